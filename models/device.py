@@ -1,0 +1,70 @@
+"""Which device a run computes on, and how much of a bank it can hold.
+
+Choosing is all: what is computed, and in which precision, belongs to the training loops.
+"""
+
+import torch
+
+NAMES = ("auto", "cuda", "mps", "cpu")
+
+
+def resolve(name: str) -> torch.device:
+    """The torch device for `name`, one of auto|cuda|mps|cpu (auto takes the first that is there, in the order cuda, mps, cpu).
+
+    `cuda:1` and the like name one GPU of several. Raises ValueError for an unknown name, RuntimeError for a
+    device this machine does not have, saying what it has.
+    """
+    kind, _, index = name.partition(":")
+    if kind not in NAMES or (index and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(f"device {name!r} is unknown; give one of {', '.join(NAMES)}, or cuda:N")
+    there = available()
+    if kind == "auto":
+        kind = there[0]
+    if kind not in there:
+        raise RuntimeError(f"device {name!r} was asked for and is not here; {_missing(kind, there)}")
+    if index and int(index) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise RuntimeError(
+            f"device {name!r} was asked for; this machine has {count} GPU(s), cuda:0 to cuda:{count - 1}"
+        )
+    return torch.device(f"{kind}:{index}" if index else kind)
+
+
+def available() -> list[str]:
+    """What torch can compute on here, best first; never empty, the CPU is always there."""
+    found = []
+    if torch.cuda.is_available():
+        found.append("cuda")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for reports: the GPU's name and memory, or the number of CPU threads."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
+    if device.type == "cpu":
+        return f"CPU, {torch.get_num_threads()} thread(s)"
+    return device.type
+
+
+def fits(nbytes: int, device: torch.device, share: float = 0.5) -> bool:
+    """Whether `nbytes` of data may live on `device`: at most `share` of the memory that is free there now.
+
+    Without a GPU the answer is no for cpu too: there the memory map already is the fastest copy.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return nbytes <= share * free
+    return device.type == "mps" and nbytes <= share * torch.mps.recommended_max_memory()
+
+
+def _missing(kind: str, there: list[str]) -> str:
+    has = f"this machine offers {', '.join(there)}"
+    if kind == "cuda" and torch.version.cuda is None:
+        return f"{has}, and this torch ({torch.__version__}) was built without CUDA: install the CUDA build, or choose auto"
+    if kind == "cuda":
+        return f"{has}: check the driver with nvidia-smi (and CUDA_VISIBLE_DEVICES), or choose auto or cpu"
+    return f"{has}: choose auto or cpu"

@@ -1,0 +1,31 @@
+"""The device a run asks for is the one it gets, or a clear no."""
+
+import pytest
+import torch
+
+from models import device
+
+
+def test_auto_takes_the_best_device_there_is() -> None:
+    assert device.resolve("auto").type == device.available()[0]
+    assert device.resolve("cpu") == torch.device("cpu")
+
+
+def test_cuda_without_a_gpu_is_an_error_that_says_what_is_there_and_the_mend(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match=r"'cuda' was asked for.*this machine offers .*cpu.*choose auto"):
+        device.resolve("cuda")
+
+
+def test_a_gpu_index_beyond_the_last_one_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device.resolve("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(RuntimeError, match=r"has 2 GPU\(s\), cuda:0 to cuda:1"):
+        device.resolve("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:1", "cuda:x"])
+def test_an_unknown_name_is_refused_with_the_allowed_ones(name: str) -> None:
+    with pytest.raises(ValueError, match="auto, cuda, mps, cpu"):
+        device.resolve(name)
