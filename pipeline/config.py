@@ -1,0 +1,274 @@
+"""What can be set at a run, asset by asset: Dagster Config classes made from the settings of `core/` and `models/`.
+
+The settings dataclasses stay the single source of names, types and defaults; here each becomes a Config in which
+every field is optional. What is not set comes from the run's profile, then from the preset (see `Method` in
+`resources.py`). Assets without a settings class of their own have one here.
+"""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pydantic
+
+from models.design import PRESETS as DESIGN_PRESETS
+from models.design import DesignSettings
+from models.lsgan import PRESETS as LSGAN_PRESETS
+from models.lsgan import LsganSettings
+from models.train_dvbpr import PRESETS as DVBPR_PRESETS
+from models.train_dvbpr import DvbprSettings
+from pipeline.core.fetch import FetchSettings
+from pipeline.core.triplets import PRESETS as TRIPLET_PRESETS
+from pipeline.core.triplets import TripletSettings
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """How raw files are read."""
+
+    vintage: str | None = None  # 2014, 2018 or 2023; found by looking when not set
+
+
+@dataclass(frozen=True)
+class FiveCoreSettings:
+    """The filter on activity."""
+
+    k: int = 5  # the least number of reviews, then of distinct items, a user must have
+    iterative: bool = False  # the k-core of users and items both, instead of the paper's one pass over users
+
+
+@dataclass(frozen=True)
+class ImageUrlSettings:
+    """Which pictures are wanted."""
+
+    vendor_resolution: str = "low"  # low: imageURL, as in the paper; high: imageURLHighRes
+    extra_per_class: int = 2000  # pictures of products outside the 5-core, a garment class, for the generator
+    seed: int = 0  # chooses those products
+
+
+@dataclass(frozen=True)
+class LedgerSettings:
+    """What counts as a placeholder."""
+
+    placeholder_items: int = 10  # one content behind so many items is no product picture; 0 turns the rule off
+
+
+@dataclass(frozen=True)
+class BankSettings:
+    """The decoded pictures."""
+
+    size: int = 224  # pixels a side, squashed as the paper does
+    resize: str = "bicubic"  # bicubic (Pillow's default today) or nearest (K17's Pillow)
+    workers: int = 0  # decoding processes; 0 chooses by the work
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """The hold-out."""
+
+    seed: int = 0  # orders each user's items
+    hold_out: str = "random"  # random, or latest by time
+
+
+@dataclass(frozen=True)
+class BaselineSettings:
+    """The methods DVBPR is held against."""
+
+    feature_size: int = 224  # pixels a side given to the frozen ImageNet network
+    factors: int = 20  # of BPR-MF, and of VBPR beside as many visual ones
+    epochs: int = 60  # at most; training stops early on validation AUC
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How held-out items are ranked and intervals drawn."""
+
+    seed: int = 0  # of the 100-sample AUC and the bootstrap
+    resamples: int = 1000  # bootstrap draws over users
+
+
+@dataclass(frozen=True)
+class RecommendationSettings:
+    """The picks."""
+
+    top: int = 50  # items a user
+
+
+@dataclass(frozen=True)
+class GarmentSettings:
+    """The pictures the generator learns from."""
+
+    cap: int = 10_000  # pictures over all classes, stratified (NAF's number)
+    minimum: int = 64  # pictures a class must have
+    held_out: float = 0.15  # share of products kept from the generator for its evaluation
+    sources: str = "vendor_customer"  # whose pictures: vendor, or vendor_customer as NAF
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GenerationMetricSettings:
+    """The generator's evaluation."""
+
+    samples: int = 600  # pictures compared on each side, at most
+    feature_size: int = 128  # pixels a side given to the frozen ImageNet network
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DesignTargetSettings:
+    """For whom designs are made, by which recommender."""
+
+    mode: str = "vendor_all"  # the image mode whose recommender judges
+    users: int = 24  # the first so many users by a seeded draw; 0 for all
+    products: int = 6  # restyled products: how many products, chosen by the seed
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LookbookSettings:
+    """The page."""
+
+    users: int = 8  # people shown with their purchases and picks
+    picks: int = 8  # pictures a person
+    seed: int = 0
+
+
+
+# Settings that differ by the method's preset; all others have one default, their dataclass's own.
+PRESETS: dict[type, dict[str, Any]] = {
+    TripletSettings: TRIPLET_PRESETS,
+    DvbprSettings: DVBPR_PRESETS,
+    LsganSettings: LSGAN_PRESETS,
+    DesignSettings: DESIGN_PRESETS,
+}
+PRESET_NAMES = ("paper", "kang2017", "modern")
+
+# Fields that the environment decides, not a run.
+FROM_ENVIRONMENT = {"allow_hosts", "device"}
+
+
+def _described(settings: type) -> dict[str, str]:
+    """The comment behind each field of a settings dataclass, which the launchpad shows as its meaning."""
+    return dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", inspect.getsource(settings), re.MULTILINE))
+
+
+def _config_type(annotation: Any) -> Any:
+    """The type Dagster's config knows for a dataclass field: tuples become lists, `| None` goes."""
+    arguments = [a for a in typing.get_args(annotation) if a is not types.NoneType]
+    if typing.get_origin(annotation) in (tuple, list):
+        return list[arguments[0]]
+    return _config_type(arguments[0]) if arguments else annotation
+
+
+def config_of(*settings: type) -> type[dg.Config]:
+    """A Dagster Config with every field of the settings dataclasses, each optional.
+
+    Raises:
+        TypeError: two of them share a field name.
+    """
+    fields: dict[str, Any] = {}
+    for cls in settings:
+        hints, described = typing.get_type_hints(cls), _described(cls)
+        for field in dataclasses.fields(cls):
+            if field.name in FROM_ENVIRONMENT:
+                continue
+            if field.name in fields:
+                raise TypeError(f"{field.name} is a setting of two of {[s.__name__ for s in settings]}")
+            meaning = described.get(field.name, field.name.replace("_", " "))
+            note = "the profile's or the preset's value" if cls in PRESETS else f"{field.default!r}"
+            description = f"{meaning}. When not set: {note}."
+            fields[field.name] = (_config_type(hints[field.name]) | None, pydantic.Field(None, description=description))
+    return pydantic.create_model("+".join(s.__name__ for s in settings), __base__=dg.Config, **fields)
+
+
+class IngestConfig(config_of(IngestSettings)):
+    """Ingest."""
+
+
+class FiveCoreConfig(config_of(FiveCoreSettings)):
+    """The 5-core."""
+
+
+class ImageUrlsConfig(config_of(ImageUrlSettings)):
+    """Pictures wanted."""
+
+
+class ImageLedgerConfig(config_of(FetchSettings, LedgerSettings)):
+    """Pictures fetched."""
+
+
+class ImageBankConfig(config_of(BankSettings)):
+    """Pictures decoded."""
+
+
+class SplitsConfig(config_of(SplitSettings)):
+    """The hold-out."""
+
+
+class TripletsConfig(config_of(TripletSettings)):
+    """Triplet sampling."""
+
+
+class DvbprConfig(config_of(DvbprSettings)):
+    """DVBPR."""
+
+
+class BaselinesConfig(config_of(BaselineSettings)):
+    """Baselines."""
+
+
+class EvaluationConfig(config_of(EvaluationSettings)):
+    """Ranking metrics."""
+
+
+class RecommendationsConfig(config_of(RecommendationSettings)):
+    """Recommendations."""
+
+
+class GarmentsConfig(config_of(GarmentSettings)):
+    """The generator's pictures."""
+
+
+class LsganConfig(config_of(LsganSettings)):
+    """The LSGAN."""
+
+
+class GenerationMetricsConfig(config_of(GenerationMetricSettings)):
+    """The generator's metrics."""
+
+
+class DesignsConfig(config_of(DesignSettings, DesignTargetSettings)):
+    """Preference maximisation."""
+
+
+class LookbookConfig(config_of(LookbookSettings)):
+    """The lookbook."""
+
+
+# op name -> its Config: what a profile's `ops` section may hold.
+CONFIGS: dict[str, type[dg.Config]] = {
+    "ingest": IngestConfig,
+    "five_core": FiveCoreConfig,
+    "image_urls": ImageUrlsConfig,
+    "image_ledger": ImageLedgerConfig,
+    "image_bank": ImageBankConfig,
+    "splits": SplitsConfig,
+    "triplets": TripletsConfig,
+    "dvbpr": DvbprConfig,
+    "baselines": BaselinesConfig,
+    "recommender_evaluation": EvaluationConfig,
+    "recommender_comparison": EvaluationConfig,
+    "recommendations": RecommendationsConfig,
+    "garments": GarmentsConfig,
+    "lsgan": LsganConfig,
+    "generator_evaluation": GenerationMetricsConfig,
+    "personal_designs": DesignsConfig,
+    "restyled_products": DesignsConfig,
+    "lookbook": LookbookConfig,
+}

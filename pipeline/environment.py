@@ -1,0 +1,70 @@
+"""What the environment says: one function a variable, with its default and its check.
+
+Nothing here touches Dagster; resources and the command line both read from here. A `.env` file in the
+working directory counts as environment, but never overrides it.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from dotenv import load_dotenv
+
+from pipeline.core.sources import BadInput
+
+load_dotenv(Path.cwd() / ".env", override=False)
+
+
+def home() -> Path:
+    """`ATELIER_HOME`: where every output lies (default `var/`), absolute."""
+    return Path(os.environ.get("ATELIER_HOME") or "var").expanduser().resolve()
+
+
+def reviews() -> str:
+    """`ATELIER_REVIEWS`: path, glob or folder of the review files; empty where there are none."""
+    return os.environ.get("ATELIER_REVIEWS", "")
+
+
+def products() -> str:
+    """`ATELIER_PRODUCTS`: path, glob or folder of the product metadata."""
+    return os.environ.get("ATELIER_PRODUCTS", "")
+
+
+def device() -> str:
+    """`ATELIER_DEVICE`: auto, cuda, mps or cpu."""
+    return os.environ.get("ATELIER_DEVICE") or "auto"
+
+
+def profile() -> str:
+    """`ATELIER_PROFILE`: whose settings a Materialize button uses; set by `make ui` from the home's last run."""
+    return os.environ.get("ATELIER_PROFILE", "")
+
+
+def allowed_hosts() -> frozenset[str]:
+    """`ATELIER_ALLOW_HOSTS`: private `host:port` addresses that pictures may be fetched from."""
+    hosts = os.environ.get("ATELIER_ALLOW_HOSTS", "")
+    return frozenset(host.strip() for host in hosts.split(",") if host.strip())
+
+
+def tracking_uri(home: Path) -> str:
+    """`MLFLOW_TRACKING_URI` (default: sqlite under the home)."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+
+
+def writable_home() -> Path:
+    """The home, made if need be.
+
+    Raises:
+        BadInput: it cannot be made or written to.
+    """
+    folder = home()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"ATELIER_HOME {folder} cannot be written: {error.strerror}. Name another folder, for example "
+            f"ATELIER_HOME=$HOME/atelier, or mend its permissions."
+        ) from error
+    return folder
