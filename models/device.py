@@ -9,7 +9,7 @@ NAMES = ("auto", "cuda", "mps", "cpu")
 
 
 def resolve(name: str) -> torch.device:
-    """The torch device for `name`, one of auto|cuda|mps|cpu (auto takes the first that is there, in the order cuda, mps, cpu).
+    """The torch device for `name`, one of auto|cuda|mps|cpu; auto takes the first that is there of cuda, mps, cpu.
 
     `cuda:1` and the like name one GPU of several. Raises ValueError for an unknown name, RuntimeError for a
     device this machine does not have, saying what it has.
@@ -64,7 +64,8 @@ def fits(nbytes: int, device: torch.device, share: float = 0.5) -> bool:
 def _missing(kind: str, there: list[str]) -> str:
     has = f"this machine offers {', '.join(there)}"
     if kind == "cuda" and torch.version.cuda is None:
-        return f"{has}, and this torch ({torch.__version__}) was built without CUDA: install the CUDA build, or choose auto"
+        built = f"this torch ({torch.__version__}) was built without CUDA"
+        return f"{has}, and {built}: install the CUDA build, or choose auto"
     if kind == "cuda":
         return f"{has}: check the driver with nvidia-smi (and CUDA_VISIBLE_DEVICES), or choose auto or cpu"
     return f"{has}: choose auto or cpu"

@@ -1,0 +1,177 @@
+"""What a DVBPR run keeps on disk, and the terms on which it may be gone on with.
+
+Two files: best.pt is the model (weights, theta, settings), last.pt the whole state of training. How
+bytes reach the disk is `checkpoint.py`; when they are written, `train_dvbpr.py`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models import checkpoint
+from models.cnnf import CNNF
+from models.dvbpr import initial_theta
+from models.dvbpr_settings import ARCHITECTURE, MAY_CHANGE, DvbprSettings
+
+LAST, BEST = "last.pt", "best.pt"
+_FORMAT = 1
+
+
+def build(settings: DvbprSettings, users: int, device: torch.device) -> tuple[CNNF, nn.Parameter]:
+    """Network and theta before training, the same for a seed on every device."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    cnn = CNNF(
+        settings.k,
+        input_size=settings.input_size,
+        padding=settings.padding,
+        width=settings.width,
+        hidden=settings.hidden,
+        dropout=settings.dropout,
+        generator=generator,
+    )
+    theta = initial_theta(users, settings.k, generator)
+    # channels_last is the order the bank has anyway; measured 10 % faster on two AVX2 cores, more on a GPU.
+    cnn = cnn.to(memory_format=torch.channels_last).to(device)
+    return cnn, nn.Parameter(theta.detach().to(device))
+
+
+@dataclass
+class Run:
+    """One training run: the model, what trains it, how far it is, and its best epoch on validation."""
+
+    settings: DvbprSettings
+    data_digest: str
+    users: np.ndarray  # [U] int32, global ids of theta's rows
+    cnn: CNNF
+    theta: nn.Parameter  # [U, k]
+    adam: torch.optim.Optimizer
+    device: torch.device
+    epoch: int = 0  # finished epochs
+    best_epoch: int = 0
+    best_auc: float = -math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def note(self, row: dict[str, float]) -> bool:
+        """Take an epoch's figures; True when it is the best so far (without validation pairs, the last one is)."""
+        self.epoch += 1
+        self.history.append(row)
+        auc = row["validation_auc"]
+        better = auc > self.best_auc or math.isnan(auc)
+        if better:
+            self.best_epoch, self.best_auc = self.epoch, auc
+        return better
+
+    def finished(self) -> bool:
+        """Whether all epochs are done, or as many have passed without a better one as patience allows."""
+        patience = self.settings.early_stopping_patience
+        exhausted = patience is not None and self.epoch - self.best_epoch >= patience
+        return exhausted or self.epoch >= self.settings.epochs
+
+    def save_best(self, out: Path) -> None:
+        """Write best.pt: the model that `load` gives, without the optimiser's state."""
+        state = {
+            "format": _FORMAT,
+            "settings": self.settings.plain(),
+            "epoch": self.epoch,
+            "validation_auc": self.best_auc,
+            "data_digest": self.data_digest,
+            "cnn": self.cnn.state_dict(),
+            "theta": self.theta.detach(),
+            "users": torch.from_numpy(self.users),
+        }
+        checkpoint.save(out / BEST, state)
+
+    def save_last(self, out: Path) -> None:
+        """Write last.pt: all that the next epoch depends on."""
+        state = {
+            "format": _FORMAT,
+            "settings": self.settings.plain(),
+            "data_digest": self.data_digest,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_auc": self.best_auc,
+            "history": self.history,
+            "cnn": self.cnn.state_dict(),
+            "theta": self.theta.detach(),
+            "optimiser": self.adam.state_dict(),
+            "rng": torch.get_rng_state(),
+            "rng_device": _device_rng(self.device),
+        }
+        checkpoint.save(out / LAST, state)
+
+    @torch.no_grad()
+    def resume(self, out: Path) -> int:
+        """Go on with out/last.pt where there is one; how many epochs it had done.
+
+        Raises ValueError listing every difference when it is of another architecture, method or data set.
+        """
+        path = out / LAST
+        if not path.exists():
+            return 0
+        state = checkpoint.load(path)
+        _refuse_other(path, state, self.settings, self.data_digest)
+        self.cnn.load_state_dict(state["cnn"])
+        self.theta.copy_(state["theta"])
+        self.adam.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["rng"])
+        if state["rng_device"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["rng_device"], self.device)
+        elif state["rng_device"] is not None and self.device.type == "mps":
+            torch.mps.set_rng_state(state["rng_device"])
+        self.epoch, self.history = state["epoch"], state["history"]
+        self.best_epoch, self.best_auc = state["best_epoch"], state["best_auc"]
+        return self.epoch
+
+
+def load(folder: Path, device: torch.device) -> tuple[CNNF, Tensor, dict]:
+    """The model of a run's best epoch: (network in eval mode, theta [users, k], meta), on `device`.
+
+    meta: settings (DvbprSettings), epoch, validation_auc, data_digest, users (global ids of theta's rows, int32),
+    input_size, resize_filter. Raises FileNotFoundError or ValueError naming the file.
+    """
+    path = Path(folder) / BEST
+    state = checkpoint.load(path)
+    if state.get("format") != _FORMAT:
+        raise ValueError(f"{path}: format {state.get('format')!r}, {_FORMAT} was expected; train the model again")
+    settings = DvbprSettings.from_plain(state["settings"])
+    theta = state["theta"].to(device)
+    cnn, _ = build(settings, 0, device)
+    cnn.load_state_dict(state["cnn"])
+    meta = {
+        "settings": settings,
+        "epoch": state["epoch"],
+        "validation_auc": state["validation_auc"],
+        "data_digest": state["data_digest"],
+        "users": state["users"].numpy(),
+        "input_size": settings.input_size,
+        "resize_filter": settings.resize_filter,
+    }
+    return cnn.eval(), theta, meta
+
+
+def _device_rng(device: torch.device) -> Tensor | None:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def _refuse_other(path: Path, state: dict, settings: DvbprSettings, data_digest: str) -> None:
+    theirs, ours = state.get("settings", {}), settings.plain()
+    differences = [
+        f"{'shape' if name in ARCHITECTURE else 'method'}: {name} {theirs.get(name)!r} there, {ours[name]!r} here"
+        for name in ours
+        if name not in MAY_CHANGE and theirs.get(name) != ours[name]
+    ]
+    if state.get("data_digest") != data_digest:
+        differences.append(f"data set: {str(state.get('data_digest'))[:12]} there, {data_digest[:12]} here")
+    if state.get("format") != _FORMAT:
+        differences.append(f"format: {state.get('format')!r} there, {_FORMAT} here")
+    if differences:
+        raise ValueError(
+            f"{path} is a checkpoint of another run; give the new run a folder of its own, or mend these:\n  "
+            + "\n  ".join(differences)
+        )
