@@ -1,0 +1,45 @@
+"""Files that appear whole or not at all, and one writer to a folder at a time.
+
+The picture store and the bank stand on these; what the files hold is theirs to know.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+TEMPORARY_SUFFIX = ".tmp"  # a name a reader never looks at; a killed writer may leave one behind
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file, then rename it: after a power cut `path` is the old or the new."""
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    write(temporary)
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself is only durable with its folder
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Generator[None]:
+    """Hold `folder` for writing and clear what a killed writer left. The lock dies with its process, `kill -9` too.
+
+    Raises BlockingIOError if another store or process is writing there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"{folder}: another process is writing here; wait until it ends, or set another folder"
+            ) from error
+        for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
+            leftover.unlink()
+        yield

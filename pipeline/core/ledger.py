@@ -1,0 +1,268 @@
+"""The picture store: what became of every URL (the ledger) and every picture once, by content (the shards).
+
+A folder of Parquet parts that are only ever added: `pictures-<n>.parquet` is renamed into place before
+`ledger-<n>.parquet`, which refers to it, so a process killed at any moment loses at most what it had not flushed, and
+what it had half written is ignored and removed. File names never come from a URL. Which URL is asked again, and how,
+is `fetch.py`'s business; items and modes are `survivors.py`'s.
+"""
+
+import contextlib
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core import schemas
+from pipeline.core.durable import sole_writer, write_whole
+
+# The status that each reason belongs to (schemas.REASONS says what the reasons mean).
+STATUS_OF = {
+    "ok": "ok",
+    "http_404": "gone",
+    "http_4xx": "gone",
+    "too_many_redirects": "gone",
+    "http_5xx": "transient",
+    "http_429": "transient",
+    "timeout": "transient",
+    "connection": "transient",
+    "truncated": "transient",
+    "too_large": "invalid",
+    "not_a_picture": "invalid",
+    "too_small": "invalid",
+    "too_many_pixels": "invalid",
+    "placeholder": "invalid",
+    "bad_url": "invalid",
+    "private_address": "blocked",
+    "robots": "blocked",
+}
+_ROW_GROUP = 256  # pictures read back at once
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What became of one URL; the columns of schemas.IMAGE_LEDGER, where the status follows from the reason."""
+
+    url: str
+    reason: str
+    attempts: int
+    fetched_at: datetime
+    http_status: int | None = None
+    sha256: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    bytes: int | None = None
+    etag: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reason not in STATUS_OF:
+            raise ValueError(f"ledger reason {self.reason!r} is none of {', '.join(STATUS_OF)}")
+        if (self.reason == "ok") != (self.sha256 is not None):
+            raise ValueError(f"ledger row with reason {self.reason!r}: a sha256 goes with `ok` and with nothing else")
+
+    @property
+    def status(self) -> str:
+        """One of schemas.STATUSES."""
+        return STATUS_OF[self.reason]
+
+
+@dataclass(frozen=True)
+class StoreSizes:
+    """How much the store holds on disk."""
+
+    pictures: int
+    picture_shards: int
+    picture_bytes: int
+    ledger_parts: int
+    ledger_bytes: int
+
+
+class PictureStore:
+    """The ledger and the pictures in `folder`. Reading needs no lock; writing is for one process at a time.
+
+    In memory it keeps one dictionary entry a picture (about 200 bytes) and what was added since the last flush.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._rows: list[LedgerRow] = []
+        self._pictures: dict[str, bytes] = {}  # added, perhaps being written, not yet renamed into place
+        self._unwritten: list[str] = []  # those of them that no flush has taken
+        self._unwritten_bytes = 0
+        self._shard_of: dict[str, int] = {}
+        self._flush_lock = threading.Lock()
+        self._writing = False
+        self._rescan()
+
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._shard_of or sha256 in self._pictures
+
+    @contextlib.contextmanager
+    def writing(self) -> Generator[None]:
+        """Keep other writers out while in the block, and flush at its end, also when it ends with an error."""
+        if self._writing:
+            yield
+            return
+        with sole_writer(self.folder):
+            self._rescan()
+            self._writing = True
+            try:
+                yield
+            finally:
+                try:
+                    self.flush()
+                finally:
+                    self._writing = False
+
+    @property
+    def unflushed(self) -> tuple[int, int]:
+        """Rows and picture bytes that a flush would write now."""
+        return len(self._rows), self._unwritten_bytes
+
+    def add(self, row: LedgerRow, data: bytes | None = None) -> None:
+        """Take note of a URL, and of its picture where it has one; nothing is on disk before `flush`."""
+        if row.sha256 is not None and row.sha256 not in self:
+            if data is None:
+                raise ValueError(f"{row.url}: the store does not have its picture {row.sha256} and was not given it")
+            self._pictures[row.sha256] = data
+            self._unwritten.append(row.sha256)
+            self._unwritten_bytes += len(data)
+        self._rows.append(row)  # after its picture: a flush in another thread takes rows first
+
+    def flush(self) -> None:
+        """Write what was added: first the pictures, then the ledger rows that refer to them."""
+        with self._flush_lock:
+            rows, self._rows = self._rows, []
+            shas, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
+            if not rows and not shas:
+                return
+            with contextlib.nullcontext() if self._writing else sole_writer(self.folder):
+                number = self._next_number()
+                if shas:
+                    self._write_shard(number, shas)
+                write_whole(
+                    self._path("ledger", number),
+                    lambda path: pq.write_table(_rows_table(rows), path, compression="zstd"),
+                )
+            for sha in shas:
+                self._shard_of[sha] = number
+                del self._pictures[sha]
+
+    def ledger(self) -> pa.Table:
+        """schemas.IMAGE_LEDGER as flushed so far: the latest row of each URL, sorted by URL."""
+        parts = [self._path("ledger", number) for number in self._numbers("ledger")]
+        if not parts:
+            return schemas.IMAGE_LEDGER.empty_table()
+        table = pa.concat_tables([pq.read_table(part, schema=schemas.IMAGE_LEDGER) for part in parts])
+        numbered = pa.table({"url": table["url"], "row": pa.array(range(len(table)), pa.int64())})
+        latest = numbered.group_by("url").aggregate([("row", "max")]).sort_by("url")
+        return table.take(latest["row_max"]).combine_chunks()
+
+    def compact(self) -> None:
+        """Make one ledger part of all, sorted by URL. The new part is in place before the old ones go."""
+        with self.writing():
+            self.flush()
+            old = self._numbers("ledger")
+            if len(old) < 2:
+                return
+            table = self.ledger()
+            write_whole(
+                self._path("ledger", self._next_number()),
+                lambda path: pq.write_table(table, path, compression="zstd"),
+            )
+            for number in old:
+                self._path("ledger", number).unlink()
+
+    def read(self, sha256s: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """The bytes of the pictures asked for, each once, in the store's order; memory holds one row group.
+
+        Raises KeyError naming a picture that the store does not have.
+        """
+        wanted: dict[int, set[str]] = {}
+        for sha in sha256s:
+            if sha not in self._shard_of:
+                raise KeyError(f"{self.folder}: no picture {sha} in the store; fetch its URL again (or flush first)")
+            wanted.setdefault(self._shard_of[sha], set()).add(sha)
+        for number in sorted(wanted):
+            with pq.ParquetFile(self._path("pictures", number), page_checksum_verification=True) as shard:
+                for batch in shard.iter_batches(batch_size=_ROW_GROUP):
+                    for sha, data in zip(batch["sha256"].to_pylist(), batch["bytes"], strict=True):
+                        if sha in wanted[number]:
+                            yield sha, data.as_py()
+
+    @property
+    def sizes(self) -> StoreSizes:
+        """Counts and bytes on disk."""
+        shards, parts = self._numbers("pictures"), self._numbers("ledger")
+        return StoreSizes(
+            pictures=len(self._shard_of),
+            picture_shards=len(shards),
+            picture_bytes=sum(self._path("pictures", number).stat().st_size for number in shards),
+            ledger_parts=len(parts),
+            ledger_bytes=sum(self._path("ledger", number).stat().st_size for number in parts),
+        )
+
+    def _write_shard(self, number: int, shas: Sequence[str]) -> None:
+        table = pa.table([shas, [self._pictures[sha] for sha in shas]], schema=schemas.PICTURES)
+        write_whole(
+            self._path("pictures", number),
+            lambda path: pq.write_table(
+                table,
+                path,
+                row_group_size=_ROW_GROUP,
+                compression="none",  # pictures are compressed already
+                use_dictionary=False,
+                write_page_checksum=True,
+            ),
+        )
+
+    def _rescan(self) -> None:
+        """Take the shards' own word for what is stored: a shard may have lost its ledger part to a kill."""
+        numbers = self._numbers("pictures")
+        for number in sorted(set(numbers) - set(self._shard_of.values())):
+            shas = pq.read_table(self._path("pictures", number), columns=["sha256"])["sha256"].to_pylist()
+            self._shard_of.update((sha, number) for sha in shas if sha not in self._shard_of)
+
+    def _numbers(self, kind: str) -> list[int]:
+        return sorted(int(path.stem.removeprefix(f"{kind}-")) for path in self.folder.glob(f"{kind}-*.parquet"))
+
+    def _next_number(self) -> int:
+        return 1 + max(self._numbers("ledger") + self._numbers("pictures"), default=0)
+
+    def _path(self, kind: str, number: int) -> Path:
+        return self.folder / f"{kind}-{number:06d}.parquet"
+
+
+def _rows_table(rows: Sequence[LedgerRow]) -> pa.Table:
+    columns = {name: [getattr(row, name) for row in rows] for name in schemas.IMAGE_LEDGER.names}
+    return pa.table(columns, schema=schemas.IMAGE_LEDGER)
+
+
+def mark_placeholders(ledger: pa.Table, image_urls: pa.Table, items: int = 10) -> pa.Table:
+    """The ledger with every picture that stands behind at least `items` different asins turned `invalid/placeholder`.
+
+    `ledger` and `image_urls` as in schemas; `items` 0 turns the search off. The store's own ledger keeps the rows as
+    `ok`, so that another threshold needs no new fetch.
+    """
+    if items < 0 or items == 1:
+        raise ValueError(f"placeholder items {items}: 0 (off) or a number of items above 1")
+    if items == 0 or len(ledger) == 0:
+        return ledger
+    shas: list[str | None] = ledger["sha256"].to_pylist()
+    sha_of = dict(zip(ledger["url"].to_pylist(), shas, strict=True))
+    asins_of: dict[str, set[str]] = {}
+    for url, asin in zip(image_urls["url"].to_pylist(), image_urls["asin"].to_pylist(), strict=True):
+        sha = sha_of.get(url)
+        if sha is not None:
+            asins_of.setdefault(sha, set()).add(asin)
+    placeholders = {sha for sha, asins in asins_of.items() if len(asins) >= items}
+    hit = [sha in placeholders for sha in shas]
+    for name, value in (("status", "invalid"), ("reason", "placeholder"), ("sha256", None)):
+        old = ledger[name].to_pylist()
+        column = pa.array([value if found else kept for found, kept in zip(hit, old, strict=True)], pa.string())
+        ledger = ledger.set_column(ledger.schema.get_field_index(name), schemas.IMAGE_LEDGER.field(name), column)
+    return ledger
