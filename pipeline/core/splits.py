@@ -1,0 +1,106 @@
+"""Leave-one-out: which of a user's items are validation and test, the same ones in every mode where that can be.
+
+Only (user, item) pairs are assigned here. That the photos of held-out pairs leave a mode is done in `catalogue.py`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core import schemas
+from pipeline.core.survivors import Surviving
+
+HOLD_OUTS = ("random", "latest")
+
+
+def leave_one_out(
+    surviving_by_mode: Mapping[str, Surviving],
+    mode: str,
+    users: pa.Table,
+    items: pa.Table,
+    seed: int,
+    *,
+    hold_out: str = "random",
+) -> pa.Table:
+    """SPLITS of `mode`: every surviving pair, one validation and one test item a user where possible, sorted.
+
+    A user's items are put in an order: "random" by hash(seed, reviewer_id, asin), so that it is the same in all modes
+    and does not depend on ids; "latest" by time, newest first (unknown times last, ties by the same hash). Of the items
+    that survive in all modes the first two are held out (`paired` true). A user without two such takes the first two
+    of the mode (`paired` false). An item can be held out only while it keeps a picture that is not by a 5-core user who
+    touched it: photos of held-out pairs leave the mode, and this way never the item's last picture. A user with fewer
+    than two such items trains only. Random: first validation, second test; latest: newest test, the one before it
+    validation.
+
+    users, items: the global tables (USERS, ITEMS). Raises ValueError for an unknown mode or hold_out.
+    """
+    if mode not in surviving_by_mode:
+        raise ValueError(f"mode: {mode!r} is not among the modes given ({', '.join(surviving_by_mode)})")
+    if hold_out not in HOLD_OUTS:
+        raise ValueError(f"hold_out: {hold_out!r} is not one of {', '.join(HOLD_OUTS)}")
+    reviewers, asins = users["reviewer_id"].to_pylist(), items["asin"].to_pylist()
+    pairs = surviving_by_mode[mode].pairs.sort_by([("user", "ascending"), ("item", "ascending")])
+    user, item = pairs["user"].to_numpy(), pairs["item"].to_numpy()  # [pairs]
+    codes = _codes(user, item)
+
+    safe = np.ones(len(pairs), bool)  # in this mode
+    shared = np.ones(len(pairs), bool)  # survives, and is safe to hold out, in all modes
+    for name, surviving in surviving_by_mode.items():
+        there = surviving.pairs
+        present = np.isin(codes, _codes(there["user"].to_numpy(), there["item"].to_numpy()))
+        lasting = np.isin(item, _lasting_items(surviving, users))
+        shared &= present & lasting
+        if name == mode:
+            safe = lasting
+
+    draw = [
+        hashlib.blake2b(f"{seed}\0{reviewers[u]}\0{asins[i]}".encode(), digest_size=8).digest()
+        for u, i in zip(user, item, strict=True)
+    ]
+    keys = [np.array([int.from_bytes(d) for d in draw], np.uint64)]
+    if hold_out == "latest":
+        keys.append(-pairs["time"].fill_null(np.iinfo(np.int64).min + 1).to_numpy())
+    split = np.full(len(pairs), "train", dtype="U10")
+    names = ("validation", "test") if hold_out == "random" else ("test", "validation")
+    has_two = np.bincount(user[shared], minlength=user.max(initial=0) + 1) >= 2
+    candidate = np.where(has_two[user], shared, safe)
+    order = np.lexsort((*keys, ~candidate, user))  # by user, candidates first, then by the keys
+    rank = _rank_in_group(user[order])
+    candidates = np.bincount(user[candidate], minlength=user.max(initial=0) + 1)
+    for place, name in enumerate(names):
+        split[order[(rank == place) & (candidates[user[order]] >= 2)]] = name
+    columns = [pa.array(user), pa.array(item), pa.array(split.tolist(), pa.string()), pa.array(has_two[user])]
+    return pa.table(columns, schema=schemas.SPLITS)
+
+
+def _codes(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    return user.astype(np.int64) << 32 | item
+
+
+def _rank_in_group(sorted_groups: np.ndarray) -> np.ndarray:
+    """0, 1, 2, ... within each run of equal values."""
+    new = np.ones(len(sorted_groups), bool)
+    new[1:] = sorted_groups[1:] != sorted_groups[:-1]
+    starts = np.flatnonzero(new)
+    return np.arange(len(sorted_groups)) - starts[np.cumsum(new) - 1]
+
+
+def _lasting_items(surviving: Surviving, users: pa.Table) -> np.ndarray:
+    """Items with a content that no hold-out can take: a vendor's, or a customer's who is none of the item's users.
+
+    By content, not by URL: equal pictures within an item leave together.
+    """
+    images = surviving.images
+    item = images["item"].to_numpy()
+    by_vendor = np.asarray(pc.equal(images["source"], "vendor"))
+    user = pc.index_in(images["reviewer_id"], value_set=users["reviewer_id"].combine_chunks()).fill_null(-1).to_numpy()
+    pairs = surviving.pairs
+    touched = _codes(pairs["user"].to_numpy(), pairs["item"].to_numpy())
+    removable = ~by_vendor & (user >= 0) & np.isin(_codes(user, item), touched)
+    sha = images["sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
+    content = _codes(sha, item)
+    taken = content[removable & ~np.isin(content, content[by_vendor])]
+    return np.unique(item[~np.isin(content, taken)])
