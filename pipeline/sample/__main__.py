@@ -1,0 +1,85 @@
+"""python -m pipeline.sample: write the embedded catalogue, serve its pictures, or draw a contact sheet to look at.
+
+Exit codes: 0 done, 1 the work failed, 2 the call is wrong (also: the port is in use).
+"""
+
+import argparse
+import sys
+import threading
+import time
+from pathlib import Path
+
+from pipeline.sample.catalogue import open_catalogue, write_catalogue
+from pipeline.sample.server import PortInUse, serve
+from pipeline.sample.settings import SampleSettings
+from pipeline.sample.sheet import write_sheet
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (PortInUse, ValueError, FileExistsError, FileNotFoundError) as error:
+        print(f"error: {error.strerror if isinstance(error, PortInUse) else error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _write(options: argparse.Namespace) -> int:
+    chosen = {
+        name: getattr(options, name)
+        for name in ("seed", "items", "users", "port")
+        if getattr(options, name) is not None
+    }
+    started = time.perf_counter()
+    catalogue = write_catalogue(options.out, SampleSettings(**chosen))
+    how = "already there" if catalogue.reused else f"written in {time.perf_counter() - started:.1f} s"
+    print(f"{catalogue.folder}: {how}; best reachable AUC {catalogue.planted_auc:.4f}")
+    print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in catalogue.counts.items()))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    catalogue = open_catalogue(options.catalogue)
+    port = catalogue.settings.port if options.port is None else options.port
+    with serve(catalogue.folder, port) as address:
+        print(f"serving {catalogue.counts['pictures']} pictures on {address.url} (Ctrl-C stops)", flush=True)
+        if address.port != catalogue.settings.port:
+            print(f"note: the catalogue's URLs name port {catalogue.settings.port}", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            return 0
+    return 0
+
+
+def _sheet(options: argparse.Namespace) -> int:
+    for path in write_sheet(options.out, options.seed):
+        print(path)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    write = commands.add_parser("write", help="write reviews, metadata, pictures and the planted truth")
+    write.add_argument("--out", type=Path, required=True, help="folder to write to (empty, new, or a catalogue)")
+    for name in ("seed", "items", "users", "port"):
+        write.add_argument(f"--{name}", type=int, help=f"default {getattr(SampleSettings(), name)}")
+    write.set_defaults(run=_write)
+    server = commands.add_parser("serve", help="serve a catalogue's pictures on loopback")
+    server.add_argument("--catalogue", type=Path, required=True, help="a folder that `write` made")
+    server.add_argument("--port", type=int, help="default: the port in the catalogue's URLs")
+    server.set_defaults(run=_serve)
+    sheet = commands.add_parser("sheet", help="draw contact sheets to look at")
+    sheet.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
+    sheet.add_argument("--seed", type=int, default=7)
+    sheet.set_defaults(run=_sheet)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

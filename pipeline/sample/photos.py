@@ -1,0 +1,128 @@
+"""Photographs of a garment: the studio's poses, crops and colourways, and what customers take at home.
+
+Studio pictures come as 224 px and 50 px high JPEGs of the same drawing, customer photos 88 px high.
+"""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from pipeline.sample.canvas import Garment, on_white
+from pipeline.sample.others import draw
+from pipeline.sample.styles import Style, shade_of
+
+HIGH, LOW, CUSTOMER = 224, 50, 88  # px of height
+VIEWS = ("front", "pose", "close", "colourway")
+_PHOTO = 112  # px: a customer's photo before it is cropped
+
+
+def studio(style: Style, garment: Garment, view: str, rng: np.random.Generator) -> Image.Image:
+    """A vendor picture, 224 px high, on white: square from the front, otherwise square or 2:3."""
+    if view == "close":
+        side = rng.uniform(0.52, 0.62)
+        left, top = rng.uniform(0.16, 0.84 - side), rng.uniform(0.12, 0.9 - side)
+        return on_white(*garment.lit(HIGH, (left, top, left + side, top + side)))
+    if view == "colourway":  # another shade of the same hue: what counts for taste stays the same
+        garment = draw(replace(style, rgb=shade_of(style.hue, rng)), rng)
+    if view != "pose":
+        return on_white(*garment.lit(HIGH))
+    cloth, mask = garment.lit(HIGH)
+    cosine, sine = _turn(rng.uniform(4, 11) * rng.choice([-1, 1]))
+    width = round(HIGH * 2 / 3) if style.kind == "pants" else HIGH
+    squeeze = rng.uniform(1.12, 1.3)  # turned away from the camera: narrower
+    centre = HIGH / 2
+    matrix = (
+        squeeze * cosine,
+        squeeze * -sine,
+        centre - squeeze * (cosine * width / 2 - sine * centre),
+        sine,
+        cosine,
+        centre - sine * width / 2 - cosine * centre,
+    )
+    if style.kind == "shoes" and rng.random() < 0.5:  # the other shoe of the pair
+        matrix = (-matrix[0], -matrix[1], HIGH - matrix[2], *matrix[3:])
+    size = (width, HIGH)
+    return on_white(
+        cloth.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR),
+        mask.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR),
+    )
+
+
+def low_resolution(picture: Image.Image) -> Image.Image:
+    """The same picture 50 px high."""
+    width = round(picture.width * LOW / picture.height)
+    return picture.resize((width, LOW), Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def at_home(garment: Garment, rng: np.random.Generator) -> Image.Image:
+    """A customer's photo, 88 px high: crooked, cropped, on whatever lay there, in bad light."""
+    cloth, mask = garment.lit(_PHOTO)
+    cosine, sine = _turn(rng.uniform(-32, 32))
+    scale, half = rng.uniform(0.85, 1.25), _PHOTO / 2
+    across, down = rng.uniform(-9, 9, 2)
+    matrix = (
+        scale * cosine,
+        scale * -sine,
+        half + across - scale * half * (cosine - sine),
+        scale * sine,
+        scale * cosine,
+        half + down - scale * half * (sine + cosine),
+    )
+    cloth = cloth.transform(cloth.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    mask = mask.transform(mask.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    picture = _background(rng)
+    shadow = mask.filter(ImageFilter.BoxBlur(3)).point(lambda value: value * 0.4)
+    picture.paste((24, 20, 18), (3, 4), shadow)
+    picture.paste(cloth, mask=mask)
+    width = (CUSTOMER, round(CUSTOMER * 3 / 4), round(CUSTOMER * 2 / 3))[rng.integers(3)]
+    high = _PHOTO * rng.uniform(0.78, 1.0)
+    wide = high * width / CUSTOMER
+    left, top = rng.uniform(0, _PHOTO - wide), rng.uniform(0, _PHOTO - high)
+    picture = picture.resize((width, CUSTOMER), Image.Resampling.BILINEAR, (left, top, left + wide, top + high))
+    gain = rng.uniform(0.62, 1.12) * (1 + rng.normal(0, 0.07, 3))  # dim, and lamps are not white
+    lift = rng.uniform(0, 26)
+    levels = np.clip(np.arange(256)[None, :] * gain[:, None] + lift, 0, 255).astype(int)
+    picture = picture.point(levels.ravel().tolist())
+    return picture.filter(ImageFilter.BoxBlur(rng.uniform(0.2, 0.9)))
+
+
+def jpeg(picture: Image.Image, quality: int) -> bytes:
+    """The picture's JPEG bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _turn(degrees: float) -> tuple[float, float]:
+    radians = np.deg2rad(degrees)
+    return float(np.cos(radians)), float(np.sin(radians))
+
+
+def _background(rng: np.random.Generator) -> Image.Image:
+    """Floorboards, a bedspread, a rug, or a cluttered shelf: muted, so that the garment's colour still tells."""
+    ground = tuple(int(value) for value in rng.integers(95, 205) + rng.integers(-22, 23, 3))
+    texture = rng.normal(0, 1, (14, 14, 3)) * rng.uniform(4, 14) + np.array(ground)
+    picture = Image.fromarray(np.clip(texture, 0, 255).astype(np.uint8)).resize(
+        (_PHOTO, _PHOTO), Image.Resampling.BICUBIC
+    )
+    draw_on = ImageDraw.Draw(picture)
+    dark = tuple(round(value * 0.72) for value in ground)
+    kind = rng.integers(4)
+    if kind == 0:
+        for x in range(int(rng.integers(4, 18)), _PHOTO, 18):
+            draw_on.line((x, 0, x + int(rng.integers(-3, 4)), _PHOTO), fill=dark, width=1)
+    elif kind == 1:
+        for start in range(int(rng.integers(0, 20)), _PHOTO, 22):
+            draw_on.rectangle((0, start, _PHOTO, start + 5), fill=dark)
+            draw_on.rectangle((start, 0, start + 3, _PHOTO), fill=dark)
+    elif kind == 2:
+        for ring in range(90, 10, -16):
+            draw_on.ellipse((56 - ring, 60 - ring, 56 + ring, 60 + ring), outline=dark, width=2)
+    else:
+        for _ in range(7):
+            x, y = (int(value) for value in rng.integers(-10, _PHOTO, 2))
+            colour = tuple(int(value) for value in rng.integers(60, 220) + rng.integers(-25, 26, 3))
+            draw_on.rectangle((x, y, x + int(rng.integers(8, 40)), y + int(rng.integers(8, 40))), fill=colour)
+    return picture
