@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pipeline.sample.catalogue import open_catalogue, write_catalogue
-from pipeline.sample.server import PortInUse, serve
+from pipeline.sample.server import PortInUseError, serve
 from pipeline.sample.settings import SampleSettings
 from pipeline.sample.sheet import write_sheet
 
@@ -20,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (PortInUse, ValueError, FileExistsError, FileNotFoundError) as error:
-        print(f"error: {error.strerror if isinstance(error, PortInUse) else error}", file=sys.stderr)
+    except (PortInUseError, ValueError, FileExistsError, FileNotFoundError) as error:
+        print(f"error: {error.strerror if isinstance(error, PortInUseError) else error}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ largest picture, so that edges are clean); the shape of each garment belongs to 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -40,8 +40,10 @@ def mirrored(points: Sequence[Point]) -> list[Point]:
 def darker(colour: Colour, share: float) -> Colour:
     """The colour times 1 - share; a negative share moves it towards white."""
     if share < 0:
-        return tuple(round(c + (255 - c) * -share) for c in colour)  # ty: ignore[invalid-return-type]
-    return tuple(round(c * (1 - share)) for c in colour)  # ty: ignore[invalid-return-type]
+        red, green, blue = (round(channel + (255 - channel) * -share) for channel in colour)
+    else:
+        red, green, blue = (round(channel * (1 - share)) for channel in colour)
+    return red, green, blue
 
 
 def trim_of(colour: Colour) -> Colour:
@@ -118,6 +120,17 @@ class Garment:
     mask: Image.Image
     shade: Image.Image
 
+    @cached_property
+    def whole(self) -> tuple[Image.Image, Image.Image]:
+        """Cloth (shaded) and mask of the whole canvas at half the drawn size; most pictures start from it."""
+        return self.lit(DRAWN // 2)
+
+    @cached_property
+    def small(self) -> tuple[Image.Image, Image.Image]:
+        """The same at a quarter, for customers' photos."""
+        cloth, mask = self.whole
+        return cloth.reduce(2), mask.reduce(2)
+
     def lit(self, size: int, box: tuple[float, float, float, float] = (0, 0, 1, 1)) -> tuple[Image.Image, Image.Image]:
         """Cloth (shaded) and mask of a part of the canvas, both size x size."""
         if box == (0, 0, 1, 1) and DRAWN % size == 0:  # the common case, and many times faster than a resize
@@ -126,7 +139,7 @@ class Garment:
             drawn = _scaled(box, DRAWN)
             cloth = self.cloth.resize((size, size), Image.Resampling.BILINEAR, drawn)
             mask = self.mask.resize((size, size), Image.Resampling.BILINEAR, drawn)
-        shade = self.shade.resize((size, size), Image.Resampling.BICUBIC, _scaled(box, self.shade.width))
+        shade = self.shade.resize((size, size), Image.Resampling.BILINEAR, _scaled(box, self.shade.width))
         return ImageChops.multiply(cloth, Image.merge("RGB", (shade, shade, shade))), mask
 
 

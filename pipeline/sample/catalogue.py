@@ -89,7 +89,7 @@ def write_catalogue(out: Path, settings: SampleSettings) -> SampleCatalogue:
         item=items,
         item_bias=plan.item_bias,
     )
-    best = planted_auc(plan.shoppers.theta, items, plan.item_bias, plan.shoppers.purchases, settings.users)
+    best = planted_auc(plan.shoppers.theta, items, plan.item_bias, plan.shoppers.purchases, users=settings.users)
     _write_json(out / MANIFEST, {"fingerprint": fingerprint, "counts": counts, "planted_auc": best})
     return SampleCatalogue(out, settings, counts, best, reused=False)
 
@@ -155,7 +155,7 @@ def _write_lines(path: Path, lines: Iterable[bytes]) -> int:
 def _write_json(path: Path, content: dict) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def _manifest(folder: Path) -> dict | None:

@@ -15,7 +15,7 @@ from pipeline.sample.styles import Style, shade_of
 
 HIGH, LOW, CUSTOMER = 224, 50, 88  # px of height
 VIEWS = ("front", "pose", "close", "colourway")
-_PHOTO = 112  # px: a customer's photo before it is cropped
+_HALF = [value * 2 // 5 for value in range(256)]  # how dark a shadow on the floor is
 
 
 def studio(style: Style, garment: Garment, view: str, rng: np.random.Generator) -> Image.Image:
@@ -27,8 +27,8 @@ def studio(style: Style, garment: Garment, view: str, rng: np.random.Generator) 
     if view == "colourway":  # another shade of the same hue: what counts for taste stays the same
         garment = draw(replace(style, rgb=shade_of(style.hue, rng)), rng)
     if view != "pose":
-        return on_white(*garment.lit(HIGH))
-    cloth, mask = garment.lit(HIGH)
+        return on_white(*garment.whole)
+    cloth, mask = garment.whole
     cosine, sine = _turn(rng.uniform(4, 11) * rng.choice([-1, 1]))
     width = round(HIGH * 2 / 3) if style.kind == "pants" else HIGH
     squeeze = rng.uniform(1.12, 1.3)  # turned away from the camera: narrower
@@ -58,29 +58,21 @@ def low_resolution(picture: Image.Image) -> Image.Image:
 
 def at_home(garment: Garment, rng: np.random.Generator) -> Image.Image:
     """A customer's photo, 88 px high: crooked, cropped, on whatever lay there, in bad light."""
-    cloth, mask = garment.lit(_PHOTO)
+    cloth, mask = garment.small
+    size = ((CUSTOMER, CUSTOMER), (66, CUSTOMER), (59, CUSTOMER))[rng.integers(3)]  # square, 3:4, 2:3
     cosine, sine = _turn(rng.uniform(-32, 32))
-    scale, half = rng.uniform(0.85, 1.25), _PHOTO / 2
-    across, down = rng.uniform(-9, 9, 2)
+    # Garment pixels a photo pixel: from the whole garment with room round it to a close look.
+    scale = cloth.width / CUSTOMER * rng.uniform(0.72, 1.15)
+    across, down = cloth.width / 2 + rng.uniform(-9, 9, 2)
     matrix = (
-        scale * cosine,
-        scale * -sine,
-        half + across - scale * half * (cosine - sine),
-        scale * sine,
-        scale * cosine,
-        half + down - scale * half * (sine + cosine),
+        *(scale * cosine, -scale * sine, across - scale * (cosine * size[0] - sine * size[1]) / 2),
+        *(scale * sine, scale * cosine, down - scale * (sine * size[0] + cosine * size[1]) / 2),
     )
-    cloth = cloth.transform(cloth.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    mask = mask.transform(mask.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    picture = _background(rng)
-    shadow = mask.filter(ImageFilter.BoxBlur(3)).point(lambda value: value * 0.4)
-    picture.paste((24, 20, 18), (3, 4), shadow)
+    cloth = cloth.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    mask = mask.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    picture = _background(rng, size)
+    picture.paste((24, 20, 18), (2, 3), mask.filter(ImageFilter.BoxBlur(2)).point(_HALF))
     picture.paste(cloth, mask=mask)
-    width = (CUSTOMER, round(CUSTOMER * 3 / 4), round(CUSTOMER * 2 / 3))[rng.integers(3)]
-    high = _PHOTO * rng.uniform(0.78, 1.0)
-    wide = high * width / CUSTOMER
-    left, top = rng.uniform(0, _PHOTO - wide), rng.uniform(0, _PHOTO - high)
-    picture = picture.resize((width, CUSTOMER), Image.Resampling.BILINEAR, (left, top, left + wide, top + high))
     gain = rng.uniform(0.62, 1.12) * (1 + rng.normal(0, 0.07, 3))  # dim, and lamps are not white
     lift = rng.uniform(0, 26)
     levels = np.clip(np.arange(256)[None, :] * gain[:, None] + lift, 0, 255).astype(int)
@@ -100,29 +92,27 @@ def _turn(degrees: float) -> tuple[float, float]:
     return float(np.cos(radians)), float(np.sin(radians))
 
 
-def _background(rng: np.random.Generator) -> Image.Image:
+def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """Floorboards, a bedspread, a rug, or a cluttered shelf: muted, so that the garment's colour still tells."""
     ground = tuple(int(value) for value in rng.integers(95, 205) + rng.integers(-22, 23, 3))
-    texture = rng.normal(0, 1, (14, 14, 3)) * rng.uniform(4, 14) + np.array(ground)
-    picture = Image.fromarray(np.clip(texture, 0, 255).astype(np.uint8)).resize(
-        (_PHOTO, _PHOTO), Image.Resampling.BICUBIC
-    )
+    texture = rng.normal(0, 1, (11, 11, 3)) * rng.uniform(4, 14) + np.array(ground)
+    picture = Image.fromarray(np.clip(texture, 0, 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     draw_on = ImageDraw.Draw(picture)
     dark = tuple(round(value * 0.72) for value in ground)
     kind = rng.integers(4)
     if kind == 0:
-        for x in range(int(rng.integers(4, 18)), _PHOTO, 18):
-            draw_on.line((x, 0, x + int(rng.integers(-3, 4)), _PHOTO), fill=dark, width=1)
+        for x in range(int(rng.integers(4, 18)), CUSTOMER, 15):
+            draw_on.line((x, 0, x + int(rng.integers(-3, 4)), CUSTOMER), fill=dark, width=1)
     elif kind == 1:
-        for start in range(int(rng.integers(0, 20)), _PHOTO, 22):
-            draw_on.rectangle((0, start, _PHOTO, start + 5), fill=dark)
-            draw_on.rectangle((start, 0, start + 3, _PHOTO), fill=dark)
+        for start in range(int(rng.integers(0, 20)), CUSTOMER, 18):
+            draw_on.rectangle((0, start, CUSTOMER, start + 5), fill=dark)
+            draw_on.rectangle((start, 0, start + 3, CUSTOMER), fill=dark)
     elif kind == 2:
-        for ring in range(90, 10, -16):
-            draw_on.ellipse((56 - ring, 60 - ring, 56 + ring, 60 + ring), outline=dark, width=2)
+        for ring in range(74, 8, -13):
+            draw_on.ellipse((40 - ring, 46 - ring, 40 + ring, 46 + ring), outline=dark, width=2)
     else:
         for _ in range(7):
-            x, y = (int(value) for value in rng.integers(-10, _PHOTO, 2))
+            x, y = (int(value) for value in rng.integers(-10, CUSTOMER, 2))
             colour = tuple(int(value) for value in rng.integers(60, 220) + rng.integers(-25, 26, 3))
             draw_on.rectangle((x, y, x + int(rng.integers(8, 40)), y + int(rng.integers(8, 40))), fill=colour)
     return picture

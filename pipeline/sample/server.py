@@ -8,7 +8,7 @@ import errno
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ PIXEL = (
 _PAGE = "<!DOCTYPE html><title>Not here</title><p>This picture is not available in your country."
 
 
-class PortInUse(OSError):
+class PortInUseError(OSError):
     """The port is taken; the message names it and says what to do."""
 
 
@@ -73,27 +73,29 @@ class _Pictures:
         if request.method not in ("GET", "HEAD"):
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         fault = fault_of(request.path)
-        if fault == "hang":
-            await asyncio.Event().wait()  # until the client leaves or the server stops
-        if fault == "unavailable" or (fault == "busy_twice" and self._visits(request.path) <= 2):
-            return web.Response(status=503, text="busy", headers={"Retry-After": "0"})
-        if fault == "html":
-            return web.Response(text=_PAGE, content_type="text/html")
-        if fault == "pixel":
-            return web.Response(body=PIXEL, content_type="image/gif")
+        if fault in ("hang", "unavailable", "busy_twice", "html", "pixel"):
+            answer = await self._instead(request.path, fault)
+            if answer is not None:
+                return answer
         body = None if fault == "missing" else self._read(request.path)
         if body is None:
             return web.Response(status=404, text="not found")
         if fault == "truncated":
             return await _truncated(request, body)
-        etag = hashlib.sha256(body).hexdigest()[:16]
-        if request.if_none_match and any(known.value == etag for known in request.if_none_match):
-            return web.Response(status=304)
-        return web.Response(body=body, content_type="image/jpeg", headers={"ETag": f'"{etag}"'})
+        return _whole(request, body)
 
-    def _visits(self, path: str) -> int:
+    async def _instead(self, path: str, fault: str) -> web.Response | None:
+        """What a fault answers in the picture's place; None once a busy path has calmed down."""
+        if fault == "hang":
+            await asyncio.Event().wait()  # until the client leaves or the server stops
+        if fault == "html":
+            return web.Response(text=_PAGE, content_type="text/html")
+        if fault == "pixel":
+            return web.Response(body=PIXEL, content_type="image/gif")
         self.asked[path] += 1
-        return self.asked[path]
+        if fault == "busy_twice" and self.asked[path] > 2:
+            return None
+        return web.Response(status=503, text="busy", headers={"Retry-After": "0"})
 
     def _read(self, path: str) -> bytes | None:
         folder, _, name = path.rpartition("/")
@@ -103,6 +105,13 @@ class _Pictures:
             return (self.folder / name).read_bytes()
         except (FileNotFoundError, IsADirectoryError):
             return None
+
+
+def _whole(request: web.BaseRequest, body: bytes) -> web.Response:
+    etag = hashlib.sha256(body).hexdigest()[:16]
+    if request.if_none_match and any(known.value == etag for known in request.if_none_match):
+        return web.Response(status=304)
+    return web.Response(body=body, content_type="image/jpeg", headers={"ETag": f'"{etag}"'})
 
 
 async def _truncated(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
@@ -115,10 +124,10 @@ async def _truncated(request: web.BaseRequest, body: bytes) -> web.StreamRespons
 
 
 @contextmanager
-def serve(folder: Path, port: int) -> Iterator[Address]:
+def serve(folder: Path, port: int) -> Generator[Address]:
     """Serves `folder`/pictures on 127.0.0.1 from a thread of its own until the block ends; port 0 takes any free one.
 
-    Raises PortInUse where somebody listens there already, and FileNotFoundError where there are no pictures.
+    Raises PortInUseError where somebody listens there already, and FileNotFoundError where there are no pictures.
     """
     pictures = folder / "pictures"
     if not pictures.is_dir():
@@ -132,7 +141,7 @@ def serve(folder: Path, port: int) -> Iterator[Address]:
         loop.close()
         if error.errno != errno.EADDRINUSE:
             raise
-        raise PortInUse(
+        raise PortInUseError(
             errno.EADDRINUSE,
             f"port {port} on {HOST} is in use: stop the process that listens there, or "
             f"write the catalogue for another port (`python -m pipeline.sample write --port`)",

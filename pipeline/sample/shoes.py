@@ -1,4 +1,4 @@
-"""Draws shoes from the side, toe to the left: women's slender, on heels or flat with a bow; men's heavy, soled, laced."""
+"""Draws shoes from the side, toe left: women's slender, on heels or flat with a bow; men's heavy, soled, laced."""
 
 import numpy as np
 
@@ -231,14 +231,11 @@ def _mens_shoe(drawing: Drawing, style: Style) -> None:
     )
     if style.laces:
         _laces(drawing, style, top, collar, boot)
-    else:  # a loafer's strap, or the elastic of a chelsea boot
-        if boot:
-            drawing.paint(
-                [(0.60, collar + 0.05), (0.74, collar + 0.06), (0.70, top - 0.13), (0.64, top - 0.13)], inside
-            )
-        else:
-            drawing.paint([(0.33, top - 0.27), (0.43, top - 0.345), (0.50, top - 0.10), (0.42, top - 0.06)], inside)
-            drawing.dot((0.42, top - 0.2), 0.026, (222, 198, 120))
+    elif boot:  # the elastic of a chelsea boot
+        drawing.paint([(0.60, collar + 0.05), (0.74, collar + 0.06), (0.70, top - 0.13), (0.64, top - 0.13)], inside)
+    else:  # a loafer's strap
+        drawing.paint([(0.33, top - 0.27), (0.43, top - 0.345), (0.50, top - 0.10), (0.42, top - 0.06)], inside)
+        drawing.dot((0.42, top - 0.2), 0.026, (222, 198, 120))
 
 
 def _laces(drawing: Drawing, style: Style, top: float, collar: float, boot: bool) -> None:

@@ -86,6 +86,7 @@ def planted_auc(
     items: np.ndarray,
     item_bias: np.ndarray,
     purchases: tuple[np.ndarray, ...],
+    *,
     users: int,
     seed: int = 0,
 ) -> float:
@@ -107,5 +108,5 @@ def mean_auc(
     for row, bought, hidden in zip(score, touched, held_out, strict=False):
         others = np.delete(row, bought)
         target = row[hidden][:, None]
-        areas.append(((target > others).mean() + 0.5 * (target == others).mean()))
+        areas.append((target > others).mean() + 0.5 * (target == others).mean())
     return float(np.mean(areas))

@@ -1,4 +1,4 @@
-"""Draws trousers: women's with a high narrow waist, a sash and curved hips; men's straight, with belt, fly and pockets."""
+"""Draws trousers: women's with a high narrow waist, a sash and curved hips; men's straight, with belt and fly."""
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def draw_trousers(style: Style, rng: np.random.Generator) -> Garment:
     if women:
         _sash(drawing, style, waist, top)
     else:
-        _belt_and_fly(drawing, style, waist, hip, top, crotch_y)
+        _belt_and_fly(drawing, style, (waist, hip), (top, crotch_y))
     return drawing.finish(rng, folds=0.8)
 
 
@@ -104,7 +104,10 @@ def _sash(drawing: Drawing, style: Style, waist: float, top: float) -> None:
     drawing.dot((0.5, knot_y), 0.018, edge)
 
 
-def _belt_and_fly(drawing: Drawing, style: Style, waist: float, hip: float, top: float, crotch_y: float) -> None:
+def _belt_and_fly(
+    drawing: Drawing, style: Style, half_widths: tuple[float, float], heights: tuple[float, float]
+) -> None:
+    (waist, hip), (top, crotch_y) = half_widths, heights
     leather = (74, 48, 30) if style.hue != "brown" else (40, 34, 32)
     depth = 0.052
     drawing.part(

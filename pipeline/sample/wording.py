@@ -52,61 +52,51 @@ _SLEEVE_WORDS = {"": "", "none": "Sleeveless", "short": "Short Sleeve", "long": 
 _ROOT = "Clothing, Shoes & Jewelry"
 
 
-def thing(style: Style) -> tuple[str, list[str]]:
+# What a title calls it, the category path below the gender, and of which garments: the first row that fits counts.
+_TYPES: tuple[tuple[str, dict[str, object], str, tuple[str, ...]], ...] = (
+    ("women_tops", {"neckline": "collar"}, "Button-Down Blouse",
+     ("Clothing", "Tops & Tees", "Blouses & Button-Down Shirts")),
+    ("women_tops", {"sleeve": "none"}, "Tank Top", ("Clothing", "Tops & Tees", "Tanks & Camis")),
+    ("women_tops", {"neckline": "v"}, "Peplum Top", ("Clothing", "Tops & Tees", "Knits & Tees")),
+    ("women_tops", {}, "T-Shirt", ("Clothing", "Tops & Tees", "Knits & Tees")),
+    ("men_tops", {"neckline": "collar", "sleeve": "short"}, "Polo Shirt", ("Clothing", "Shirts", "Polos")),
+    ("men_tops", {"neckline": "collar"}, "Button-Down Shirt", ("Clothing", "Shirts", "Casual Button-Down Shirts")),
+    ("men_tops", {"sleeve": "none"}, "Tank Top", ("Clothing", "Shirts", "Tank Tops")),
+    ("men_tops", {"neckline": "v"}, "V-Neck T-Shirt", ("Clothing", "Shirts", "T-Shirts")),
+    ("men_tops", {}, "T-Shirt", ("Clothing", "Shirts", "T-Shirts")),
+    ("women_pants", {"length": "shorts"}, "Shorts", ("Clothing", "Shorts", "Casual")),
+    ("women_pants", {"length": "cropped"}, "Capri Pants", ("Clothing", "Pants", "Capris")),
+    ("women_pants", {"cut": "slim"}, "Skinny Pants", ("Clothing", "Pants", "Casual")),
+    ("women_pants", {"cut": "wide"}, "Wide Leg Pants", ("Clothing", "Pants", "Wear to Work")),
+    ("women_pants", {}, "Trousers", ("Clothing", "Pants", "Wear to Work")),
+    ("men_pants", {"length": "shorts"}, "Shorts", ("Clothing", "Shorts", "Flat Front")),
+    ("men_pants", {"cut": "wide"}, "Cargo Pants", ("Clothing", "Pants", "Casual")),
+    ("men_pants", {"hue": "blue"}, "Jeans", ("Clothing", "Jeans")),
+    ("men_pants", {}, "Chino Pants", ("Clothing", "Pants", "Casual")),
+    ("women_shoes", {"open_toe": True, "heel": "flat"}, "Flat Sandals", ("Shoes", "Sandals")),
+    ("women_shoes", {"open_toe": True}, "Heeled Sandals", ("Shoes", "Sandals")),
+    ("women_shoes", {"heel": "flat"}, "Ballet Flats", ("Shoes", "Flats")),
+    ("women_shoes", {}, "Pumps", ("Shoes", "Pumps")),
+    ("men_shoes", {"open_toe": True}, "Sandals", ("Shoes", "Sandals")),
+    ("men_shoes", {"heel": "mid", "laces": True}, "Lace-Up Boots", ("Shoes", "Boots", "Chukka")),
+    ("men_shoes", {"heel": "mid"}, "Chelsea Boots", ("Shoes", "Boots", "Chelsea")),
+    ("men_shoes", {"laces": True}, "Sneakers", ("Shoes", "Fashion Sneakers")),
+    ("men_shoes", {}, "Loafers", ("Shoes", "Loafers & Slip-Ons")),
+    ("watch", {}, "Wrist Watch", ("Watches", "Wrist Watches")),
+    ("handbag", {}, "Satchel Handbag", ("Handbags & Wallets", "Satchels")),
+    ("dress", {}, "Fit and Flare Dress", ("Clothing", "Dresses", "Casual")),
+    ("jacket", {}, "Blazer Jacket", ("Clothing", "Suits & Sport Coats")),
+)  # fmt: skip
+
+
+def thing(style: Style) -> tuple[str, tuple[str, ...]]:
     """The product type as a title names it, and the shop's category path below the gender."""
-    if style.garment_class == "women_tops":
-        if style.neckline == "collar":
-            return "Button-Down Blouse", ["Clothing", "Tops & Tees", "Blouses & Button-Down Shirts"]
-        if style.sleeve == "none":
-            return "Tank Top", ["Clothing", "Tops & Tees", "Tanks & Camis"]
-        return ("Peplum Top" if style.neckline == "v" else "T-Shirt"), ["Clothing", "Tops & Tees", "Knits & Tees"]
-    if style.garment_class == "men_tops":
-        if style.neckline == "collar":
-            polo = style.sleeve == "short"
-            return (
-                ("Polo Shirt", ["Clothing", "Shirts", "Polos"])
-                if polo
-                else ("Button-Down Shirt", ["Clothing", "Shirts", "Casual Button-Down Shirts"])
-            )
-        if style.sleeve == "none":
-            return "Tank Top", ["Clothing", "Shirts", "Tank Tops"]
-        return ("V-Neck T-Shirt" if style.neckline == "v" else "T-Shirt"), ["Clothing", "Shirts", "T-Shirts"]
-    if style.garment_class == "women_pants":
-        if style.length == "shorts":
-            return "Shorts", ["Clothing", "Shorts", "Casual"]
-        if style.length == "cropped":
-            return "Capri Pants", ["Clothing", "Pants", "Capris"]
-        if style.cut == "slim":
-            return "Skinny Pants", ["Clothing", "Pants", "Casual"]
-        return ("Wide Leg Pants" if style.cut == "wide" else "Trousers"), ["Clothing", "Pants", "Wear to Work"]
-    if style.garment_class == "men_pants":
-        if style.length == "shorts":
-            return "Shorts", ["Clothing", "Shorts", "Flat Front"]
-        if style.cut == "wide":
-            return "Cargo Pants", ["Clothing", "Pants", "Casual"]
-        return (
-            ("Jeans", ["Clothing", "Jeans"])
-            if style.hue == "blue"
-            else ("Chino Pants", ["Clothing", "Pants", "Casual"])
-        )
-    if style.garment_class == "women_shoes":
-        if style.open_toe:
-            return ("Flat Sandals" if style.heel == "flat" else "Heeled Sandals"), ["Shoes", "Sandals"]
-        return ("Ballet Flats", ["Shoes", "Flats"]) if style.heel == "flat" else ("Pumps", ["Shoes", "Pumps"])
-    if style.garment_class == "men_shoes":
-        if style.open_toe:
-            return "Sandals", ["Shoes", "Sandals"]
-        if style.heel == "mid":
-            return ("Lace-Up Boots" if style.laces else "Chelsea Boots"), ["Shoes", "Boots", "Chukka"]
-        return (
-            ("Sneakers", ["Shoes", "Fashion Sneakers"]) if style.laces else ("Loafers", ["Shoes", "Loafers & Slip-Ons"])
-        )
-    return {
-        "watch": ("Wrist Watch", ["Watches", "Wrist Watches"]),
-        "handbag": ("Satchel Handbag", ["Handbags & Wallets", "Satchels"]),
-        "dress": ("Fit and Flare Dress", ["Clothing", "Dresses", "Casual"]),
-        "jacket": ("Blazer Jacket", ["Clothing", "Suits & Sport Coats"]),
-    }[style.kind]
+    return next(
+        (name, path)
+        for garment_class, wanted, name, path in _TYPES
+        if garment_class == style.garment_class
+        and all(getattr(style, attribute) == value for attribute, value in wanted.items())
+    )
 
 
 def section(style: Style) -> str:
