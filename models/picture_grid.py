@@ -1,0 +1,87 @@
+"""Arrays of pictures laid out for people: labelled grids and strips, and their PNG bytes.
+
+Everything is uint8 [height, width, 3]. The letters are a 5x7 bitmap font kept here as data, so that `models`
+needs no drawing library. What is shown, and where the file goes, belongs to the caller.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.io import encode_png
+from torchvision.utils import make_grid
+
+_GAP = 2  # pixels between pictures
+_INK = np.array([40, 40, 40], dtype=np.uint8)
+# Five columns a letter, the lowest bit at the top: the usual 5x7 display font.
+_FONT = {
+    " ": "0000000000", "-": "0808080808", ".": "0060600000", ",": "0050300000", ":": "0036360000", "/": "2010080402",
+    "+": "08083E0808", "=": "1414141414", "%": "2313086462", "(": "001C224100", ")": "0041221C00", "#": "147F147F14",
+    "'": "0005030000", "0": "3E5149453E", "1": "00427F4000", "2": "4261514946", "3": "2141454B31", "4": "1814127F10",
+    "5": "2745454539", "6": "3C4A494930", "7": "0171090503", "8": "3649494936", "9": "064949291E", "A": "7E1111117E",
+    "B": "7F49494936", "C": "3E41414122", "D": "7F4141221C", "E": "7F49494941", "F": "7F09090901", "G": "3E4149497A",
+    "H": "7F0808087F", "I": "00417F4100", "J": "2040413F01", "K": "7F08142241", "L": "7F40404040", "M": "7F020C027F",
+    "N": "7F0408107F", "O": "3E4141413E", "P": "7F09090906", "Q": "3E4151215E", "R": "7F09192946", "S": "4649494931",
+    "T": "01017F0101", "U": "3F4040403F", "V": "1F2040201F", "W": "3F4038403F", "X": "6314081463", "Y": "0708700807",
+    "Z": "6151494543",
+}  # fmt: skip
+
+
+def grid(
+    pictures: np.ndarray, row_labels: Sequence[str] = (), column_labels: Sequence[str] = (), scale: int = 1
+) -> np.ndarray:
+    """Pictures uint8 [rows, columns, H, W, 3] -> one uint8 picture, labels in capitals at the left and above.
+
+    `scale` repeats every pixel. Raises ValueError for another shape, or labels of another number.
+    """
+    if pictures.ndim != 5 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8 or pictures.size == 0:
+        raise ValueError(f"a grid wants uint8 [rows, columns, H, W, 3], not {pictures.dtype} {pictures.shape}")
+    rows, columns = pictures.shape[:2]
+    for name, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
+        if labels and len(labels) != count:
+            raise ValueError(f"{len(labels)} {name} labels for {count} {name}s")
+    pictures = pictures.repeat(scale, axis=2).repeat(scale, axis=3)
+    height, width = (side + _GAP for side in pictures.shape[2:4])
+    flat = torch.from_numpy(np.ascontiguousarray(pictures.reshape(-1, *pictures.shape[2:]).transpose(0, 3, 1, 2)))
+    body = make_grid(flat, nrow=columns, padding=_GAP, pad_value=255)
+    if len(flat) == 1:  # make_grid draws no border round a single picture
+        body = torch.nn.functional.pad(body, (_GAP,) * 4, value=255)
+    left = max((6 * len(label) + 4 for label in row_labels), default=0)
+    above = 11 if column_labels else 0
+    sheet = np.full((above + body.shape[1], left + body.shape[2], 3), 255, dtype=np.uint8)
+    sheet[above:, left:] = body.permute(1, 2, 0).numpy()
+    for row, label in enumerate(row_labels):
+        _write(sheet, label, above + _GAP + row * height + (height - _GAP) // 2 - 3, 2, left)
+    for column, label in enumerate(column_labels):
+        start = left + _GAP + column * width
+        _write(sheet, label, 2, start, start + width - _GAP)
+    return sheet
+
+
+def strip(pictures: np.ndarray, labels: Sequence[str] = (), scale: int = 1) -> np.ndarray:
+    """Pictures uint8 [n, H, W, 3] side by side, a label above each -> one uint8 picture."""
+    return grid(pictures[None], column_labels=labels, scale=scale)
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A uint8 picture [H, W, 3] as a PNG file's bytes."""
+    return encode_png(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))).numpy().tobytes()
+
+
+def write_png(path: Path, picture: np.ndarray) -> None:
+    """Write a uint8 picture [H, W, 3] to `path`, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(png_bytes(picture))
+    temporary.replace(path)
+
+
+def _write(sheet: np.ndarray, text: str, top: int, left: int, limit: int) -> None:
+    """Draw `text` into `sheet`, letters that would pass the column `limit` left out; unknown ones are a dash."""
+    for place, letter in enumerate(text.upper().replace("_", " ")):
+        start = left + 6 * place
+        if start + 5 > min(limit, sheet.shape[1]) or top < 0 or top + 7 > sheet.shape[0]:
+            return
+        columns = np.frombuffer(bytes.fromhex(_FONT.get(letter, _FONT["-"])), dtype=np.uint8)
+        on = (columns[None, :] >> np.arange(7)[:, None]) & 1 == 1  # [7, 5]
+        sheet[top : top + 7, start : start + 5][on] = _INK
