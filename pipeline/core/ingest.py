@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.sources import MAX_LINE_BYTES, BadInput, Block, blocks
+from pipeline.core.sources import MAX_LINE_BYTES, BadInput, Block, blocks, stripped
 from pipeline.core.vintages import (
     PRODUCT_KEYS,
     REVIEW_KEYS,
@@ -42,7 +42,6 @@ from pipeline.core.vintages import (
 REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
 TEXT_CHARACTERS = 500  # what rejects keep of a line
 SNIFFED_LINES = 100  # looked at to tell the vintage
-SPACES = r"e' \t\r\n\f\v'"  # SQL; what `bytes.strip()` takes away
 
 
 @dataclass(frozen=True)
@@ -218,36 +217,43 @@ class _Reading:
         return table.filter(pc.is_null(reasons)).drop_columns(["row", "reason"])
 
     def _frame(self, block: Block) -> pa.Array:
-        """The block's lines as one Arrow array over its bytes, without a copy where they are UTF-8."""
-        lines = pa.Array.from_buffers(
-            pa.large_binary(), len(block.starts) - 1, [None, pa.py_buffer(block.starts), pa.py_buffer(block.data)]
+        """The block's lines without surrounding white space, as one Arrow array."""
+        starts, ends = stripped(block)
+        # Lines and what lies between them, over the bytes as they are; then only the lines.
+        offsets = np.stack([starts, ends], axis=1).reshape(-1)
+        pieces = pa.Array.from_buffers(
+            pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(block.data)]
         )
+        lines = pieces.take(pa.array(np.arange(0, len(offsets) - 1, 2)))
         try:
             return lines.cast(pa.large_string())
         except pa.ArrowInvalid:  # some bytes are not UTF-8
             texts = [line.decode("utf-8", "replace") for line in lines.to_pylist()]
-            damaged = sum("\ufffd" in text for text in texts)
-            self.counts["lines_not_utf8"] += damaged
+            self.counts["lines_not_utf8"] += sum("\ufffd" in text for text in texts)
             return pa.array(texts, pa.large_string())
 
-    def _transform(self, lines: pa.Array, keys: dict[str, str], select: str, vintage: str) -> pa.Table:
-        """`select` over struct s of `keys` for every line, in order; a line that is no JSON is mended if it can be."""
+    def _transform(self, lines: pa.Array, keys: dict[str, str], vintage: str) -> pa.Table:
+        """Columns row, `keys` (a type each), hash (of the line) and reason, in order; see the module's outcomes."""
+        # One plain projection: an expression over s inside a CASE or a filter would parse the line once more.
+        columns = ", ".join(
+            f's."{key}"{"::VARCHAR" if kind == "JSON" else ""} AS "{key}"' for key, kind in keys.items()
+        )
         structure = json.dumps(keys).replace("'", "''")
         query = (
-            f"SELECT row, {select}, CASE WHEN s IS NULL THEN CASE WHEN trim(line, {SPACES}) = '' THEN 'blank'"
-            f" ELSE 'not_json' END WHEN NOT starts_with(ltrim(line, {SPACES}), '{{') THEN 'not_an_object' END AS reason"
-            f" FROM (SELECT row, line, try(json_transform(text, '{structure}')) AS s FROM framed) ORDER BY row"
+            f"SELECT row, {columns}, md5_number_upper(line) AS hash, s IS NULL AS unread"
+            f" FROM (SELECT row, line, try(json_transform(text, '{structure}')) AS s FROM framed)"
         )
-        row = pa.array(np.arange(len(lines)))
+        rows = np.arange(len(lines))
         text = lines if vintage != "2014" or self.kind == "reviews" else _as_json(lines, keys)
-        table = self._query(query, pa.table({"row": row, "line": lines, "text": text}))
-        failed = np.flatnonzero(np.asarray(pc.equal(table["reason"], "not_json").fill_null(False)))
-        if not len(failed) or (text is not lines):
-            return table
-        again = lines.take(pa.array(failed))
-        mended = self._query(query, pa.table({"row": pa.array(failed), "line": again, "text": _as_json(again, keys)}))
-        kept = table.filter(pc.invert(pc.equal(table["reason"], "not_json").fill_null(False)))
-        return pa.concat_tables([kept, mended]).sort_by("row")
+        table = self._query(query, pa.table({"row": rows, "line": lines, "text": text}))
+        again = np.flatnonzero(np.asarray(table["unread"]) & np.asarray(pc.not_equal(lines, "")))
+        if len(again) and text is lines:
+            tried = lines.take(pa.array(again))
+            mended = self._query(query, pa.table({"row": again, "line": tried, "text": _as_json(tried, keys)}))
+            table = pa.concat_tables([table.filter(pa.array(~np.isin(rows, again))), mended]).sort_by("row")
+        conditions = pc.make_struct(pc.equal(lines, ""), table["unread"], pc.invert(pc.starts_with(lines, "{")))
+        reason = pc.case_when(conditions, *map(pa.scalar, ("blank", "not_json", "not_an_object")))
+        return table.drop_columns(["unread"]).append_column("reason", reason)
 
     def _query(self, query: str, framed: pa.Table) -> pa.Table:
         # Batches are DuckDB's unit of parallel scanning.
@@ -262,41 +268,44 @@ class _Reading:
         names = REVIEW_KEYS[vintage]
         types = {names["reviewer"]: "VARCHAR", names["asin"]: "VARCHAR", names["variant"]: "VARCHAR"}
         types |= {names["rating"]: "DOUBLE", names["time"]: "BIGINT", names["pictures"]: "JSON"}
-        asin = f"coalesce({_id(names['asin'])}, {_id(names['variant'])})"
-        select = (
-            f"{_id(names['reviewer'])} AS reviewer_id, {asin} AS asin,"
-            f" CASE WHEN isfinite(s.{names['rating']}) THEN s.{names['rating']}::FLOAT END AS rating,"
-            f" s.{names['time']} // {1000 if vintage == '2023' else 1} AS time,"
-            f" s.{names['pictures']}::VARCHAR AS pictures, md5_number_upper(trim(line, {SPACES})) AS hash"
-        )
-        table = self._transform(lines, types, select, vintage)
+        table = self._transform(lines, types, vintage)
+        reviewer = _ids(table[names["reviewer"]])
+        asin = pc.coalesce(_ids(table[names["asin"]]), _ids(table[names["variant"]]))
+        rating = table[names["rating"]]
+        rating = pc.if_else(pc.is_finite(rating), rating, None).cast(pa.float32(), safe=False)
+        time = table[names["time"]]
         reason = pc.case_when(
-            pc.make_struct(pc.is_valid(table["reason"]), pc.is_null(table["reviewer_id"]), pc.is_null(table["asin"])),
-            table["reason"],
-            pa.scalar("reviewer_missing"),
-            pa.scalar("asin_missing"),
+            pc.make_struct(pc.is_valid(table["reason"]), pc.is_null(reviewer), pc.is_null(asin)),
+            *(table["reason"], pa.scalar("reviewer_missing"), pa.scalar("asin_missing")),
         )
-        table = table.set_column(table.schema.get_field_index("reason"), "reason", reason)
-        pictures = _lists(table["pictures"], lambda text: clean_urls(picture_urls(parsed(text)), self.counts))
-        # md5_number_* read the digest little-endian; the bytes themselves are what hashlib shows.
-        hashes = table["hash"].to_numpy().astype("<u8").view(">u8").astype(np.uint64)
-        return (
-            table.drop_columns(["pictures", "hash"])
-            .append_column("image_urls", pictures)
-            .append_column("hash", pa.array(hashes))
+        read = pc.is_null(reason).combine_chunks()
+        pictures = pc.if_else(read, table[names["pictures"]].combine_chunks(), None)
+        return pa.table(
+            {
+                "row": table["row"],
+                "reviewer_id": reviewer,
+                "asin": asin,
+                "rating": rating,
+                "time": pc.divide(time, 1000) if vintage == "2023" else time,
+                "image_urls": _lists(pictures, lambda text: clean_urls(picture_urls(parsed(text)), self.counts)),
+                # DuckDB reads the digest little-endian; the bytes themselves are what hashlib shows.
+                "hash": table["hash"].to_numpy().byteswap(),
+                "reason": reason,
+            }
         )
 
     def _product_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
         types = dict.fromkeys(PRODUCT_KEYS, "JSON") | {"asin": "VARCHAR", "parent_asin": "VARCHAR"}
-        asin = f"coalesce({_id('parent_asin')}, {_id('asin')})" if vintage == "2023" else _id("asin")
-        select = f"{asin} AS id, " + ", ".join(f's."{key}"::VARCHAR AS "{key}"' for key in PRODUCT_KEYS)
-        table = self._transform(lines, types, select, vintage)
+        table = self._transform(lines, types, vintage)
+        asin = _ids(table["asin"])
+        asin = pc.coalesce(_ids(table["parent_asin"]), asin) if vintage == "2023" else asin
+        table = table.append_column("id", asin)
         rows = []
         for raw in table.to_pylist():
             reason = raw["reason"] or (None if raw["id"] else "asin_missing")
             row = {"row": raw["row"], "reason": reason, "asin": raw["id"]}
             if reason is None:
-                value = {key: parsed(raw[key]) for key in PRODUCT_KEYS if key not in types or types[key] == "JSON"}
+                value = {key: parsed(raw[key]) for key, kind in types.items() if kind == "JSON"}
                 low, high = vendor_pictures(value)
                 row["title"] = clean_title(value["title"])
                 row["categories"] = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
@@ -308,10 +317,11 @@ class _Reading:
         return pa.Table.from_pylist(rows, schema=pa.schema([("row", pa.int64()), ("reason", pa.string()), *nullable]))
 
 
-def _id(name: str) -> str:
-    """SQL: the text of s.name where it can be an id, else null."""
-    text = f'trim(s."{name}", {SPACES})'
-    return f"CASE WHEN {text} <> '' AND left({text}, 1) NOT IN ('{{', '[') THEN {text} END"
+def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`column` trimmed, null where the text is no id: blank, or the JSON of a list or an object."""
+    text = pc.utf8_trim_whitespace(column)
+    is_id = pc.and_(pc.not_equal(text, ""), pc.invert(pc.match_substring_regex(text, r"^[\[{]")))
+    return pc.if_else(is_id, text, None)
 
 
 def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
@@ -329,9 +339,8 @@ def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
     return pa.array([rewritten(line) for line in lines.to_pylist()], lines.type)
 
 
-def _lists(texts: pa.ChunkedArray, read: Callable[[str], list[str]]) -> pa.Array:
+def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
     """`read` of every text that is not null, as a list column; few reviews have pictures, so only those are visited."""
-    texts = texts.combine_chunks()
     rows = np.flatnonzero(np.asarray(texts.is_valid()))
     lists = [read(text) for text in texts.take(pa.array(rows)).to_pylist()]
     lengths = np.zeros(len(texts), np.int64)

@@ -18,6 +18,7 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz",
 BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
 MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed over without being held in memory
 HEAD_BYTES = 2000  # what is kept of such a line, enough for 500 characters of any script
+WHITE = b" \t\r\n\f\v"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -179,3 +180,19 @@ def _array_blocks(path: Path, data: bytes) -> Iterator[Block]:
     lines = "".join(json.dumps(element) + "\n" for element in elements).encode()
     if lines:
         yield _block(lines, 1, None)
+
+
+def stripped(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, ends) [lines] int64 in block.data of each line without surrounding white space; blank ones are empty."""
+    data, white = np.frombuffer(block.data, np.uint8), np.zeros(256, bool)
+    white[list(WHITE)] = True
+    starts, ends = block.starts[:-1].copy(), block.starts[1:].copy()
+    for _ in range(4):  # a byte at a time from both sides: what a newline, its carriage return and a blank or two need
+        ends -= (ends > starts) & white[data[np.maximum(ends - 1, 0)]]
+        starts += (starts < ends) & white[data[np.minimum(starts, len(data) - 1)]]
+    more = (ends > starts) & (white[data[np.maximum(ends - 1, 0)]] | white[data[np.minimum(starts, len(data) - 1)]])
+    for row in np.flatnonzero(more):
+        line = block.data[starts[row] : ends[row]]
+        starts[row] += len(line) - len(line.lstrip(WHITE))
+        ends[row] = starts[row] + len(line.strip(WHITE))
+    return starts, ends
