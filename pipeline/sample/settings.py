@@ -30,7 +30,7 @@ class SampleSettings:
     purchases_min: int = 6
     purchases_max: int = 14
     temperature: float = 1.0
-    popularity_spread: float = 0.3
+    popularity_spread: float = 0.2
     photo_share: float = 0.3
     port: int = DEFAULT_PORT
 

@@ -1,0 +1,40 @@
+"""One small catalogue for all tests of the sample package."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.sample.catalogue import SampleCatalogue, write_catalogue
+from pipeline.sample.plan import Plan, make_plan
+from pipeline.sample.settings import SampleSettings
+
+SMALL = SampleSettings(items=60, users=50, casual_users=24, extra_items=6, other_products=8, purchases_max=10)
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> SampleCatalogue:
+    return write_catalogue(tmp_path_factory.mktemp("sample") / "catalogue", SMALL)
+
+
+@pytest.fixture(scope="session")
+def plan() -> Plan:
+    return make_plan(SMALL)
+
+
+@pytest.fixture(scope="session")
+def path_with_fault() -> Callable[[str | None], str]:
+    """The first picture path (they are hashed) that misbehaves in a given way."""
+    from pipeline.sample.server import fault_of
+
+    def find(fault: str | None) -> str:
+        return next(path for n in range(100_000) if fault_of(path := f"/images/I/41{n:05d}L.jpg") == fault)
+
+    return find
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A folder that can be served, with no picture in it yet."""
+    (tmp_path / "pictures").mkdir()
+    return tmp_path

@@ -1,0 +1,77 @@
+"""Planted taste: sharp enough to be learnt, carried by visible attributes, and hardly by popularity."""
+
+import numpy as np
+import pytest
+
+from pipeline.sample.plan import Plan, make_plan
+from pipeline.sample.settings import SampleSettings
+from pipeline.sample.shoppers import mean_auc, planted_auc, sample_tastes
+from pipeline.sample.styles import ATTRIBUTES, CLASSES, sample_style
+
+
+@pytest.fixture(scope="module")
+def demo() -> Plan:
+    """The demo's own plan; nothing is drawn, so it costs a moment only."""
+    return make_plan(SampleSettings())
+
+
+def test_the_best_reachable_auc_lies_where_the_demo_needs_it(demo: Plan) -> None:
+    best = planted_auc(demo.shoppers.theta, demo.items(), demo.item_bias, demo.shoppers.purchases, users=400)
+    assert 0.88 < best < 0.92
+
+
+def test_a_small_catalogue_keeps_its_taste(plan: Plan) -> None:
+    best = planted_auc(plan.shoppers.theta, plan.items(), plan.item_bias, plan.shoppers.purchases, users=50)
+    assert 0.82 < best < 0.95
+
+
+def test_popularity_explains_little_of_what_is_bought(demo: Plan) -> None:
+    rng = np.random.default_rng(0)
+    bought = demo.shoppers.purchases[:400]
+    held_out = [rng.choice(items, 2, replace=False) for items in bought]
+    train = np.concatenate([np.setdiff1d(items, hidden) for items, hidden in zip(bought, held_out, strict=True)])
+    popularity = np.tile(np.bincount(train, minlength=420).astype(float), (400, 1))
+    assert 0.5 < mean_auc(popularity, bought, held_out) < 0.62
+
+
+def test_neither_class_nor_colour_alone_reaches_the_four_fifths_that_the_demo_asks_of_a_model(demo: Plan) -> None:
+    rng = np.random.default_rng(0)
+    bought = demo.shoppers.purchases[:400]
+    held_out = [rng.choice(items, 2, replace=False) for items in bought]
+    columns = np.array([name in CLASSES for name in ATTRIBUTES])
+    by_class = (demo.shoppers.theta * columns) @ demo.items().T
+    by_hue = (demo.shoppers.theta * np.array([name.startswith("hue_") for name in ATTRIBUTES])) @ demo.items().T
+    best = planted_auc(demo.shoppers.theta, demo.items(), demo.item_bias, demo.shoppers.purchases, users=400)
+    for part in (by_class, by_hue):
+        assert mean_auc(part, bought, held_out) - 0.5 < 0.8 * (best - 0.5)
+
+
+def test_mean_auc_counts_wins_and_half_of_ties_by_hand() -> None:
+    score = np.array([[5.0, 1.0, 5.0, 0.0, 9.0]])
+    # Held out: item 0 (5). Never touched: items 1 (1), 2 (5), 3 (0). Item 4 is a training purchase.
+    assert mean_auc(score, [np.array([0, 4])], [np.array([0])]) == pytest.approx(2.5 / 3)
+
+
+def test_every_five_core_shopper_buys_the_promised_number_of_distinct_items(demo: Plan) -> None:
+    sizes = [len(set(items.tolist())) for items in demo.shoppers.purchases]
+    assert (min(sizes[:400]), max(sizes[:400])) == (6, 14)
+    assert (min(sizes[400:]), max(sizes[400:])) == (1, 4)
+
+
+def test_a_taste_holds_two_hues_and_one_pattern() -> None:
+    theta = sample_tastes(40, np.random.default_rng(1))
+    hues = theta[:, [name.startswith("hue_") for name in ATTRIBUTES]]
+    patterns = theta[:, [name.startswith("pattern_") for name in ATTRIBUTES]]
+    assert ((hues > 0).sum(axis=1) == 2).all()
+    assert ((patterns > 0).sum(axis=1) == 1).all()
+
+
+def test_a_style_has_one_value_of_each_attribute_its_class_knows() -> None:
+    rng = np.random.default_rng(2)
+    expected = {"tops": ("sleeve_", "neckline_"), "pants": ("length_", "cut_"), "shoes": ("heel_",)}
+    for garment_class in CLASSES * 5:
+        style = sample_style(garment_class, rng)
+        chosen = [name for name, value in zip(ATTRIBUTES, style.vector(), strict=True) if value]
+        for prefix in ("sleeve_", "neckline_", "length_", "cut_", "heel_"):
+            assert sum(name.startswith(prefix) for name in chosen) == (prefix in expected[style.kind])
+        assert garment_class in chosen
