@@ -171,8 +171,7 @@ def _grown(path: Path, meta: _Meta, rows: int) -> Generator[Path]:
             _write_header(file, (0, meta.size, meta.size, 3))
     offset = _data_offset(path)
     with path.open("r+b") as file:
-        file.truncate(offset + meta.rows * row_bytes)  # cuts off what an interrupted build left
-        file.truncate(offset + rows * row_bytes)
+        file.truncate(offset + rows * row_bytes)  # also cuts what an interrupted build left behind them
     yield path
     with path.open("r+b") as file:
         os.fsync(file.fileno())

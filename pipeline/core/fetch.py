@@ -162,6 +162,8 @@ class _Run:
             wake_at = self.flushed + self.settings.flush_seconds
             if self.schedule.next_due is not None and len(tasks) < self.settings.concurrency:
                 wake_at = min(wake_at, self.schedule.next_due)
+            if self.on_progress is not None:
+                wake_at = min(wake_at, self.reported + _PROGRESS_EVERY)
             timer = loop.call_at(wake_at, self.wake.set)
             await self.wake.wait()
             timer.cancel()
@@ -176,10 +178,11 @@ class _Run:
         assert url is not None  # only parsed URLs were queued
         attempt = await self.transfer.attempt(url)
         answered = attempt.http_status is not None and attempt.reason != "timeout"
-        if STATUS_OF[attempt.reason] == "transient" and job.attempts <= self.settings.retries:
+        given_up = 0 < self.settings.host_failures <= job.host.failures
+        if STATUS_OF[attempt.reason] == "transient" and job.attempts <= self.settings.retries and not given_up:
             asked_to_pause = attempt.http_status in _ASK_TO_PAUSE and attempt.retry_after is not None
             at = asyncio.get_running_loop().time() + self._delay(job, attempt)
-            self.schedule.retry(job, at, answered, pause_host=asked_to_pause)
+            self.schedule.retry(job, attempt.reason, at, answered, pause_host=asked_to_pause)
         else:
             self._settle(job.url, attempt, job.attempts)
             self.schedule.done(job, answered)
@@ -194,9 +197,9 @@ class _Run:
         return full * self.jitter.uniform(0.5, 1.0)
 
     def _give_up(self, host: Host, reason: str) -> None:
-        for url, attempts in self.schedule.abandon(host):
+        for waiting in self.schedule.abandon(host):
             self.given_up += 1
-            self._settle(url, Attempt(reason), attempts)
+            self._settle(waiting.url, Attempt(waiting.reason or reason), waiting.attempts)
 
     def _settle(self, url: str, attempt: Attempt, attempts: int) -> None:
         self.reasons[attempt.reason] += 1

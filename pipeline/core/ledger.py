@@ -140,14 +140,19 @@ class PictureStore:
             shas, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
             if not rows and not shas:
                 return
-            with contextlib.nullcontext() if self._writing else sole_writer(self.folder):
-                number = self._next_number()
-                if shas:
-                    self._write_shard(number, shas)
-                write_whole(
-                    self._path("ledger", number),
-                    lambda path: pq.write_table(_rows_table(rows), path, compression="zstd"),
-                )
+            try:
+                with contextlib.nullcontext() if self._writing else sole_writer(self.folder):
+                    number = self._next_number()
+                    if shas:
+                        self._write_shard(number, shas)
+                    write_whole(
+                        self._path("ledger", number),
+                        lambda path: pq.write_table(_rows_table(rows), path, compression="zstd"),
+                    )
+            except BaseException:  # a full disk, perhaps: no later part may refer to pictures that were not written
+                self._rows = rows + self._rows
+                self._unwritten = shas + self._unwritten
+                raise
             for sha in shas:
                 self._shard_of[sha] = number
                 del self._pictures[sha]

@@ -12,16 +12,24 @@ _FIRST_LIMIT = 4  # a host proves that it answers before it gets more connection
 _STREAK = 4  # single URLs may hang; so many unanswered requests in a row are the host's fault
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A URL that waits for its turn."""
+
+    url: str
+    attempts: int = 0  # so far
+    reason: str | None = None  # of the last of them
+
+
 @dataclass
 class Host:
     """One `host:port`: its waiting URLs, and how much it may be asked for."""
 
     name: str
     limit: float  # requests at once: grows by one an answer, halves in a streak of failures
-    queue: deque[tuple[str, int]] = field(default_factory=deque)  # (URL, attempts so far)
+    queue: deque[Waiting] = field(default_factory=deque)
     active: int = 0
-    delayed: int = 0  # its URLs that wait for a retry
-    failures: int = 0  # timeouts and broken connections since it last answered
+    failures: int = 0  # URLs in a row whose first attempt got no answer; a URL that hung before proves little
     not_before: float = 0.0
     listed: bool = False
 
@@ -43,7 +51,7 @@ class Schedule:
         self.rate = rate
         self.hosts: dict[str, Host] = {}
         self._turns: deque[Host] = deque()
-        self._later: list[tuple[float, int, Host, tuple[str, int] | None]] = []  # None: only wake the host
+        self._later: list[tuple[float, int, Host, Waiting | None]] = []  # None: only wake the host
         self._serial = 0
         self._outstanding = 0
 
@@ -52,7 +60,7 @@ class Schedule:
         host = self.hosts.get(host_name)
         if host is None:
             host = self.hosts[host_name] = Host(host_name, limit=min(_FIRST_LIMIT, self.per_host))
-        host.queue.append((url, 0))
+        host.queue.append(Waiting(url))
         self._outstanding += 1
         self._list(host)
 
@@ -72,7 +80,6 @@ class Schedule:
             _, _, host, entry = heapq.heappop(self._later)
             if entry is not None:
                 host.queue.append(entry)
-                host.delayed -= 1
             self._list(host)
         while self._turns:
             host = self._turns.popleft()
@@ -84,44 +91,44 @@ class Schedule:
                 continue
             if self.rate:
                 host.not_before = now + 1 / self.rate
-            url, attempts = host.queue.popleft()
+            waiting = host.queue.popleft()
             host.active += 1
             self._list(host)
-            return Job(host, url, attempts + 1)
+            return Job(host, waiting.url, waiting.attempts + 1)
         return None
 
     def done(self, job: Job, answered: bool) -> None:
         """The job's URL is settled; `answered` says whether its host gave any HTTP answer."""
-        self._release(job.host, answered)
+        self._release(job, answered)
         self._outstanding -= 1
 
-    def retry(self, job: Job, at: float, answered: bool, pause_host: bool) -> None:
+    def retry(self, job: Job, reason: str, at: float, answered: bool, pause_host: bool) -> None:
         """Ask the job's URL again at time `at`; `pause_host` keeps the whole host quiet until then."""
         host = job.host
         if pause_host:
             host.not_before = max(host.not_before, at)
-        host.delayed += 1
-        self._wait(at, host, (job.url, job.attempts))
-        self._release(host, answered)
+        self._wait(at, host, Waiting(job.url, job.attempts, reason))
+        self._release(job, answered)
 
-    def abandon(self, host: Host) -> Iterator[tuple[str, int]]:
+    def abandon(self, host: Host) -> Iterator[Waiting]:
         """Give up the host's queued URLs (those under way or waiting for a retry still end by themselves)."""
         while host.queue:
             self._outstanding -= 1
             yield host.queue.popleft()
 
-    def _release(self, host: Host, answered: bool) -> None:
+    def _release(self, job: Job, answered: bool) -> None:
+        host = job.host
         host.active -= 1
         if answered:
             host.failures = 0
             host.limit = min(self.per_host, host.limit + 1)
         else:
-            host.failures += 1
+            host.failures += job.attempts == 1
             if host.failures >= _STREAK:
                 host.limit = max(1.0, host.limit / 2)
         self._list(host)
 
-    def _wait(self, until: float, host: Host, entry: tuple[str, int] | None) -> None:
+    def _wait(self, until: float, host: Host, entry: Waiting | None) -> None:
         self._serial += 1
         heapq.heappush(self._later, (until, self._serial, host, entry))
 

@@ -1,0 +1,173 @@
+"""A picture host on loopback that misbehaves in every way the downloader must survive, for the tests here only.
+
+It speaks HTTP/1.1 in raw bytes, because a proper server library refuses to be this rude; it counts what it is asked.
+"""
+
+import asyncio
+import io
+import struct
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+from PIL import Image
+
+TINY_GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+
+
+def jpeg(seed: int, width: int = 33, height: int = 50) -> bytes:
+    """A small JPEG, another one for every seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(coarse).resize((width, height)).save(encoded, "JPEG", quality=85)
+    return encoded.getvalue()
+
+
+def bomb_png(side: int = 30_000) -> bytes:
+    """A PNG of a few bytes that announces side x side pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+class FaultServer:
+    """`with FaultServer() as server`: `server.url("ok/1")` is a good picture; `server.requests` counts by path."""
+
+    def __init__(self, opens: Callable[[], bool] = lambda: True) -> None:
+        self.opens = opens
+        self.requests: Counter[str] = Counter()
+        self.body_bytes_sent = 0
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def url(self, path: str) -> str:
+        return f"http://{self.host}/{path}"
+
+    @property
+    def total(self) -> int:
+        return self.requests.total()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._open: set[asyncio.Task[None]] = set()
+        listener = await asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=256)
+        self.port = listener.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        listener.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                path = head.split(b" ", 2)[1].decode().lstrip("/")
+                self.requests[path] += 1
+                if not await self._answer(path, writer):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client went away, or the test is over
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def _answer(self, path: str, writer: asyncio.StreamWriter) -> bool:
+        """Send one answer; False closes the connection."""
+        kind, _, rest = path.partition("?")[0].partition("/")
+        seen = self.requests[path]
+        picture = jpeg(int(rest) if rest.isdigit() else 0)
+        match kind:
+            case "ok":
+                return await _send(writer, 200, picture, etag='"abc"')
+            case "status":
+                return await _send(writer, int(rest), b"" if rest == "204" else b"no\n")
+            case "busy":  # 503 twice, then the picture
+                return await _send(writer, 503 if seen <= 2 else 200, picture)
+            case "slow_down":  # 429 once; the path says what Retry-After says
+                if seen == 1:
+                    return await _send(writer, 429, b"", retry_after=rest)
+                return await _send(writer, 200, picture)
+            case "html":
+                return await _send(writer, 200, b"<!doctype html><p>Please try again later.</p>")
+            case "tiny":
+                return await _send(writer, 200, TINY_GIF)
+            case "bomb":
+                return await _send(writer, 200, bomb_png())
+            case "garbled":
+                return await _send(writer, 200, picture[: len(picture) // 2])
+            case "robots":
+                return await _send(writer, 200, picture, x_robots_tag=rest or "noai")
+            case "to":  # a redirect to the rest of the path, taken as a URL or a path here
+                return await _send(writer, 302, b"", location=rest if "://" in rest else f"/{rest}")
+            case "loop":
+                return await _send(writer, 301, b"", location=f"/{path}")
+            case "truncated":
+                writer.write(_head(200, len(picture)) + picture[: len(picture) // 2])
+                await writer.drain()
+                return False
+            case "oversized":
+                return await self._endless(writer, _head(200, 40_000_000), bytes(65_536))
+            case "endless":
+                chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+                return await self._endless(writer, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk)
+            case "flood":
+                return await self._endless(writer, b"HTTP/1.1 200 OK\r\n", b"X-Flood: " + b"a" * 1000 + b"\r\n")
+            case "drip":
+                writer.write(_head(200, 10_000))
+                while True:
+                    writer.write(b"\xff")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            case "gate":  # the picture, once `opens` says so
+                while not self.opens():
+                    await asyncio.sleep(0.005)
+                return await _send(writer, 200, picture)
+            case "hang":
+                await asyncio.sleep(3600)
+        raise AssertionError(f"the fault server knows no {path}")
+
+    async def _endless(self, writer: asyncio.StreamWriter, head: bytes, piece: bytes) -> bool:
+        """Far more than anybody wants; ends when the client hangs up."""
+        writer.write(head)
+        for _ in range(600):
+            writer.write(piece)
+            self.body_bytes_sent += len(piece)
+            await writer.drain()
+        return False
+
+
+def _head(status: int, length: int, **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {length}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, body: bytes, **headers: str) -> bool:
+    writer.write(_head(status, len(body), **headers) + body)
+    await writer.drain()
+    return True

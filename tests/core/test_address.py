@@ -1,0 +1,162 @@
+"""The guard against the machine's own network, proved with a stand-in where the socket would be made.
+
+Nothing here connects anywhere: the stand-in takes note of the address and refuses.
+"""
+
+import asyncio
+import ipaddress
+import socket
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.address import (
+    PrivateAddressError,
+    guarded_connector,
+    host_port,
+    is_public,
+    literal_address,
+    parse_url,
+)
+
+PUBLIC = ["8.8.8.8", "52.94.236.248", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+NOT_PUBLIC = [
+    "127.0.0.1", "127.8.9.10", "0.0.0.0", "10.0.0.1", "172.16.5.4", "192.168.1.1", "100.64.0.1", "169.254.169.254",
+    "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1",
+    "::", "::1", "fe80::1", "fc00::1", "fd00:ec2::254", "fec0::1", "ff02::1", "2001:db8::1",
+    "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+]  # fmt: skip
+
+
+class Recorder:
+    """Where the socket would be made: notes that it was asked, and stops there."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, family: int, kind: int, protocol: int) -> socket.socket:
+        self.asked += 1
+        raise OSError("the test makes no socket")
+
+
+class Names(AbstractResolver):
+    """A resolver that gives the next answer each time, as a rebinding name server does."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in self.answers.pop(0)
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+def ask(url: str, *answers: list[str], allow: tuple[str, ...] = (), times: int = 1) -> tuple[list[type], int]:
+    """What each of `times` requests ended with, and how many sockets would have been made."""
+    recorder = Recorder()
+
+    async def run() -> list[type]:
+        ends = []
+        connector = guarded_connector(frozenset(allow), recorder, Names(*answers))
+        connector._use_dns_cache = False  # every request asks the resolver anew
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for _ in range(times):
+                try:
+                    await session.get(url)
+                except Exception as error:
+                    ends.append(type(error))
+        return ends
+
+    return asyncio.run(run()), recorder.asked
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_no_socket_is_made_towards_an_address_that_is_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+    literal = f"[{address}]" if ":" in address else address
+    assert ask(f"http://{literal}/") == ([PrivateAddressError], 0)
+    assert ask("http://shop.example/", [address]) == ([PrivateAddressError], 0)
+
+
+@settings(max_examples=200)
+@given(st.ip_addresses(v=4))
+def test_an_address_wrapped_in_ipv6_is_judged_as_itself(address: ipaddress.IPv4Address) -> None:
+    expected = address.is_global and not address.is_multicast
+    assert is_public(address) == expected
+    for carrier in (f"::ffff:{address}", f"64:ff9b::{address}", f"::{address}"):
+        assert is_public(ipaddress.ip_address(carrier)) == expected
+
+
+def test_a_public_address_reaches_the_place_where_sockets_are_made() -> None:
+    assert ask("http://shop.example/", ["8.8.8.8"]) == ([aiohttp.ClientConnectorError], 1)
+
+
+def test_a_name_with_one_private_address_does_not_fall_back_to_its_others() -> None:
+    assert ask("http://shop.example/", ["10.0.0.1", "8.8.8.8"]) == ([PrivateAddressError], 0)
+
+
+def test_a_name_that_turns_private_between_two_requests_is_refused_at_the_second() -> None:
+    ends = ask("http://shop.example/", ["8.8.8.8"], ["127.0.0.1"], times=2)
+    assert ends == ([aiohttp.ClientConnectorError, PrivateAddressError], 1)
+
+
+def test_an_allowed_address_is_allowed_on_its_port_only() -> None:
+    allow = ("10.0.0.1:8877", "[::1]:8877")
+    assert ask("http://10.0.0.1:8877/", allow=allow)[1] == 1
+    assert ask("http://[::1]:8877/", allow=allow)[1] == 1
+    assert ask("http://shop.example:8877/", ["10.0.0.1"], allow=allow)[1] == 1
+    assert ask("http://10.0.0.1:8878/", allow=allow) == ([PrivateAddressError], 0)
+
+
+@pytest.mark.parametrize("url", ["https://a.example/x.jpg", "http://a.example:8080/ü x.jpg?q=1", " http://8.8.8.8/ "])
+def test_an_ordinary_url_is_parsed(url: str) -> None:
+    assert parse_url(url) is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "x.jpg", "/x.jpg", "//a.example/x", "ftp://a.example/x", "data:,x", "javascript:1", "http://", "http:///x",
+     "http://me@a.example/", "http://me:pw@a.example/", "http://:pw@a.example/", "http://a.example:0x50/",
+     "http://a.example:99999/", "http://a b/", "http://a.example/" + "x" * 8000],
+)  # fmt: skip
+def test_a_url_that_must_not_be_fetched_is_none(url: str) -> None:
+    assert parse_url(url) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("2130706433", "127.0.0.1"), ("127.1", "127.0.0.1"), ("0x7f.1", "127.0.0.1"), ("017700000001", "127.0.0.1"),
+     ("::1", "::1"), ("8.8.8.8", "8.8.8.8"), ("a.example", None)],
+)  # fmt: skip
+def test_every_spelling_of_an_address_is_understood(host: str, address: str | None) -> None:
+    assert literal_address(host) == (ipaddress.ip_address(address) if address else None)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [("http://A.example/x", "a.example:80"), ("https://a.example/", "a.example:443"), ("http://[::1]:9/", "[::1]:9")],
+)
+def test_a_host_is_named_with_its_port(url: str, expected: str) -> None:
+    parsed = parse_url(url)
+    assert parsed is not None
+    assert host_port(parsed) == expected
