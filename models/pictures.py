@@ -108,17 +108,19 @@ class Pictures:
 def resize(pixels: Tensor, size: int, resize_filter: str) -> Tensor:
     """Squash uint8 [B, H, W, 3] to [B, size, size, 3] with Pillow's filter of that name; no crop.
 
-    Rounded to whole levels as Pillow does, so that a picture sized here equals one sized there within one level
-    (exactly, for nearest).
+    Columns first, then rows, rounded and clipped to whole levels after each, as Pillow does: a picture sized here
+    equals one sized there within a level (exactly, for nearest).
     """
     if pixels.shape[1:3] == (size, size):
         return pixels
     pictures = pixels.permute(0, 3, 1, 2).float()
-    if resize_filter == "nearest":
-        sized = F.interpolate(pictures, (size, size), mode="nearest-exact")
-    else:
-        sized = F.interpolate(pictures, (size, size), mode=resize_filter, antialias=True, align_corners=False)
-    return sized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    for shape in ((pixels.shape[1], size), (size, size)):
+        if resize_filter == "nearest":
+            pictures = F.interpolate(pictures, shape, mode="nearest-exact")
+        else:
+            pictures = F.interpolate(pictures, shape, mode=resize_filter, antialias=True, align_corners=False)
+            pictures = pictures.round_().clamp_(0, 255)
+    return pictures.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def normalise(pixels: Tensor) -> Tensor:

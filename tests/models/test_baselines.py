@@ -1,0 +1,151 @@
+"""Baselines are what their names say, and the ones that learn do learn."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models import baselines, evaluate
+from models.bpr import BprSettings, _Model, _Sampler, _standardised
+from tests.models.planted import planted
+
+SMALL = BprSettings(k=8, batch_size=64, max_epochs=30)
+GRID = ({"regularisation": 0.01},)
+
+
+def features(data) -> np.ndarray:
+    """The mean colour of each picture: what a frozen network would see of this catalogue, shifted off the origin."""
+    return data.bank[data.bank_row].mean((1, 2)).astype(np.float32) / 50 + 10
+
+
+def auc(data, factors) -> float:
+    touched = np.concatenate([data.train, data.validation, data.test])
+    return evaluate.exact_auc(factors, data.test, touched)
+
+
+def test_popularity_counts_train_interactions_and_nothing_held_out() -> None:
+    data = planted()
+    expected = [int((data.train[:, 1] == item).sum()) for item in range(len(data.items))]
+    assert baselines.popularity(data).item_bias.tolist() == expected
+
+
+def test_picture_count_counts_pictures() -> None:
+    data = planted()
+    expected = [int((data.image_item == item).sum()) for item in range(len(data.items))]
+    assert baselines.picture_count(data).item_bias.tolist() == expected
+
+
+def test_random_is_seeded_and_near_half_an_auc() -> None:
+    data = planted(users=400, items=100, triplets=1)
+    one, again, other = (baselines.random(data, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.theta, again.theta)
+    assert not np.array_equal(one.theta, other.theta)
+    assert abs(auc(data, one) - 0.5) < 0.06  # four standard errors
+
+
+def test_visual_neighbours_is_the_mean_cosine_of_centred_features() -> None:
+    data = planted()
+    raw = features(data)
+    factors = baselines.visual_neighbours(data, raw)
+    item = np.stack([raw[data.image_item == i].mean(0) for i in range(len(data.items))])
+    item = item - item[sorted(set(data.train[:, 1].tolist()))].mean(0)
+
+    def cosine(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    for user in (0, 5):
+        mine = data.train[data.train[:, 0] == user, 1]
+        for candidate in (0, 7, 31):
+            expected = np.mean([cosine(item[candidate], item[own]) for own in mine])
+            assert factors.theta[user] @ factors.item[candidate] == pytest.approx(expected, abs=1e-4)
+    assert auc(data, factors) > 0.7
+
+
+def test_features_of_held_out_items_do_not_move_the_centre() -> None:
+    data = planted()
+    raw = features(data)
+    never_trained = ~np.isin(data.image_item, data.train[:, 1])
+    assert never_trained.any()
+    moved = raw.copy()
+    moved[never_trained] += 1000
+    for fit in (baselines.centred, _standardised):
+        np.testing.assert_array_equal(fit(data, raw)[~never_trained], fit(data, moved)[~never_trained])
+
+
+def test_vbpr_and_neighbours_learn_a_visual_taste_that_bpr_mf_cannot_see() -> None:
+    data = planted(users=60, items=200)
+    blind = auc(data, baselines.bpr_mf(data, SMALL, GRID))
+    seeing = auc(data, baselines.vbpr(data, features(data), SMALL, GRID))
+    assert seeing > 0.65 > blind + 0.05
+
+
+def test_bpr_mf_learns_a_taste_that_many_shoppers_share() -> None:
+    rng = np.random.default_rng(0)
+    data = planted(users=120, items=40, triplets=1)
+    group = np.arange(120) % 2
+    owned = np.stack([rng.choice(np.arange(20) * 2 + g, 10, replace=False) for g in group])
+    user = np.arange(120)
+    data = replace(
+        data,
+        train=np.stack([np.repeat(user, 8), owned[:, 2:].ravel()], 1),
+        validation=np.stack([user, owned[:, 0]], 1),
+        test=np.stack([user, owned[:, 1]], 1),
+    )
+    assert auc(data, baselines.bpr_mf(data, SMALL, GRID)) > 0.75
+
+
+def test_vbprs_items_are_the_mean_of_its_pictures_and_its_score_is_the_models() -> None:
+    data = planted()
+    factors = baselines.vbpr(data, features(data), replace(SMALL, max_epochs=2), GRID)
+    for item in (0, 11):
+        np.testing.assert_allclose(
+            factors.phi[data.image_item == item].mean(0), factors.item[item], rtol=1e-4, atol=1e-5
+        )
+    model = _Model(data, features(data), SMALL, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.bias.normal_()
+        model.beta.normal_()
+    plain = replace(SMALL, regularisation=0.0)
+    model.settings = plain
+    user, positive, negative = torch.tensor([0, 3]), torch.tensor([1, 2]), torch.tensor([5, 5])
+    scores = model.factors(data)
+    x = [
+        scores.theta[u] @ (scores.item[i] - scores.item[j]) + scores.item_bias[i] - scores.item_bias[j]
+        for u, i, j in zip(user, positive, negative, strict=True)
+    ]
+    assert model.loss(user, positive, negative).item() == pytest.approx(
+        float(np.mean(np.log1p(np.exp(-np.array(x))))), rel=1e-4
+    )
+
+
+def test_the_grid_point_that_is_best_on_validation_is_the_one_returned() -> None:
+    data = planted(users=60)
+    seen = []
+    grid = ({"regularisation": 1e6}, {"regularisation": 0.01})
+    chosen = baselines.vbpr(data, features(data), SMALL, grid, seen.append)
+    touched = np.concatenate([data.train, data.validation, data.test])
+    best = max(progress.metrics["validation_auc"] for progress in seen)
+    assert [progress.done for progress in seen] == [1, 2]
+    assert evaluate.exact_auc(chosen, data.validation, touched) == pytest.approx(best)
+
+
+def test_a_negative_is_never_a_train_item_of_its_user_and_users_are_drawn_alike() -> None:
+    data = planted(users=10, items=12)
+    user, positive, negative = (
+        column.numpy() for column in _Sampler(data, torch.Generator().manual_seed(0)).draw(5000)
+    )
+    mine = {tuple(pair) for pair in data.train.tolist()}
+    assert all((u, i) in mine for u, i in zip(user.tolist(), positive.tolist(), strict=True))
+    assert not any((u, j) in mine for u, j in zip(user.tolist(), negative.tolist(), strict=True))
+    assert np.bincount(user).min() > 400  # 500 expected, standard deviation 21
+    assert len(set(negative.tolist())) == 12
+
+
+def test_features_that_do_not_fit_the_pictures_are_refused() -> None:
+    data = planted()
+    for wrong in (features(data)[:-1], np.full_like(features(data), np.nan)):
+        with pytest.raises(ValueError, match="one finite row for each of 90 pictures"):
+            baselines.visual_neighbours(data, wrong)
+        with pytest.raises(ValueError, match="one finite row for each of 90 pictures"):
+            baselines.vbpr(data, wrong)
