@@ -21,7 +21,7 @@ REVIEWS = {
              "user_id": "A1", "timestamp": 1400000000123, "helpful_vote": 0, "verified_purchase": True},
 }  # fmt: skip
 PRODUCTS = {
-    "2014": "{'asin': 'B1', 'title': \"Women's &amp; <b>Top</b>\", 'imUrl': 'http://h/1.jpg', 'salesRank': {'Shoes': 1},"
+    "2014": "{'asin': 'B1', 'title': \"Women's &amp; <b>Top</b>\", 'imUrl': 'http://h/1.jpg', 'salesRank': {'a': 1},"
     " 'categories': [['Clothing', 'Women'], ['Clothing', 'Tops']]}",
     "2018": json.dumps({"title": "Women's &amp; <b>Top</b>", "asin": "B1", "category": ["Clothing", "Women", "Tops"],
                         "imageURL": ["http://h/1.jpg"], "imageURLHighRes": ["http://h/1L.jpg"], "price": "$5"}),

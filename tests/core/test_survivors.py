@@ -35,7 +35,7 @@ def small():
     )  # fmt: skip
     reviews = pa.Table.from_pylist(
         [{"reviewer_id": r, "asin": a, "image_urls": u, "review_id": r + a}
-         for r, a, u in (("b", "2", ["c2", "c2x"]), ("stranger", "2", ["s2", "c2"]), ("b", "1", ["v1"]),
+         for r, a, u in (("b", "2", ["c2", "c2x", "c2"]), ("stranger", "2", ["s2", "c2"]), ("b", "1", ["v1"]),
                          ("a", "9", ["c9"]))],
         schema=schemas.REVIEWS,
     )  # fmt: skip
