@@ -77,7 +77,7 @@ class TrainedGenerator:
     resumed_from: int  # step; 0 for a run from the start
 
 
-def train(  # noqa: PLR0912, PLR0915, PLR0917 - the loop is meant to be read from top to bottom
+def train(  # noqa: PLR0912, PLR0915 - the loop is meant to be read from top to bottom
     pictures: np.ndarray,
     labels: np.ndarray,
     class_names: tuple[str, ...],

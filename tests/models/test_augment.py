@@ -1,0 +1,64 @@
+"""DiffAugment: repeatable, differentiable, and each change what it says."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.augment import CHANGES, check_policy, diff_augment
+
+
+def noise(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int = 6, side: int = 16) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=noise(9)) * 2 - 1
+
+
+def test_no_policy_changes_nothing() -> None:
+    assert torch.equal(diff_augment(pictures(), "", noise()), pictures())
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_the_same_noise_gives_the_same_change_and_other_noise_another(change: str) -> None:
+    first = diff_augment(pictures(), change, noise(1))
+    assert torch.equal(first, diff_augment(pictures(), change, noise(1)))
+    assert not torch.equal(first, diff_augment(pictures(), change, noise(2)))
+    assert first.shape == pictures().shape
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_gradients_reach_the_picture_through_every_change(change: str) -> None:
+    x = pictures().requires_grad_()
+    diff_augment(x, change, noise()).square().sum().backward()
+    assert x.grad is not None
+    assert (x.grad.flatten(1).abs().sum(dim=1) > 0).all()
+
+
+def test_translation_is_a_whole_shift_with_mid_grey_coming_in() -> None:
+    x = pictures(8, 16)
+    moved = diff_augment(x, "translation", noise(3)).numpy()
+    for before, after in zip(x.numpy(), moved, strict=True):
+        padded = np.pad(before, ((0, 0), (2, 2), (2, 2)))  # an eighth of 16
+        candidates = [padded[:, i : i + 16, j : j + 16] for i in range(5) for j in range(5)]
+        assert any(np.array_equal(after, candidate) for candidate in candidates)
+
+
+def test_cutout_blanks_one_square_of_at_most_half_the_side() -> None:
+    x = torch.ones(40, 3, 16, 16)
+    holes = (diff_augment(x, "cutout", noise()) == 0).all(dim=1)  # [B, 16, 16]
+    heights, widths = holes.any(dim=2).sum(dim=1), holes.any(dim=1).sum(dim=1)
+    assert (holes.sum(dim=(1, 2)) == heights * widths).all()  # a rectangle
+    assert heights.max() <= 8
+    assert heights.min() >= 1
+
+
+def test_colour_changes_are_the_same_for_every_pixel_of_a_picture() -> None:
+    flat = torch.rand(5, 3, 1, 1, generator=noise(4)).expand(5, 3, 8, 8)
+    changed = diff_augment(flat, "color", noise(5))
+    assert torch.allclose(changed, changed[:, :, :1, :1].expand_as(changed), atol=1e-5)
+
+
+def test_an_unknown_change_is_named_with_the_allowed_ones() -> None:
+    with pytest.raises(ValueError, match=r"augment names zoom; allowed.*translation"):
+        check_policy("color,zoom")
