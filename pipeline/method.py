@@ -1,0 +1,72 @@
+"""The method of a run: one resource that turns preset, profile and launchpad config into settings.
+
+Three layers, the later wins: the preset (the published method), the profile (what this kind of run changes), the
+fields set on the asset itself. Sampling, networks, epochs and designs all belong to the method, so all read it here.
+"""
+
+import dataclasses
+import functools
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from pipeline import profiles
+from pipeline.config import PRESET_NAMES, PRESETS
+from pipeline.core.sources import BadInput
+
+Settings = TypeVar("Settings")
+
+
+class Method(dg.ConfigurableResource):
+    """Which published method a run follows, and which profile narrows or widens it."""
+
+    preset: str = ""  # paper, kang2017 or modern; empty: the profile's, else paper
+    profile: str = ""  # a name in pipeline/profiles; empty: none
+
+    def chosen_profile(self) -> profiles.Profile:
+        """The profile read and checked."""
+        return _load(self.profile) if self.profile else profiles.Profile()
+
+    def chosen_preset(self) -> str:
+        """The preset's name.
+
+        Raises:
+            BadInput: it is not one of the presets.
+        """
+        preset = self.preset or self.chosen_profile().preset
+        if preset not in PRESET_NAMES:
+            raise BadInput(f"preset {preset!r} is unknown; allowed: {', '.join(PRESET_NAMES)}.")
+        return preset
+
+    def settings(self, cls: type[Settings], op: str, config: dg.Config | None = None) -> Settings:
+        """The settings of one stage.
+
+        Args:
+            cls: the settings dataclass.
+            op: the op whose section of the profile counts.
+            config: what was set on the asset itself.
+
+        Raises:
+            BadInput: the preset has no such stage, or the values do not fit together.
+        """
+        presets = PRESETS.get(cls)
+        if presets is None:
+            base: Any = cls()
+        else:
+            preset = self.chosen_preset()
+            if preset not in presets:
+                raise BadInput(f"preset {preset!r} has no {cls.__name__}; it has: {', '.join(presets)}.")
+            base = presets[preset]
+        fields = {f.name: f for f in dataclasses.fields(base)}
+        explicit = {} if config is None else {k: v for k, v in config.model_dump().items() if v is not None}
+        changes = {k: v for k, v in {**self.chosen_profile().ops.get(op, {}), **explicit}.items() if k in fields}
+        changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+        try:
+            return dataclasses.replace(base, **changes)
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{op}: {error}") from error
+
+
+@functools.cache
+def _load(name: str) -> profiles.Profile:
+    return profiles.load(name)

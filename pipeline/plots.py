@@ -1,0 +1,101 @@
+"""Charts, in one style, as pixels: labelled axes, error bars where there is n, the paper's figure in grey.
+
+Sheets of product pictures are `sheets.py`.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
+# NAF Table 3, validation AUC.
+PAPER_AUC = {"vendor_single": 0.6501, "vendor_all": 0.6853, "vendor_customer": 0.6875}
+
+
+def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
+    """An empty figure in the house style; not known to pyplot, so nothing needs closing."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    made.set_facecolor("white")
+    return made
+
+
+def _axes(made: "Figure", title: str, x: str, y: str) -> Any:
+    axes = made.subplots()
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#eceff1", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def pixels(made: "Figure") -> np.ndarray:
+    """A figure as uint8 [H, W, 3]."""
+    sink = io.BytesIO()
+    made.savefig(sink, format="png")
+    return np.asarray(Image.open(sink).convert("RGB"))
+
+
+def training_curve(history: Sequence[Mapping[str, float]], mode: str) -> np.ndarray:
+    """Validation AUC by epoch, with the re-run's final figure in grey."""
+    made = figure()
+    axes = _axes(made, f"DVBPR, {mode}", "epoch", "validation AUC")
+    axes.plot(
+        [entry["epoch"] for entry in history],
+        [entry["validation_auc"] for entry in history],
+        color=ACCENT,
+        marker="o",
+        ms=4,
+    )
+    axes.axhline(PAPER_AUC[mode], color=GREY, linestyle="--", linewidth=1)
+    axes.annotate(
+        "Amazon Fashion 2018, as published", (1, PAPER_AUC[mode]), xycoords=("axes fraction", "data"), color=GREY,
+        ha="right", va="bottom", fontsize=8,
+    )  # fmt: skip
+    axes.axhline(0.5, color=GREY, linewidth=0.6)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    return pixels(made)
+
+
+def comparison(rows: Sequence[Mapping[str, Any]], split: str) -> np.ndarray:
+    """AUC of every model in every mode with its interval; rows as in RECOMMENDER_COMPARISON."""
+    chosen = [row for row in rows if row["split"] == split]
+    modes = list(dict.fromkeys(row["mode"] for row in chosen))
+    models = sorted({row["model"] for row in chosen}, key=lambda m: -max(r["auc"] for r in chosen if r["model"] == m))
+    made = figure(7.2, 0.9 + 0.42 * len(models))
+    axes = _axes(made, f"AUC on {split}, 95% interval over users", "AUC", "")
+    axes.grid(axis="x", color="#eceff1")
+    shades = ["#2f6f8f", ACCENT, "#6a8f3c"]
+    for offset, mode in enumerate(modes):
+        of_mode = {row["model"]: row for row in chosen if row["mode"] == mode}
+        for place, model in enumerate(models):
+            if model in of_mode:
+                row = of_mode[model]
+                y = place + (offset - (len(modes) - 1) / 2) * 0.22
+                axes.plot([row["auc_low"], row["auc_high"]], [y, y], color=shades[offset % 3], linewidth=2)
+                axes.plot(row["auc"], y, "o", color=shades[offset % 3], ms=5, label=mode if place == 0 else None)
+    axes.axvline(0.5, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(models)), models)
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    return pixels(made)
+
+
+def bars(counts: Mapping[str, int], title: str, x: str = "pictures") -> np.ndarray:
+    """Counts as horizontal bars, largest first."""
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    made = figure(6.4, 0.8 + 0.32 * max(1, len(ordered)))
+    axes = _axes(made, title, x, "")
+    drawn = axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=ACCENT)
+    axes.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8, color=INK)
+    axes.invert_yaxis()
+    return pixels(made)

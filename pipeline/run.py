@@ -1,0 +1,220 @@
+"""`python -m pipeline.run`: everything, in order, from the terminal, through Dagster on the home's own instance.
+
+What is computed is in the assets; what is shown, in `terminal.py`; here are the arguments, the checks before the
+work, the order of runs and the closing summary.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import environment, instance, profiles, sample_source
+from pipeline.build import build_definitions
+from pipeline.core.sources import BadInput
+from pipeline.jobs import everything, observe_sources
+from pipeline.method import Method
+from pipeline.plan import Segment, plan
+from pipeline.resources import RawSources, default_resources
+from pipeline.storage import write_json
+from pipeline.summary import summarise
+from pipeline.terminal import LOGGER, Display
+from pipeline.tracking import EXPERIMENT
+
+DONE, FAILED, WRONG_CALL = 0, 1, 2
+
+# What `make ui` needs to know of the home's last run.
+REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_ALLOW_HOSTS")
+
+ENVIRONMENT = """\
+environment (a .env file works):
+  ATELIER_HOME          where everything is written (default var/)
+  ATELIER_REVIEWS       reviews: a path, glob or folder of .json, .jsonl, .gz; without them only the generator's
+                        assets are made
+  ATELIER_PRODUCTS      product metadata, likewise
+  ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
+  ATELIER_ALLOW_HOSTS   private addresses that pictures may be fetched from: host:port, comma-separated
+  MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
+
+exit codes: 0 done; 1 the work failed, the message says what to do; 2 the call or the configuration is wrong
+"""
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.run",
+        description="Materialise everything from the raw reviews to the lookbook, in dependency order, all image "
+        "modes. The profile demo brings its own catalogue; the others read what the environment names.",
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--profile", default="paper", metavar="NAME", help=f"{', '.join(profiles.names())}, or a path to a YAML file"
+    )
+    parser.add_argument(
+        "--select",
+        default="*",
+        metavar="ASSETS",
+        help="Dagster's selection syntax: 'key:dvbpr+', 'group:generator', ...",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the runs that would be made, and stop")
+    return parser.parse_args(argv)
+
+
+@contextlib.contextmanager
+def _sources(profile: str, home: Path, console: Console) -> Generator[None]:
+    """The raw files of the run in the environment; for the demo, the embedded catalogue written and served."""
+    if profile != "demo":
+        yield
+        return
+    with sample_source.embedded(home / "catalogue", console.print) as variables:
+        os.environ.update(variables)
+        yield
+
+
+def _definitions(profile: str, display: Display) -> dg.Definitions:
+    resources = {**default_resources(), "method": Method(profile=profile)}
+    built = build_definitions(resources=resources)
+    return dg.Definitions.merge(built, dg.Definitions(loggers={LOGGER: display.logger()}))
+
+
+def _check_before(resources: dict[str, Any], select: str) -> bool:
+    """Find what is wrong before anything runs; True where there are reviews."""
+    raw: RawSources = resources["raw"]
+    raw.product_files()
+    resources["compute"].resolve()
+    return bool(raw.review_files())
+
+
+def run(profile: str, select: str, console: Console, dry_run: bool = False) -> Path:
+    """Materialise the selection; returns the path of summary.json.
+
+    Raises:
+        BadInput: the input or the configuration is wrong.
+    """
+    started = time.monotonic()
+    profiles.load(profile)
+    home = environment.writable_home()
+    with _sources(profile, home, console):
+        display = Display(console)
+        definitions = _definitions(profile, display)
+        with_reviews = _check_before(default_resources(), select)
+        segments = plan(definitions, select, with_reviews)
+        if not with_reviews:
+            console.print("No reviews named: the generator's assets only.")
+        if dry_run:
+            for segment in segments:
+                console.print(
+                    f"[bold]{segment.partition or 'all'}[/]: " + ", ".join(k.to_user_string() for k in segment.assets)
+                )
+            return home / "summary.json"
+        with instance.open_instance(home) as opened:
+            instance.remember(home, profile=profile, **{name: os.environ.get(name, "") for name in REMEMBERED})
+            # The raw files' content becomes their data version.
+            definitions.resolve_job_def(observe_sources.name).execute_in_process(
+                instance=opened, run_config={"loggers": {LOGGER: {}}}
+            )
+            with display:
+                for segment in segments:
+                    console.print(f"[bold]{_title(segment)}[/]")
+                    _materialise(definitions, segment, opened)
+            return _close(home, opened, display.lines.seconds, console, time.monotonic() - started)
+
+
+def _title(segment: Segment) -> str:
+    return f"image mode {segment.partition}" if segment.partition else "all image modes"
+
+
+def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.DagsterInstance) -> None:
+    definitions.resolve_job_def(everything.name).execute_in_process(
+        instance=opened,
+        partition_key=segment.partition,
+        asset_selection=list(segment.assets),
+        run_config={"loggers": {LOGGER: {}}},
+    )
+
+
+def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], console: Console, wall: float) -> Path:
+    """Write summary.json and show its heart."""
+    import json
+
+    path = home / "summary.json"
+    before = json.loads(path.read_text())["seconds"] if path.is_file() else {}
+    tracking = {"tracking_uri": environment.tracking_uri(home), "experiment": EXPERIMENT}
+    summary = summarise(opened, tracking, {**before, **{name: round(s, 2) for name, s in seconds.items()}})
+    write_json(path, summary)
+    for mode, found in summary["modes"].items():
+        if found["models"]:
+            console.print(_table(mode, found))
+    for line in _closing_lines(summary):
+        console.print(line, highlight=False)
+    console.print(f"[bold]Done[/] in {wall:.0f} s. {path}", highlight=False)
+    console.print("See it: make ui (Dagster and MLflow)", highlight=False)
+    return path
+
+
+def _table(mode: str, found: dict[str, Any]) -> Table:
+    title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("model", "AUC", "95% interval", "warm", "cold", "recall@10"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
+    for model, splits in ordered:
+        m = splits["test"]
+        low, high = m["auc_ci95"]
+        shown = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}"]
+        shown += ["" if m[key] is None else f"{m[key]:.3f}" for key in ("warm_auc", "cold_auc", "recall_at_10")]
+        table.add_row(model, *shown, style="bold" if model == "dvbpr" else None)
+    return table
+
+
+def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
+    generator, designs = summary.get("generator"), summary.get("designs")
+    if generator:
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in generator.items() if isinstance(value, float))
+        yield f"generator: {generator['epochs']} epochs; {figures}"
+    if designs and designs["users"]:
+        yield (
+            f"designs: {designs['users']} users, mean preference gain {designs['preference_gain_mean']:.3f}, "
+            f"own design ranked first by {designs['own_rank_first_share']:.0%}"
+        )
+    if summary.get("lookbook"):
+        yield f"lookbook: {Path(summary['lookbook']).as_uri()}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    options = arguments(argv)
+    console = Console()
+    try:
+        run(options.profile, options.select, console, options.dry_run)
+    except BadInput as error:
+        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        return WRONG_CALL
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from here")
+        return FAILED
+    except Exception as error:  # the edge: everything below has been told to raise
+        if os.environ.get("ATELIER_TRACEBACK"):
+            traceback.print_exc()
+        console.print(f"[red]failed:[/] {error}", highlight=False, markup=True, soft_wrap=True)
+        console.print("The run's log is in the Dagster UI (make ui); the same command goes on from here.")
+        return FAILED
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

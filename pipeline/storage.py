@@ -1,0 +1,175 @@
+"""Where everything lies under the home, and the immutable folders of trained models.
+
+A trained model's folder is named by a digest of what made it (data, settings, code), so that the same inputs find
+the same folder: a finished one is used again, an unfinished one is resumed, and nothing trained is overwritten.
+Reading or writing a particular table or checkpoint belongs to the io manager and to `models/`.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from pipeline.core.durable import write_whole
+from pipeline.core.sources import BadInput
+
+MANIFEST = "manifest.json"
+
+
+def digest(*parts: Any) -> str:
+    """Sixteen hex digits of what the parts say; dataclasses count by their fields."""
+    plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=2, sort_keys=True, default=str) + "\n"
+    write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array to exactly this path (np.save would add an ending)."""
+    with path.open("wb") as opened:
+        np.save(opened, array)
+
+
+class ModelFolder:
+    """The folder of one trained model, below its kind (and image mode)."""
+
+    def __init__(self, parent: Path, run: str):
+        self.parent = parent
+        self.run = run
+        self.path = parent / run
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def finished(self) -> bool:
+        """Whether training ended here: the manifest is written last."""
+        return (self.path / MANIFEST).is_file()
+
+    def manifest(self) -> dict[str, Any]:
+        """What made this model: data digests, settings, counts."""
+        return json.loads((self.path / MANIFEST).read_text())
+
+    def expect(self, **inputs: str) -> None:
+        """Check that the model was made from these tables.
+
+        Raises:
+            BadInput: it was not; names every differing table with both digests, and the mend.
+        """
+        made_from = self.manifest()["inputs"]
+        wrong = [
+            f"{name} {made_from.get(name, 'none')}, now {value}"
+            for name, value in inputs.items()
+            if made_from.get(name) != value
+        ]
+        if wrong:
+            raise BadInput(
+                f"the model in {self.path} was made from another catalogue ({'; '.join(wrong)}): materialise "
+                f"{self.manifest()['asset']} again."
+            )
+
+    def finish(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest, then move the pointer here."""
+        write_json(self.path / MANIFEST, manifest)
+        self.point()
+
+    def point(self) -> None:
+        """Make this the current model of its kind."""
+        write_json(self.parent / "current.json", {"run": self.run})
+
+
+class Storage(dg.ConfigurableResource):
+    """The home's layout."""
+
+    root: str
+
+    @property
+    def home(self) -> Path:
+        """The home."""
+        return Path(self.root)
+
+    @property
+    def tables(self) -> Path:
+        """Parquet tables, one file an asset or partition."""
+        return self.home / "tables"
+
+    @property
+    def pictures(self) -> Path:
+        """The ledger's parts and the picture shards."""
+        return self.home / "pictures"
+
+    @property
+    def bank(self) -> Path:
+        """The decoded pictures."""
+        return self.home / "bank"
+
+    def features(self, version: str) -> Path:
+        """Frozen features of the bank's rows, one file a version."""
+        return self.home / "features" / f"{version}.npy"
+
+    def point_features(self, version: str) -> None:
+        """Make these features the current ones."""
+        write_json(self.home / "features" / "current.json", {"run": version})
+
+    def current_features(self) -> Path:
+        """The current features."""
+        return self.features(json.loads((self.home / "features" / "current.json").read_text())["run"])
+
+    @property
+    def garments(self) -> Path:
+        """The generator's pictures."""
+        return self.home / "garments"
+
+    def save_garments(self, version: str, pixels: np.ndarray) -> None:
+        """Keep the garments' pixels, uint8 [N, 64, 64, 3], under their table's digest; earlier versions go."""
+        path = self.garments / f"{version}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda temporary: save_array(temporary, pixels))
+        for other in self.garments.glob("*.npy"):
+            if other != path:
+                other.unlink()
+
+    def load_garments(self, version: str) -> np.ndarray:
+        """The pixels behind a garments table.
+
+        Raises:
+            BadInput: there are none of that digest.
+        """
+        path = self.garments / f"{version}.npy"
+        if not path.is_file():
+            raise BadInput(f"{path} is missing: materialise garments again.")
+        return np.load(path)
+
+    @property
+    def reports(self) -> Path:
+        """Pictures and pages that people look at."""
+        return self.home / "lookbook"
+
+    def parent(self, kind: str, mode: str | None = None) -> Path:
+        """The folder that holds the models of a kind (`recommender`, `baselines`, `generator`) and image mode."""
+        return self.home / kind / mode if mode else self.home / kind
+
+    def model(self, kind: str, run: str, mode: str | None = None) -> ModelFolder:
+        """The folder of a model, made if need be."""
+        return ModelFolder(self.parent(kind, mode), run)
+
+    def current(self, kind: str, mode: str | None = None) -> ModelFolder:
+        """The current model of its kind.
+
+        Raises:
+            BadInput: there is none; says which asset makes it.
+        """
+        parent = self.parent(kind, mode)
+        pointer = parent / "current.json"
+        if not pointer.is_file():
+            asset = {"recommender": "dvbpr", "baselines": "baselines", "generator": "lsgan"}[kind]
+            which = f"{asset} for image mode {mode}" if mode else asset
+            raise BadInput(f"no {kind} at {parent}: materialise {which} first.")
+        return ModelFolder(parent, json.loads(pointer.read_text())["run"])

@@ -1,0 +1,99 @@
+"""summary.json: what a run found, from the metadata its assets left on the Dagster instance.
+
+Nothing is computed here; whoever adds a figure to an asset's metadata adds it to this file too.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from pipeline.core.schemas import IMAGE_MODES
+
+
+class Ledger:
+    """The newest metadata of every asset on an instance, as plain values."""
+
+    def __init__(self, instance: dg.DagsterInstance):
+        self._instance = instance
+
+    def of(self, asset: str, partition: str | None = None) -> dict[str, Any]:
+        """The metadata of the newest materialisation; empty where there is none."""
+        selection = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None
+        )
+        records = self._instance.fetch_materializations(selection, limit=1).records
+        if not records or records[0].asset_materialization is None:
+            return {}
+        return {key: getattr(v, "value", v) for key, v in records[0].asset_materialization.metadata.items()}
+
+
+def summarise(
+    instance: dg.DagsterInstance, tracking: Mapping[str, str], seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """The summary of a home.
+
+    Args:
+        instance: where the assets were materialised.
+        tracking: `tracking_uri` and `experiment`.
+        seconds: wall seconds by asset or asset[partition].
+    """
+    ledger = Ledger(instance)
+    reviews, core, fetched = ledger.of("reviews"), ledger.of("interactions"), ledger.of("image_ledger")
+    run_ids = {}
+    for name in seconds:
+        asset, _, partition = name.removesuffix("]").partition("[")
+        run_id = ledger.of(asset, partition or None).get("mlflow_run_id")
+        if run_id:
+            run_ids[name] = run_id
+    summary: dict[str, Any] = {
+        "data": {
+            "reviews": reviews.get("dagster/row_count"),
+            "rejected_lines": ledger.of("rejects").get("dagster/row_count"),
+            "users": reviews.get("users"),
+            "items": reviews.get("items"),
+            "five_core_users": core.get("counts", {}).get("five_core_users"),
+            "five_core_items": core.get("counts", {}).get("five_core_items"),
+            "duplicate_reviews": reviews.get("duplicate_reviews"),
+            "five_core_steps": core.get("counts"),
+            "image_urls": ledger.of("image_urls").get("urls"),
+            "images_ok": fetched.get("images_ok"),
+            "images_broken": fetched.get("images_broken"),
+            "picture_requests": fetched.get("requests"),
+        },
+        "modes": {mode: found for mode in IMAGE_MODES if (found := _mode(ledger, mode))},
+        "mlflow": {**tracking, "run_ids": run_ids},
+        "seconds": dict(seconds),
+    }
+    generator = ledger.of("lsgan")
+    if generator:
+        summary["generator"] = {
+            "epochs": generator.get("epochs"),
+            "images": generator.get("images"),
+            **ledger.of("generator_evaluation").get("figures", {}),
+        }
+    designs = ledger.of("personal_designs")
+    if designs:
+        keys = ("users", "preference_gain_mean", "own_rank_first_share")
+        summary["designs"] = {key: designs.get(key) for key in keys}
+    page = ledger.of("lookbook").get("page")
+    if page:
+        summary["lookbook"] = page
+    return summary
+
+
+def _mode(ledger: Ledger, mode: str) -> dict[str, Any]:
+    split, catalogue = ledger.of("splits", mode), ledger.of("catalogue", mode)
+    triplets, evaluation = ledger.of("triplets", mode), ledger.of("recommender_evaluation", mode)
+    if not split:
+        return {}
+    surviving = split.get("surviving", {})
+    return {
+        "users": surviving.get("users"),
+        "items": surviving.get("items"),
+        "item_images": catalogue.get("item_images"),
+        "surviving": surviving,
+        "train_interactions": split.get("train"),
+        "triplets_per_epoch": triplets.get("triplets_per_epoch"),
+        "models": evaluation.get("figures", {}),
+    }
