@@ -40,9 +40,8 @@ def test_one_step_is_that_of_the_plain_loop_which_draws_the_fakes_twice(tmp_path
     trained = train(pictures, labels, NAMES, settings, tmp_path, "cpu")
 
     generator, discriminator = Generator(settings), Discriminator(settings)
-    adam = {"lr": 1e-3, "betas": (0.9, 0.999), "weight_decay": 1e-3}
-    for_g = torch.optim.Adam(generator.parameters(), **adam)
-    for_d = torch.optim.Adam(discriminator.parameters(), **adam)
+    for_g = torch.optim.Adam(generator.parameters(), lr=1e-3, weight_decay=1e-3)
+    for_d = torch.optim.Adam(discriminator.parameters(), lr=1e-3, weight_decay=1e-3)
     rows = BatchOrder(labels, settings)(0)
     x = (torch.from_numpy(pictures[rows]).permute(0, 3, 1, 2).float() - 127.5) / 127.5
     y = torch.from_numpy(labels[rows])
@@ -129,9 +128,11 @@ def test_reals_and_first_fakes_come_before_training_and_the_grid_at_each_tick(tm
     pictures, labels = garments()
     seen: list[tuple[int, tuple[int, ...]]] = []
     reports: list[Progress] = []
-    train(
-        pictures, labels, NAMES, TINY, tmp_path, "cpu", reports.append, lambda step, grid: seen.append((step, grid.shape))
-    )  # fmt: skip
+
+    def look(step: int, grid: np.ndarray) -> None:
+        seen.append((step, grid.shape))
+
+    train(pictures, labels, NAMES, TINY, tmp_path, "cpu", reports.append, look)
     assert [step for step, _ in seen] == [0, 2, 4]
     assert len({shape for _, shape in seen}) == 1
     pngs = ["fakes_000002.png", "fakes_000004.png", "fakes_init.png", "reals.png"]
@@ -206,7 +207,8 @@ def test_the_terminal_command_trains_and_names_what_is_wrong(tmp_path: Path, cap
     np.save(tmp_path / "x.npy", pictures)
     np.save(tmp_path / "y.npy", labels)
     call = ["--pictures", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.npy"), "--out", str(tmp_path / "run")]
-    call += ["--width", "0.0625", "--batch-size", "4", "--steps", "1", "--z-dim", "4", "--device", "cpu", "--balanced", "true"]
+    call += ["--width", "0.0625", "--batch-size", "4", "--steps", "1", "--z-dim", "4", "--device", "cpu"]
+    call += ["--balanced", "true"]
     assert main([*call, "--class-names", "tops,pants", "--minimum-class", "5"]) == 0
     meta = json.loads((tmp_path / "run" / "meta.json").read_text())
     assert (meta["class_names"], meta["settings"]["balanced"]) == (["tops", "pants"], True)
