@@ -166,9 +166,8 @@ def test_uniform_latents_stay_within_one_and_normal_ones_do_not() -> None:
 
 def test_width_narrows_every_layer() -> None:
     half = Discriminator(replace(PRESETS["paper"], width=0.5))
-    assert [len(bias) for name, bias in half.named_parameters() if name.startswith("convs") and name.endswith("bias")] == [
-        32, 64, 128, 256,
-    ]  # fmt: skip
+    biases = [value for name, value in half.named_parameters() if name.startswith("convs") and value.ndim == 1]
+    assert [len(bias) for bias in biases[:4]] == [32, 64, 128, 256]
 
 
 def test_every_grey_level_survives_normalising_and_back() -> None:
