@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     on_gpu = device.type == "cuda"
     size = options.size or ("paper" if on_gpu else "cpu")
-    triplets = options.triplets or (12_800 if on_gpu else 512)
+    triplets = options.triplets or (12_800 if on_gpu else 1_024)
     settings = replace(SIZES[size], epochs=1 + options.repeats, compile=options.compile)
     data = random_data(settings, triplets)
     ours, peer, notes = measure(settings, data, device, options.workers)

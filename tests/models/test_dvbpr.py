@@ -115,7 +115,7 @@ def test_a_step_is_adam_with_coupled_l2_on_the_weights_alone() -> None:
 
 
 def test_theta_starts_uniform_between_zero_and_a_hundredth() -> None:
-    theta = dvbpr.initial_theta(2000, 50, torch.Generator().manual_seed(0))
+    theta = dvbpr.initial_theta(2000, 50, torch.Generator().manual_seed(0)).detach()
     assert 0 <= float(theta.min()) < 1e-6 < 0.00999 < float(theta.max()) <= 0.01
     assert float(theta.mean()) == pytest.approx(0.005, abs=5e-5)
 
