@@ -1,0 +1,104 @@
+"""What the pipeline's tests share: the tiny profile, and a whole run of it over a small embedded catalogue."""
+
+import io
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+TINY = Path(__file__).parent / "tiny.yaml"
+
+# What of the process a run changes, and a test therefore gives back.
+VARIABLES = (
+    "ATELIER_HOME", "ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_DEVICE", "ATELIER_ALLOW_HOSTS", "ATELIER_PROFILE",
+    "ATELIER_TRACEBACK", "MLFLOW_TRACKING_URI", "DAGSTER_HOME",
+)  # fmt: skip
+
+
+def isolate(patch: pytest.MonkeyPatch, home: Path, **variables: str) -> None:
+    """A process environment with nothing of Atelier's in it but this home and these variables."""
+    for name in VARIABLES:
+        patch.setenv(name, "")  # so that it is given back whatever the run makes of it
+        del os.environ[name]
+    patch.setenv("ATELIER_HOME", str(home))
+    patch.setenv("ATELIER_DEVICE", "cpu")
+    for name, value in variables.items():
+        patch.setenv(name, value)
+
+
+@dataclass
+class Home:
+    """A home after a run."""
+
+    folder: Path
+    catalogue: Path
+    planted_auc: float
+    said: str  # what the terminal showed
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.folder / "summary.json").read_text())
+
+    def table(self, name: str, mode: str | None = None) -> pa.Table:
+        path = self.folder / "tables" / (f"{name}/{mode}.parquet" if mode else f"{name}.parquet")
+        return pq.read_table(path)
+
+    def model(self, kind: str, mode: str) -> Path:
+        parent = self.folder / kind / mode
+        return parent / json.loads((parent / "current.json").read_text())["run"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def materialise(select: str = "*") -> str:
+    """Run the command's heart with the tiny profile in this process; what it says."""
+    from pipeline.run import run
+
+    sink = io.StringIO()
+    run(str(TINY), select, Console(file=sink, width=160))
+    return sink.getvalue()
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def finished(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which everything ran once. Its picture server is gone: whoever asks for a picture again fails."""
+    from pipeline.sample import server
+    from pipeline.sample.catalogue import write_catalogue
+    from pipeline.sample.settings import SampleSettings
+
+    folder = tmp_path_factory.mktemp("whole")
+    settings = SampleSettings(
+        items=54, users=30, casual_users=8, extra_items=0, other_products=4, purchases_max=9, port=free_port()
+    )
+    catalogue = write_catalogue(folder / "catalogue", settings)
+    # The faults that a later run would rightly try again are left out here.
+    for fault in ("unavailable", "truncated", "hang"):
+        environment.setitem(server.FAULTS, fault, 0.0)
+    isolate(
+        environment,
+        folder / "home",
+        ATELIER_REVIEWS=str(catalogue.reviews),
+        ATELIER_PRODUCTS=str(catalogue.products),
+        ATELIER_ALLOW_HOSTS=f"{server.HOST}:{settings.port}",
+    )
+    with server.serve(catalogue.folder, settings.port):
+        said = materialise()
+    return Home(folder / "home", catalogue.folder, catalogue.planted_auc, said)

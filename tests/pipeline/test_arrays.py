@@ -1,0 +1,126 @@
+"""From tables to arrays: on a shop small enough to check by eye."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.core import schemas
+from pipeline.core.arrays import dataset, mode_arrays, planted
+from pipeline.core.bank import Bank
+
+
+@pytest.fixture
+def catalogue() -> pa.Table:
+    rows = [(0, 5, 30), (1, 2, 10), (2, 7, 30), (3, 1, 20)]  # image, bank_row, item
+    return pa.Table.from_pylist(
+        [
+            {"image": i, "bank_row": b, "item": t, "source": "vendor", "position": 0, "sha256": str(i)}
+            for i, b, t in rows
+        ],
+        schema=schemas.CATALOGUE,
+    )
+
+
+@pytest.fixture
+def splits() -> pa.Table:
+    rows = [(8, 30, "train"), (3, 10, "train"), (8, 10, "test"), (3, 20, "validation"), (8, 20, "train")]
+    return pa.Table.from_pylist(
+        [{"user": u, "item": i, "split": s, "paired": u == 3} for u, i, s in rows], schema=schemas.SPLITS
+    )
+
+
+def triplets(epochs: int = 2) -> pa.Table:
+    one = [(8, 0, (1, 3)), (3, 1, (0, 2)), (8, 2, (3, 3))]
+    return pa.Table.from_pylist(
+        [{"epoch": e, "user": u, "positive": p, "negative": list(n)} for e in range(epochs) for u, p, n in one],
+        schema=schemas.triplets(2),
+    )
+
+
+@pytest.fixture
+def bank() -> Bank:
+    pixels = np.zeros((8, 4, 4, 3), np.uint8)
+    made = object.__new__(Bank)
+    for name, value in {"pixels": pixels, "digest": "d1gest"}.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def test_rows_stand_for_ascending_global_ids(catalogue, splits):
+    mode = mode_arrays(catalogue, splits)
+    assert mode.users.tolist() == [3, 8] and mode.items.tolist() == [10, 20, 30]
+    assert mode.image_item.tolist() == [2, 0, 2, 1]
+    assert mode.bank_row.tolist() == [5, 2, 7, 1]
+
+
+def test_each_split_has_its_pairs_as_rows(catalogue, splits):
+    pairs = mode_arrays(catalogue, splits).pairs
+    assert pairs["train"].tolist() == [[1, 2], [0, 0], [1, 1]]
+    assert pairs["validation"].tolist() == [[0, 1]]
+    assert pairs["test"].tolist() == [[1, 0]]
+    assert all(array.dtype == np.int32 for array in pairs.values())
+
+
+def test_a_user_is_paired_only_where_all_rows_say_so(catalogue, splits):
+    assert mode_arrays(catalogue, splits).paired.tolist() == [True, False]
+
+
+def test_triplets_become_epochs_of_user_rows_and_images(catalogue, splits, bank):
+    data = dataset(mode_arrays(catalogue, splits), triplets(), bank)
+    assert data.triplets_user.tolist() == [[1, 0, 1]] * 2
+    assert data.triplets_positive.tolist() == [[0, 1, 2]] * 2
+    assert data.triplets_negative.tolist() == [[[1, 3], [0, 2], [3, 3]]] * 2
+
+
+def test_a_table_in_several_chunks_gives_the_same_arrays(catalogue, splits, bank):
+    whole = triplets()
+    pieces = pa.concat_tables([whole.slice(0, 2), whole.slice(2)])
+    mode = mode_arrays(catalogue, splits)
+    one, other = dataset(mode, whole, bank), dataset(mode, pieces, bank)
+    np.testing.assert_array_equal(one.triplets_negative, other.triplets_negative)
+    np.testing.assert_array_equal(one.triplets_user, other.triplets_user)
+
+
+def test_baselines_need_no_triplets(catalogue, splits, bank):
+    data = dataset(mode_arrays(catalogue, splits), None, bank)
+    assert data.triplets_user.size == 0 and data.train.tolist() == [[1, 2], [0, 0], [1, 1]]
+
+
+def test_planted_tastes_find_their_users_and_items_by_their_outside_ids(catalogue, splits):
+    mode = mode_arrays(catalogue, splits)
+    users = pa.table({"user": pa.array([8, 5, 3], pa.int32()), "reviewer_id": ["eva", "nobody", "carl"]})
+    items = pa.table({"item": pa.array([20, 10, 30], pa.int32()), "asin": ["B2", "B1", "B3"]})
+    truth = {
+        "reviewer_id": np.array(["eva", "carl", "zoe"]),
+        "theta": np.array([[1, 0], [0, 1], [9, 9]], np.float32),
+        "asin": np.array(["B3", "B9", "B1", "B2"]),
+        "item": np.array([[3, 3], [9, 9], [1, 1], [2, 2]], np.float32),
+        "item_bias": np.array([0.3, 0.9, 0.1, 0.2], np.float32),
+    }
+    factors = planted(truth, mode, users, items)
+    assert factors.users.tolist() == [3, 8] and factors.theta.tolist() == [[0, 1], [1, 0]]
+    assert factors.item.tolist() == [[1, 1], [2, 2], [3, 3]]
+    np.testing.assert_allclose(factors.item_bias, [0.1, 0.2, 0.3])
+    assert not factors.sees_pictures
+
+
+def test_an_id_nobody_planted_is_named(catalogue, splits):
+    mode = mode_arrays(catalogue, splits)
+    users = pa.table({"user": pa.array([3, 8], pa.int32()), "reviewer_id": ["carl", "eva"]})
+    items = pa.table({"item": pa.array([10, 20, 30], pa.int32()), "asin": ["B1", "B2", "B3"]})
+    truth = {
+        "reviewer_id": np.array(["carl", "eva"]),
+        "theta": np.zeros((2, 1)),
+        "asin": np.array(["B1", "B2"]),
+        "item": np.zeros((2, 1)),
+        "item_bias": np.zeros(2),
+    }
+    with pytest.raises(ValueError, match="1 ids are unknown, the first .*B3"):
+        planted(truth, mode, users, items)
+
+
+def test_the_arrays_are_built_without_the_orchestration():
+    source = Path(mode_arrays.__code__.co_filename).read_text()
+    assert "dagster" not in source

@@ -1,0 +1,161 @@
+"""Figures over users, against numbers worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from models.evaluate import PerUser
+from pipeline.comparison import between_modes, compare, flat, markdown, per_user_table, summaries, summarise
+from pipeline.config import EvaluationSettings
+from pipeline.core.arrays import ModeArrays
+from pipeline.core.schemas import RECOMMENDER_EVALUATION
+
+SETTINGS = EvaluationSettings(seed=1, resamples=200)
+
+
+def rows(model: str, auc: dict[int, float], split: str = "test", cold=(), unpaired=()) -> list[dict]:
+    return [
+        {
+            "user": user, "model": model, "split": split, "item": 0, "cold": user in cold,
+            "paired": user not in unpaired, "auc": value, "auc_strict": value / 2, "auc_sampled100": 0.25,
+            "auc_picture": 0.125, "recall_at_10": float(value > 0.5), "ndcg_at_10": 0.0,
+        }
+        for user, value in auc.items()
+    ]  # fmt: skip
+
+
+def table(*parts: list[dict]) -> pa.Table:
+    return pa.Table.from_pylist([row for part in parts for row in part], schema=RECOMMENDER_EVALUATION)
+
+
+def test_means_over_users_by_hand():
+    figures = summarise(table(rows("dvbpr", {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0}, cold=(3,))).to_pandas(), SETTINGS)
+    assert figures["auc"] == 0.625
+    assert (figures["warm_auc"], figures["cold_auc"], figures["cold_users"]) == (0.5, 1.0, 1)
+    assert (figures["auc_strict"], figures["auc_sampled100"], figures["auc_picture"]) == (0.3125, 0.25, 0.125)
+    assert (figures["recall_at_10"], figures["ndcg_at_10"]) == (0.5, 0.0)
+    low, high = figures["auc_ci95"]
+    assert 0.25 <= low < 0.625 < high <= 1.0
+
+
+def test_without_a_cold_user_there_is_no_cold_auc():
+    figures = summarise(table(rows("dvbpr", {0: 0.25, 1: 0.5})).to_pandas(), SETTINGS)
+    assert figures["cold_auc"] is None and figures["cold_users"] == 0 and figures["warm_auc"] == 0.375
+
+
+def test_users_who_are_all_alike_leave_no_interval():
+    assert summarise(table(rows("dvbpr", dict.fromkeys(range(9), 0.75))).to_pandas(), SETTINGS)["auc_ci95"] == [
+        0.75,
+        0.75,
+    ]
+
+
+def test_every_model_and_split_has_its_own_figures():
+    made = summaries(
+        table(rows("dvbpr", {0: 1.0}), rows("dvbpr", {0: 0.5}, "validation"), rows("random", {0: 0.25})), SETTINGS
+    )
+    assert {(m, s): f["auc"] for m, splits in made.items() for s, f in splits.items()} == {
+        ("dvbpr", "test"): 1.0,
+        ("dvbpr", "validation"): 0.5,
+        ("random", "test"): 0.25,
+    }
+
+
+def test_a_difference_is_paired_by_user_and_the_models_minus_dvbprs():
+    # Users in another order, and one whom only the other model knows.
+    made = compare(
+        {"vendor_all": table(rows("dvbpr", {0: 0.5, 1: 0.75}), rows("vbpr", {2: 0.0, 1: 0.5, 0: 0.5}))}, SETTINGS
+    )
+    by_model = {row["model"]: row for row in made}
+    assert by_model["vbpr"]["difference_to_dvbpr"] == -0.125
+    assert by_model["vbpr"]["difference_low"] == -0.25 and by_model["vbpr"]["difference_high"] == 0.0
+    assert by_model["vbpr"]["auc"] == pytest.approx(1 / 3) and by_model["vbpr"]["users"] == 3
+    assert by_model["dvbpr"]["difference_to_dvbpr"] is None
+
+
+def test_a_constant_gain_has_an_interval_of_no_width():
+    gained = {user: 0.5 + user / 64 for user in range(8)}
+    better = {user: value + 0.125 for user, value in gained.items()}
+    made = compare({"vendor_all": table(rows("dvbpr", gained), rows("vbpr", better))}, SETTINGS)
+    row = next(row for row in made if row["model"] == "vbpr")
+    assert (row["difference_low"], row["difference_to_dvbpr"], row["difference_high"]) == (0.125, 0.125, 0.125)
+
+
+def test_the_papers_figure_stands_beside_dvbprs_validation_alone():
+    made = compare(
+        {
+            "vendor_all": table(
+                rows("dvbpr", {0: 1.0}), rows("dvbpr", {0: 1.0}, "validation"), rows("vbpr", {0: 1.0}, "validation")
+            )
+        },
+        SETTINGS,
+    )
+    assert {(r["model"], r["split"]): r["paper_auc"] for r in made} == {
+        ("dvbpr", "test"): None,
+        ("dvbpr", "validation"): 0.6853,
+        ("vbpr", "validation"): None,
+    }
+
+
+def test_without_dvbpr_there_is_no_difference_to_it():
+    [row] = compare({"vendor_all": table(rows("random", {0: 0.5}))}, SETTINGS)
+    assert row["difference_to_dvbpr"] is None
+
+
+def test_modes_are_compared_on_the_users_whose_hold_outs_they_share():
+    by_mode = {
+        "vendor_single": table(rows("dvbpr", {0: 0.5, 1: 0.5, 2: 0.0}, unpaired=(2,))),
+        "vendor_all": table(rows("dvbpr", {0: 0.75, 1: 1.0, 2: 1.0}, unpaired=(2,)), rows("vbpr", {0: 0.0})),
+        "vendor_customer": table(rows("dvbpr", {1: 0.75, 5: 0.0})),
+    }
+    made = {row["modes"]: row for row in between_modes(by_mode, "test", SETTINGS)}
+    assert {name: (row["users"], row["auc"]) for name, row in made.items()} == {
+        "vendor_all - vendor_single": (2, 0.375),
+        "vendor_customer - vendor_single": (1, 0.25),
+        "vendor_customer - vendor_all": (1, -0.25),
+    }
+
+
+def test_modes_that_share_no_user_are_not_compared():
+    by_mode = {"a": table(rows("dvbpr", {0: 1.0})), "b": table(rows("dvbpr", {1: 1.0}))}
+    assert between_modes(by_mode, "test", SETTINGS) == []
+
+
+def test_rows_carry_global_ids_and_leave_out_who_has_nothing_to_rank():
+    ones = np.ones(3, np.float32)
+    measured = PerUser(
+        user=np.array([0, 1, 2], np.int32),
+        item=np.array([1, 0, 1], np.int32),
+        cold=np.array([True, False, True]),
+        auc=np.array([0.5, np.nan, 1.0], np.float32),
+        auc_strict=ones, auc_sampled100=ones, auc_picture=ones, recall_at_10=ones, ndcg_at_10=ones,
+    )  # fmt: skip
+    data = ModeArrays(
+        users=np.array([7, 8, 9], np.int32),
+        items=np.array([40, 50], np.int32),
+        pairs={},
+        paired=np.array([True, True, False]),
+        bank_row=np.zeros(0, np.int32),
+        image_item=np.zeros(0, np.int32),
+    )
+    made = per_user_table(measured, data, "vbpr", "validation").to_pandas()
+    expected = pd.DataFrame(
+        {"user": [7, 9], "item": [50, 50], "cold": [True, True], "paired": [True, False], "auc": [0.5, 1.0]}
+    )
+    pd.testing.assert_frame_equal(made[list(expected)], expected, check_dtype=False)
+    assert set(made["model"]) == {"vbpr"} and set(made["split"]) == {"validation"}
+
+
+def test_mlflow_names_say_model_and_split_and_drop_what_is_missing():
+    figures = {m: {"test": {"auc": 0.5, "auc_ci95": [0.25, 0.75], "cold_auc": None}} for m in ("dvbpr", "vbpr")}
+    assert flat(figures) == {
+        "test_auc": 0.5, "test_auc_ci95_low": 0.25, "test_auc_ci95_high": 0.75,
+        "vbpr.test_auc": 0.5, "vbpr.test_auc_ci95_low": 0.25, "vbpr.test_auc_ci95_high": 0.75,
+    }  # fmt: skip
+
+
+def test_the_table_for_people_is_best_first():
+    made = summaries(table(rows("random", {0: 0.5}), rows("dvbpr", {0: 1.0})), SETTINGS)
+    lines = markdown(made).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["dvbpr", "random"]

@@ -1,0 +1,166 @@
+"""The generator's pictures: which are chosen, what is held out, and what is said when there are too few."""
+
+import hashlib
+import io
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.core import schemas
+from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.core.garments import build
+from pipeline.core.ledger import LedgerRow, PictureStore
+from pipeline.core.sources import BadInput
+
+SETTINGS = {"cap": 1000, "minimum": 1, "held_out": 0.0, "sources": "vendor_customer", "seed": 0}
+
+
+class Shop:
+    """Products with pictures, built up a line at a time."""
+
+    def __init__(self, folder: Path):
+        self.store = PictureStore(folder)
+        self.urls: list[dict] = []
+        self.products: dict[str, str | None] = {}
+
+    def picture(self, asin: str, garment_class: str | None, content: int, source="vendor", ok=True, position=0):
+        """One more picture; equal `content` means equal bytes."""
+        sink = io.BytesIO()
+        Image.fromarray(np.full((40, 30, 3), content % 256, np.uint8)).save(sink, "PNG")
+        data = sink.getvalue() + content.to_bytes(4)  # bytes after the picture's end: another content
+        url = f"http://shop/{len(self.urls)}.png"
+        self.products[asin] = garment_class
+        self.urls.append({"asin": asin, "item": None, "source": source, "position": position, "url": url})
+        sha = hashlib.sha256(data).hexdigest() if ok else None
+        reason = "ok" if ok else "http_404"
+        self.store.add(LedgerRow(url, reason, 1, datetime(2020, 1, 1, tzinfo=UTC), sha256=sha), data if ok else None)
+        return sha
+
+    def classes(self, each: int, pictures: int = 1, start: int = 1000) -> "Shop":
+        """`each` products of every class."""
+        for number, name in enumerate(GARMENT_CLASSES):
+            for n in range(each):
+                for p in range(pictures):
+                    self.picture(f"{name}-{n}", name, start + (number * each + n) * pictures + p, position=p)
+        return self
+
+    def build(self, **changes):
+        self.store.flush()
+        products = pa.Table.from_pylist(
+            [
+                {
+                    "asin": a,
+                    "title": "",
+                    "categories": [],
+                    "vendor_urls": [],
+                    "vendor_urls_high": [],
+                    "garment_class": c,
+                }
+                for a, c in self.products.items()
+            ],
+            schema=schemas.PRODUCTS,
+        )
+        urls = pa.Table.from_pylist(self.urls, schema=schemas.IMAGE_URLS)
+        return build(urls, self.store.ledger(), products, self.store, **{**SETTINGS, **changes})
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path / "pictures")
+
+
+def test_pixels_are_the_tables_rows(shop: Shop):
+    for number, name in enumerate(GARMENT_CLASSES):
+        shop.picture(f"B{number}", name, 10 * number + 5)
+    made = shop.build()
+    assert made.table.schema.equals(schemas.GARMENTS) and made.pixels.shape == (6, 64, 64, 3)
+    assert made.table["garment"].to_pylist() == list(range(6))
+    for asin, pixels in zip(made.table["asin"].to_pylist(), made.pixels, strict=True):
+        assert (pixels == 10 * int(asin[1:]) + 5).all()
+
+
+def test_equal_contents_count_once_and_the_vendor_comes_first(shop: Shop):
+    shop.classes(1)
+    sha = shop.picture("guest", "men_tops", 77, source="customer")
+    assert shop.picture("own", "men_tops", 77, source="vendor") == sha
+    made = shop.build().table.to_pylist()
+    assert [(row["asin"], row["source"]) for row in made if row["sha256"] == sha] == [("own", "vendor")]
+
+
+def test_broken_pictures_and_products_of_no_class_are_left_out(shop: Shop):
+    shop.classes(1)
+    shop.picture("watch", None, 5)
+    shop.picture("gone", "men_tops", 6, ok=False)
+    assert not {"watch", "gone"} & set(shop.build().table["asin"].to_pylist())
+
+
+def test_customers_pictures_stay_out_where_only_the_vendors_are_wanted(shop: Shop):
+    shop.classes(1)
+    shop.picture("own", "men_tops", 77, source="customer")
+    assert "own" in shop.build().table["asin"].to_pylist()
+    assert set(shop.build(sources="vendor").table["source"].to_pylist()) == {"vendor"}
+
+
+def test_a_product_is_held_out_with_all_its_pictures_or_not_at_all(shop: Shop):
+    made = shop.classes(8, pictures=3).build(held_out=0.4).table.to_pandas()
+    assert made.groupby("asin")["held_out"].nunique().max() == 1
+    assert 0.2 < made["held_out"].mean() < 0.6
+
+
+def test_a_further_product_moves_no_other_across_the_hold_out(shop: Shop):
+    before = shop.classes(6).build(held_out=0.4).table.to_pandas().set_index("asin")["held_out"]
+    for n in range(10):
+        shop.picture(f"new{n}", "men_tops", 5000 + n)
+    after = shop.build(held_out=0.4).table.to_pandas().set_index("asin")["held_out"]
+    assert after[before.index].equals(before)
+
+
+def test_over_the_cap_every_class_keeps_its_share(shop: Shop):
+    shop.classes(10)
+    for n in range(60):
+        shop.picture(f"extra{n}", "women_tops", 3000 + n)
+    made = shop.build(cap=60)
+    kept = Counter(made.table["garment_class"].to_pylist())
+    assert kept == {name: 35 if name == "women_tops" else 5 for name in GARMENT_CLASSES}
+    assert made.counts["women_tops"] == {"pictures": 70, "kept": 35, "held_out": 0}
+
+
+def test_the_cap_chooses_by_seed_and_content_not_by_order(shop: Shop, tmp_path: Path):
+    chosen = set(shop.classes(10).build(cap=30).table["sha256"].to_pylist())
+    other = Shop(tmp_path / "backwards").classes(10)
+    other.urls.reverse()
+    assert set(other.build(cap=30).table["sha256"].to_pylist()) == chosen
+    assert set(shop.build(cap=30, seed=1).table["sha256"].to_pylist()) != chosen
+
+
+def test_every_class_with_too_few_pictures_is_named_with_count_and_minimum(shop: Shop):
+    shop.classes(3)
+    for n in range(4):
+        shop.picture(f"more{n}", "men_pants", 4000 + n)
+    with pytest.raises(BadInput) as caught:
+        shop.build(minimum=5)
+    said = str(caught.value)
+    assert all(f"{name} has 3" in said for name in GARMENT_CLASSES if name != "men_pants")
+    assert " men_pants" not in said and "at least 5 a class" in said and "ops.garments.config.minimum" in said
+
+
+def test_what_is_held_out_does_not_count_towards_the_minimum(shop: Shop):
+    with pytest.raises(BadInput, match="women_tops has 0"):
+        shop.classes(4).build(held_out=1.0)
+
+
+@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="only the training side's minimum is looked at")
+def test_a_class_of_which_nothing_is_held_out_is_named_before_anything_is_trained(shop: Shop):
+    # The evaluation fits a classifier on held-out pictures of every class, and fails without one, after training.
+    with pytest.raises(BadInput, match="women_tops"):
+        shop.classes(2).build(held_out=0.01)
+
+
+def test_unknown_sources_are_refused_with_the_known_ones(shop: Shop):
+    with pytest.raises(ValueError, match="vendor, vendor_customer"):
+        shop.classes(1).build(sources="everybody")

@@ -1,0 +1,89 @@
+"""The method of a run: preset, then profile, then what was set on the asset; the later wins."""
+
+from pathlib import Path
+
+import pytest
+
+from models.design import DesignSettings
+from models.lsgan import LsganSettings
+from models.train_dvbpr import PRESETS, DvbprSettings
+from pipeline.config import DvbprConfig, EvaluationSettings, LsganConfig, config_of
+from pipeline.core.sources import BadInput
+from pipeline.core.triplets import TripletSettings
+from pipeline.method import Method
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "resources: {method: {config: {preset: kang2017}}}\n"
+        "ops: {dvbpr: {config: {epochs: 3, batch_size: 32}}, lsgan: {config: {z_dim: 8}}}\n"
+    )
+    return str(path)
+
+
+def test_without_anything_said_the_paper_holds():
+    assert Method().settings(DvbprSettings, "dvbpr") == PRESETS["paper"]
+
+
+def test_a_profiles_preset_holds_where_the_run_names_none(profile: str):
+    settings = Method(profile=profile).settings(DvbprSettings, "dvbpr")
+    assert (settings.k, settings.padding) == (PRESETS["kang2017"].k, "same")
+
+
+def test_the_runs_preset_wins_over_the_profiles(profile: str):
+    assert Method(preset="paper", profile=profile).settings(DvbprSettings, "dvbpr").k == PRESETS["paper"].k
+
+
+def test_a_profile_wins_over_the_preset_and_leaves_the_rest(profile: str):
+    settings = Method(profile=profile).settings(DvbprSettings, "dvbpr")
+    assert (settings.epochs, settings.batch_size) == (3, 32)
+    assert settings.dropout == PRESETS["kang2017"].dropout
+
+
+def test_what_is_set_on_the_asset_wins_over_the_profile(profile: str):
+    settings = Method(profile=profile).settings(DvbprSettings, "dvbpr", DvbprConfig(epochs=9))
+    assert (settings.epochs, settings.batch_size) == (9, 32)
+
+
+def test_a_profiles_section_counts_for_its_own_op_only(profile: str):
+    assert Method(profile=profile).settings(TripletSettings, "triplets").epochs != 3
+    assert Method(profile=profile).settings(LsganSettings, "lsgan").z_dim == 8
+
+
+def test_zero_and_false_are_values_that_were_set():
+    config = LsganConfig(weight_decay=0.0, input_batch_norm=False)
+    settings = Method(preset="kang2017").settings(LsganSettings, "lsgan", config)
+    assert settings.input_batch_norm is False and settings.weight_decay == 0.0
+
+
+def test_lists_of_the_config_become_the_tuples_of_the_settings():
+    assert Method().settings(DvbprSettings, "dvbpr", DvbprConfig(betas=[0.5, 0.9])).betas == (0.5, 0.9)
+
+
+def test_stages_of_no_preset_have_one_default():
+    for preset in ("paper", "kang2017", "modern"):
+        assert Method(preset=preset).settings(EvaluationSettings, "recommender_evaluation") == EvaluationSettings()
+
+
+def test_an_unknown_preset_is_refused_with_the_ones_there_are():
+    with pytest.raises(BadInput, match=r"preset 'kang' is unknown; allowed: paper, kang2017, modern"):
+        Method(preset="kang").settings(DvbprSettings, "dvbpr")
+
+
+def test_values_that_do_not_fit_are_refused_with_op_and_field():
+    with pytest.raises(BadInput, match=r"dvbpr: .*padding='smae'"):
+        Method().settings(DvbprSettings, "dvbpr", DvbprConfig(padding="smae"))
+
+
+def test_two_settings_with_one_field_name_cannot_share_a_config():
+    with pytest.raises(TypeError, match="seed"):
+        config_of(DesignSettings, EvaluationSettings)
+
+
+def test_what_a_field_means_and_whose_its_default_is_stand_in_the_launchpad():
+    fields = DvbprConfig.model_fields
+    assert fields["k"].description == "latent factors. When not set: the profile's or the preset's value."
+    assert all(field.description for field in fields.values())
+    assert all(not field.is_required() for field in fields.values())

@@ -1,0 +1,100 @@
+"""Folders of trained models: named by what made them, pointed at in one move, checked by whoever reads them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.train_dvbpr import DvbprSettings
+from pipeline import storage as storage_module
+from pipeline.core.sources import BadInput
+from pipeline.storage import Storage, digest, write_json
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(root=str(tmp_path))
+
+
+def test_equal_inputs_and_settings_find_the_same_folder():
+    assert digest({"splits": "a"}, DvbprSettings()) == digest({"splits": "a"}, DvbprSettings())
+
+
+@pytest.mark.parametrize("other", [({"splits": "b"}, DvbprSettings()), ({"splits": "a"}, DvbprSettings(seed=1))])
+def test_any_other_input_or_setting_finds_another_folder(other):
+    assert digest(*other) != digest({"splits": "a"}, DvbprSettings())
+
+
+def test_a_model_is_finished_only_with_its_manifest(storage: Storage):
+    folder = storage.model("recommender", "one", "vendor_all")
+    assert not folder.finished
+    folder.finish({"asset": "dvbpr", "inputs": {}})
+    assert folder.finished and folder.manifest()["asset"] == "dvbpr"
+
+
+def test_the_pointer_names_the_model_that_finished_last(storage: Storage):
+    for run in ("one", "two"):
+        storage.model("recommender", run, "vendor_all").finish({"asset": "dvbpr", "inputs": {}})
+    assert storage.current("recommender", "vendor_all").run == "two"
+    storage.model("recommender", "one", "vendor_all").point()
+    assert storage.current("recommender", "vendor_all").run == "one"
+
+
+def test_a_missing_model_says_which_asset_makes_it(storage: Storage):
+    for kind, mode, said in (
+        ("recommender", "vendor_all", "materialise dvbpr for image mode vendor_all first"),
+        ("baselines", "vendor_single", "materialise baselines for image mode vendor_single first"),
+        ("generator", None, "materialise lsgan first"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            storage.current(kind, mode)
+
+
+def test_a_model_of_other_tables_is_refused_with_both_digests_and_the_mend(storage: Storage):
+    folder = storage.model("recommender", "one", "vendor_all")
+    folder.finish({"asset": "dvbpr", "inputs": {"splits": "5p1it5", "catalogue": "0ld", "triplets": "same"}})
+    folder.expect(splits="5p1it5", triplets="same")
+    with pytest.raises(BadInput) as caught:
+        folder.expect(splits="5p1it5", catalogue="n3w", triplets="other")
+    said = str(caught.value)
+    assert "catalogue 0ld, now n3w" in said and "triplets same, now other" in said
+    assert str(folder.path) in said and "materialise dvbpr again" in said
+    assert "5p1it5" not in said
+
+
+def test_a_reader_sees_the_old_pointer_or_the_new_one(storage: Storage, monkeypatch):
+    storage.model("generator", "one").finish({"asset": "lsgan", "inputs": {}})
+    whole = Path.write_text
+
+    def torn(path: Path, text: str, *more: object) -> int:
+        whole(path, text[: len(text) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(OSError, match="No space"):
+        storage.model("generator", "two").point()
+    monkeypatch.undo()
+    assert storage.current("generator").run == "one"
+    storage.model("generator", "two").point()  # what the broken write left is in nobody's way
+    assert storage.current("generator").run == "two"
+
+
+def test_json_is_sorted_and_ends_its_line(tmp_path: Path):
+    write_json(tmp_path / "deep" / "a.json", {"b": 1, "a": Path("x")})
+    text = (tmp_path / "deep" / "a.json").read_text()
+    assert json.loads(text) == {"a": "x", "b": 1} and text.endswith("}\n") and text.index('"a"') < text.index('"b"')
+
+
+def test_garments_are_kept_under_their_tables_digest_and_earlier_ones_go(storage: Storage):
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)
+    storage.save_garments("one", pixels[:1])
+    storage.save_garments("two", pixels)
+    np.testing.assert_array_equal(storage.load_garments("two"), pixels)
+    with pytest.raises(BadInput, match="materialise garments again"):
+        storage.load_garments("one")
+
+
+def test_an_array_lies_under_exactly_its_name(tmp_path: Path):
+    storage_module.save_array(tmp_path / "features.part", np.arange(3))
+    np.testing.assert_array_equal(np.load(tmp_path / "features.part"), [0, 1, 2])

@@ -1,0 +1,241 @@
+"""One whole run, from raw files to recommendations and designs, through the command, Dagster and MLflow."""
+
+import json
+import re
+
+import dagster as dg
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core import schemas
+from pipeline.io_managers import SCHEMAS, conform
+from pipeline.partitions import image_modes
+from tests.pipeline.conftest import Home, materialise
+
+MODES = image_modes.get_partition_keys()
+BY_MODE = ("splits", "catalogue", "recommender_evaluation", "recommendations")
+BASELINES = ("random", "popularity", "picture_count", "bpr_mf", "vbpr", "visual_neighbours")
+METRICS = {
+    "auc", "auc_ci95", "auc_strict", "auc_sampled100", "auc_picture", "cold_auc", "cold_users", "warm_auc",
+    "recall_at_10", "ndcg_at_10",
+}  # fmt: skip
+
+
+def test_every_table_keeps_its_schema(finished: Home):
+    for name, schema in SCHEMAS.items():
+        for mode in MODES if name in BY_MODE else [None]:
+            assert finished.table(name, mode).schema.equals(schema), (name, mode)
+    for mode in MODES:
+        assert finished.table("triplets", mode).schema.equals(schemas.triplets(1))
+        conform("triplets", finished.table("triplets", mode))
+
+
+def test_users_and_items_of_every_mode_are_of_the_five_core(finished: Home):
+    users, items = (set(finished.table(f"{name}s")[name].to_pylist()) for name in ("user", "item"))
+    pairs = set(zip(*finished.table("interactions").select(["user", "item"]).to_pydict().values(), strict=True))
+    for mode in MODES:
+        split = finished.table("splits", mode)
+        assert set(zip(*split.select(["user", "item"]).to_pydict().values(), strict=True)) <= pairs
+        assert set(split["user"].to_pylist()) <= users
+        assert set(finished.table("catalogue", mode)["item"].to_pylist()) <= items
+
+
+def test_triplets_name_pictures_of_the_mode_and_never_rank_an_item_above_itself(finished: Home):
+    for mode in MODES:
+        triplets, item = finished.table("triplets", mode), finished.table("catalogue", mode)["item"].to_numpy()
+        positive = triplets["positive"].to_numpy()
+        negative = triplets["negative"].combine_chunks().flatten().to_numpy()
+        assert (item[positive] != item[negative]).all()
+        split = finished.table("splits", mode).to_pandas()
+        train = split[split["split"] == "train"]
+        touched = set(zip(train["user"], train["item"], strict=True))
+        user = triplets["user"].to_numpy()
+        assert set(zip(user, item[positive], strict=True)) <= touched
+        assert not set(zip(user, item[negative], strict=True)) & touched
+
+
+def by_hand(folder, user: int, split: str) -> float:
+    """A user's exact AUC from the files in a model's folder, with numpy alone: share of untouched items below."""
+    with np.load(folder / "factors.npz") as f:
+        users, items, theta, item, bias = (f[n] for n in ("users", "items", "theta", "item", "item_bias"))
+    splits = pq.read_table(folder / "splits.parquet").to_pandas()
+    own = splits[splits["user"] == user]
+    held_out = int(own[own["split"] == split]["item"].iloc[0])
+    score = theta[np.flatnonzero(users == user)[0]].astype(np.float64) @ item.T.astype(np.float64) + bias
+    untouched = ~np.isin(items, own["item"])
+    target = score[np.flatnonzero(items == held_out)[0]]
+    below, equal = (score[untouched] < target).sum(), (score[untouched] == target).sum()
+    return float((below + equal / 2) / untouched.sum())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_anyone_can_recompute_the_auc_from_a_models_folder_with_numpy_alone(finished: Home, mode: str):
+    evaluated = finished.table("recommender_evaluation", mode).to_pandas()
+    folders = {"dvbpr": finished.model("recommender", mode)}
+    folders |= {name: finished.model("baselines", mode) / name for name in BASELINES}
+    for name, folder in folders.items():
+        for split in ("validation", "test"):
+            rows = evaluated[(evaluated["model"] == name) & (evaluated["split"] == split)]
+            for row in rows.head(4).itertuples():
+                assert by_hand(folder, row.user, split) == pytest.approx(row.auc, abs=2e-3), (name, split, row.user)
+
+
+def test_an_items_factors_are_the_mean_of_its_pictures(finished: Home):
+    folder = finished.model("recommender", "vendor_all")
+    catalogue = pq.read_table(folder / "catalogue.parquet").to_pandas()
+    with np.load(folder / "factors.npz") as f:
+        assert len(f["phi"]) == len(catalogue)
+        for row, item in enumerate(f["items"][:5]):
+            pictures = catalogue.loc[catalogue["item"] == item, "image"].to_numpy()
+            np.testing.assert_allclose(f["item"][row], f["phi"][pictures].mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_recommendations_are_ranked_and_never_what_the_user_has(finished: Home):
+    for mode in MODES:
+        picks = finished.table("recommendations", mode).to_pandas()
+        split = finished.table("splits", mode).to_pandas()
+        assert set(picks["user"]) == set(split["user"])
+        owned = set(zip(split["user"], split["item"], strict=True))
+        assert not owned & set(zip(picks["user"], picks["item"], strict=True))
+        for _, rows in picks.groupby("user"):
+            assert rows["rank"].tolist() == [1, 2, 3, 4, 5]
+            assert rows["score"].is_monotonic_decreasing
+
+
+def test_the_comparison_has_every_model_of_every_mode_and_split(finished: Home):
+    rows = finished.table("recommender_comparison").to_pylist()
+    models = {"dvbpr", "planted_best", *BASELINES}
+    wanted = {(mode, model, split) for mode in MODES for model in models for split in ("validation", "test")}
+    assert {(row["mode"], row["model"], row["split"]) for row in rows} == wanted
+    assert len(rows) == len(wanted)
+    for row in rows:
+        assert row["auc_low"] <= row["auc"] <= row["auc_high"]
+        assert (row["difference_to_dvbpr"] is None) == (row["model"] == "dvbpr")
+
+
+def test_the_planted_tastes_stand_where_the_catalogue_says(finished: Home):
+    # Another draw of held-out purchases than the catalogue's own: near it, not equal.
+    planted = finished.summary["modes"]["vendor_all"]["models"]["planted_best"]["test"]["auc"]
+    assert planted == pytest.approx(finished.planted_auc, abs=0.12)
+
+
+def test_the_summary_has_the_documented_keys(finished: Home):
+    summary = finished.summary
+    assert {
+        "reviews", "rejected_lines", "users", "items", "five_core_users", "five_core_items", "duplicate_reviews",
+        "image_urls", "images_ok", "images_broken",
+    } <= {key for key, value in summary["data"].items() if value is not None}  # fmt: skip
+    assert set(summary["modes"]) == set(MODES)
+    for found in summary["modes"].values():
+        assert {"users", "items", "item_images", "train_interactions", "triplets_per_epoch", "models"} <= set(found)
+        assert {"dvbpr", *BASELINES} <= set(found["models"])
+        for splits in found["models"].values():
+            assert set(splits) == {"validation", "test"}
+            assert all(set(figures) >= METRICS for figures in splits.values())
+    assert {"tracking_uri", "experiment", "run_ids"} <= set(summary["mlflow"])
+    assert all(seconds >= 0 for seconds in summary["seconds"].values())
+    assert {"reviews", "image_ledger", "dvbpr[vendor_all]", "recommender_comparison"} <= set(summary["seconds"])
+
+
+def test_the_summarys_counts_are_the_tables(finished: Home):
+    data = finished.summary["data"]
+    ledger = finished.table("image_ledger")["reason"].to_pylist()
+    assert data["reviews"] == finished.table("reviews").num_rows
+    assert data["rejected_lines"] == finished.table("rejects").num_rows > 0
+    assert data["five_core_users"] == finished.table("users").num_rows
+    assert data["five_core_items"] == finished.table("items").num_rows
+    assert data["image_urls"] == len(ledger) == data["images_ok"] + sum(data["images_broken"].values())
+    assert data["images_ok"] == ledger.count("ok")
+    assert all(data["images_broken"][reason] == ledger.count(reason) for reason in set(ledger) - {"ok"})
+    for mode, found in finished.summary["modes"].items():
+        assert found["item_images"] == finished.table("catalogue", mode).num_rows
+        assert found["triplets_per_epoch"] == finished.table("triplets", mode).num_rows // 2
+        assert found["train_interactions"] == finished.table("splits", mode)["split"].to_pylist().count("train")
+
+
+def test_the_summarys_metrics_are_the_means_over_users(finished: Home):
+    for mode, found in finished.summary["modes"].items():
+        frame = finished.table("recommender_evaluation", mode).to_pandas()
+        for (model, split), rows in frame.groupby(["model", "split"]):
+            said = found["models"][model][split]
+            assert said["auc"] == pytest.approx(rows["auc"].astype(float).mean(), abs=1e-9)
+            assert said["cold_users"] == rows["cold"].sum()
+
+
+def test_every_training_and_evaluation_has_its_own_finished_mlflow_run(finished: Home):
+    from mlflow.tracking import MlflowClient
+
+    run_ids = finished.summary["mlflow"]["run_ids"]
+    by_mode = [f"{a}[{m}]" for a in ("dvbpr", "baselines", "recommender_evaluation") for m in MODES]
+    assert {*by_mode, "recommender_comparison", "lsgan", "generator_evaluation", "personal_designs"} <= set(run_ids)
+    assert len(set(run_ids.values())) == len(run_ids)
+    client = MlflowClient(tracking_uri=finished.summary["mlflow"]["tracking_uri"])
+    runs = client.search_runs(
+        [client.get_experiment_by_name(finished.summary["mlflow"]["experiment"]).experiment_id], max_results=1000
+    )
+    assert {run.info.run_id for run in runs} >= set(run_ids.values())
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_what_mlflow_says_of_dvbpr_is_what_the_summary_says(finished: Home):
+    from mlflow.tracking import MlflowClient
+
+    summary = finished.summary
+    client = MlflowClient(tracking_uri=summary["mlflow"]["tracking_uri"])
+    run = client.get_run(summary["mlflow"]["run_ids"]["recommender_evaluation[vendor_all]"])
+    said = summary["modes"]["vendor_all"]["models"]["dvbpr"]["test"]
+    assert run.data.metrics["test_auc"] == pytest.approx(said["auc"])
+    trained = client.get_run(summary["mlflow"]["run_ids"]["dvbpr[vendor_all]"])
+    assert [m.step for m in client.get_metric_history(trained.info.run_id, "validation_auc")] == [1, 2]
+    assert trained.inputs.dataset_inputs[0].dataset.name == "triplets[vendor_all]"
+
+
+def test_every_blocking_check_ran_and_passed(finished: Home):
+    wanted = {
+        "rejects": "accepted_and_rejected_are_all_lines",
+        "interactions": "interactions_are_whole",
+        "splits": "no_held_out_pair_trains",
+    }
+    keys = [dg.AssetCheckKey(dg.AssetKey(asset), check) for asset, check in wanted.items()]
+    with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
+        found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert {key.name: record.evaluation.passed for key, record in found.items()} == dict.fromkeys(wanted.values(), True)
+
+
+def test_the_generators_figures_carry_their_protocol(finished: Home):
+    generator = finished.summary["generator"]
+    garments = finished.table("garments").to_pandas()
+    training = garments[~garments["held_out"]]["garment_class"].value_counts().to_dict()
+    assert generator["images"] == training
+    assert any(re.fullmatch(r"frechet_efflite0_32px_n\d+", key) for key in generator)
+    assert any(re.fullmatch(r"kernel_efflite0_32px_n\d+", key) for key in generator)
+
+
+def test_no_product_is_on_both_sides_of_the_generators_hold_out(finished: Home):
+    garments = finished.table("garments").to_pandas()
+    assert not set(garments[garments["held_out"]]["asin"]) & set(garments[~garments["held_out"]]["asin"])
+
+
+def test_designs_are_there_for_every_person_and_class(finished: Home):
+    designs = finished.table("personal_designs").to_pandas()
+    assert finished.summary["designs"]["users"] == designs["user"].nunique() == 3
+    assert len(designs) == 3 * 6
+    for strip in designs["strip"].unique():
+        assert (finished.folder / "lookbook" / "designs" / strip).is_file()
+    gain = (designs["score_after"] - designs["score_before"]).mean()
+    assert finished.summary["designs"]["preference_gain_mean"] == pytest.approx(gain, abs=1e-6)
+
+
+def test_a_second_run_asks_for_no_picture_and_trains_no_model_again(finished: Home):
+    """The picture server is gone by now: one request would show as a failed picture."""
+    before = {path: path.stat().st_mtime_ns for path in finished.folder.glob("*/*/*/factors.npz")}
+    manifests = {path: json.loads(path.read_text()) for path in finished.folder.rglob("manifest.json")}
+    assert len(before) == len(MODES) and len(manifests) == 2 * len(MODES) + 1
+    ledger, requests = finished.table("image_ledger"), finished.summary["data"]["picture_requests"]
+    assert requests >= ledger.num_rows
+    materialise("key:image_ledger or key:dvbpr or key:lsgan")
+    assert finished.summary["data"]["picture_requests"] == 0
+    assert finished.table("image_ledger").equals(ledger)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert {path: json.loads(path.read_text()) for path in finished.folder.rglob("manifest.json")} == manifests

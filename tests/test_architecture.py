@@ -1,0 +1,198 @@
+"""The layers hold: who may import whom, read from the source without running it, and the shape of the asset graph."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SNAPSHOT = Path(__file__).parent / "pipeline" / "asset_graph.txt"
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def modules() -> dict[str, tuple[Path, ast.Module]]:
+    """Every module of the product by its dotted name."""
+    paths = [p for package in ("models", "pipeline", "benchmarks") for p in sorted((ROOT / package).rglob("*.py"))]
+    assert len(paths) > 60
+    return {name_of(path): (path, ast.parse(path.read_text(), str(path))) for path in paths}
+
+
+def imports(name: str, lazy: bool = True, typing_only: bool = True) -> set[str]:
+    """What a module imports, absolute; `from a import b` counts as a.b where that is a module, else as a.
+
+    lazy: also inside functions. typing_only: also under `if TYPE_CHECKING`.
+    """
+    path, tree = modules()[name]
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, FUNCTIONS) and not lazy:
+            return
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not typing_only:
+            for other in node.orelse:
+                visit(other)
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+                base = ".".join(package[: len(package) - node.level + 1] + ([base] if base else []))
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                found.add(whole if whole in modules() else base)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def offenders(package: str, forbidden) -> list[str]:
+    return [
+        f"{name} imports {imported}"
+        for name in modules()
+        if inside(name, package)
+        for imported in sorted(imports(name))
+        if forbidden(imported)
+    ]
+
+
+def test_models_import_torch_torchvision_numpy_and_the_standard_library_alone():
+    allowed = {"torch", "torchvision", "numpy", "models", *sys.stdlib_module_names}
+    assert offenders("models", lambda imported: imported.split(".")[0] not in allowed) == []
+
+
+def test_the_core_knows_neither_dagster_nor_mlflow():
+    assert offenders("pipeline.core", lambda imported: imported.split(".")[0] in {"dagster", "mlflow"}) == []
+
+
+def test_the_core_knows_nothing_of_the_orchestration_around_it():
+    def outside(imported: str) -> bool:
+        return inside(imported, "pipeline") and not inside(imported, "pipeline.core") and imported != "pipeline"
+
+    assert offenders("pipeline.core", outside) == []
+
+
+def test_mlflow_is_imported_in_tracking_alone():
+    assert {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))} == {"pipeline.tracking"}
+    assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
+
+
+def test_tracking_imports_mlflow_only_inside_functions():
+    assert [i for i in imports("pipeline.tracking", lazy=False, typing_only=False) if inside(i, "mlflow")] == []
+
+
+def test_nothing_imports_the_assets_but_the_build():
+    importers = {
+        name
+        for name in modules()
+        if not inside(name, "pipeline.assets") and any(inside(i, "pipeline.assets") for i in imports(name))
+    }
+    assert importers == {"pipeline.build"}
+
+
+def test_no_asset_module_imports_another():
+    for name in modules():
+        if inside(name, "pipeline.assets"):
+            assert [i for i in imports(name) if inside(i, "pipeline.assets")] == [], name
+
+
+def test_imports_have_no_cycles():
+    # A package's __init__ runs before its modules, so importing a.b means importing a.
+    graph = {}
+    for name in modules():
+        wanted = imports(name, lazy=False, typing_only=False)
+        parents = {i.rsplit(".", n)[0] for i in wanted for n in range(1, i.count(".") + 1)}
+        graph[name] = {i for i in wanted | parents if i in modules() and i != name and not inside(name, i)}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("import cycle: " + " -> ".join(reversed(error.args[1])))
+
+
+def test_annotations_are_real_where_dagster_reads_them():
+    for name, (_, tree) in modules().items():
+        if any(inside(i, "dagster") for i in imports(name)):
+            futures = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+            assert futures == [], f"{name}: dagster reads annotations; no `from __future__ import annotations`"
+
+
+def test_every_module_says_what_it_is_for():
+    assert [name for name, (_, tree) in modules().items() if not ast.get_docstring(tree)] == []
+
+
+def asset_graph() -> str:
+    """The graph as text: a line an asset, with its group, its partitioning and what it reads."""
+    from pipeline.build import build_definitions
+
+    graph = build_definitions().resolve_asset_graph()
+    lines = []
+    for key in sorted(graph.get_all_asset_keys()):
+        node = graph.get(key)
+        upstream = ", ".join(sorted(parent.to_user_string() for parent in node.parent_keys)) or "-"
+        kind = "by image mode" if node.is_partitioned else "whole"
+        lines.append(f"{key.to_user_string()} | {node.group_name} | {kind} | {upstream}")
+    return "asset | group | partitioned | reads\n" + "\n".join(lines) + "\n"
+
+
+def test_the_asset_graph_is_the_one_that_was_meant():
+    graph = asset_graph()
+    if os.environ.get("ATELIER_UPDATE_SNAPSHOT"):
+        SNAPSHOT.write_text(graph)
+    known = SNAPSHOT.read_text() if SNAPSHOT.is_file() else ""
+    gone, new = set(known.splitlines()) - set(graph.splitlines()), set(graph.splitlines()) - set(known.splitlines())
+    assert graph == known, (
+        f"the asset graph changed; no longer there: {sorted(gone)}; new: {sorted(new)}. If it was meant: "
+        f"ATELIER_UPDATE_SNAPSHOT=1 pytest {Path(__file__).relative_to(ROOT)}, and commit {SNAPSHOT.relative_to(ROOT)}"
+    )
+
+
+@cache
+def tracked() -> dict[str, str]:
+    """The text of every file in git; bytes that are no text are read as Latin-1."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: there is no list of files")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    paths = [ROOT / name for name in listed.split("\0") if name]
+    return {str(p.relative_to(ROOT)): p.read_bytes().decode("latin-1") for p in paths if p.is_file()}
+
+
+def naming(patterns: list[str]) -> list[str]:
+    """`file: match` for every file that holds one of the patterns."""
+    together = re.compile("|".join(patterns), re.IGNORECASE)
+    return [f"{name}: {match.group()!r}" for name, text in tracked().items() if (match := together.search(text))]
+
+
+# The patterns are put together here, so that this file does not hold what it looks for.
+def test_no_file_names_the_place_it_was_made_in():
+    place = r"(?<![\w.~}])/" + "work" + r"/(main|shared|contracts|data|\.)"
+    library = r"\." + "library" + r"\b"
+    assert naming([place, library]) == []
+
+
+def test_no_file_names_a_package_registry():
+    hosts = [r"py" + r"pi\.", "python" + r"hosted\.", r"download\.py" + r"torch\.", r"anaconda\." + "(org|com)"]
+    hosts += [r"--(extra-)?index" + r"-url[ =]", r"find" + "-links[ =]"]
+    for variable in ("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX"):
+        host = urlsplit(os.environ.get(variable, "")).hostname
+        hosts += [re.escape(host)] if host else []
+    assert naming(hosts) == []
