@@ -1,0 +1,50 @@
+"""`python -m pipeline.lookbook --home DIR`: rebuilds the page of a home from what lies in it, without a run.
+
+What the home was made from is read from its own record; the asset `lookbook` does the same inside a run.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline import environment
+from pipeline.config import LookbookSettings
+from pipeline.instance import open_instance, recall
+from pipeline.lookbook.album import Album
+from pipeline.lookbook.build import build
+from pipeline.lookbook.home import Home, commit
+from pipeline.lookbook.publish import publish
+from pipeline.resources import RawSources
+from pipeline.storage import Storage
+
+DONE, WRONG_CALL = 0, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.lookbook", description=__doc__)
+    parser.add_argument("--home", type=Path, default=environment.home(), help="the home (default: ATELIER_HOME)")
+    parser.add_argument("--users", type=int, default=LookbookSettings.users, help="people shown")
+    parser.add_argument("--picks", type=int, default=LookbookSettings.picks, help="pictures a person")
+    parser.add_argument("--seed", type=int, default=LookbookSettings.seed, help="of the draw of people")
+    options = parser.parse_args(argv)
+    folder = options.home.expanduser().resolve()
+    if not (folder / "tables").is_dir():
+        print(f"error: {folder} is no home: it has no tables. Run python -m pipeline.run first.", file=sys.stderr)
+        return WRONG_CALL
+    settings = LookbookSettings(options.users, options.picks, options.seed)
+    ran_with = recall(folder)
+    raw = RawSources(reviews=ran_with.get("ATELIER_REVIEWS", ""), products=ran_with.get("ATELIER_PRODUCTS", ""))
+    with open_instance(folder) as instance:
+        storage, album = Storage(root=str(folder)), Album()
+        page = build(Home(storage, instance, raw), album, settings, commit(), datetime.now(UTC))
+        published = publish(page, album, storage.reports)
+    print(f"{published.path.as_uri()}: {len(page.sections)} sections, {published.size / 1e6:.2f} MB")
+    for left in page.left_out:
+        print(f"left out: {left.title} ({left.reason})")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The page put together: its sections in order, the figures at its head, what it leaves out and what it cannot say.
+
+What a section says is its own module's; HTML is the templates', writing is `publish.py`'s.
+"""
+
+from datetime import datetime
+
+from pipeline.config import LookbookSettings
+from pipeline.instance import recall
+from pipeline.lookbook import data, designs, garments, people, recommender
+from pipeline.lookbook.album import Album
+from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import LeftOut, Page, Section
+
+ALWAYS = (
+    "The AUC is the share of all items a person does not have that the model puts below the one that was held out. "
+    "It says how well a hidden choice is recovered, not whether somebody would buy what is shown: nobody was asked.",
+    "An item that a person did not review counts as not wanted, although most were never seen. Any review, good or "
+    "bad, counts as a wish, as in the paper.",
+    "Intervals are bootstrapped over users, for one training each. They do not hold what another seed, another "
+    "hold-out or another season would change. Figures of different data sets stand beside each other here; they are "
+    "no race.",
+)
+EMBEDDED = (
+    "The data of this run was drawn by Atelier itself: garments, shoppers and tastes. It shows whether the machinery "
+    "finds a taste that was planted in pictures. It says nothing about a shop, and its figures are no result on "
+    "Amazon’s data."
+)
+OF_REAL = (
+    "This run’s data is what its files hold, perhaps a sample; it is not the data set of the paper unless the files "
+    "are."
+)
+OF_GENERATOR = (
+    "The generator’s distances rest on ImageNet features of EfficientNet-Lite0 and on few pictures. They compare runs "
+    "of this pipeline with one another and with their own floor; they are no FID and cannot be held against published "
+    "ones."
+)
+OF_DESIGNS = (
+    "A design’s score is given by the model that the search climbed, so a gain is expected; what is not given is that "
+    "its own person ranks it above the other judges. Nobody has been asked whether they would wear it."
+)
+
+
+def build(home: Home, album: Album, settings: LookbookSettings, commit: str, built: datetime) -> Page:
+    """The page from what there is.
+
+    Args:
+        home: what is shown.
+        album: takes the pictures.
+        settings: how many people and pictures, and the draw.
+        commit: the code that makes the page.
+        built: when.
+    """
+    made = [
+        data.section(home, album),
+        recommender.section(home),
+        people.section(home, album, settings),
+        garments.section(home, album),
+        designs.personal(home, album, settings),
+        designs.restyled(home, album, settings),
+    ]
+    sections = tuple(part for part in made if isinstance(part, Section))
+    return Page(
+        label=home.label,
+        embedded=home.embedded,
+        files=tuple(home.files()),
+        facts=_facts(home),
+        commit=commit,
+        profile=recall(home.storage.home).get("profile"),
+        built=built,
+        sections=sections,
+        left_out=tuple(part for part in made if isinstance(part, LeftOut)),
+        notes=_notes(home, {section.id for section in sections}),
+    )
+
+
+def _facts(home: Home) -> tuple[tuple[str, str], ...]:
+    """The figures at the head of the page, those that there are."""
+    core = home.metadata("interactions").get("counts", {})
+    ledger, designed = home.metadata("image_ledger"), home.metadata("personal_designs")
+    modes = home.modes("recommender_evaluation")
+    mode = people.PREFERRED_MODE if people.PREFERRED_MODE in modes else next(iter(modes), None)
+    auc = home.metadata("recommender_evaluation", mode).get("test_auc") if mode else None
+    agreement = home.metadata("generator_evaluation").get("class_agreement")
+    facts = [
+        (core.get("five_core_users"), "people with five purchases or more", "{:,}"),
+        (core.get("five_core_items"), "items they chose", "{:,}"),
+        (None if core else home.metadata("products").get("dagster/row_count"), "products", "{:,}"),
+        (ledger.get("images_ok"), "working pictures", "{:,}"),
+        (auc, "test AUC of DVBPR; 0.5 is chance", "{:.3f}"),
+        (agreement, "of generated garments look like their class", "{:.0%}"),
+        (designed.get("own_rank_first_share"), "of designs rank first with their own person", "{:.0%}"),
+    ]
+    return tuple((form.format(value), words) for value, words, form in facts if value is not None)
+
+
+def _notes(home: Home, there: set[str]) -> tuple[str, ...]:
+    notes = [EMBEDDED if home.embedded else OF_REAL]
+    notes += ALWAYS if "recommender" in there else ()
+    notes += (OF_GENERATOR,) if "garments" in there else ()
+    notes += (OF_DESIGNS,) if "designs" in there else ()
+    return tuple(notes)

@@ -1,0 +1,131 @@
+"""The designs' sections: garments made for one person, and products restyled, as strips with their scores."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import LookbookSettings
+from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.lookbook.album import Album, cut, join, spread
+from pipeline.lookbook.data import CLASS_NAMES
+from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import LeftOut, Picture, Section
+from pipeline.lookbook.shelf import titles
+from pipeline.sheets import load
+
+DESIGNS, RESTYLED = "Designed for one person", "Products moved towards a taste"
+STEPS = 6  # pictures of a strip, from the first to the last
+
+
+@dataclass(frozen=True)
+class Design:
+    """One design, from its start to its end."""
+
+    words: str  # the class, or the person
+    strip: Picture | None
+    before: float
+    after: float
+    rank: int
+    judges: int
+
+
+@dataclass(frozen=True)
+class Designs:
+    """The designs for a person, or of a product."""
+
+    id: str
+    title: str
+    note: str
+    whole: Picture | None  # the strip as it was drawn, where it could not be cut
+    designs: list[Design]
+
+
+def figures(table: pa.Table) -> dict[str, Any]:
+    """Means over the rows of a DESIGNS table, with what chance would give."""
+    before, after = table["score_before"].to_numpy(), table["score_after"].to_numpy()
+    rank, judges = table["own_rank"].to_numpy(), table["judges"].to_numpy()
+    return {
+        "count": table.num_rows,
+        "gain": float((after - before).mean()),
+        "gained": float((after > before).mean()),
+        "first": float((rank == 1).mean()),
+        "chance": float((1 / judges).mean()),
+        "judges": int(judges.max()),
+        "realism_before": float(table["realism_before"].to_numpy().mean()),
+        "realism_after": float(table["realism_after"].to_numpy().mean()),
+    }
+
+
+def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | LeftOut:
+    """The section of personal designs."""
+    table = home.table("personal_designs")
+    if table is None or not table.num_rows:
+        return LeftOut(DESIGNS, "nothing was designed: materialise personal_designs (it needs reviews)")
+    made = []
+    order = {name: number for number, name in enumerate(GARMENT_CLASSES)}
+    for strip, found in _by_strip(table, settings.users):
+        rows = sorted(found, key=lambda row: order.get(row["garment_class"], len(order)))
+        words = [CLASS_NAMES.get(row["garment_class"], row["garment_class"]) for row in rows]
+        labels = list(GARMENT_CLASSES) if len(rows) == len(GARMENT_CLASSES) else []
+        user = rows[0]["user"]
+        title = f"User {user}"
+        made.append(
+            _designs(f"design-{user}", title, "", home.storage.reports / "designs" / strip, labels, words, rows, album)
+        )
+    sources = home.sources([("personal_designs", None)])
+    return Section("designs", DESIGNS, "Designs", {"made": made, **figures(table)}, sources)
+
+
+def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | LeftOut:
+    """The section of restyled products."""
+    table, items, products = home.table("restyled_products"), home.table("items"), home.table("products")
+    if table is None or not table.num_rows:
+        return LeftOut(RESTYLED, "nothing was restyled: materialise restyled_products (it needs reviews)")
+    names = titles(items, products) if items is not None and products is not None else {}
+    made = []
+    for strip, rows in _by_strip(table, settings.users):
+        first = rows[0]
+        asin, title = names.get(first["item"], ("", ""))
+        labels = [f"user {row['user']}" for row in rows]
+        name = CLASS_NAMES.get(first["garment_class"], first["garment_class"])
+        note = name if first["approximation_l1"] is None else (
+            f"{name}. The nearest garment it can draw differs by {first['approximation_l1']:.0f} of 255 grey levels"
+        )  # fmt: skip
+        path = home.storage.reports / "restyled" / strip
+        words = [f"User {row['user']}" for row in rows]
+        made.append(_designs(Path(strip).stem, title or asin or name, note, path, labels, words, rows, album))
+    sources = home.sources([("restyled_products", None)])
+    return Section("restyled", RESTYLED, "Restyled", {"made": made, **figures(table)}, sources)
+
+
+def _by_strip(table: pa.Table, count: int) -> Iterable[tuple[str, list[dict[str, Any]]]]:
+    """The rows of the first `count` strips, in the table's order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in table.drop_columns("z").to_pylist():
+        found.setdefault(row["strip"], []).append(row)
+    return list(found.items())[:count]
+
+
+def _designs(
+    id: str, title: str, note: str, path: Path, labels: list[str], words: list[str], rows: list[dict[str, Any]],
+    album: Album,
+) -> Designs:  # fmt: skip
+    """Cut a strip into its rows; where it is laid out otherwise, it is shown whole."""
+    sheet = load(path) if path.is_file() else None
+    grid = None if sheet is None else cut(sheet, labels, column_labels=True)
+    strips: list[Picture | None] = [None] * len(rows)
+    if grid is not None:
+        chosen = grid[:, spread(grid.shape[1], STEPS)]
+        strips = [
+            album.add(join(chosen[number : number + 1]), f"{title}, {words[number]}: from the first step to the last")
+            for number in range(len(rows))
+        ]
+    whole = album.add(sheet, f"{title}: all steps") if sheet is not None and grid is None else None
+    designs = [
+        Design(word, strip, row["score_before"], row["score_after"], row["own_rank"], row["judges"])
+        for word, strip, row in zip(words, strips, rows, strict=True)
+    ]
+    return Designs(id, title, note, whole, designs)

@@ -1,0 +1,134 @@
+"""The generator's section: garments by class beside their nearest training pictures, its figures, its training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.lookbook.album import Album, cut, join, spread
+from pipeline.lookbook.data import CLASS_NAMES
+from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import LeftOut, Picture, Section
+from pipeline.sheets import load
+
+TITLE = "Garments nobody made"
+COLUMNS = 5  # pictures side by side in a class's card
+FRAMES = 4
+FLOOR = "floor_"
+# Figures of pipeline/generation.py by the start of their name: words, what it means, which way is good.
+FIGURES = (
+    ("class_agreement_", None, ""),
+    ("frechet", "Fréchet distance", "How far generated pictures lie from held-out real ones, as two clouds of ImageNet"
+     " features. Smaller is nearer; the floor is real against real. Not an FID."),
+    ("kernel", "Kernel distance", "The same question without assuming a shape of the clouds; fair with few pictures."),
+    ("class_agreement", "Class agreement", "How often a classifier trained on real pictures sees the class that was"
+     " asked for. The floor is its own success on real pictures: here larger is better."),
+    ("memorisation_ratio", "Memorisation ratio", "Distance of fakes to their nearest training picture over that of"
+     " unseen real pictures. Well under 1 would mean copying."),
+    ("nearest_l1", "Nearest training picture", "Mean distance in grey levels (0 to 255) to the most similar picture it"
+     " learnt from."),
+    ("diversity_ssim", "Diversity", "1 − mean structural similarity within a class: 0 would be one picture again and"
+     " again. The floor is that of real pictures."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """A class: garments, and pairs of a garment over the training picture nearest to it."""
+
+    name: str
+    garments: Picture
+    pairs: Picture | None
+    agreement: float | None  # how often a classifier sees the class in them
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the generator with its floor."""
+
+    words: str
+    protocol: str  # the figure's own name, which says how it was taken
+    value: float
+    floor: float | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The same latents at a step of the training."""
+
+    step: int
+    picture: Picture
+
+
+def figures(values: Mapping[str, float]) -> list[Figure]:
+    """The generator's figures in words; a figure without words is shown under its own name."""
+    found = []
+    for name, value in values.items():
+        if name.startswith(FLOOR):
+            continue
+        words, meaning = next(((w, m) for start, w, m in FIGURES if name.startswith(start)), (name, ""))
+        if words is not None:
+            found.append(Figure(words, name, value, values.get(FLOOR + name), meaning))
+    order = [words for _, words, _ in FIGURES]
+    return sorted(found, key=lambda figure: order.index(figure.words) if figure.words in order else len(order))
+
+
+def class_cards(folder: Path, values: Mapping[str, float], album: Album) -> list[ClassCard]:
+    """The grids of `generated_garments` cut into a card a class; nothing where there is none."""
+    generated, nearest = folder / "generated.png", folder / "nearest.png"
+    grid = cut(load(generated), GARMENT_CLASSES) if generated.is_file() else None
+    if grid is None:
+        return []
+    labels = [label for name in GARMENT_CLASSES for label in (name, "nearest")]
+    beside = cut(load(nearest), labels) if nearest.is_file() else None
+    made = []
+    for number, name in enumerate(GARMENT_CLASSES):
+        words = CLASS_NAMES[name]
+        row = grid[number]
+        columns = min(COLUMNS, len(row))
+        rows = row[: len(row) // columns * columns].reshape(-1, columns, *row.shape[1:])
+        pairs = None
+        if beside is not None:
+            both = beside[2 * number : 2 * number + 2, :COLUMNS]
+            pairs = album.add(join(both), f"{words}: generated above, the most similar training picture below")
+        garments = album.add(join(rows), f"{words}: {rows.shape[0] * rows.shape[1]} generated pictures")
+        made.append(ClassCard(words, garments, pairs, values.get(f"class_agreement_{name}")))
+    return made
+
+
+def frames(folder: Path, album: Album) -> list[Frame]:
+    """The training as a few frames, from before the first step to the last."""
+    steps = {0: folder / "fakes_init.png"} if (folder / "fakes_init.png").is_file() else {}
+    steps |= {int(path.stem.removeprefix("fakes_")): path for path in folder.glob("fakes_0*.png")}
+    ordered = sorted(steps)
+    made = []
+    for place in spread(len(ordered), FRAMES):
+        step = ordered[place]
+        grid = cut(load(steps[step]), GARMENT_CLASSES)
+        if grid is not None:
+            alt = f"Garments of the six classes, a row each, after {step:,} training steps"
+            made.append(Frame(step, album.add(join(grid[:, :COLUMNS]), alt)))
+    return made
+
+
+def section(home: Home, album: Album) -> Section | LeftOut:
+    """The section."""
+    folder = home.model("generator")
+    values = home.metadata("generator_evaluation").get("figures", {})
+    classes = class_cards(home.storage.reports / "pictures", values, album)
+    if folder is None and not classes:
+        return LeftOut(TITLE, "no generator was trained: materialise the group generator")
+    trained = home.metadata("lsgan")
+    content = {
+        "classes": classes,
+        "figures": figures(values),
+        "frames": frames(folder.path, album) if folder else [],
+        "rows": [CLASS_NAMES[name].lower() for name in GARMENT_CLASSES],
+        "images": [(CLASS_NAMES[name], count) for name, count in sorted(trained.get("images", {}).items())],
+        "pictures": sum(trained.get("images", {}).values()),
+        "epochs": trained.get("epochs"),
+        "steps": trained.get("steps"),
+    }
+    wanted = [(name, None) for name in ("garments", "lsgan", "generator_evaluation", "generated_garments")]
+    return Section("garments", TITLE, "Garments", content, home.sources(wanted))

@@ -1,0 +1,162 @@
+"""The recommender's section: every model of every mode with its interval, Table 3 beside ours, the training curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.core.schemas import IMAGE_MODES
+from pipeline.lookbook import charts, paper
+from pipeline.lookbook.data import MODES
+from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import LeftOut, Section
+
+TITLE = "How well taste is predicted"
+DVBPR = "dvbpr"
+PLANTED = "planted_best"
+MODELS = {
+    DVBPR: ("DVBPR", "the method: a network trained on the pictures"),
+    "vbpr": ("VBPR", "ImageNet features and learnt taste"),
+    "bpr_mf": ("BPR-MF", "learnt taste, no pictures"),
+    "visual_neighbours": ("Visual neighbours", "looks like what the user has"),
+    "popularity": ("Popularity", "the same list for all"),
+    "picture_count": ("Picture count", "items with more pictures first"),
+    "random": ("Random", "a coin"),
+    PLANTED: ("Planted tastes", "the truth the shoppers were drawn with"),
+}
+SETTINGS = {  # what a reader needs to tell this run from the paper's
+    "k": "latent factors",
+    "epochs": "epochs at most",
+    "input_size": "pixels a side",
+    "width": "width of the convolutions",
+    "hidden": "width of the hidden layers",
+    "learning_rate": "learning rate",
+    "padding": "padding of the first convolution",
+}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model of a mode on the test items."""
+
+    name: str
+    words: str
+    reference: bool  # DVBPR, which the others are held against
+    auc: float
+    low: float
+    high: float
+    span: charts.Span
+    difference: tuple[float, float, float] | None  # paired, to DVBPR: mean, low, high
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class ModeTable:
+    """All models of a mode, best first."""
+
+    mode: str
+    words: str
+    users: int
+    chance: float  # where 0.5 lies on the scale
+    rows: list[ModelRow]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of Table 3: the paper's figure, ours on validation and on test."""
+
+    mode: str
+    words: str
+    paper: float
+    validation: tuple[float, float, float] | None
+    test: tuple[float, float, float] | None
+
+
+def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
+    """Rows of RECOMMENDER_COMPARISON by mode, intervals on one scale."""
+    common = charts.scale([0.5, *(row[end] for row in rows for end in ("auc_low", "auc_high"))])
+    validation = {(row["mode"], row["model"]): row["auc"] for row in rows if row["split"] == "validation"}
+    tables = []
+    for mode in IMAGE_MODES:
+        chosen = [row for row in rows if row["mode"] == mode and row["split"] == "test"]
+        if not chosen:
+            continue
+        made = [
+            ModelRow(
+                *MODELS.get(row["model"], (row["model"], "")),
+                row["model"] == DVBPR,
+                row["auc"],
+                row["auc_low"],
+                row["auc_high"],
+                common.span(row["auc_low"], row["auc"], row["auc_high"]),
+                _triple(row, "difference_to_dvbpr", "difference_low", "difference_high"),
+                validation.get((mode, row["model"])),
+            )
+            for row in sorted(chosen, key=lambda row: -row["auc"])
+        ]
+        tables.append(ModeTable(mode, MODES[mode], max(row["users"] for row in chosen), common.place(0.5), made))
+    return tables
+
+
+def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
+    """What fell short: by mode, the models whose paired interval lies above DVBPR's; the planted truth is none."""
+    truth = MODELS[PLANTED][0]
+    found = [
+        (t.words, [r.name for r in t.rows if r.difference and r.difference[1] > 0 and r.name != truth]) for t in tables
+    ]
+    return [(words, names) for words, names in found if names]
+
+
+def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
+    """The paper's Table 3 with our rows."""
+    ours = {
+        (row["mode"], row["split"]): _triple(row, "auc", "auc_low", "auc_high") for row in rows if row["model"] == DVBPR
+    }
+    return [
+        Published(mode, MODES[mode], paper.TABLE_3[mode], ours.get((mode, "validation")), ours.get((mode, "test")))
+        for mode in IMAGE_MODES
+    ]
+
+
+def training_curves(home: Home) -> tuple[list[charts.Curve], list[tuple[str, str]]]:
+    """Validation AUC by epoch of each mode's model, and the settings they share."""
+    drawn, settings = [], {}
+    for mode in IMAGE_MODES:
+        folder = home.model("recommender", mode)
+        if folder is None:
+            continue
+        manifest = folder.manifest()
+        history = [entry for entry in manifest["history"] if entry.get("validation_auc") is not None]
+        settings = manifest.get("settings", {})
+        if history:
+            epochs, auc = [entry["epoch"] for entry in history], [entry["validation_auc"] for entry in history]
+            drawn.append(charts.curve(MODES[mode], epochs, auc, "epoch", "validation AUC", paper.TABLE_3[mode]))
+    return drawn, [(words, f"{settings[name]}") for name, words in SETTINGS.items() if name in settings]
+
+
+def section(home: Home) -> Section | LeftOut:
+    """The section."""
+    compared = home.table("recommender_comparison")
+    if compared is None or not compared.num_rows:
+        return LeftOut(TITLE, "no recommender was compared: materialise recommender_comparison (it needs reviews)")
+    rows = compared.to_pylist()
+    curves, settings = training_curves(home)
+    planted = {row["mode"]: row["auc"] for row in rows if row["model"] == PLANTED and row["split"] == "test"}
+    tables = mode_tables(rows)
+    content = {
+        "tables": tables,
+        "ahead": ahead(tables),
+        "table_3": table_3(rows),
+        "original": paper.TABLE_3[paper.ORIGINAL],
+        "curves": curves,
+        "settings": settings,
+        "planted": planted,
+        "between_modes": home.metadata("recommender_comparison").get("between_modes") or [],
+    }
+    wanted = [("recommender_comparison", None)]
+    wanted += [(name, mode) for mode in IMAGE_MODES for name in ("dvbpr", "baselines", "recommender_evaluation")]
+    return Section("recommender", TITLE, "Prediction", content, home.sources(wanted))
+
+
+def _triple(row: dict[str, Any], *names: str) -> tuple[float, float, float] | None:
+    first, second, third = (row[name] for name in names)
+    return None if first is None else (first, second, third)

@@ -1,0 +1,63 @@
+"""Products as cards with a small picture and a title: which picture stands for an item, read from the picture store.
+
+Who bought or is shown what belongs to `people.py`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.core.ledger import PictureStore
+from pipeline.core.pictures import PictureError, decode
+from pipeline.lookbook.album import SHELF_HEIGHT, Album
+from pipeline.lookbook.page import Picture
+
+
+@dataclass(frozen=True)
+class Card:
+    """A product; without a picture where it could not be read."""
+
+    item: int
+    asin: str
+    title: str
+    picture: Picture | None
+
+
+def titles(items: pa.Table, products: pa.Table) -> dict[int, tuple[str, str]]:
+    """item -> (asin, title), "" where the metadata has no title."""
+    title_of = dict(zip(products["asin"].to_pylist(), products["title"].to_pylist(), strict=True))
+    pairs = zip(items["item"].to_pylist(), items["asin"].to_pylist(), strict=True)
+    return {item: (asin, title_of.get(asin, "").strip()) for item, asin in pairs}
+
+
+def first_pictures(catalogue: pa.Table) -> dict[int, str]:
+    """item -> sha256 of the picture that stands for it: the shop's first, a customer's where the shop has none."""
+    ordered = catalogue.append_column("vendor", pa.array([s == "vendor" for s in catalogue["source"].to_pylist()]))
+    ordered = ordered.sort_by([("item", "ascending"), ("vendor", "descending"), ("position", "ascending")])
+    found: dict[int, str] = {}
+    for item, sha in zip(ordered["item"].to_pylist(), ordered["sha256"].to_pylist(), strict=True):
+        found.setdefault(item, sha)
+    return found
+
+
+def cards(
+    wanted: Iterable[int], names: dict[int, tuple[str, str]], shas: dict[int, str], store: PictureStore, album: Album
+) -> dict[int, Card]:
+    """A card for every wanted item; each picture is read once, in the store's order."""
+    items = sorted(set(wanted))
+    titled = {item: names.get(item, (f"item {item}", "")) for item in items}
+    of_sha: dict[str, list[int]] = {}
+    for item in items:
+        if item in shas and shas[item] in store:
+            of_sha.setdefault(shas[item], []).append(item)
+    pictures: dict[int, Picture] = {}
+    for sha, data in store.read(of_sha):
+        try:
+            pixels = decode(data)
+        except PictureError:  # a store from before a rule was tightened; the card says that it has no picture
+            continue
+        for item in of_sha[sha]:
+            asin, title = titled[item]
+            pictures[item] = album.add(pixels, title or asin, SHELF_HEIGHT)
+    return {item: Card(item, asin, title, pictures.get(item)) for item, (asin, title) in titled.items()}

@@ -1,0 +1,189 @@
+"""A small made-up home: tables, pictures, models and materialisations, each part written only where it is asked for."""
+
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from models.factors import Factors
+from models.picture_grid import grid
+from pipeline import sheets
+from pipeline.config import LookbookSettings
+from pipeline.core import schemas
+from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.core.ledger import LedgerRow, PictureStore
+from pipeline.lookbook.album import Album
+from pipeline.lookbook.build import build
+from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import Page
+from pipeline.lookbook.publish import Published, publish
+from pipeline.metadata import table_digest
+from pipeline.resources import RawSources
+from pipeline.storage import Storage
+
+MODE = "vendor_all"
+USERS, ITEMS = 3, 8
+HOSTILE = "<script>alert('boots')</script> \"quoted\" & <img src=x onerror=alert(1)>"
+REVIEWER = "<b>R0</b>"
+COMPARED = [  # model, split, AUC, interval, paired difference
+    ("dvbpr", "test", 0.61234, 0.58, 0.65, None),
+    ("dvbpr", "validation", 0.62345, 0.59, 0.66, None),
+    ("vbpr", "test", 0.71, 0.68, 0.74, (0.098, 0.05, 0.14)),
+    ("planted_best", "test", 0.91, 0.9, 0.92, (0.298, 0.25, 0.33)),
+]
+
+
+def shade(number: int) -> np.ndarray:
+    """A picture of its own grey, higher than the page shows it."""
+    return np.full((150, 100, 3), 20 + 20 * number, np.uint8)
+
+
+class MadeUp:
+    """The home, part by part."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance):
+        self.folder, self.instance = folder, instance
+        self.storage = Storage(root=str(folder))
+        self.storage.tables.mkdir(parents=True)
+
+    def say(self, asset: str, partition: str | None = None, **metadata: object) -> None:
+        event = dg.AssetMaterialization(asset, partition=partition, metadata=metadata)
+        self.instance.report_runless_asset_event(event)
+
+    def table(self, name: str, rows: list[dict], schema: pa.Schema, mode: str | None = None) -> pa.Table:
+        path = self.storage.tables / (f"{name}/{mode}.parquet" if mode else f"{name}.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist(rows, schema=schema)
+        pq.write_table(table, path)
+        return table
+
+    def with_products(self) -> "MadeUp":
+        """Products and their pictures; nothing of reviews but the empty tables that the pipeline writes."""
+        store, now = PictureStore(self.storage.pictures), datetime.now(UTC)
+        products, urls = [], []
+        for item in range(ITEMS):
+            title = HOSTILE if item == 0 else "" if item == 1 else f"Shirt {item}"
+            products.append(
+                {"asin": f"A{item}", "title": title, "categories": [], "vendor_urls": [], "vendor_urls_high": []}
+            )
+            sink = io.BytesIO()
+            Image.fromarray(shade(item)).save(sink, "PNG")
+            store.add(LedgerRow(f"u{item}", "ok", 1, now, 200, f"sha{item}", "PNG", 100, 150, 99), sink.getvalue())
+            urls.append({"asin": f"A{item}", "item": item, "source": "vendor", "position": 0, "url": f"u{item}"})
+        store.flush()
+        self.table("products", products, schemas.PRODUCTS)
+        self.table("image_urls", urls, schemas.IMAGE_URLS)
+        pq.write_table(store.ledger(), self.storage.tables / "image_ledger.parquet")
+        for name, schema in (("users", schemas.USERS), ("items", schemas.ITEMS)):
+            self.table(name, [], schema)
+        classes = {**dict.fromkeys(GARMENT_CLASSES, 1), "none": 2}
+        self.say("products", **{"dagster/row_count": ITEMS, "garment_classes": dg.MetadataValue.json(classes)})
+        broken = dg.MetadataValue.json({"http_404": 7, "timeout": 2})
+        self.say("image_ledger", images_ok=ITEMS, images_broken=broken)
+        return self
+
+    def with_reviews(self) -> "MadeUp":
+        """The recommender's side: user u bought items u and u + 1, item u + 2 is hidden; picks are 6 and 7."""
+        counts = {
+            "reviews": 4321, "users": 777, "items": 99, "users_with_k_reviews": 12, "items_of_users_with_k_reviews": 20,
+            "reviews_of_users_with_k_reviews": 60,
+            "five_core_users": USERS, "five_core_items": ITEMS, "interactions": 55,
+            "duplicate_reviews": 5,
+        }  # fmt: skip
+        self.say("reviews", **{"dagster/row_count": 4321, "users": 777, "items": 99})
+        self.say("interactions", counts=dg.MetadataValue.json(counts))
+        self.table(
+            "users", [{"user": u, "reviewer_id": REVIEWER if u == 0 else f"R{u}"} for u in range(USERS)], schemas.USERS
+        )
+        self.table("items", [{"item": i, "asin": f"A{i}"} for i in range(ITEMS)], schemas.ITEMS)
+        rows = []
+        for user in range(USERS):
+            for place, split in enumerate(("train", "train", "test")):
+                rows.append({"user": user, "item": user + place, "split": split, "paired": True})
+        splits = self.table("splits", rows, schemas.SPLITS, MODE)
+        pictures = [
+            {"image": i, "bank_row": i, "item": i, "source": "vendor", "position": 0, "sha256": f"sha{i}"}
+            for i in range(ITEMS)
+        ]
+        self.table("catalogue", pictures, schemas.CATALOGUE, MODE)
+        picks = [{"user": u, "rank": r, "item": 5 + r, "score": 1.5} for u in range(USERS) for r in (1, 2)]
+        self.table("recommendations", picks, schemas.RECOMMENDATIONS, MODE)
+        self.say("splits", MODE, surviving=dg.MetadataValue.json({"users": 2345, "items": 8, "item_images": 8}))
+        self._recommender(splits)
+        compared = [
+            {
+                "mode": MODE, "model": model, "split": split, "users": USERS, "auc": auc,
+                "auc_low": low, "auc_high": high,
+                "difference_to_dvbpr": d and d[0], "difference_low": d and d[1], "difference_high": d and d[2],
+            }
+            for model, split, auc, low, high, d in COMPARED
+        ]  # fmt: skip
+        self.table("recommender_comparison", compared, schemas.RECOMMENDER_COMPARISON)
+        self.say("recommender_comparison", mlflow_run_id="mlflow-of-comparison")
+        return self
+
+    def _recommender(self, splits: pa.Table) -> None:
+        """Every user scores item i with -i, so lower items rank higher."""
+        folder = self.storage.model("recommender", "abc", MODE)
+        Factors(
+            users=np.arange(USERS), items=np.arange(ITEMS), theta=np.ones((USERS, 1)), item=-np.arange(ITEMS)[:, None],
+            item_bias=np.zeros(ITEMS), phi=np.zeros((0, 1)), image_item=np.zeros(0),
+        ).save(folder.path / "factors.npz")  # fmt: skip
+        history = [{"epoch": 1, "validation_auc": 0.5}, {"epoch": 2, "validation_auc": 0.6}]
+        folder.finish(
+            {"asset": "dvbpr", "inputs": {"splits": table_digest(splits)}, "settings": {"k": 50}, "history": history}
+        )
+
+    def with_generator(self) -> "MadeUp":
+        """The generator's grids, frames and figures."""
+        pictures = np.random.default_rng(0).integers(0, 256, (6, 10, 64, 64, 3), dtype=np.uint8)
+        place = self.storage.reports / "pictures"
+        sheets.save(place / "generated.png", grid(pictures, row_labels=GARMENT_CLASSES))
+        labels = [label for name in GARMENT_CLASSES for label in (name, "nearest")]
+        sheets.save(place / "nearest.png", grid(pictures.repeat(2, axis=0), row_labels=labels))
+        folder = self.storage.model("generator", "abc")
+        for name in ("fakes_init", "fakes_000100", "fakes_000200"):
+            sheets.save(folder.path / f"{name}.png", grid(pictures, row_labels=GARMENT_CLASSES))
+        folder.finish({"asset": "lsgan", "inputs": {}})
+        figures = {"class_agreement": 0.8125, "floor_class_agreement": 0.96875, "strange_figure": 4.5}
+        self.say("lsgan", epochs=3.0, steps=200, images=dg.MetadataValue.json(dict.fromkeys(GARMENT_CLASSES, 64)))
+        self.say("generator_evaluation", figures=dg.MetadataValue.json(figures), **figures)
+        return self
+
+    def with_designs(self) -> "MadeUp":
+        """One person's six designs, and a product restyled for two people."""
+        pictures = np.random.default_rng(1).integers(0, 256, (6, 4, 64, 64, 3), dtype=np.uint8)
+        steps = ["start", "step 1", "step 2", "step 3"]
+        reports = self.storage.reports
+        sheets.save(reports / "designs" / "user-1.png", grid(pictures, GARMENT_CLASSES, steps))
+        sheets.save(reports / "restyled" / "product-0.png", grid(pictures[:2], ["user 0", "user 1"], steps))
+
+        def row(user: int, name: str, item: int | None, strip: str) -> dict:
+            return {
+                "user": user, "garment_class": name, "item": item, "start": 0, "score_before": 0.25,
+                "score_after": 1.75,
+                "realism_before": 0.5, "realism_after": 0.25, "approximation_l1": None if item is None else 12.0,
+                "own_rank": 1, "judges": 20, "z": [], "strip": strip,
+            }  # fmt: skip
+
+        designed = [row(1, name, None, "user-1.png") for name in GARMENT_CLASSES]
+        self.table("personal_designs", designed, schemas.DESIGNS)
+        restyled = [row(user, "men_tops", 0, "product-0.png") for user in (0, 1)]
+        self.table("restyled_products", restyled, schemas.DESIGNS)
+        return self
+
+    def home(self, reviews: str = "", products: str = "/somewhere/hm/products.jsonl") -> Home:
+        return Home(self.storage, self.instance, RawSources(reviews=reviews, products=products))
+
+    def page(self, album: Album | None = None, **files: str) -> Page:
+        built = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+        return build(self.home(**files), album or Album(), LookbookSettings(), "c0ffee", built)
+
+    def publish(self, **files: str) -> Published:
+        album = Album()
+        return publish(self.page(album, **files), album, self.storage.reports)
