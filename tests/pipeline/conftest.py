@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from pipeline.sample.settings import SampleSettings
+
 TINY = Path(__file__).parent / "tiny.yaml"
 
 # What of the process a run changes, and a test therefore gives back.
@@ -62,6 +64,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def small_catalogue(**changes: Any) -> SampleSettings:
+    """Every size set, so that tuning the demo's defaults moves no test."""
+    sizes = {
+        "seed": 7, "items": 54, "users": 30, "casual_users": 8, "extra_items": 0, "other_products": 4,
+        "purchases_min": 6, "purchases_max": 9, "temperature": 1.0, "popularity_spread": 0.2, "photo_share": 0.3,
+        "port": free_port(),
+    }  # fmt: skip
+    return SampleSettings(**{**sizes, **changes})
+
+
 def materialise(select: str = "*") -> str:
     """Run the command's heart with the tiny profile in this process; what it says."""
     from pipeline.run import run
@@ -82,12 +94,9 @@ def finished(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """A home in which everything ran once. Its picture server is gone: whoever asks for a picture again fails."""
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
-    from pipeline.sample.settings import SampleSettings
 
     folder = tmp_path_factory.mktemp("whole")
-    settings = SampleSettings(
-        items=54, users=30, casual_users=8, extra_items=0, other_products=4, purchases_max=9, port=free_port()
-    )
+    settings = small_catalogue()
     catalogue = write_catalogue(folder / "catalogue", settings)
     # The faults that a later run would rightly try again are left out here.
     for fault in ("unavailable", "truncated", "hang"):

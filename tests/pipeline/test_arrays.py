@@ -117,7 +117,7 @@ def test_an_id_nobody_planted_is_named(catalogue, splits):
         "item": np.zeros((2, 1)),
         "item_bias": np.zeros(2),
     }
-    with pytest.raises(ValueError, match="1 ids are unknown, the first .*B3"):
+    with pytest.raises(ValueError, match=r"1 ids are unknown, the first .*B3"):
         planted(truth, mode, users, items)
 
 

@@ -16,8 +16,7 @@ from PIL import Image
 from pipeline import sample_source
 from pipeline.core.sources import BadInput
 from pipeline.run import DONE, FAILED, WRONG_CALL, main
-from pipeline.sample.settings import SampleSettings
-from tests.pipeline.conftest import TINY, isolate
+from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 Call = Callable[..., tuple[int, str]]
 
@@ -161,9 +160,7 @@ def test_a_taken_port_of_the_embedded_catalogue_is_named_with_the_mend(call: Cal
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        small = SampleSettings(
-            items=24, users=8, casual_users=4, extra_items=0, other_products=2, purchases_max=6, port=port
-        )
+        small = small_catalogue(items=24, users=8, casual_users=4, other_products=2, port=port)
         monkeypatch.setattr(sample_source, "SampleSettings", lambda: small)
         code, said = call(profile="demo")
     assert code == WRONG_CALL
@@ -171,12 +168,8 @@ def test_a_taken_port_of_the_embedded_catalogue_is_named_with_the_mend(call: Cal
 
 
 def test_the_embedded_catalogue_names_itself_in_the_environment(tmp_path: Path):
-    from tests.pipeline.conftest import free_port
-
     port = free_port()
-    small = SampleSettings(
-        items=24, users=8, casual_users=4, extra_items=0, other_products=2, purchases_max=6, port=port
-    )
+    small = small_catalogue(items=24, users=8, casual_users=4, other_products=2, port=port)
     said: list[str] = []
     with sample_source.embedded(tmp_path / "catalogue", said.append, small) as variables:
         assert Path(variables["ATELIER_REVIEWS"]).is_file() and Path(variables["ATELIER_PRODUCTS"]).is_file()
