@@ -52,7 +52,7 @@ class Home:
         """Which data this is, in a few words."""
         if self.embedded:
             return "embedded catalogue"
-        return Path(self.raw.reviews or self.raw.products or "unnamed files").name
+        return next(iter(self.files()), "unnamed files")
 
     def files(self) -> list[str]:
         """The files it was made from, each with its folder's name."""

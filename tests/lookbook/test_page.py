@@ -202,7 +202,7 @@ def test_only_the_embedded_catalogue_is_called_so_and_no_data_is_called_amazons(
     whole.publish(reviews="/somewhere/hm/reviews.jsonl")
     text = read(whole).text
     assert "learnt from hm/reviews.jsonl and hm/products.jsonl" in text and "drawn by Atelier" not in text
-    assert "This run: reviews.jsonl" in text
+    assert "This run: hm/reviews.jsonl" in text
     (tmp_path / "truth.npz").touch()
     whole.publish(reviews=str(tmp_path / "reviews.json.gz"))
     text = read(whole).text
