@@ -102,7 +102,6 @@ def test_a_recommenders_asset_without_reviews_selects_nothing(definitions):
         plan(definitions, "key:dvbpr", with_reviews=False)
 
 
-@pytest.mark.xfail(strict=True, reason="Dagster then refuses to make a part of what is made in one go")
 def test_what_is_made_in_one_go_is_selected_in_one_go(definitions):
     [segment] = plan(definitions, "key:interactions")
     assert {key.to_user_string() for key in segment.assets} == {"interactions", "users", "items"}

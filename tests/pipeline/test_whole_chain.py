@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -225,6 +226,12 @@ def test_designs_are_there_for_every_person_and_class(finished: Home):
         assert (finished.folder / "lookbook" / "designs" / strip).is_file()
     gain = (designs["score_after"] - designs["score_before"]).mean()
     assert finished.summary["designs"]["preference_gain_mean"] == pytest.approx(gain, abs=1e-6)
+
+
+def test_the_run_ends_in_a_page(finished: Home):
+    page = Path(finished.summary["lookbook"])
+    assert page.is_relative_to(finished.folder) and "<html" in page.read_text()
+    assert page.as_uri() in finished.said.replace("\n", "")
 
 
 def test_a_second_run_asks_for_no_picture_and_trains_no_model_again(finished: Home):
