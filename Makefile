@@ -22,7 +22,7 @@ setup: .venv/.installed  ## make .venv and install the pinned requirements
 .venv/.installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt --allow-empty-requirements
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.txt --allow-empty-requirements
 	touch $@
 
 ui: setup  ## Dagster's UI and daemon, and MLflow's UI, on loopback; the ports are printed

@@ -1,0 +1,1 @@
+"""One module a claim: ours against a named peer, in one run."""

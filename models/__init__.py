@@ -1,0 +1,1 @@
+"""Networks, losses, training loops, searches and metrics: torch, torchvision and numpy alone."""

@@ -276,3 +276,26 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "restyled_products": DesignsConfig,
     "lookbook": LookbookConfig,
 }
+
+# op name -> the settings its asset makes of the three layers; checked as a whole before a run begins.
+OP_SETTINGS: dict[str, tuple[type, ...]] = {
+    "ingest": (IngestSettings,),
+    "five_core": (FiveCoreSettings,),
+    "image_urls": (ImageUrlSettings,),
+    "image_ledger": (FetchSettings, LedgerSettings),
+    "image_bank": (BankSettings,),
+    "image_features": (FeatureSettings,),
+    "splits": (SplitSettings,),
+    "triplets": (TripletSettings,),
+    "dvbpr": (DvbprSettings,),
+    "baselines": (BprSettings,),
+    "recommender_evaluation": (EvaluationSettings,),
+    "recommender_comparison": (EvaluationSettings,),
+    "recommendations": (RecommendationSettings,),
+    "garments": (GarmentSettings,),
+    "lsgan": (LsganSettings,),
+    "generator_evaluation": (GenerationMetricSettings,),
+    "personal_designs": (DesignSettings, DesignTargetSettings),
+    "restyled_products": (DesignSettings, DesignTargetSettings),
+    "lookbook": (LookbookSettings,),
+}

@@ -113,11 +113,9 @@ def evaluate(
         seed: of every draw.
         device: where to compute.
     """
-    rng = np.random.default_rng(seed)
     held, label = np.asarray(garments["held_out"]), labels(garments)
-    n = int(min(samples, held.sum(), (~held).sum()))
-    real_rows = np.sort(rng.choice(np.flatnonzero(held), n, replace=False))
-    train_rows = np.sort(rng.choice(np.flatnonzero(~held), n, replace=False))
+    real_rows, train_rows = _equal_draws(held, label, samples // CLASSES, seed)
+    n = len(real_rows)
     wanted = label[real_rows]
     fakes = sample(generator, settings, wanted, seed, device)
 
@@ -143,3 +141,15 @@ def evaluate(
         "diversity_ssim": diversity(fakes, wanted, GARMENT_CLASSES, seed=seed)["overall"],
         "floor_diversity_ssim": diversity(pixels[real_rows], wanted, GARMENT_CLASSES, seed=seed)["overall"],
     }
+
+
+def _equal_draws(held: np.ndarray, label: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of as many held-out as training pictures of each class, at most `most` of it: (held-out, training)."""
+    rng = np.random.default_rng(seed)
+    real, training = [], []
+    for number in range(CLASSES):
+        sides = [rng.permutation(np.flatnonzero((held == side) & (label == number))) for side in (True, False)]
+        count = min(most, *map(len, sides))
+        real.append(sides[0][:count])
+        training.append(sides[1][:count])
+    return np.concatenate(real), np.concatenate(training)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.core import schemas
+from pipeline.core.sources import BadInput
 
 SCHEMAS: dict[str, pa.Schema] = {
     "reviews": schemas.REVIEWS,
@@ -75,5 +76,13 @@ class ParquetTables(dg.UPathIOManager):
             temporary.unlink(missing_ok=True)
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pa.Table:
-        """Read a table."""
+        """Read a table.
+
+        Raises:
+            BadInput: its asset was never materialised.
+        """
+        if not path.is_file():
+            partition = f"[{path.stem}]" if context.has_asset_partitions else ""
+            asset = context.asset_key.to_user_string()
+            raise BadInput(f"{path} is missing: materialise {asset}{partition} first.")
         return pq.read_table(str(path))

@@ -4,7 +4,7 @@ import dagster as dg
 
 everything = dg.define_asset_job(
     "everything",
-    selection=dg.AssetSelection.all(include_sources=False),
+    selection=dg.AssetSelection.all(),
     description="From the raw reviews to the lookbook. `python -m pipeline.run` runs it in order, mode by mode.",
     executor_def=dg.in_process_executor,
 )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from pipeline import profiles
-from pipeline.config import PRESET_NAMES, PRESETS
+from pipeline.config import OP_SETTINGS, PRESET_NAMES, PRESETS
 from pipeline.core.sources import BadInput
 
 Settings = TypeVar("Settings")
@@ -37,6 +37,20 @@ class Method(dg.ConfigurableResource):
         if preset not in PRESET_NAMES:
             raise BadInput(f"preset {preset!r} is unknown; allowed: {', '.join(PRESET_NAMES)}.")
         return preset
+
+    def check(self) -> None:
+        """Make every stage's settings once, so that a wrong value is found before any work.
+
+        Raises:
+            BadInput: as `settings` does; names profile, op and field.
+        """
+        for op, classes in OP_SETTINGS.items():
+            for cls in classes:
+                try:
+                    self.settings(cls, op)
+                except BadInput as error:
+                    where = f"profile {self.profile}: " if self.profile else ""
+                    raise BadInput(f"{where}{error}") from error
 
     def settings(self, cls: type[Settings], op: str, config: dg.Config | None = None) -> Settings:
         """The settings of one stage.

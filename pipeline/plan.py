@@ -42,7 +42,7 @@ def plan(definitions: dg.Definitions, select: str = "*", with_reviews: bool = Tr
     """
     graph = definitions.resolve_asset_graph()
     try:
-        selected = dg.AssetSelection.from_string(select).resolve(graph)
+        selected = dg.AssetSelection.from_string(select).required_multi_asset_neighbors().resolve(graph)
     except Exception as error:
         raise BadInput(f"--select {select!r} is not understood: {error}") from error
     chosen = [key for key in graph.toposorted_asset_keys if key in selected and graph.get(key).is_materializable]

@@ -89,7 +89,7 @@ def _definitions(profile: str, display: Display) -> dg.Definitions:
     return dg.Definitions.merge(built, dg.Definitions(loggers={LOGGER: display.logger()}))
 
 
-def _check_before(resources: dict[str, Any], select: str) -> bool:
+def _check_before(resources: dict[str, Any]) -> bool:
     """Find what is wrong before anything runs; True where there are reviews."""
     raw: RawSources = resources["raw"]
     raw.product_files()
@@ -104,12 +104,12 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
         BadInput: the input or the configuration is wrong.
     """
     started = time.monotonic()
-    profiles.load(profile)
+    Method(profile=profile).check()
     home = environment.writable_home()
     with _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
-        with_reviews = _check_before(default_resources(), select)
+        with_reviews = _check_before(default_resources())
         segments = plan(definitions, select, with_reviews)
         if not with_reviews:
             console.print("No reviews named: the generator's assets only.")

@@ -267,7 +267,9 @@ def personal_designs(
         run.picture("designs", overview, step=0)
         for name, picture in list(strips.items())[: len(GARMENT_CLASSES)]:
             run.picture(f"strip-{name}", picture, step=0)
-    return table_output(table, preview=False, **figures, designs=thumbnail(overview), strips=file(folder), **run.link())
+    return table_output(
+        table, preview=False, **figures, overview=thumbnail(overview), strips=file(folder), **run.link()
+    )
 
 
 @dg.asset(
@@ -311,5 +313,5 @@ def restyled_products(
         run.metrics(designs.figures(table))
         run.picture("restyled", overview, step=0)
     return table_output(
-        table, preview=False, **designs.figures(table), restyled=thumbnail(overview), strips=file(folder), **run.link()
+        table, preview=False, **designs.figures(table), overview=thumbnail(overview), strips=file(folder), **run.link()
     )

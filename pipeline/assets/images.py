@@ -55,13 +55,8 @@ def image_urls(
     return table_output(table, by_source=by_source, urls=pc.count_distinct(table["url"]).as_py())
 
 
-@dg.asset(
-    group_name=GROUP,
-    kinds={"parquet", "aiohttp"},
-    code_version="1",
-    pool="network",
-    retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),
-)
+# No retry policy: the fetcher retries each URL itself, and what stays transient is asked again by the next run.
+@dg.asset(group_name=GROUP, kinds={"parquet", "aiohttp"}, code_version="1", pool="network")
 def image_ledger(
     context: dg.AssetExecutionContext,
     config: ImageLedgerConfig,

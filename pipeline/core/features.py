@@ -6,21 +6,19 @@ with the features (neighbours, VBPR, Frechet distance) belongs there.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    from torch import nn
 
 DIMENSIONS = 1280
 NAME = "efflite0"  # part of every metric's name that rests on these features
 
 
 @functools.cache
-def _trunk() -> "nn.Module":
-    """The network without its classifier, in eval mode.
+def _trunk(size: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The network without its classifier, for pictures of `size`: [B, 3, size, size] to [B, 1280].
+
+    Frozen by tracing, which folds the batch norms into the convolutions: four times the speed on two cores.
 
     timm's `tf_efficientnet_lite0` is the architecture the weights were trained in (its `efficientnet_lite0`
     pads differently and silently gives other logits). Both list their tensors in the same order under other names.
@@ -33,7 +31,8 @@ def _trunk() -> "nn.Module":
     names = list(network.state_dict())
     network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
     network.reset_classifier(0)  # ty: ignore[not-callable]
-    return network.eval().requires_grad_(False)
+    network = network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    return torch.jit.freeze(torch.jit.trace(network, torch.zeros(2, 3, size, size, device=device)))
 
 
 def embed(
@@ -42,7 +41,7 @@ def embed(
     *,
     size: int = 224,
     device: str | torch.device = "cpu",
-    batch: int = 64,
+    batch: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Features of pictures.
@@ -52,14 +51,15 @@ def embed(
         rows: which pictures, in which order; all when not given.
         size: pixels a side the network sees; pictures of another size are resized bilinearly.
         device: where to compute.
-        batch: pictures at a time.
+        batch: pictures at a time; by default as many as keep the activations near 400 MB.
         on_progress: called with (done, total).
 
     Returns:
         float32 [n, 1280].
     """
     picked = np.arange(len(pictures)) if rows is None else np.asarray(rows)
-    trunk = _trunk().to(device).to(memory_format=torch.channels_last)
+    trunk = _trunk(size, torch.device(device))
+    batch = batch or max(8, min(256, 256 * 64**2 // size**2))
     features = np.empty((len(picked), DIMENSIONS), np.float32)
     with torch.inference_mode():
         for start in range(0, len(picked), batch):

@@ -48,7 +48,7 @@ def build(
 
     Equal contents count once, under the first product. Over the cap, every class gives up pictures in proportion
     to its size, chosen by a hash of the seed and the content, so that a further product moves few of the others.
-    A product is held out as a whole: none of its pictures trains.
+    A product is held out as a whole: none of its pictures trains. Every class has a held-out product.
 
     Raises:
         BadInput: a class has fewer than `minimum` pictures to train on; every such class with its count.
@@ -58,7 +58,8 @@ def build(
     chosen = _candidates(image_urls, ledger, products, SOURCES[sources])
     keys = np.array([_hash(f"{seed}\0{sha}") for sha in chosen["sha256"].to_pylist()])
     label = np.array([GARMENT_CLASSES.index(name) for name in chosen["garment_class"].to_pylist()], np.int64)
-    held = np.array([_hash(f"held\0{seed}\0{asin}") < held_out for asin in chosen["asin"].to_pylist()], bool)
+    asins = np.asarray(chosen["asin"].to_pylist())
+    held = _held_out(asins, label, held_out, seed)
     kept = _capped(label, keys, cap)
     counts = {
         name: {
@@ -107,6 +108,17 @@ def _candidates(image_urls: pa.Table, ledger: pa.Table, products: pa.Table, sour
 def _hash(text: str) -> float:
     """A text's place on [0, 1), uniform."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+
+
+def _held_out(asins: np.ndarray, label: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which rows belong to held-out products: those whose hash is below the share, at least one product a class."""
+    place = np.array([_hash(f"held\0{seed}\0{asin}") for asin in asins])
+    held = place < share
+    for number in range(len(GARMENT_CLASSES)):
+        rows = np.flatnonzero(label == number)
+        if share > 0 and len(rows) and not held[rows].any():
+            held |= asins == asins[rows[place[rows].argmin()]]
+    return held
 
 
 def _capped(label: np.ndarray, keys: np.ndarray, cap: int) -> np.ndarray:

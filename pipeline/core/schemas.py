@@ -33,174 +33,210 @@ REASONS = (
     "robots",  # blocked: X-Robots-Tag noai / noimageai
 )
 
-REVIEWS = pa.schema([
-    pa.field("reviewer_id", pa.string(), nullable=False),
-    pa.field("asin", pa.string(), nullable=False),
-    ("rating", pa.float32()),
-    ("time", pa.int64()),  # unix seconds
-    pa.field("image_urls", pa.list_(pa.string()), nullable=False),  # the customer's photos
-    pa.field("review_id", pa.string(), nullable=False),  # hash of (canonical line, occurrence in its file)
-])
+REVIEWS = pa.schema(
+    [
+        pa.field("reviewer_id", pa.string(), nullable=False),
+        pa.field("asin", pa.string(), nullable=False),
+        ("rating", pa.float32()),
+        ("time", pa.int64()),  # unix seconds
+        pa.field("image_urls", pa.list_(pa.string()), nullable=False),  # the customer's photos
+        pa.field("review_id", pa.string(), nullable=False),  # hash of (canonical line, occurrence in its file)
+    ]
+)
 
-PRODUCTS = pa.schema([
-    pa.field("asin", pa.string(), nullable=False),
-    pa.field("title", pa.string(), nullable=False),  # "" where the metadata has none
-    pa.field("categories", pa.list_(pa.string()), nullable=False),
-    pa.field("vendor_urls", pa.list_(pa.string()), nullable=False),  # imageURL, 50 px high
-    pa.field("vendor_urls_high", pa.list_(pa.string()), nullable=False),  # imageURLHighRes
-    ("garment_class", pa.string()),  # one of categories.GARMENT_CLASSES, or null
-])
+PRODUCTS = pa.schema(
+    [
+        pa.field("asin", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),  # "" where the metadata has none
+        pa.field("categories", pa.list_(pa.string()), nullable=False),
+        pa.field("vendor_urls", pa.list_(pa.string()), nullable=False),  # imageURL, 50 px high
+        pa.field("vendor_urls_high", pa.list_(pa.string()), nullable=False),  # imageURLHighRes
+        ("garment_class", pa.string()),  # one of categories.GARMENT_CLASSES, or null
+    ]
+)
 
-REJECTS = pa.schema([
-    pa.field("file", pa.string(), nullable=False),
-    pa.field("line", pa.int64(), nullable=False),  # 1-based
-    ("offset", pa.int64()),  # byte offset in the decompressed file
-    pa.field("reason", pa.string(), nullable=False),
-    pa.field("text", pa.string(), nullable=False),  # the first 500 characters
-])
+REJECTS = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),  # 1-based
+        ("offset", pa.int64()),  # byte offset in the decompressed file
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),  # the first 500 characters
+    ]
+)
 
-INTERACTIONS = pa.schema([
-    pa.field("user", pa.int32(), nullable=False),
-    pa.field("item", pa.int32(), nullable=False),
-    ("time", pa.int64()),  # of the user's first review of the item
-])
+INTERACTIONS = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("item", pa.int32(), nullable=False),
+        ("time", pa.int64()),  # of the user's first review of the item
+    ]
+)
 
-USERS = pa.schema([
-    pa.field("user", pa.int32(), nullable=False),
-    pa.field("reviewer_id", pa.string(), nullable=False),
-])
+USERS = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("reviewer_id", pa.string(), nullable=False),
+    ]
+)
 
-ITEMS = pa.schema([
-    pa.field("item", pa.int32(), nullable=False),
-    pa.field("asin", pa.string(), nullable=False),
-])
+ITEMS = pa.schema(
+    [
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("asin", pa.string(), nullable=False),
+    ]
+)
 
-IMAGE_URLS = pa.schema([
-    pa.field("asin", pa.string(), nullable=False),
-    ("item", pa.int32()),  # null: a product outside the 5-core, fetched for the generator
-    pa.field("source", pa.string(), nullable=False),
-    pa.field("position", pa.int16(), nullable=False),  # order within the product or the review
-    pa.field("url", pa.string(), nullable=False),
-    ("review_id", pa.string()),  # customer pictures only
-    ("reviewer_id", pa.string()),  # customer pictures only
-])
+IMAGE_URLS = pa.schema(
+    [
+        pa.field("asin", pa.string(), nullable=False),
+        ("item", pa.int32()),  # null: a product outside the 5-core, fetched for the generator
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("position", pa.int16(), nullable=False),  # order within the product or the review
+        pa.field("url", pa.string(), nullable=False),
+        ("review_id", pa.string()),  # customer pictures only
+        ("reviewer_id", pa.string()),  # customer pictures only
+    ]
+)
 
-IMAGE_LEDGER = pa.schema([
-    pa.field("url", pa.string(), nullable=False),
-    pa.field("status", pa.string(), nullable=False),
-    pa.field("reason", pa.string(), nullable=False),
-    ("http_status", pa.int16()),
-    pa.field("attempts", pa.int16(), nullable=False),
-    ("sha256", pa.string()),  # of the bytes; null unless ok
-    ("format", pa.string()),
-    ("width", pa.int32()),
-    ("height", pa.int32()),
-    ("bytes", pa.int32()),
-    ("etag", pa.string()),
-    pa.field("fetched_at", pa.timestamp("us", tz="UTC"), nullable=False),
-])
+IMAGE_LEDGER = pa.schema(
+    [
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        ("http_status", pa.int16()),
+        pa.field("attempts", pa.int16(), nullable=False),
+        ("sha256", pa.string()),  # of the bytes; null unless ok
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int32()),
+        ("etag", pa.string()),
+        pa.field("fetched_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
 
 # A shard of the picture store: the original bytes, once by content.
-PICTURES = pa.schema([
-    pa.field("sha256", pa.string(), nullable=False),
-    pa.field("bytes", pa.large_binary(), nullable=False),
-])
+PICTURES = pa.schema(
+    [
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("bytes", pa.large_binary(), nullable=False),
+    ]
+)
 
-BANK_INDEX = pa.schema([
-    pa.field("bank_row", pa.int32(), nullable=False),
-    pa.field("sha256", pa.string(), nullable=False),
-])
+BANK_INDEX = pa.schema(
+    [
+        pa.field("bank_row", pa.int32(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+    ]
+)
 
-CATALOGUE = pa.schema([
-    pa.field("image", pa.int32(), nullable=False),  # dense in the mode: the row of phi
-    pa.field("bank_row", pa.int32(), nullable=False),
-    pa.field("item", pa.int32(), nullable=False),
-    pa.field("source", pa.string(), nullable=False),
-    pa.field("position", pa.int16(), nullable=False),
-    pa.field("sha256", pa.string(), nullable=False),
-    ("review_id", pa.string()),
-    ("user", pa.int32()),  # who photographed it, where that is a 5-core user
-])
+CATALOGUE = pa.schema(
+    [
+        pa.field("image", pa.int32(), nullable=False),  # dense in the mode: the row of phi
+        pa.field("bank_row", pa.int32(), nullable=False),
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("position", pa.int16(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        ("review_id", pa.string()),
+        ("user", pa.int32()),  # who photographed it, where that is a 5-core user
+    ]
+)
 
-SPLITS = pa.schema([
-    pa.field("user", pa.int32(), nullable=False),
-    pa.field("item", pa.int32(), nullable=False),
-    pa.field("split", pa.string(), nullable=False),
-    pa.field("paired", pa.bool_(), nullable=False),  # the user's hold-outs are the same in all modes
-])
+SPLITS = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("paired", pa.bool_(), nullable=False),  # the user's hold-outs are the same in all modes
+    ]
+)
 
 
 def triplets(negatives: int = 1) -> pa.Schema:
     """The triplet table with `negatives` negative images a row."""
-    return pa.schema([
-        pa.field("epoch", pa.int16(), nullable=False),
-        pa.field("user", pa.int32(), nullable=False),
-        pa.field("positive", pa.int32(), nullable=False),  # image of the mode
-        pa.field("negative", pa.list_(pa.int32(), negatives), nullable=False),
-    ])
+    return pa.schema(
+        [
+            pa.field("epoch", pa.int16(), nullable=False),
+            pa.field("user", pa.int32(), nullable=False),
+            pa.field("positive", pa.int32(), nullable=False),  # image of the mode
+            pa.field("negative", pa.list_(pa.int32(), negatives), nullable=False),
+        ]
+    )
 
 
 # One row a (user, model, held-out split); metrics are of that user's one held-out item.
-RECOMMENDER_EVALUATION = pa.schema([
-    pa.field("user", pa.int32(), nullable=False),
-    pa.field("model", pa.string(), nullable=False),
-    pa.field("split", pa.string(), nullable=False),
-    pa.field("item", pa.int32(), nullable=False),
-    pa.field("cold", pa.bool_(), nullable=False),  # nobody else touches the item in train
-    pa.field("paired", pa.bool_(), nullable=False),
-    pa.field("auc", pa.float32(), nullable=False),
-    pa.field("auc_strict", pa.float32(), nullable=False),
-    pa.field("auc_sampled100", pa.float32(), nullable=False),
-    pa.field("auc_picture", pa.float32(), nullable=False),
-    pa.field("recall_at_10", pa.float32(), nullable=False),
-    pa.field("ndcg_at_10", pa.float32(), nullable=False),
-])
+RECOMMENDER_EVALUATION = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("cold", pa.bool_(), nullable=False),  # nobody else touches the item in train
+        pa.field("paired", pa.bool_(), nullable=False),
+        pa.field("auc", pa.float32(), nullable=False),
+        pa.field("auc_strict", pa.float32(), nullable=False),
+        pa.field("auc_sampled100", pa.float32(), nullable=False),
+        pa.field("auc_picture", pa.float32(), nullable=False),
+        pa.field("recall_at_10", pa.float32(), nullable=False),
+        pa.field("ndcg_at_10", pa.float32(), nullable=False),
+    ]
+)
 
-RECOMMENDATIONS = pa.schema([
-    pa.field("user", pa.int32(), nullable=False),
-    pa.field("rank", pa.int16(), nullable=False),  # from 1
-    pa.field("item", pa.int32(), nullable=False),
-    pa.field("score", pa.float32(), nullable=False),
-])
+RECOMMENDATIONS = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("rank", pa.int16(), nullable=False),  # from 1
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
 
-RECOMMENDER_COMPARISON = pa.schema([
-    pa.field("mode", pa.string(), nullable=False),
-    pa.field("model", pa.string(), nullable=False),
-    pa.field("split", pa.string(), nullable=False),
-    pa.field("users", pa.int32(), nullable=False),
-    pa.field("auc", pa.float64(), nullable=False),
-    pa.field("auc_low", pa.float64(), nullable=False),  # 95 % bootstrap interval over users
-    pa.field("auc_high", pa.float64(), nullable=False),
-    ("difference_to_dvbpr", pa.float64()),  # paired over users, model minus DVBPR of the mode
-    ("difference_low", pa.float64()),
-    ("difference_high", pa.float64()),
-    ("paper_auc", pa.float64()),  # NAF Table 3, where it has the row
-])
+RECOMMENDER_COMPARISON = pa.schema(
+    [
+        pa.field("mode", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("users", pa.int32(), nullable=False),
+        pa.field("auc", pa.float64(), nullable=False),
+        pa.field("auc_low", pa.float64(), nullable=False),  # 95 % bootstrap interval over users
+        pa.field("auc_high", pa.float64(), nullable=False),
+        ("difference_to_dvbpr", pa.float64()),  # paired over users, model minus DVBPR of the mode
+        ("difference_low", pa.float64()),
+        ("difference_high", pa.float64()),
+        ("paper_auc", pa.float64()),  # NAF Table 3, where it has the row
+    ]
+)
 
 # The class-labelled pictures of the generator; the pixels lie beside it in pictures.npy, row by row.
-GARMENTS = pa.schema([
-    pa.field("garment", pa.int32(), nullable=False),  # row of pictures.npy
-    pa.field("asin", pa.string(), nullable=False),
-    ("item", pa.int32()),
-    pa.field("garment_class", pa.string(), nullable=False),
-    pa.field("source", pa.string(), nullable=False),
-    pa.field("sha256", pa.string(), nullable=False),
-    pa.field("held_out", pa.bool_(), nullable=False),  # kept from the generator, for its evaluation
-])
+GARMENTS = pa.schema(
+    [
+        pa.field("garment", pa.int32(), nullable=False),  # row of pictures.npy
+        pa.field("asin", pa.string(), nullable=False),
+        ("item", pa.int32()),
+        pa.field("garment_class", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("held_out", pa.bool_(), nullable=False),  # kept from the generator, for its evaluation
+    ]
+)
 
 # One row a finished design; its picture and strip lie beside the table under `strip`.
-DESIGNS = pa.schema([
-    pa.field("user", pa.int32(), nullable=False),
-    pa.field("garment_class", pa.string(), nullable=False),
-    ("item", pa.int32()),  # restyled products: the product started from
-    pa.field("start", pa.int16(), nullable=False),
-    pa.field("score_before", pa.float32(), nullable=False),
-    pa.field("score_after", pa.float32(), nullable=False),
-    pa.field("realism_before", pa.float32(), nullable=False),
-    pa.field("realism_after", pa.float32(), nullable=False),
-    ("approximation_l1", pa.float32()),  # restyled products: mean |pixel difference|, 0-255
-    pa.field("own_rank", pa.int16(), nullable=False),  # of the user among the judges, 1 is best
-    pa.field("judges", pa.int16(), nullable=False),
-    pa.field("z", pa.list_(pa.float32()), nullable=False),
-    pa.field("strip", pa.string(), nullable=False),  # file name
-])
+DESIGNS = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("garment_class", pa.string(), nullable=False),
+        ("item", pa.int32()),  # restyled products: the product started from
+        pa.field("start", pa.int16(), nullable=False),
+        pa.field("score_before", pa.float32(), nullable=False),
+        pa.field("score_after", pa.float32(), nullable=False),
+        pa.field("realism_before", pa.float32(), nullable=False),
+        pa.field("realism_after", pa.float32(), nullable=False),
+        ("approximation_l1", pa.float32()),  # restyled products: mean |pixel difference|, 0-255
+        pa.field("own_rank", pa.int16(), nullable=False),  # of the user among the judges, 1 is best
+        pa.field("judges", pa.int16(), nullable=False),
+        pa.field("z", pa.list_(pa.float32()), nullable=False),
+        pa.field("strip", pa.string(), nullable=False),  # file name
+    ]
+)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pydantic
 import yaml
 
@@ -47,7 +48,9 @@ def load(name: str) -> Profile:
     _allow(path, "", content, {"resources", "ops"})
     resources = content.get("resources") or {}
     _allow(path, "resources", resources, {"method"})
-    method = (resources.get("method") or {}).get("config") or {}
+    resource = resources.get("method") or {}
+    _allow(path, "resources.method", resource, {"config"})
+    method = resource.get("config") or {}
     _allow(path, "resources.method.config", method, {"preset", "profile"})
     preset = method.get("preset", "paper")
     if preset not in PRESET_NAMES:
@@ -57,7 +60,7 @@ def load(name: str) -> Profile:
     checked = {}
     for op, section in ops.items():
         _allow(path, f"ops.{op}", section, {"config"})
-        checked[op] = _checked(path, op, section["config"] or {})
+        checked[op] = _checked(path, op, section.get("config") or {})
     return Profile(path.stem, preset, checked)
 
 
@@ -73,10 +76,11 @@ def _allow(path: Path, where: str, content: Any, allowed: set[str]) -> None:
 def _checked(path: Path, op: str, values: dict[str, Any]) -> dict[str, Any]:
     config = CONFIGS[op]
     _allow(path, f"ops.{op}.config", values, set(config.model_fields))
+    checked = {}
     for key, value in values.items():
         try:
-            config.__pydantic_validator__.validate_python({key: value}, strict=None)
-        except pydantic.ValidationError as error:
-            problem = error.errors()[0]
-            raise BadInput(f"{path}: ops.{op}.config.{key} is {value!r}: {problem['msg']}.") from error
-    return values
+            checked[key] = getattr(config(**{key: value}), key)
+        except (pydantic.ValidationError, dg.DagsterInvalidConfigError, ValueError) as error:
+            problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
+            raise BadInput(f"{path}: ops.{op}.config.{key} is {value!r}: {problem}.") from error
+    return checked

@@ -22,16 +22,16 @@ class SampleSettings:
     """
 
     seed: int = 7
-    items: int = 420
-    users: int = 400
-    casual_users: int = 260
-    extra_items: int = 360
+    items: int = 720
+    users: int = 500
+    casual_users: int = 240
+    extra_items: int = 60
     other_products: int = 48
-    purchases_min: int = 6
-    purchases_max: int = 14
+    purchases_min: int = 10
+    purchases_max: int = 20
     temperature: float = 1.0
     popularity_spread: float = 0.2
-    photo_share: float = 0.3
+    photo_share: float = 0.15
     port: int = DEFAULT_PORT
 
     def __post_init__(self) -> None:

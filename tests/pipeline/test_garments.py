@@ -154,7 +154,6 @@ def test_what_is_held_out_does_not_count_towards_the_minimum(shop: Shop):
         shop.classes(4).build(held_out=1.0)
 
 
-@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="only the training side's minimum is looked at")
 def test_a_class_of_which_nothing_is_held_out_is_named_before_anything_is_trained(shop: Shop):
     # The evaluation fits a classifier on held-out pictures of every class, and fails without one, after training.
     with pytest.raises(BadInput, match="women_tops"):
