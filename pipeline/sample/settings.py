@@ -23,12 +23,12 @@ class SampleSettings:
 
     seed: int = 7
     items: int = 720
-    users: int = 500
+    users: int = 560
     casual_users: int = 240
     extra_items: int = 60
     other_products: int = 48
-    purchases_min: int = 10
-    purchases_max: int = 20
+    purchases_min: int = 8
+    purchases_max: int = 16
     temperature: float = 1.0
     popularity_spread: float = 0.2
     photo_share: float = 0.15

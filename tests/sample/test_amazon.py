@@ -81,9 +81,9 @@ def test_every_planted_purchase_is_reviewed(reviews, plan: Plan) -> None:
         assert all((reviewer, plan.products[item].asin) in pairs for item in bought)
 
 
-def test_about_three_reviews_in_ten_carry_photos_of_their_own(reviews, plan: Plan) -> None:
+def test_the_promised_share_of_reviews_carries_photos_of_their_own(reviews, plan: Plan) -> None:
     share = sum(bool(review.photos) for review in plan.reviews) / len(plan.reviews)
-    assert 0.2 < share < 0.4
+    assert abs(share - plan.settings.photo_share) < 0.06
     urls = [url for record in reviews[0] for url in record.get("image", [])]
     assert all(url.startswith("http://127.0.0.1:8877/images/I/71") and url.endswith("L._SY88.jpg") for url in urls)
 
