@@ -23,15 +23,15 @@ class SampleSettings:
 
     seed: int = 7
     items: int = 720
-    users: int = 560
-    casual_users: int = 240
+    users: int = 320
+    casual_users: int = 200
     extra_items: int = 60
     other_products: int = 48
     purchases_min: int = 8
-    purchases_max: int = 16
+    purchases_max: int = 14
     temperature: float = 1.0
     popularity_spread: float = 0.2
-    photo_share: float = 0.15
+    photo_share: float = 0.2
     port: int = DEFAULT_PORT
 
     def __post_init__(self) -> None:

@@ -55,7 +55,7 @@ _WEIGHTS: dict[str, dict[str, tuple[float, ...]]] = {
     "men_pants": {"hue": (4, 2, 4, 1, 0.5, 2, 3, 5, 5), "length": (3, 1, 6), "cut": (3, 5, 2)},
     "men_shoes": {"hue": (5, 1, 4, 1, 0.5, 1, 2, 3, 6), "heel": (3, 2, 0), "open_toe": (8, 1)},
 }
-_PATTERN_WEIGHTS = (4, 3, 2, 3)
+_PATTERN_WEIGHTS = (12, 2, 1, 2)
 _MEN_LACED = 0.8  # share of men's closed shoes with laces
 
 

@@ -9,7 +9,9 @@ from pipeline.sample.catalogue import SampleCatalogue, write_catalogue
 from pipeline.sample.plan import Plan, make_plan
 from pipeline.sample.settings import SampleSettings
 
-SMALL = SampleSettings(items=60, users=50, casual_users=24, extra_items=6, other_products=8, purchases_min=6, purchases_max=10)
+SMALL = SampleSettings(
+    items=60, users=50, casual_users=24, extra_items=6, other_products=8, purchases_min=6, purchases_max=10
+)
 
 
 @pytest.fixture(scope="session")

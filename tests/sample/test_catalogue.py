@@ -14,7 +14,9 @@ from pipeline.sample.catalogue import SampleCatalogue, open_catalogue, write_cat
 from pipeline.sample.plan import Plan
 from pipeline.sample.settings import SampleSettings
 
-TINY = SampleSettings(items=14, users=4, casual_users=3, extra_items=2, other_products=4, purchases_min=5, purchases_max=7)
+TINY = SampleSettings(
+    items=14, users=4, casual_users=3, extra_items=2, other_products=4, purchases_min=5, purchases_max=7
+)
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:

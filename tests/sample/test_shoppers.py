@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.sample.plan import Plan, make_plan
 from pipeline.sample.settings import SampleSettings
-from pipeline.sample.shoppers import mean_auc, planted_auc, sample_tastes
+from pipeline.sample.shoppers import PALETTES, mean_auc, planted_auc, sample_tastes
 from pipeline.sample.styles import ATTRIBUTES, CLASSES, sample_style
 
 
@@ -19,7 +19,7 @@ def test_the_best_reachable_auc_lies_where_the_demo_needs_it(demo: Plan) -> None
     best = planted_auc(
         demo.shoppers.theta, demo.items(), demo.item_bias, demo.shoppers.purchases, users=demo.settings.users
     )
-    assert 0.90 < best < 0.95
+    assert 0.87 < best < 0.93
 
 
 def test_a_small_catalogue_keeps_its_taste(plan: Plan) -> None:
@@ -64,11 +64,13 @@ def test_every_five_core_shopper_buys_the_promised_number_of_distinct_items(demo
     assert (min(leave), max(leave)) == (1, 4)
 
 
-def test_a_taste_holds_two_hues_and_one_pattern() -> None:
+def test_a_taste_holds_one_palette_and_one_pattern() -> None:
     theta = sample_tastes(40, np.random.default_rng(1))
-    hues = theta[:, [name.startswith("hue_") for name in ATTRIBUTES]]
+    hues = [name for name in ATTRIBUTES if name.startswith("hue_")]
+    liked = theta[:, [ATTRIBUTES.index(name) for name in hues]] > 0
     patterns = theta[:, [name.startswith("pattern_") for name in ATTRIBUTES]]
-    assert ((hues > 0).sum(axis=1) == 2).all()
+    palettes = {frozenset(f"hue_{hue}" for hue in palette) for palette in PALETTES}
+    assert {frozenset(np.array(hues)[row].tolist()) for row in liked} == palettes
     assert ((patterns > 0).sum(axis=1) == 1).all()
 
 
