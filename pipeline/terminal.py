@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 
 from pipeline.progress import terminal
 
@@ -36,7 +37,7 @@ class StageLines(logging.Handler):
         if event is None:
             if record.levelno >= logging.WARNING:
                 message = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
-                self.console.print(f"  [yellow]![/] {message}", highlight=False)
+                self.console.print(f"  [yellow]![/] {escape(message)}", highlight=False, soft_wrap=True)
             return
         if event.is_step_materialization:
             materialization = event.step_materialization_data.materialization
@@ -47,10 +48,9 @@ class StageLines(logging.Handler):
         elif event.is_step_success:
             seconds = (event.step_success_data.duration_ms or 0) / 1000
             for name, told in self._made:
-                self.seconds[name] = seconds / len(self._made)
-                self.console.print(
-                    f"  [green]✓[/] {name:<42}{self.seconds[name]:>8.1f} s  {told}", highlight=False, markup=True
-                )
+                self.seconds[name] = each = seconds / len(self._made)
+                line = f"  [green]✓[/] {escape(f'{name:<42}')}{each:>8.1f} s  {told}"
+                self.console.print(line, highlight=False, soft_wrap=True)
             self._made.clear()
 
 

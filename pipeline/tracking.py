@@ -4,7 +4,6 @@ The one module that imports mlflow, and only when a run is opened (it costs seco
 models; it records parameters, metrics, pictures and where the data came from, and closes every run it opened.
 """
 
-import subprocess
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
+
+from pipeline.provenance import commit
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -104,7 +105,7 @@ class Tracker(dg.ConfigurableResource):
         run_id = self._same(client, experiment, identity)
         if run_id is None:
             name = f"{asset}[{partition}]" if partition else asset
-            all_tags = {**identity, "dagster.run": f"/runs/{context.run_id}", "git.commit": _commit(), **tags}
+            all_tags = {**identity, "dagster.run": f"/runs/{context.run_id}", "git.commit": commit(), **tags}
             run_id = client.create_run(experiment, run_name=name, tags=all_tags).info.run_id
         else:
             client.update_run(run_id, status="RUNNING")
@@ -147,19 +148,3 @@ class Tracker(dg.ConfigurableResource):
             [experiment], " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()), max_results=1
         )
         return runs[0].info.run_id if runs else None
-
-
-def _commit() -> str:
-    """The code's git commit, or `unknown` outside a checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            cwd=Path(__file__).parent,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()

@@ -7,10 +7,11 @@ import dagster as dg
 from pipeline.config import LookbookConfig, LookbookSettings
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
-from pipeline.lookbook.home import Home, commit
+from pipeline.lookbook.home import Home
 from pipeline.lookbook.publish import publish
 from pipeline.metadata import file
 from pipeline.method import Method
+from pipeline.provenance import commit
 from pipeline.resources import RawSources
 from pipeline.storage import Storage
 

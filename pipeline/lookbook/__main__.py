@@ -13,8 +13,9 @@ from pipeline.config import LookbookSettings
 from pipeline.instance import open_instance, recall
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
-from pipeline.lookbook.home import Home, commit
+from pipeline.lookbook.home import Home
 from pipeline.lookbook.publish import publish
+from pipeline.provenance import commit
 from pipeline.resources import RawSources
 from pipeline.storage import Storage
 

@@ -4,7 +4,6 @@ The page is made of what there is, so nothing here fails because a part was not 
 belongs to the section builders.
 """
 
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -103,20 +102,3 @@ class Home:
         when = datetime.fromtimestamp(records[0].timestamp, UTC)
         mlflow_run = str(metadata["mlflow_run_id"]) if "mlflow_run_id" in metadata else None
         return Record(metadata, Source(asset, partition, records[0].run_id, mlflow_run, when))
-
-
-def commit() -> str:
-    """The code's git commit, and whether files were changed since; `unknown` outside a checkout."""
-    try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return f"{head} with uncommitted changes" if changed else head
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, timeout=5, cwd=Path(__file__).parent, check=True
-    )
-    return done.stdout.strip()
