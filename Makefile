@@ -15,7 +15,7 @@ demo: setup  ## the whole chain on the embedded catalogue, into var/demo
 	ATELIER_HOME=$${ATELIER_HOME:-var/demo} $(BIN)/python -m pipeline.run --profile demo
 
 test: setup  ## the tests
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 setup: .venv/.installed  ## make .venv and install the pinned requirements
 

@@ -260,7 +260,7 @@ def test_an_interrupted_run_says_how_to_go_on(call: Call, monkeypatch):
 def test_a_table_that_is_not_there_yet_says_which_asset_makes_it(call: Call):
     code, said = call("--select", "key:splits")
     assert code != DONE
-    assert "interactions" in said and "materialise" in said
+    assert ".parquet is missing: materialise " in said and said.rstrip().endswith("first.")
 
 
 def test_an_error_of_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
