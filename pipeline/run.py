@@ -182,8 +182,13 @@ def _table(mode: str, found: dict[str, Any]) -> Table:
 def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
     generator, designs = summary.get("generator"), summary.get("designs")
     if generator:
-        figures = ", ".join(f"{key} {value:.3f}" for key, value in generator.items() if isinstance(value, float))
-        yield f"generator: {generator['epochs']} epochs; {figures}"
+        shown = ("class_agreement", "frechet_", "kernel_", "diversity_")
+        told = [
+            f"{name} {value:.3f} (real pictures {generator[f'floor_{name}']:.3f})"
+            for name, value in generator.items()
+            if name.startswith(shown) and f"floor_{name}" in generator
+        ]
+        yield f"generator: {generator['epochs']} epochs; {', '.join(told)}"
     if designs and designs["users"]:
         yield (
             f"designs: {designs['users']} users, mean preference gain {designs['preference_gain_mean']:.3f}, "
