@@ -12,7 +12,8 @@ from pipeline.sample.styles import ATTRIBUTES, CLASSES, PATTERNS
 
 # How much each part of a taste weighs, in units of utility (nats at temperature 1). Colour leads: a few train purchases
 # tell it, and a small network can learn it from pixels in minutes. A linear BPR on the true attributes goes 90% of the
-# way from 0.5 to the planted AUC; matrix factorisation, with some four purchases an item to learn from, 67%.
+# way from 0.5 to the planted AUC; matrix factorisation, with some four purchases an item to learn from, 67% (each the
+# best of three regularisers on the held-out pairs themselves, so both are upper estimates).
 SECTION = 1.8  # the women's or the men's section against the other
 BOTH_SECTIONS = 0.1  # share of shoppers who buy in both sections
 KIND = 0.2  # spread over tops, pants and shoes
