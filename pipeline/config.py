@@ -33,6 +33,7 @@ class IngestSettings:
     """How raw files are read."""
 
     vintage: str = "auto"  # 2014, 2018 or 2023; auto finds it by looking
+    classes: str = ""  # a TOML file of garment classes and their words; empty: ATELIER_CLASSES, else the built-in six
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ PRESET_NAMES = ("paper", "kang2017", "modern")
 
 # Fields that the environment decides, not a run.
 FROM_ENVIRONMENT = {"allow_hosts", "device"}
+# (settings, field) that the data decides: how many classes the garments have.
+FROM_DATA = {(LsganSettings, "classes")}
 
 
 def _described(settings: type) -> dict[str, str]:
@@ -175,7 +178,7 @@ def config_of(*settings: type) -> type[dg.Config]:
     for cls in settings:
         hints, described = typing.get_type_hints(cls), _described(cls)
         for field in dataclasses.fields(cls):  # ty: ignore[invalid-argument-type]
-            if field.name in FROM_ENVIRONMENT:
+            if field.name in FROM_ENVIRONMENT or (cls, field.name) in FROM_DATA:
                 continue
             if field.name in fields:
                 raise TypeError(f"{field.name} is a setting of two of {[s.__name__ for s in settings]}")

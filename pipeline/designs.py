@@ -24,7 +24,6 @@ from models.train_lsgan import load_generator
 from pipeline import sheets
 from pipeline.config import DesignTargetSettings
 from pipeline.core import schemas
-from pipeline.core.categories import GARMENT_CLASSES
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.sources import BadInput
 from pipeline.metadata import table_digest
@@ -46,6 +45,7 @@ class Studio:
     catalogue: np.ndarray  # [images, K], phi of the mode's pictures
     recommender_run: str
     generator_run: str
+    classes: tuple[str, ...]  # the generator's
 
     @property
     def runs(self) -> dict[str, str]:
@@ -57,24 +57,26 @@ class Studio:
         return dataclasses.replace(self.recommender, theta=self.recommender.theta[:count])
 
 
-def open_studio(storage: Storage, target: DesignTargetSettings, garments: str, device: torch.device) -> Studio:
+def open_studio(
+    storage: Storage, target: DesignTargetSettings, garments: Mapping[str, str], device: torch.device
+) -> Studio:
     """Load generator and recommender and choose the people.
 
     Args:
         storage: the home.
         target: image mode, how many people, seed.
-        garments: digest of the garments table that the generator must have been trained on.
+        garments: what the generator must have been trained on (`generation.inputs`).
         device: where to search.
 
     Raises:
-        BadInput: a model is missing, or was made from another catalogue or other garments (both digests named).
+        BadInput: a model is missing, or was made from another catalogue, other garments or other classes (both named).
     """
     if target.mode not in IMAGE_MODES:
         raise BadInput(f"designs: mode {target.mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
     trained, drawn = storage.current("recommender", target.mode), storage.current("generator")
-    drawn.expect(garments=garments)
+    drawn.expect(**garments)
     trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{target.mode}.parquet")))
-    generator, discriminator, _ = load_generator(drawn.path, device)
+    generator, discriminator, drawn_meta = load_generator(drawn.path, device)
     cnn, theta, meta = train_dvbpr.load(trained.path, device)
     everyone = np.asarray(meta["users"])
     order = np.random.default_rng(target.choice_seed).permutation(len(everyone))
@@ -90,6 +92,7 @@ def open_studio(storage: Storage, target: DesignTargetSettings, garments: str, d
         Factors.load(trained.path / "factors.npz").phi,
         trained.run,
         drawn.run,
+        tuple(drawn_meta["class_names"]),
     )
 
 
@@ -101,13 +104,13 @@ def design_rows(studio: Studio, found: Designs) -> tuple[pa.Table, dict[str, np.
     rows, strips = [], {}
     for u, user in enumerate(studio.users):
         name = f"user-{user}.png"
-        strips[name] = grid(found.pictures[u], row_labels=GARMENT_CLASSES, column_labels=_steps(found.shown_step))
+        strips[name] = grid(found.pictures[u], row_labels=studio.classes, column_labels=_steps(found.shown_step))
         for c in range(classes):
             start = int(found.best[u, c])
             rows.append(
                 {
                     "user": int(user),
-                    "garment_class": GARMENT_CLASSES[c],
+                    "garment_class": studio.classes[c],
                     "item": None,
                     "start": start,
                     **_before_and_after(found.shown_score[u, c], found.shown_realism[u, c]),

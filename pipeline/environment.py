@@ -30,6 +30,11 @@ def products() -> str:
     return os.environ.get("ATELIER_PRODUCTS", "")
 
 
+def classes() -> str:
+    """`ATELIER_CLASSES`: a TOML file of garment classes; empty for the built-in ones."""
+    return os.environ.get("ATELIER_CLASSES", "")
+
+
 def device() -> str:
     """`ATELIER_DEVICE`: auto, cuda, mps or cpu."""
     return os.environ.get("ATELIER_DEVICE") or "auto"

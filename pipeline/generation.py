@@ -19,15 +19,29 @@ from models.generation_metrics import (
 )
 from models.lsgan import Generator, LsganSettings, sample_z, to_pixels
 from pipeline.core import features
-from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.core.garment_classes import classes_of
+from pipeline.metadata import table_digest
 
 BATCH = 256
-CLASSES = len(GARMENT_CLASSES)
+
+
+def classes(garments: pa.Table) -> tuple[str, ...]:
+    """The classes that GARMENTS was made with; a class's number is its place."""
+    return classes_of(garments, "garments")
+
+
+def inputs(garments: pa.Table) -> dict[str, str]:
+    """What a generator is made from, for its folder's name and manifest: the table's digest, and the classes in order.
+
+    The classes count apart: in another order the same rows have other numbers.
+    """
+    return {"garments": table_digest(garments), "classes": ", ".join(classes(garments))}
 
 
 def labels(garments: pa.Table) -> np.ndarray:
     """The class number of every row of GARMENTS, int64 [N]."""
-    return np.array([GARMENT_CLASSES.index(name) for name in garments["garment_class"].to_pylist()], np.int64)
+    number = {name: place for place, name in enumerate(classes(garments))}
+    return np.array([number[name] for name in garments["garment_class"].to_pylist()], np.int64)
 
 
 def sample(
@@ -47,7 +61,7 @@ def sample(
 def examples(garments: pa.Table, seed: int, count: int) -> np.ndarray:
     """Rows of `count` seeded pictures of each class, int64 [classes, count]; few are shown again."""
     rng, label = np.random.default_rng(seed), labels(garments)
-    rows = [np.flatnonzero(label == number) for number in range(CLASSES)]
+    rows = [np.flatnonzero(label == number) for number in range(len(classes(garments)))]
     return np.stack([rng.choice(found, count, replace=len(found) < count) for found in rows])
 
 
@@ -55,7 +69,8 @@ def one_of_each_class(garments: pa.Table, count: int, seed: int) -> np.ndarray:
     """Rows of `count` vendor pictures, the classes taking turns, int64 [count]."""
     rng, label = np.random.default_rng(seed), labels(garments)
     vendor = np.array([source == "vendor" for source in garments["source"].to_pylist()], bool)
-    picked = [rng.permutation(np.flatnonzero((label == number) & vendor)) for number in range(CLASSES)]
+    count_of_classes = len(classes(garments))
+    picked = [rng.permutation(np.flatnonzero((label == number) & vendor)) for number in range(count_of_classes)]
     rounds = [rows[turn] for turn in range(max(map(len, picked))) for rows in picked if turn < len(rows)]
     return np.array(rounds[:count], np.int64)
 
@@ -74,12 +89,13 @@ def gallery(
         Garments uint8 [classes, columns, 64, 64, 3], their nearest training pictures likewise, and the distance
         [classes, columns] in grey levels.
     """
-    wanted = np.repeat(np.arange(CLASSES), columns)
+    names = classes(garments)
+    wanted = np.repeat(np.arange(len(names)), columns)
     fakes = sample(generator, settings, wanted, 0, device)
     training = pixels[~np.asarray(garments["held_out"])]
     index, distance = nearest_l1(fakes, training)
-    shape = (CLASSES, columns, *pixels.shape[1:])
-    return fakes.reshape(shape), training[index].reshape(shape), distance.reshape(CLASSES, columns)
+    shape = (len(names), columns, *pixels.shape[1:])
+    return fakes.reshape(shape), training[index].reshape(shape), distance.reshape(len(names), columns)
 
 
 def beside(fakes: np.ndarray, nearest: np.ndarray) -> np.ndarray:
@@ -113,8 +129,8 @@ def evaluate(
         seed: of every draw.
         device: where to compute.
     """
-    held, label = np.asarray(garments["held_out"]), labels(garments)
-    real_rows, train_rows = _equal_draws(held, label, samples // CLASSES, seed)
+    held, label, names = np.asarray(garments["held_out"]), labels(garments), classes(garments)
+    real_rows, train_rows = _equal_draws(held, label, len(names), samples // len(names), seed)
     n = len(real_rows)
     wanted = label[real_rows]
     fakes = sample(generator, settings, wanted, seed, device)
@@ -124,9 +140,9 @@ def evaluate(
 
     of_fakes, of_reals, of_train = embed(fakes), embed(pixels[real_rows]), embed(pixels[train_rows])
     frechet, kernel = (protocol(name, f"{features.NAME}_{feature_size}px", n) for name in ("frechet", "kernel"))
-    judge = ClassClassifier.fit(of_reals, wanted, CLASSES)
-    agreement = class_agreement(judge.predict, of_fakes, wanted, GARMENT_CLASSES)
-    of_training = class_agreement(judge.predict, of_train, label[train_rows], GARMENT_CLASSES)
+    judge = ClassClassifier.fit(of_reals, wanted, len(names))
+    agreement = class_agreement(judge.predict, of_fakes, wanted, names)
+    of_training = class_agreement(judge.predict, of_train, label[train_rows], names)
     _, distance = nearest_l1(fakes, pixels[~held])
     return {
         frechet: frechet_distance(of_reals, of_fakes),
@@ -138,16 +154,18 @@ def evaluate(
         **{f"class_agreement_{name}": share for name, share in agreement.items()},
         f"nearest_l1_n{n}": float(distance.mean()),
         f"memorisation_ratio_n{n}": memorisation_ratio(fakes, pixels[~held], pixels[held], seed),
-        "diversity_ssim": diversity(fakes, wanted, GARMENT_CLASSES, seed=seed)["overall"],
-        "floor_diversity_ssim": diversity(pixels[real_rows], wanted, GARMENT_CLASSES, seed=seed)["overall"],
+        "diversity_ssim": diversity(fakes, wanted, names, seed=seed)["overall"],
+        "floor_diversity_ssim": diversity(pixels[real_rows], wanted, names, seed=seed)["overall"],
     }
 
 
-def _equal_draws(held: np.ndarray, label: np.ndarray, most: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _equal_draws(
+    held: np.ndarray, label: np.ndarray, classes: int, most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of as many held-out as training pictures of each class, at most `most` of it: (held-out, training)."""
     rng = np.random.default_rng(seed)
     real, training = [], []
-    for number in range(CLASSES):
+    for number in range(classes):
         sides = [rng.permutation(np.flatnonzero((held == side) & (label == number))) for side in (True, False)]
         count = min(most, *map(len, sides))
         real.append(sides[0][:count])

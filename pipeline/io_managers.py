@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.core import schemas
+from pipeline.core.garment_classes import CARRIED
 from pipeline.core.sources import BadInput
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -35,7 +36,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 def conform(name: str, table: pa.Table) -> pa.Table:
-    """The table in its schema's columns, order and types.
+    """The table in its schema's columns, order and types, and the garment classes that it carries.
 
     Raises:
         ValueError: a column is missing, of another type, or null where the schema forbids it; all problems at once.
@@ -56,7 +57,9 @@ def conform(name: str, table: pa.Table) -> pa.Table:
                 problems.append(f"column {field.name} has {column.null_count} nulls, expected none")
     if problems:
         raise ValueError(f"table {name}: " + "; ".join(problems))
-    return table.select(schema.names).cast(schema)
+    fitted = table.select(schema.names).cast(schema)
+    carried = {key: value for key, value in (table.schema.metadata or {}).items() if key == CARRIED}
+    return fitted.replace_schema_metadata(carried) if carried else fitted
 
 
 class ParquetTables(dg.UPathIOManager):

@@ -29,9 +29,12 @@ def table_digest(table: pa.Table) -> str:
 
 
 def table_output(
-    table: pa.Table, output_name: str = "result", *, preview: bool = True, **more: Any
+    table: pa.Table, output_name: str = "result", *, preview: bool = True, version: str | None = None, **more: Any
 ) -> dg.Output[pa.Table]:
-    """A table as an asset's value: with its row count, columns, head and content as data version."""
+    """A table as an asset's value: with its row count, columns, head, and its content as data version.
+
+    `version` takes the content's place where more than the rows tells two tables apart.
+    """
     metadata: dict[str, Any] = {
         "dagster/row_count": table.num_rows,
         "dagster/column_schema": dg.TableSchema(
@@ -44,8 +47,8 @@ def table_output(
     }
     if preview and table.num_rows:
         metadata["preview"] = dg.MetadataValue.md(table.slice(0, HEAD).to_pandas().to_markdown(index=False))
-    version = dg.DataVersion(table_digest(table))
-    return dg.Output(table, output_name=output_name, metadata=metadata, data_version=version)
+    data_version = dg.DataVersion(version or table_digest(table))
+    return dg.Output(table, output_name=output_name, metadata=metadata, data_version=data_version)
 
 
 def metadata_value(value: Any) -> Any:

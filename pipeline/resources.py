@@ -14,6 +14,7 @@ from models import device as devices
 from pipeline import environment
 from pipeline.core import sources
 from pipeline.core.fetch import FetchReport, Progress, fetch
+from pipeline.core.garment_classes import Rules, built_in, load_rules
 from pipeline.core.ledger import PictureStore
 from pipeline.core.transfer import FetchSettings
 from pipeline.io_managers import ParquetTables
@@ -28,6 +29,7 @@ class RawSources(dg.ConfigurableResource):
 
     reviews: str = ""
     products: str = ""
+    classes: str = ""  # a file of garment classes; empty: the built-in ones
 
     def review_files(self) -> list[Path]:
         """The review files; none where there are only products.
@@ -49,6 +51,15 @@ class RawSources(dg.ConfigurableResource):
                 "reviews), or run `make demo` for the embedded catalogue."
             )
         return sources.resolve(self.products)
+
+    def class_rules(self, chosen: str = "") -> Rules:
+        """The garment classes and their words: of the file chosen for this run, else the person's, else built in.
+
+        Raises:
+            BadInput: the file cannot be used; names it, the key and the mend.
+        """
+        path = chosen or self.classes
+        return load_rules(Path(path).expanduser()) if path else built_in()
 
     def truth(self) -> Path | None:
         """The planted tastes beside the embedded catalogue's reviews; None for real data."""
@@ -100,7 +111,9 @@ def default_resources() -> dict[str, object]:
         "tracker": Tracker(
             tracking_uri=environment.tracking_uri(home), artifact_root=str(home / "mlflow" / "artifacts")
         ),
-        "raw": RawSources(reviews=environment.reviews(), products=environment.products()),
+        "raw": RawSources(
+            reviews=environment.reviews(), products=environment.products(), classes=environment.classes()
+        ),
         "fetcher": ImageFetcher(allow_hosts=sorted(environment.allowed_hosts())),
         "compute": Compute(device=environment.device()),
     }

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from pipeline import environment, instance, profiles, sample_source
 from pipeline.build import build_definitions
+from pipeline.config import IngestSettings
 from pipeline.core.sources import BadInput
 from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
@@ -34,7 +35,7 @@ from pipeline.tracking import EXPERIMENT
 DONE, FAILED, WRONG_CALL = 0, 1, 2
 
 # What `make ui` needs to know of the home's last run.
-REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_ALLOW_HOSTS")
+REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_ALLOW_HOSTS")
 
 ENVIRONMENT = """\
 environment (a .env file works):
@@ -42,6 +43,7 @@ environment (a .env file works):
   ATELIER_REVIEWS       reviews: a path, glob or folder of .json, .jsonl, .gz; without them only the generator's
                         assets are made
   ATELIER_PRODUCTS      product metadata, likewise
+  ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
   ATELIER_ALLOW_HOSTS   private addresses that pictures may be fetched from: host:port, comma-separated
   MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
@@ -93,6 +95,7 @@ def _check_before(resources: dict[str, Any]) -> bool:
     """Find what is wrong before anything runs; True where there are reviews."""
     raw: RawSources = resources["raw"]
     raw.product_files()
+    raw.class_rules(resources["method"].settings(IngestSettings, "ingest").classes)
     resources["compute"].resolve()
     return bool(raw.review_files())
 
@@ -109,7 +112,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     with _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
-        with_reviews = _check_before(default_resources())
+        with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)})
         segments = plan(definitions, select, with_reviews)
         if not with_reviews:
             console.print("No reviews named: the generator's assets only.")

@@ -54,6 +54,7 @@ def summarise(
             "items": reviews.get("items"),
             "five_core_users": core.get("counts", {}).get("five_core_users"),
             "five_core_items": core.get("counts", {}).get("five_core_items"),
+            "garment_classes": ledger.of("products").get("garment_classes"),
             "duplicate_reviews": reviews.get("duplicate_reviews"),
             "five_core_steps": core.get("counts"),
             "image_urls": ledger.of("image_urls").get("urls"),

@@ -4,6 +4,8 @@ Thin: choosing pictures is `core/garments.py`, networks and searches are `models
 `pipeline/generation.py`.
 """
 
+import dataclasses
+
 import dagster as dg
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,6 @@ from pipeline.config import (
     LsganConfig,
 )
 from pipeline.core import garments as garment_pictures
-from pipeline.core.categories import GARMENT_CLASSES
 from pipeline.core.ledger import PictureStore
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
@@ -35,10 +36,11 @@ from pipeline.tracking import Tracker
 
 GROUP = "generator"
 LSGAN_CODE = "1"
+STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps
 GRID_COLUMNS = 10
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="1")
+@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="2")
 def garments(
     context: dg.AssetExecutionContext,
     config: GarmentsConfig,
@@ -48,7 +50,7 @@ def garments(
     image_ledger: pa.Table,
     products: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """The class-labelled 64x64 pictures of the six classes, from ledger and products alone."""
+    """The class-labelled 64x64 pictures of the garment classes, from ledger and products alone."""
     settings = method.settings(GarmentSettings, "garments", config)
     report = reporter(context, "cropping garments")
     built = garment_pictures.build(
@@ -61,10 +63,11 @@ def garments(
     )
     storage.save_garments(table_digest(built.table), built.pixels)
     rows = generation.examples(built.table, settings.seed, GRID_COLUMNS)
-    sheet = grid(built.pixels[rows], row_labels=GARMENT_CLASSES)
+    sheet = grid(built.pixels[rows], row_labels=generation.classes(built.table))
     path = sheets.save(storage.reports / "pictures" / "garments.png", sheet)
     return table_output(
         built.table,
+        version=digest(generation.inputs(built.table)),
         counts=built.counts,
         pictures=thumbnail(sheet),
         contact_sheet=file(path),
@@ -83,13 +86,14 @@ def lsgan(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """The category-conditional LSGAN; an interrupted training goes on where it stopped."""
-    settings = method.settings(LsganSettings, "lsgan", config)
-    version = table_digest(garments)
-    inputs = {"garments": version}
+    names = generation.classes(garments)
+    settings = dataclasses.replace(method.settings(LsganSettings, "lsgan", config), classes=len(names))
+    inputs = generation.inputs(garments)
+    version = inputs["garments"]
     folder = storage.model("generator", digest(inputs, settings, LSGAN_CODE))
     training = ~np.asarray(garments["held_out"])
     labels = generation.labels(garments)[training]
-    images = {name: int((labels == number).sum()) for number, name in enumerate(GARMENT_CLASSES)}
+    images = {name: int((labels == number).sum()) for number, name in enumerate(names)}
     report = reporter(context, "training LSGAN")
     reused = folder.finished
     with tracker.run(context, model_folder=str(folder.path)) as run:
@@ -105,7 +109,7 @@ def lsgan(
             train(
                 storage.load_garments(version)[training],
                 labels,
-                GARMENT_CLASSES,
+                names,
                 settings,
                 folder.path,
                 compute.resolve(),
@@ -134,6 +138,7 @@ def lsgan(
             "epochs": round(meta["pictures_seen"] / len(labels), 2),
             "steps": meta["steps"],
             "images": dg.MetadataValue.json(images),
+            "classes": dg.MetadataValue.json(list(names)),
             "reused": reused,
             "fakes": thumbnail(last),
             "folder": file(folder.path),
@@ -155,9 +160,10 @@ def generator_evaluation(
 ) -> dg.MaterializeResult:
     """Distances to held-out garments, class agreement, diversity and memory, each beside real against real."""
     settings = method.settings(GenerationMetricSettings, "generator_evaluation", config)
-    version = table_digest(garments)
+    inputs = generation.inputs(garments)
+    version = inputs["garments"]
     folder = storage.current("generator")
-    folder.expect(garments=version)
+    folder.expect(**inputs)
     generator, _, meta = load_generator(folder.path, compute.resolve())
     figures = generation.evaluate(
         generator,
@@ -170,7 +176,7 @@ def generator_evaluation(
         device=compute.resolve(),
     )
     with tracker.run(context) as run:
-        run.parameters(settings, generator=folder.run, garments=version)
+        run.parameters(settings, generator=folder.run, **inputs)
         run.metrics(figures)
     return dg.MaterializeResult(
         metadata={"figures": dg.MetadataValue.json(figures), **figures, **run.link()},
@@ -188,9 +194,10 @@ def generated_garments(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """A fixed-seed grid a class, each garment beside the training picture nearest to it in L1."""
-    version = table_digest(garments)
+    inputs = generation.inputs(garments)
+    version = inputs["garments"]
     folder = storage.current("generator")
-    folder.expect(garments=version)
+    folder.expect(**inputs)
     generator, _, meta = load_generator(folder.path, compute.resolve())
     fakes, nearest, distance = generation.gallery(
         generator,
@@ -200,10 +207,9 @@ def generated_garments(
         GRID_COLUMNS,
         compute.resolve(),
     )
-    sheet = grid(fakes, row_labels=GARMENT_CLASSES)
-    beside = grid(
-        generation.beside(fakes, nearest), row_labels=[n for name in GARMENT_CLASSES for n in (name, "nearest")]
-    )
+    names = generation.classes(garments)
+    sheet = grid(fakes, row_labels=names)
+    beside = grid(generation.beside(fakes, nearest), row_labels=[n for name in names for n in (name, "nearest")])
     place = storage.reports / "pictures"
     paths = {"grid": sheets.save(place / "generated.png", sheet), "nearest": sheets.save(place / "nearest.png", beside)}
     with tracker.run(context) as run:
@@ -214,6 +220,7 @@ def generated_garments(
     return dg.MaterializeResult(
         metadata={
             "garments": thumbnail(sheet),
+            "classes": dg.MetadataValue.json(list(names)),
             "beside_nearest_training_picture": thumbnail(beside),
             "nearest_l1_mean": float(distance.mean()),
             **{name: file(path) for name, path in paths.items()},
@@ -245,13 +252,13 @@ def personal_designs(
     """Garments made for one person: latents moved until the recommender says that the person would like them."""
     settings = method.settings(DesignSettings, "personal_designs", config)
     target = method.settings(DesignTargetSettings, "personal_designs", config)
-    studio = designs.open_studio(storage, target, table_digest(garments), compute.resolve())
+    studio = designs.open_studio(storage, target, generation.inputs(garments), compute.resolve())
     report = reporter(context, "designing for people")
     found = search_designs(
         studio.generator,
         studio.discriminator,
         studio.recommender,
-        range(len(GARMENT_CLASSES)),
+        range(len(studio.classes)),
         settings=settings,
         on_progress=lambda now: report(now.done, now.total, ""),
     )
@@ -265,7 +272,7 @@ def personal_designs(
         )
         run.metrics(figures)
         run.picture("designs", overview, step=0)
-        for name, picture in list(strips.items())[: len(GARMENT_CLASSES)]:
+        for name, picture in list(strips.items())[:STRIPS_TRACKED]:
             run.picture(f"strip-{name}", picture, step=0)
     return table_output(
         table, preview=False, **figures, overview=thumbnail(overview), strips=file(folder), **run.link()
@@ -290,15 +297,15 @@ def restyled_products(
     """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
     settings = method.settings(DesignSettings, "restyled_products", config)
     target = method.settings(DesignTargetSettings, "restyled_products", config)
-    version = table_digest(garments)
-    studio = designs.open_studio(storage, target, version, compute.resolve())
+    inputs = generation.inputs(garments)
+    studio = designs.open_studio(storage, target, inputs, compute.resolve())
     rows = generation.one_of_each_class(garments, target.products, target.choice_seed)
     report = reporter(context, "restyling products")
     found = restyle(
         studio.generator,
         studio.discriminator,
         studio.for_first(designs.RESTYLED_FOR),
-        storage.load_garments(version)[rows],
+        storage.load_garments(inputs["garments"])[rows],
         generation.labels(garments)[rows],
         settings=settings,
         on_progress=lambda now: report(now.done, now.total, ""),

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from pipeline.config import FiveCoreConfig, FiveCoreSettings, IngestConfig, IngestSettings
 from pipeline.core import categories, ingest, kcore, schemas, sources
 from pipeline.io_managers import SCHEMAS
-from pipeline.metadata import table_output, waterfall
+from pipeline.metadata import table_digest, table_output, waterfall
 from pipeline.method import Method
 from pipeline.resources import RawSources
-from pipeline.storage import Storage
+from pipeline.storage import Storage, digest
 
 GROUP = "ingest"
 
@@ -50,11 +50,12 @@ def raw_products(raw: RawSources) -> dg.DataVersion:
         "products": {dg.AssetKey("raw_products")},
         "rejects": {dg.AssetKey("raw_reviews"), dg.AssetKey("raw_products")},
     },
-    code_version="1",
+    code_version="2",
 )
 def ingest_files(context: dg.AssetExecutionContext, config: IngestConfig, method: Method, raw: RawSources):
     """Read the raw files; what cannot be read is kept in `rejects`, so that accepted + rejected = lines."""
     settings = method.settings(IngestSettings, "ingest", config)
+    rules = raw.class_rules(settings.classes)
     products = ingest.read_products(raw.product_files(), vintage=settings.vintage)
     review_files = raw.review_files()
     if review_files:
@@ -80,16 +81,22 @@ def ingest_files(context: dg.AssetExecutionContext, config: IngestConfig, method
         items=pc.count_distinct(reviews.column("asin")).as_py(),
         duplicate_reviews=reviews.num_rows - reviews.group_by(["reviewer_id", "asin"]).aggregate([]).num_rows,
     )
-    mapped = categories.map_products(products.products)
+    mapped = categories.map_products(products.products, rules)
+    if rules.moved:
+        context.log.info(f"garment classes: words that are no longer where the built-in rules had them: {rules.moved}")
     classes = mapped.column("garment_class").value_counts().to_pylist()
+    counted = {entry["values"] or "none": entry["counts"] for entry in classes}
     yield table_output(
         mapped,
         "products",
+        version=digest(table_digest(mapped), rules.digest),
         lines=products.lines,
         accepted=products.accepted,
         counts=products.counts,
         vintages=products.vintages,
-        garment_classes={entry["values"] or "none": entry["counts"] for entry in classes},
+        garment_classes={**dict.fromkeys(rules.names, 0), **counted},
+        class_rules=rules.digest,
+        words_moved=rules.moved or None,
     )
     reasons = rejects.column("reason").value_counts().to_pylist()
     yield table_output(

@@ -1,4 +1,4 @@
-"""The generator's pictures: which ones, cropped to 64x64, labelled with one of the six classes.
+"""The generator's pictures: which ones, cropped to 64x64, labelled with one of the garment classes.
 
 From the ledger and the products alone, so that it works without any review. It crops the original bytes, not the
 squashed bank. Training on the pictures is `models/train_lsgan.py`.
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.core.garment_classes import carrying, classes_of
 from pipeline.core.ledger import PictureStore
 from pipeline.core.pictures import centre_crop, decode
 from pipeline.core.sources import BadInput
@@ -50,24 +50,27 @@ def build(
     to its size, chosen by a hash of the seed and the content, so that a further product moves few of the others.
     A product is held out as a whole: none of its pictures trains. Every class has a held-out product.
 
+    The classes are those that `products` carries, and the table carries them on (`garment_classes.classes_of`).
+
     Raises:
         BadInput: a class has fewer than `minimum` pictures to train on; every such class with its count.
     """
     if sources not in SOURCES:
         raise ValueError(f"sources: {sources!r} is not one of {', '.join(SOURCES)}")
+    classes = classes_of(products, "products")
     chosen = _candidates(image_urls, ledger, products, SOURCES[sources])
     keys = np.array([_hash(f"{seed}\0{sha}") for sha in chosen["sha256"].to_pylist()])
-    label = np.array([GARMENT_CLASSES.index(name) for name in chosen["garment_class"].to_pylist()], np.int64)
+    label = np.array([classes.index(name) for name in chosen["garment_class"].to_pylist()], np.int64)
     asins = np.asarray(chosen["asin"].to_pylist())
-    held = _held_out(asins, label, held_out, seed)
-    kept = _capped(label, keys, cap)
+    held = _held_out(asins, label, len(classes), held_out, seed)
+    kept = _capped(label, keys, len(classes), cap)
     counts = {
         name: {
             "pictures": int((label == number).sum()),
             "kept": int((kept & (label == number)).sum()),
             "held_out": int((kept & held & (label == number)).sum()),
         }
-        for number, name in enumerate(GARMENT_CLASSES)
+        for number, name in enumerate(classes)
     }
     few = {name: c["kept"] - c["held_out"] for name, c in counts.items() if c["kept"] - c["held_out"] < minimum}
     if few:
@@ -75,7 +78,8 @@ def build(
         raise BadInput(
             f"too few pictures to train the generator: {listed}; at least {minimum} a class are needed (after "
             f"{held_out:.0%} of the products are held out). Bring more products, raise "
-            "ops.image_urls.config.extra_per_class, or lower ops.garments.config.minimum."
+            "ops.image_urls.config.extra_per_class, lower ops.garments.config.minimum, or leave the class out of the "
+            "garment classes (README, Classes of your own)."
         )
     chosen = chosen.filter(pa.array(kept))
     shas = chosen["sha256"].to_pylist()
@@ -90,7 +94,8 @@ def build(
         "held_out": pa.array(held[kept]),
         **{name: chosen[name] for name in ("asin", "item", "garment_class", "source", "sha256")},
     }
-    return Garments(pa.table([columns[n] for n in schemas.GARMENTS.names], schema=schemas.GARMENTS), pixels, counts)
+    table = pa.table([columns[n] for n in schemas.GARMENTS.names], schema=schemas.GARMENTS)
+    return Garments(carrying(table, classes), pixels, counts)
 
 
 def _candidates(image_urls: pa.Table, ledger: pa.Table, products: pa.Table, sources: tuple[str, ...]) -> pa.Table:
@@ -110,23 +115,23 @@ def _hash(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
 
 
-def _held_out(asins: np.ndarray, label: np.ndarray, share: float, seed: int) -> np.ndarray:
+def _held_out(asins: np.ndarray, label: np.ndarray, classes: int, share: float, seed: int) -> np.ndarray:
     """Which rows belong to held-out products: those whose hash is below the share, at least one product a class."""
     place = np.array([_hash(f"held\0{seed}\0{asin}") for asin in asins])
     held = place < share
-    for number in range(len(GARMENT_CLASSES)):
+    for number in range(classes):
         rows = np.flatnonzero(label == number)
         if share > 0 and len(rows) and not held[rows].any():
             held |= asins == asins[rows[place[rows].argmin()]]
     return held
 
 
-def _capped(label: np.ndarray, keys: np.ndarray, cap: int) -> np.ndarray:
+def _capped(label: np.ndarray, keys: np.ndarray, classes: int, cap: int) -> np.ndarray:
     """Which rows stay under a cap over all classes, each class keeping its share: bool [N]."""
     if len(label) <= cap:
         return np.ones(len(label), bool)
     kept = np.zeros(len(label), bool)
-    sizes = np.bincount(label, minlength=len(GARMENT_CLASSES))
+    sizes = np.bincount(label, minlength=classes)
     for number, size in enumerate(sizes):
         rows = np.flatnonzero(label == number)
         kept[rows[np.argsort(keys[rows], kind="stable")[: int(size * cap / len(label))]]] = True

@@ -51,7 +51,7 @@ PRODUCTS = pa.schema(
         pa.field("categories", pa.list_(pa.string()), nullable=False),
         pa.field("vendor_urls", pa.list_(pa.string()), nullable=False),  # imageURL, 50 px high
         pa.field("vendor_urls_high", pa.list_(pa.string()), nullable=False),  # imageURLHighRes
-        ("garment_class", pa.string()),  # one of categories.GARMENT_CLASSES, or null
+        ("garment_class", pa.string()),  # one of the classes that the table carries (garment_classes.py), or null
     ]
 )
 

@@ -46,14 +46,9 @@ MODES = {
     "vendor_all": "all shop pictures",
     "vendor_customer": "shop and customer pictures",
 }
-CLASS_NAMES = {
-    "women_tops": "Women’s tops",
-    "women_pants": "Women’s trousers",
-    "women_shoes": "Women’s shoes",
-    "men_tops": "Men’s tops",
-    "men_pants": "Men’s trousers",
-    "men_shoes": "Men’s shoes",
-}
+# Where a class's own words do not do: pants are underwear to half of the readers.
+CLASS_WORDS = {"pants": "trousers"}
+POSSESSIVE = {"women": "women’s", "men": "men’s"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,12 @@ class Step:
     users: int
     items: int
     share: float  # of the reviews read, 0-100
+
+
+def class_words(name: str) -> str:
+    """A garment class for people, whoever named it: women_dresses is "Women’s dresses"."""
+    first, *rest = name.split("_")
+    return " ".join([POSSESSIVE.get(first, first), *(CLASS_WORDS.get(word, word) for word in rest)]).capitalize()
 
 
 def bars(counts: Mapping[str, int], names: Mapping[str, str]) -> list[Bar]:
@@ -124,6 +125,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     products = home.metadata("products")
     if not products:
         return LeftOut(TITLE, "nothing was ingested yet: materialise the group ingest")
+    classes: dict[str, int] = products.get("garment_classes", {})
     fetched = home.metadata("image_ledger")
     broken: dict[str, int] = fetched.get("images_broken", {})
     core = home.metadata("interactions").get("counts", {})
@@ -139,8 +141,8 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "working": fetched.get("images_ok"),
         "broken": sum(broken.values()),
         "reasons": bars(broken, REASONS),
-        "classes": bars({k: v for k, v in products.get("garment_classes", {}).items() if k != "none"}, CLASS_NAMES),
-        "unclassed": products.get("garment_classes", {}).get("none", 0),
+        "classes": bars({class_words(k): v for k, v in classes.items() if k != "none"}, {}),
+        "unclassed": classes.get("none", 0),
         "modes": [found for found in per_mode if found],
         "table_1": [*paper.TABLE_1, our_data_set(home)] if core else [],
         "table_2": [(mode, MODES[mode], paper.TABLE_2[mode], _ours(per_mode, mode)) for mode in IMAGE_MODES],

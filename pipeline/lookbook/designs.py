@@ -8,9 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.config import LookbookSettings
-from pipeline.core.categories import GARMENT_CLASSES
 from pipeline.lookbook.album import Album, cut, join, spread
-from pipeline.lookbook.data import CLASS_NAMES
+from pipeline.lookbook.data import class_words
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
 from pipeline.lookbook.shelf import titles
@@ -65,11 +64,9 @@ def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | 
     if table is None or not table.num_rows:
         return LeftOut(DESIGNS, "nothing was designed: materialise personal_designs (it needs reviews)")
     made = []
-    order = {name: number for number, name in enumerate(GARMENT_CLASSES)}
-    for strip, found in _by_strip(table, settings.users):
-        rows = sorted(found, key=lambda row: order.get(row["garment_class"], len(order)))
-        words = [CLASS_NAMES.get(row["garment_class"], row["garment_class"]) for row in rows]
-        labels = list(GARMENT_CLASSES) if len(rows) == len(GARMENT_CLASSES) else []
+    for strip, rows in _by_strip(table, settings.users):
+        labels = [row["garment_class"] for row in rows]  # the table's rows are in the order of the strip's
+        words = [class_words(label) for label in labels]
         user = rows[0]["user"]
         title = f"User {user}"
         made.append(
@@ -90,7 +87,7 @@ def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | 
         first = rows[0]
         asin, title = names.get(first["item"], ("", ""))
         labels = [f"user {row['user']}" for row in rows]
-        name = CLASS_NAMES.get(first["garment_class"], first["garment_class"])
+        name = class_words(first["garment_class"])
         note = name if first["approximation_l1"] is None else (
             f"{name}. The nearest garment it can draw differs by {first['approximation_l1']:.0f} of 255 grey levels"
         )  # fmt: skip

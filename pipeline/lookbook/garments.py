@@ -1,12 +1,11 @@
 """The generator's section: garments by class beside their nearest training pictures, its figures, its training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.categories import GARMENT_CLASSES
 from pipeline.lookbook.album import Album, cut, join, spread
-from pipeline.lookbook.data import CLASS_NAMES
+from pipeline.lookbook.data import class_words
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
 from pipeline.sheets import load
@@ -74,17 +73,17 @@ def figures(values: Mapping[str, float]) -> list[Figure]:
     return sorted(found, key=lambda figure: order.index(figure.words) if figure.words in order else len(order))
 
 
-def class_cards(folder: Path, values: Mapping[str, float], album: Album) -> list[ClassCard]:
-    """The grids of `generated_garments` cut into a card a class; nothing where there is none."""
+def class_cards(folder: Path, names: Sequence[str], values: Mapping[str, float], album: Album) -> list[ClassCard]:
+    """The grids of `generated_garments` cut into a card for each of its classes; nothing where there is none."""
     generated, nearest = folder / "generated.png", folder / "nearest.png"
-    grid = cut(load(generated), GARMENT_CLASSES) if generated.is_file() else None
+    grid = cut(load(generated), names) if generated.is_file() else None
     if grid is None:
         return []
-    labels = [label for name in GARMENT_CLASSES for label in (name, "nearest")]
+    labels = [label for name in names for label in (name, "nearest")]
     beside = cut(load(nearest), labels) if nearest.is_file() else None
     made = []
-    for number, name in enumerate(GARMENT_CLASSES):
-        words = CLASS_NAMES[name]
+    for number, name in enumerate(names):
+        words = class_words(name)
         row = grid[number]
         columns = min(COLUMNS, len(row))
         rows = row[: len(row) // columns * columns].reshape(-1, columns, *row.shape[1:])
@@ -97,17 +96,17 @@ def class_cards(folder: Path, values: Mapping[str, float], album: Album) -> list
     return made
 
 
-def frames(folder: Path, album: Album) -> list[Frame]:
-    """The training as a few frames, from before the first step to the last."""
+def frames(folder: Path, names: Sequence[str], album: Album) -> list[Frame]:
+    """The training as a few frames, a row for each of its classes, from before the first step to the last."""
     steps = {0: folder / "fakes_init.png"} if (folder / "fakes_init.png").is_file() else {}
     steps |= {int(path.stem.removeprefix("fakes_")): path for path in folder.glob("fakes_0*.png")}
     ordered = sorted(steps)
     made = []
     for place in spread(len(ordered), FRAMES):
         step = ordered[place]
-        grid = cut(load(steps[step]), GARMENT_CLASSES)
+        grid = cut(load(steps[step]), names)
         if grid is not None:
-            alt = f"Garments of the six classes, a row each, after {step:,} training steps"
+            alt = f"Garments, a row a class, after {step:,} training steps"
             made.append(Frame(step, album.add(join(grid[:, :COLUMNS]), alt)))
     return made
 
@@ -116,16 +115,19 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     """The section."""
     folder = home.model("generator")
     values = home.metadata("generator_evaluation").get("figures", {})
-    classes = class_cards(home.storage.reports / "pictures", values, album)
+    # The gallery may be of an earlier training than the model: each says its own classes.
+    gallery: list[str] = home.metadata("generated_garments").get("classes", [])
+    classes = class_cards(home.storage.reports / "pictures", gallery, values, album)
     if folder is None and not classes:
         return LeftOut(TITLE, "no generator was trained: materialise the group generator")
     trained = home.metadata("lsgan")
+    names: list[str] = trained.get("classes", [])
     content = {
         "classes": classes,
         "figures": figures(values),
-        "frames": frames(folder.path, album) if folder else [],
-        "rows": [CLASS_NAMES[name].lower() for name in GARMENT_CLASSES],
-        "images": [(CLASS_NAMES[name], count) for name, count in sorted(trained.get("images", {}).items())],
+        "frames": frames(folder.path, names, album) if folder else [],
+        "rows": [class_words(name).lower() for name in names],
+        "images": [(class_words(name), count) for name, count in sorted(trained.get("images", {}).items())],
         "pictures": sum(trained.get("images", {}).values()),
         "epochs": trained.get("epochs"),
         "steps": trained.get("steps"),

@@ -15,7 +15,7 @@ from models.picture_grid import grid
 from pipeline import sheets
 from pipeline.config import LookbookSettings
 from pipeline.core import schemas
-from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.core.garment_classes import built_in
 from pipeline.core.ledger import LedgerRow, PictureStore
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
@@ -30,6 +30,7 @@ MODE = "vendor_all"
 USERS, ITEMS = 3, 8
 HOSTILE = "<script>alert('boots')</script> \"quoted\" & <img src=x onerror=alert(1)>"
 REVIEWER = "<b>R0</b>"
+CLASSES = built_in().names
 COMPARED = [  # model, split, AUC, interval, paired difference
     ("dvbpr", "test", 0.61234, 0.58, 0.65, None),
     ("dvbpr", "validation", 0.62345, 0.59, 0.66, None),
@@ -46,8 +47,8 @@ def shade(number: int) -> np.ndarray:
 class MadeUp:
     """The home, part by part."""
 
-    def __init__(self, folder: Path, instance: dg.DagsterInstance):
-        self.folder, self.instance = folder, instance
+    def __init__(self, folder: Path, instance: dg.DagsterInstance, classes: tuple[str, ...] = CLASSES):
+        self.folder, self.instance, self.classes = folder, instance, classes
         self.storage = Storage(root=str(folder))
         self.storage.tables.mkdir(parents=True)
 
@@ -81,7 +82,7 @@ class MadeUp:
         pq.write_table(store.ledger(), self.storage.tables / "image_ledger.parquet")
         for name, schema in (("users", schemas.USERS), ("items", schemas.ITEMS)):
             self.table(name, [], schema)
-        classes = {**dict.fromkeys(GARMENT_CLASSES, 1), "none": 2}
+        classes = {**dict.fromkeys(self.classes, 1), "none": 2}
         self.say("products", **{"dagster/row_count": ITEMS, "garment_classes": dg.MetadataValue.json(classes)})
         broken = dg.MetadataValue.json({"http_404": 7, "timeout": 2})
         self.say("image_ledger", images_ok=ITEMS, images_broken=broken)
@@ -141,26 +142,28 @@ class MadeUp:
 
     def with_generator(self) -> "MadeUp":
         """The generator's grids, frames and figures."""
-        pictures = np.random.default_rng(0).integers(0, 256, (6, 10, 64, 64, 3), dtype=np.uint8)
+        pictures = np.random.default_rng(0).integers(0, 256, (len(self.classes), 10, 64, 64, 3), dtype=np.uint8)
         place = self.storage.reports / "pictures"
-        sheets.save(place / "generated.png", grid(pictures, row_labels=GARMENT_CLASSES))
-        labels = [label for name in GARMENT_CLASSES for label in (name, "nearest")]
+        sheets.save(place / "generated.png", grid(pictures, row_labels=self.classes))
+        labels = [label for name in self.classes for label in (name, "nearest")]
         sheets.save(place / "nearest.png", grid(pictures.repeat(2, axis=0), row_labels=labels))
         folder = self.storage.model("generator", "abc")
         for name in ("fakes_init", "fakes_000100", "fakes_000200"):
-            sheets.save(folder.path / f"{name}.png", grid(pictures, row_labels=GARMENT_CLASSES))
+            sheets.save(folder.path / f"{name}.png", grid(pictures, row_labels=self.classes))
         folder.finish({"asset": "lsgan", "inputs": {}})
         figures = {"class_agreement": 0.8125, "floor_class_agreement": 0.96875, "strange_figure": 4.5}
-        self.say("lsgan", epochs=3.0, steps=200, images=dg.MetadataValue.json(dict.fromkeys(GARMENT_CLASSES, 64)))
+        images, classes = (dg.MetadataValue.json(v) for v in (dict.fromkeys(self.classes, 64), list(self.classes)))
+        self.say("lsgan", epochs=3.0, steps=200, images=images, classes=classes)
+        self.say("generated_garments", classes=classes)
         self.say("generator_evaluation", figures=dg.MetadataValue.json(figures), **figures)
         return self
 
     def with_designs(self) -> "MadeUp":
-        """One person's six designs, and a product restyled for two people."""
-        pictures = np.random.default_rng(1).integers(0, 256, (6, 4, 64, 64, 3), dtype=np.uint8)
+        """One person's designs, one a class, and a product restyled for two people."""
+        pictures = np.random.default_rng(1).integers(0, 256, (len(self.classes), 4, 64, 64, 3), dtype=np.uint8)
         steps = ["start", "step 1", "step 2", "step 3"]
         reports = self.storage.reports
-        sheets.save(reports / "designs" / "user-1.png", grid(pictures, GARMENT_CLASSES, steps))
+        sheets.save(reports / "designs" / "user-1.png", grid(pictures, self.classes, steps))
         sheets.save(reports / "restyled" / "product-0.png", grid(pictures[:2], ["user 0", "user 1"], steps))
 
         def row(user: int, name: str, item: int | None, strip: str) -> dict:
@@ -171,7 +174,7 @@ class MadeUp:
                 "own_rank": 1, "judges": 20, "z": [], "strip": strip,
             }  # fmt: skip
 
-        designed = [row(1, name, None, "user-1.png") for name in GARMENT_CLASSES]
+        designed = [row(1, name, None, "user-1.png") for name in self.classes]
         self.table("personal_designs", designed, schemas.DESIGNS)
         restyled = [row(user, "men_tops", 0, "product-0.png") for user in (0, 1)]
         self.table("restyled_products", restyled, schemas.DESIGNS)

@@ -15,6 +15,7 @@ from pipeline.metadata import table_digest
 from pipeline.storage import Storage
 
 CPU = torch.device("cpu")
+GARMENTS = {"garments": "g", "classes": "men_tops, women_tops"}
 
 
 def catalogue(*shas: str) -> pa.Table:
@@ -34,13 +35,13 @@ def storage(tmp_path: Path) -> Storage:
     pq.write_table(table, storage.tables / "catalogue" / "vendor_all.parquet")
     inputs = {"catalogue": table_digest(table)}
     storage.model("recommender", "r1", "vendor_all").finish({"asset": "dvbpr", "inputs": inputs})
-    storage.model("generator", "g1").finish({"asset": "lsgan", "inputs": {"garments": "g"}})
+    storage.model("generator", "g1").finish({"asset": "lsgan", "inputs": GARMENTS})
     return storage
 
 
-def refusal(storage: Storage, garments: str = "g", mode: str = "vendor_all") -> str:
+def refusal(storage: Storage, mode: str = "vendor_all", **garments: str) -> str:
     with pytest.raises(BadInput) as caught:
-        open_studio(storage, DesignTargetSettings(mode=mode), garments, CPU)
+        open_studio(storage, DesignTargetSettings(mode=mode), {**GARMENTS, **garments}, CPU)
     return str(caught.value)
 
 
@@ -55,6 +56,12 @@ def test_a_recommender_of_another_catalogue_is_refused_with_both_digests(storage
 def test_a_generator_of_other_garments_is_refused_with_both_digests(storage: Storage):
     said = refusal(storage, garments="n3w")
     assert "garments g, now n3w" in said and "materialise lsgan again" in said
+
+
+def test_a_generator_of_other_classes_is_refused_with_both_lists(storage: Storage):
+    said = refusal(storage, classes="men_tops, women_tops, women_dresses")
+    assert "classes men_tops, women_tops, now men_tops, women_tops, women_dresses" in said
+    assert "materialise lsgan again" in said
 
 
 def test_without_a_recommender_of_the_chosen_mode_it_says_what_to_make(storage: Storage):

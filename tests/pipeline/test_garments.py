@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from pipeline.core import schemas
-from pipeline.core.categories import GARMENT_CLASSES
+from pipeline.core.garment_classes import built_in, carrying, classes_of
 from pipeline.core.garments import build
 from pipeline.core.ledger import LedgerRow, PictureStore
 from pipeline.core.sources import BadInput
 
+CLASSES = built_in().names
 SETTINGS = {"cap": 1000, "minimum": 1, "held_out": 0.0, "sources": "vendor_customer", "seed": 0}
 
 
@@ -27,6 +28,7 @@ class Shop:
         self.store = PictureStore(folder)
         self.urls: list[dict] = []
         self.products: dict[str, str | None] = {}
+        self.made_with = CLASSES
 
     def picture(self, asin: str, garment_class: str | None, content: int, source="vendor", ok=True, position=0):
         """One more picture; equal `content` means equal bytes."""
@@ -43,7 +45,7 @@ class Shop:
 
     def classes(self, each: int, pictures: int = 1, start: int = 1000) -> "Shop":
         """`each` products of every class."""
-        for number, name in enumerate(GARMENT_CLASSES):
+        for number, name in enumerate(CLASSES):
             for n in range(each):
                 for p in range(pictures):
                     self.picture(f"{name}-{n}", name, start + (number * each + n) * pictures + p, position=p)
@@ -66,6 +68,7 @@ class Shop:
             schema=schemas.PRODUCTS,
         )
         urls = pa.Table.from_pylist(self.urls, schema=schemas.IMAGE_URLS)
+        products = carrying(products, self.made_with)
         return build(urls, self.store.ledger(), products, self.store, **{**SETTINGS, **changes})
 
 
@@ -75,10 +78,11 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def test_pixels_are_the_tables_rows(shop: Shop):
-    for number, name in enumerate(GARMENT_CLASSES):
+    for number, name in enumerate(CLASSES):
         shop.picture(f"B{number}", name, 10 * number + 5)
     made = shop.build()
-    assert made.table.schema.equals(schemas.GARMENTS) and made.pixels.shape == (6, 64, 64, 3)
+    assert made.table.schema.equals(schemas.GARMENTS) and classes_of(made.table, "garments") == CLASSES
+    assert made.pixels.shape == (6, 64, 64, 3)
     assert made.table["garment"].to_pylist() == list(range(6))
     for asin, pixels in zip(made.table["asin"].to_pylist(), made.pixels, strict=True):
         assert (pixels == 10 * int(asin[1:]) + 5).all()
@@ -126,7 +130,7 @@ def test_over_the_cap_every_class_keeps_its_share(shop: Shop):
         shop.picture(f"extra{n}", "women_tops", 3000 + n)
     made = shop.build(cap=60)
     kept = Counter(made.table["garment_class"].to_pylist())
-    assert kept == {name: 35 if name == "women_tops" else 5 for name in GARMENT_CLASSES}
+    assert kept == {name: 35 if name == "women_tops" else 5 for name in CLASSES}
     assert made.counts["women_tops"] == {"pictures": 70, "kept": 35, "held_out": 0}
 
 
@@ -145,7 +149,7 @@ def test_every_class_with_too_few_pictures_is_named_with_count_and_minimum(shop:
     with pytest.raises(BadInput) as caught:
         shop.build(minimum=5)
     said = str(caught.value)
-    assert all(f"{name} has 3" in said for name in GARMENT_CLASSES if name != "men_pants")
+    assert all(f"{name} has 3" in said for name in CLASSES if name != "men_pants")
     assert " men_pants" not in said and "at least 5 a class" in said and "ops.garments.config.minimum" in said
 
 
@@ -157,7 +161,7 @@ def test_what_is_held_out_does_not_count_towards_the_minimum(shop: Shop):
 def test_every_class_keeps_a_held_out_product_however_small_the_share(shop: Shop):
     # The evaluation fits a classifier on held-out pictures of every class.
     built = shop.classes(3).build(held_out=0.01)
-    assert {name: count["held_out"] for name, count in built.counts.items()} == dict.fromkeys(GARMENT_CLASSES, 1)
+    assert {name: count["held_out"] for name, count in built.counts.items()} == dict.fromkeys(CLASSES, 1)
 
 
 def test_unknown_sources_are_refused_with_the_known_ones(shop: Shop):

@@ -98,17 +98,23 @@ def test_an_unknown_preset_is_refused_with_the_ones_there_are(write):
     assert path in said and "kang2016" in said and all(name in said for name in config.PRESET_NAMES)
 
 
+def settable(cls: type) -> set[str]:
+    """The fields of a settings class that a run sets: neither the environment nor the data decides them."""
+    names = {f.name for f in dataclasses.fields(cls)} - config.FROM_ENVIRONMENT
+    return {name for name in names if (cls, name) not in config.FROM_DATA}
+
+
 def settings_of(op: str) -> list[type]:
     """The settings classes whose fields an op's Config holds."""
     fields = set(config.CONFIGS[op].model_fields)
     known = [c for c in vars(config).values() if dataclasses.is_dataclass(c) and isinstance(c, type)]
-    return [c for c in known if {f.name for f in dataclasses.fields(c)} - config.FROM_ENVIRONMENT <= fields]
+    return [c for c in known if settable(c) <= fields]
 
 
 @pytest.mark.parametrize("op", sorted(config.CONFIGS))
 def test_every_op_takes_settings_that_exist(op: str):
-    found = [field.name for cls in settings_of(op) for field in dataclasses.fields(cls)]
-    assert set(config.CONFIGS[op].model_fields) == set(found) - config.FROM_ENVIRONMENT
+    found = {name for cls in settings_of(op) for name in settable(cls)}
+    assert set(config.CONFIGS[op].model_fields) == found
 
 
 @pytest.mark.parametrize("name", [*profiles.names(), str(TINY)])
