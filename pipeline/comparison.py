@@ -14,7 +14,7 @@ from models.evaluate import PerUser, bootstrap_mean, paired_difference
 from pipeline.config import EvaluationSettings
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.schemas import RECOMMENDER_EVALUATION
-from pipeline.plots import PAPER_AUC
+from pipeline.paper import TABLE_3
 
 REFERENCE_MODEL = "dvbpr"
 METRICS = ("auc", "auc_strict", "auc_sampled100", "auc_picture", "recall_at_10", "ndcg_at_10")
@@ -124,7 +124,7 @@ def compare(by_mode: Mapping[str, pa.Table], settings: EvaluationSettings) -> li
                         "difference_to_dvbpr": difference[0],
                         "difference_low": difference[1],
                         "difference_high": difference[2],
-                        "paper_auc": PAPER_AUC[mode] if model == REFERENCE_MODEL and split == "validation" else None,
+                        "paper_auc": TABLE_3[mode] if model == REFERENCE_MODEL and split == "validation" else None,
                     }
                 )
     return rows

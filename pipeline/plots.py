@@ -4,18 +4,21 @@ Sheets of product pictures are `sheets.py`.
 """
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from pipeline.paper import TABLE_3
+from pipeline.steps import Steps
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
-# NAF Table 3, validation AUC.
-PAPER_AUC = {"vendor_single": 0.6501, "vendor_all": 0.6853, "vendor_customer": 0.6875}
+PALE = "#dfe3e6"
 
 
 def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
@@ -56,9 +59,9 @@ def training_curve(history: Sequence[Mapping[str, float]], mode: str) -> np.ndar
         marker="o",
         ms=4,
     )
-    axes.axhline(PAPER_AUC[mode], color=GREY, linestyle="--", linewidth=1)
+    axes.axhline(TABLE_3[mode], color=GREY, linestyle="--", linewidth=1)
     axes.annotate(
-        "Amazon Fashion 2018, as published", (1, PAPER_AUC[mode]), xycoords=("axes fraction", "data"), color=GREY,
+        "Amazon Fashion 2018, as published", (1, TABLE_3[mode]), xycoords=("axes fraction", "data"), color=GREY,
         ha="right", va="bottom", fontsize=8,
     )  # fmt: skip
     axes.axhline(0.5, color=GREY, linewidth=0.6)
@@ -98,4 +101,40 @@ def bars(counts: Mapping[str, int], title: str, x: str = "pictures") -> np.ndarr
     drawn = axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=ACCENT)
     axes.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8, color=INK)
     axes.invert_yaxis()
+    return pixels(made)
+
+
+def waterfall(counted: Steps, title: str) -> np.ndarray:
+    """What is left after every step, and in grey what the step took: a panel for each thing that is counted.
+
+    Every panel has its own scale, from 0; the panels share the steps, which run downwards.
+    """
+    names = list(dict.fromkeys(step.name for steps in counted.values() for step in steps))
+    made = figure(1.5 + 2.0 * len(counted), 1.1 + 0.5 * len(names))
+    made.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    made.supxlabel("red: left after the step, grey: what the step took", x=0.01, ha="left", fontsize=7.5, color=GREY)
+    panels = made.subplots(1, len(counted), sharey=True, squeeze=False)[0]
+    for axes, (what, steps) in zip(panels, counted.items(), strict=True):
+        most = max([step.left for step in steps], default=0) or 1
+        before = None
+        for step in steps:
+            y = names.index(step.name)
+            taken = 0 if before is None else before - step.left
+            axes.barh(y, step.left, 0.62, color=ACCENT)
+            if taken:
+                axes.barh(y, taken, 0.62, left=step.left, color=PALE)
+            end = (max(step.left, before or 0), y)
+            words = {"xytext": (5, 6 if taken else 0), "textcoords": "offset points", "va": "center", "fontsize": 8.5}
+            axes.annotate(f"{step.left:,}", end, color=INK, **words)
+            if taken:
+                axes.annotate(f"−{taken:,}", end, color=GREY, **{**words, "xytext": (5, -6)})
+            before = step.left
+        axes.set_title(what, loc="left", fontsize=9.5, color=INK)
+        axes.set_xlim(0, 1.5 * most)  # room for the label of the longest bar
+        axes.set_xticks([])
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.spines["left"].set_color(GREY)
+        axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
+    panels[0].set_yticks(range(len(names)), [textwrap.fill(name, 21) for name in names])
+    panels[0].invert_yaxis()
     return pixels(made)

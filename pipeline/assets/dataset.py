@@ -7,6 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import paper, plots, steps
 from pipeline.config import FiveCoreSettings, SplitsConfig, SplitSettings, TripletsConfig
 from pipeline.core import catalogue as catalogues
 from pipeline.core import splits as hold_outs
@@ -16,7 +17,7 @@ from pipeline.core.bank import open_bank
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.sources import BadInput
 from pipeline.core.triplets import TripletSettings
-from pipeline.metadata import table_output, waterfall
+from pipeline.metadata import table_output, thumbnail, waterfall
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.storage import Storage
@@ -57,7 +58,15 @@ def splits(
     sizes = {entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()}
     paired = pc.count_distinct(table.filter(table["paired"])["user"]).as_py()
     counts = by_mode[context.partition_key].counts
-    return table_output(table, **sizes, paired_users=paired, steps=waterfall(counts), surviving=counts)
+    falls = steps.pruning(counts, method.settings(FiveCoreSettings, "five_core").k)
+    return table_output(
+        table,
+        **sizes,
+        paired_users=paired,
+        steps=waterfall(counts),
+        waterfall=thumbnail(plots.waterfall(falls, f"{context.partition_key}: what has a working picture")),
+        surviving=counts,
+    )
 
 
 @dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1", deps=["image_bank"])
@@ -74,12 +83,19 @@ def catalogue(
     """The mode's pictures: what survived, less the photos of held-out reviews, equal pictures of an item merged."""
     surviving = _surviving(method, interactions, image_urls, image_ledger, context.partition_key)
     built = catalogues.build(surviving, splits, open_bank(storage.bank).index, users)
+    mode = context.partition_key
+    ours = paper.our_preprocessed(f"this run, {mode}", surviving.counts)
     return table_output(
         built.table,
         item_images=built.table.num_rows,
         items=pc.count_distinct(built.table["item"]).as_py(),
         steps=waterfall(built.counts),
+        waterfall=thumbnail(plots.waterfall(steps.catalogue(built.counts), f"{mode}: the catalogue's pictures")),
         counts=built.counts,
+        table_2=dg.MetadataValue.md(paper.table_2(ours)),
+        # Apart, so that the UI draws each over the runs; before equal pictures are merged, as the paper counts.
+        table_2_users=ours.users,
+        table_2_item_images=ours.item_images,
     )
 
 

@@ -10,10 +10,11 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import paper, plots, steps
 from pipeline.config import FiveCoreConfig, FiveCoreSettings, IngestConfig, IngestSettings
 from pipeline.core import categories, ingest, kcore, schemas, sources
 from pipeline.io_managers import SCHEMAS
-from pipeline.metadata import table_digest, table_output, waterfall
+from pipeline.metadata import table_digest, table_output, thumbnail, waterfall
 from pipeline.method import Method
 from pipeline.resources import RawSources
 from pipeline.storage import Storage, digest
@@ -139,6 +140,23 @@ def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews:
         previous_users=_previous(storage, "users"),
         previous_items=_previous(storage, "items"),
     )
-    yield table_output(core.interactions, "interactions", steps=waterfall(core.counts), counts=core.counts)
+    ours = paper.our_data_set("this run", core.counts)
+    falls = steps.five_core(core.counts, settings.k, settings.iterative)
+    yield table_output(
+        core.interactions,
+        "interactions",
+        steps=waterfall(core.counts),
+        waterfall=thumbnail(plots.waterfall(falls, f"The {settings.k}-core, step by step")),
+        counts=core.counts,
+        k=settings.k,
+        iterative=settings.iterative,
+        table_1=dg.MetadataValue.md(paper.table_1(ours)),
+        # Apart, so that the UI draws each over the runs; the pictures' heights are known once they are fetched.
+        table_1_reviews=ours.reviews,
+        table_1_users=ours.users,
+        table_1_items=ours.items,
+        table_1_core_users=ours.core_users,
+        table_1_core_items=ours.core_items,
+    )
     yield table_output(core.users, "users", preview=False)
     yield table_output(core.items, "items", preview=False)

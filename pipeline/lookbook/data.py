@@ -8,21 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import paper
 from pipeline.core.schemas import IMAGE_MODES, SOURCES
-from pipeline.lookbook import paper
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.sheets import load
+from pipeline.steps import five_core
 
 TITLE = "The data"
-# Counts of core/kcore.py in the order of its steps: what is counted there, and in words.
-STEPS = (
-    ("Reviews read", "reviews", "users", "items"),
-    ("of users with at least five", "reviews_of_users_with_k_reviews", "users_with_k_reviews",
-     "items_of_users_with_k_reviews"),
-    ("distinct, five items or more", "interactions", "five_core_users", "five_core_items"),
-)  # fmt: skip
 REASONS = {
     "http_404": "gone (404)",
     "http_4xx": "refused (4xx)",
@@ -84,13 +78,15 @@ def bars(counts: Mapping[str, int], names: Mapping[str, str]) -> list[Bar]:
     return [Bar(names.get(name, name), count, round(100 * count / most, 1)) for name, count in ordered if count]
 
 
-def steps(counts: Mapping[str, int]) -> list[Step]:
-    """The waterfall of the 5-core."""
-    reviews = max(1, counts["reviews"])
+def table_of_steps(core: Mapping[str, Any]) -> list[Step]:
+    """The 5-core step by step, from the metadata of the interactions; the steps whose three counts are there."""
+    counted = five_core(core["counts"], core.get("k", 5), core.get("iterative", False))
+    left = {what: {step.name: step.left for step in steps} for what, steps in counted.items()}
+    reviews = max(1, *left["reviews"].values())
     return [
-        Step(name, counts[r], counts[u], counts[i], round(100 * counts[r] / reviews, 1))
-        for name, r, u, i in STEPS
-        if {r, u, i} <= counts.keys()
+        Step(name.capitalize(), n, left["users"][name], left["items"][name], round(100 * n / reviews, 1))
+        for name, n in left["reviews"].items()
+        if name in left["users"] and name in left["items"]
     ]
 
 
@@ -105,19 +101,10 @@ def median_heights(image_urls: pa.Table, image_ledger: pa.Table) -> dict[str, fl
 
 def our_data_set(home: Home) -> paper.DataSet:
     """Our row of Table 1."""
-    reviews, core = home.metadata("reviews"), home.metadata("interactions").get("counts", {})
+    core = home.metadata("interactions").get("counts", {})
     urls, ledger = home.table("image_urls"), home.table("image_ledger")
     heights = median_heights(urls, ledger) if urls is not None and ledger is not None else {}
-    return paper.DataSet(
-        f"This run: {home.label}",
-        reviews.get("dagster/row_count"),
-        reviews.get("users"),
-        reviews.get("items"),
-        core.get("five_core_users"),
-        core.get("five_core_items"),
-        heights.get("vendor"),
-        heights.get("customer"),
-    )
+    return paper.our_data_set(f"This run: {home.label}", core, heights.get("vendor"), heights.get("customer"))
 
 
 def section(home: Home, album: Album) -> Section | LeftOut:
@@ -136,7 +123,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "rejects": home.metadata("rejects").get("dagster/row_count"),
         "reject_reasons": home.metadata("rejects").get("reasons", {}),
         "duplicates": core.get("duplicate_reviews"),
-        "steps": steps(core) if core else [],
+        "steps": table_of_steps(home.metadata("interactions")) if core else [],
         "urls": (fetched["images_ok"] + sum(broken.values())) if fetched else None,
         "working": fetched.get("images_ok"),
         "broken": sum(broken.values()),

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import paper
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.lookbook import charts, paper
+from pipeline.lookbook import charts
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section

@@ -130,6 +130,17 @@ def test_the_tables_hold_the_papers_figures_beside_ours(whole: MadeUp):
         assert ours in text, ours
 
 
+def test_our_row_of_table_1_counts_the_5_core_as_the_paper_does_before_repeated_reviews_leave(whole: MadeUp):
+    content = next(section.content for section in whole.page().sections if section.id == "data")
+    ours = content["table_1"][-1]
+    assert (ours.reviews, ours.users, ours.items, ours.core_users, ours.core_items) == (4321, 777, 99, 12, 20)
+    assert (ours.vendor_px, ours.customer_px) == (150, None)
+    assert [(step.name, step.reviews, step.users, step.items) for step in content["steps"]] == [
+        ("Read", 4321, 777, 99), ("Of users with 5 reviews or more", 60, 12, 20),
+        ("Distinct, users with 5 items or more", 55, 3, 8),
+    ]  # fmt: skip
+
+
 def test_what_fell_short_is_said_but_the_planted_truth_is_no_competitor(whole: MadeUp):
     whole.publish()
     assert "DVBPR is behind VBPR with all shop pictures, by" in read(whole).text

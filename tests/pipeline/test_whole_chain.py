@@ -12,6 +12,7 @@ import pytest
 from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS, conform
 from pipeline.partitions import image_modes
+from pipeline.summary import Ledger
 from tests.pipeline.conftest import Home, materialise
 
 MODES = image_modes.get_partition_keys()
@@ -153,6 +154,28 @@ def test_the_summarys_counts_are_the_tables(finished: Home):
         assert found["item_images"] == finished.table("catalogue", mode).num_rows
         assert found["triplets_per_epoch"] == finished.table("triplets", mode).num_rows // 2
         assert found["train_interactions"] == finished.table("splits", mode)["split"].to_pylist().count("train")
+
+
+def test_tables_1_and_2_are_metadata_number_by_number_and_beside_the_papers(finished: Home):
+    reviews, surviving = finished.table("reviews").to_pandas(), finished.summary["modes"]
+    often = reviews.groupby("reviewer_id").filter(lambda rows: len(rows) >= 5)
+    with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
+        core = Ledger(instance).of("interactions")
+        ours = {name.removeprefix("table_1_"): value for name, value in core.items() if name.startswith("table_1_")}
+        assert ours == {
+            "reviews": len(reviews), "users": reviews["reviewer_id"].nunique(), "items": reviews["asin"].nunique(),
+            "core_users": often["reviewer_id"].nunique(), "core_items": often["asin"].nunique(),
+        }  # fmt: skip
+        assert "| 883,636 | – | 186,627 | 2,632 | 17,173 |" in core["table_1"]
+        assert f"| **this run** | **{len(reviews)}** |" in core["table_1"]
+        assert core["waterfall"].startswith("![picture](data:image/jpeg")
+        for mode, found in surviving.items():
+            kept, split = Ledger(instance).of("catalogue", mode), Ledger(instance).of("splits", mode)
+            wanted = (found["surviving"]["users"], found["surviving"]["item_images"])
+            assert (kept["table_2_users"], kept["table_2_item_images"]) == wanted
+            assert f"| **this run, {mode}** | **{wanted[0]}** | **{wanted[1]}** |" in kept["table_2"]
+            assert "| vendor_customer | 2,377 | 38,053 |" in kept["table_2"]
+            assert kept["waterfall"] != split["waterfall"] and len(split["waterfall"]) > 1000
 
 
 def test_the_summarys_metrics_are_the_means_over_users(finished: Home):
