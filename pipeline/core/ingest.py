@@ -2,29 +2,34 @@
 
 One way in for all lines: `sources.blocks` frames them, DuckDB parses a block at once (a line it cannot parse is
 tried once more in Python, which takes lone surrogates and Python literals), and nothing here drops a line silently.
+Rows go to a Parquet file block by block, so that memory grows with the files by 8 bytes a line alone (`repeats.py`).
 The vintages' shapes are in `vintages.py`. Filtering belongs to `kcore.py`, classes to `categories.py`.
 
 Outcomes: blank lines are no lines (not counted, though they count in line numbers). Bytes that are not UTF-8 become
 U+FFFD and the line is read (counted). A number as an id is taken as its text; null, blank, list and object are no id.
 
-`review_id` is 16 hex digits of the MD5 of the canonical line, which is the line as it stands in the file without
+`review_id` is 16 hex digits of the XXH3-64 of the canonical line, which is the line as it stands in the file without
 surrounding white space, followed by `-k` for its k-th repeat (k >= 1) within one file.
 """
 
-import hashlib
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from pipeline.core import schemas
-from pipeline.core.sources import MAX_LINE_BYTES, BadInput, Block, blocks, stripped
+from pipeline.core.repeats import Repeats
+from pipeline.core.sources import MAX_LINE_BYTES, BadInput, Block, Meter, blocks
+from pipeline.core.tables import StoredTable, written
 from pipeline.core.vintages import (
     PRODUCT_KEYS,
     REVIEW_KEYS,
@@ -46,26 +51,38 @@ SNIFFED_LINES = 100  # looked at to tell the vintage
 
 @dataclass(frozen=True)
 class Progress:
-    """Lines read so far; the total is not known before the end of the last file."""
+    """Lines read so far, and how far the files are read, in bytes as they lie on disk."""
 
-    done: int
+    lines: int
+    bytes: int
+    bytes_total: int
     note: str
 
 
 @dataclass(frozen=True)
 class ReviewsRead:
-    """reviews (REVIEWS), rejects (REJECTS); reviews.num_rows + counts["repeated_across_files"] + rejects = lines."""
+    """The reviews and the rejects as files; reviews + counts["repeated_across_files"] + rejects = lines."""
 
-    reviews: pa.Table
-    rejects: pa.Table
+    reviews_file: StoredTable  # REVIEWS
+    rejects_file: StoredTable  # REJECTS
     lines: int
     counts: dict[str, int] = field(default_factory=dict)
     vintages: dict[str, str] = field(default_factory=dict)  # file -> vintage
 
+    @cached_property
+    def reviews(self) -> pa.Table:
+        """REVIEWS, in memory."""
+        return self.reviews_file.read()
+
+    @cached_property
+    def rejects(self) -> pa.Table:
+        """REJECTS, in memory."""
+        return self.rejects_file.read()
+
     @property
     def accepted(self) -> int:
         """Lines that held a review, those met again in a further file included."""
-        return self.reviews.num_rows + self.counts["repeated_across_files"]
+        return self.reviews_file.num_rows + self.counts["repeated_across_files"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +90,15 @@ class ProductsRead:
     """products (PRODUCTS, garment_class null), rejects; products + counts["repeated_asin"] + rejects = lines."""
 
     products: pa.Table
-    rejects: pa.Table
+    rejects_file: StoredTable  # REJECTS
     lines: int
     counts: dict[str, int] = field(default_factory=dict)
     vintages: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def rejects(self) -> pa.Table:
+        """REJECTS, in memory."""
+        return self.rejects_file.read()
 
     @property
     def accepted(self) -> int:
@@ -85,78 +107,98 @@ class ProductsRead:
 
 
 def read_reviews(
-    paths: Sequence[Path], vintage: str = "auto", on_progress: Callable[[Progress], None] | None = None
+    paths: Sequence[Path],
+    vintage: str = "auto",
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    out: Path | None = None,
 ) -> ReviewsRead:
     """All reviews of `paths`, in their order, each once however many files hold it.
 
     `vintage` overrides what looking at the file says: "auto", "2014", "2018" or "2023" (REFERENCE section 1).
-    A missing or unusable rating or time is null. Raises BadInput for a file of unknown shape, without lines, or
-    whose compressed data is cut short: then nothing of any file is returned.
+    A missing or unusable rating or time is null. `out` is the folder for the two files (None: a temporary one that
+    goes with the result). Raises BadInput for a file of unknown shape, without lines, or whose compressed data is cut
+    short: then nothing of any file is returned.
     """
     reading = _Reading(vintage, "reviews", on_progress)
-    seen, tables = None, []
-    for path in paths:
-        # Hashes of a file stay apart until its end: only then are the repeats inside it known.
-        parts = list(reading.file(Path(path)))
-        table = pa.concat_tables(parts)
-        table = table.append_column("review_id", _review_ids(table["hash"]))
-        if seen is not None:
-            fresh = pc.invert(pc.is_in(table["review_id"], value_set=seen))
-            reading.counts["repeated_across_files"] += table.num_rows - (pc.sum(fresh).as_py() or 0)
-            table = table.filter(fresh)
-        if len(paths) > 1:
-            ids = table["review_id"].combine_chunks()
-            seen = ids if seen is None else pa.concat_arrays([seen, ids])
-        tables.append(table)
-    table = pa.concat_tables(tables)
-    reviews = pa.table([table[name] for name in schemas.REVIEWS.names], schema=schemas.REVIEWS)
-    return ReviewsRead(reviews, reading.rejects(), reading.lines, dict(reading.counts), reading.vintages)
+    folder, repeats = _Folder(out), Repeats()
+    with (
+        written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time")) as add,
+        written(folder.path / "reviews-rejects.parquet", schemas.REJECTS) as reject,
+    ):
+        for path in reading.in_turn(paths):
+            repeats.next_file()
+            for accepted, rejects in reading.file(path):
+                hashes = accepted["hash"].to_numpy()
+                before, known = repeats.add(hashes)
+                reviews = accepted.append_column("review_id", _review_ids(hashes, before))
+                reading.counts["repeated_across_files"] += int(known.sum())
+                add(reviews.filter(pa.array(~known)) if known.any() else reviews)
+                reject(rejects)
+    return ReviewsRead(
+        folder.table("reviews", schemas.REVIEWS),
+        folder.table("reviews-rejects", schemas.REJECTS),
+        reading.lines,
+        dict(reading.counts),
+        reading.vintages,
+    )
 
 
 def read_products(
-    paths: Sequence[Path], vintage: str = "auto", on_progress: Callable[[Progress], None] | None = None
+    paths: Sequence[Path],
+    vintage: str = "auto",
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    out: Path | None = None,
 ) -> ProductsRead:
     """All products of `paths`; lines under one asin are one product: the first line's fields, the union of the URLs.
 
     Arguments and errors as in `read_reviews`. `garment_class` is left null (`categories.map_products` fills it).
     """
-    reading = _Reading(vintage, "products", on_progress)
+    reading, folder = _Reading(vintage, "products", on_progress), _Folder(out)
     products: dict[str, dict] = {}
-    for path in paths:
-        for part in reading.file(Path(path)):
-            for row in part.to_pylist():
-                first = products.setdefault(row["asin"], row)
-                if first is not row:
-                    reading.counts["repeated_asin"] += 1
-                    for name in ("vendor_urls", "vendor_urls_high"):
-                        first[name] = list(dict.fromkeys(first[name] + row[name]))
+    with written(folder.path / "products-rejects.parquet", schemas.REJECTS) as reject:
+        for path in reading.in_turn(paths):
+            for rows, rejects in reading.file(path):
+                reject(rejects)
+                for row in rows.to_pylist():
+                    first = products.setdefault(row["asin"], row)
+                    if first is not row:
+                        reading.counts["repeated_asin"] += 1
+                        for name in ("vendor_urls", "vendor_urls_high"):
+                            first[name] = list(dict.fromkeys(first[name] + row[name]))
     rows = [{"garment_class": None, **row} for row in products.values()]
     table = pa.Table.from_pylist(rows, schema=schemas.PRODUCTS)
-    return ProductsRead(table, reading.rejects(), reading.lines, dict(reading.counts), reading.vintages)
+    rejected = folder.table("products-rejects", schemas.REJECTS)
+    return ProductsRead(table, rejected, reading.lines, dict(reading.counts), reading.vintages)
 
 
-def _review_ids(hashes: pa.ChunkedArray) -> pa.Array:
-    """Ids of one file's reviews from the uint64 hashes of their lines; repeats inside the file are told apart."""
-    values = hashes.to_numpy()
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-    new = np.ones(len(values), bool)
-    new[1:] = ranked[1:] != ranked[:-1]
-    starts = np.flatnonzero(new)
-    occurrence = np.empty(len(values), np.int64)
-    occurrence[order] = np.arange(len(values)) - starts[np.cumsum(new) - 1]
+def _review_ids(hashes: np.ndarray, before: np.ndarray) -> pa.Array:
+    """Ids [n] from the hashes of the lines and how often each stood in its file before."""
     # Big-endian bytes in hexadecimal, all rows in one call.
-    text = values.astype(">u8").tobytes().hex()
-    data = pa.array(np.frombuffer(text.encode(), "S16")).cast(pa.string())
-    repeats = np.flatnonzero(occurrence)
+    text = hashes.astype(">u8").tobytes().hex()
+    offsets = pa.py_buffer(np.arange(0, len(text) + 1, 16, dtype=np.int32))
+    ids = pa.Array.from_buffers(pa.string(), len(hashes), [None, offsets, pa.py_buffer(text.encode())])
+    repeats = np.flatnonzero(before)
     if not len(repeats):
-        return data
-    replaced = [f"{data[i].as_py()}-{occurrence[i]}" for i in repeats]
-    return pc.replace_with_mask(data, pa.array(occurrence > 0), pa.array(replaced, pa.string()))
+        return ids
+    replaced = [f"{ids[i].as_py()}-{before[i]}" for i in repeats]
+    return pc.replace_with_mask(ids, pa.array(before > 0), pa.array(replaced, pa.string()))
+
+
+class _Folder:
+    """Where a reading's files lie: the caller's folder, or a temporary one that lives as long as its tables."""
+
+    def __init__(self, out: Path | None) -> None:
+        self._owner = None if out else tempfile.TemporaryDirectory(prefix="atelier-")
+        self.path = out or Path(self._owner.name if self._owner else "")
+
+    def table(self, name: str, schema: pa.Schema) -> StoredTable:
+        return StoredTable(self.path / f"{name}.parquet", schema, owner=self._owner)
 
 
 class _Reading:
-    """One call's tally: lines, rejects, counts and vintages over all its files, and the parsing of a block."""
+    """One call's tally: lines, counts and vintages over all its files, and the parsing of a block."""
 
     def __init__(self, vintage: str, kind: str, on_progress: Callable[[Progress], None] | None) -> None:
         if vintage not in ("auto", *VINTAGES):
@@ -167,24 +209,28 @@ class _Reading:
             dict.fromkeys(("repeated_across_files",) if kind == "reviews" else ("repeated_asin",), 0)
         )
         self.vintages: dict[str, str] = {}
-        self._rejects: list[dict] = []
+        self._bytes = self._total = 0  # on disk: of the files that are read, and of all
         self._duckdb = duckdb.connect()
         self._duckdb.execute("SET enable_progress_bar = false")
 
-    def rejects(self) -> pa.Table:
-        """REJECTS, in the order of the files and their lines."""
-        return pa.Table.from_pylist(self._rejects, schema=schemas.REJECTS)
+    def in_turn(self, paths: Sequence[Path]) -> Iterator[Path]:
+        """`paths`, and how far they are read."""
+        sizes = [Path(path).stat().st_size for path in paths]
+        self._total = sum(sizes)
+        for path, size in zip(paths, sizes, strict=True):
+            yield Path(path)
+            self._bytes += size
 
-    def file(self, path: Path) -> Iterator[pa.Table]:
-        """The accepted lines of `path`, a table a block (at least one, perhaps empty)."""
-        before, vintage = self.lines, None
-        for block in blocks(path):
+    def file(self, path: Path) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """(accepted lines, REJECTS) of `path`, a block at a time."""
+        before, vintage, meter = self.lines, None, Meter()
+        for block in blocks(path, meter=meter):
             if vintage is None and not block.too_long:
                 vintage = self._vintage(path, block)
                 self.vintages[str(path)] = vintage
             yield self._parse(path, block, vintage or "2018")
             if self.on_progress:
-                self.on_progress(Progress(self.lines, path.name))
+                self.on_progress(Progress(self.lines, self._bytes + meter.bytes, self._total, path.name))
         if self.lines == before:
             raise BadInput(f"{path}: the file holds no lines; fetch it again or take it out of the input")
 
@@ -195,36 +241,39 @@ class _Reading:
         lines = [text for _, text in zip(range(SNIFFED_LINES), filter(None, map(bytes.strip, heads)), strict=False)]
         return detect(path, [line.decode("utf-8", "replace") for line in lines], self.kind)
 
-    def _parse(self, path: Path, block: Block, vintage: str) -> pa.Table:
-        lines, read = self._frame(block), self._review_rows if self.kind == "reviews" else self._product_rows
+    def _parse(self, path: Path, block: Block, vintage: str) -> tuple[pa.Table, pa.Table]:
+        """The accepted lines of a block (reviews: with `hash` of the line), and REJECTS of the others."""
         too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
+        lines = self._frame(block)
         if too_long.any():
-            empty = pc.if_else(pa.array(too_long), pa.scalar("", lines.type), lines)
-            table = read(empty, vintage)
-        else:
-            table = read(lines, vintage)
-        rows, reasons = table["row"].to_numpy(), table["reason"]
-        blank = np.asarray(pc.equal(reasons, "blank").fill_null(False)) & ~too_long[rows]
-        bad = np.asarray(reasons.is_valid()) & ~blank
-        for row in rows[bad]:
-            start, end = block.starts[row], block.starts[row + 1]
+            lines = pc.if_else(pa.array(too_long), pa.scalar("", lines.type), lines)
+        table = self._review_rows(lines, vintage) if self.kind == "reviews" else self._product_rows(lines, vintage)
+        bad = np.flatnonzero(np.asarray(pc.is_valid(table["reason"])))
+        blank, rejected = 0, []
+        for row in bad:
+            start, end = int(block.starts[row]), int(block.starts[row + 1])
+            reason = "too_long" if too_long[row] else table["reason"][int(row)].as_py()
+            if reason == "blank":
+                blank += 1
+                continue
             text = block.data[start : min(end, start + 4 * TEXT_CHARACTERS)].decode("utf-8", "replace").strip()
-            reason = "too_long" if too_long[row] else reasons[int(row)].as_py()
-            offset = None if block.offset is None else block.offset + int(start)
+            offset = None if block.offset is None else block.offset + start
             place = {"file": str(path), "line": block.first_line + int(row), "offset": offset}
-            self._rejects.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
-        self.lines += len(rows) - int(blank.sum())
-        return table.filter(pc.is_null(reasons)).drop_columns(["row", "reason"])
+            rejected.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
+        self.lines += table.num_rows - blank
+        table = table.drop_columns(["reason"])
+        if self.kind == "reviews":
+            table = table.append_column("hash", pa.array(_hashes(block)))
+        if len(bad):
+            table = table.take(pa.array(np.delete(np.arange(table.num_rows), bad)))
+        return table, pa.Table.from_pylist(rejected, schema=schemas.REJECTS)
 
     def _frame(self, block: Block) -> pa.Array:
-        """The block's lines without surrounding white space, as one Arrow array."""
-        starts, ends = stripped(block)
-        # Lines and what lies between them, over the bytes as they are; then only the lines.
-        offsets = np.stack([starts, ends], axis=1).reshape(-1)
-        pieces = pa.Array.from_buffers(
-            pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(block.data)]
-        )
-        lines = pieces.take(pa.array(np.arange(0, len(offsets) - 1, 2)))
+        """The block's lines, newlines and all (white space means nothing to JSON), over its bytes as they are."""
+        offsets, data = pa.py_buffer(block.starts), pa.py_buffer(block.data)
+        if block.data.isascii():
+            return pa.Array.from_buffers(pa.large_string(), len(block.starts) - 1, [None, offsets, data])
+        lines = pa.Array.from_buffers(pa.large_binary(), len(block.starts) - 1, [None, offsets, data])
         try:
             return lines.cast(pa.large_string())
         except pa.ArrowInvalid:  # some bytes are not UTF-8
@@ -233,30 +282,50 @@ class _Reading:
             return pa.array(texts, pa.large_string())
 
     def _transform(self, lines: pa.Array, keys: dict[str, str], vintage: str) -> pa.Table:
-        """Columns row, `keys` (a type each), hash (of the line) and reason, in order; see the module's outcomes."""
+        """Columns `keys` (a type each) and reason (null where the line is an object), a row a line, in order."""
         # One plain projection: an expression over s inside a CASE or a filter would parse the line once more.
         columns = ", ".join(
             f's."{key}"{"::VARCHAR" if kind == "JSON" else ""} AS "{key}"' for key, kind in keys.items()
         )
         structure = json.dumps(keys).replace("'", "''")
         query = (
-            f"SELECT row, {columns}, md5_number_upper(line) AS hash, s IS NULL AS unread"
-            f" FROM (SELECT row, line, try(json_transform(text, '{structure}')) AS s FROM framed)"
+            f"SELECT {columns}, s IS NULL AS unread"
+            f" FROM (SELECT try(json_transform(text, '{structure}')) AS s FROM framed)"
         )
-        rows = np.arange(len(lines))
         text = lines if vintage != "2014" or self.kind == "reviews" else _as_json(lines, keys)
-        table = self._query(query, pa.table({"row": rows, "line": lines, "text": text}))
-        again = np.flatnonzero(np.asarray(table["unread"]) & np.asarray(pc.not_equal(lines, "")))
-        if len(again) and text is lines:
-            tried = lines.take(pa.array(again))
-            mended = self._query(query, pa.table({"row": again, "line": tried, "text": _as_json(tried, keys)}))
-            table = pa.concat_tables([table.filter(pa.array(~np.isin(rows, again))), mended]).sort_by("row")
-        conditions = pc.make_struct(pc.equal(lines, ""), table["unread"], pc.invert(pc.starts_with(lines, "{")))
-        reason = pc.case_when(conditions, *map(pa.scalar, ("blank", "not_json", "not_an_object")))
-        return table.drop_columns(["unread"]).append_column("reason", reason)
+        table = self._query(query, text).combine_chunks()
+        unread = np.asarray(table["unread"])
+        table = table.drop_columns(["unread"])
+        # An object has at least an id; what has none, and what could not be read, is looked at one by one.
+        named = [pc.is_valid(table[key]) for key, kind in keys.items() if kind == "VARCHAR"]
+        odd = np.flatnonzero(unread | ~np.logical_or.reduce([np.asarray(column) for column in named]))
+        if not len(odd):
+            return table.append_column("reason", pa.nulls(table.num_rows, pa.string()))
+        suspects = lines.take(pa.array(odd))
+        stripped = [suspect.strip() for suspect in suspects.to_pylist()]
+        if unread.any() and text is lines:
+            again = unread[odd] & np.array([bool(suspect) for suspect in stripped])
+            mended = self._query(query, _as_json(suspects.filter(pa.array(again)), keys))
+            places = odd[again]
+            unread[places] = np.asarray(mended["unread"])
+            kept = pa.array(np.delete(np.arange(table.num_rows), places))
+            whole = pa.concat_tables([table.take(kept), mended.drop_columns(["unread"])])
+            order = np.empty(table.num_rows, np.int64)
+            order[np.concatenate([np.asarray(kept), places])] = np.arange(table.num_rows)
+            table = whole.take(pa.array(order)).combine_chunks()
+        reasons: list[str | None] = [None] * table.num_rows
+        for place, suspect in zip(odd, stripped, strict=True):
+            if not suspect:
+                reasons[place] = "blank"
+            elif unread[place]:
+                reasons[place] = "not_json"
+            elif not suspect.startswith("{"):
+                reasons[place] = "not_an_object"
+        return table.append_column("reason", pa.array(reasons, pa.string()))
 
-    def _query(self, query: str, framed: pa.Table) -> pa.Table:
+    def _query(self, query: str, text: pa.Array) -> pa.Table:
         # Batches are DuckDB's unit of parallel scanning.
+        framed = pa.table({"text": text})
         framed = pa.Table.from_batches(framed.to_batches(max_chunksize=max(2048, len(framed) // 8 + 1)), framed.schema)
         self._duckdb.register("framed", framed)
         try:
@@ -282,14 +351,11 @@ class _Reading:
         pictures = pc.if_else(read, table[names["pictures"]].combine_chunks(), None)
         return pa.table(
             {
-                "row": table["row"],
                 "reviewer_id": reviewer,
                 "asin": asin,
                 "rating": rating,
                 "time": pc.divide(time, 1000) if vintage == "2023" else time,
                 "image_urls": _lists(pictures, lambda text: clean_urls(picture_urls(parsed(text)), self.counts)),
-                # DuckDB reads the digest little-endian; the bytes themselves are what hashlib shows.
-                "hash": table["hash"].to_numpy().byteswap(),
                 "reason": reason,
             }
         )
@@ -303,7 +369,7 @@ class _Reading:
         rows = []
         for raw in table.to_pylist():
             reason = raw["reason"] or (None if raw["id"] else "asin_missing")
-            row = {"row": raw["row"], "reason": reason, "asin": raw["id"]}
+            row = {"reason": reason, "asin": raw["id"]}
             if reason is None:
                 value = {key: parsed(raw[key]) for key, kind in types.items() if kind == "JSON"}
                 low, high = vendor_pictures(value)
@@ -314,7 +380,7 @@ class _Reading:
             rows.append(row)
         wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
         nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave below, in _parse
-        return pa.Table.from_pylist(rows, schema=pa.schema([("row", pa.int64()), ("reason", pa.string()), *nullable]))
+        return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
 
 
 def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -349,6 +415,15 @@ def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array([u for urls in lists for u in urls], pa.string()))
 
 
+def _hashes(block: Block) -> np.ndarray:
+    """XXH3-64 [lines] uint64 of each line without surrounding white space."""
+    data, hashed, start = block.data, [], 0
+    for end in block.starts[1:].tolist():
+        hashed.append(xxhash.xxh3_64_intdigest(data[start:end].strip()))
+        start = end
+    return np.array(hashed, np.uint64)
+
+
 def line_hash(line: bytes) -> str:
     """The first part of a review's id, as `read_reviews` computes it: for provenance checks from outside."""
-    return hashlib.md5(line.strip(), usedforsecurity=False).hexdigest()[:16]
+    return f"{xxhash.xxh3_64_intdigest(line.strip()):016x}"
