@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.core.tables import StoredTable
+
 THUMBNAIL_BYTES = 200_000
 HEAD = 5
 
@@ -29,8 +31,8 @@ def table_digest(table: pa.Table) -> str:
 
 
 def table_output(
-    table: pa.Table, output_name: str = "result", *, preview: bool = True, **more: Any
-) -> dg.Output[pa.Table]:
+    table: pa.Table | StoredTable, output_name: str = "result", *, preview: bool = True, **more: Any
+) -> dg.Output[Any]:
     """A table as an asset's value: with its row count, columns, head and content as data version."""
     metadata: dict[str, Any] = {
         "dagster/row_count": table.num_rows,
@@ -43,9 +45,10 @@ def table_output(
         **{key: metadata_value(value) for key, value in more.items() if value is not None},
     }
     if preview and table.num_rows:
-        metadata["preview"] = dg.MetadataValue.md(table.slice(0, HEAD).to_pandas().to_markdown(index=False))
-    version = dg.DataVersion(table_digest(table))
-    return dg.Output(table, output_name=output_name, metadata=metadata, data_version=version)
+        head = next(table.batches(HEAD)) if isinstance(table, StoredTable) else table.slice(0, HEAD)
+        metadata["preview"] = dg.MetadataValue.md(head.to_pandas().to_markdown(index=False))
+    version = table.digest() if isinstance(table, StoredTable) else table_digest(table)
+    return dg.Output(table, output_name=output_name, metadata=metadata, data_version=dg.DataVersion(version))
 
 
 def metadata_value(value: Any) -> Any:

@@ -38,7 +38,7 @@ def whole(path: Path) -> Generator[Path]:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: Path) -> Generator[None]:
+def sole_writer(folder: Path) -> Generator[Path]:
     """Hold `folder` for writing and clear what a killed writer left. The lock dies with its process, `kill -9` too.
 
     Raises BlockingIOError if another store or process is writing there.
@@ -53,4 +53,4 @@ def sole_writer(folder: Path) -> Generator[None]:
             ) from error
         for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
-        yield
+        yield folder

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,11 @@ from isal import igzip
 from isal.isal_zlib import IsalError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
-BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
+BLOCK_BYTES = 8 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
 MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed over without being held in memory
 HEAD_BYTES = 2000  # what is kept of such a line, enough for 500 characters of any script
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+DAMAGED = (OSError, EOFError, cast(type[Exception], IsalError))  # what decompressors raise
 
 
 class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
@@ -114,12 +115,13 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
     codec = "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else None
     chunks = _chunks(path, codec, block_bytes, meter or Meter())
     first = next(chunks, b"")
-    first = first.removeprefix(BYTE_ORDER_MARK)
+    skipped = len(BYTE_ORDER_MARK) if first.startswith(BYTE_ORDER_MARK) else 0
+    first = first[skipped:]
     opening = first[:HEAD_BYTES].lstrip()
     if opening[:1] == b"[" and opening[1:].lstrip()[:1] in (b"{", b""):
         yield from _array_blocks(path, b"".join((first, *chunks)))
         return
-    yield from _line_blocks(first, chunks)
+    yield from _line_blocks(first, chunks, skipped)
 
 
 def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> Iterator[bytes]:
@@ -130,7 +132,7 @@ def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> It
         while True:
             try:
                 chunk = pending.result()
-            except (OSError, EOFError, IsalError) as error:
+            except DAMAGED as error:
                 raise BadInput(
                     f"{path}: the compressed file is cut short or damaged ({error}); it was readable for about"
                     f" {read:,} decompressed bytes, and nothing of it was kept. Fetch the file again"
@@ -143,14 +145,15 @@ def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> It
             yield chunk
 
 
-def _inflated(raw: BinaryIO, codec: str | None) -> BinaryIO:
+def _inflated(raw: BinaryIO, codec: str | None) -> Any:
+    """A binary stream of what is in `raw`."""
     if codec == "gzip":
         return igzip.IGzipFile(fileobj=raw, mode="rb")
     return pa.CompressedInputStream(raw, codec) if codec else raw
 
 
-def _line_blocks(first: bytes, chunks: Iterator[bytes]) -> Iterator[Block]:
-    line, offset, rest, passed = 1, 0, b"", 0  # passed: bytes already let go of an overlong line
+def _line_blocks(first: bytes, chunks: Iterator[bytes], offset: int) -> Iterator[Block]:
+    line, rest, passed = 1, b"", 0  # passed: bytes already let go of an overlong line
     for chunk in _with_first(first, chunks):
         data = rest + chunk if rest else chunk
         if passed:  # inside an overlong line: its head waits in `rest`

@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.core.durable import whole
@@ -38,6 +37,8 @@ class StoredTable:
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """The rows, in order, in memory: `columns` of those that `where` holds for."""
+        import pyarrow.dataset as ds  # brings pandas along, 40 MB that ingest does without
+
         names = list(columns) if columns is not None else self.schema.names
         table = ds.dataset(self.path, format="parquet").to_table(columns=names, filter=where)
         return table.cast(pa.schema([self.schema.field(name) for name in names]))
@@ -95,3 +96,13 @@ def written(path: Path, schema: pa.Schema, repeating: Sequence[str] = ()) -> Gen
         yield add
         if pending is not None:
             pending.result()
+
+
+def concatenated(tables: Sequence[StoredTable], path: Path) -> StoredTable:
+    """The rows of `tables`, all of one schema, one table after the other, in a file at `path`."""
+    schema = tables[0].schema
+    with written(path, schema) as add:
+        for table in tables:
+            for rows in table.batches():
+                add(rows)
+    return StoredTable(path, schema)

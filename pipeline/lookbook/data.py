@@ -110,8 +110,8 @@ def our_data_set(home: Home) -> paper.DataSet:
     return paper.DataSet(
         f"This run: {home.label}",
         reviews.get("dagster/row_count"),
-        reviews.get("users"),
-        reviews.get("items"),
+        core.get("users"),
+        core.get("items"),
         core.get("five_core_users"),
         core.get("five_core_items"),
         heights.get("vendor"),
