@@ -234,11 +234,8 @@ def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
 
 def _hashes(block: Block) -> np.ndarray:
     """XXH3-64 [lines] uint64 of each line without surrounding white space."""
-    data, hashed, start = block.data, [], 0
-    for end in block.starts[1:].tolist():
-        hashed.append(xxhash.xxh3_64_intdigest(data[start:end].strip()))
-        start = end
-    return np.array(hashed, np.uint64)
+    data, ends, digest = block.data, block.starts[1:].tolist(), xxhash.xxh3_64_intdigest
+    return np.array([digest(data[a:b].strip()) for a, b in zip([0, *ends[:-1]], ends, strict=True)], np.uint64)
 
 
 def line_hash(line: bytes) -> str:

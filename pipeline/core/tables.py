@@ -63,7 +63,7 @@ class StoredTable:
     def digest(self) -> str:
         """Sixteen hex digits of the content: same rows in the same order, same digest, whatever the file's layout."""
         hashed = hashlib.sha256(str(self.schema).encode())
-        for part in self.batches():
+        for part in self.batches(DIGEST_ROWS):
             sink = io.BytesIO()
             with pa.ipc.new_stream(sink, part.schema.remove_metadata()) as writer:
                 writer.write_table(part.combine_chunks())
@@ -76,9 +76,9 @@ def written(path: Path, schema: pa.Schema, repeating: Sequence[str] = ()) -> Gen
     """A function that adds rows to the Parquet file at `path`; the file appears, whole, at the end of the block.
 
     Rows are encoded in a thread while the caller makes the next ones; one table at a time waits. `repeating` names
-    the columns worth a dictionary. LZ4, because these files are written and read once a run, not kept for years.
+    the columns worth a dictionary. LZ4 and no statistics: these files are written and read whole, once a run.
     """
-    options: dict[str, Any] = {"compression": "lz4", "use_dictionary": list(repeating) or False}
+    options = {"compression": "lz4", "use_dictionary": list(repeating) or False, "write_statistics": False}
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         whole(path) as temporary,

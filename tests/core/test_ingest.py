@@ -167,7 +167,7 @@ def test_a_truncated_file_gives_an_error_and_nothing_else(tmp_path):
         ingest.read_reviews([path])
 
 
-def test_twenty_thousand_mutated_lines_lose_no_good_line(tmp_path):
+def test_twenty_thousand_random_and_mutated_lines_lose_no_good_line(tmp_path):
     rng = random.Random(7)
     good = json.dumps(review(reviewText='a "quoted" \\ line \u00e9', image=["http://h/1.jpg"])).encode()
     lines = []
@@ -178,6 +178,9 @@ def test_twenty_thousand_mutated_lines_lose_no_good_line(tmp_path):
             rng.choice((line.pop, lambda i, line=line: line.insert(i, rng.randrange(256)), lambda i, line=line:
                         line.__setitem__(slice(i, i + 1), bytes([rng.randrange(256)]))))(at)  # fmt: skip
         lines.append(bytes(line).replace(b"\n", b" "))
+    lines += [rng.randbytes(rng.randrange(1, 60)).replace(b"\n", b"{") for _ in range(2_000)]
+    lines += ["".join(rng.choices('{}[]",:\\ue0 1', k=rng.randrange(1, 40))).encode() for _ in range(2_000)]
+    rng.shuffle(lines)
     path = file_of(tmp_path, *lines)
     read = ingest.read_reviews([path], vintage="2018")
     counted = [line for line in lines if line.strip()]
