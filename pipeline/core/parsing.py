@@ -36,6 +36,7 @@ from pipeline.core.vintages import (
 
 REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
 TEXT_CHARACTERS = 500  # what rejects keep of a line
+WHITE = " \t\r\n\f\v"  # what a blank line is made of; the separators that Unicode adds are not among it
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Parser:
         if not len(odd):
             return table.append_column("reason", pa.nulls(table.num_rows, pa.string()))
         suspects = lines.take(pa.array(odd))
-        stripped = [suspect.strip() for suspect in suspects.to_pylist()]
+        stripped = [suspect.strip(WHITE) for suspect in suspects.to_pylist()]
         if unread.any() and text is lines:
             again = unread[odd] & np.array([bool(suspect) for suspect in stripped])
             mended = self._query(query, _as_json(suspects.filter(pa.array(again)), keys))
