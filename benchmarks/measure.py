@@ -3,20 +3,28 @@
 What is measured belongs to the module of the claim.
 """
 
+import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from models import device as devices
 
-
-def machine(device: torch.device) -> dict[str, object]:
+def machine(device: "torch.device") -> dict[str, object]:
     """What the figures were taken on."""
+    # Here, not above: a process whose memory is measured must not hold torch for the sake of a name.
+    import torch
+
+    from models import device as devices
+
     gpu = devices.describe(device) if device.type != "cpu" else None
     cpu = platform.processor() or platform.machine()
     try:
@@ -25,6 +33,29 @@ def machine(device: torch.device) -> dict[str, object]:
     except OSError:
         pass  # not Linux
     return {"cpu": cpu, "cores": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}
+
+
+def placed() -> dict[str, object]:
+    """What figures of work without a device were taken on."""
+    import torch
+
+    found = machine(torch.device("cpu"))
+    return {**found, "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()}
+
+
+def in_a_process(arguments: Sequence[str]) -> dict[str, float]:
+    """Wall and CPU seconds and peak memory of one whole Python process, its children's CPU seconds included.
+
+    Raises RuntimeError when it fails.
+    """
+    started = time.perf_counter()
+    child = subprocess.Popen([sys.executable, *arguments])
+    _, status, used = os.wait4(child.pid, 0)
+    wall = time.perf_counter() - started
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with exit code {child.returncode}")
+    return {"wall_s": wall, "cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:

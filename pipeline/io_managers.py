@@ -5,6 +5,7 @@ Models, pictures and pages are files of their own (`storage.py`) and do not pass
 """
 
 import os
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -14,6 +15,7 @@ from upath import UPath
 from pipeline.core import schemas
 from pipeline.core.garment_classes import CARRIED
 from pipeline.core.sources import BadInput
+from pipeline.core.tables import StoredTable
 
 SCHEMAS: dict[str, pa.Schema] = {
     "reviews": schemas.REVIEWS,
@@ -63,14 +65,21 @@ def conform(name: str, table: pa.Table) -> pa.Table:
 
 
 class ParquetTables(dg.UPathIOManager):
-    """Loads and stores pyarrow tables under the home's `tables/`."""
+    """Loads and stores tables under the home's `tables/`: in memory as pyarrow tables, or as files by their handle."""
 
     extension = ".parquet"
 
-    def dump_to_path(self, context: dg.OutputContext, obj: pa.Table, path: UPath) -> None:
-        """Write a table, whole or not at all."""
-        table = conform(context.asset_key.path[-1], obj)
+    def dump_to_path(self, context: dg.OutputContext, obj: pa.Table | StoredTable, path: UPath) -> None:
+        """Write a table, whole or not at all; a file that was written elsewhere in the home is moved here."""
+        name = context.asset_key.path[-1]
         path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(obj, StoredTable):
+            found = pq.read_schema(obj.path)
+            if not found.equals(SCHEMAS[name]):
+                raise ValueError(f"table {name}: {obj.path} has the columns {found}, expected {SCHEMAS[name]}")
+            obj.path.replace(str(path))
+            return
+        table = conform(name, obj)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             pq.write_table(table, str(temporary), compression="zstd")
@@ -78,8 +87,8 @@ class ParquetTables(dg.UPathIOManager):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> pa.Table:
-        """Read a table.
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> pa.Table | StoredTable:
+        """Read a table, or hand over its file where the asset asks for a StoredTable.
 
         Raises:
             BadInput: its asset was never materialised.
@@ -88,4 +97,14 @@ class ParquetTables(dg.UPathIOManager):
             partition = f"[{path.stem}]" if context.has_asset_partitions else ""
             asset = context.asset_key.to_user_string()
             raise BadInput(f"{path} is missing: materialise {asset}{partition} first.")
+        if _asked_for(context) is StoredTable:
+            return StoredTable(Path(str(path)), SCHEMAS[context.asset_key.path[-1]])
         return pq.read_table(str(path))
+
+
+def _asked_for(context: dg.InputContext) -> object:
+    """The type that the loading asset annotates; None where it annotates none."""
+    try:
+        return context.dagster_type.typing_type
+    except dg.DagsterInvariantViolationError:
+        return None

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.core.tables import StoredTable
+
 THUMBNAIL_BYTES = 200_000
 HEAD = 5
 
@@ -29,8 +31,13 @@ def table_digest(table: pa.Table) -> str:
 
 
 def table_output(
-    table: pa.Table, output_name: str = "result", *, preview: bool = True, version: str | None = None, **more: Any
-) -> dg.Output[pa.Table]:
+    table: pa.Table | StoredTable,
+    output_name: str = "result",
+    *,
+    preview: bool = True,
+    version: str | None = None,
+    **more: Any,
+) -> dg.Output[Any]:
     """A table as an asset's value: with its row count, columns, head, and its content as data version.
 
     `version` takes the content's place where more than the rows tells two tables apart.
@@ -46,9 +53,11 @@ def table_output(
         **{key: metadata_value(value) for key, value in more.items() if value is not None},
     }
     if preview and table.num_rows:
-        metadata["preview"] = dg.MetadataValue.md(table.slice(0, HEAD).to_pandas().to_markdown(index=False))
-    data_version = dg.DataVersion(version or table_digest(table))
-    return dg.Output(table, output_name=output_name, metadata=metadata, data_version=data_version)
+        head = next(table.batches(HEAD)) if isinstance(table, StoredTable) else table.slice(0, HEAD)
+        metadata["preview"] = dg.MetadataValue.md(head.to_pandas().to_markdown(index=False))
+    if version is None:
+        version = table.digest() if isinstance(table, StoredTable) else table_digest(table)
+    return dg.Output(table, output_name=output_name, metadata=metadata, data_version=dg.DataVersion(version))
 
 
 def metadata_value(value: Any) -> Any:

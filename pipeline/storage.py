@@ -101,6 +101,11 @@ class Storage(dg.ConfigurableResource):
         return self.home / "tables"
 
     @property
+    def staged(self) -> Path:
+        """Tables that are being written, before they are moved into place."""
+        return self.home / "staged"
+
+    @property
     def pictures(self) -> Path:
         """The ledger's parts and the picture shards."""
         return self.home / "pictures"

@@ -23,6 +23,7 @@ from pipeline.core.bank import build_bank, open_bank
 from pipeline.core.durable import write_whole
 from pipeline.core.ledger import PictureStore, mark_placeholders
 from pipeline.core.sources import BadInput
+from pipeline.core.tables import StoredTable
 from pipeline.core.transfer import FetchSettings
 from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
@@ -39,14 +40,15 @@ def image_urls(
     method: Method,
     items: pa.Table,
     products: pa.Table,
-    reviews: pa.Table,
+    reviews: StoredTable,
 ) -> dg.Output[pa.Table]:
     """One row a wanted picture: of every 5-core item, and for the generator of other products up to a cap a class."""
     settings = method.settings(ImageUrlSettings, "image_urls", config)
+    with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & pc.field("asin").isin(items["asin"])
     table = survivors.image_urls(
         items,
         products,
-        reviews,
+        reviews.read(where=with_photo),
         vendor_resolution=settings.vendor_resolution,
         extra_per_class=settings.extra_per_class,
         seed=settings.seed,

@@ -3,19 +3,21 @@
 Thin: reading is `core/ingest.py`, filtering is `core/kcore.py`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import paper, plots, steps
 from pipeline.config import FiveCoreConfig, FiveCoreSettings, IngestConfig, IngestSettings
 from pipeline.core import categories, ingest, kcore, schemas, sources
+from pipeline.core.durable import sole_writer
+from pipeline.core.tables import StoredTable, concatenated
 from pipeline.io_managers import SCHEMAS
 from pipeline.metadata import table_digest, table_output, thumbnail, waterfall
 from pipeline.method import Method
+from pipeline.progress import reporter
 from pipeline.resources import RawSources
 from pipeline.storage import Storage, digest
 
@@ -53,56 +55,60 @@ def raw_products(raw: RawSources) -> dg.DataVersion:
     },
     code_version="2",
 )
-def ingest_files(context: dg.AssetExecutionContext, config: IngestConfig, method: Method, raw: RawSources):
+def ingest_files(
+    context: dg.AssetExecutionContext, config: IngestConfig, method: Method, raw: RawSources, storage: Storage
+):
     """Read the raw files; what cannot be read is kept in `rejects`, so that accepted + rejected = lines."""
     settings = method.settings(IngestSettings, "ingest", config)
     rules = raw.class_rules(settings.classes)
-    products = ingest.read_products(raw.product_files(), vintage=settings.vintage)
-    review_files = raw.review_files()
-    if review_files:
-        read = ingest.read_reviews(review_files, vintage=settings.vintage)
-        reviews, review_rejects = read.reviews, read.rejects
-        found: dict[str, Any] = {
-            "lines": read.lines,
-            "accepted": read.accepted,
-            "counts": read.counts,
-            "vintages": read.vintages,
-        }
-    else:
-        context.log.warning("no review files: only the generator's assets can be made")
-        reviews, review_rejects = schemas.REVIEWS.empty_table(), schemas.REJECTS.empty_table()
-        found = dict[str, Any](lines=0, accepted=0)
-    rejects = pa.concat_tables([review_rejects, products.rejects])
-    reviewers = reviews.column("reviewer_id")
-    yield table_output(
-        reviews,
-        "reviews",
-        **found,
-        users=pc.count_distinct(reviewers).as_py(),
-        items=pc.count_distinct(reviews.column("asin")).as_py(),
-        duplicate_reviews=reviews.num_rows - reviews.group_by(["reviewer_id", "asin"]).aggregate([]).num_rows,
-    )
-    mapped = categories.map_products(products.products, rules)
     if rules.moved:
         context.log.info(f"garment classes: words that are no longer where the built-in rules had them: {rules.moved}")
-    classes = mapped.column("garment_class").value_counts().to_pylist()
-    counted = {entry["values"] or "none": entry["counts"] for entry in classes}
-    yield table_output(
-        mapped,
-        "products",
-        version=digest(table_digest(mapped), rules.digest),
-        lines=products.lines,
-        accepted=products.accepted,
-        counts=products.counts,
-        vintages=products.vintages,
-        garment_classes={**dict.fromkeys(rules.names, 0), **counted},
-        class_rules=rules.digest,
-        words_moved=rules.moved or None,
-    )
-    reasons = rejects.column("reason").value_counts().to_pylist()
-    yield table_output(
-        rejects, "rejects", preview=False, reasons={entry["values"]: entry["counts"] for entry in reasons}
-    )
+    with sole_writer(storage.staged) as staged:
+        products = ingest.read_products(
+            raw.product_files(), settings.vintage, _progress(context, "reading products"), out=staged
+        )
+        review_files = raw.review_files()
+        if review_files:
+            read = ingest.read_reviews(
+                review_files, settings.vintage, _progress(context, "reading reviews"), out=staged
+            )
+            yield table_output(
+                read.reviews_file,
+                "reviews",
+                lines=read.lines,
+                accepted=read.accepted,
+                counts=read.counts,
+                vintages=read.vintages,
+            )
+            rejects = concatenated([read.rejects_file, products.rejects_file], staged / "rejects.parquet")
+        else:
+            context.log.warning("no review files: only the generator's assets can be made")
+            yield table_output(schemas.REVIEWS.empty_table(), "reviews", lines=0, accepted=0)
+            rejects = products.rejects_file
+        mapped = categories.map_products(products.products, rules)
+        classes = mapped.column("garment_class").value_counts().to_pylist()
+        counted = {entry["values"] or "none": entry["counts"] for entry in classes}
+        yield table_output(
+            mapped,
+            "products",
+            version=digest(table_digest(mapped), rules.digest),
+            lines=products.lines,
+            accepted=products.accepted,
+            counts=products.counts,
+            vintages=products.vintages,
+            garment_classes={**dict.fromkeys(rules.names, 0), **counted},
+            class_rules=rules.digest,
+            words_moved=rules.moved or None,
+        )
+        reasons = rejects.read(["reason"])["reason"].value_counts().to_pylist()
+        yield table_output(
+            rejects, "rejects", preview=False, reasons={entry["values"]: entry["counts"] for entry in reasons}
+        )
+
+
+def _progress(context: dg.AssetExecutionContext, title: str) -> Callable[[ingest.Progress], None]:
+    report = reporter(context, title)
+    return lambda now: report(now.bytes >> 10, now.bytes_total >> 10, f"KB of {now.note}, {now.lines:,} lines")
 
 
 def _previous(storage: Storage, name: str) -> pa.Table | None:
@@ -126,7 +132,7 @@ def _previous(storage: Storage, name: str) -> pa.Table | None:
     ins={"reviews": dg.AssetIn()},
     code_version="1",
 )
-def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews: pa.Table):
+def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews: StoredTable):
     """Filter to the 5-core in the paper's order, counting after every step."""
     settings = method.settings(FiveCoreSettings, "five_core", config)
     if not reviews.num_rows:  # products alone: nothing to filter, and the generator needs no users

@@ -14,11 +14,22 @@ TEMPORARY_SUFFIX = ".tmp"  # a name a reader never looks at; a killed writer may
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then rename it: after a power cut `path` is the old or the new."""
+    with whole(path) as temporary:
+        write(temporary)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Generator[Path]:
+    """A temporary name to write to, which becomes `path` at the end of the block, and goes if the block fails."""
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    write(temporary)
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(path)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself is only durable with its folder
@@ -27,7 +38,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextlib.contextmanager
-def sole_writer(folder: Path) -> Generator[None]:
+def sole_writer(folder: Path) -> Generator[Path]:
     """Hold `folder` for writing and clear what a killed writer left. The lock dies with its process, `kill -9` too.
 
     Raises BlockingIOError if another store or process is writing there.
@@ -42,4 +53,4 @@ def sole_writer(folder: Path) -> Generator[None]:
             ) from error
         for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
             leftover.unlink()
-        yield
+        yield folder

@@ -1,71 +1,72 @@
 """Raw review and product files to typed tables; every line is accepted or listed in `rejects` with its place.
 
-One way in for all lines: `sources.blocks` frames them, DuckDB parses a block at once (a line it cannot parse is
-tried once more in Python, which takes lone surrogates and Python literals), and nothing here drops a line silently.
-The vintages' shapes are in `vintages.py`. Filtering belongs to `kcore.py`, classes to `categories.py`.
+One way in for all lines: `sources.blocks` frames them, `parsing.py` reads a block at once, several blocks side by side,
+and their rows go to a Parquet file in the order of the lines, so that memory grows with the files by 8 bytes a line
+alone (`repeats.py`). Filtering belongs to `kcore.py`, classes to `categories.py`.
 
-Outcomes: blank lines are no lines (not counted, though they count in line numbers). Bytes that are not UTF-8 become
-U+FFFD and the line is read (counted). A number as an id is taken as its text; null, blank, list and object are no id.
-
-`review_id` is 16 hex digits of the MD5 of the canonical line, which is the line as it stands in the file without
+`review_id` is 16 hex digits of the XXH3-64 of the canonical line, which is the line as it stands in the file without
 surrounding white space, followed by `-k` for its k-th repeat (k >= 1) within one file.
 """
 
-import hashlib
-import json
-from collections import Counter
+import os
+import tempfile
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.sources import MAX_LINE_BYTES, BadInput, Block, blocks, stripped
-from pipeline.core.vintages import (
-    PRODUCT_KEYS,
-    REVIEW_KEYS,
-    VINTAGES,
-    category_list,
-    clean_title,
-    clean_urls,
-    detect,
-    encodable,
-    parsed,
-    picture_urls,
-    vendor_pictures,
-)
+from pipeline.core.parsing import Parsed, Parser
+from pipeline.core.repeats import Repeats
+from pipeline.core.sources import BadInput, Block, Meter, blocks
+from pipeline.core.tables import StoredTable, written
+from pipeline.core.vintages import VINTAGES, detect
 
-REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
-TEXT_CHARACTERS = 500  # what rejects keep of a line
 SNIFFED_LINES = 100  # looked at to tell the vintage
+PARSERS = min(4, os.cpu_count() or 1)  # threads; inflating the file keeps up with no more
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Lines read so far; the total is not known before the end of the last file."""
+    """Lines read so far, and how far the files are read, in bytes as they lie on disk."""
 
-    done: int
+    lines: int
+    bytes: int
+    bytes_total: int
     note: str
 
 
 @dataclass(frozen=True)
 class ReviewsRead:
-    """reviews (REVIEWS), rejects (REJECTS); reviews.num_rows + counts["repeated_across_files"] + rejects = lines."""
+    """The reviews and the rejects as files; reviews + counts["repeated_across_files"] + rejects = lines."""
 
-    reviews: pa.Table
-    rejects: pa.Table
+    reviews_file: StoredTable  # REVIEWS
+    rejects_file: StoredTable  # REJECTS
     lines: int
     counts: dict[str, int] = field(default_factory=dict)
     vintages: dict[str, str] = field(default_factory=dict)  # file -> vintage
 
+    @cached_property
+    def reviews(self) -> pa.Table:
+        """REVIEWS, in memory."""
+        return self.reviews_file.read()
+
+    @cached_property
+    def rejects(self) -> pa.Table:
+        """REJECTS, in memory."""
+        return self.rejects_file.read()
+
     @property
     def accepted(self) -> int:
         """Lines that held a review, those met again in a further file included."""
-        return self.reviews.num_rows + self.counts["repeated_across_files"]
+        return self.reviews_file.num_rows + self.counts["repeated_across_files"]
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,15 @@ class ProductsRead:
     """products (PRODUCTS, garment_class null), rejects; products + counts["repeated_asin"] + rejects = lines."""
 
     products: pa.Table
-    rejects: pa.Table
+    rejects_file: StoredTable  # REJECTS
     lines: int
     counts: dict[str, int] = field(default_factory=dict)
     vintages: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def rejects(self) -> pa.Table:
+        """REJECTS, in memory."""
+        return self.rejects_file.read()
 
     @property
     def accepted(self) -> int:
@@ -85,78 +91,98 @@ class ProductsRead:
 
 
 def read_reviews(
-    paths: Sequence[Path], vintage: str = "auto", on_progress: Callable[[Progress], None] | None = None
+    paths: Sequence[Path],
+    vintage: str = "auto",
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    out: Path | None = None,
 ) -> ReviewsRead:
     """All reviews of `paths`, in their order, each once however many files hold it.
 
     `vintage` overrides what looking at the file says: "auto", "2014", "2018" or "2023" (REFERENCE section 1).
-    A missing or unusable rating or time is null. Raises BadInput for a file of unknown shape, without lines, or
-    whose compressed data is cut short: then nothing of any file is returned.
+    A missing or unusable rating or time is null. `out` is the folder for the two files (None: a temporary one that
+    goes with the result). Raises BadInput for a file of unknown shape, without lines, or whose compressed data is cut
+    short: then nothing of any file is returned.
     """
     reading = _Reading(vintage, "reviews", on_progress)
-    seen, tables = None, []
-    for path in paths:
-        # Hashes of a file stay apart until its end: only then are the repeats inside it known.
-        parts = list(reading.file(Path(path)))
-        table = pa.concat_tables(parts)
-        table = table.append_column("review_id", _review_ids(table["hash"]))
-        if seen is not None:
-            fresh = pc.invert(pc.is_in(table["review_id"], value_set=seen))
-            reading.counts["repeated_across_files"] += table.num_rows - (pc.sum(fresh).as_py() or 0)
-            table = table.filter(fresh)
-        if len(paths) > 1:
-            ids = table["review_id"].combine_chunks()
-            seen = ids if seen is None else pa.concat_arrays([seen, ids])
-        tables.append(table)
-    table = pa.concat_tables(tables)
-    reviews = pa.table([table[name] for name in schemas.REVIEWS.names], schema=schemas.REVIEWS)
-    return ReviewsRead(reviews, reading.rejects(), reading.lines, dict(reading.counts), reading.vintages)
+    folder, repeats = _Folder(out), Repeats()
+    with (
+        written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time")) as add,
+        written(folder.path / "reviews-rejects.parquet", schemas.REJECTS) as reject,
+    ):
+        for path in reading.in_turn(paths):
+            repeats.next_file()
+            for found in reading.file(path):
+                hashes = found.rows["hash"].to_numpy()
+                before, known = repeats.add(hashes)
+                reviews = found.rows.append_column("review_id", _review_ids(hashes, before))
+                reading.counts["repeated_across_files"] += int(known.sum())
+                add(reviews.filter(pa.array(~known)) if known.any() else reviews)
+                reject(found.rejects)
+    return ReviewsRead(
+        folder.table("reviews", schemas.REVIEWS),
+        folder.table("reviews-rejects", schemas.REJECTS),
+        reading.lines,
+        dict(reading.counts),
+        reading.vintages,
+    )
 
 
 def read_products(
-    paths: Sequence[Path], vintage: str = "auto", on_progress: Callable[[Progress], None] | None = None
+    paths: Sequence[Path],
+    vintage: str = "auto",
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    out: Path | None = None,
 ) -> ProductsRead:
     """All products of `paths`; lines under one asin are one product: the first line's fields, the union of the URLs.
 
     Arguments and errors as in `read_reviews`. `garment_class` is left null (`categories.map_products` fills it).
     """
-    reading = _Reading(vintage, "products", on_progress)
+    reading, folder = _Reading(vintage, "products", on_progress), _Folder(out)
     products: dict[str, dict] = {}
-    for path in paths:
-        for part in reading.file(Path(path)):
-            for row in part.to_pylist():
-                first = products.setdefault(row["asin"], row)
-                if first is not row:
-                    reading.counts["repeated_asin"] += 1
-                    for name in ("vendor_urls", "vendor_urls_high"):
-                        first[name] = list(dict.fromkeys(first[name] + row[name]))
+    with written(folder.path / "products-rejects.parquet", schemas.REJECTS) as reject:
+        for path in reading.in_turn(paths):
+            for found in reading.file(path):
+                reject(found.rejects)
+                for row in found.rows.to_pylist():
+                    first = products.setdefault(row["asin"], row)
+                    if first is not row:
+                        reading.counts["repeated_asin"] += 1
+                        for name in ("vendor_urls", "vendor_urls_high"):
+                            first[name] = list(dict.fromkeys(first[name] + row[name]))
     rows = [{"garment_class": None, **row} for row in products.values()]
     table = pa.Table.from_pylist(rows, schema=schemas.PRODUCTS)
-    return ProductsRead(table, reading.rejects(), reading.lines, dict(reading.counts), reading.vintages)
+    rejected = folder.table("products-rejects", schemas.REJECTS)
+    return ProductsRead(table, rejected, reading.lines, dict(reading.counts), reading.vintages)
 
 
-def _review_ids(hashes: pa.ChunkedArray) -> pa.Array:
-    """Ids of one file's reviews from the uint64 hashes of their lines; repeats inside the file are told apart."""
-    values = hashes.to_numpy()
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-    new = np.ones(len(values), bool)
-    new[1:] = ranked[1:] != ranked[:-1]
-    starts = np.flatnonzero(new)
-    occurrence = np.empty(len(values), np.int64)
-    occurrence[order] = np.arange(len(values)) - starts[np.cumsum(new) - 1]
+def _review_ids(hashes: np.ndarray, before: np.ndarray) -> pa.Array:
+    """Ids [n] from the hashes of the lines and how often each stood in its file before."""
     # Big-endian bytes in hexadecimal, all rows in one call.
-    text = values.astype(">u8").tobytes().hex()
-    data = pa.array(np.frombuffer(text.encode(), "S16")).cast(pa.string())
-    repeats = np.flatnonzero(occurrence)
+    text = hashes.astype(">u8").tobytes().hex()
+    offsets = pa.py_buffer(np.arange(0, len(text) + 1, 16, dtype=np.int32))
+    ids = pa.Array.from_buffers(pa.string(), len(hashes), [None, offsets, pa.py_buffer(text.encode())])
+    repeats = np.flatnonzero(before)
     if not len(repeats):
-        return data
-    replaced = [f"{data[i].as_py()}-{occurrence[i]}" for i in repeats]
-    return pc.replace_with_mask(data, pa.array(occurrence > 0), pa.array(replaced, pa.string()))
+        return ids
+    replaced = [f"{ids[i].as_py()}-{before[i]}" for i in repeats]
+    return pc.replace_with_mask(ids, pa.array(before > 0), pa.array(replaced, pa.string()))
+
+
+class _Folder:
+    """Where a reading's files lie: the caller's folder, or a temporary one that lives as long as its tables."""
+
+    def __init__(self, out: Path | None) -> None:
+        self._owner = None if out else tempfile.TemporaryDirectory(prefix="atelier-")
+        self.path = out or Path(self._owner.name if self._owner else "")
+
+    def table(self, name: str, schema: pa.Schema) -> StoredTable:
+        return StoredTable(self.path / f"{name}.parquet", schema, owner=self._owner)
 
 
 class _Reading:
-    """One call's tally: lines, rejects, counts and vintages over all its files, and the parsing of a block."""
+    """One call's tally: lines, counts and vintages over all its files, and their blocks parsed side by side."""
 
     def __init__(self, vintage: str, kind: str, on_progress: Callable[[Progress], None] | None) -> None:
         if vintage not in ("auto", *VINTAGES):
@@ -167,26 +193,45 @@ class _Reading:
             dict.fromkeys(("repeated_across_files",) if kind == "reviews" else ("repeated_asin",), 0)
         )
         self.vintages: dict[str, str] = {}
-        self._rejects: list[dict] = []
-        self._duckdb = duckdb.connect()
-        self._duckdb.execute("SET enable_progress_bar = false")
+        self._bytes = self._total = 0  # on disk: of the files that are read, and of all
+        self._of_thread = threading.local()
 
-    def rejects(self) -> pa.Table:
-        """REJECTS, in the order of the files and their lines."""
-        return pa.Table.from_pylist(self._rejects, schema=schemas.REJECTS)
+    def in_turn(self, paths: Sequence[Path]) -> Iterator[Path]:
+        """`paths`, and how far they are read."""
+        sizes = [Path(path).stat().st_size for path in paths]
+        self._total = sum(sizes)
+        for path, size in zip(paths, sizes, strict=True):
+            yield Path(path)
+            self._bytes += size
 
-    def file(self, path: Path) -> Iterator[pa.Table]:
-        """The accepted lines of `path`, a table a block (at least one, perhaps empty)."""
-        before, vintage = self.lines, None
-        for block in blocks(path):
-            if vintage is None and not block.too_long:
-                vintage = self._vintage(path, block)
-                self.vintages[str(path)] = vintage
-            yield self._parse(path, block, vintage or "2018")
-            if self.on_progress:
-                self.on_progress(Progress(self.lines, path.name))
+    def file(self, path: Path) -> Iterator[Parsed]:
+        """`path` a block at a time, in order; while the caller takes one, the next ones are parsed."""
+        before, vintage, meter = self.lines, None, Meter()
+        waiting: deque[Future[Parsed]] = deque()
+        with ThreadPoolExecutor(PARSERS) as pool:
+            for block in blocks(path, meter=meter):
+                if vintage is None and not block.too_long:
+                    vintage = self._vintage(path, block)
+                    self.vintages[str(path)] = vintage
+                waiting.append(pool.submit(self._parse, path, block, vintage or "2018"))
+                if len(waiting) > PARSERS:
+                    yield self._counted(waiting.popleft().result(), path, meter)
+            while waiting:
+                yield self._counted(waiting.popleft().result(), path, meter)
         if self.lines == before:
             raise BadInput(f"{path}: the file holds no lines; fetch it again or take it out of the input")
+
+    def _parse(self, path: Path, block: Block, vintage: str) -> Parsed:
+        if not hasattr(self._of_thread, "parser"):
+            self._of_thread.parser = Parser(self.kind)
+        return self._of_thread.parser.parse(path, block, vintage)
+
+    def _counted(self, found: Parsed, path: Path, meter: Meter) -> Parsed:
+        self.lines += found.lines
+        self.counts.update(found.counts)
+        if self.on_progress:
+            self.on_progress(Progress(self.lines, self._bytes + meter.bytes, self._total, path.name))
+        return found
 
     def _vintage(self, path: Path, block: Block) -> str:
         if self.vintage != "auto":
@@ -194,161 +239,3 @@ class _Reading:
         heads = (block.data[a:b] for a, b in zip(block.starts[:-1], block.starts[1:], strict=True) if b - a < 1 << 20)
         lines = [text for _, text in zip(range(SNIFFED_LINES), filter(None, map(bytes.strip, heads)), strict=False)]
         return detect(path, [line.decode("utf-8", "replace") for line in lines], self.kind)
-
-    def _parse(self, path: Path, block: Block, vintage: str) -> pa.Table:
-        lines, read = self._frame(block), self._review_rows if self.kind == "reviews" else self._product_rows
-        too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
-        if too_long.any():
-            empty = pc.if_else(pa.array(too_long), pa.scalar("", lines.type), lines)
-            table = read(empty, vintage)
-        else:
-            table = read(lines, vintage)
-        rows, reasons = table["row"].to_numpy(), table["reason"]
-        blank = np.asarray(pc.equal(reasons, "blank").fill_null(False)) & ~too_long[rows]
-        bad = np.asarray(reasons.is_valid()) & ~blank
-        for row in rows[bad]:
-            start, end = block.starts[row], block.starts[row + 1]
-            text = block.data[start : min(end, start + 4 * TEXT_CHARACTERS)].decode("utf-8", "replace").strip()
-            reason = "too_long" if too_long[row] else reasons[int(row)].as_py()
-            offset = None if block.offset is None else block.offset + int(start)
-            place = {"file": str(path), "line": block.first_line + int(row), "offset": offset}
-            self._rejects.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
-        self.lines += len(rows) - int(blank.sum())
-        return table.filter(pc.is_null(reasons)).drop_columns(["row", "reason"])
-
-    def _frame(self, block: Block) -> pa.Array:
-        """The block's lines without surrounding white space, as one Arrow array."""
-        starts, ends = stripped(block)
-        # Lines and what lies between them, over the bytes as they are; then only the lines.
-        offsets = np.stack([starts, ends], axis=1).reshape(-1)
-        pieces = pa.Array.from_buffers(
-            pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(block.data)]
-        )
-        lines = pieces.take(pa.array(np.arange(0, len(offsets) - 1, 2)))
-        try:
-            return lines.cast(pa.large_string())
-        except pa.ArrowInvalid:  # some bytes are not UTF-8
-            texts = [line.decode("utf-8", "replace") for line in lines.to_pylist()]
-            self.counts["lines_not_utf8"] += sum("\ufffd" in text for text in texts)
-            return pa.array(texts, pa.large_string())
-
-    def _transform(self, lines: pa.Array, keys: dict[str, str], vintage: str) -> pa.Table:
-        """Columns row, `keys` (a type each), hash (of the line) and reason, in order; see the module's outcomes."""
-        # One plain projection: an expression over s inside a CASE or a filter would parse the line once more.
-        columns = ", ".join(
-            f's."{key}"{"::VARCHAR" if kind == "JSON" else ""} AS "{key}"' for key, kind in keys.items()
-        )
-        structure = json.dumps(keys).replace("'", "''")
-        query = (
-            f"SELECT row, {columns}, md5_number_upper(line) AS hash, s IS NULL AS unread"
-            f" FROM (SELECT row, line, try(json_transform(text, '{structure}')) AS s FROM framed)"
-        )
-        rows = np.arange(len(lines))
-        text = lines if vintage != "2014" or self.kind == "reviews" else _as_json(lines, keys)
-        table = self._query(query, pa.table({"row": rows, "line": lines, "text": text}))
-        again = np.flatnonzero(np.asarray(table["unread"]) & np.asarray(pc.not_equal(lines, "")))
-        if len(again) and text is lines:
-            tried = lines.take(pa.array(again))
-            mended = self._query(query, pa.table({"row": again, "line": tried, "text": _as_json(tried, keys)}))
-            table = pa.concat_tables([table.filter(pa.array(~np.isin(rows, again))), mended]).sort_by("row")
-        conditions = pc.make_struct(pc.equal(lines, ""), table["unread"], pc.invert(pc.starts_with(lines, "{")))
-        reason = pc.case_when(conditions, *map(pa.scalar, ("blank", "not_json", "not_an_object")))
-        return table.drop_columns(["unread"]).append_column("reason", reason)
-
-    def _query(self, query: str, framed: pa.Table) -> pa.Table:
-        # Batches are DuckDB's unit of parallel scanning.
-        framed = pa.Table.from_batches(framed.to_batches(max_chunksize=max(2048, len(framed) // 8 + 1)), framed.schema)
-        self._duckdb.register("framed", framed)
-        try:
-            return self._duckdb.sql(query).to_arrow_table()
-        finally:
-            self._duckdb.unregister("framed")
-
-    def _review_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
-        names = REVIEW_KEYS[vintage]
-        types = {names["reviewer"]: "VARCHAR", names["asin"]: "VARCHAR", names["variant"]: "VARCHAR"}
-        types |= {names["rating"]: "DOUBLE", names["time"]: "BIGINT", names["pictures"]: "JSON"}
-        table = self._transform(lines, types, vintage)
-        reviewer = _ids(table[names["reviewer"]])
-        asin = pc.coalesce(_ids(table[names["asin"]]), _ids(table[names["variant"]]))
-        rating = table[names["rating"]]
-        rating = pc.if_else(pc.is_finite(rating), rating, None).cast(pa.float32(), safe=False)
-        time = table[names["time"]]
-        reason = pc.case_when(
-            pc.make_struct(pc.is_valid(table["reason"]), pc.is_null(reviewer), pc.is_null(asin)),
-            *(table["reason"], pa.scalar("reviewer_missing"), pa.scalar("asin_missing")),
-        )
-        read = pc.is_null(reason).combine_chunks()
-        pictures = pc.if_else(read, table[names["pictures"]].combine_chunks(), None)
-        return pa.table(
-            {
-                "row": table["row"],
-                "reviewer_id": reviewer,
-                "asin": asin,
-                "rating": rating,
-                "time": pc.divide(time, 1000) if vintage == "2023" else time,
-                "image_urls": _lists(pictures, lambda text: clean_urls(picture_urls(parsed(text)), self.counts)),
-                # DuckDB reads the digest little-endian; the bytes themselves are what hashlib shows.
-                "hash": table["hash"].to_numpy().byteswap(),
-                "reason": reason,
-            }
-        )
-
-    def _product_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
-        types = dict.fromkeys(PRODUCT_KEYS, "JSON") | {"asin": "VARCHAR", "parent_asin": "VARCHAR"}
-        table = self._transform(lines, types, vintage)
-        asin = _ids(table["asin"])
-        asin = pc.coalesce(_ids(table["parent_asin"]), asin) if vintage == "2023" else asin
-        table = table.append_column("id", asin)
-        rows = []
-        for raw in table.to_pylist():
-            reason = raw["reason"] or (None if raw["id"] else "asin_missing")
-            row = {"row": raw["row"], "reason": reason, "asin": raw["id"]}
-            if reason is None:
-                value = {key: parsed(raw[key]) for key, kind in types.items() if kind == "JSON"}
-                low, high = vendor_pictures(value)
-                row["title"] = clean_title(value["title"])
-                row["categories"] = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
-                row["vendor_urls"] = clean_urls(low, self.counts)
-                row["vendor_urls_high"] = clean_urls(high, self.counts)
-            rows.append(row)
-        wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
-        nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave below, in _parse
-        return pa.Table.from_pylist(rows, schema=pa.schema([("row", pa.int64()), ("reason", pa.string()), *nullable]))
-
-
-def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """`column` trimmed, null where the text is no id: blank, or the JSON of a list or an object."""
-    text = pc.utf8_trim_whitespace(column)
-    is_id = pc.and_(pc.not_equal(text, ""), pc.invert(pc.match_substring_regex(text, r"^[\[{]")))
-    return pc.if_else(is_id, text, None)
-
-
-def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
-    """The wanted keys of each line as JSON where Python can read it (JSON or a literal), else the line itself."""
-
-    def rewritten(line: str) -> str:
-        value = parsed(line.strip(), literal=True)
-        if not isinstance(value, dict):
-            return line
-        try:
-            return encodable(json.dumps({k: value.get(k) for k in keys}, ensure_ascii=False, default=str))
-        except (ValueError, RecursionError):
-            return line
-
-    return pa.array([rewritten(line) for line in lines.to_pylist()], lines.type)
-
-
-def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
-    """`read` of every text that is not null, as a list column; few reviews have pictures, so only those are visited."""
-    rows = np.flatnonzero(np.asarray(texts.is_valid()))
-    lists = [read(text) for text in texts.take(pa.array(rows)).to_pylist()]
-    lengths = np.zeros(len(texts), np.int64)
-    lengths[rows] = [len(urls) for urls in lists]
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array([u for urls in lists for u in urls], pa.string()))
-
-
-def line_hash(line: bytes) -> str:
-    """The first part of a review's id, as `read_reviews` computes it: for provenance checks from outside."""
-    return hashlib.md5(line.strip(), usedforsecurity=False).hexdigest()[:16]

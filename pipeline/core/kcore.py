@@ -1,17 +1,25 @@
 """Reviews to the k-core: which users and items stay, their dense ids, and the count after every step.
 
-The definition and its order are NAF's (DESIGN section 4). What working pictures change afterwards belongs to
+Names become numbers in DuckDB, which spills what does not fit into memory; the rest is counting numbers. The
+definition and its order are NAF's (DESIGN section 4). What working pictures change afterwards belongs to
 `survivors.py`.
 """
 
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.sources import BadInput
+from pipeline.core.tables import StoredTable
+
+MEMORY_MB = 256  # of DuckDB, beyond which it spills to disk
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,13 @@ class FiveCore:
 
 
 def five_core(
-    reviews: pa.Table,
+    reviews: pa.Table | StoredTable,
     k: int = 5,
     previous_users: pa.Table | None = None,
     previous_items: pa.Table | None = None,
     *,
     iterative: bool = False,
+    memory_mb: int = MEMORY_MB,
 ) -> FiveCore:
     """Distinct (user, item) pairs of the users with at least `k` distinct items, and the items they reviewed.
 
@@ -39,28 +48,17 @@ def five_core(
     nothing leaves. An interaction's time is that of the user's first review of the item.
 
     Ids are dense int32 in the order of first appearance in `reviews`. With previous tables the ids there never change
-    and stay in the tables even where their user or item has left; new ones are appended.
+    and stay in the tables even where their user or item has left; new ones are appended. Memory is `memory_mb` and
+    about 50 bytes an interaction that stays.
 
     Raises BadInput when nobody is left, ValueError for k < 1.
     """
     if k < 1:
         raise ValueError(f"k: {k} is not at least 1")
-    user_codes, reviewers = _codes(reviews["reviewer_id"])  # [reviews], codes in the order of first appearance
-    item_codes, asins = _codes(reviews["asin"])
-    counts = {"reviews": reviews.num_rows, "users": len(reviewers), "items": len(asins)}
-
-    often = np.bincount(user_codes, minlength=len(reviewers)) >= k
-    of_often = often[user_codes]
-    counts["users_with_k_reviews"] = int(often.sum())
-    counts["items_of_users_with_k_reviews"] = len(np.unique(item_codes[of_often]))
-    counts["reviews_of_users_with_k_reviews"] = int(of_often.sum())
-
-    first, times = _distinct(user_codes, item_codes, len(asins), reviews["time"])
-    users, items = user_codes[first], item_codes[first]  # [pairs], by first appearance
-    counts["distinct_pairs"] = len(first)
-    counts["duplicate_reviews"] = reviews.num_rows - len(first)
-
-    kept = _enough(users, len(reviewers), k)
+    with _reviews(reviews, memory_mb) as database:
+        counts, pairs, reviewers, asins = _pairs_of_active_users(database, k)
+    users, items = pairs["user"].to_numpy(), pairs["item"].to_numpy()  # [pairs], by first appearance
+    kept = np.ones(len(users), bool)
     while iterative:
         fewer = kept.copy()
         fewer[kept] = _enough(items[kept], len(asins), k)
@@ -68,7 +66,7 @@ def five_core(
         if fewer.sum() == kept.sum():
             break
         kept = fewer
-    users, items, times = users[kept], items[kept], times.filter(pa.array(kept))
+    users, items, times = users[kept], items[kept], pairs["time"].filter(pa.array(kept))
     if not len(users):
         raise BadInput(
             f"no user with {k} distinct items among {counts['users']:,} users and {counts['reviews']:,} reviews"
@@ -83,21 +81,72 @@ def five_core(
     return FiveCore(interactions, user_table, item_table, counts)
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy(), encoded.dictionary
+@contextmanager
+def _reviews(reviews: pa.Table | StoredTable, memory_mb: int) -> Generator[duckdb.DuckDBPyConnection]:
+    """A database with a view `reviews` (row, reviewer_id, asin, time), which spills to a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="atelier-kcore-") as spill:
+        database = duckdb.connect(config={"temp_directory": spill, "memory_limit": f"{memory_mb}MB"})
+        try:
+            database.execute("SET enable_progress_bar = false")
+            database.execute("SET preserve_insertion_order = false")  # every order that matters is asked for
+            if isinstance(reviews, StoredTable):
+                path = str(reviews.path).replace("'", "''")
+                source = f"SELECT file_row_number AS row, * FROM read_parquet('{path}', file_row_number = true)"
+            else:
+                numbered = reviews.select(["reviewer_id", "asin", "time"])
+                numbered = numbered.append_column("row", pa.array(np.arange(len(numbered))))
+                database.register("given", numbered)
+                source = "SELECT * FROM given"
+            database.execute(f"CREATE VIEW reviews AS {source}")
+            yield database
+        finally:
+            database.close()
 
 
-def _distinct(users: np.ndarray, items: np.ndarray, n_items: int, time: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    """Rows where a pair appears first, in order, and the earliest known time of each such pair (null: none known)."""
-    keys = users.astype(np.int64) * n_items + items
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    never = np.iinfo(np.int64).max
-    earliest = np.full(len(first), never, np.int64)
-    np.minimum.at(earliest, inverse, time.fill_null(never).to_numpy())
-    order = np.argsort(first)
-    earliest = earliest[order]
-    return first[order], pa.array(earliest, mask=earliest == never)
+def _pairs_of_active_users(
+    database: duckdb.DuckDBPyConnection, k: int
+) -> tuple[dict[str, int], pa.Table, pa.Array, pa.Array]:
+    """(counts, pairs, names of users, names of items) of the users with at least `k` distinct items.
+
+    pairs: user and item int32 (rows of the names), time, in the order of their first review. A pair stands once; its
+    time is the earliest known (null: none is).
+    """
+
+    def numbers(sql: str) -> list[int]:
+        return [int(value) for value in database.execute(sql).fetchall()[0]]
+
+    def names(table: str, name: str, number: str) -> pa.Array:
+        ordered = database.sql(f"SELECT {name} FROM {table} ORDER BY {number}").to_arrow_table()
+        return ordered[name].combine_chunks()
+
+    database.execute("CREATE TEMP TABLE activity AS SELECT reviewer_id, count(*) AS n FROM reviews GROUP BY 1")
+    reviews, users, often, of_often = numbers(
+        f"SELECT coalesce(sum(n), 0), count(*), count(*) FILTER (n >= {k}), coalesce(sum(n) FILTER (n >= {k}), 0)"
+        " FROM activity"
+    )
+    # A user of one review is a pair already: most users are such, and grouping them would change nothing.
+    database.execute(f"""
+        CREATE TEMP TABLE pairs AS
+        SELECT reviewer_id, asin, min(row) AS first, min(time) AS time, any_value(n) AS n
+        FROM reviews JOIN (FROM activity WHERE n >= {min(k, 2)}) USING (reviewer_id) GROUP BY reviewer_id, asin;
+        CREATE TEMP TABLE kept_users AS
+        SELECT reviewer_id, row_number() OVER (ORDER BY min(first)) - 1 AS user
+        FROM pairs GROUP BY reviewer_id HAVING count(*) >= {k};
+        CREATE TEMP TABLE kept_pairs AS
+        SELECT user, asin, first, time FROM pairs JOIN kept_users USING (reviewer_id);
+        CREATE TEMP TABLE kept_items AS
+        SELECT asin, row_number() OVER (ORDER BY min(first)) - 1 AS item FROM kept_pairs GROUP BY asin""")
+    (items,) = numbers("SELECT count(DISTINCT asin) FROM reviews")
+    grouped, items_of_often = numbers(f"SELECT count(*), count(DISTINCT asin) FILTER (n >= {k}) FROM pairs")
+    (alone,) = numbers(f"SELECT count(*) FROM activity WHERE n < {min(k, 2)}")
+    counts = {"reviews": reviews, "users": users, "items": items, "users_with_k_reviews": often}
+    counts |= {"items_of_users_with_k_reviews": items_of_often, "reviews_of_users_with_k_reviews": of_often}
+    counts |= {"distinct_pairs": grouped + alone, "duplicate_reviews": reviews - grouped - alone}
+    pairs = database.sql(
+        "SELECT user::INTEGER AS user, item::INTEGER AS item, time FROM kept_pairs JOIN kept_items USING (asin)"
+        " ORDER BY first"
+    ).to_arrow_table()
+    return counts, pairs, names("kept_users", "reviewer_id", "user"), names("kept_items", "asin", "item")
 
 
 def _enough(codes: np.ndarray, n: int, k: int) -> np.ndarray:

@@ -10,20 +10,30 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
+from isal import igzip
+from isal.isal_zlib import IsalError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
-BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
+BLOCK_BYTES = 8 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
 MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed over without being held in memory
 HEAD_BYTES = 2000  # what is kept of such a line, enough for 500 characters of any script
-WHITE = b" \t\r\n\f\v"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+DAMAGED = (OSError, EOFError, cast(type[Exception], IsalError))  # what decompressors raise
 
 
 class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
     """The input cannot be used; the message names what is wrong, where, and how to mend it."""
+
+
+@dataclass
+class Meter:
+    """How much of a file has been read, in bytes as they lie on disk."""
+
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,7 @@ def digest(paths: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()
 
 
-def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = None) -> Iterator[Block]:
     """The lines of `path` in order, in blocks of about `block_bytes`; a line over MAX_LINE_BYTES comes alone, cut.
 
     .gz and .zst are told by their first bytes, and a JSON array by its opening `[{`: each element counts as a line.
@@ -103,29 +113,31 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     codec = "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else None
-    chunks = _chunks(path, codec, block_bytes)
+    chunks = _chunks(path, codec, block_bytes, meter or Meter())
     first = next(chunks, b"")
-    first = first.removeprefix(BYTE_ORDER_MARK)
+    skipped = len(BYTE_ORDER_MARK) if first.startswith(BYTE_ORDER_MARK) else 0
+    first = first[skipped:]
     opening = first[:HEAD_BYTES].lstrip()
     if opening[:1] == b"[" and opening[1:].lstrip()[:1] in (b"{", b""):
         yield from _array_blocks(path, b"".join((first, *chunks)))
         return
-    yield from _line_blocks(first, chunks)
+    yield from _line_blocks(first, chunks, skipped)
 
 
-def _chunks(path: Path, codec: str | None, block_bytes: int) -> Iterator[bytes]:
+def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> Iterator[bytes]:
     """Decompressed bytes; the next chunk is inflated in a thread while the caller parses this one."""
     read = 0
-    with pa.input_stream(str(path), compression=codec) as stream, ThreadPoolExecutor(1) as ahead:
+    with path.open("rb") as raw, _inflated(raw, codec) as stream, ThreadPoolExecutor(1) as ahead:
         pending = ahead.submit(stream.read, block_bytes)
         while True:
             try:
                 chunk = pending.result()
-            except OSError as error:
+            except DAMAGED as error:
                 raise BadInput(
                     f"{path}: the compressed file is cut short or damaged ({error}); it was readable for about"
                     f" {read:,} decompressed bytes, and nothing of it was kept. Fetch the file again"
                 ) from error
+            meter.bytes = raw.tell()
             if not chunk:
                 return
             pending = ahead.submit(stream.read, block_bytes)
@@ -133,8 +145,15 @@ def _chunks(path: Path, codec: str | None, block_bytes: int) -> Iterator[bytes]:
             yield chunk
 
 
-def _line_blocks(first: bytes, chunks: Iterator[bytes]) -> Iterator[Block]:
-    line, offset, rest, passed = 1, 0, b"", 0  # passed: bytes already let go of an overlong line
+def _inflated(raw: BinaryIO, codec: str | None) -> Any:
+    """A binary stream of what is in `raw`."""
+    if codec == "gzip":
+        return igzip.IGzipFile(fileobj=raw, mode="rb")
+    return pa.CompressedInputStream(raw, codec) if codec else raw
+
+
+def _line_blocks(first: bytes, chunks: Iterator[bytes], offset: int) -> Iterator[Block]:
+    line, rest, passed = 1, b"", 0  # passed: bytes already let go of an overlong line
     for chunk in _with_first(first, chunks):
         data = rest + chunk if rest else chunk
         if passed:  # inside an overlong line: its head waits in `rest`
@@ -180,19 +199,3 @@ def _array_blocks(path: Path, data: bytes) -> Iterator[Block]:
     lines = "".join(json.dumps(element) + "\n" for element in elements).encode()
     if lines:
         yield _block(lines, 1, None)
-
-
-def stripped(block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, ends) [lines] int64 in block.data of each line without surrounding white space; blank ones are empty."""
-    data, white = np.frombuffer(block.data, np.uint8), np.zeros(256, bool)
-    white[list(WHITE)] = True
-    starts, ends = block.starts[:-1].copy(), block.starts[1:].copy()
-    for _ in range(4):  # a byte at a time from both sides: what a newline, its carriage return and a blank or two need
-        ends -= (ends > starts) & white[data[np.maximum(ends - 1, 0)]]
-        starts += (starts < ends) & white[data[np.minimum(starts, len(data) - 1)]]
-    more = (ends > starts) & (white[data[np.maximum(ends - 1, 0)]] | white[data[np.minimum(starts, len(data) - 1)]])
-    for row in np.flatnonzero(more):
-        line = block.data[starts[row] : ends[row]]
-        starts[row] += len(line) - len(line.lstrip(WHITE))
-        ends[row] = starts[row] + len(line.strip(WHITE))
-    return starts, ends

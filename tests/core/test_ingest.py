@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core import ingest, schemas, sources
+from pipeline.core import ingest, parsing, schemas, sources
 from pipeline.core.sources import BadInput
 
 DATASETS = Path(__file__).parents[2] / "../shared/datasets"
@@ -90,7 +90,7 @@ def test_rejects_name_line_offset_and_reason_and_every_line_is_accounted_for(tmp
     data = path.read_bytes()
     for row in read.rejects.to_pylist():
         assert data[row["offset"] :].decode().startswith(row["text"])
-        assert row["reason"] in ingest.REJECT_REASONS
+        assert row["reason"] in parsing.REJECT_REASONS
     assert read.accepted + read.rejects.num_rows == read.lines == 7  # the blank line is no line
 
 
@@ -113,7 +113,7 @@ def test_bytes_that_are_not_utf8_and_lone_surrogates_do_not_lose_the_review(tmp_
 
 def test_an_overlong_line_is_rejected_and_its_neighbours_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "MAX_LINE_BYTES", 2000)
-    monkeypatch.setattr(ingest, "MAX_LINE_BYTES", 2000)
+    monkeypatch.setattr(parsing, "MAX_LINE_BYTES", 2000)
     read = ingest.read_reviews([file_of(tmp_path, review(), review(reviewText="x" * 5000), review(asin="B2"))])
     assert read.reviews["asin"].to_pylist() == ["B1", "B2"]
     (reject,) = read.rejects.to_pylist()
@@ -143,7 +143,7 @@ def test_a_repeat_inside_a_file_stays_and_the_same_review_in_two_files_counts_on
     assert len(set(read.reviews["review_id"].to_pylist())) == 4
     assert read.counts["repeated_across_files"] == 1
     assert read.accepted == read.lines == 5
-    assert ingest.read_reviews([a]).reviews["review_id"][0].as_py() == ingest.line_hash(a.read_bytes().split(b"\n")[0])
+    assert ingest.read_reviews([a]).reviews["review_id"][0].as_py() == parsing.line_hash(a.read_bytes().split(b"\n")[0])
 
 
 def test_lines_under_one_asin_are_one_product_with_all_urls(tmp_path):
@@ -167,7 +167,7 @@ def test_a_truncated_file_gives_an_error_and_nothing_else(tmp_path):
         ingest.read_reviews([path])
 
 
-def test_twenty_thousand_mutated_lines_lose_no_good_line(tmp_path):
+def test_twenty_thousand_random_and_mutated_lines_lose_no_good_line(tmp_path):
     rng = random.Random(7)
     good = json.dumps(review(reviewText='a "quoted" \\ line \u00e9', image=["http://h/1.jpg"])).encode()
     lines = []
@@ -178,9 +178,12 @@ def test_twenty_thousand_mutated_lines_lose_no_good_line(tmp_path):
             rng.choice((line.pop, lambda i, line=line: line.insert(i, rng.randrange(256)), lambda i, line=line:
                         line.__setitem__(slice(i, i + 1), bytes([rng.randrange(256)]))))(at)  # fmt: skip
         lines.append(bytes(line).replace(b"\n", b" "))
+    lines += [rng.randbytes(rng.randrange(1, 60)).replace(b"\n", b"{") for _ in range(2_000)]
+    lines += ["".join(rng.choices('{}[]",:\\ue0 1', k=rng.randrange(1, 40))).encode() for _ in range(2_000)]
+    rng.shuffle(lines)
     path = file_of(tmp_path, *lines)
     read = ingest.read_reviews([path], vintage="2018")
-    counted = [line for line in lines if line.strip(sources.WHITE)]
+    counted = [line for line in lines if line.strip()]
     assert read.accepted + read.rejects.num_rows == read.lines == len(counted)
     rejected = set(read.rejects["line"].to_pylist())
     for number, line in enumerate(lines, start=1):

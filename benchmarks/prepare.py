@@ -1,0 +1,161 @@
+"""`python -m benchmarks.prepare`: from a gzipped review file to `interactions.parquet`, against the same job in pandas.
+
+The file is synthetic and seeded, in AMAZON_FASHION's shape: its number of reviews and products, about 0.4 kB a review,
+users and items by power laws, one review in a hundred repeated. Each side runs in a process of its own, in turn;
+figures are of the whole process, imports included. Both must find the same interactions.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import in_a_process, medians, placed
+
+REVIEWS = 1_000_000
+ITEMS = 186_627  # NAF, table 1
+PEER_AT_MOST = 2_000_000  # pandas holds about 3.3 kB a review
+CHUNK = 100_000  # reviews drawn and written at once
+SEED = 0
+
+
+def write_reviews(path: Path, reviews: int, seed: int) -> None:
+    """A review file of AMAZON_FASHION's shape, gzipped; the same bytes for the same seed."""
+    from isal import igzip
+
+    rng = np.random.default_rng(seed)
+    letters = list("eeetttaaooiinnsshhrrdlucmfwypvbg")
+    words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(3_000)]
+    share = 1 / np.arange(1, len(words) + 1)
+    texts = [" ".join(rng.choice(words, rng.integers(5, 60), p=share / share.sum())) for _ in range(20_000)]
+    # Most users have one review and one in 250 has five or more, as in the file whose shape this takes.
+    users = np.repeat(np.arange(reviews), rng.zipf(3.8, reviews))[:reviews]
+    rng.shuffle(users)
+    temporary = path.with_suffix(".part")
+    with igzip.open(temporary, "wb", compresslevel=2) as file:
+        lines: list[str] = []
+        for start in range(0, reviews, CHUNK):
+            who = users[start : start + CHUNK].tolist()
+            n = len(who)
+            what = (ITEMS * rng.power(0.5, n)).astype(int).tolist()
+            days = rng.integers(0, 5_000, n).tolist()
+            said = rng.integers(0, len(texts), n).tolist()
+            stars = rng.integers(1, 6, n).tolist()
+            again = rng.random(n) < 0.01
+            previous, lines = lines[-1:], []
+            for row in range(n):
+                if again[row] and (lines or previous):
+                    lines.append((lines or previous)[-1])
+                    continue
+                photo = (
+                    f', "image": ["https://pictures.example/I/{start + row:09d}._SY88.jpg"]' if row % 33 == 0 else ""
+                )
+                lines.append(
+                    f'{{"overall": {stars[row]}.0, "verified": true, "reviewTime": "09 4, 2015", '
+                    f'"reviewerID": "A{who[row] * 7919:012X}", "asin": "B{what[row]:09d}", '
+                    f'"style": {{"Color:": " {words[said[row] % 40]}"}}, "reviewerName": "{words[who[row] % 3000]}", '
+                    f'"reviewText": "{texts[said[row]]}", "summary": "{words[days[row] % 3000]}", '
+                    f'"unixReviewTime": {1_200_000_000 + 86_400 * days[row]}{photo}}}'
+                )
+            file.write(("\n".join(lines) + "\n").encode())
+    temporary.replace(path)
+
+
+def ours(source: Path, out: Path) -> None:
+    """Atelier's two stages, as the assets call them."""
+    import pyarrow.parquet as pq
+
+    from pipeline.core.ingest import read_reviews
+    from pipeline.core.kcore import five_core
+
+    core = five_core(read_reviews([source], out=out).reviews_file)
+    pq.write_table(core.interactions, out / "interactions.parquet")
+
+
+def plain_pandas(source: Path, out: Path) -> None:
+    """The same job as one writes it in pandas."""
+    import pandas as pd
+
+    reviews = pd.read_json(source, lines=True, dtype={"reviewerID": str, "asin": str})
+    active = reviews.groupby("reviewerID")["asin"].transform("size") >= 5
+    reviews = reviews[active]
+    earliest = reviews.groupby(["reviewerID", "asin"])["unixReviewTime"].transform("min")
+    pairs = reviews.assign(time=earliest).drop_duplicates(["reviewerID", "asin"])
+    pairs = pairs[pairs.groupby("reviewerID")["asin"].transform("size") >= 5]
+    user, item = pd.factorize(pairs["reviewerID"])[0], pd.factorize(pairs["asin"])[0]
+    found = pd.DataFrame({"user": user, "item": item, "time": pairs["time"].to_numpy()})
+    found.to_parquet(out / "interactions.parquet")
+
+
+def same(left: Path, right: Path) -> bool:
+    """Whether both sides found the same interactions, row by row."""
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(folder / "interactions.parquet").to_pydict() for folder in (left, right)]
+    return tables[0] == tables[1]
+
+
+SIDES = {"ours": ours, "pandas": plain_pandas}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the file if need be, run both sides in turn and print the medians."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__)
+    parser.add_argument("--reviews", type=int, default=REVIEWS, help="lines of the synthetic file")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each side")
+    parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/prepare"), help="where files are kept")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)  # the child's half of the work
+    options = parser.parse_args(arguments)
+    if options.reviews < 1 or options.repeats < 1:
+        parser.error("--reviews and --repeats must be at least 1")
+    source = options.folder / f"reviews-{options.reviews}.json.gz"
+    if options.side:
+        out = options.folder / options.side
+        out.mkdir(parents=True, exist_ok=True)
+        SIDES[options.side](source, out)
+        return 0
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if not source.is_file():
+        print(f"writing {source}", file=sys.stderr)
+        write_reviews(source, options.reviews, SEED)
+    sides = ["ours", "pandas"] if options.reviews <= PEER_AT_MOST else ["ours"]
+    command = ["-m", "benchmarks.prepare", "--reviews", str(options.reviews), "--folder", str(options.folder)]
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for _ in range(options.repeats):
+        for side in sides:
+            runs[side].append(in_a_process([*command, "--side", side]))
+    found = {side: medians(of_side) for side, of_side in runs.items()}
+    where = placed()
+    size = source.stat().st_size / 1e6
+    print(f"{options.reviews:,} reviews ({size:,.0f} MB gzipped) to interactions.parquet; medians of {options.repeats}")
+    for side, figures in found.items():
+        print(
+            f"  {side:8} {figures['wall_s']:8.2f} s  {figures['cpu_s']:8.2f} CPU s  {figures['peak_mb']:8,.0f} MB"
+            f"  {options.reviews / figures['wall_s']:12,.0f} reviews/s"
+        )
+    ratio = None
+    if "pandas" in found:
+        if not same(options.folder / "ours", options.folder / "pandas"):
+            print("benchmarks.prepare: the two sides found different interactions", file=sys.stderr)
+            return 1
+        ratio = found["pandas"]["wall_s"] / found["ours"]["wall_s"]
+        memory = found["ours"]["peak_mb"] / found["pandas"]["peak_mb"]
+        print(f"  {ratio:.1f} times as fast as pandas, in {memory:.0%} of its memory; the same interactions")
+    else:
+        print(f"  pandas left out above {PEER_AT_MOST:,} reviews: it holds about 3.3 kB a review")
+    print(f"  {where}")
+    if options.json:
+        peer = {**found["pandas"], "what": "pandas, written plainly"} if "pandas" in found else None
+        result = {
+            "name": "prepare", "n": options.reviews, "ours": found["ours"], "peer": peer, "ratio": ratio,
+            "limit_fraction": None, "machine": where,
+        }  # fmt: skip
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
