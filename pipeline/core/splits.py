@@ -1,9 +1,10 @@
 """Leave-one-out: which of a user's items are validation and test, the same ones in every mode where that can be.
 
-Only (user, item) pairs are assigned here. That the photos of held-out pairs leave a mode is done in `catalogue.py`.
+Only (user, item) pairs, or one picture of them, are assigned here. That the photos of held-out pairs leave a mode is
+done in `catalogue.py`; that a held-out picture is no positive of its user, in `triplets.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.core import schemas
 from pipeline.core.survivors import Surviving
 
 HOLD_OUTS = ("random", "latest")
+SPLIT_UNITS = ("interaction", "image")
 
 
 def leave_one_out(
@@ -24,6 +26,7 @@ def leave_one_out(
     seed: int,
     *,
     hold_out: str = "random",
+    split_unit: str = "interaction",
 ) -> pa.Table:
     """SPLITS of `mode`: every surviving pair, one validation and one test item a user where possible, sorted.
 
@@ -35,12 +38,21 @@ def leave_one_out(
     than two such items trains only. Random: first validation, second test; latest: newest test, the one before it
     validation.
 
-    users, items: the global tables (USERS, ITEMS). Raises ValueError for an unknown mode or hold_out.
+    split_unit "interaction" holds out the pair with all its pictures (sha256 null). "image" is what a row-wise split of
+    a table of one row a (user, item, picture) does, and leaks: of each pair held out above one picture is held out
+    (its sha256), and where the item keeps another one in the mode the pair also stands in train. The picture is the
+    first by hash(seed, reviewer_id, asin, sha256), of those that the item shows in all modes where there is one. So
+    both units and all modes hold out the same items, and differ by nothing but the siblings in train; that a draw of
+    rows would also take an item with many pictures more often is left out, as no two modes could share it.
+
+    users, items: the global tables (USERS, ITEMS). Raises ValueError for an unknown mode, hold_out or split_unit.
     """
     if mode not in surviving_by_mode:
         raise ValueError(f"mode: {mode!r} is not among the modes given ({', '.join(surviving_by_mode)})")
     if hold_out not in HOLD_OUTS:
         raise ValueError(f"hold_out: {hold_out!r} is not one of {', '.join(HOLD_OUTS)}")
+    if split_unit not in SPLIT_UNITS:
+        raise ValueError(f"split_unit: {split_unit!r} is not one of {', '.join(SPLIT_UNITS)}")
     reviewers, asins = users["reviewer_id"].to_pylist(), items["asin"].to_pylist()
     pairs = surviving_by_mode[mode].pairs.sort_by([("user", "ascending"), ("item", "ascending")])
     user, item = pairs["user"].to_numpy(), pairs["item"].to_numpy()  # [pairs]
@@ -69,7 +81,56 @@ def leave_one_out(
     for place, name in enumerate(names):
         split[order[(rank == place) & (candidates[user[order]] >= 2)]] = name
     columns = [pa.array(user), pa.array(item), pa.array(split.tolist(), pa.string()), pa.array(has_two[user])]
-    return pa.table(columns, schema=schemas.SPLITS)
+    table = pa.table([*columns, pa.nulls(len(pairs), pa.string())], schema=schemas.SPLITS)
+    if split_unit == "image":
+        return _by_picture(table, surviving_by_mode, mode, lambda u, i, sha: _draw(seed, reviewers[u], asins[i], sha))
+    return table
+
+
+def unit_of(splits: pa.Table) -> str:
+    """Which of SPLIT_UNITS a SPLITS table was made with."""
+    return "image" if splits["sha256"].null_count < splits.num_rows else "interaction"
+
+
+def _by_picture(
+    table: pa.Table,
+    surviving_by_mode: Mapping[str, Surviving],
+    mode: str,
+    draw: Callable[[int, int, str], bytes],
+) -> pa.Table:
+    """SPLITS in which each held-out pair holds out one of its pictures, and trains on the others if there are any."""
+    training = pc.equal(table["split"], "train")
+    held = table.filter(pc.invert(training))
+    contents = {name: s.images.group_by(["item", "sha256"]).aggregate([]) for name, s in surviving_by_mode.items()}
+    own = contents[mode].filter(pc.is_in(contents[mode]["item"], value_set=pc.unique(held["item"])))
+    shared = own
+    for other in contents.values():
+        shared = shared.join(other, ["item", "sha256"], join_type="left semi")
+    of_item, in_all_modes = _lists(own), _lists(shared)
+    pairs = list(zip(held["user"].to_pylist(), held["item"].to_pylist(), strict=True))
+    pictures = [min(in_all_modes.get(i) or of_item[i], key=lambda sha, u=u, i=i: draw(u, i, sha)) for u, i in pairs]
+    siblings = held.filter(pa.array([len(of_item[i]) > 1 for _, i in pairs], pa.bool_()))
+    siblings = _with(siblings, "split", pa.repeat("train", siblings.num_rows))
+    held = _with(held, "sha256", pa.array(pictures, pa.string()))
+    whole = pa.concat_tables([table.filter(training), siblings, held])
+    return whole.take(np.lexsort((pc.is_valid(whole["sha256"]), whole["item"], whole["user"])))
+
+
+def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), schemas.SPLITS.field(name), values)
+
+
+def _lists(contents: pa.Table) -> dict[int, list[str]]:
+    """item -> its distinct contents."""
+    lists: dict[int, list[str]] = {}
+    for item, sha in zip(contents["item"].to_pylist(), contents["sha256"].to_pylist(), strict=True):
+        lists.setdefault(item, []).append(sha)
+    return lists
+
+
+def _draw(*parts: object) -> bytes:
+    """hash(parts), to order by."""
+    return blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
 
 
 def _codes(user: np.ndarray, item: np.ndarray) -> np.ndarray:
