@@ -79,10 +79,12 @@ class ParquetTables(dg.UPathIOManager):
         """Read a table.
 
         Raises:
-            BadInput: its asset was never materialised.
+            BadInput: its asset was never materialised, or by a version whose tables had other columns.
         """
+        asset = context.asset_key.to_user_string() + (f"[{path.stem}]" if context.has_asset_partitions else "")
         if not path.is_file():
-            partition = f"[{path.stem}]" if context.has_asset_partitions else ""
-            asset = context.asset_key.to_user_string()
-            raise BadInput(f"{path} is missing: materialise {asset}{partition} first.")
-        return pq.read_table(str(path))
+            raise BadInput(f"{path} is missing: materialise {asset} first.")
+        try:
+            return conform(context.asset_key.path[-1], pq.read_table(str(path)))
+        except ValueError as error:
+            raise BadInput(f"{path}: {error}: another version wrote it, so materialise {asset} again.") from error
