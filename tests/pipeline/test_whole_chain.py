@@ -197,6 +197,7 @@ def test_every_blocking_check_ran_and_passed(finished: Home):
         "rejects": "accepted_and_rejected_are_all_lines",
         "interactions": "interactions_are_whole",
         "splits": "no_held_out_pair_trains",
+        "triplets": "no_triplet_leaks",
     }
     keys = [dg.AssetCheckKey(dg.AssetKey(asset), check) for asset, check in wanted.items()]
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
