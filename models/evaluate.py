@@ -23,7 +23,7 @@ class PerUser:
 
     user: np.ndarray  # [n] int32, row in Factors.users
     item: np.ndarray  # [n] int32, row in Factors.items
-    cold: np.ndarray  # [n] bool: nobody touches the item in train
+    cold: np.ndarray  # [n] bool: nobody else touches the item in train
     auc: np.ndarray  # [n] float32: share of the untouched items scored below the held-out one, ties a half
     auc_strict: np.ndarray  # the same, ties nothing
     auc_sampled100: np.ndarray  # K17's code: of 100 drawn items, train items and the target skipped, strict
@@ -44,11 +44,14 @@ def evaluate(
     """All metrics of one split, a user at a time; a chunk of users x items is all that is ever in memory.
 
     Candidates are the items that the user touched in no split, so `others` is the test split when validation is
-    measured and the other way round. Raises ValueError for rows outside the factors.
+    measured and the other way round. A held-out pair may also stand in train (one picture of it is held out, the
+    others train): its item is ranked all the same, and is cold where that user alone trains on it: no item is warm by
+    its own leak. Raises ValueError for rows outside the factors.
     """
     held_out, train, others = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, train, others))
     _check(factors, held_out, train, others)
-    sampled = _sampled_auc_plan(factors, held_out, train, seed)
+    known = np.unique(train[:, 0] * len(factors.items) + train[:, 1])
+    sampled = _sampled_auc_plan(factors, held_out, known, seed)
     rows = _Rows(factors, np.concatenate([held_out, train, others]), device or torch.device("cpu"))
     n = len(held_out)
     columns = {name: np.full(n, np.nan, np.float32) for name in ("auc", "strict", "sampled", "picture", "rank")}
@@ -68,7 +71,7 @@ def evaluate(
     return PerUser(
         user=held_out[:, 0].astype(np.int32),
         item=held_out[:, 1].astype(np.int32),
-        cold=np.bincount(train[:, 1], minlength=len(factors.items))[held_out[:, 1]] == 0,
+        cold=_cold(held_out, known, len(factors.items)),
         auc=columns["auc"],
         auc_strict=columns["strict"],
         auc_sampled100=columns["sampled"],
@@ -243,13 +246,19 @@ def _shares(below: np.ndarray, equal: np.ndarray, candidates: np.ndarray) -> np.
         return (below + 0.5 * equal) / candidates
 
 
-def _sampled_auc_plan(factors: Factors, held_out: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+def _cold(held_out: np.ndarray, known: np.ndarray, items: int) -> np.ndarray:
+    """Whether nobody but its own user touches the item of each held-out pair in train (`known` codes): bool [n]."""
+    own = np.isin(held_out[:, 0] * items + held_out[:, 1], known)
+    return np.bincount(known % items, minlength=items)[held_out[:, 1]] == own
+
+
+def _sampled_auc_plan(factors: Factors, held_out: np.ndarray, known: np.ndarray, seed: int) -> np.ndarray:
     """The items drawn for each held-out pair [n, <= 100]; -1 where K17's code skips the draw.
 
-    Seeded by (seed, global user id): a user's draw is the same whatever the model and whoever else is measured.
+    `known` are the train pairs, user row * items + item row, distinct. Seeded by (seed, global user id): a user's draw
+    is the same whatever the model and whoever else is measured.
     """
     items = len(factors.items)
-    known = np.unique(train[:, 0] * items + train[:, 1])
     drawn = np.empty((len(held_out), min(SAMPLED, items)), np.int64)
     for row, user in enumerate(factors.users[held_out[:, 0]]):
         rng = np.random.default_rng([seed, int(user)])

@@ -23,6 +23,7 @@ from models.lsgan import PRESETS as LSGAN_PRESETS
 from models.lsgan import LsganSettings
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
+from pipeline.core.splits import HOLD_OUTS, SPLIT_UNITS
 from pipeline.core.transfer import FetchSettings
 from pipeline.core.triplets import PRESETS as TRIPLET_PRESETS
 from pipeline.core.triplets import TripletSettings
@@ -75,6 +76,12 @@ class SplitSettings:
 
     seed: int = 0  # orders each user's items
     hold_out: str = "random"  # random, or latest by time
+    split_unit: str = "interaction"  # interaction; or image, which leaks: siblings of the held-out picture train
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("hold_out", HOLD_OUTS), ("split_unit", SPLIT_UNITS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)

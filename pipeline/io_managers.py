@@ -91,15 +91,17 @@ class ParquetTables(dg.UPathIOManager):
         """Read a table, or hand over its file where the asset asks for a StoredTable.
 
         Raises:
-            BadInput: its asset was never materialised.
+            BadInput: its asset was never materialised, or by a version whose tables had other columns.
         """
+        asset = context.asset_key.to_user_string() + (f"[{path.stem}]" if context.has_asset_partitions else "")
         if not path.is_file():
-            partition = f"[{path.stem}]" if context.has_asset_partitions else ""
-            asset = context.asset_key.to_user_string()
-            raise BadInput(f"{path} is missing: materialise {asset}{partition} first.")
+            raise BadInput(f"{path} is missing: materialise {asset} first.")
         if _asked_for(context) is StoredTable:
             return StoredTable(Path(str(path)), SCHEMAS[context.asset_key.path[-1]])
-        return pq.read_table(str(path))
+        try:
+            return conform(context.asset_key.path[-1], pq.read_table(str(path)))
+        except ValueError as error:
+            raise BadInput(f"{path}: {error}: another version wrote it, so materialise {asset} again.") from error
 
 
 def _asked_for(context: dg.InputContext) -> object:

@@ -94,6 +94,7 @@ def _mode(ledger: Ledger, mode: str) -> dict[str, Any]:
         "items": surviving.get("items"),
         "item_images": catalogue.get("item_images"),
         "surviving": surviving,
+        "split_unit": split.get("split_unit"),
         "train_interactions": split.get("train"),
         "triplets_per_epoch": triplets.get("triplets_per_epoch"),
         "models": evaluation.get("figures", {}),

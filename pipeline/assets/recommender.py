@@ -32,6 +32,7 @@ from pipeline.core import arrays, schemas
 from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.core.splits import unit_of
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
@@ -218,7 +219,7 @@ def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSett
     group_name=GROUP,
     partitions_def=image_modes,
     kinds={"parquet", "mlflow"},
-    code_version="1",
+    code_version="2",
     deps=[dvbpr, baselines],
 )
 def recommender_evaluation(
@@ -266,7 +267,7 @@ def recommender_evaluation(
     table = pa.concat_tables(parts)
     figures = comparison.summaries(table, settings)
     with tracker.run(context, image_mode=mode) as run:
-        run.parameters(settings, recommender=trained.run, baselines=others.run)
+        run.parameters(settings, recommender=trained.run, baselines=others.run, split_unit=unit_of(splits))
         run.data(f"splits[{mode}]", table_digest(splits), splits.num_rows, storage.tables / "splits")
         run.metrics(comparison.flat(figures))
     return table_output(

@@ -28,6 +28,10 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
     item, unless that content is also a vendor picture. Equal content within an item is one row, its first.
     images_before counts distinct (item, url). `bank_index` is BANK_INDEX, `users` the global USERS.
 
+    Where single pictures are held out (a held-out row with a sha256) nothing leaves, not the picture and not the
+    photos of that review: a row-wise split keeps its table of pictures whole. The picture is still a positive of other
+    users, a negative, a part of its item's mean; only for its own user `triplets.py` makes it no positive.
+
     Raises ValueError when a content has no bank row, or an item would be left without a picture.
     """
     images = surviving.images
@@ -41,7 +45,7 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
     sha = images["sha256"].combine_chunks().dictionary_encode()
     content = _codes(item, sha.indices.to_numpy())  # [images], equal within an item where the bytes are
     customer = np.asarray(images["customer"])
-    held = splits.filter(pc.not_equal(splits["split"], "train"))
+    held = splits.filter(pc.and_(pc.not_equal(splits["split"], "train"), pc.is_null(splits["sha256"])))
     held_pairs = _codes(held["user"].to_numpy(), held["item"].to_numpy())
     by_held = customer & np.isin(_codes(images["user"].fill_null(-1).to_numpy(), item), held_pairs)
     leaves = np.isin(content, content[by_held]) & ~np.isin(content, content[~customer])

@@ -150,6 +150,7 @@ SPLITS = pa.schema(
         pa.field("item", pa.int32(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("paired", pa.bool_(), nullable=False),  # the user's hold-outs are the same in all modes
+        ("sha256", pa.string()),  # null: the pair with all its pictures; else this picture of it alone is held out
     ]
 )
 

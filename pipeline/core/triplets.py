@@ -25,7 +25,9 @@ class TripletSettings:
     user_sampling: "user" draws users uniformly, then one of their positives (K17); "interaction" draws positives
     uniformly. positive_picture: "row" takes every (train pair, picture) as one positive (a review becomes one positive
     a picture, NAF), "item_first" draws the train pair, then a picture of its item. negatives: pictures of items the
-    user has not touched in "train" (K17), or in "all_splits", which tells training what was held out.
+    user has not touched in "train" (K17), or in "all_splits", which tells training what was held out. A picture that
+    is held out alone (`split_unit: image`) is no positive of its user; an item is touched in train where any other
+    picture of it still is one.
     """
 
     epochs: int = 14
@@ -74,7 +76,8 @@ def sample(
     A negative is uniform over the pictures of all items the user has not touched; several of one triplet are
     independent. Every epoch has its own stream of (seed, epoch): more epochs do not change the earlier ones.
 
-    Raises ValueError when nothing is in train, a train item has no picture, or a user has touched everything.
+    Raises ValueError when nothing is in train, a train pair has no picture that may be drawn, a held-out picture is
+    not in the catalogue, or a user has touched everything.
     """
     positives = _Positives(splits, catalogue, settings)
     touched = _Touched(splits, catalogue, settings.negatives)
@@ -111,6 +114,23 @@ def _item_images(catalogue: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return item, np.argsort(item, kind="stable").astype(np.int32)
 
 
+def _codes(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return left.astype(np.int64) << 32 | right
+
+
+def _held_out_pictures(splits: pa.Table, catalogue: pa.Table) -> np.ndarray:
+    """Codes of (user, image) that are held out as single pictures."""
+    held = splits.filter(pc.is_valid(splits["sha256"])).select(["user", "item", "sha256"])
+    found = held.join(catalogue.select(["image", "item", "sha256"]), ["item", "sha256"], join_type="left outer")
+    if found["image"].null_count:
+        lost = found.filter(pc.is_null(found["image"])).slice(0, 1).to_pylist()[0]
+        raise ValueError(
+            f"catalogue: {found['image'].null_count} held-out pictures are not in it (first: item {lost['item']},"
+            f" {lost['sha256']}); materialise splits and catalogue again"
+        )
+    return _codes(found["user"].to_numpy(), found["image"].to_numpy())
+
+
 class _Positives:
     """The train positives grouped by user, and how to draw from them."""
 
@@ -120,21 +140,33 @@ class _Positives:
         user, item = train["user"].to_numpy(), train["item"].to_numpy()
         if not len(user):
             raise ValueError("splits: nothing is in train; check the 5-core filter and the working pictures")
-        image_item, self._images = _item_images(catalogue)
-        sorted_items = image_item[self._images]
-        first = np.searchsorted(sorted_items, item)  # [pairs] in self._images
+        image_item, images = _item_images(catalogue)
+        sorted_items = image_item[images]
+        first = np.searchsorted(sorted_items, item)  # [pairs] in images
         number = np.searchsorted(sorted_items, item, side="right") - first
         if not number.all():
             bare = int(item[number == 0][0])
             raise ValueError(f"catalogue: item {bare} of train has no picture; materialise splits and catalogue again")
-        self._rows = settings.positive_picture == "row"
-        if self._rows:  # every (pair, picture) is a positive of its own
-            nth = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-            user, first = np.repeat(user, number), np.repeat(first, number) + nth
-        self._user, self._first, self._number = user, first, number
-        self._users, self._start, self._length = np.unique(user, return_index=True, return_counts=True)
+        # Every (pair, picture) is a row; the pictures of a pair lie together.
+        pair = np.repeat(np.arange(len(user)), number)
+        nth = np.arange(len(pair)) - np.repeat(np.cumsum(number) - number, number)
+        image = images[np.repeat(first, number) + nth]
+        allowed = ~np.isin(_codes(user[pair], image), _held_out_pictures(splits, catalogue))
+        pair, image = pair[allowed], image[allowed]
+        number = np.bincount(pair, minlength=len(user))
+        if not number.all():
+            at = number.argmin()
+            raise ValueError(
+                f"splits: user {user[at]} trains on item {item[at]}, of which the only picture is held out;"
+                " materialise splits and catalogue again"
+            )
+        self._image = image  # [rows]
+        self._rows = settings.positive_picture == "row"  # each row is a positive of its own, else each pair
+        self._first, self._number = np.cumsum(number) - number, number  # [pairs], of rows
+        self._user = user[pair] if self._rows else user
+        self._users, self._start, self._length = np.unique(self._user, return_index=True, return_counts=True)
         self._by_user = settings.user_sampling == "user"
-        self.per_epoch = len(user)
+        self.per_epoch = len(self._user)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         """(users [n], positive images [n])."""
@@ -143,10 +175,8 @@ class _Positives:
             at = self._start[who] + _below(rng, self._length[who])
         else:
             at = rng.integers(0, len(self._user), n)
-        picture = self._first[at]
-        if not self._rows:
-            picture = picture + _below(rng, self._number[at])
-        return self._user[at], self._images[picture]
+        row = at if self._rows else self._first[at] + _below(rng, self._number[at])
+        return self._user[at], self._image[row]
 
 
 class _Touched:

@@ -82,6 +82,7 @@ def section(home: Home, album: Album, settings: LookbookSettings) -> Section | L
         "everyone": pc.count_distinct(there["splits"]["user"]).as_py(),
         "people": people(there, factors, home, album, settings),
         "note": note,
+        "leaky": home.metadata("splits", mode).get("split_unit") == "image",
     }
     wanted = [(name, mode) for name in ("recommendations", "splits", "dvbpr")]
     return Section("people", TITLE, "People", content, home.sources(wanted))

@@ -146,6 +146,7 @@ def section(home: Home) -> Section | LeftOut:
     content = {
         "tables": tables,
         "ahead": ahead(tables),
+        "leaky": [MODES[m] for m in IMAGE_MODES if home.metadata("splits", m).get("split_unit") == "image"],
         "table_3": table_3(rows),
         "original": paper.TABLE_3[paper.ORIGINAL],
         "curves": curves,

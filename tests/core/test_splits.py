@@ -64,6 +64,64 @@ def test_the_split_equals_a_slow_obvious_one(surviving, mode, seed, hold_out):
     assert found == slow_split(surviving, mode, seed, hold_out)
 
 
+def slow_split_by_picture(surviving, mode, seed, hold_out):
+    """{(user, item, sha256 or None): (split, paired)} of the image unit, from the pairs of the other one."""
+    contents = {name: {(r["item"], r["sha256"]) for r in shown.images.to_pylist()} for name, shown in surviving.items()}
+    result = {}
+    for (user, item), (name, paired) in slow_split(surviving, mode, seed, hold_out).items():
+        if name == "train":
+            result[user, item, None] = "train", paired
+            continue
+
+        def draw(sha, user=user, item=item):
+            text = f"{seed}\0{USERS[user]}\0{ITEMS[item]}\0{sha}".encode()
+            return hashlib.blake2b(text, digest_size=8).digest()
+
+        own = [sha for i, sha in contents[mode] if i == item]
+        everywhere = [sha for sha in own if all((item, sha) in there for there in contents.values())]
+        result[user, item, sorted(everywhere or own, key=draw)[0]] = name, paired
+        if len(own) > 1:
+            result[user, item, None] = "train", paired
+    return result
+
+
+def rows(table):
+    return {(r["user"], r["item"], r["sha256"]): (r["split"], r["paired"]) for r in table.to_pylist()}
+
+
+@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.HOLD_OUTS))
+@settings(max_examples=80, deadline=None)
+def test_the_split_by_picture_equals_a_slow_obvious_one(surviving, mode, seed, hold_out):
+    assume(mode in surviving)
+    table = split(surviving, mode, seed, hold_out=hold_out, split_unit="image")
+    assert table.schema == schemas.SPLITS
+    assert rows(table) == slow_split_by_picture(surviving, mode, seed, hold_out)
+    assert table.num_rows == len(rows(table))
+    assert table.to_pylist() == sorted(table.to_pylist(), key=lambda r: (r["user"], r["item"], r["sha256"] or ""))
+
+
+@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.HOLD_OUTS))
+@settings(max_examples=40, deadline=None)
+def test_both_units_hold_out_the_same_items(surviving, mode, seed, hold_out):
+    assume(mode in surviving)
+    whole = split(surviving, mode, seed, hold_out=hold_out)
+    by_picture = split(surviving, mode, seed, hold_out=hold_out, split_unit="image")
+    assert held_out(by_picture) == held_out(whole)
+    assert whole.equals(split(surviving, mode, seed, hold_out=hold_out, split_unit="interaction"))
+    assert whole["sha256"].null_count == whole.num_rows
+    assert splits.unit_of(whole) == "interaction"
+    assert splits.unit_of(by_picture) == ("image" if held_out(whole) else "interaction")
+
+
+@given(shops(), st.integers(0, 3))
+@settings(max_examples=40, deadline=None)
+def test_paired_hold_outs_by_picture_are_the_same_pictures_in_all_modes(surviving, seed):
+    assume(surviving)
+    tables = [split(surviving, mode, seed, split_unit="image") for mode in surviving]
+    found = [{r: s for r, s in rows(table).items() if s[0] != "train" and s[1]} for table in tables]
+    assert all(each == found[0] for each in found)
+
+
 @given(shops(), st.integers(0, 3))
 @settings(max_examples=40, deadline=None)
 def test_paired_hold_outs_are_the_same_in_all_modes(surviving, seed):
@@ -101,9 +159,25 @@ def test_a_user_with_too_few_safe_items_trains_only():
     assert not any(table["paired"].to_pylist())
 
 
-def test_an_unknown_mode_or_hold_out_is_named():
+def test_siblings_of_a_held_out_picture_train_and_an_only_picture_leaves_nothing_in_train():
+    surviving = shop(EVERYONE, [(0, "a"), (1, "b"), (1, "c"), (2, "d"), (2, "d")], [])
+    table = split(surviving, "vendor_all", hold_out="latest", split_unit="image")
+    mine = [(r["item"], r["split"], r["sha256"]) for r in table.to_pylist() if r["user"] == 0]
+    assert mine == [
+        (0, "train", None),
+        (1, "train", None),
+        (1, "validation", "b"),  # vendor_single has b alone, so all modes hold out b
+        (2, "test", "d"),  # the same content twice is one picture
+    ]
+    alone = split(surviving, "vendor_single", hold_out="latest", split_unit="image")
+    assert [r["item"] for r in alone.to_pylist() if r["user"] == 0 and r["split"] == "train"] == [0]
+
+
+def test_an_unknown_mode_hold_out_or_unit_is_named():
     surviving = shop(EVERYONE, [(0, "a"), (1, "b"), (2, "c")], [])
     with pytest.raises(ValueError, match="mode: 'all' is not among"):
         split(surviving, "all")
     with pytest.raises(ValueError, match="hold_out: 'first'"):
         split(surviving, "vendor_all", hold_out="first")
+    with pytest.raises(ValueError, match="split_unit: 'row' is not one of interaction, image"):
+        split(surviving, "vendor_all", split_unit="row")

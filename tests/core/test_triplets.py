@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -13,9 +14,13 @@ from pipeline.core.triplets import TripletSettings
 from tests.core.shops import bank, items_table, shops, users_table
 
 
-def tables(held, images):
-    """SPLITS of {(user, item): split} and CATALOGUE with images[n] the item of image n."""
+def tables(held, images, by_picture=()):
+    """SPLITS of {(user, item): split} and CATALOGUE with images[n] the item of image n, whose sha256 is str(n).
+
+    by_picture: (user, item, split, sha256) held out as single pictures.
+    """
     rows = [{"user": u, "item": i, "split": s, "paired": True} for (u, i), s in held.items()]
+    rows += [{"user": u, "item": i, "split": s, "paired": True, "sha256": sha} for u, i, s, sha in by_picture]
     pictures = [{"image": n, "bank_row": n, "item": i, "source": "vendor", "position": 0, "sha256": str(n)}
                 for n, i in enumerate(images)]  # fmt: skip
     return (
@@ -72,6 +77,33 @@ def test_negatives_are_pictures_of_items_untouched_in_train_or_in_all_splits():
     assert all(len(ns) == 3 for ns in negatives)
 
 
+# User 7 trains on 10 (pictures 0 2, not 1) and 20 (3), holds out the only picture of 30 (4); 40 (5) is nobody's.
+BY_PICTURE = tables(
+    {(7, 10): "train", (7, 20): "train", (9, 10): "train"},
+    [10, 10, 10, 20, 30, 40],
+    by_picture=[(7, 10, "test", "1"), (7, 30, "validation", "4")],
+)
+
+
+@pytest.mark.parametrize("positive_picture", triplets.POSITIVE_PICTURE)
+def test_a_picture_held_out_alone_is_no_positive_of_its_user_and_its_siblings_are(positive_picture):
+    chosen = TripletSettings(epochs=2000, seed=1, positive_picture=positive_picture)
+    table = triplets.sample(*BY_PICTURE, chosen)
+    assert table.num_rows == 2000 * (6 if positive_picture == "row" else 3)
+    drawn = list(zip(table["user"].to_pylist(), table["positive"].to_pylist(), strict=True))
+    of_seven = [p for u, p in drawn if u == 7]
+    expected = {0: 4, 2: 4, 3: 4} if positive_picture == "row" else {0: 3, 2: 3, 3: 6}
+    assert {p: round(n / len(of_seven) * 12) for p, n in sorted(Counter(of_seven).items())} == expected
+    assert {p for u, p in drawn if u == 9} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("negatives", "allowed"), [("train", {4, 5}), ("all_splits", {5})])
+def test_an_item_with_a_picture_in_train_is_no_negative_and_one_held_out_by_its_only_picture_may_be(negatives, allowed):
+    table = triplets.sample(*BY_PICTURE, TripletSettings(epochs=200, negatives=negatives))
+    of_seven = table.filter(pc.equal(table["user"], 7))
+    assert set(of_seven["negative"].combine_chunks().flatten().to_pylist()) == allowed
+
+
 def test_the_same_seed_gives_the_same_bytes_and_more_epochs_do_not_change_the_first():
     def drawn(**settings):
         table = triplets.sample(*SMALL, TripletSettings(**settings))
@@ -90,6 +122,10 @@ def test_what_cannot_be_sampled_is_an_error_that_names_it():
         triplets.sample(*tables({(0, 2): "train"}, [1]), TripletSettings())
     with pytest.raises(ValueError, match="user 3 has touched every item"):
         triplets.sample(*tables({(3, 1): "train"}, [1]), TripletSettings())
+    with pytest.raises(ValueError, match="user 3 trains on item 2, of which the only picture is held out"):
+        triplets.sample(*tables({(3, 2): "train"}, [2, 1], by_picture=[(3, 2, "test", "0")]), TripletSettings())
+    with pytest.raises(ValueError, match=r"1 held-out pictures are not in it \(first: item 2, gone\)"):
+        triplets.sample(*tables({(3, 2): "train"}, [2, 1], by_picture=[(3, 2, "test", "gone")]), TripletSettings())
     with pytest.raises(ValueError, match="epochs: 0"):
         TripletSettings(epochs=0)
     with pytest.raises(ValueError, match="user_sampling: 'users'"):
@@ -99,15 +135,20 @@ def test_what_cannot_be_sampled_is_an_error_that_names_it():
 @given(
     shops(), st.sampled_from(schemas.IMAGE_MODES), st.sampled_from(triplets.USER_SAMPLING),
     st.sampled_from(triplets.POSITIVE_PICTURE), st.sampled_from(triplets.NEGATIVES),
+    st.sampled_from(splits.SPLIT_UNITS),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
-def test_exactly_the_triplets_of_a_slow_obvious_listing_come_up(surviving, mode, user_sampling, positive, negatives):
+@settings(max_examples=60, deadline=None)
+def test_exactly_the_triplets_of_a_slow_obvious_listing_come_up(
+    surviving, mode, user_sampling, positive, negatives, unit
+):
     assume(mode in surviving)
-    split = splits.leave_one_out(surviving, mode, users_table(), items_table(), 0)
+    split = splits.leave_one_out(surviving, mode, users_table(), items_table(), 0, split_unit=unit)
     pictures = catalogue.build(surviving[mode], split, bank(), users_table()).table
     of_item = defaultdict(list)
     for row in pictures.to_pylist():
         of_item[row["item"]].append(row["image"])
+    content = {(r["item"], r["sha256"]): r["image"] for r in pictures.to_pylist()}
+    held = {(r["user"], content[r["item"], r["sha256"]]) for r in split.to_pylist() if r["sha256"]}
     train, touched = set(), defaultdict(set)
     for row in split.to_pylist():
         if row["split"] == "train":
@@ -122,7 +163,7 @@ def test_exactly_the_triplets_of_a_slow_obvious_listing_come_up(surviving, mode,
             triplets.sample(split, pictures, chosen)
         return
     table = triplets.sample(split, pictures, chosen)
-    positives = {(u, n) for u, i in train for n in of_item[i]}
+    positives = {(u, n) for u, i in train for n in of_item[i]} - held
     assert table.num_rows == 100 * (len(positives) if positive == "row" else len(train))
     rows = list(
         zip(table["user"].to_pylist(), table["positive"].to_pylist(), table["negative"].to_pylist(), strict=True)

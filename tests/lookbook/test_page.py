@@ -246,3 +246,13 @@ def test_a_page_that_cannot_be_rendered_leaves_the_old_one_as_it_was(whole: Made
 def test_the_same_home_makes_the_same_page(whole: MadeUp):
     first = whole.publish().path.read_bytes()
     assert whole.publish().path.read_bytes() == first
+
+
+def test_figures_of_a_leaky_split_say_so_and_others_do_not(whole: MadeUp):
+    whole.publish()
+    assert "leak" not in read(whole).text
+    whole.say("splits", "vendor_all", split_unit="image")
+    whole.publish()
+    text = read(whole).text
+    assert "These figures leak, for comparison" in text
+    assert "that is one of its pictures; from the others it learnt" in text

@@ -66,7 +66,7 @@ def slow_metrics(factors: Factors, user: int, target: int, train, others, seed: 
         "auc_picture": sum(shares) / len(shares),
         "recall_at_10": float(rank < 10),
         "ndcg_at_10": 1 / math.log2(rank + 2) if rank < 10 else 0.0,
-        "cold": target not in {int(i) for _, i in train},
+        "cold": target not in {int(i) for u, i in train if u != user},
     }
 
 
@@ -80,6 +80,22 @@ def test_every_metric_equals_its_slow_version_with_ties(seed: int, visual: bool)
     for row, (user, item) in enumerate(test):
         for name, value in slow_metrics(factors, user, item, train, validation, 5).items():
             assert getattr(per_user, name)[row] == pytest.approx(value, abs=1e-6), (name, user)
+
+
+@given(seed=st.integers(0, 10_000), visual=st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_every_metric_is_the_same_where_the_held_out_item_also_trains(seed: int, visual: bool) -> None:
+    factors, train, validation, test = problem(seed, visual=visual)
+    again = np.concatenate([train, test[::2], validation[1::2]])
+    leaky = evaluate.evaluate(factors, test, again, validation, seed=5)
+    whole = evaluate.evaluate(factors, test, train, validation, seed=5)
+    for name in ("auc", "auc_strict", "auc_picture", "recall_at_10", "ndcg_at_10"):
+        np.testing.assert_array_equal(getattr(leaky, name), getattr(whole, name))
+    for row, (user, item) in enumerate(test):
+        for name, value in slow_metrics(factors, user, item, again, validation, 5).items():
+            assert getattr(leaky, name)[row] == pytest.approx(value, abs=1e-6), (name, user)
+    touched = np.concatenate([again, validation, test])
+    assert evaluate.exact_auc(factors, test, touched) == pytest.approx(whole.auc.mean(dtype=float), abs=1e-6)
 
 
 def test_small_chunks_change_nothing(monkeypatch) -> None:
@@ -125,6 +141,12 @@ def test_an_item_that_only_the_held_out_pair_knows_is_cold() -> None:
     train = np.array([[0, 1], [1, 2]])
     per_user = evaluate.evaluate(constant(2, 5), np.array([[0, 2], [1, 4]]), train, train[:0])
     assert per_user.cold.tolist() == [False, True]
+
+
+def test_an_item_that_its_own_user_alone_trains_on_is_cold_however_often_it_stands_there() -> None:
+    train = np.array([[0, 1], [0, 1], [0, 2], [1, 2]])
+    per_user = evaluate.evaluate(constant(2, 5), np.array([[0, 1], [0, 2], [1, 1]]), train, train[:0])
+    assert per_user.cold.tolist() == [True, False, False]
 
 
 def test_a_users_sample_does_not_depend_on_who_else_is_measured() -> None:

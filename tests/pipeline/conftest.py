@@ -74,12 +74,12 @@ def small_catalogue(**changes: Any) -> SampleSettings:
     return SampleSettings(**{**sizes, **changes})
 
 
-def materialise(select: str = "*") -> str:
-    """Run the command's heart with the tiny profile in this process; what it says."""
+def materialise(select: str = "*", profile: Path = TINY) -> str:
+    """Run the command's heart with the tiny profile, or another, in this process; what it says."""
     from pipeline.run import run
 
     sink = io.StringIO()
-    run(str(TINY), select, Console(file=sink, width=160))
+    run(str(profile), select, Console(file=sink, width=160))
     return sink.getvalue()
 
 

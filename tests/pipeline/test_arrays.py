@@ -6,9 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from models.evaluate import evaluate
+from models.factors import Factors
 from pipeline.core import schemas
 from pipeline.core.arrays import dataset, mode_arrays, planted
 from pipeline.core.bank import Bank
+from pipeline.core.catalogue import build
+from pipeline.core.splits import leave_one_out
+from tests.core import shops
 
 
 @pytest.fixture
@@ -61,6 +66,33 @@ def test_each_split_has_its_pairs_as_rows(catalogue, splits):
     assert pairs["validation"].tolist() == [[0, 1]]
     assert pairs["test"].tolist() == [[1, 0]]
     assert all(array.dtype == np.int32 for array in pairs.values())
+
+
+def test_a_pair_whose_picture_is_held_out_stands_in_both_its_splits(catalogue, splits):
+    held = pa.Table.from_pylist(
+        [{"user": 8, "item": 30, "split": "validation", "paired": True, "sha256": "2"}], schema=schemas.SPLITS
+    )
+    pairs = mode_arrays(catalogue, pa.concat_tables([splits, held])).pairs
+    assert pairs["train"].tolist() == [[1, 2], [0, 0], [1, 1]]
+    assert pairs["validation"].tolist() == [[0, 1], [1, 2]]
+
+
+@pytest.mark.parametrize(("unit", "auc"), [("interaction", 0.5), ("image", 1.0)])
+def test_a_model_that_only_remembers_is_a_coin_on_held_out_pairs_and_perfect_on_held_out_pictures(unit, auc):
+    pairs = [(u, (u + n) % len(shops.ITEMS), None) for u in range(len(shops.USERS)) for n in range(4)]
+    vendor = [(i, content) for i in range(len(shops.ITEMS)) for content in "abc"]
+    surviving = shops.shop(pairs, vendor, [])
+    split = leave_one_out(surviving, "vendor_all", shops.users_table(), shops.items_table(), 0, split_unit=unit)
+    built = build(surviving["vendor_all"], split, shops.bank(), shops.users_table())
+    mode = mode_arrays(built.table, split)
+    item = np.zeros((len(mode.items), len(mode.users)))
+    item[mode.pairs["train"][:, 1], mode.pairs["train"][:, 0]] = 1
+    memory = Factors(
+        mode.users, mode.items, np.eye(len(mode.users)), item, np.zeros(len(item)), np.zeros((0, len(mode.users))),
+        mode.image_item,
+    )  # fmt: skip
+    measured = evaluate(memory, mode.pairs["test"], mode.pairs["train"], mode.pairs["validation"])
+    assert measured.auc.tolist() == [auc] * len(shops.USERS)
 
 
 def test_a_user_is_paired_only_where_all_rows_say_so(catalogue, splits):

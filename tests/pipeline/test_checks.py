@@ -88,23 +88,38 @@ def test_broken_interactions_fail_and_say_how(tables, what: str, said):
     assert not found.passed and seen(found)[what] == said
 
 
-def splits(rows: list[tuple[int, int, str]]) -> dg.AssetsDefinition:
-    table = pa.Table.from_pylist(
-        [{"user": u, "item": i, "split": s, "paired": True} for u, i, s in rows], schema=schemas.SPLITS
-    )
+def in_modes(name: str, table: pa.Table, **more: Any) -> dg.AssetsDefinition:
+    """An asset of image modes that is this table with this metadata in each."""
 
-    @dg.asset(name="splits", partitions_def=image_modes)
-    def made() -> pa.Table:
-        return table
+    @dg.asset(name=name, partitions_def=image_modes)
+    def made() -> dg.Output[pa.Table]:
+        return table_output(table, preview=False, **more)
 
     return made
+
+
+def splits_table(rows: list[tuple]) -> pa.Table:
+    """SPLITS of (user, item, split) or (user, item, split, sha256)."""
+    names = ("user", "item", "split", "sha256")
+    return pa.Table.from_pylist(
+        [{"paired": True, **dict(zip(names, row, strict=False))} for row in rows], schema=schemas.SPLITS
+    )
+
+
+def splits(rows: list[tuple], unit: str | None = None) -> dg.AssetsDefinition:
+    return in_modes("splits", splits_table(rows), split_unit=unit)
 
 
 GOOD = [(0, 0, "train"), (0, 1, "train"), (0, 2, "validation"), (0, 3, "test"), (1, 3, "train")]
 
 
 def test_a_split_without_leaks_passes():
-    assert verdict(checks.no_held_out_pair_trains, splits(GOOD), mode="vendor_all").passed
+    found = verdict(checks.no_held_out_pair_trains, splits(GOOD), mode="vendor_all")
+    assert found.passed
+    assert seen(found) == {
+        "pairs_in_two_splits": 0, "users_with_two_of_a_split": 0, "rows_of_another_unit": 0, "expected_of_each": 0,
+        "split_unit": "interaction", "held_out_pairs_with_siblings_in_train": 0,
+    }  # fmt: skip
 
 
 def test_a_held_out_pair_that_also_trains_fails():
@@ -115,6 +130,102 @@ def test_a_held_out_pair_that_also_trains_fails():
 def test_a_user_with_two_held_out_items_of_a_split_fails():
     found = verdict(checks.no_held_out_pair_trains, splits([*GOOD, (0, 9, "test")]), mode="vendor_all")
     assert not found.passed and seen(found)["users_with_two_of_a_split"] == 1
+
+
+# User 0 holds out picture c of item 2, whose others train, and d of item 3, which is its only one.
+BY_PICTURE = [
+    (0, 0, "train"), (0, 2, "train"), (0, 2, "validation", "c"), (0, 3, "test", "d"), (1, 3, "train"),
+]  # fmt: skip
+
+
+def test_a_pair_whose_picture_is_held_out_may_train_where_that_is_the_unit():
+    found = verdict(checks.no_held_out_pair_trains, splits(BY_PICTURE, "image"), mode="vendor_all")
+    assert found.passed
+    assert seen(found)["split_unit"] == "image" and seen(found)["held_out_pairs_with_siblings_in_train"] == 1
+
+
+@pytest.mark.parametrize("unit", [None, "interaction"])
+def test_a_pair_held_out_by_picture_fails_where_pairs_are_the_unit(unit):
+    found = verdict(checks.no_held_out_pair_trains, splits(BY_PICTURE, unit), mode="vendor_all")
+    assert not found.passed
+    assert seen(found)["pairs_in_two_splits"] == 1 and seen(found)["rows_of_another_unit"] == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ((0, 2, "train"), "pairs_in_two_splits"),  # stands in train twice
+        ((0, 2, "test", "e"), "pairs_in_two_splits"),  # is held out twice
+        ((1, 3, "test"), "rows_of_another_unit"),  # is held out whole, and trains
+        ((1, 4, "train", "x"), "rows_of_another_unit"),
+        ((0, 9, "test", "x"), "users_with_two_of_a_split"),
+    ],
+)
+def test_what_is_held_out_by_picture_stands_once_and_by_name(row, what: str):
+    found = verdict(checks.no_held_out_pair_trains, splits([*BY_PICTURE, row], "image"), mode="vendor_all")
+    assert not found.passed and seen(found)[what] == 1
+
+
+def drawn(rows: list[tuple[int, int, int]], split: list[tuple], unit: str = "interaction", negatives: str = "train"):
+    """Assets: triplets (user, positive, negative) over pictures 0 1 of item 0, 2 3 of item 2, 4 of 3, 5 of 4."""
+    pictures = [(0, "a"), (0, "b"), (2, "c"), (2, "e"), (3, "d"), (4, "f")]
+    catalogue = [
+        {"image": n, "bank_row": n, "item": i, "source": "vendor", "position": 0, "sha256": sha}
+        for n, (i, sha) in enumerate(pictures)
+    ]
+    table = [{"epoch": 0, "user": u, "positive": p, "negative": [n]} for u, p, n in rows]
+    return (
+        in_modes("triplets", pa.Table.from_pylist(table, schema=schemas.triplets(1)), negatives=negatives),
+        splits(split, unit),
+        in_modes("catalogue", pa.Table.from_pylist(catalogue, schema=schemas.CATALOGUE)),
+    )
+
+
+WHOLE = [(0, 0, "train"), (0, 2, "validation"), (0, 3, "test"), (1, 3, "train")]
+CLEAN = [(0, 0, 5), (0, 1, 4), (1, 4, 2)]  # picture 4 is of user 0's test item: a negative it may be, unless all_splits
+
+
+def test_triplets_that_keep_the_split_pass():
+    found = verdict(checks.no_triplet_leaks, *drawn(CLEAN, WHOLE), mode="vendor_all")
+    assert found.passed and found.blocking
+    assert seen(found) == {
+        "positives_held_out": 0, "positives_not_in_train": 0, "negatives_touched": 0, "pictures_unknown": 0,
+        "expected_of_each": 0, "negatives": "train", "triplets": 3, "pictures_held_out_alone": 0,
+    }  # fmt: skip
+    siblings = [(0, 0, 5), (0, 3, 4), (1, 4, 2)]
+    assert verdict(checks.no_triplet_leaks, *drawn(siblings, BY_PICTURE, "image"), mode="vendor_all").passed
+
+
+@pytest.mark.parametrize(
+    ("row", "split", "negatives", "broken"),
+    [
+        ((0, 2, 5), WHOLE, "train", {"positives_held_out": 1, "positives_not_in_train": 1}),
+        ((0, 2, 5), BY_PICTURE, "train", {"positives_held_out": 1}),  # the pair trains, that picture of it does not
+        ((1, 0, 5), WHOLE, "train", {"positives_not_in_train": 1}),
+        ((0, 0, 1), WHOLE, "train", {"negatives_touched": 1}),
+        ((0, 0, 2), BY_PICTURE, "train", {"negatives_touched": 1}),  # of an item that it trains on
+        ((1, 4, 0), WHOLE, "all_splits", {"negatives_touched": 1}),  # the second of CLEAN: a test item
+        ((0, 9, 5), WHOLE, "train", {"positives_not_in_train": 1, "pictures_unknown": 1}),
+    ],
+)
+def test_a_triplet_that_leaks_fails_and_is_counted(row, split, negatives, broken):
+    unit = "image" if split is BY_PICTURE else "interaction"
+    found = verdict(checks.no_triplet_leaks, *drawn([*CLEAN, row], split, unit, negatives), mode="vendor_all")
+    assert not found.passed
+    assert {k: v for k, v in seen(found).items() if k in REASONS and v} == broken
+
+
+REASONS = {"positives_held_out", "positives_not_in_train", "negatives_touched", "pictures_unknown"}
+
+
+def test_several_negatives_a_triplet_are_looked_up_each_for_its_user():
+    rows = [
+        {"epoch": 0, "user": 0, "positive": 0, "negative": [5, 4]},
+        {"epoch": 0, "user": 1, "positive": 4, "negative": [0, 4]},
+    ]
+    triplets = in_modes("triplets", pa.Table.from_pylist(rows, schema=schemas.triplets(2)))
+    found = verdict(checks.no_triplet_leaks, triplets, *drawn([], WHOLE)[1:], mode="vendor_all")
+    assert seen(found)["negatives_touched"] == 1
 
 
 def evaluation(low: float) -> dg.AssetsDefinition:

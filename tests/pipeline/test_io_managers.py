@@ -9,6 +9,7 @@ import pytest
 from upath import UPath
 
 from pipeline.core import schemas
+from pipeline.core.sources import BadInput
 from pipeline.io_managers import SCHEMAS, ParquetTables, conform
 from pipeline.partitions import image_modes
 
@@ -62,6 +63,20 @@ def test_a_table_that_does_not_fit_is_never_written(tables: ParquetTables, tmp_p
     with pytest.raises(ValueError, match="reviewer_id is missing"):
         store(tables, "users", users("ann").drop_columns("reviewer_id"))
     assert not list((tmp_path / "tables").rglob("*")) if (tmp_path / "tables").exists() else True
+
+
+def test_a_table_of_another_version_is_refused_with_what_to_materialise(tables: ParquetTables, tmp_path: Path):
+    path = tmp_path / "tables" / "splits" / "vendor_all.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(schemas.SPLITS.empty_table().drop_columns("sha256"), path)
+    context = dg.build_input_context(
+        asset_key=dg.AssetKey("splits"),
+        upstream_output=dg.build_output_context(),
+        asset_partitions_def=image_modes,
+        asset_partition_key_range=dg.PartitionKeyRange("vendor_all", "vendor_all"),
+    )
+    with pytest.raises(BadInput, match=r"column sha256 is missing: .* materialise splits\[vendor_all\] again"):
+        tables.load_input(context)
 
 
 def test_all_that_is_wrong_with_a_table_is_said_at_once():

@@ -7,7 +7,7 @@ import pytest
 from models.design import DesignSettings
 from models.lsgan import LsganSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
-from pipeline.config import DvbprConfig, EvaluationSettings, LsganConfig, config_of
+from pipeline.config import DvbprConfig, EvaluationSettings, LsganConfig, SplitsConfig, SplitSettings, config_of
 from pipeline.core.sources import BadInput
 from pipeline.core.triplets import TripletSettings
 from pipeline.method import Method
@@ -75,6 +75,27 @@ def test_an_unknown_preset_is_refused_with_the_ones_there_are():
 def test_values_that_do_not_fit_are_refused_with_op_and_field():
     with pytest.raises(BadInput, match=r"dvbpr: .*padding='smae'"):
         Method().settings(DvbprSettings, "dvbpr", DvbprConfig(padding="smae"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("split_unit", "row", r"split_unit: 'row' is not one of interaction, image"),
+        ("hold_out", "first", r"hold_out: 'first' is not one of random, latest"),
+    ],
+)
+def test_an_unknown_hold_out_is_found_before_any_work_with_the_ones_there_are(tmp_path: Path, field, value, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"ops: {{splits: {{config: {{{field}: {value}}}}}}}\n")
+    with pytest.raises(BadInput, match=rf"splits: {said}"):
+        Method(profile=str(path)).check()
+    with pytest.raises(BadInput, match=said):
+        Method().settings(SplitSettings, "splits", SplitsConfig(**{field: value}))
+
+
+def test_the_pair_is_held_out_unless_another_unit_is_asked_for():
+    assert Method().settings(SplitSettings, "splits").split_unit == "interaction"
+    assert "leaks" in SplitsConfig.model_fields["split_unit"].description
 
 
 def test_two_settings_with_one_field_name_cannot_share_a_config():

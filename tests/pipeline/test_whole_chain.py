@@ -13,7 +13,7 @@ from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS, conform
 from pipeline.partitions import image_modes
 from pipeline.summary import Ledger
-from tests.pipeline.conftest import Home, materialise
+from tests.pipeline.conftest import TINY, Home, materialise
 
 MODES = image_modes.get_partition_keys()
 BY_MODE = ("splits", "catalogue", "recommender_evaluation", "recommendations")
@@ -220,6 +220,7 @@ def test_every_blocking_check_ran_and_passed(finished: Home):
         "rejects": "accepted_and_rejected_are_all_lines",
         "interactions": "interactions_are_whole",
         "splits": "no_held_out_pair_trains",
+        "triplets": "no_triplet_leaks",
     }
     keys = [dg.AssetCheckKey(dg.AssetKey(asset), check) for asset, check in wanted.items()]
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
@@ -269,3 +270,39 @@ def test_a_second_run_asks_for_no_picture_and_trains_no_model_again(finished: Ho
     assert finished.table("image_ledger").equals(ledger)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert {path: json.loads(path.read_text()) for path in finished.folder.rglob("manifest.json")} == manifests
+
+
+def test_held_out_pictures_are_of_the_same_items_and_reward_memory_where_items_have_several(
+    finished: Home, tmp_path: Path
+):
+    """The last test of this module, as the home holds another split from here on."""
+    before, hidden = finished.summary["modes"], hidden_items(finished)
+    profile = tmp_path / "by_picture.yaml"
+    profile.write_text(TINY.read_text() + "  splits:\n    config:\n      split_unit: image\n")
+    said = materialise("key:splits or key:catalogue or key:triplets or group:recommender", profile)
+    assert "split_unit is image" in said
+    after = finished.summary["modes"]
+    assert {mode: found["split_unit"] for mode, found in after.items()} == dict.fromkeys(MODES, "image")
+    assert hidden_items(finished) == hidden
+    assert after["vendor_single"]["models"] == before["vendor_single"]["models"]  # one picture an item: nothing leaks
+    for mode in ("vendor_all", "vendor_customer"):
+        gain = {
+            name: after[mode]["models"][name]["test"]["auc"] - before[mode]["models"][name]["test"]["auc"]
+            for name in ("bpr_mf", "planted_best")
+        }
+        assert gain["planted_best"] == 0 and gain["bpr_mf"] > 0.1, mode
+        triplets, split = (finished.table(name, mode).to_pandas() for name in ("triplets", "splits"))
+        positive = finished.table("catalogue", mode).to_pandas().iloc[triplets["positive"]]
+        alone = split.dropna(subset="sha256")
+        held_out = set(zip(alone["user"], alone["item"], alone["sha256"], strict=True))
+        assert held_out
+        assert not held_out & set(zip(triplets["user"], positive["item"], positive["sha256"], strict=True))
+
+
+def hidden_items(home: Home) -> dict[str, set[tuple[int, str, int]]]:
+    """Of each mode, the (user, split, item) that were ranked."""
+    columns = ["user", "split", "item"]
+    return {
+        mode: set(zip(*home.table("recommender_evaluation", mode).select(columns).to_pydict().values(), strict=True))
+        for mode in MODES
+    }
