@@ -3,10 +3,13 @@
 Knows compression and framing only. What a line means belongs to `ingest.py`; pictures to `fetch.py`.
 """
 
+import codecs
 import glob
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,8 @@ MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed
 HEAD_BYTES = 2000  # what is kept of such a line, enough for 500 characters of any script
 WHITE = b" \t\r\n\f\v"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DECODER = json.JSONDecoder()
+_BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
@@ -108,7 +113,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     first = first.removeprefix(BYTE_ORDER_MARK)
     opening = first[:HEAD_BYTES].lstrip()
     if opening[:1] == b"[" and opening[1:].lstrip()[:1] in (b"{", b""):
-        yield from _array_blocks(path, b"".join((first, *chunks)))
+        yield from _array_blocks(path, _with_first(first, chunks))
         return
     yield from _line_blocks(first, chunks)
 
@@ -171,15 +176,61 @@ def _block(data: bytes, line: int, offset: int | None, *, too_long: bool = False
     return Block(data, np.concatenate(([0], ends)).astype(np.int64), line, offset)
 
 
-def _array_blocks(path: Path, data: bytes) -> Iterator[Block]:
-    """One element a line. The array is held in memory whole: JSON lines are the format for large inputs."""
-    try:
-        elements = json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: begins as a JSON array but does not parse ({error}); save it as JSON lines") from error
-    lines = "".join(json.dumps(element) + "\n" for element in elements).encode()
-    if lines:
-        yield _block(lines, 1, None)
+def _array_blocks(path: Path, chunks: Iterator[bytes]) -> Iterator[Block]:
+    """One element a line, as `json` writes it; one block for the elements that each chunk completes.
+
+    Held are a chunk and one element at most, which therefore may not pass MAX_LINE_BYTES characters. `json` itself
+    parses: a streaming parser (ijson) refuses NaN and integers over 64 bits, which JSON lines may hold, and needs
+    memory in the square of an element's depth.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text, count, mark = "", 0, ""  # mark: the bracket or comma before what comes next
+    for chunk in itertools.chain(chunks, (b"",)):
+        text += decoder.decode(chunk, final=not chunk)
+        at, lines, problem = 0, list[str](), ""
+        if not mark:
+            at, mark = text.index("[") + 1, "["
+        if mark == "[" and text.startswith("]", _past_blanks(text, at)):
+            at, mark = text.index("]", at) + 1, "]"
+        while mark != "]" and not problem:
+            try:
+                line, end = _element(text, at)
+            except (ValueError, RecursionError) as error:  # damage, or the element goes on in the next chunk
+                problem = str(getattr(error, "msg", error))
+            else:
+                lines.append(line)
+                at, mark = end + 1, text[end]
+        text, count = text[at:], count + len(lines)
+        if mark == "]" and text.strip():
+            problem = f"something follows its closing bracket: {text.strip()[:20]!r}"
+        if problem and (mark == "]" or not chunk or len(text) > MAX_LINE_BYTES):
+            raise BadInput(
+                f"{path}: begins as a JSON array but does not parse at element {count + 1:,} ({problem}); "
+                "save it as JSON lines"
+            )
+        if lines:
+            yield _block("".join(lines).encode(), count - len(lines) + 1, None)
+
+
+def _element(text: str, at: int) -> tuple[str, int]:
+    """The array element that begins at or after `at`, as a line, and where the comma or bracket behind it stands.
+
+    Raises ValueError or RecursionError where it is damaged, too long, or not whole in `text`.
+    """
+    start = _past_blanks(text, at)
+    element, end = _DECODER.raw_decode(text, start)
+    behind = _past_blanks(text, end)
+    if text[behind : behind + 1] not in (",", "]"):  # also where the text ends: `12` may go on with `34`
+        raise ValueError("a comma or the closing bracket is missing")
+    if end - start > MAX_LINE_BYTES:
+        raise ValueError(f"the next is longer than {MAX_LINE_BYTES:,} characters")
+    return json.dumps(element) + "\n", behind
+
+
+def _past_blanks(text: str, at: int) -> int:
+    """The first position from `at` on that is not JSON's white space."""
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at
 
 
 def stripped(block: Block) -> tuple[np.ndarray, np.ndarray]:
