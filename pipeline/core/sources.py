@@ -42,26 +42,79 @@ class Block:
     too_long: bool = False  # `data` is only the head of one line over MAX_LINE_BYTES
 
 
-def resolve(spec: str) -> list[Path]:
-    """The files that `spec` means, in order and each once: paths, globs or folders, separated by commas.
+def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]:
+    """The files that `spec` means, in order and each once; `fetch` brings a URL's file here (`remote.py`).
 
-    A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not those of its subfolders.
-    Raises BadInput for an empty specification, a missing or empty file, a glob or folder without files, a URL.
+    Raises BadInput as `named` does, for a URL where there is no `fetch`, and what `fetch` raises.
     """
-    # A path may itself hold a comma, so the whole text is tried first.
-    parts = [spec] if Path(spec).expanduser().exists() and spec.strip() else spec.split(",")
-    found: dict[Path, Path] = {}
-    for part in (p.strip() for p in parts):
-        for path in _resolve_one(part) if part else ():
-            found.setdefault(path.resolve(), path)
+    found = []
+    for entry in named(spec):
+        if isinstance(entry, Path):
+            found.append(entry)
+        elif fetch is None:
+            raise BadInput(f"{shown(entry)}: only local files are read here; download it first and give its path")
+        else:
+            found.append(fetch(entry))
+    return found
+
+
+def named(spec: str) -> list[Path | str]:
+    """Local files as paths and URLs as text, in order and each once: what paths, globs, folders and URLs mean.
+
+    They are separated by commas. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not
+    those of its subfolders. A comma inside a URL belongs to the URL, unless a blank, `/`, `./`, `../`, `~`, another
+    URL or the name of a file that is there follows it; written as %2C it always does.
+    Raises BadInput for an empty specification, a missing or empty file, a glob or folder without files, a URL that is
+    neither http nor https. Nothing is fetched.
+    """
+    found: dict[Path | str, Path | str] = {}
+    for part in (p.strip() for p in _parts(spec)):
+        if "://" in part:
+            if not part.lower().startswith(("http://", "https://")):
+                raise BadInput(f"{shown(part)}: only http and https URLs are read; download it and give its path")
+            found.setdefault(part, part)
+        else:
+            for path in _resolve_one(part) if part else ():
+                found.setdefault(path.resolve(), path)
     if not found:
-        raise BadInput(f"no input named in {spec!r}: give a path, a glob or a folder")
+        raise BadInput(f"no input named in {spec!r}: give a path, a glob, a folder or a URL")
     return list(found.values())
 
 
+def shown(url: str) -> str:
+    """A URL as it may be printed and kept: without user name, password and query, which may hold a secret."""
+    bare, *rest = re.split(r"[?#]", url, maxsplit=1)
+    scheme, _, place = bare.partition("://")
+    authority, slash, path = place.partition("/")
+    host = authority.rpartition("@")[2]
+    if not re.fullmatch(r"(\[[^]]*\]|[^:]*)(:\d*)?", host):
+        return f"{scheme}://..."  # `user:pass/word@host`, perhaps: what follows the colon is no port
+    return f"{scheme}://{host}{slash}{path}" + ("?..." if rest else "")
+
+
+def _parts(spec: str) -> list[str]:
+    """The specification cut at the commas that separate."""
+    if "://" not in spec:
+        # A path may itself hold a comma, so the whole text is tried first.
+        return [spec] if Path(spec).expanduser().exists() and spec.strip() else spec.split(",")
+    parts: list[str] = []
+    for piece in spec.split(","):
+        in_url = bool(parts) and "://" in parts[-1] and not parts[-1][-1:].isspace()
+        if in_url and not _begins_an_entry(piece):
+            parts[-1] += "," + piece
+        else:
+            parts.append(piece)
+    return parts
+
+
+def _begins_an_entry(piece: str) -> bool:
+    """Whether what follows a URL's comma is an entry of its own (see `named`)."""
+    if not piece or piece[0].isspace() or piece.startswith(("/", "./", "../", "~")):
+        return True
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", piece) is not None or bool(glob.glob(piece.strip()))  # noqa: PTH207
+
+
 def _resolve_one(part: str) -> list[Path]:
-    if "://" in part:
-        raise BadInput(f"{part}: only local files are read; download it first and give its path")
     path = Path(part).expanduser()
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES))
