@@ -27,6 +27,8 @@ class Served:
     understands_head: bool = True
     understands_ranges: bool = True
     understands_if_range: bool = True  # False: a range of the file as it is now, whatever was asked
+    range_start: int | None = None  # a range begins there, wherever it was asked to
+    range_bytes: int | None = None  # and has no more than so many bytes
     length: str = "told"  # told, untold (the connection's end is the body's), chunked
     excess: int = 0  # bytes that Content-Length promises too many
     encoding: str | None = None
@@ -149,13 +151,15 @@ class FileServer:
         if served is None:
             return 404, b"no\n", {}
         if served.statuses:
-            return served.statuses.pop(0), b"no\n", {"Retry-After": served.retry_after} if served.retry_after else {}
+            status = served.statuses.pop(0)
+            said = {"Retry-After": served.retry_after} if served.retry_after else {}
+            return status, b"" if status == 304 else b"no\n", said
         if method == "HEAD" and not served.understands_head:
             return 405, b"", {}
         if served.location:
             return 302, b"", {"Location": served.location}
-        said = {"ETag": served.etag, "Last-Modified": served.last_modified, "Content-Encoding": served.encoding}
-        named = {name: value for name, value in said.items() if value is not None}
+        headed = {"ETag": served.etag, "Last-Modified": served.last_modified, "Content-Encoding": served.encoding}
+        named = {name: value for name, value in headed.items() if value is not None}
         known = headers.get("if-none-match"), headers.get("if-modified-since")
         if (known[0] and known[0] == served.etag) or (known[1] and known[1] == served.last_modified):
             return 304, b"", named
@@ -163,8 +167,10 @@ class FileServer:
         same = not served.understands_if_range or condition in (None, served.etag, served.last_modified)
         if asked_range and served.understands_ranges and same:
             start = int(asked_range.removeprefix("bytes=").rstrip("-"))
+            start = start if served.range_start is None else served.range_start
             if start >= len(served.data):
                 return 416, b"", {"Content-Range": f"bytes */{len(served.data)}"}
-            span = f"bytes {start}-{len(served.data) - 1}/{len(served.data)}"
-            return 206, served.data[start:], {**named, "Content-Range": span}
+            part = served.data[start:][: served.range_bytes]
+            span = f"bytes {start}-{start + len(part) - 1}/{len(served.data)}"
+            return 206, part, {**named, "Content-Range": span}
         return 200, served.data, named

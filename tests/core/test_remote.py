@@ -148,6 +148,29 @@ def test_a_date_of_the_very_second_of_the_answer_names_no_file():
     assert Version(last_modified=OLD, date="Mon, 01 Jan 2024 00:00:01 GMT").if_range == OLD
 
 
+def test_a_range_that_ends_early_is_not_the_rest_of_the_file(cache: Cache, server: FileServer, served: Served):
+    served.cuts, served.range_bytes = [1000], 4000
+    assert cache.fetch().read_bytes() == DATA
+    assert [a.headers.get("range") for a in server.asked[1:]] == ["bytes=1000-", "bytes=5000-", "bytes=9000-"]
+
+
+@pytest.mark.parametrize("start", [0, 999, 1001])
+def test_a_range_that_begins_elsewhere_is_not_put_behind_what_is_there(cache, server, served, start):
+    served.cuts, served.range_start = [1000], start
+    assert cache.fetch().read_bytes() == DATA
+    assert [a.status for a in server.asked] == [200, 206, 200]
+
+
+def test_an_answer_of_no_change_that_nobody_asked_for_makes_no_file(cache: Cache, served: Served):
+    served.cuts = [1000]
+    with pytest.raises(BadInput):
+        Cache(cache.folder, cache.server, retries=0).fetch()
+    served.statuses = [304]
+    with pytest.raises(BadInput, match="HTTP 304"):
+        cache.fetch()
+    assert "origin.meta" not in cache.names()
+
+
 def test_a_length_that_promises_too_much_is_never_taken_for_whole(cache: Cache, server: FileServer, served: Served):
     served.excess = 7
     with pytest.raises(BadInput, match=r"reviews\.json\.gz: the download broke off after 10,240 of 10,247 bytes"):

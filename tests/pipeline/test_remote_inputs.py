@@ -7,14 +7,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from pipeline.core import remote
 from pipeline.core.sources import BadInput
+from pipeline.lookbook.home import Home
 from pipeline.resources import RawSources, default_resources
 from pipeline.run import run
+from pipeline.storage import Storage
 from tests.core.file_server import FileServer, Served
 from tests.pipeline.conftest import TINY, isolate
 
@@ -116,3 +119,10 @@ def test_without_a_cache_folder_urls_are_refused(server: FileServer):
 
 def test_no_planted_tastes_lie_beside_a_url():
     assert RawSources(reviews="http://shop.example/" + "long" * 100).truth() is None
+
+
+def test_the_page_names_a_url_without_its_signature(tmp_path: Path):
+    raw = RawSources(reviews="https://shop.example/dumps/x.json?sig=secret", products="/data/shop/products.json")
+    with dg.DagsterInstance.ephemeral() as instance:
+        home = Home(Storage(root=str(tmp_path)), instance, raw)
+        assert home.files() == ["dumps/x.json?...", "shop/products.json"]
