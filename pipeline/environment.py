@@ -21,12 +21,12 @@ def home() -> Path:
 
 
 def reviews() -> str:
-    """`ATELIER_REVIEWS`: path, glob or folder of the review files; empty where there are none."""
+    """`ATELIER_REVIEWS`: path, glob, folder or URL of the review files, several with commas between; or empty."""
     return os.environ.get("ATELIER_REVIEWS", "")
 
 
 def products() -> str:
-    """`ATELIER_PRODUCTS`: path, glob or folder of the product metadata."""
+    """`ATELIER_PRODUCTS`: path, glob, folder or URL of the product metadata, likewise."""
     return os.environ.get("ATELIER_PRODUCTS", "")
 
 
@@ -46,7 +46,7 @@ def profile() -> str:
 
 
 def allowed_hosts() -> frozenset[str]:
-    """`ATELIER_ALLOW_HOSTS`: private `host:port` addresses that pictures may be fetched from."""
+    """`ATELIER_ALLOW_HOSTS`: private `host:port` addresses that pictures and inputs may be fetched from."""
     hosts = os.environ.get("ATELIER_ALLOW_HOSTS", "")
     return frozenset(host.strip() for host in hosts.split(",") if host.strip())
 

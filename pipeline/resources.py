@@ -4,6 +4,8 @@ Each reads the environment once, when the definitions are built; nothing else in
 """
 
 import dataclasses
+import hashlib
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -12,45 +14,102 @@ from upath import UPath
 
 from models import device as devices
 from pipeline import environment
-from pipeline.core import sources
+from pipeline.core import remote, sources
 from pipeline.core.fetch import FetchReport, Progress, fetch
 from pipeline.core.garment_classes import Rules, built_in, load_rules
 from pipeline.core.ledger import PictureStore
 from pipeline.core.transfer import FetchSettings
 from pipeline.io_managers import ParquetTables
 from pipeline.method import Method
-from pipeline.progress import Report
+from pipeline.progress import LOG_EVERY, Report, terminal
 from pipeline.storage import Storage
 from pipeline.tracking import Tracker
 
 
 class RawSources(dg.ConfigurableResource):
-    """The files a person brought."""
+    """The files a person brought, or the URLs where they are."""
 
     reviews: str = ""
     products: str = ""
     classes: str = ""  # a file of garment classes; empty: the built-in ones
+    cache: str = ""  # the folder for what URLs name; empty: URLs are refused
+    allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
 
     def review_files(self) -> list[Path]:
-        """The review files; none where there are only products.
+        """The review files, fetched where the cache lacks or has an old one; none where there are only products.
 
         Raises:
-            BadInput: what was named is not there or is empty.
+            BadInput: what was named is not there, is empty or cannot be fetched.
         """
-        return sources.resolve(self.reviews) if self.reviews else []
+        return sources.resolve(self.reviews, self._fetch) if self.reviews else []
 
     def product_files(self) -> list[Path]:
-        """The metadata files.
+        """The metadata files, likewise.
 
         Raises:
-            BadInput: none were named, or what was named is not there or is empty.
+            BadInput: none were named, or what was named is not there, is empty or cannot be fetched.
         """
+        return sources.resolve(self._products(), self._fetch)
+
+    def review_version(self) -> str:
+        """What changes with the review files: digests of local contents, the servers' versions of URLs."""
+        return self._version(self.reviews) if self.reviews else sources.digest([])
+
+    def product_version(self) -> str:
+        """What changes with the metadata files, likewise. Raises BadInput as `product_files`."""
+        return self._version(self._products())
+
+    def check(self, say: remote.Say) -> bool:
+        """Look whether everything that was named is there, downloading nothing; True where reviews were named.
+
+        Raises:
+            BadInput: as `review_files` and `product_files`.
+        """
+        for spec in (self._products(), self.reviews):
+            for entry in sources.named(spec) if spec else ():
+                if isinstance(entry, str):
+                    remote.check(entry, self._cache(entry), self._settings(), say)
+        return bool(self.reviews)
+
+    def _products(self) -> str:
         if not self.products:
             raise sources.BadInput(
-                "no product metadata: set ATELIER_PRODUCTS to a path, glob or folder (and ATELIER_REVIEWS to the "
+                "no product metadata: set ATELIER_PRODUCTS to a path, glob, folder or URL (and ATELIER_REVIEWS to the "
                 "reviews), or run `make demo` for the embedded catalogue."
             )
-        return sources.resolve(self.products)
+        return self.products
+
+    def _version(self, spec: str) -> str:
+        entries = sources.named(spec)
+        local = sources.digest([entry for entry in entries if isinstance(entry, Path)])
+        urls = [entry for entry in entries if isinstance(entry, str)]
+        if not urls:
+            return local
+        say = dg.get_dagster_logger().warning
+        versions = sorted(remote.data_version(url, self._cache(url), self._settings(), say) for url in urls)
+        return hashlib.sha256("\n".join([local, *versions]).encode()).hexdigest()
+
+    def _fetch(self, url: str) -> Path:
+        log, name = dg.get_dagster_logger(), sources.shown(url)
+        bar, logged = terminal.reporter("downloading (MB)"), time.monotonic()
+
+        def progress(size: int, total: int | None) -> None:
+            nonlocal logged
+            if bar is not None:
+                bar(size >> 20, max(total or 0, size) >> 20, name)
+            if time.monotonic() - logged >= LOG_EVERY:
+                logged = time.monotonic()
+                log.info(f"{name}: {size:,} of {'an unknown number of' if total is None else f'{total:,}'} bytes")
+
+        return remote.fetch_to_cache(url, self._cache(url), self._settings(), progress, log.warning)
+
+    def _cache(self, url: str) -> Path:
+        if not self.cache:
+            raise sources.BadInput(f"{sources.shown(url)}: only local files are read here; give a path")
+        return Path(self.cache)
+
+    def _settings(self) -> remote.RemoteSettings:
+        return remote.RemoteSettings(allow_hosts=frozenset(self.allow_hosts))
 
     def class_rules(self, chosen: str = "") -> Rules:
         """The garment classes and their words: of the file chosen for this run, else the person's, else built in.
@@ -63,7 +122,7 @@ class RawSources(dg.ConfigurableResource):
 
     def truth(self) -> Path | None:
         """The planted tastes beside the embedded catalogue's reviews; None for real data."""
-        if not self.reviews:
+        if not self.reviews or "://" in self.reviews:
             return None
         path = Path(self.reviews).parent / "truth.npz"
         return path if path.is_file() else None
@@ -112,7 +171,11 @@ def default_resources() -> dict[str, object]:
             tracking_uri=environment.tracking_uri(home), artifact_root=str(home / "mlflow" / "artifacts")
         ),
         "raw": RawSources(
-            reviews=environment.reviews(), products=environment.products(), classes=environment.classes()
+            reviews=environment.reviews(),
+            products=environment.products(),
+            classes=environment.classes(),
+            cache=str(home / "inputs"),
+            allow_hosts=sorted(environment.allowed_hosts()),
         ),
         "fetcher": ImageFetcher(allow_hosts=sorted(environment.allowed_hosts())),
         "compute": Compute(device=environment.device()),

@@ -17,6 +17,7 @@ from typing import Any
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline import environment, instance, profiles, sample_source
@@ -40,12 +41,12 @@ REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER
 ENVIRONMENT = """\
 environment (a .env file works):
   ATELIER_HOME          where everything is written (default var/)
-  ATELIER_REVIEWS       reviews: a path, glob or folder of .json, .jsonl, .gz; without them only the generator's
-                        assets are made
+  ATELIER_REVIEWS       reviews: a path, glob, folder or URL of .json, .jsonl, .gz, .zst, several with commas
+                        between; without them only the generator's assets are made
   ATELIER_PRODUCTS      product metadata, likewise
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
-  ATELIER_ALLOW_HOSTS   private addresses that pictures may be fetched from: host:port, comma-separated
+  ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
   MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
 
 exit codes: 0 done; 1 the work failed, the message says what to do; 2 the call or the configuration is wrong
@@ -91,13 +92,15 @@ def _definitions(profile: str, display: Display) -> dg.Definitions:
     return dg.Definitions.merge(built, dg.Definitions(loggers={LOGGER: display.logger()}))
 
 
-def _check_before(resources: dict[str, Any]) -> bool:
+def _check_before(resources: dict[str, Any], console: Console) -> bool:
     """Find what is wrong before anything runs; True where there are reviews."""
     raw: RawSources = resources["raw"]
-    raw.product_files()
     raw.class_rules(resources["method"].settings(IngestSettings, "ingest").classes)
+    with_reviews = raw.check(
+        lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
+    )
     resources["compute"].resolve()
-    return bool(raw.review_files())
+    return with_reviews
 
 
 def run(profile: str, select: str, console: Console, dry_run: bool = False) -> Path:
@@ -112,7 +115,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     with _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
-        with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)})
+        with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)}, console)
         segments = plan(definitions, select, with_reviews)
         if not with_reviews:
             console.print("No reviews named: the generator's assets only.")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline import paper, plots, steps
 from pipeline.config import FiveCoreConfig, FiveCoreSettings, IngestConfig, IngestSettings
-from pipeline.core import categories, ingest, kcore, schemas, sources
+from pipeline.core import categories, ingest, kcore, schemas
 from pipeline.core.durable import sole_writer
 from pipeline.core.tables import StoredTable, concatenated
 from pipeline.io_managers import SCHEMAS
@@ -24,16 +24,20 @@ from pipeline.storage import Storage, digest
 GROUP = "ingest"
 
 
-@dg.observable_source_asset(group_name=GROUP, description="The review files; the data version is their content.")
+@dg.observable_source_asset(
+    group_name=GROUP, description="The review files; the data version is their content or their server's."
+)
 def raw_reviews(raw: RawSources) -> dg.DataVersion:
     """Observe the review files."""
-    return dg.DataVersion(sources.digest(raw.review_files()))
+    return dg.DataVersion(raw.review_version())
 
 
-@dg.observable_source_asset(group_name=GROUP, description="The product metadata; the data version is its content.")
+@dg.observable_source_asset(
+    group_name=GROUP, description="The product metadata; the data version is its content or its server's."
+)
 def raw_products(raw: RawSources) -> dg.DataVersion:
     """Observe the metadata files."""
-    return dg.DataVersion(sources.digest(raw.product_files()))
+    return dg.DataVersion(raw.product_version())
 
 
 @dg.multi_asset(

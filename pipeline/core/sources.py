@@ -3,10 +3,13 @@
 Knows compression and framing only. What a line means belongs to `ingest.py`; pictures to `fetch.py`.
 """
 
+import codecs
 import glob
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,8 @@ MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed
 HEAD_BYTES = 2000  # what is kept of such a line, enough for 500 characters of any script
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DAMAGED = (OSError, EOFError, cast(type[Exception], IsalError))  # what decompressors raise
+_DECODER = json.JSONDecoder()
+_BLANKS = re.compile(r"[ \t\r\n]*")
 
 
 class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
@@ -47,26 +52,79 @@ class Block:
     too_long: bool = False  # `data` is only the head of one line over MAX_LINE_BYTES
 
 
-def resolve(spec: str) -> list[Path]:
-    """The files that `spec` means, in order and each once: paths, globs or folders, separated by commas.
+def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]:
+    """The files that `spec` means, in order and each once; `fetch` brings a URL's file here (`remote.py`).
 
-    A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not those of its subfolders.
-    Raises BadInput for an empty specification, a missing or empty file, a glob or folder without files, a URL.
+    Raises BadInput as `named` does, for a URL where there is no `fetch`, and what `fetch` raises.
     """
-    # A path may itself hold a comma, so the whole text is tried first.
-    parts = [spec] if Path(spec).expanduser().exists() and spec.strip() else spec.split(",")
-    found: dict[Path, Path] = {}
-    for part in (p.strip() for p in parts):
-        for path in _resolve_one(part) if part else ():
-            found.setdefault(path.resolve(), path)
+    found = []
+    for entry in named(spec):
+        if isinstance(entry, Path):
+            found.append(entry)
+        elif fetch is None:
+            raise BadInput(f"{shown(entry)}: only local files are read here; download it first and give its path")
+        else:
+            found.append(fetch(entry))
+    return found
+
+
+def named(spec: str) -> list[Path | str]:
+    """Local files as paths and URLs as text, in order and each once: what paths, globs, folders and URLs mean.
+
+    They are separated by commas. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not
+    those of its subfolders. A comma inside a URL belongs to the URL, unless a blank, `/`, `./`, `../`, `~`, another
+    URL or the name of a file that is there follows it; written as %2C it always does.
+    Raises BadInput for an empty specification, a missing or empty file, a glob or folder without files, a URL that is
+    neither http nor https. Nothing is fetched.
+    """
+    found: dict[Path | str, Path | str] = {}
+    for part in (p.strip() for p in _parts(spec)):
+        if "://" in part:
+            if not part.lower().startswith(("http://", "https://")):
+                raise BadInput(f"{shown(part)}: only http and https URLs are read; download it and give its path")
+            found.setdefault(part, part)
+        else:
+            for path in _resolve_one(part) if part else ():
+                found.setdefault(path.resolve(), path)
     if not found:
-        raise BadInput(f"no input named in {spec!r}: give a path, a glob or a folder")
+        raise BadInput(f"no input named in {spec!r}: give a path, a glob, a folder or a URL")
     return list(found.values())
 
 
+def shown(url: str) -> str:
+    """A URL as it may be printed and kept: without user name, password and query, which may hold a secret."""
+    bare, *rest = re.split(r"[?#]", url, maxsplit=1)
+    scheme, _, place = bare.partition("://")
+    authority, slash, path = place.partition("/")
+    host = authority.rpartition("@")[2]
+    if not re.fullmatch(r"(\[[^]]*\]|[^:]*)(:\d*)?", host):
+        return f"{scheme}://..."  # `user:pass/word@host`, perhaps: what follows the colon is no port
+    return f"{scheme}://{host}{slash}{path}" + ("?..." if rest else "")
+
+
+def _parts(spec: str) -> list[str]:
+    """The specification cut at the commas that separate."""
+    if "://" not in spec:
+        # A path may itself hold a comma, so the whole text is tried first.
+        return [spec] if Path(spec).expanduser().exists() and spec.strip() else spec.split(",")
+    parts: list[str] = []
+    for piece in spec.split(","):
+        in_url = bool(parts) and "://" in parts[-1] and not parts[-1][-1:].isspace()
+        if in_url and not _begins_an_entry(piece):
+            parts[-1] += "," + piece
+        else:
+            parts.append(piece)
+    return parts
+
+
+def _begins_an_entry(piece: str) -> bool:
+    """Whether what follows a URL's comma is an entry of its own (see `named`)."""
+    if not piece or piece[0].isspace() or piece.startswith(("/", "./", "../", "~")):
+        return True
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", piece) is not None or bool(glob.glob(piece.strip()))  # noqa: PTH207
+
+
 def _resolve_one(part: str) -> list[Path]:
-    if "://" in part:
-        raise BadInput(f"{part}: only local files are read; download it first and give its path")
     path = Path(part).expanduser()
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES))
@@ -119,7 +177,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
     first = first[skipped:]
     opening = first[:HEAD_BYTES].lstrip()
     if opening[:1] == b"[" and opening[1:].lstrip()[:1] in (b"{", b""):
-        yield from _array_blocks(path, b"".join((first, *chunks)))
+        yield from _array_blocks(path, _with_first(first, chunks))
         return
     yield from _line_blocks(first, chunks, skipped)
 
@@ -190,12 +248,58 @@ def _block(data: bytes, line: int, offset: int | None, *, too_long: bool = False
     return Block(data, np.concatenate(([0], ends)).astype(np.int64), line, offset)
 
 
-def _array_blocks(path: Path, data: bytes) -> Iterator[Block]:
-    """One element a line. The array is held in memory whole: JSON lines are the format for large inputs."""
-    try:
-        elements = json.loads(data.decode("utf-8", "replace"))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: begins as a JSON array but does not parse ({error}); save it as JSON lines") from error
-    lines = "".join(json.dumps(element) + "\n" for element in elements).encode()
-    if lines:
-        yield _block(lines, 1, None)
+def _array_blocks(path: Path, chunks: Iterator[bytes]) -> Iterator[Block]:
+    """One element a line, as `json` writes it; one block for the elements that each chunk completes.
+
+    Held are a chunk and one element at most, which therefore may not pass MAX_LINE_BYTES characters. `json` itself
+    parses: a streaming parser (ijson) refuses NaN and integers over 64 bits, which JSON lines may hold, and needs
+    memory in the square of an element's depth.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text, count, mark = "", 0, ""  # mark: the bracket or comma before what comes next
+    for chunk in itertools.chain(chunks, (b"",)):
+        text += decoder.decode(chunk, final=not chunk)
+        at, lines, problem = 0, list[str](), ""
+        if not mark:
+            at, mark = text.index("[") + 1, "["
+        if mark == "[" and text.startswith("]", _past_blanks(text, at)):
+            at, mark = text.index("]", at) + 1, "]"
+        while mark != "]" and not problem:
+            try:
+                line, end = _element(text, at)
+            except (ValueError, RecursionError) as error:  # damage, or the element goes on in the next chunk
+                problem = str(getattr(error, "msg", error))
+            else:
+                lines.append(line)
+                at, mark = end + 1, text[end]
+        text, count = text[at:], count + len(lines)
+        if mark == "]" and text.strip():
+            problem = f"something follows its closing bracket: {text.strip()[:20]!r}"
+        if problem and (mark == "]" or not chunk or len(text) > MAX_LINE_BYTES):
+            raise BadInput(
+                f"{path}: begins as a JSON array but does not parse at element {count + 1:,} ({problem}); "
+                "save it as JSON lines"
+            )
+        if lines:
+            yield _block("".join(lines).encode(), count - len(lines) + 1, None)
+
+
+def _element(text: str, at: int) -> tuple[str, int]:
+    """The array element that begins at or after `at`, as a line, and where the comma or bracket behind it stands.
+
+    Raises ValueError or RecursionError where it is damaged, too long, or not whole in `text`.
+    """
+    start = _past_blanks(text, at)
+    element, end = _DECODER.raw_decode(text, start)
+    behind = _past_blanks(text, end)
+    if text[behind : behind + 1] not in (",", "]"):  # also where the text ends: `12` may go on with `34`
+        raise ValueError("a comma or the closing bracket is missing")
+    if end - start > MAX_LINE_BYTES:
+        raise ValueError(f"the next is longer than {MAX_LINE_BYTES:,} characters")
+    return json.dumps(element) + "\n", behind
+
+
+def _past_blanks(text: str, at: int) -> int:
+    """The first position from `at` on that is not JSON's white space."""
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.ledger import PictureStore
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.core.sources import BadInput
+from pipeline.core.sources import BadInput, shown
 from pipeline.lookbook.page import Source
 from pipeline.resources import RawSources
 from pipeline.storage import ModelFolder, Storage
@@ -55,7 +55,8 @@ class Home:
 
     def files(self) -> list[str]:
         """The files it was made from, each with its folder's name."""
-        return ["/".join(Path(name).parts[-2:]) for name in (self.raw.reviews, self.raw.products) if name]
+        named = [shown(name) if "://" in name else name for name in (self.raw.reviews, self.raw.products) if name]
+        return ["/".join(Path(name).parts[-2:]) for name in named]
 
     def metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
         """The newest metadata; empty where there is none."""
