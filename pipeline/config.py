@@ -23,6 +23,7 @@ from models.lsgan import PRESETS as LSGAN_PRESETS
 from models.lsgan import LsganSettings
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
+from pipeline.core.near_duplicates import NearDuplicateSettings
 from pipeline.core.transfer import FetchSettings
 from pipeline.core.triplets import PRESETS as TRIPLET_PRESETS
 from pipeline.core.triplets import TripletSettings
@@ -206,6 +207,10 @@ class ImageBankConfig(config_of(BankSettings)):
     """Pictures decoded."""
 
 
+class NearDuplicatesConfig(config_of(NearDuplicateSettings)):
+    """When two pictures count as the same."""
+
+
 class ImageFeaturesConfig(config_of(FeatureSettings)):
     """Frozen features."""
 
@@ -261,6 +266,7 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "image_urls": ImageUrlsConfig,
     "image_ledger": ImageLedgerConfig,
     "image_bank": ImageBankConfig,
+    "near_duplicates": NearDuplicatesConfig,
     "image_features": ImageFeaturesConfig,
     "splits": SplitsConfig,
     "triplets": TripletsConfig,
@@ -284,6 +290,7 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "image_urls": (ImageUrlSettings,),
     "image_ledger": (FetchSettings, LedgerSettings),
     "image_bank": (BankSettings,),
+    "near_duplicates": (NearDuplicateSettings,),
     "image_features": (FeatureSettings,),
     "splits": (SplitSettings,),
     "triplets": (TripletSettings,),

@@ -13,7 +13,8 @@ Measured on two catalogues (studio photographs, 19,090 of 224 px and 19,545 of 6
 nominates 8,178 and 127,487 pairs of different items, nearly all of them other garments in the same pose; confirmed at
 0.005 there are 4 (look-alikes) and 35 (by eye all but a few the same photograph, some recoloured). Of a picture saved
 again at 50 to 200% of its size and JPEG quality 60 to 85, 89 to 100% are found (73% where 60x80 were halved); at 0.01
-it is 93 to 100%, but with 72 pairs in the first catalogue, nearly all look-alikes, and 142, half of them look-alikes, in the second.
+it is 93 to 100%, but with 72 pairs in the first catalogue, nearly all look-alikes, and 142 in the second, half of
+them look-alikes.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -248,6 +250,15 @@ def find(
         "equal_pictures_across_items": int((across & (cluster < 0)).sum()),
     }
     return NearDuplicates(table, pairs, counts)
+
+
+def largest_across_items(table: pa.Table, count: int) -> list[np.ndarray]:
+    """Bank rows of the `count` largest clusters behind different items, largest first; of NEAR_DUPLICATES."""
+    spanning = table.filter(pc.and_(pc.is_valid(table["cluster"]), pc.greater(table["cluster_items"], 1)))
+    cluster, rows = spanning["cluster"].to_numpy(), spanning["bank_row"].to_numpy()
+    numbers, sizes = np.unique(cluster, return_counts=True)
+    largest = numbers[np.argsort(-sizes, kind="stable")][:count]
+    return [rows[cluster == number] for number in largest]
 
 
 def _clusters(pairs: np.ndarray, count: int) -> np.ndarray:
