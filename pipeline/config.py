@@ -66,7 +66,7 @@ class BankSettings:
 
     size: int = 224  # pixels a side, squashed as the paper does
     resample: str = "bicubic"  # the resize filter: bicubic (Pillow's default today) or nearest (K17's Pillow)
-    workers: int | None = None  # decoding processes; not set: one a core, where there is enough to decode
+    workers: int | None = None  # decoding threads; not set: one a core
 
 
 @dataclass(frozen=True)
