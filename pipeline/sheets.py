@@ -44,9 +44,11 @@ def contact_sheet(pixels: np.ndarray, count: int = 60, columns: int = 12, side: 
 
 
 def framed(picture: np.ndarray, side: int = 96) -> np.ndarray:
-    """A picture of any shape, uint8 [H, W, 3], shrunk to fit and centred on white: uint8 [side, side, 3]."""
-    shown = Image.fromarray(picture)
-    shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+    """A picture of any shape, uint8 [H, W, 3], scaled to fit and centred on white: uint8 [side, side, 3]."""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    fitted = max(1, round(width * scale)), max(1, round(height * scale))
+    shown = Image.fromarray(np.asarray(picture)).resize(fitted, Image.Resampling.LANCZOS)
     frame = np.full((side, side, 3), BACKGROUND, np.uint8)
     top, left = (side - shown.height) // 2, (side - shown.width) // 2
     frame[top : top + shown.height, left : left + shown.width] = np.asarray(shown)

@@ -195,7 +195,10 @@ def near_duplicates(
     if groups:
         sheet = sheets.rows_of([bank.pixels[rows] for rows in groups], SHEET_COLUMNS)
         path = sheets.save(storage.reports / "pictures" / "near_duplicates.png", sheet)
-        told |= {"largest_clusters": thumbnail(sheet), "contact_sheet": file(path)}
+        items = found.table["cluster_items"].to_numpy()
+        rows = "\n".join(f"| {n} | {len(group)} | {items[group[0]]} |" for n, group in enumerate(groups, 1))
+        table = dg.MetadataValue.md(f"| row of the sheet | pictures | items |\n|---:|---:|---:|\n{rows}")
+        told |= {"largest_clusters": table, "largest_clusters_sheet": thumbnail(sheet), "contact_sheet": file(path)}
     return table_output(found.table, **told)
 
 
