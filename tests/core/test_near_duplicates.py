@@ -132,6 +132,14 @@ def test_the_same_cut_in_another_colour_is_another_garment():
     assert find(pixels, shas(2), NOTHING).counts["pairs"] == 0
 
 
+def test_the_same_shapes_under_another_cast_of_colour_are_another_picture():
+    plain = row(drawn(1)) // 2
+    cast = plain + np.array([60, 0, 0], np.uint8)
+    signed = signatures(np.stack([plain, cast]))
+    assert np.allclose(signed.thumbnail[0], signed.thumbnail[1], atol=1e-2)  # only the mean colours tell them apart
+    assert find(np.stack([plain, cast]), shas(2), NOTHING).counts["pairs"] == 0
+
+
 def test_blank_pictures_are_counted_and_like_nothing():
     pixels = np.full((4, SIDE, SIDE, 3), 255, np.uint8)
     pixels[1] -= np.random.default_rng(0).integers(0, 2, pixels[1].shape, dtype=np.uint8)
