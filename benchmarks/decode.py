@@ -148,7 +148,7 @@ def in_turn(folder: Path, cores: list[int], repeats: int) -> dict[str, dict[str,
 def main(arguments: list[str] | None = None) -> int:
     """Both sides at both sizes on one core and on two; prints medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
-    parser.add_argument("--pictures", type=int, default=2000, metavar="N", help="of each size (default 2,000)")
+    parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="of each size (default 1,000)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = parser.parse_args(arguments)
