@@ -23,6 +23,7 @@ from models.lsgan import PRESETS as LSGAN_PRESETS
 from models.lsgan import LsganSettings
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
+from pipeline.core.near_duplicates import NearDuplicateSettings
 from pipeline.core.splits import HOLD_OUTS, SPLIT_UNITS
 from pipeline.core.transfer import FetchSettings
 from pipeline.core.triplets import PRESETS as TRIPLET_PRESETS
@@ -67,7 +68,7 @@ class BankSettings:
 
     size: int = 224  # pixels a side, squashed as the paper does
     resample: str = "bicubic"  # the resize filter: bicubic (Pillow's default today) or nearest (K17's Pillow)
-    workers: int | None = None  # decoding processes; not set: one a core, where there is enough to decode
+    workers: int | None = None  # decoding threads; not set: one a core
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,10 @@ class ImageBankConfig(config_of(BankSettings)):
     """Pictures decoded."""
 
 
+class NearDuplicatesConfig(config_of(NearDuplicateSettings)):
+    """When two pictures count as the same."""
+
+
 class ImageFeaturesConfig(config_of(FeatureSettings)):
     """Frozen features."""
 
@@ -271,6 +276,7 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "image_urls": ImageUrlsConfig,
     "image_ledger": ImageLedgerConfig,
     "image_bank": ImageBankConfig,
+    "near_duplicates": NearDuplicatesConfig,
     "image_features": ImageFeaturesConfig,
     "splits": SplitsConfig,
     "triplets": TripletsConfig,
@@ -294,6 +300,7 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "image_urls": (ImageUrlSettings,),
     "image_ledger": (FetchSettings, LedgerSettings),
     "image_bank": (BankSettings,),
+    "near_duplicates": (NearDuplicateSettings,),
     "image_features": (FeatureSettings,),
     "splits": (SplitSettings,),
     "triplets": (TripletSettings,),

@@ -26,6 +26,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "items": schemas.ITEMS,
     "image_urls": schemas.IMAGE_URLS,
     "image_ledger": schemas.IMAGE_LEDGER,
+    "near_duplicates": schemas.NEAR_DUPLICATES,
     "catalogue": schemas.CATALOGUE,
     "splits": schemas.SPLITS,
     "recommender_evaluation": schemas.RECOMMENDER_EVALUATION,

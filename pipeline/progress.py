@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import dagster as dg
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 LOG_EVERY = 5.0  # seconds
@@ -40,6 +40,11 @@ class Terminal:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+    def show(self, what: RenderableType) -> None:
+        """Print above the bars; nothing where no terminal is open."""
+        if self._progress is not None:
+            self._progress.console.print(what, highlight=False)
 
     def reporter(self, title: str) -> Report | None:
         """A reporter that moves one bar, or None when no terminal is open."""

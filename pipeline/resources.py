@@ -16,6 +16,7 @@ from models import device as devices
 from pipeline import environment
 from pipeline.core import remote, sources
 from pipeline.core.fetch import FetchReport, Progress, fetch
+from pipeline.core.fetch_plan import FetchPlan, plan_fetch
 from pipeline.core.garment_classes import Rules, built_in, load_rules
 from pipeline.core.ledger import PictureStore
 from pipeline.core.transfer import FetchSettings
@@ -137,10 +138,17 @@ class ImageFetcher(dg.ConfigurableResource):
         """Fetch what the store lacks; see `core/fetch.py`."""
 
         def progress(now: Progress) -> None:
-            report(now.done, now.total, f"{now.rate:,.0f}/s, {now.broken:,} broken")
+            size = f"{now.bytes / 1e6:,.1f} MB"
+            report(now.done, now.total, f"{now.rate:,.0f}/s, {now.ok:,} ok, {now.broken:,} broken, {size}")
 
-        settings = dataclasses.replace(settings, allow_hosts=frozenset(self.allow_hosts))
-        return fetch(urls, store, settings, on_progress=progress)
+        return fetch(urls, store, self._allowed(settings), on_progress=progress)
+
+    def plan(self, urls: list[str], store: PictureStore, settings: FetchSettings) -> FetchPlan:
+        """What `fetch` would ask for and what it should cost; asks nothing."""
+        return plan_fetch(urls, store, self._allowed(settings))
+
+    def _allowed(self, settings: FetchSettings) -> FetchSettings:
+        return dataclasses.replace(settings, allow_hosts=frozenset(self.allow_hosts))
 
 
 class Compute(dg.ConfigurableResource):

@@ -16,19 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import environment, instance, profiles, sample_source
+from pipeline import environment, fetch_table, instance, profiles, sample_source
 from pipeline.build import build_definitions
 from pipeline.config import IngestSettings
+from pipeline.core.ledger import PictureStore
 from pipeline.core.sources import BadInput
+from pipeline.core.transfer import FetchSettings
 from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
 from pipeline.plan import Segment, plan
-from pipeline.resources import RawSources, default_resources
-from pipeline.storage import write_json
+from pipeline.resources import ImageFetcher, RawSources, default_resources
+from pipeline.storage import Storage, write_json
 from pipeline.summary import summarise
 from pipeline.terminal import LOGGER, Display
 from pipeline.tracking import EXPERIMENT
@@ -124,6 +127,8 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
                 console.print(
                     f"[bold]{segment.partition or 'all'}[/]: " + ", ".join(k.to_user_string() for k in segment.assets)
                 )
+            if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
+                _show_fetch_plan(profile, home, console)
             return home / "summary.json"
         with instance.open_instance(home) as opened:
             instance.remember(home, profile=profile, **{name: os.environ.get(name, "") for name in REMEMBERED})
@@ -136,6 +141,19 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
                     console.print(f"[bold]{_title(segment)}[/]")
                     _materialise(definitions, segment, opened)
             return _close(home, opened, display.lines.seconds, console, time.monotonic() - started)
+
+
+def _show_fetch_plan(profile: str, home: Path, console: Console) -> None:
+    """What fetching would ask for, as far as the last run's `image_urls` says it."""
+    storage = Storage(root=str(home))
+    table = storage.tables / "image_urls.parquet"
+    if not table.is_file():
+        console.print("pictures to fetch: not known before image_urls is materialised")
+        return
+    urls = pq.read_table(table, columns=["url"])["url"].unique().to_pylist()
+    settings = Method(profile=profile).settings(FetchSettings, "image_ledger")
+    fetcher: ImageFetcher = default_resources()["fetcher"]  # ty: ignore[invalid-assignment]
+    console.print(fetch_table.terminal_table(fetcher.plan(urls, PictureStore(storage.pictures), settings)))
 
 
 def _title(segment: Segment) -> str:

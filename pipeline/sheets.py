@@ -43,6 +43,23 @@ def contact_sheet(pixels: np.ndarray, count: int = 60, columns: int = 12, side: 
     return grid(small, columns)
 
 
+def framed(picture: np.ndarray, side: int = 96) -> np.ndarray:
+    """A picture of any shape, uint8 [H, W, 3], scaled to fit and centred on white: uint8 [side, side, 3]."""
+    height, width = picture.shape[:2]
+    scale = side / max(height, width)
+    fitted = max(1, round(width * scale)), max(1, round(height * scale))
+    shown = Image.fromarray(np.asarray(picture)).resize(fitted, Image.Resampling.LANCZOS)
+    frame = np.full((side, side, 3), BACKGROUND, np.uint8)
+    top, left = (side - shown.height) // 2, (side - shown.width) // 2
+    frame[top : top + shown.height, left : left + shown.width] = np.asarray(shown)
+    return frame
+
+
+def rows_of(groups: Sequence[np.ndarray], columns: int, side: int = 96, gap: int = 8) -> np.ndarray:
+    """A row a group, uint8 [n, H, W, 3] each: its first `columns` pictures side by side, rows apart by `gap`."""
+    return stack([grid([framed(picture, side) for picture in group[:columns]], columns) for group in groups], gap)
+
+
 def stack(pictures: Sequence[np.ndarray], gap: int = 6) -> np.ndarray:
     """Pictures uint8 [H, W, 3] under one another on white, each at the left."""
     width = max(picture.shape[1] for picture in pictures)

@@ -10,6 +10,10 @@ import dagster as dg
 
 from pipeline.core.schemas import IMAGE_MODES
 
+NEAR_DUPLICATES = (
+    "pictures", "clusters", "clusters_across_items", "pictures_across_items", "equal_pictures_across_items", "blank",
+)  # fmt: skip
+
 
 class Ledger:
     """The newest metadata of every asset on an instance, as plain values."""
@@ -40,6 +44,7 @@ def summarise(
     """
     ledger = Ledger(instance)
     reviews, core, fetched = ledger.of("reviews"), ledger.of("interactions"), ledger.of("image_ledger")
+    similar = ledger.of("near_duplicates")
     run_ids = {}
     for name in seconds:
         asset, _, partition = name.removesuffix("]").partition("[")
@@ -61,6 +66,7 @@ def summarise(
             "images_ok": fetched.get("images_ok"),
             "images_broken": fetched.get("images_broken"),
             "picture_requests": fetched.get("requests"),
+            "near_duplicates": {key: similar[key] for key in NEAR_DUPLICATES if key in similar},
         },
         "modes": {mode: found for mode in IMAGE_MODES if (found := _mode(ledger, mode))},
         "mlflow": {**tracking, "run_ids": run_ids},

@@ -3,11 +3,15 @@
 Thin: fetching is `core/fetch.py`, the ledger `core/ledger.py`, decoding `core/bank.py`.
 """
 
+from dataclasses import asdict
+from typing import Any
+
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import sheets
+from pipeline import fetch_table, plots, sheets
 from pipeline.config import (
     BankSettings,
     FeatureSettings,
@@ -17,21 +21,25 @@ from pipeline.config import (
     ImageUrlsConfig,
     ImageUrlSettings,
     LedgerSettings,
+    NearDuplicatesConfig,
 )
 from pipeline.core import features, survivors
 from pipeline.core.bank import build_bank, open_bank
 from pipeline.core.durable import write_whole
 from pipeline.core.ledger import PictureStore, mark_placeholders
+from pipeline.core.near_duplicates import NearDuplicateSettings, find, largest_across_items
+from pipeline.core.pictures import decode
 from pipeline.core.sources import BadInput
 from pipeline.core.tables import StoredTable
 from pipeline.core.transfer import FetchSettings
 from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
-from pipeline.progress import reporter
+from pipeline.progress import reporter, terminal
 from pipeline.resources import Compute, ImageFetcher
 from pipeline.storage import Storage, digest, save_array
 
 GROUP = "images"
+SHEET_ROWS, SHEET_COLUMNS = 20, 8  # clusters shown, pictures of each
 
 
 @dg.asset(group_name=GROUP, kinds={"parquet"}, code_version="1")
@@ -70,9 +78,11 @@ def image_ledger(
     """What became of every URL; only what is missing or was transient is fetched, pictures are kept once by content."""
     store = PictureStore(storage.pictures)
     urls = pc.unique(image_urls["url"]).to_pylist()
-    report = fetcher.fetch(
-        urls, store, method.settings(FetchSettings, "image_ledger", config), reporter(context, "fetching pictures")
-    )
+    fetching = method.settings(FetchSettings, "image_ledger", config)
+    plan = fetcher.plan(urls, store, fetching)
+    context.log.info("pictures to fetch: " + fetch_table.line(plan))
+    terminal.show(fetch_table.terminal_table(plan))
+    report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"))
     known = store.ledger()
     wanted = known.filter(pc.is_in(known["url"], value_set=pa.array(urls, pa.string())))
     settings = method.settings(LedgerSettings, "image_ledger", config)
@@ -90,7 +100,35 @@ def image_ledger(
         images_ok=ok,
         images_broken=counts,
         broken_share=round(1 - ok / max(1, len(urls)), 5),
+        plan=dg.MetadataValue.md(fetch_table.markdown(plan)),
+        planned_requests=plan.requests,
+        planned_megabytes=round(plan.bytes / 1e6, 3),
+        planned_seconds=round(plan.seconds, 1),
+        fetch_seconds=round(report.seconds, 1),
+        **_pruning_pictures(table, store, counts, storage),
     )
+
+
+def _pruning_pictures(table: pa.Table, store: PictureStore, broken: dict[str, int], storage: Storage) -> dict[str, Any]:
+    """What was kept as a contact sheet, what was not as bars by reason: files, and thumbnails of them."""
+    folder = storage.reports / "pictures"
+    shown: dict[str, Any] = {}
+    chosen = _sample(table.filter(pc.equal(table["status"], "ok")))
+    if chosen:
+        kept = dict(store.read(chosen))
+        sheet = sheets.grid([sheets.framed(decode(kept[sha])) for sha in chosen], 12)
+        shown |= {"kept": thumbnail(sheet), "kept_sheet": file(sheets.save(folder / "kept.png", sheet))}
+    if broken:
+        chart = plots.bars(broken, f"{sum(broken.values()):,} of {len(table):,} pictures not kept, by reason")
+        shown |= {"pruned": thumbnail(chart), "pruned_chart": file(sheets.save(folder / "pruned.png", chart))}
+    return shown
+
+
+def _sample(ok: pa.Table, stretches: int = 5, each: int = 12) -> list[str]:
+    """Contents from a few stretches of the fetch: pictures fetched together lie in one shard, so few are read."""
+    in_order = list(dict.fromkeys(ok.sort_by("fetched_at")["sha256"].to_pylist()))
+    starts = np.linspace(0, max(0, len(in_order) - each), stretches).astype(int)
+    return list(dict.fromkeys(sha for start in starts.tolist() for sha in in_order[start : start + each]))
 
 
 @dg.asset(group_name=GROUP, kinds={"numpy"}, code_version="1")
@@ -134,6 +172,36 @@ def image_bank(
         },
         data_version=dg.DataVersion(bank.digest),
     )
+
+
+@dg.asset(group_name=GROUP, kinds={"parquet"}, code_version="1", deps=[image_bank])
+def near_duplicates(
+    context: dg.AssetExecutionContext,
+    config: NearDuplicatesConfig,
+    method: Method,
+    storage: Storage,
+    image_urls: pa.Table,
+    image_ledger: pa.Table,
+) -> dg.Output[pa.Table]:
+    """Pictures that show one photograph again, clustered; those behind different items leak across splits."""
+    bank = open_bank(storage.bank)
+    of_items = image_urls.filter(pc.is_valid(image_urls["item"]))
+    ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok"))
+    at = pc.index_in(of_items["url"], value_set=ok["url"].combine_chunks())
+    shown = pa.table({"sha256": ok["sha256"].combine_chunks().take(at), "item": of_items["item"]})
+    report = reporter(context, "near-duplicates")
+    settings = method.settings(NearDuplicateSettings, "near_duplicates", config)
+    found = find(bank.pixels, bank.index["sha256"], shown, settings, lambda done, total: report(done, total, ""))
+    told: dict[str, Any] = {**found.counts, **asdict(settings)}
+    groups = largest_across_items(found.table, SHEET_ROWS)
+    if groups:
+        sheet = sheets.rows_of([bank.pixels[rows] for rows in groups], SHEET_COLUMNS)
+        path = sheets.save(storage.reports / "pictures" / "near_duplicates.png", sheet)
+        items = found.table["cluster_items"].to_numpy()
+        rows = "\n".join(f"| {n} | {len(group)} | {items[group[0]]} |" for n, group in enumerate(groups, 1))
+        table = dg.MetadataValue.md(f"| row of the sheet | pictures | items |\n|---:|---:|---:|\n{rows}")
+        told |= {"largest_clusters": table, "largest_clusters_sheet": thumbnail(sheet), "contact_sheet": file(path)}
+    return table_output(found.table, **told)
 
 
 @dg.asset(group_name=GROUP, kinds={"numpy", "pytorch"}, code_version="1", deps=[image_bank], pool="gpu")

@@ -131,6 +131,16 @@ BANK_INDEX = pa.schema(
     ]
 )
 
+NEAR_DUPLICATES = pa.schema(
+    [
+        pa.field("bank_row", pa.int32(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        ("phash", pa.uint64()),  # null: a blank picture, like nothing
+        ("cluster", pa.int32()),  # null: like no other picture
+        pa.field("cluster_items", pa.int32(), nullable=False),  # distinct items behind its cluster, or itself if alone
+    ]
+)
+
 CATALOGUE = pa.schema(
     [
         pa.field("image", pa.int32(), nullable=False),  # dense in the mode: the row of phi

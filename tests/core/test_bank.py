@@ -127,7 +127,7 @@ def test_another_size_or_filter_makes_a_new_bank(store: PictureStore, shas: list
     assert not list((tmp_path / "bank").glob("*-8-*"))
 
 
-def test_several_processes_build_the_same_bank(store: PictureStore, shas: list[str], tmp_path: Path) -> None:
+def test_several_threads_build_the_same_bank(store: PictureStore, shas: list[str], tmp_path: Path) -> None:
     one = build_bank(store, shas, tmp_path / "one", size=16, workers=1)
     two = build_bank(store, shas, tmp_path / "two", size=16, workers=2)
     assert np.array_equal(one.pixels, two.pixels)

@@ -1,0 +1,197 @@
+"""`python -m benchmarks.decode`: building the bank from stored pictures, against the Pillow loop everybody writes.
+
+Ours: from the picture store's shards to rows of a memory-mapped file on disk, with its index and digest. The peer has
+its JPEGs in memory already and fills an array there, in one thread. Hashing for near-duplicates is timed apart. Every
+measurement is a process of its own, both sides in turn; its CPU seconds and peak memory are what the work added.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import queue
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+from benchmarks.measure import machine, medians
+from pipeline.core.bank import build_bank, open_bank
+from pipeline.core.ledger import LedgerRow, PictureStore
+from pipeline.core.near_duplicates import NearDuplicateSettings, close_pairs, signatures
+
+SIZE = 224
+SHAPES = {88: (66, 88), 444: (333, 444)}  # height -> width, height
+PEER = "Image.open(BytesIO(jpeg)).convert('RGB').resize((224, 224)) into an array in memory, one thread"
+
+
+def draw(folder: Path, count: int, height: int, seed: int = 0) -> None:
+    """A picture store with `count` drawn JPEGs, and the same bytes in a NumPy file for the peer."""
+    rng = np.random.default_rng(seed)
+    width, height = SHAPES[height]
+    store = PictureStore(folder / "store")
+    jpegs = []
+    with store.writing():
+        for number in range(count):
+            # Smooth shapes and a little grain: about as many bytes as a product picture on white.
+            small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+            smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+            grain = rng.integers(-6, 7, (height, width, 1), dtype=np.int16)
+            sink = io.BytesIO()
+            Image.fromarray((smooth + grain).clip(0, 255).astype(np.uint8)).save(sink, "JPEG", quality=85)
+            data = sink.getvalue()
+            sha = hashlib.sha256(data).hexdigest()
+            store.add(
+                LedgerRow(f"drawn:{number}", "ok", 1, datetime.now(UTC), 200, sha, "JPEG", width, height, len(data)),
+                data,
+            )
+            jpegs.append(data)
+            if number % 1000 == 999:
+                store.flush()
+    np.savez(folder / "jpegs.npz", np.frombuffer(b"".join(jpegs), np.uint8), np.array([len(data) for data in jpegs]))
+
+
+def build_ours(folder: Path, workers: int) -> Callable[[], object]:
+    """The bank, as `image_bank` builds it."""
+    store = PictureStore(folder / "store")
+    shas = sorted(store.ledger()["sha256"].to_pylist())
+    return lambda: build_bank(store, shas, folder / "bank", SIZE, workers=workers)
+
+
+def pillow_loop(folder: Path, _: int) -> Callable[[], object]:
+    """The loop everybody writes."""
+    with np.load(folder / "jpegs.npz") as file:
+        data, lengths = file["arr_0"].tobytes(), file["arr_1"].tolist()
+    jpegs, start = [], 0
+    for length in lengths:
+        jpegs.append(data[start : start + length])
+        start += length
+
+    def loop() -> None:
+        pixels = np.empty((len(jpegs), SIZE, SIZE, 3), np.uint8)
+        for row, jpeg in enumerate(jpegs):
+            pixels[row] = np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB").resize((SIZE, SIZE)))
+
+    return loop
+
+
+def hash_bank(folder: Path, _: int) -> Callable[[], object]:
+    """Perceptual hashes, thumbnails and the search, over the bank that was built last."""
+    pixels, distance = open_bank(folder / "bank").pixels, NearDuplicateSettings().distance
+    return lambda: sum(len(i) for i, _ in close_pairs(signatures(pixels).phash, distance))
+
+
+SIDES = {"ours": build_ours, "peer": pillow_loop, "hash": hash_bank}
+
+
+def measure(side: str, folder: str, workers: int, cores: list[int], answer: multiprocessing.Queue) -> None:
+    """In a process of its own, on `cores`: wall and CPU seconds, and the most private memory the work added."""
+    me = psutil.Process()
+    if hasattr(me, "cpu_affinity"):
+        me.cpu_affinity(cores)
+    work = SIDES[side](Path(folder), workers)
+    before = peak = _private_mb(me)
+    stop = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not stop.wait(0.02):
+            peak = max(peak, _private_mb(me))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    stop.set()
+    watcher.join()
+    answer.put({"wall_s": wall, "cpu_s": cpu, "peak_mb": peak - before})
+
+
+def _private_mb(process: psutil.Process) -> float:
+    """Without pages of mapped files, which can be dropped at any time."""
+    used = process.memory_info()
+    return (used.rss - getattr(used, "shared", 0)) / 1e6
+
+
+def in_turn(folder: Path, cores: list[int], repeats: int) -> dict[str, dict[str, float]]:
+    """Medians of each side over `repeats` rounds, each measurement in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for _ in range(repeats):
+        shutil.rmtree(folder / "bank", ignore_errors=True)
+        for side in SIDES:
+            answer = context.Queue()
+            process = context.Process(target=measure, args=(side, str(folder), len(cores), cores, answer))
+            process.start()
+            try:
+                runs[side].append(answer.get(timeout=1800))
+            except queue.Empty:
+                raise RuntimeError(f"{side}: no measurement within half an hour") from None
+            finally:
+                process.join()
+    return {side: medians(found) for side, found in runs.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Both sides at both sizes on one core and on two; prints medians."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
+    parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="of each size (default 1,000)")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    options = parser.parse_args(arguments)
+    if options.pictures < 1 or options.repeats < 1:
+        print("benchmarks.decode: --pictures and --repeats must be at least 1", file=sys.stderr)
+        return 2
+    available = (
+        sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    )
+    torch.set_num_threads(len(available))
+    on = machine(torch.device("cpu"))
+    print(f"bank building, {options.pictures:,} drawn JPEGs to {SIZE} px, medians of {options.repeats}; {on}")
+    print(f"peer: {PEER}")
+    print(f"{'':<26}{'pictures/s':>12}{'CPU s':>8}{'peak MB':>9}")
+    cases: list[dict[str, Any]] = []
+    for height in SHAPES:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            draw(folder, options.pictures, height)
+            for count in (1, 2)[: len(available)]:
+                found = in_turn(folder, available[:count], options.repeats)
+                for side, figures in found.items():
+                    rate = options.pictures / figures["wall_s"]
+                    where = f"{side:<6}{height:>4} px, {count} {'core' if count == 1 else 'cores'}"
+                    print(f"{where:<26}{rate:>12,.0f}{figures['cpu_s']:>8.2f}{figures['peak_mb']:>9.0f}")
+                ratio = found["peer"]["wall_s"] / found["ours"]["wall_s"]
+                print(f"{'':<26}{ratio:>11.2f}x the peer")
+                cases.append({"height": height, "cores": count, **found, "ratio": ratio})
+    if options.json:
+        first = cases[0]
+        result = {
+            "name": "decode",
+            "n": options.pictures,
+            "ours": first["ours"],
+            "peer": {**first["peer"], "what": PEER},
+            "ratio": first["ratio"],
+            "limit_fraction": None,
+            "machine": on,
+            "cases": cases,
+        }
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
