@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pyarrow as pa
 
 from pipeline import paper, plots, steps
@@ -57,7 +58,7 @@ def raw_products(raw: RawSources) -> dg.DataVersion:
         "products": {dg.AssetKey("raw_products")},
         "rejects": {dg.AssetKey("raw_reviews"), dg.AssetKey("raw_products")},
     },
-    code_version="2",
+    code_version=f"3, DuckDB {duckdb.__version__}",  # whose hash the reviews are named by
 )
 def ingest_files(
     context: dg.AssetExecutionContext, config: IngestConfig, method: Method, raw: RawSources, storage: Storage

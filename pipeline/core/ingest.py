@@ -4,8 +4,9 @@ One way in for all lines: `sources.blocks` frames them, `parsing.py` reads a blo
 and their rows go to a Parquet file in the order of the lines, so that memory grows with the files by 8 bytes a line
 alone (`repeats.py`). Filtering belongs to `kcore.py`, classes to `categories.py`.
 
-`review_id` is 16 hex digits of the XXH3-64 of the canonical line, which is the line as it stands in the file without
-surrounding white space, followed by `-k` for its k-th repeat (k >= 1) within one file.
+`review_id` is 16 hex digits, DuckDB's 64-bit hash of the canonical line, which is the line as it stands in the file
+without surrounding white space, followed by `-k` for its k-th repeat (k >= 1) within one file. It names the same
+review for as long as DuckDB keeps its hash: the ingest's code version holds DuckDB's.
 """
 
 import os

@@ -119,27 +119,33 @@ def _pairs_of_active_users(
         ordered = database.sql(f"SELECT {name} FROM {table} ORDER BY {number}").to_arrow_table()
         return ordered[name].combine_chunks()
 
-    database.execute("CREATE TEMP TABLE activity AS SELECT reviewer_id, count(*) AS n FROM reviews GROUP BY 1")
-    reviews, users, often, of_often = numbers(
-        f"SELECT coalesce(sum(n), 0), count(*), count(*) FILTER (n >= {k}), coalesce(sum(n) FILTER (n >= {k}), 0)"
-        " FROM activity"
-    )
-    # A user of one review is a pair already: most users are such, and grouping them would change nothing.
+    # Grouped by a hash, which costs half of the names. A hash of one review is a user of one review, and so a pair
+    # already (most users are such); the others are told apart by their names.
+    least = min(k, 2)
     database.execute(f"""
+        CREATE TEMP TABLE activity AS SELECT hash(reviewer_id) AS hashed, count(*) AS n FROM reviews GROUP BY hashed;
         CREATE TEMP TABLE pairs AS
-        SELECT reviewer_id, asin, min(row) AS first, min(time) AS time, any_value(n) AS n
-        FROM reviews JOIN (FROM activity WHERE n >= {min(k, 2)}) USING (reviewer_id) GROUP BY reviewer_id, asin;
+        SELECT reviewer_id, asin, min(row) AS first, min(time) AS time, count(*) AS reviews
+        FROM reviews JOIN (FROM activity WHERE n >= {least}) ON hash(reviewer_id) = hashed GROUP BY reviewer_id, asin;
+        CREATE TEMP TABLE users AS
+        SELECT reviewer_id, min(first) AS first, count(*) AS items, sum(reviews) AS reviews
+        FROM pairs GROUP BY reviewer_id;
         CREATE TEMP TABLE kept_users AS
-        SELECT reviewer_id, row_number() OVER (ORDER BY min(first)) - 1 AS user
-        FROM pairs GROUP BY reviewer_id HAVING count(*) >= {k};
+        SELECT reviewer_id, row_number() OVER (ORDER BY first) - 1 AS user FROM users WHERE items >= {k};
         CREATE TEMP TABLE kept_pairs AS
-        SELECT user, asin, first, time FROM pairs JOIN kept_users USING (reviewer_id);
+        SELECT user, asin, pairs.first, time FROM pairs JOIN kept_users USING (reviewer_id);
         CREATE TEMP TABLE kept_items AS
         SELECT asin, row_number() OVER (ORDER BY min(first)) - 1 AS item FROM kept_pairs GROUP BY asin""")
+    reviews, alone = numbers(f"SELECT coalesce(sum(n), 0), count(*) FILTER (n < {least}) FROM activity")
+    users, often, of_often = numbers(
+        f"SELECT count(*), count(*) FILTER (reviews >= {k}), coalesce(sum(reviews) FILTER (reviews >= {k}), 0) FROM users"
+    )
     (items,) = numbers("SELECT count(DISTINCT asin) FROM reviews")
-    grouped, items_of_often = numbers(f"SELECT count(*), count(DISTINCT asin) FILTER (n >= {k}) FROM pairs")
-    (alone,) = numbers(f"SELECT count(*) FROM activity WHERE n < {min(k, 2)}")
-    counts = {"reviews": reviews, "users": users, "items": items, "users_with_k_reviews": often}
+    (grouped,) = numbers("SELECT count(*) FROM pairs")
+    (items_of_often,) = numbers(
+        f"SELECT count(DISTINCT asin) FROM pairs SEMI JOIN (FROM users WHERE reviews >= {k}) USING (reviewer_id)"
+    )
+    counts = {"reviews": reviews, "users": users + alone, "items": items, "users_with_k_reviews": often}
     counts |= {"items_of_users_with_k_reviews": items_of_often, "reviews_of_users_with_k_reviews": of_often}
     counts |= {"distinct_pairs": grouped + alone, "duplicate_reviews": reviews - grouped - alone}
     pairs = database.sql(

@@ -12,13 +12,13 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from pipeline.core import schemas
 from pipeline.core.sources import MAX_LINE_BYTES, Block
@@ -37,6 +37,10 @@ from pipeline.core.vintages import (
 REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
 TEXT_CHARACTERS = 500  # what rejects keep of a line
 WHITE = " \t\r\n\f\v"  # what a blank line is made of; the separators that Unicode adds are not among it
+_BLANK = np.zeros(256, bool)
+_BLANK[[ord(blank) for blank in WHITE]] = True
+# Of the canonical line with one newline. DuckDB's own hash: hashing in Python took a seventh of the whole ingest.
+LINE_HASH = "hash(text)"
 
 
 @dataclass(frozen=True)
@@ -79,19 +83,27 @@ class Parser:
             place = {"file": str(path), "line": block.first_line + int(row), "offset": offset}
             rejected.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
         rows = table.drop_columns(["reason"])
-        if self.kind == "reviews":
-            rows = rows.append_column("hash", pa.array(_hashes(block)))
         if len(bad):
             rows = rows.take(pa.array(np.delete(np.arange(table.num_rows), bad)))
         rejects = pa.Table.from_pylist(rejected, schema=schemas.REJECTS)
         return Parsed(rows, rejects, table.num_rows - blank, self._counts)
 
     def _frame(self, block: Block) -> pa.Array:
-        """The block's lines, newlines and all (white space means nothing to JSON), over its bytes as they are."""
-        offsets, data = pa.py_buffer(block.starts), pa.py_buffer(block.data)
-        if block.data.isascii():
-            return pa.Array.from_buffers(pa.large_string(), len(block.starts) - 1, [None, offsets, data])
-        lines = pa.Array.from_buffers(pa.large_binary(), len(block.starts) - 1, [None, offsets, data])
+        """The lines without surrounding white space, each with one newline; mostly over the block's own bytes."""
+        data = np.frombuffer(block.data, np.uint8)
+        first, last = block.starts[:-1], block.starts[1:] - 2
+        bare = _BLANK[data[first]] | _BLANK[data[np.maximum(last, 0)]]
+        if bare.any() or data[-1] != ord("\n"):
+            ends = block.starts.tolist()
+            trimmed = [block.data[a:b].strip() + b"\n" for a, b in pairwise(ends)]
+            whole = b"".join(trimmed)
+            starts = np.concatenate(([0], np.cumsum([len(line) for line in trimmed])))
+        else:
+            whole, starts = block.data, block.starts
+        offsets, content = pa.py_buffer(starts), pa.py_buffer(whole)
+        if whole.isascii():
+            return pa.Array.from_buffers(pa.large_string(), len(starts) - 1, [None, offsets, content])
+        lines = pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, [None, offsets, content])
         try:
             return lines.cast(pa.large_string())
         except pa.ArrowInvalid:  # some bytes are not UTF-8
@@ -100,25 +112,25 @@ class Parser:
             return pa.array(texts, pa.large_string())
 
     def _transform(self, lines: pa.Array, keys: dict[str, str], vintage: str) -> pa.Table:
-        """Columns `keys` (a type each) and reason (null where the line is an object), a row a line, in order."""
+        """Columns `keys` (a type each), hash (of the line) and reason (null where it is an object), in order."""
         # One plain projection: an expression over s inside a CASE or a filter would parse the line once more.
         columns = ", ".join(
             f's."{key}"{"::VARCHAR" if kind == "JSON" else ""} AS "{key}"' for key, kind in keys.items()
         )
         structure = json.dumps(keys).replace("'", "''")
         query = (
-            f"SELECT {columns}, s IS NULL AS unread"
-            f" FROM (SELECT try(json_transform(text, '{structure}')) AS s FROM framed)"
+            f"SELECT {columns}, s IS NULL AS unread, {LINE_HASH} AS hash"
+            f" FROM (SELECT text, try(json_transform(text, '{structure}')) AS s FROM framed)"
         )
         text = lines if vintage != "2014" or self.kind == "reviews" else _as_json(lines, keys)
         table = self._query(query, text).combine_chunks()
-        unread = np.asarray(table["unread"])
-        table = table.drop_columns(["unread"])
+        unread, hashes = np.asarray(table["unread"]), table["hash"]
+        table = table.drop_columns(["unread", "hash"])
         # An object has at least an id; what has none, and what could not be read, is looked at one by one.
         named = [pc.is_valid(table[key]) for key, kind in keys.items() if kind == "VARCHAR"]
         odd = np.flatnonzero(unread | ~np.logical_or.reduce([np.asarray(column) for column in named]))
         if not len(odd):
-            return table.append_column("reason", pa.nulls(table.num_rows, pa.string()))
+            return table.append_column("hash", hashes).append_column("reason", pa.nulls(table.num_rows, pa.string()))
         suspects = lines.take(pa.array(odd))
         stripped = [suspect.strip(WHITE) for suspect in suspects.to_pylist()]
         if unread.any() and text is lines:
@@ -127,7 +139,7 @@ class Parser:
             places = odd[again]
             unread[places] = np.asarray(mended["unread"])
             kept = pa.array(np.delete(np.arange(table.num_rows), places))
-            whole = pa.concat_tables([table.take(kept), mended.drop_columns(["unread"])])
+            whole = pa.concat_tables([table.take(kept), mended.drop_columns(["unread", "hash"])])
             order = np.empty(table.num_rows, np.int64)
             order[np.concatenate([np.asarray(kept), places])] = np.arange(table.num_rows)
             table = whole.take(pa.array(order)).combine_chunks()
@@ -139,7 +151,7 @@ class Parser:
                 reasons[place] = "not_json"
             elif not suspect.startswith("{"):
                 reasons[place] = "not_an_object"
-        return table.append_column("reason", pa.array(reasons, pa.string()))
+        return table.append_column("hash", hashes).append_column("reason", pa.array(reasons, pa.string()))
 
     def _query(self, query: str, text: pa.Array) -> pa.Table:
         self._duckdb.register("framed", pa.table({"text": text}))
@@ -157,8 +169,9 @@ class Parser:
         asin = _ids(table[names["asin"]])
         if names["variant"] != names["asin"]:
             asin = pc.coalesce(asin, _ids(table[names["variant"]]))
-        rating = table[names["rating"]]
-        rating = pc.if_else(pc.is_finite(rating), rating, None).cast(pa.float32(), safe=False)
+        rating = table[names["rating"]].cast(pa.float32(), safe=False)
+        finite = pc.is_finite(rating)
+        rating = rating if pc.all(finite).as_py() else pc.if_else(finite, rating, None)
         time = table[names["time"]]
         reason, pictures = table["reason"], table[names["pictures"]].combine_chunks()
         if reason.null_count < len(reason) or reviewer.null_count or asin.null_count:
@@ -173,7 +186,8 @@ class Parser:
                 "asin": asin,
                 "rating": rating,
                 "time": pc.divide(time, 1000) if vintage == "2023" else time,
-                "image_urls": _lists(pictures, lambda text: clean_urls(picture_urls(parsed(text)), self._counts)),
+                "image_urls": _lists(pictures, lambda text: _urls(text, self._counts)),
+                "hash": table["hash"],
                 "reason": reason,
             }
         )
@@ -223,6 +237,13 @@ def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
     return pa.array([rewritten(line) for line in lines.to_pylist()], lines.type)
 
 
+def _urls(text: str, counts: Counter[str]) -> list[str]:
+    """The picture URLs in the JSON of a review's pictures; most are a list of one plain URL, which needs no parsing."""
+    if text.startswith('["http') and text.endswith('"]') and text.count('"') == 2 and "\\" not in text:
+        return clean_urls([text[2:-2]], counts)
+    return clean_urls(picture_urls(parsed(text)), counts)
+
+
 def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
     """`read` of every text that is not null, as a list column; few reviews have pictures, so only those are visited."""
     rows = np.flatnonzero(np.asarray(texts.is_valid()))
@@ -233,12 +254,8 @@ def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array([u for urls in lists for u in urls], pa.string()))
 
 
-def _hashes(block: Block) -> np.ndarray:
-    """XXH3-64 [lines] uint64 of each line without surrounding white space."""
-    data, ends, digest = block.data, block.starts[1:].tolist(), xxhash.xxh3_64_intdigest
-    return np.array([digest(data[a:b].strip()) for a, b in zip([0, *ends[:-1]], ends, strict=True)], np.uint64)
-
-
-def line_hash(line: bytes) -> str:
+def line_hash(line: str) -> str:
     """The first part of a review's id, as `read_reviews` computes it: for provenance checks from outside."""
-    return f"{xxhash.xxh3_64_intdigest(line.strip()):016x}"
+    found = duckdb.execute(f"SELECT {LINE_HASH} FROM (SELECT ? AS text)", [line.strip(WHITE) + "\n"]).fetchone()
+    assert found is not None
+    return f"{found[0]:016x}"

@@ -5,6 +5,8 @@ Only hashes in, numbers out; what a repeat means for a review is `ingest.py`'s t
 
 import numpy as np
 
+_SEEN_BITS, _NEAR_BITS = 24, 20  # by the first bits of a hash: 16 MB of marks for all lines, 4 MB for a block's rows
+
 
 class Repeats:
     """The hashes of all lines so far: those of earlier files, and those of the file being read.
@@ -14,6 +16,9 @@ class Repeats:
 
     def __init__(self) -> None:
         self._earlier, self._file = _Runs(), _Runs()
+        # First looks that say no almost always, in one gather: a mark for each of many places.
+        self._seen = np.zeros(1 << _SEEN_BITS, bool)
+        self._near = np.zeros(1 << _NEAR_BITS, np.int32)
         # Of the hashes that stand more than once: how often in the file being read, and at most in an earlier one.
         self._in_file: dict[int, int] = {}
         self._in_earlier: dict[int, int] = {}
@@ -27,23 +32,34 @@ class Repeats:
 
     def add(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(how often each line stood in its file before [n] int64, whether an earlier file held it [n] bool)."""
-        order = np.argsort(hashes, kind="stable")
-        ranked = hashes[order]
-        of_earlier = self._earlier.hold(ranked)
-        repeated = self._file.hold(ranked)
+        before, known = np.zeros(len(hashes), np.int64), np.zeros(len(hashes), bool)
+        suspects = np.flatnonzero(self._suspected(hashes))
+        order = np.argsort(hashes[suspects], kind="stable")
+        rows, ranked = suspects[order], hashes[suspects][order]
+        of_earlier, repeated = self._earlier.hold(ranked), self._file.hold(ranked)
         repeated[1:] |= ranked[1:] == ranked[:-1]
-        before = np.zeros(len(hashes), np.int64)
-        known = of_earlier.copy()
+        known[rows] = of_earlier
         for place in np.flatnonzero(repeated):
-            value = int(ranked[place])
+            value, row = int(ranked[place]), rows[place]
             count = self._in_file.get(value, 1)
             self._in_file[value] = count + 1
-            before[place] = count
-            known[place] = of_earlier[place] and count < self._in_earlier.get(value, 1)
-        self._file.add(ranked[~repeated])
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return before[back], known[back]
+            before[row] = count
+            known[row] = of_earlier[place] and count < self._in_earlier.get(value, 1)
+        self._file.add(np.sort(hashes[before == 0]))
+        return before, known
+
+    def _suspected(self, hashes: np.ndarray) -> np.ndarray:
+        """Which of a block may have been met before, here or in an earlier block: all that were, and few others."""
+        place = hashes >> np.uint64(64 - _SEEN_BITS)
+        suspected = self._seen[place]
+        self._seen[place] = True
+        # Two of the block in one place: the later one overwrites the row that the earlier one left there.
+        near = (hashes >> np.uint64(64 - _NEAR_BITS)).astype(np.intp)
+        rows = np.arange(len(hashes), dtype=np.int32)
+        self._near[near] = rows
+        shared = np.zeros(1 << _NEAR_BITS, bool)
+        shared[near[self._near[near] != rows]] = True
+        return suspected | shared[near]
 
 
 class _Runs:

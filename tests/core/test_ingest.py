@@ -143,7 +143,7 @@ def test_a_repeat_inside_a_file_stays_and_the_same_review_in_two_files_counts_on
     assert len(set(read.reviews["review_id"].to_pylist())) == 4
     assert read.counts["repeated_across_files"] == 1
     assert read.accepted == read.lines == 5
-    assert ingest.read_reviews([a]).reviews["review_id"][0].as_py() == parsing.line_hash(a.read_bytes().split(b"\n")[0])
+    assert ingest.read_reviews([a]).reviews["review_id"][0].as_py() == parsing.line_hash(a.read_text().split("\n")[0])
 
 
 def test_lines_under_one_asin_are_one_product_with_all_urls(tmp_path):
