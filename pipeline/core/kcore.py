@@ -138,7 +138,8 @@ def _pairs_of_active_users(
         SELECT asin, row_number() OVER (ORDER BY min(first)) - 1 AS item FROM kept_pairs GROUP BY asin""")
     reviews, alone = numbers(f"SELECT coalesce(sum(n), 0), count(*) FILTER (n < {least}) FROM activity")
     users, often, of_often = numbers(
-        f"SELECT count(*), count(*) FILTER (reviews >= {k}), coalesce(sum(reviews) FILTER (reviews >= {k}), 0) FROM users"
+        f"SELECT count(*), count(*) FILTER (reviews >= {k}), coalesce(sum(reviews) FILTER (reviews >= {k}), 0)"
+        " FROM users"
     )
     (items,) = numbers("SELECT count(DISTINCT asin) FROM reviews")
     (grouped,) = numbers("SELECT count(*) FROM pairs")
