@@ -1,0 +1,164 @@
+"""One request and its answer over one of aiohttp's connections, without what a browser wants of an HTTP client.
+
+aiohttp resolves, connects (through the guard of `address.py`), encrypts, keeps connections, parses and streams. The
+request is written here: `ClientSession.get` spends more than half of its time on cookies, credentials, proxies,
+middlewares, redirects and timers, all turned off where strangers' pictures are fetched. The time limits are here too,
+kept by one look around now and then in place of three timers a request. What an answer means is `transfer.py`'s.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+_ORIGINS = 1000  # request heads kept ready; past it all are made anew
+_LOOKS = 10  # looks around within the shorter time limit: it is passed by a tenth at most
+
+
+@dataclass(slots=True)
+class Answer:
+    """Status and headers of an answer, its body still to be read; `release` must follow, whatever was read."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: aiohttp.StreamReader
+    connection: Connection
+
+    @property
+    def announced(self) -> int | None:
+        """The length of the body in bytes where the answer says it and will keep to it, else None."""
+        length = self.headers.get("Content-Length")
+        return None if length is None or "Transfer-Encoding" in self.headers else int(length)  # the parser checked it
+
+    def release(self) -> None:
+        """Keep the connection for the next request if the body was read to its end, else close it."""
+        self.connection.release()
+
+
+class Watched:
+    """An attempt under time limits: which task to stop, and since when its server has been silent."""
+
+    __slots__ = ("body", "deadline", "expired", "heard", "since", "task")
+
+    def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
+        self.task = task
+        self.deadline = deadline
+        self.expired = False
+        self.rest()
+
+    def listen(self, now: float, body: aiohttp.StreamReader | None) -> None:
+        """From now on the server is to say something: its headers, or bytes of `body`."""
+        self.since, self.body = now, body
+        self.heard = 0 if body is None else body.total_bytes
+
+    def rest(self) -> None:
+        """Nothing is asked of the server: a connection is being made, or a picture judged."""
+        self.since, self.body, self.heard = math.inf, None, 0
+
+
+class Watch:
+    """Stops attempts that pass `silence` seconds between two reads or `total` seconds altogether."""
+
+    def __init__(self, silence: float, total: float) -> None:
+        self.silence = silence
+        self.total = total
+        self.attempts: set[Watched] = set()
+        self._pause = min(1.0, min(silence, total) / _LOOKS)
+
+    def begin(self) -> Watched:
+        """Put the running task under watch, until `end`."""
+        task = asyncio.current_task()
+        assert task is not None
+        watched = Watched(task, task.get_loop().time() + self.total)
+        self.attempts.add(watched)
+        return watched
+
+    def end(self, watched: Watched) -> None:
+        """The attempt is over."""
+        self.attempts.discard(watched)
+
+    def look(self, now: float) -> None:
+        """Cancel every attempt that is past a limit, and mark it as expired."""
+        for watched in self.attempts:
+            if watched.body is not None and watched.body.total_bytes != watched.heard:
+                watched.listen(now, watched.body)
+            if not watched.expired and (now > watched.deadline or now - watched.since > self.silence):
+                watched.expired = True
+                watched.task.cancel()
+
+    async def run(self) -> None:
+        """Look around for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._pause)
+            self.look(loop.time())
+
+
+class Exchange:
+    """GET over the connections of one connector; `close` closes them."""
+
+    def __init__(self, connector: aiohttp.TCPConnector, headers: Mapping[str, str], connect_timeout: float) -> None:
+        self.connector = connector
+        self.headers = headers
+        self._limits = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
+        self._origins: dict[tuple[str, str | None, int | None], tuple[aiohttp.ClientRequest, str]] = {}
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.connector.close()
+
+    async def get(self, url: URL, watched: Watched) -> Answer:
+        """Ask for `url` and wait for the answer's headers. Raises what aiohttp's connector and parser raise."""
+        try:
+            return await self._get(url, watched)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # A kept connection may close as it is written to; RFC 9112, 9.3.1 lets a GET be sent again.
+            return await self._get(url, watched)
+
+    async def _get(self, url: URL, watched: Watched) -> Answer:
+        template, head = self._origin(url)
+        watched.rest()
+        connection = await self.connector.connect(template, traces=[], timeout=self._limits)
+        try:
+            protocol = connection.protocol
+            assert protocol is not None
+            # Compressed answers stay compressed: pictures are so already, and such an answer may be a bomb.
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            _write(protocol, f"GET {url.raw_path_qs} {head}".encode())
+            watched.listen(watched.task.get_loop().time(), None)
+            while True:
+                message, body = await protocol.read()
+                if message.code >= 200 or message.code == 101:  # before that, 1xx: the answer is still to come
+                    break
+            watched.listen(watched.task.get_loop().time(), body)
+            return Answer(message.code, message.headers, body, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _origin(self, url: URL) -> tuple[aiohttp.ClientRequest, str]:
+        """What all requests to the scheme, host and port of `url` share: aiohttp's key, and the head but its path."""
+        key = (url.scheme, url.raw_host, url.port)
+        kept = self._origins.get(key)
+        if kept is None:
+            if len(self._origins) >= _ORIGINS:
+                self._origins.clear()
+            template = aiohttp.ClientRequest("GET", url, headers=self.headers, loop=asyncio.get_running_loop())
+            lines = [f"{name}: {value}\r\n" for name, value in template.headers.items()]
+            kept = self._origins[key] = (template, f"HTTP/1.1\r\n{''.join(lines)}\r\n")
+        return kept
+
+
+def _write(protocol: ResponseHandler, request: bytes) -> None:
+    transport = protocol.transport
+    if transport is None or transport.is_closing():
+        raise aiohttp.ClientConnectionResetError("the connection closed before it was written to")
+    transport.write(request)
