@@ -28,7 +28,7 @@ def draw(number: int) -> bytes:
 
 def answers(bodies: Sequence[bytes]) -> list[bytes]:
     """The whole HTTP answer for every body."""
-    head = "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nETag: \"{:x}\"\r\nContent-Length: {}\r\n\r\n"
+    head = 'HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nETag: "{:x}"\r\nContent-Length: {}\r\n\r\n'
     return [head.format(number, len(body)).encode() + body for number, body in enumerate(bodies)]
 
 
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         *requests, self.rest = (self.rest + data).split(b"\r\n\r\n")
         for request in requests:
             number = int(request[request.index(b"/") + 1 : request.index(b".jpg")])
-            self.transport.write(self.ready[number % len(self.ready)])  # ty: ignore[unresolved-attribute]
+            self.transport.write(self.ready[number % len(self.ready)])  # ty: ignore[missing-attribute]
             if b"onnection: close" in request:  # urllib writes it with a capital letter
                 self.transport.close()
 

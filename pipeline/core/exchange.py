@@ -33,8 +33,8 @@ class Answer:
     @property
     def announced(self) -> int | None:
         """The length of the body in bytes where the answer says it and will keep to it, else None."""
-        length = self.headers.get("Content-Length")
-        return None if length is None or "Transfer-Encoding" in self.headers else int(length)  # the parser checked it
+        length = self.headers.get("Content-Length", "")
+        return int(length) if length.isdecimal() and "Transfer-Encoding" not in self.headers else None
 
     def release(self) -> None:
         """Keep the connection for the next request if the body was read to its end, else close it."""
