@@ -167,7 +167,7 @@ class _Run:
             if host is not None:
                 self.schedule.add(host, number)
                 continue
-            self._settle(number, Attempt("bad_url"), attempts=0)
+            self._settle(url, Attempt("bad_url"), attempts=0)
             if self._flush_due():  # no request is under way yet that could wait
                 self.store.flush()
         async with Transfer(self.settings) as self.transfer:
@@ -241,7 +241,8 @@ class _Run:
             job = following
 
     async def _attempt(self, job: Job) -> None:
-        url = parse_url(self.todo[job.url])
+        text = self.todo[job.url]
+        url = parse_url(text)
         assert url is not None  # only parsed URLs were queued
         attempt = await self.transfer.attempt(url)
         answered = attempt.http_status is not None and attempt.reason != "timeout"
@@ -251,7 +252,7 @@ class _Run:
             at = self.loop.time() + self._delay(job, attempt)
             self.schedule.retry(job, attempt.reason, at, answered, pause_host=asked_to_pause)
         else:
-            self._settle(job.url, attempt, job.attempts)
+            self._settle(text, attempt, job.attempts)
             self.schedule.done(job, answered)
         if 0 < self.settings.host_failures <= job.host.failures:
             self._give_up(job.host, attempt.reason)
@@ -266,16 +267,16 @@ class _Run:
     def _give_up(self, host: Host, reason: str) -> None:
         for waiting in self.schedule.abandon(host):
             self.given_up += 1
-            self._settle(waiting.url, Attempt(waiting.reason or reason), waiting.attempts)
+            self._settle(self.todo[waiting.url], Attempt(waiting.reason or reason), waiting.attempts)
 
-    def _settle(self, number: int, attempt: Attempt, attempts: int) -> None:
+    def _settle(self, url: str, attempt: Attempt, attempts: int) -> None:
         self.reasons[attempt.reason] += 1
         header, size = attempt.header, None
         if attempt.data is not None:
             size = len(attempt.data)
             self.bytes += size
         row = LedgerRow(
-            url=self.todo[number],
+            url=url,
             reason=attempt.reason,
             attempts=attempts,
             fetched_at=datetime.now(UTC),

@@ -47,7 +47,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 _ROW_GROUP = 256  # pictures read back at once
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every URL
 class LedgerRow:
     """What became of one URL; the columns of schemas.IMAGE_LEDGER, where the status follows from the reason."""
 

@@ -101,7 +101,7 @@ class FetchSettings:
                 raise ValueError(f"allow_hosts has {host!r}; write host:port, for example 127.0.0.1:8877")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every URL
 class Attempt:
     """What one attempt came to; `reason` is one of schemas.REASONS."""
 
