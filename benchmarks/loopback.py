@@ -16,7 +16,9 @@ CONNECTIONS = 64  # of the bare client
 
 
 def ours(port: int, count: int, folder: Path) -> dict[str, object]:
-    """Seconds and outcome of the fetch, start-up of the interpreter apart."""
+    """Seconds and outcome of the fetch, start-up of the interpreter and imports apart."""
+    import pandas  # noqa: F401  (pyarrow imports it when it is first given a list)
+
     from pipeline.core.fetch import FetchSettings, fetch
     from pipeline.core.ledger import PictureStore
 

@@ -17,6 +17,8 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from pipeline.core.address import Target
+
 _ORIGINS = 1000  # request heads kept ready; past it all are made anew
 _LOOKS = 10  # looks around within the shorter time limit: it is passed by a tenth at most
 
@@ -107,24 +109,24 @@ class Exchange:
         self.connector = connector
         self.headers = headers
         self._limits = aiohttp.ClientTimeout(total=None, connect=connect_timeout)
-        self._origins: dict[tuple[str, str | None, int | None], tuple[aiohttp.ClientRequest, str]] = {}
+        self._origins: dict[tuple[str, str, int], tuple[aiohttp.ClientRequest, str]] = {}
 
     async def close(self) -> None:
         """Close every connection."""
         await self.connector.close()
 
-    async def get(self, url: URL, watched: Watched) -> Answer:
-        """Ask for `url` and wait for the answer's headers. Raises what aiohttp's connector and parser raise."""
+    async def get(self, asked: Target, watched: Watched) -> Answer:
+        """Ask and wait for the answer's headers. Raises what aiohttp's connector and parser raise."""
         try:
-            return await self._get(url, watched)
+            return await self._get(asked, watched)
         except aiohttp.ClientConnectorError:
             raise
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # A kept connection may close as it is written to; RFC 9112, 9.3.1 lets a GET be sent again.
-            return await self._get(url, watched)
+            return await self._get(asked, watched)
 
-    async def _get(self, url: URL, watched: Watched) -> Answer:
-        template, head = self._origin(url)
+    async def _get(self, asked: Target, watched: Watched) -> Answer:
+        template, head = self._origin(asked)
         watched.rest()
         connection = await self.connector.connect(template, traces=[], timeout=self._limits)
         try:
@@ -132,7 +134,7 @@ class Exchange:
             assert protocol is not None
             # Compressed answers stay compressed: pictures are so already, and such an answer may be a bomb.
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-            _write(protocol, f"GET {url.raw_path_qs} {head}".encode())
+            _write(protocol, f"GET {asked.path} {head}".encode())
             watched.listen(watched.task.get_loop().time(), None)
             while True:
                 message, body = await protocol.read()
@@ -144,14 +146,16 @@ class Exchange:
             connection.close()
             raise
 
-    def _origin(self, url: URL) -> tuple[aiohttp.ClientRequest, str]:
-        """What all requests to the scheme, host and port of `url` share: aiohttp's key, and the head but its path."""
-        key = (url.scheme, url.raw_host, url.port)
+    def _origin(self, asked: Target) -> tuple[aiohttp.ClientRequest, str]:
+        """What all requests to a scheme, host and port share: aiohttp's key to them, and the head but its path."""
+        key = (asked.scheme, asked.host, asked.port)
         kept = self._origins.get(key)
         if kept is None:
             if len(self._origins) >= _ORIGINS:
                 self._origins.clear()
-            template = aiohttp.ClientRequest("GET", url, headers=self.headers, loop=asyncio.get_running_loop())
+            template = aiohttp.ClientRequest(
+                "GET", URL(asked.url), headers=self.headers, loop=asyncio.get_running_loop()
+            )
             lines = [f"{name}: {value}\r\n" for name, value in template.headers.items()]
             kept = self._origins[key] = (template, f"HTTP/1.1\r\n{''.join(lines)}\r\n")
         return kept

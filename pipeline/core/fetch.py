@@ -22,7 +22,7 @@ try:
 except ImportError:  # no uvloop on Windows: asyncio's own loop does the same in a fifth more time
     from asyncio import new_event_loop
 
-from pipeline.core.address import host_port_of, parse_url
+from pipeline.core.address import target
 from pipeline.core.ledger import STATUS_OF, LedgerRow, PictureStore
 from pipeline.core.schedule import Host, Job, Schedule
 from pipeline.core.transfer import Attempt, FetchSettings, Transfer
@@ -127,7 +127,8 @@ def pending(
         settled &= pc.not_equal(ledger["reason"], "robots").to_numpy()
     refused = pc.and_(pc.equal(ledger["reason"], "private_address"), pc.is_null(ledger["http_status"]))  # at once
     for row in np.flatnonzero(refused.to_numpy()):
-        settled[row] = host_port_of(ledger["url"][int(row)].as_py()) not in settings.allow_hosts
+        asked = target(ledger["url"][int(row)].as_py())
+        settled[row] = asked is None or asked.host_port not in settings.allow_hosts
     for row, sha256 in enumerate(ledger["sha256"]):
         settled[row] &= not sha256.is_valid or sha256.as_py() in store
     known = pc.is_in(distinct.column, value_set=ledger["url"].filter(pa.array(settled)).combine_chunks())
@@ -163,9 +164,9 @@ class _Run:
         self.loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self.loop.create_future()
         for number, url in enumerate(self.todo):
-            host = host_port_of(url)
-            if host is not None:
-                self.schedule.add(host, number)
+            asked = target(url)
+            if asked is not None:
+                self.schedule.add(asked.host_port, number)
                 continue
             self._settle(url, Attempt("bad_url"), attempts=0)
             if self._flush_due():  # no request is under way yet that could wait
@@ -241,10 +242,10 @@ class _Run:
             job = following
 
     async def _attempt(self, job: Job) -> None:
-        text = self.todo[job.url]
-        url = parse_url(text)
-        assert url is not None  # only parsed URLs were queued
-        attempt = await self.transfer.attempt(url)
+        url = self.todo[job.url]
+        asked = target(url)
+        assert asked is not None  # no other is queued
+        attempt = await self.transfer.attempt(asked)
         answered = attempt.http_status is not None and attempt.reason != "timeout"
         given_up = 0 < self.settings.host_failures <= job.host.failures
         if STATUS_OF[attempt.reason] == "transient" and job.attempts <= self.settings.retries and not given_up:
@@ -252,7 +253,7 @@ class _Run:
             at = self.loop.time() + self._delay(job, attempt)
             self.schedule.retry(job, attempt.reason, at, answered, pause_host=asked_to_pause)
         else:
-            self._settle(text, attempt, job.attempts)
+            self._settle(url, attempt, job.attempts)
             self.schedule.done(job, answered)
         if 0 < self.settings.host_failures <= job.host.failures:
             self._give_up(job.host, attempt.reason)

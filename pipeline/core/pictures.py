@@ -90,25 +90,26 @@ def centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def _plain_jpeg_header(data: bytes) -> Header | None:
-    if data[:3] != b"\xff\xd8\xff" or _may_have_exif(data):
+    """The header of a JPEG whose pixels simplejpeg and Pillow see alike, else None.
+
+    That is one without an APP1 segment before its pixels (EXIF 2.3, 4.7.2; XMP can turn a picture too).
+    """
+    if data[:3] != b"\xff\xd8\xff":
+        return None
+    at = 2
+    for _ in range(_SEGMENTS):
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] == 0xE1:
+            return None
+        if data[at + 1] == 0xDA:  # start of scan
+            break
+        at += 2 + (data[at + 2] << 8) + data[at + 3]
+    else:
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
     return Header("JPEG", int(width), int(height), plain_jpeg=True) if colour in ("YCbCr", "RGB", "Gray") else None
-
-
-def _may_have_exif(data: bytes) -> bool:
-    """Whether a JPEG has an APP1 segment before its pixels (EXIF 2.3, 4.7.2), or cannot be walked to them."""
-    at = 2
-    for _ in range(_SEGMENTS):
-        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] == 0xE1:
-            break
-        if data[at + 1] == 0xDA:  # start of scan
-            return False
-        at += 2 + (data[at + 2] << 8) + data[at + 3]
-    return True
 
 
 def _pillow_header(data: bytes, max_pixels: int) -> Header:

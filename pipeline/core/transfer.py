@@ -21,12 +21,12 @@ from yarl import URL
 
 from pipeline.core.address import (
     PrivateAddressError,
+    Target,
     guarded_connector,
-    host_port,
     is_public,
     literal_address,
     open_connector,
-    parse_url,
+    target,
 )
 from pipeline.core.exchange import Answer, Exchange, Watch, Watched
 from pipeline.core.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError, read_header, validate
@@ -142,10 +142,10 @@ class Transfer:
         await self._open.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def attempt(self, url: URL) -> Attempt:
-        """Ask for `url` once, with its redirects. Never raises for what a server does or what the bytes are."""
+    async def attempt(self, asked: Target) -> Attempt:
+        """Ask once, with its redirects. Never raises for what a server does or what the bytes are."""
         watched = self._watch.begin()
-        seen = _Seen(url)
+        seen = _Seen(asked)
         try:
             return await self._follow(seen, watched)
         except asyncio.CancelledError:
@@ -161,13 +161,13 @@ class Transfer:
         """Ask, and follow redirects, each checked anew."""
         for _ in range(self.settings.max_redirects + 1):
             self.requests += 1
-            exchange = self._open if host_port(seen.hop) in self.settings.allow_hosts else self._guarded
+            exchange = self._open if seen.hop.host_port in self.settings.allow_hosts else self._guarded
             answer = await exchange.get(seen.hop, watched)
             seen.status = answer.status
             try:
                 if answer.status not in _REDIRECTS or "Location" not in answer.headers:
                     return await self._meaning(answer, watched)
-                onward = parse_url(seen.hop.join(URL(answer.headers["Location"])))
+                onward = target(URL(seen.hop.url).join(URL(answer.headers["Location"])))
                 await _drain(answer)
             finally:
                 answer.release()
@@ -222,11 +222,11 @@ class Transfer:
 
 
 class _Seen:
-    """How far an attempt came: the URL asked last, and the status of the last answer."""
+    """How far an attempt came: what was asked last, and the status of the last answer."""
 
     __slots__ = ("hop", "status")
 
-    def __init__(self, hop: URL) -> None:
+    def __init__(self, hop: Target) -> None:
         self.hop = hop
         self.status: int | None = None
 
@@ -236,14 +236,14 @@ def _checked(data: bytes, header: Header) -> tuple[str, Header]:
     return hashlib.sha256(data).hexdigest(), header
 
 
-def _reason_of_error(error: Exception, hop: URL) -> str:
+def _reason_of_error(error: Exception, hop: Target) -> str:
     """The reason for what the connector, the parser or the URL raised; an error of ours is raised again."""
     if isinstance(error, PrivateAddressError):
         return "private_address"
     if isinstance(error, TimeoutError):
         return "timeout"
     if isinstance(error, aiohttp.InvalidURL):
-        address = literal_address(hop.host or "")
+        address = literal_address(hop.host)
         return "bad_url" if address is None or is_public(address) else "private_address"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "truncated"
