@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 try:
     from uvloop import new_event_loop
-except ImportError:  # no uvloop on Windows: asyncio's own loop does the same in a fifth more time
+except ImportError:  # there is none for Windows; asyncio's own loop does the same, a sixth slower
     from asyncio import new_event_loop
 
 from pipeline.core.address import target
@@ -96,7 +96,7 @@ def fetch(
 ) -> FetchReport:
     """Fetch into `store` the URLs that it does not have, or has as transient; nothing is asked twice.
 
-    Stopped or killed at any moment it loses at most what was not flushed. Raises BlockingIOError if another process
+    Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises BlockingIOError if another process
     writes to the store, OSError if its disk fails; what a server does is a row in the ledger, never an exception.
     `on_progress` is called at most every half second, and once at the end.
     """
@@ -292,12 +292,13 @@ class _Run:
         self.store.add(row, attempt.data)
 
     def _flush_due(self) -> bool:
+        """Half of what may be lost to a kill waits: while it is written, the other half may come."""
         rows, size = self.store.unflushed
-        late = rows > 0 and time.monotonic() - self.flushed >= self.settings.flush_seconds
-        return rows >= self.settings.flush_every or size >= self.settings.flush_bytes or late
+        late = rows > 0 and time.monotonic() - self.flushed >= self.settings.flush_seconds / 2
+        return 2 * rows >= self.settings.flush_every or 2 * size >= self.settings.flush_bytes or late
 
     def _flush_if_due(self) -> None:
-        """Flush in a thread while requests go on; a disk that cannot keep up holds them, so memory stays bounded."""
+        """Flush in a thread while requests go on; a disk that cannot keep up holds them."""
         if self._flush_due():
             if self.flushing is None:
                 self.flushing = self._start(self._flush())
@@ -313,7 +314,7 @@ class _Run:
     async def _upkeep(self) -> None:
         """What is due also while no answer comes: the report and the late flush."""
         while True:
-            await asyncio.sleep(min(_PROGRESS_EVERY, self.settings.flush_seconds))
+            await asyncio.sleep(min(_PROGRESS_EVERY, self.settings.flush_seconds / 2))
             self._flush_if_due()
             self._report()
 

@@ -1,14 +1,12 @@
 """One attempt at one URL: connect, follow redirects, read under a cap, judge the bytes, and name the outcome.
 
 Retries, turns between hosts and the ledger belong to `fetch.py`; one request on the wire to `exchange.py`; which
-addresses are refused to `address.py`; what a picture is to `pictures.py`.
+addresses are refused to `address.py`; whether it is a picture to `judge.py`.
 """
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,13 +27,11 @@ from pipeline.core.address import (
     target,
 )
 from pipeline.core.exchange import Answer, Exchange, Watch, Watched
-from pipeline.core.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError, read_header, validate
+from pipeline.core.judge import Judge
+from pipeline.core.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DRAIN = 16_384  # an error page up to this size is read away, so that its connection can be used again
-# Up to here a picture is judged on the spot (about 3 ms at most); a larger one in a thread, so that nobody waits.
-_QUICK_BYTES = 32_768
-_QUICK_PIXELS = 250_000
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,9 @@ class FetchSettings:
     respect_robots: bool = True  # X-Robots-Tag noai, noimageai
     user_agent: str = "Atelier/0.1 (fashion recommendation research)"
     allow_hosts: frozenset[str] = frozenset()  # `host:port` that may be private (ATELIER_ALLOW_HOSTS)
-    flush_every: int = 1000  # ledger rows
-    flush_bytes: int = 64_000_000  # picture bytes
-    flush_seconds: float = 30.0
+    flush_every: int = 2000  # ledger rows that a kill may cost, with the requests under way; half are written at once
+    flush_bytes: int = 64_000_000  # picture bytes, likewise
+    flush_seconds: float = 30.0  # likewise
 
     def __post_init__(self) -> None:
         for name in (
@@ -130,7 +126,7 @@ class Transfer:
 
         self._guarded = exchange(guarded_connector(self.settings.allow_hosts))
         self._open = exchange(open_connector())
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="judge")
+        self._judge = Judge(self.settings.max_pixels, self.settings.min_side)
         self._watching = asyncio.create_task(self._watch.run())
         return self
 
@@ -140,7 +136,7 @@ class Transfer:
         self._watching.cancel()
         await self._guarded.close()
         await self._open.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._judge.close()
 
     async def attempt(self, asked: Target) -> Attempt:
         """Ask once, with its redirects. Never raises for what a server does or what the bytes are."""
@@ -190,7 +186,7 @@ class Transfer:
         answer.release()  # the next request need not wait for the judge
         watched.rest()
         try:
-            sha256, header = await self._judge(data)
+            sha256, header = await self._judge.verdict(data)
         except PictureError as error:
             return Attempt(error.reason, status)
         return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))
@@ -208,18 +204,6 @@ class Transfer:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _judge(self, data: bytes) -> tuple[str, Header]:
-        """Check the picture; its sha256 and header. Raises PictureError."""
-        settings = self.settings
-        if len(data) <= _QUICK_BYTES:
-            header = read_header(data, settings.max_pixels, settings.min_side)
-            if header.width * header.height <= _QUICK_PIXELS:
-                return _checked(data, header)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads, lambda: _checked(data, read_header(data, settings.max_pixels, settings.min_side))
-        )
-
 
 class _Seen:
     """How far an attempt came: what was asked last, and the status of the last answer."""
@@ -229,11 +213,6 @@ class _Seen:
     def __init__(self, hop: Target) -> None:
         self.hop = hop
         self.status: int | None = None
-
-
-def _checked(data: bytes, header: Header) -> tuple[str, Header]:
-    validate(data, header)
-    return hashlib.sha256(data).hexdigest(), header
 
 
 def _reason_of_error(error: Exception, hop: Target) -> str:
