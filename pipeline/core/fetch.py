@@ -5,6 +5,7 @@ Here: which URLs are asked, retries, flushing, progress. One attempt is `transfe
 """
 
 import asyncio
+import itertools
 import random
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ from pipeline.core.transfer import Attempt, FetchSettings, Transfer
 __all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
 
 _PROGRESS_EVERY = 0.5  # seconds
+_BATCH = 10_000  # URLs that are Python strings at once
 _TO_JUDGE = ("url", "reason", "http_status", "sha256")  # what `pending` reads of the ledger
 _ASK_TO_PAUSE = (429, 503)  # answers whose Retry-After holds for the whole host (RFC 6585, RFC 9110)
 
@@ -71,7 +73,9 @@ class Urls(Sequence[str]):
         if isinstance(urls, Urls):
             urls = urls.column
         if not isinstance(urls, (pa.Array, pa.ChunkedArray)):
-            urls = pa.array(urls, pa.string())
+            rest = iter(urls)
+            batches = iter(lambda: list(itertools.islice(rest, _BATCH)), [])
+            urls = pa.chunked_array([pa.array(batch, pa.string()) for batch in batches], pa.string())
         return cls(pc.unique(urls.drop_null().cast(pa.string())))
 
     def __len__(self) -> int:
@@ -96,8 +100,9 @@ def fetch(
 ) -> FetchReport:
     """Fetch into `store` the URLs that it does not have, or has as transient; nothing is asked twice.
 
-    Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises BlockingIOError if another process
-    writes to the store, OSError if its disk fails; what a server does is a row in the ledger, never an exception.
+    Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises
+    BlockingIOError if another process writes to the store, OSError if its disk fails; what a server does is a row in
+    the ledger, never an exception. Memory grows by the URL's text and about 200 bytes for each URL and each picture.
     `on_progress` is called at most every half second, and once at the end.
     """
     settings = settings or FetchSettings()

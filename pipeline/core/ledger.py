@@ -44,6 +44,7 @@ STATUS_OF = {
     "robots": "blocked",
 }
 _SHA256 = re.compile("[0-9a-f]{64}")
+_PART_ROWS = 16_384  # a ledger part of so many rows is not put together with others
 _ROW_GROUP = 256  # pictures read back at once
 
 
@@ -150,10 +151,7 @@ class PictureStore:
                     number = self._next_number()
                     if shas:
                         self._write_shard(number, shas)
-                    write_whole(
-                        self._path("ledger", number),
-                        lambda path: pq.write_table(_rows_table(rows), path, compression="zstd"),
-                    )
+                    _write_ledger(self._path("ledger", number), _rows_table(rows))
             except BaseException:  # a full disk, perhaps: no later part may refer to pictures that were not written
                 self._rows = rows + self._rows
                 self._unwritten = shas + self._unwritten
@@ -164,32 +162,45 @@ class PictureStore:
 
     def ledger(self, columns: Sequence[str] = schemas.IMAGE_LEDGER.names) -> pa.Table:
         """schemas.IMAGE_LEDGER as flushed so far, or some columns of it: each URL's latest row, sorted by URL."""
-        schema = pa.schema([schemas.IMAGE_LEDGER.field(name) for name in columns])
-        parts = [self._path("ledger", number) for number in self._numbers("ledger")]
-        if not parts:
-            return schema.empty_table()
-        read = [name for name in schemas.IMAGE_LEDGER.names if name == "url" or name in columns]
-        tables = [pq.read_table(part, columns=read, schema=schemas.IMAGE_LEDGER) for part in parts]
-        table = pa.concat_tables(tables)
-        numbered = pa.table({"url": table["url"], "row": np.arange(len(table))})
-        latest = numbered.group_by("url").aggregate([("row", "max")]).sort_by("url")["row_max"]
-        # A column at a time, so that memory holds the ledger once and a column more.
-        return pa.table([table[name].take(latest).combine_chunks() for name in columns], schema=schema)
+        return self._latest(self._numbers("ledger"), columns)
 
     def compact(self) -> None:
-        """Make one ledger part of all, sorted by URL. The new part is in place before the old ones go."""
+        """Make few ledger parts of many. Memory holds one of them, whatever the number of URLs."""
         with self.writing():
             self.flush()
-            old = self._numbers("ledger")
-            if len(old) < 2:
-                return
-            table = self.ledger()
-            write_whole(
-                self._path("ledger", self._next_number()),
-                lambda path: pq.write_table(table, path, compression="zstd"),
-            )
-            for number in old:
-                self._path("ledger", number).unlink()
+            group, rows = [], 0
+            for number in self._numbers("ledger"):
+                group.append(number)
+                rows += pq.read_metadata(self._path("ledger", number)).num_rows
+                if rows >= _PART_ROWS:
+                    self._merge(group)
+                    group, rows = [], 0
+            self._merge(group)
+
+    def _merge(self, numbers: Sequence[int]) -> None:
+        """Put neighbouring parts together in the place of the last: until the others are gone they are only older."""
+        if len(numbers) < 2:
+            return
+        table = self._latest(numbers, schemas.IMAGE_LEDGER.names)
+        _write_ledger(self._path("ledger", numbers[-1]), table)
+        for number in numbers[:-1]:
+            self._path("ledger", number).unlink()
+
+    def _latest(self, numbers: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        schema = pa.schema([schemas.IMAGE_LEDGER.field(name) for name in columns])
+        if not numbers:
+            return schema.empty_table()
+        read = list(dict.fromkeys(["url", *columns]))
+        parts = [self._path("ledger", number) for number in numbers]
+        table = pa.concat_tables(pq.read_table(part, columns=read, schema=schemas.IMAGE_LEDGER) for part in parts)
+        numbered = pa.table({"url": table["url"], "row": np.arange(len(table))})
+        latest = numbered.group_by("url").aggregate([("row", "max")]).sort_by("url")["row_max"]
+        del numbered
+        taken = {}
+        for name in read:  # let go of each as soon as it is taken: memory holds the ledger once and a column more
+            taken[name] = table[name].take(latest).combine_chunks()
+            table = table.drop_columns([name])
+        return pa.table([taken[name] for name in columns], schema=schema)
 
     def read(self, sha256s: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """The bytes of the pictures asked for, each once, in the store's order; memory holds one row group.
@@ -249,6 +260,10 @@ class PictureStore:
 
     def _path(self, kind: str, number: int) -> Path:
         return self.folder / f"{kind}-{number:06d}.parquet"
+
+
+def _write_ledger(path: Path, table: pa.Table) -> None:
+    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
 def _rows_table(rows: Sequence[LedgerRow]) -> pa.Table:

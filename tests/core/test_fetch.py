@@ -13,6 +13,7 @@ from pipeline.core.ledger import PictureStore
 from pipeline.core.transfer import forbids_ai
 from tests.core.fault_server import FaultServer, jpeg
 
+
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[FaultServer]:
     with FaultServer() as server:

@@ -26,6 +26,7 @@ CONNECTIONS = 8
 LIVES = """
 import os, sys
 from pathlib import Path
+import pandas  # pyarrow would import it in every life anew
 from pipeline.core.fetch import fetch
 from pipeline.core.ledger import PictureStore
 from tests.core.test_killed_fetch import settings_for, urls_of
