@@ -191,11 +191,17 @@ class PictureStore:
         if not numbers:
             return schema.empty_table()
         read = list(dict.fromkeys(["url", *columns]))
+        file_schema = pa.schema([schemas.IMAGE_LEDGER.field(name) for name in read])
         parts = [self._path("ledger", number) for number in numbers]
-        table = pa.concat_tables(pq.read_table(part, columns=read, schema=schemas.IMAGE_LEDGER) for part in parts)
+        tables = (pq.ParquetFile(part).read(columns=read).cast(file_schema) for part in parts)
+        table = pa.concat_tables(tables)
         numbered = pa.table({"url": table["url"], "row": np.arange(len(table))})
-        latest = numbered.group_by("url").aggregate([("row", "max")]).sort_by("url")["row_max"]
-        del numbered
+        order = pc.sort_indices(numbered, sort_keys=[("url", "ascending"), ("row", "ascending")])
+        urls = numbered["url"].take(order).combine_chunks()
+        last = np.ones(len(order), bool)  # of its URL's rows
+        last[:-1] = pc.not_equal(urls[:-1], urls[1:]).to_numpy(zero_copy_only=False)
+        latest = order.filter(pa.array(last))
+        del numbered, urls
         taken = {}
         for name in read:  # let go of each as soon as it is taken: memory holds the ledger once and a column more
             taken[name] = table[name].take(latest).combine_chunks()
