@@ -191,6 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
 def compare(options: argparse.Namespace) -> int:
     """The comparison. Raises BenchmarkError where ours fails; a peer that fails is said and left out."""
     count, cores = options.pictures, Cores.chosen()
+    if cores.server is not None:
+        os.sched_setaffinity(0, cores.server)  # what watches the clients must not take time from them
     peer = problem = None
     try:
         peer = Peer(options.cache.absolute() / PEER.replace("==", "-"))

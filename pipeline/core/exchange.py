@@ -20,7 +20,7 @@ from yarl import URL
 from pipeline.core.address import Target
 
 _ORIGINS = 1000  # request heads kept ready; past it all are made anew
-_LOOKS = 10  # looks around within the shorter time limit: it is passed by a tenth at most
+_LOOKS = 20  # looks around within the shorter time limit: it is passed by a tenth at most
 
 
 @dataclass(slots=True)
@@ -46,17 +46,18 @@ class Answer:
 class Watched:
     """An attempt under time limits: which task to stop, and since when its server has been silent."""
 
-    __slots__ = ("body", "deadline", "expired", "heard", "since", "task")
+    __slots__ = ("body", "deadline", "expired", "heard", "since", "task", "watch")
 
-    def __init__(self, task: asyncio.Task[object], deadline: float) -> None:
+    def __init__(self, watch: "Watch", task: asyncio.Task[object]) -> None:
+        self.watch = watch
         self.task = task
-        self.deadline = deadline
+        self.deadline = watch.clock + watch.total
         self.expired = False
         self.rest()
 
-    def listen(self, now: float, body: aiohttp.StreamReader | None) -> None:
+    def listen(self, body: aiohttp.StreamReader | None) -> None:
         """From now on the server is to say something: its headers, or bytes of `body`."""
-        self.since, self.body = now, body
+        self.since, self.body = self.watch.clock, body
         self.heard = 0 if body is None else body.total_bytes
 
     def rest(self) -> None:
@@ -65,19 +66,25 @@ class Watched:
 
 
 class Watch:
-    """Stops attempts that pass `silence` seconds between two reads or `total` seconds altogether."""
+    """Stops attempts that pass `silence` seconds between two reads or `total` seconds altogether.
+
+    Its clock goes on from look to look and stands still while the process does (a laptop that slept, a machine that
+    had no time for it): then all servers seem to have been silent, and none was.
+    """
 
     def __init__(self, silence: float, total: float) -> None:
         self.silence = silence
         self.total = total
         self.attempts: set[Watched] = set()
-        self._pause = min(1.0, min(silence, total) / _LOOKS)
+        self.pause = min(1.0, min(silence, total) / _LOOKS)
+        self.clock = 0.0
+        self._looked: float | None = None
 
     def begin(self) -> Watched:
         """Put the running task under watch, until `end`."""
         task = asyncio.current_task()
         assert task is not None
-        watched = Watched(task, task.get_loop().time() + self.total)
+        watched = Watched(self, task)
         self.attempts.add(watched)
         return watched
 
@@ -86,11 +93,15 @@ class Watch:
         self.attempts.discard(watched)
 
     def look(self, now: float) -> None:
-        """Cancel every attempt that is past a limit, and mark it as expired."""
+        """Cancel every attempt that is past a limit, and mark it as expired. `now` is any clock's time in seconds."""
+        self.clock += 0.0 if self._looked is None else min(now - self._looked, 2 * self.pause)
+        self._looked = now
+        # What was begun since the last look has its time: up to one pause more than the limit, never less.
+        clock = self.clock - self.pause
         for watched in self.attempts:
             if watched.body is not None and watched.body.total_bytes != watched.heard:
-                watched.listen(now, watched.body)
-            if not watched.expired and (now > watched.deadline or now - watched.since > self.silence):
+                watched.listen(watched.body)
+            if not watched.expired and (clock > watched.deadline or clock - watched.since > self.silence):
                 watched.expired = True
                 watched.task.cancel()
 
@@ -98,8 +109,8 @@ class Watch:
         """Look around for ever."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._pause)
             self.look(loop.time())
+            await asyncio.sleep(self.pause)
 
 
 class Exchange:
@@ -135,12 +146,12 @@ class Exchange:
             # Compressed answers stay compressed: pictures are so already, and such an answer may be a bomb.
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             _write(protocol, f"GET {asked.path} {head}".encode())
-            watched.listen(watched.task.get_loop().time(), None)
+            watched.listen(None)
             while True:
                 message, body = await protocol.read()
                 if message.code >= 200 or message.code == 101:  # before that, 1xx: the answer is still to come
                     break
-            watched.listen(watched.task.get_loop().time(), body)
+            watched.listen(body)
             return Answer(message.code, message.headers, body, connection)
         except BaseException:
             connection.close()

@@ -102,7 +102,7 @@ def fetch(
 
     Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises
     BlockingIOError if another process writes to the store, OSError if its disk fails; what a server does is a row in
-    the ledger, never an exception. Memory grows by the URL's text and about 200 bytes for each URL and each picture.
+    the ledger, never an exception. Memory grows by the text of the URLs, and about 200 bytes a picture.
     `on_progress` is called at most every half second, and once at the end.
     """
     settings = settings or FetchSettings()
