@@ -60,6 +60,7 @@ class LedgerSettings:
     """What counts as a placeholder."""
 
     placeholder_items: int = 10  # one content behind so many items is no product picture; 0 turns the rule off
+    known_placeholders: tuple[str, ...] = ()  # sha256 of pictures that are none, such as a shop's "no image yet"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def image_ledger(
     known = store.ledger()
     wanted = known.filter(pc.is_in(known["url"], value_set=pa.array(urls, pa.string())))
     settings = method.settings(LedgerSettings, "image_ledger", config)
-    table = mark_placeholders(wanted, image_urls, settings.placeholder_items)
+    table = mark_placeholders(wanted, image_urls, settings.placeholder_items, settings.known_placeholders)
     counts = {entry["values"]: entry["counts"] for entry in table["reason"].value_counts().to_pylist()}
     ok = counts.pop("ok", 0)
     if urls and not ok:

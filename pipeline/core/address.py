@@ -6,9 +6,10 @@ belongs to `transfer.py`.
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -17,6 +18,15 @@ from yarl import URL
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 SocketMaker = Callable[[int, int, int], socket.socket]
+
+# URLs that are already written as yarl would write them, as nearly all of a shop's are: taken apart here in a fifth of
+# yarl's time. The tests hold that it changes nothing.
+_PLAIN = re.compile(
+    r"(https?)://((?:[a-z0-9]+(?:-+[a-z0-9]+)*\.)+[a-z]{2,24}|(?:\d{1,3}\.){3}\d{1,3})(?::([1-9]\d{1,4}))?"
+    r"((?:/[A-Za-z0-9_~+,=-][A-Za-z0-9_~+,=.-]*)+)"
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST = 8000  # characters
 
 # IPv6 prefixes whose last 32 bits are an IPv4 address that the packet really goes to.
 _IPV4_CARRIERS = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
@@ -60,28 +70,40 @@ def literal_address(host: str) -> IPAddress | None:
         return None
 
 
-def parse_url(url: str | URL) -> URL | None:
-    """The URL as aiohttp will understand it, or None where it must not be fetched (`bad_url`).
+class Target(NamedTuple):
+    """Where one request goes: a URL as aiohttp understands it, taken apart."""
+
+    url: str
+    scheme: str  # http or https
+    host: str  # a name, or an address without brackets
+    port: int
+    path: str  # with the query, as it is sent
+
+    @property
+    def host_port(self) -> str:
+        """`host:port`, the form in which hosts are allowed, queued and counted."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def target(url: str | URL) -> Target | None:
+    """What is asked where for a URL, or None where it must not be fetched (`bad_url`).
 
     http and https only, absolute, without user name or password, at most 8,000 characters.
     """
+    if isinstance(url, str) and (plain := _PLAIN.fullmatch(url)) is not None and len(url) <= _LONGEST:
+        scheme, host, port, path = plain.groups()
+        number = _DEFAULT_PORTS[scheme] if port is None else int(port)
+        return Target(url, scheme, host, number, path) if number < 2**16 else None
     try:
         parsed = url if isinstance(url, URL) else URL(url.strip())
-        host = parsed.host
-        usable = parsed.scheme in ("http", "https") and host and parsed.port
+        scheme, host, number = parsed.scheme, parsed.host, parsed.port
     except ValueError:
         return None
-    if not usable or not host or " " in host or not host.isprintable():
+    if scheme not in _DEFAULT_PORTS or not host or not number or " " in host or not host.isprintable():
         return None
-    if parsed.raw_user is not None or parsed.raw_password is not None or len(str(parsed)) > 8000:
+    if parsed.raw_user is not None or parsed.raw_password is not None or len(str(parsed)) > _LONGEST:
         return None
-    return parsed
-
-
-def host_port(url: URL) -> str:
-    """`host:port` of a parsed URL, the form in which hosts are allowed, queued and counted."""
-    host = url.host or ""
-    return f"[{host}]:{url.port}" if ":" in host else f"{host}:{url.port}"
+    return Target(str(parsed), scheme, host, number, parsed.raw_path_qs)
 
 
 def guarded_connector(

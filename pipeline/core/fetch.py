@@ -5,23 +5,34 @@ Here: which URLs are asked, retries, flushing, progress. One attempt is `transfe
 """
 
 import asyncio
+import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import overload
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.core.address import host_port, parse_url
+try:
+    from uvloop import new_event_loop
+except ImportError:  # there is none for Windows; asyncio's own loop does the same, a sixth slower
+    from asyncio import new_event_loop
+
+from pipeline.core.address import target
 from pipeline.core.ledger import STATUS_OF, LedgerRow, PictureStore
 from pipeline.core.schedule import Host, Job, Schedule
 from pipeline.core.transfer import Attempt, FetchSettings, Transfer
 
-__all__ = ["FetchReport", "FetchSettings", "Progress", "fetch", "pending"]
+__all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
 
 _PROGRESS_EVERY = 0.5  # seconds
+_BATCH = 10_000  # URLs that are Python strings at once
+_TO_JUDGE = ("url", "reason", "http_status", "sha256")  # what `pending` reads of the ledger
 _ASK_TO_PAUSE = (429, 503)  # answers whose Retry-After holds for the whole host (RFC 6585, RFC 9110)
 
 
@@ -50,92 +61,136 @@ class FetchReport:
     seconds: float = 0.0
 
 
+class Urls(Sequence[str]):
+    """URLs in a column of Arrow: read like a list, at the bytes of the text and four more each."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self.column = column
+
+    @classmethod
+    def distinct(cls, urls: "Iterable[str] | pa.Array | pa.ChunkedArray | Urls") -> "Urls":
+        """Each URL once, in order."""
+        if isinstance(urls, Urls):
+            urls = urls.column
+        if not isinstance(urls, (pa.Array, pa.ChunkedArray)):
+            rest = iter(urls)
+            batches = iter(lambda: list(itertools.islice(rest, _BATCH)), [])
+            urls = pa.chunked_array([pa.array(batch, pa.string()) for batch in batches], pa.string())
+        return cls(pc.unique(urls.drop_null().cast(pa.string())))
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __iter__(self) -> Iterator[str]:
+        return (url.as_py() for url in self.column)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Urls": ...
+    def __getitem__(self, index: int | slice) -> "str | Urls":
+        return self.column[index].as_py() if isinstance(index, int) else Urls(self.column[index])
+
+
 def fetch(
-    urls: Iterable[str],
+    urls: Iterable[str] | pa.Array | pa.ChunkedArray,
     store: PictureStore,
     settings: FetchSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> FetchReport:
     """Fetch into `store` the URLs that it does not have, or has as transient; nothing is asked twice.
 
-    Stopped or killed at any moment it loses at most what was not flushed. Raises BlockingIOError if another process
-    writes to the store, OSError if its disk fails; what a server does is a row in the ledger, never an exception.
+    Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises
+    BlockingIOError if another process writes to the store, OSError if its disk fails; what a server does is a row in
+    the ledger, never an exception. Memory grows by the text of the URLs, and about 200 bytes a picture.
     `on_progress` is called at most every half second, and once at the end.
     """
     settings = settings or FetchSettings()
     with store.writing():
-        distinct = list(dict.fromkeys(urls))
-        todo = pending(distinct, store.ledger(), store, settings)
-        run = _Run(store, settings, on_progress, total=len(todo))
-        report = asyncio.run(run.run(todo, known=len(distinct) - len(todo)))
+        distinct = Urls.distinct(urls)
+        todo = pending(distinct, store.ledger(_TO_JUDGE), store, settings)
+        run = _Run(todo, store, settings, on_progress)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
     return report
 
 
-def pending(urls: Iterable[str], ledger: pa.Table, store: PictureStore, settings: FetchSettings) -> list[str]:
+def pending(
+    urls: Iterable[str] | pa.Array | pa.ChunkedArray, ledger: pa.Table, store: PictureStore, settings: FetchSettings
+) -> Urls:
     """The URLs that a fetch would ask for, each once, in order.
 
     Those not in the ledger, the transient ones, those whose picture the store has lost, and those that only the
     settings had blocked (an address that is allowed now, a robots tag that is no longer respected).
     """
-    settled = set()
-    columns = (ledger[name].to_pylist() for name in ("url", "reason", "sha256", "http_status"))
-    for url, reason, sha256, http_status in zip(*columns, strict=True):
-        if reason == "ok":
-            again = sha256 not in store
-        elif reason == "private_address" and http_status is None:  # refused at the first hop
-            parsed = parse_url(url)
-            again = parsed is not None and host_port(parsed) in settings.allow_hosts
-        elif reason == "robots":
-            again = not settings.respect_robots
-        else:
-            again = STATUS_OF[reason] == "transient"
-        if not again:
-            settled.add(url)
-    return [url for url in dict.fromkeys(urls) if url not in settled]
+    distinct = Urls.distinct(urls)
+    status_of = [STATUS_OF[reason] for reason in STATUS_OF]
+    reason = pc.index_in(ledger["reason"], value_set=pa.array(STATUS_OF, pa.string()))
+    settled = pc.not_equal(pa.array(status_of, pa.string()).take(reason), "transient").to_numpy()
+    if not settings.respect_robots:
+        settled &= pc.not_equal(ledger["reason"], "robots").to_numpy()
+    refused = pc.and_(pc.equal(ledger["reason"], "private_address"), pc.is_null(ledger["http_status"]))  # at once
+    for row in np.flatnonzero(refused.to_numpy()):
+        asked = target(ledger["url"][int(row)].as_py())
+        settled[row] = asked is None or asked.host_port not in settings.allow_hosts
+    for row, sha256 in enumerate(ledger["sha256"]):
+        settled[row] &= not sha256.is_valid or sha256.as_py() in store
+    known = pc.is_in(distinct.column, value_set=ledger["url"].filter(pa.array(settled)).combine_chunks())
+    return Urls(distinct.column.filter(pc.invert(known)))
 
 
 class _Run:
-    """One fetch: at most `concurrency` tasks alive, whatever the number of URLs."""
+    """One fetch: at most `concurrency` workers, whatever the number of URLs."""
 
     def __init__(
-        self,
-        store: PictureStore,
-        settings: FetchSettings,
-        on_progress: Callable[[Progress], None] | None,
-        total: int,
+        self, todo: Urls, store: PictureStore, settings: FetchSettings, on_progress: Callable[[Progress], None] | None
     ) -> None:
+        self.todo = todo
         self.store = store
         self.settings = settings
         self.on_progress = on_progress
-        self.total = total
         self.reasons: Counter[str] = Counter()
         self.bytes = 0
         self.given_up = 0
-        self.schedule = Schedule(settings.per_host, settings.rate_per_host)
+        self.schedule = Schedule(
+            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host
+        )
         self.started = self.reported = self.flushed = time.monotonic()
-        self.failure: BaseException | None = None
         self.jitter = random.Random()
+        self.workers: set[asyncio.Task[None]] = set()
+        self.idle: list[asyncio.Future[Job]] = []  # workers that wait for a job
+        self.flushing: asyncio.Task[None] | None = None
+        self.held = False  # no new request until the flush under way is done
+        self.alarm: asyncio.TimerHandle | None = None  # when the next retry or pause ends
+        self.alarm_at = 0.0
 
-    async def run(self, todo: list[str], known: int) -> FetchReport:
-        for url in todo:
-            parsed = parse_url(url)
-            if parsed is None:
-                self._settle(url, Attempt("bad_url"), attempts=0)
-            else:
-                self.schedule.add(host_port(parsed), url)
-        self.wake = asyncio.Event()
-        tasks: set[asyncio.Task[None]] = set()
+    async def run(self, known: int) -> FetchReport:
+        self.loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self.loop.create_future()
+        for number, url in enumerate(self.todo):
+            asked = target(url)
+            if asked is not None:
+                self.schedule.add(asked.host_port, number)
+                continue
+            self._settle(url, Attempt("bad_url"), attempts=0)
+            if self._flush_due():  # no request is under way yet that could wait
+                self.store.flush()
         async with Transfer(self.settings) as self.transfer:
+            upkeep = self._start(self._upkeep())
             try:
-                await self._dispatch(tasks)
+                self._dispatch()
+                await self.over
             finally:
-                for task in tasks:
+                ends = [upkeep, *self.workers]
+                for task in ends:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                if self.flushing is not None:
+                    ends.append(self.flushing)  # its thread goes on in any case
+                await asyncio.gather(*ends, return_exceptions=True)
         self._report(last=True)
         return FetchReport(
-            urls=len(todo) + known,
+            urls=len(self.todo) + known,
             known=known,
             requests=self.transfer.requests,
             given_up=self.given_up,
@@ -144,47 +199,66 @@ class _Run:
             seconds=time.monotonic() - self.started,
         )
 
-    async def _dispatch(self, tasks: set[asyncio.Task[None]]) -> None:
-        """Start attempts as their turn comes, flush now and then, until every URL is settled."""
-        loop = asyncio.get_running_loop()
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task whose failure ends the run."""
 
         def ended(task: asyncio.Task[None]) -> None:
-            tasks.discard(task)
-            if not task.cancelled() and task.exception() is not None:
-                self.failure = task.exception()
-            self.wake.set()
+            if not task.cancelled() and (error := task.exception()) is not None and not self.over.done():
+                self.over.set_exception(error)
 
-        while not self.schedule.finished:
-            while len(tasks) < self.settings.concurrency and (job := self.schedule.take(loop.time())):
-                task = loop.create_task(self._attempt(job))
-                tasks.add(task)
-                task.add_done_callback(ended)
-            wake_at = self.flushed + self.settings.flush_seconds
-            if self.schedule.next_due is not None and len(tasks) < self.settings.concurrency:
-                wake_at = min(wake_at, self.schedule.next_due)
-            if self.on_progress is not None:
-                wake_at = min(wake_at, self.reported + _PROGRESS_EVERY)
-            timer = loop.call_at(wake_at, self.wake.set)
-            await self.wake.wait()
-            timer.cancel()
-            self.wake.clear()
-            if self.failure is not None:
-                raise self.failure
-            await self._flush_if_due()
-            self._report()
+        task = self.loop.create_task(work)
+        task.add_done_callback(ended)
+        return task
+
+    def _take(self) -> Job | None:
+        return None if self.held else self.schedule.take(self.loop.time())
+
+    def _dispatch(self) -> None:
+        """Give every attempt whose turn it is to a worker, and come back when the next retry or pause ends."""
+        while job := self._take():
+            if self.idle:
+                self.idle.pop().set_result(job)
+            else:
+                self.workers.add(self._start(self._work(job)))
+        if self.schedule.finished and not self.over.done():
+            self.over.set_result(None)
+        due = self.schedule.next_due
+        if due is None or self.held or (self.alarm is not None and self.alarm_at <= due):
+            return
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.alarm, self.alarm_at = self.loop.call_at(due, self._ring), due
+
+    def _ring(self) -> None:
+        self.alarm = None
+        self._dispatch()
+
+    async def _work(self, job: Job) -> None:
+        """Attempt after attempt; a worker that finds none to make waits for `_dispatch`."""
+        while True:
+            await self._attempt(job)
+            self._flush_if_due()
+            following = self._take()
+            self._dispatch()  # an answer may have given its host another slot
+            if following is None:
+                idle: asyncio.Future[Job] = self.loop.create_future()
+                self.idle.append(idle)
+                following = await idle
+            job = following
 
     async def _attempt(self, job: Job) -> None:
-        url = parse_url(job.url)
-        assert url is not None  # only parsed URLs were queued
-        attempt = await self.transfer.attempt(url)
+        url = self.todo[job.url]
+        asked = target(url)
+        assert asked is not None  # no other is queued
+        attempt = await self.transfer.attempt(asked)
         answered = attempt.http_status is not None and attempt.reason != "timeout"
         given_up = 0 < self.settings.host_failures <= job.host.failures
         if STATUS_OF[attempt.reason] == "transient" and job.attempts <= self.settings.retries and not given_up:
             asked_to_pause = attempt.http_status in _ASK_TO_PAUSE and attempt.retry_after is not None
-            at = asyncio.get_running_loop().time() + self._delay(job, attempt)
+            at = self.loop.time() + self._delay(job, attempt)
             self.schedule.retry(job, attempt.reason, at, answered, pause_host=asked_to_pause)
         else:
-            self._settle(job.url, attempt, job.attempts)
+            self._settle(url, attempt, job.attempts)
             self.schedule.done(job, answered)
         if 0 < self.settings.host_failures <= job.host.failures:
             self._give_up(job.host, attempt.reason)
@@ -199,12 +273,14 @@ class _Run:
     def _give_up(self, host: Host, reason: str) -> None:
         for waiting in self.schedule.abandon(host):
             self.given_up += 1
-            self._settle(waiting.url, Attempt(waiting.reason or reason), waiting.attempts)
+            self._settle(self.todo[waiting.url], Attempt(waiting.reason or reason), waiting.attempts)
 
     def _settle(self, url: str, attempt: Attempt, attempts: int) -> None:
         self.reasons[attempt.reason] += 1
-        header = attempt.header
-        self.bytes += len(attempt.data) if attempt.data is not None else 0
+        header, size = attempt.header, None
+        if attempt.data is not None:
+            size = len(attempt.data)
+            self.bytes += size
         row = LedgerRow(
             url=url,
             reason=attempt.reason,
@@ -215,18 +291,37 @@ class _Run:
             format=header.format if header else None,
             width=header.width if header else None,
             height=header.height if header else None,
-            bytes=len(attempt.data) if attempt.data is not None else None,
+            bytes=size,
             etag=attempt.etag,
         )
         self.store.add(row, attempt.data)
 
-    async def _flush_if_due(self) -> None:
+    def _flush_due(self) -> bool:
+        """Half of what may be lost to a kill waits: while it is written, the other half may come."""
         rows, size = self.store.unflushed
-        late = time.monotonic() - self.flushed >= self.settings.flush_seconds
-        if rows >= self.settings.flush_every or size >= self.settings.flush_bytes or late:
-            # In a thread, so that requests under way go on; awaited, so that a slow disk does not fill the memory.
-            await asyncio.to_thread(self.store.flush)
-            self.flushed = time.monotonic()
+        late = rows > 0 and time.monotonic() - self.flushed >= self.settings.flush_seconds / 2
+        return 2 * rows >= self.settings.flush_every or 2 * size >= self.settings.flush_bytes or late
+
+    def _flush_if_due(self) -> None:
+        """Flush in a thread while requests go on; a disk that cannot keep up holds them."""
+        if self._flush_due():
+            if self.flushing is None:
+                self.flushing = self._start(self._flush())
+            else:
+                self.held = True
+
+    async def _flush(self) -> None:
+        self.flushed = time.monotonic()
+        await asyncio.to_thread(self.store.flush)
+        self.flushing, self.held = None, False
+        self._dispatch()
+
+    async def _upkeep(self) -> None:
+        """What is due also while no answer comes: the report and the late flush."""
+        while True:
+            await asyncio.sleep(min(_PROGRESS_EVERY, self.settings.flush_seconds / 2))
+            self._flush_if_due()
+            self._report()
 
     def _report(self, last: bool = False) -> None:
         now = time.monotonic()
@@ -235,4 +330,4 @@ class _Run:
         self.reported = now
         done, ok = self.reasons.total(), self.reasons["ok"]
         rate = done / max(now - self.started, 1e-9)
-        self.on_progress(Progress(done, self.total, ok, done - ok, rate, self.bytes))
+        self.on_progress(Progress(done, len(self.todo), ok, done - ok, rate, self.bytes))

@@ -2,18 +2,22 @@
 
 A folder of Parquet parts that are only ever added: `pictures-<n>.parquet` is renamed into place before
 `ledger-<n>.parquet`, which refers to it, so a process killed at any moment loses at most what it had not flushed, and
-what it had half written is ignored and removed. File names never come from a URL. Which URL is asked again, and how,
-is `fetch.py`'s business; items and modes are `survivors.py`'s.
+what it had half written is ignored and removed. File names never come from a URL. A row has the URL as it was given,
+also one with a password in it, which is never asked for: it is what the row is found by, and the reviews hold it too.
+Which URL is asked again, and how, is `fetch.py`'s business; items and modes are `survivors.py`'s.
 """
 
 import contextlib
+import re
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import schemas
@@ -39,10 +43,12 @@ STATUS_OF = {
     "private_address": "blocked",
     "robots": "blocked",
 }
+_SHA256 = re.compile("[0-9a-f]{64}")
+_PART_ROWS = 16_384  # a ledger part of so many rows is not put together with others
 _ROW_GROUP = 256  # pictures read back at once
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: one is made for every URL
 class LedgerRow:
     """What became of one URL; the columns of schemas.IMAGE_LEDGER, where the status follows from the reason."""
 
@@ -145,10 +151,7 @@ class PictureStore:
                     number = self._next_number()
                     if shas:
                         self._write_shard(number, shas)
-                    write_whole(
-                        self._path("ledger", number),
-                        lambda path: pq.write_table(_rows_table(rows), path, compression="zstd"),
-                    )
+                    _write_ledger(self._path("ledger", number), _rows_table(rows))
             except BaseException:  # a full disk, perhaps: no later part may refer to pictures that were not written
                 self._rows = rows + self._rows
                 self._unwritten = shas + self._unwritten
@@ -157,30 +160,53 @@ class PictureStore:
                 self._shard_of[sha] = number
                 del self._pictures[sha]
 
-    def ledger(self) -> pa.Table:
-        """schemas.IMAGE_LEDGER as flushed so far: the latest row of each URL, sorted by URL."""
-        parts = [self._path("ledger", number) for number in self._numbers("ledger")]
-        if not parts:
-            return schemas.IMAGE_LEDGER.empty_table()
-        table = pa.concat_tables([pq.read_table(part, schema=schemas.IMAGE_LEDGER) for part in parts])
-        numbered = pa.table({"url": table["url"], "row": pa.array(range(len(table)), pa.int64())})
-        latest = numbered.group_by("url").aggregate([("row", "max")]).sort_by("url")
-        return table.take(latest["row_max"]).combine_chunks()
+    def ledger(self, columns: Sequence[str] = schemas.IMAGE_LEDGER.names) -> pa.Table:
+        """schemas.IMAGE_LEDGER as flushed so far, or some columns of it: each URL's latest row, sorted by URL."""
+        return self._latest(self._numbers("ledger"), columns)
 
     def compact(self) -> None:
-        """Make one ledger part of all, sorted by URL. The new part is in place before the old ones go."""
+        """Make few ledger parts of many. Memory holds one of them, whatever the number of URLs."""
         with self.writing():
             self.flush()
-            old = self._numbers("ledger")
-            if len(old) < 2:
-                return
-            table = self.ledger()
-            write_whole(
-                self._path("ledger", self._next_number()),
-                lambda path: pq.write_table(table, path, compression="zstd"),
-            )
-            for number in old:
-                self._path("ledger", number).unlink()
+            group, rows = [], 0
+            for number in self._numbers("ledger"):
+                group.append(number)
+                rows += pq.read_metadata(self._path("ledger", number)).num_rows
+                if rows >= _PART_ROWS:
+                    self._merge(group)
+                    group, rows = [], 0
+            self._merge(group)
+
+    def _merge(self, numbers: Sequence[int]) -> None:
+        """Put neighbouring parts together in the place of the last: until the others are gone they are only older."""
+        if len(numbers) < 2:
+            return
+        table = self._latest(numbers, schemas.IMAGE_LEDGER.names)
+        _write_ledger(self._path("ledger", numbers[-1]), table)
+        for number in numbers[:-1]:
+            self._path("ledger", number).unlink()
+
+    def _latest(self, numbers: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        schema = pa.schema([schemas.IMAGE_LEDGER.field(name) for name in columns])
+        if not numbers:
+            return schema.empty_table()
+        read = list(dict.fromkeys(["url", *columns]))
+        file_schema = pa.schema([schemas.IMAGE_LEDGER.field(name) for name in read])
+        parts = [self._path("ledger", number) for number in numbers]
+        tables = (pq.ParquetFile(part).read(columns=read).cast(file_schema) for part in parts)
+        table = pa.concat_tables(tables)
+        numbered = pa.table({"url": table["url"], "row": np.arange(len(table))})
+        order = pc.sort_indices(numbered, sort_keys=[("url", "ascending"), ("row", "ascending")])
+        urls = numbered["url"].take(order).combine_chunks()
+        last = np.ones(len(order), bool)  # of its URL's rows
+        last[:-1] = pc.not_equal(urls[:-1], urls[1:]).to_numpy(zero_copy_only=False)
+        latest = order.filter(pa.array(last))
+        del numbered, urls
+        taken = {}
+        for name in read:  # let go of each as soon as it is taken: memory holds the ledger once and a column more
+            taken[name] = table[name].take(latest).combine_chunks()
+            table = table.drop_columns([name])
+        return pa.table([taken[name] for name in columns], schema=schema)
 
     def read(self, sha256s: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """The bytes of the pictures asked for, each once, in the store's order; memory holds one row group.
@@ -242,32 +268,37 @@ class PictureStore:
         return self.folder / f"{kind}-{number:06d}.parquet"
 
 
+def _write_ledger(path: Path, table: pa.Table) -> None:
+    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
 def _rows_table(rows: Sequence[LedgerRow]) -> pa.Table:
     columns = {name: [getattr(row, name) for row in rows] for name in schemas.IMAGE_LEDGER.names}
     return pa.table(columns, schema=schemas.IMAGE_LEDGER)
 
 
-def mark_placeholders(ledger: pa.Table, image_urls: pa.Table, items: int = 10) -> pa.Table:
-    """The ledger with every picture that stands behind at least `items` different asins turned `invalid/placeholder`.
+def mark_placeholders(ledger: pa.Table, image_urls: pa.Table, items: int = 10, known: Collection[str] = ()) -> pa.Table:
+    """The ledger with every placeholder turned `invalid/placeholder`.
 
-    `ledger` and `image_urls` as in schemas; `items` 0 turns the search off. The store's own ledger keeps the rows as
-    `ok`, so that another threshold needs no new fetch.
+    A placeholder is a picture whose sha256 is in `known`, or that stands behind at least `items` different asins (0
+    turns that rule off). `ledger` and `image_urls` as in schemas. The store's own ledger keeps the rows as `ok`, so
+    that another rule needs no new fetch. Raises ValueError for a threshold of one item or fewer, and for a `known`
+    that is no sha256.
     """
     if items < 0 or items == 1:
         raise ValueError(f"placeholder items {items}: 0 (off) or a number of items above 1")
-    if items == 0 or len(ledger) == 0:
-        return ledger
-    shas: list[str | None] = ledger["sha256"].to_pylist()
-    sha_of = dict(zip(ledger["url"].to_pylist(), shas, strict=True))
-    asins_of: dict[str, set[str]] = {}
-    for url, asin in zip(image_urls["url"].to_pylist(), image_urls["asin"].to_pylist(), strict=True):
-        sha = sha_of.get(url)
-        if sha is not None:
-            asins_of.setdefault(sha, set()).add(asin)
-    placeholders = {sha for sha, asins in asins_of.items() if len(asins) >= items}
-    hit = [sha in placeholders for sha in shas]
+    for sha in known:
+        if not _SHA256.fullmatch(sha):
+            raise ValueError(f"known placeholder {sha!r}: write a sha256 as 64 lower-case hexadecimal digits")
+    placeholders = pa.array(sorted(known), pa.string())
+    if items:
+        shas = ledger["sha256"].take(pc.index_in(image_urls["url"], value_set=ledger["url"]))
+        behind = pa.table({"sha256": shas, "asin": image_urls["asin"]}).filter(pc.is_valid(shas))
+        counted = behind.group_by("sha256").aggregate([("asin", "count_distinct")])
+        common = counted.filter(pc.greater_equal(counted["asin_count_distinct"], items))["sha256"]
+        placeholders = pa.concat_arrays([placeholders, *common.chunks])
+    hit = pc.is_in(ledger["sha256"], value_set=placeholders)
     for name, value in (("status", "invalid"), ("reason", "placeholder"), ("sha256", None)):
-        old = ledger[name].to_pylist()
-        column = pa.array([value if found else kept for found, kept in zip(hit, old, strict=True)], pa.string())
+        column = pc.if_else(hit, pa.scalar(value, pa.string()), ledger[name])
         ledger = ledger.set_column(ledger.schema.get_field_index(name), schemas.IMAGE_LEDGER.field(name), column)
     return ledger

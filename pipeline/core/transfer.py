@@ -1,39 +1,37 @@
 """One attempt at one URL: connect, follow redirects, read under a cap, judge the bytes, and name the outcome.
 
-Retries, turns between hosts and the ledger belong to `fetch.py`; which addresses are refused to `address.py`; what a
-picture is to `pictures.py`.
+Retries, turns between hosts and the ledger belong to `fetch.py`; one request on the wire to `exchange.py`; which
+addresses are refused to `address.py`; whether it is a picture to `judge.py`.
 """
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from pipeline.core.address import (
     PrivateAddressError,
+    Target,
     guarded_connector,
-    host_port,
     is_public,
     literal_address,
     open_connector,
-    parse_url,
+    target,
 )
-from pipeline.core.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError, read_header, validate
+from pipeline.core.exchange import Answer, Exchange, Watch, Watched
+from pipeline.core.judge import Judge
+from pipeline.core.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DRAIN = 16_384  # an error page up to this size is read away, so that its connection can be used again
-# Up to here a picture is judged on the spot (about 3 ms at most); a larger one in a thread, so that nobody waits.
-_QUICK_BYTES = 32_768
-_QUICK_PIXELS = 250_000
 
 
 @dataclass(frozen=True)
@@ -42,9 +40,10 @@ class FetchSettings:
 
     concurrency: int = 128  # requests under way
     per_host: int = 16  # of them to one host
-    rate_per_host: float = 0.0  # requests a second to one host; 0: no limit
+    rate_per_host: float = 0.0  # requests a second to one host, redirects to it apart; 0: no limit
+    burst_per_host: int = 4  # requests that a host which was left in peace may get at once, under a rate
     connect_timeout: float = 10.0  # name, TCP and TLS
-    read_timeout: float = 15.0  # silence between two reads
+    read_timeout: float = 15.0  # silence: from the request to the answer's headers, then between two reads
     total_timeout: float = 60.0  # one attempt with its redirects
     retries: int = 3  # after the first attempt, transient failures only
     backoff: float = 0.5  # before the first retry; doubles, with jitter
@@ -58,12 +57,21 @@ class FetchSettings:
     respect_robots: bool = True  # X-Robots-Tag noai, noimageai
     user_agent: str = "Atelier/0.1 (fashion recommendation research)"
     allow_hosts: frozenset[str] = frozenset()  # `host:port` that may be private (ATELIER_ALLOW_HOSTS)
-    flush_every: int = 1000  # ledger rows
-    flush_bytes: int = 64_000_000  # picture bytes
-    flush_seconds: float = 30.0
+    flush_every: int = 2000  # ledger rows that a kill may cost, with the requests under way; half are written at once
+    flush_bytes: int = 64_000_000  # picture bytes, likewise
+    flush_seconds: float = 30.0  # likewise
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "per_host", "max_bytes", "max_pixels", "min_side", "flush_every", "flush_bytes"):
+        for name in (
+            "concurrency",
+            "per_host",
+            "burst_per_host",
+            "max_bytes",
+            "max_pixels",
+            "min_side",
+            "flush_every",
+            "flush_bytes",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("connect_timeout", "read_timeout", "total_timeout", "flush_seconds"):
@@ -89,7 +97,7 @@ class FetchSettings:
                 raise ValueError(f"allow_hosts has {host!r}; write host:port, for example 127.0.0.1:8877")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: one is made for every URL
 class Attempt:
     """What one attempt came to; `reason` is one of schemas.REASONS."""
 
@@ -103,117 +111,126 @@ class Attempt:
 
 
 class Transfer:
-    """The sessions that attempts are made with; an async context manager. `requests` counts what was sent."""
+    """The connections that attempts are made over; an async context manager. `requests` counts what was sent."""
 
     def __init__(self, settings: FetchSettings) -> None:
         self.settings = settings
         self.requests = 0
         self._agent = settings.user_agent.split("/")[0].strip().lower()
+        self._watch = Watch(settings.read_timeout, settings.total_timeout)
 
     async def __aenter__(self) -> Self:
-        limits = aiohttp.ClientTimeout(
-            total=None, connect=self.settings.connect_timeout, sock_read=self.settings.read_timeout
-        )
+        def exchange(connector: aiohttp.TCPConnector) -> Exchange:
+            headers = {"User-Agent": self.settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
+            return Exchange(connector, headers, self.settings.connect_timeout)
 
-        def session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-            return aiohttp.ClientSession(
-                connector=connector,
-                timeout=limits,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # pictures are compressed already; a compressed answer may be a bomb
-                headers={"User-Agent": self.settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
-            )
-
-        self._guarded = session(guarded_connector(self.settings.allow_hosts))
-        self._open = session(open_connector())
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="judge")
+        self._guarded = exchange(guarded_connector(self.settings.allow_hosts))
+        self._open = exchange(open_connector())
+        self._judge = Judge(self.settings.max_pixels, self.settings.min_side)
+        self._watching = asyncio.create_task(self._watch.run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._watching.cancel()
         await self._guarded.close()
         await self._open.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._judge.close()
 
-    async def attempt(self, url: URL) -> Attempt:  # noqa: PLR0911 (one return an outcome reads best)
-        """Ask for `url` once, with its redirects. Never raises for what a server does or what the bytes are."""
-        status: int | None = None
-        hop = url
+    async def attempt(self, asked: Target) -> Attempt:
+        """Ask once, with its redirects. Never raises for what a server does or what the bytes are."""
+        watched = self._watch.begin()
+        seen = _Seen(asked)
         try:
-            async with asyncio.timeout(self.settings.total_timeout):
-                for _ in range(self.settings.max_redirects + 1):
-                    self.requests += 1
-                    session = self._open if host_port(hop) in self.settings.allow_hosts else self._guarded
-                    async with session.get(hop, allow_redirects=False) as response:
-                        status = response.status
-                        if status not in _REDIRECTS or "Location" not in response.headers:
-                            return await self._answer(response)
-                        onward = parse_url(hop.join(URL(response.headers["Location"])))
-                        await _drain(response)
-                    if onward is None:
-                        return Attempt("bad_url", status)
-                    hop = onward
-            return Attempt("too_many_redirects", status)
-        except PrivateAddressError:
-            return Attempt("private_address", status)
-        except TimeoutError:
-            return Attempt("timeout", status)
-        except aiohttp.InvalidURL:
-            address = literal_address(hop.host or "")
-            return Attempt("bad_url" if address is None or is_public(address) else "private_address", status)
-        except aiohttp.ClientPayloadError:
-            return Attempt("truncated", status)
-        except (aiohttp.ClientError, OSError):
-            return Attempt("connection", status)
-        except ValueError:  # a host or a Location that cannot be encoded
-            return Attempt("bad_url", status)
+            return await self._follow(seen, watched)
+        except asyncio.CancelledError:
+            if not watched.expired or watched.task.uncancel() > 0:
+                raise  # it is the run that ends
+            return Attempt("timeout", seen.status)
+        except Exception as error:
+            return Attempt(_reason_of_error(error, seen.hop), seen.status)
+        finally:
+            self._watch.end(watched)
 
-    async def _answer(self, response: aiohttp.ClientResponse) -> Attempt:
+    async def _follow(self, seen: "_Seen", watched: Watched) -> Attempt:
+        """Ask, and follow redirects, each checked anew."""
+        for _ in range(self.settings.max_redirects + 1):
+            self.requests += 1
+            exchange = self._open if seen.hop.host_port in self.settings.allow_hosts else self._guarded
+            answer = await exchange.get(seen.hop, watched)
+            seen.status = answer.status
+            try:
+                if answer.status not in _REDIRECTS or "Location" not in answer.headers:
+                    return await self._meaning(answer, watched)
+                onward = target(URL(seen.hop.url).join(URL(answer.headers["Location"])))
+                await _drain(answer)
+            finally:
+                answer.release()
+            if onward is None:
+                return Attempt("bad_url", seen.status)
+            seen.hop = onward
+        return Attempt("too_many_redirects", seen.status)
+
+    async def _meaning(self, answer: Answer, watched: Watched) -> Attempt:
         """What a final (not redirecting) answer means."""
-        status = response.status
+        status, headers = answer.status, answer.headers
         if not 200 <= status < 300:
-            await _drain(response)
-            return Attempt(_reason_of(status), status, retry_after=_retry_after(response.headers.get("Retry-After")))
-        if self.settings.respect_robots and forbids_ai(response.headers.getall("X-Robots-Tag", ()), self._agent):
+            await _drain(answer)
+            return Attempt(_reason_of(status), status, retry_after=_retry_after(headers.get("Retry-After")))
+        if self.settings.respect_robots and forbids_ai(headers.getall("X-Robots-Tag", ()), self._agent):
             return Attempt("robots", status)
-        data = await self._body(response)
+        data = await self._body(answer)
         if data is None:
             return Attempt("too_large", status)
+        answer.release()  # the next request need not wait for the judge
+        watched.rest()
         try:
-            judged = await self._judge(data)
+            sha256, header = await self._judge.verdict(data)
         except PictureError as error:
             return Attempt(error.reason, status)
-        return replace(judged, http_status=status, etag=_short(response.headers.get("ETag")))
+        return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes | None:
-        """The whole body, or None as soon as it is known to pass the cap."""
-        announced = response.content_length
-        if announced is not None and "Transfer-Encoding" not in response.headers:
-            return None if announced > self.settings.max_bytes else await response.read()
-        body = bytearray()
-        async for piece in response.content.iter_any():
-            body += piece
-            if len(body) > self.settings.max_bytes:
+    async def _body(self, answer: Answer) -> bytes | None:
+        """The whole body, or None as soon as it is known to pass the cap, whatever was announced."""
+        announced = answer.announced
+        if announced is not None and announced > self.settings.max_bytes:
+            return None
+        size, pieces = 0, []
+        while piece := await answer.body.readany():
+            size += len(piece)
+            if size > self.settings.max_bytes:
                 return None
-        return bytes(body)
-
-    async def _judge(self, data: bytes) -> Attempt:
-        """Check and name the picture. Raises PictureError."""
-        settings = self.settings
-        if len(data) <= _QUICK_BYTES:
-            header = read_header(data, settings.max_pixels, settings.min_side)
-            if header.width * header.height <= _QUICK_PIXELS:
-                return _judged(data, header)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._threads, lambda: _judged(data, read_header(data, settings.max_pixels, settings.min_side))
-        )
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _judged(data: bytes, header: Header) -> Attempt:
-    validate(data, header)
-    return Attempt("ok", data=data, sha256=hashlib.sha256(data).hexdigest(), header=header)
+class _Seen:
+    """How far an attempt came: what was asked last, and the status of the last answer."""
+
+    __slots__ = ("hop", "status")
+
+    def __init__(self, hop: Target) -> None:
+        self.hop = hop
+        self.status: int | None = None
+
+
+def _reason_of_error(error: Exception, hop: Target) -> str:
+    """The reason for what the connector, the parser or the URL raised; an error of ours is raised again."""
+    if isinstance(error, PrivateAddressError):
+        return "private_address"
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, aiohttp.InvalidURL):
+        address = literal_address(hop.host)
+        return "bad_url" if address is None or is_public(address) else "private_address"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "truncated"
+    if isinstance(error, (aiohttp.ClientError, HttpProcessingError, OSError)):
+        return "connection"
+    if isinstance(error, ValueError):  # a host or a Location that cannot be encoded
+        return "bad_url"
+    raise error
 
 
 def _reason_of(status: int) -> str:
@@ -229,12 +246,12 @@ def _reason_of(status: int) -> str:
     return "http_4xx" if status >= 400 else "not_a_picture"  # 3xx without a Location
 
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
+async def _drain(answer: Answer) -> None:
     """Read a short body away; a long or unannounced one costs the connection instead."""
-    length = response.content_length
+    length = answer.announced
     if length is not None and length <= _DRAIN:
         with contextlib.suppress(aiohttp.ClientPayloadError):
-            await response.read()
+            await answer.body.read()
 
 
 def _retry_after(value: str | None) -> float | None:

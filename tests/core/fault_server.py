@@ -4,6 +4,8 @@ It speaks HTTP/1.1 in raw bytes, because a proper server library refuses to be t
 """
 
 import asyncio
+import functools
+import gzip
 import io
 import struct
 import threading
@@ -11,6 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Self
+from urllib.parse import unquote
 
 import numpy as np
 from PIL import Image
@@ -18,6 +21,7 @@ from PIL import Image
 TINY_GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 
 
+@functools.lru_cache(maxsize=1000)
 def jpeg(seed: int, width: int = 33, height: int = 50) -> bytes:
     """A small JPEG, another one for every seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
@@ -41,6 +45,8 @@ class FaultServer:
 
     def __init__(self, opens: Callable[[], bool] = lambda: True) -> None:
         self.opens = opens
+        self.on_request: Callable[[], None] = lambda: None
+        self.heads: list[bytes] = []  # of the last requests, as they came
         self.requests: Counter[str] = Counter()
         self.body_bytes_sent = 0
         self._ready = threading.Event()
@@ -88,6 +94,8 @@ class FaultServer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ", 2)[1].decode().lstrip("/")
                 self.requests[path] += 1
+                self.heads = [*self.heads[-9:], head]
+                self.on_request()
                 if not await self._answer(path, writer):
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -112,6 +120,12 @@ class FaultServer:
                 if seen == 1:
                     return await _send(writer, 429, b"", retry_after=rest)
                 return await _send(writer, 200, picture)
+            case "pause":  # <status>/<form of Retry-After>, once
+                status, _, form = rest.partition("/")
+                said = {"seconds": "0", "date": "Thu, 01 Jan 1970 00:00:00 GMT", "far": "Fri, 01 Jan 2100 00:00:00 GMT"}
+                if seen == 1:
+                    return await _send(writer, int(status), b"", retry_after=said[form])
+                return await _send(writer, 200, picture)
             case "html":
                 return await _send(writer, 200, b"<!doctype html><p>Please try again later.</p>")
             case "tiny":
@@ -123,13 +137,29 @@ class FaultServer:
             case "robots":
                 return await _send(writer, 200, picture, x_robots_tag=rest or "noai")
             case "to":  # a redirect to the rest of the path, taken as a URL or a path here
-                return await _send(writer, 302, b"", location=rest if "://" in rest else f"/{rest}")
+                onward = unquote(rest)
+                return await _send(writer, 302, b"", location=onward if "://" in onward else f"/{onward}")
             case "loop":
                 return await _send(writer, 301, b"", location=f"/{path}")
             case "truncated":
                 writer.write(_head(200, len(picture)) + picture[: len(picture) // 2])
                 await writer.drain()
                 return False
+            case "longer":  # than announced
+                writer.write(_head(200, len(picture) // 2) + picture)
+                await writer.drain()
+                return True
+            case "stalled":  # half, then nothing for ever
+                writer.write(_head(200, len(picture)) + picture[: len(picture) // 2])
+                await asyncio.sleep(3600)
+            case "gzipped":  # 1 kB that would be 1 MB
+                return await _send(writer, 200, gzip.compress(bytes(1_000_000)), content_encoding="gzip")
+            case "slow_head":  # headers that never end, one byte at a time
+                writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while True:
+                    writer.write(b"a")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
             case "oversized":
                 return await self._endless(writer, _head(200, 40_000_000), bytes(65_536))
             case "endless":

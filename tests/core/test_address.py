@@ -4,6 +4,7 @@ Nothing here connects anywhere: the stand-in takes note of the address and refus
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 
@@ -12,14 +13,14 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from pipeline.core.address import (
     PrivateAddressError,
     guarded_connector,
-    host_port,
     is_public,
     literal_address,
-    parse_url,
+    target,
 )
 
 PUBLIC = ["8.8.8.8", "52.94.236.248", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
@@ -130,7 +131,7 @@ def test_an_allowed_address_is_allowed_on_its_port_only() -> None:
 
 @pytest.mark.parametrize("url", ["https://a.example/x.jpg", "http://a.example:8080/ü x.jpg?q=1", " http://8.8.8.8/ "])
 def test_an_ordinary_url_is_parsed(url: str) -> None:
-    assert parse_url(url) is not None
+    assert target(url) is not None
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_an_ordinary_url_is_parsed(url: str) -> None:
      "http://a.example:99999/", "http://a b/", "http://a.example/" + "x" * 8000],
 )  # fmt: skip
 def test_a_url_that_must_not_be_fetched_is_none(url: str) -> None:
-    assert parse_url(url) is None
+    assert target(url) is None
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,21 @@ def test_every_spelling_of_an_address_is_understood(host: str, address: str | No
     [("http://A.example/x", "a.example:80"), ("https://a.example/", "a.example:443"), ("http://[::1]:9/", "[::1]:9")],
 )
 def test_a_host_is_named_with_its_port(url: str, expected: str) -> None:
-    parsed = parse_url(url)
-    assert parsed is not None
-    assert host_port(parsed) == expected
+    asked = target(url)
+    assert asked is not None
+    assert asked.host_port == expected
+
+
+PATH = st.text("aZ09_~+,=.-/", max_size=30)
+NAME = st.lists(st.text("ab09-", min_size=1, max_size=8), min_size=1, max_size=4).map(".".join)
+
+
+@settings(max_examples=500)
+@given(st.sampled_from(["http", "https"]), NAME | st.ip_addresses(v=4).map(str), st.integers(0, 70_000), PATH)
+def test_a_url_taken_apart_by_hand_is_what_yarl_makes_of_it(scheme: str, host: str, port: int, path: str) -> None:
+    shown = f":{port}" if port % 2 else ""
+    url = f"{scheme}://{host}{shown}/{path}"
+    by_yarl = None
+    with contextlib.suppress(ValueError):
+        by_yarl = target(URL(url))
+    assert target(url) == by_yarl

@@ -105,6 +105,20 @@ def test_compaction_changes_no_word_and_leaves_one_part(store: PictureStore) -> 
     assert PictureStore(store.folder).ledger().equals(before)
 
 
+def test_compaction_never_holds_more_than_one_part(store: PictureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_PART_ROWS", 4)
+    for number in range(10):
+        store.add(bad(f"u{number}", "timeout"))
+        store.add(bad("v", "timeout" if number < 9 else "http_404"))
+        store.flush()
+    before = store.ledger()
+    for _ in range(2):
+        store.compact()
+        parts = [len(pq.read_table(path)) for path in sorted(store.folder.glob("ledger-*.parquet"))]
+        assert len(parts) < 10 and max(parts) <= 8  # three rows, and what brings them over four
+        assert store.ledger().equals(before)
+
+
 class KilledError(Exception):
     """Stands for the kill: nothing after it runs."""
 
@@ -251,3 +265,24 @@ def test_one_content_behind_ten_items_is_a_placeholder(store: PictureStore) -> N
         assert by_url[url] == expected
     assert by_url["gone"] == ("gone", "http_404", True)
     assert mark_placeholders(store.ledger(), image_urls(pairs), items=0).equals(store.ledger())
+
+
+def test_a_picture_known_to_be_none_is_a_placeholder_behind_one_item_too(store: PictureStore) -> None:
+    store.add(*good("a", b"no image yet"))
+    store.add(*good("b", b"shoe"))
+    store.flush()
+    marked = mark_placeholders(store.ledger(), image_urls([("x", "a"), ("y", "b")]), 0, [sha_of(b"no image yet")])
+    assert dict(zip(marked["url"].to_pylist(), marked["reason"].to_pylist(), strict=True)) == {
+        "a": "placeholder",
+        "b": "ok",
+    }
+    with pytest.raises(ValueError, match="sha256"):
+        mark_placeholders(store.ledger(), image_urls([]), 0, ["ABC"])
+
+
+def test_some_columns_of_the_ledger_are_those_of_the_whole(store: PictureStore) -> None:
+    for reason in ("timeout", "http_404"):
+        store.add(bad("z", reason))
+        store.add(bad(f"a-{reason}", reason))
+        store.flush()
+    assert store.ledger(["reason", "url"]).equals(store.ledger().select(["reason", "url"]))

@@ -27,6 +27,30 @@ def test_a_jpeg_is_decoded_exactly_as_pillow_does() -> None:
     assert np.array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"optimize": True, "subsampling": 0},
+        {"comment": b"a word"},
+        {"icc_profile": bytes(70_000)},  # two segments before the frame
+        {"exif": b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00"},
+        {"keep_rgb": True},
+    ],
+)
+def test_every_kind_of_jpeg_is_described_and_decoded_as_pillow_does(mode: str, options: dict) -> None:
+    picture = Image.fromarray(SMOOTH).convert(mode)
+    data = encoded(picture, "JPEG", **options)
+    header = read_header(data)
+    validate(data, header)
+    assert (header.format, header.width, header.height) == ("JPEG", 30, 40)
+    by_pillow = mode == "CMYK" or "exif" in options or (mode == "RGB" and "keep_rgb" in options)
+    assert header.plain_jpeg != by_pillow
+    assert np.array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
 @pytest.mark.parametrize(("format_name", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
 def test_a_lossless_picture_comes_back_as_it_was(format_name: str, options: dict) -> None:
     data = encoded(Image.fromarray(NOISE), format_name, **options)
