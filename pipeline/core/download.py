@@ -15,7 +15,7 @@ from typing import TypeVar
 import aiohttp
 from yarl import URL
 
-from pipeline.core.address import PrivateAddressError, guarded_connector, host_port, open_connector, parse_url
+from pipeline.core.address import PrivateAddressError, guarded_connector, open_connector, target
 from pipeline.core.copies import Copy, CopyFolder, Version
 from pipeline.core.sources import BadInput
 
@@ -176,7 +176,7 @@ class Download:
         hop = self.url
         try:
             for _ in range(self.settings.max_redirects + 1):
-                session = self._free if host_port(hop) in self.settings.allow_hosts else self._guarded
+                session = self._free if _host_port(hop) in self.settings.allow_hosts else self._guarded
                 async with session.request(method, hop, headers=headers, allow_redirects=False) as response:
                     if response.status not in _REDIRECTS or "Location" not in response.headers:
                         yield response
@@ -191,20 +191,20 @@ class Download:
                 f"{self.name}: more than {self.settings.max_redirects} redirects; give the address they end at"
             )
         except PrivateAddressError as error:
-            raise BadInput(f"{self.name}: leads to {host_port(hop)}, but {error}") from error
+            raise BadInput(f"{self.name}: leads to {_host_port(hop)}, but {error}") from error
         except aiohttp.ClientConnectorCertificateError as error:
             raise BadInput(
-                f"{self.name}: the certificate of {host_port(hop)} does not hold; check the address"
+                f"{self.name}: the certificate of {_host_port(hop)} does not hold; check the address"
             ) from error
         except aiohttp.InvalidURL:
             raise BadInput(
-                f"{self.name}: leads to {host_port(hop)}, which is no host's name; check the address"
+                f"{self.name}: leads to {_host_port(hop)}, which is no host's name; check the address"
             ) from None
         except TimeoutError as error:
-            raise Unreachable(f"{host_port(hop)} was silent for too long") from error
+            raise Unreachable(f"{_host_port(hop)} was silent for too long") from error
         except (aiohttp.ClientError, ConnectionError) as error:  # no other OSError: those are the disk's
             reason = getattr(error, "strerror", None) or type(error).__name__  # its own text may hold the whole URL
-            raise Unreachable(f"no answer from {host_port(hop)} ({reason})") from error
+            raise Unreachable(f"no answer from {_host_port(hop)} ({reason})") from error
 
     def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
         """What an answer without the file is raised as."""
@@ -221,13 +221,20 @@ class Download:
         return BadInput(f"{self.name}: the server answers HTTP {status}; {mend}{kept}")
 
 
+def _host_port(url: URL) -> str:
+    found = target(url)
+    assert found is not None  # `exact_url` made it
+    return found.host_port
+
+
 def exact_url(url: str, base: URL | None = None) -> URL | None:
     """The URL with its characters as they are, because a signature may be over them; None where it is not fetched."""
     url = url.strip()
     try:
         plain = url.isascii() and url.isprintable() and " " not in url
         parsed = URL(url, encoded=plain)
-        return parse_url((base.join(parsed) if base is not None else parsed).with_fragment(None))
+        exact = (base.join(parsed) if base is not None else parsed).with_fragment(None)
+        return exact if target(exact) is not None else None
     except ValueError:
         return None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.address import host_port, parse_url
+from pipeline.core.address import target
 from pipeline.core.fetch import pending
 from pipeline.core.ledger import PictureStore
 from pipeline.core.transfer import FetchSettings
@@ -165,8 +165,8 @@ def _history(sizes: np.ndarray, at: np.ndarray) -> History:
 
 
 def _host(url: str) -> str:
-    parsed = parse_url(url)
-    return NO_HOST if parsed is None else host_port(parsed)
+    found = target(url)
+    return NO_HOST if found is None else found.host_port
 
 
 def _first_known(*choices: tuple[float | None, str]) -> tuple[float, str]:
