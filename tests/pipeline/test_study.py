@@ -26,16 +26,16 @@ MODELS = ("popularity", "vbpr", "dvbpr")
 
 
 @pytest.fixture(scope="module")
-def study(environment: pytest.MonkeyPatch, finished: Home) -> Path:
-    """A small study of one mode, finished."""
-    before = fingerprint(finished.folder)
+def study(environment: pytest.MonkeyPatch, pictured: Home) -> Path:
+    """A small study of one mode, pictured."""
+    before = fingerprint(pictured.folder)
     assert main([*GRID, "--modes", "vendor_customer", "--models", *MODELS, "--shuffled-labels", "popularity"]) == DONE
-    assert fingerprint(finished.folder) == before, "a study changed the home"
-    return finished.folder / "studies" / "tiny"
+    assert fingerprint(pictured.folder) == before, "a study changed the home"
+    return pictured.folder / "studies" / "tiny"
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], finished: Home) -> Call:
+def call(capsys: pytest.CaptureFixture[str], pictured: Home) -> Call:
     def run(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
         code = main(list(arguments))
@@ -69,13 +69,13 @@ def test_every_cell_has_a_folder_with_factors_metrics_and_a_manifest(study: Path
             assert manifest["code"]
 
 
-def test_a_cells_metrics_are_those_of_its_factors(study: Path, finished: Home):
+def test_a_cells_metrics_are_those_of_its_factors(study: Path, pictured: Home):
     table = pq.read_table(cell(study, "vbpr") / "per_user.parquet").to_pandas()
     factors = Factors.load(cell(study, "vbpr") / "factors.npz")
     row = table[table["part"] == "test"].iloc[3]
     user, item = (np.searchsorted(ids, row[name]) for ids, name in ((factors.users, "user"), (factors.items, "item")))
     # Split 0 is the home's own: its seed is 0.
-    splits = finished.table("splits", "vendor_customer").to_pandas()
+    splits = pictured.table("splits", "vendor_customer").to_pandas()
     own = splits[splits["user"] == row["user"]]
     assert row["item"] == own[own["split"] == "test"]["item"].item()
     scores = factors.theta[user] @ factors.item.T + factors.item_bias
@@ -127,8 +127,8 @@ def test_a_study_made_with_other_settings_is_refused_with_the_difference(study: 
     assert "settings.max_epochs: 3 there, 4 here" in said and "another --name" in said
 
 
-def test_a_study_of_other_pictures_is_refused(study: Path, call: Call, finished: Home):
-    pointer = finished.folder / "features" / "current.json"
+def test_a_study_of_other_pictures_is_refused(study: Path, call: Call, pictured: Home):
+    pointer = pictured.folder / "features" / "current.json"
     kept = pointer.read_bytes()
     try:
         version = json.loads(kept)["run"]
@@ -147,9 +147,11 @@ def test_a_variant_is_a_model_of_its_own_with_the_field_changed(study: Path, cal
     manifest = json.loads((cell(study, spec) / "manifest.json").read_text())
     assert (manifest["settings"]["k"], manifest["settings"]["max_epochs"]) == (4, 3)
     shutil.rmtree(cell(study, spec))
+    call("--name", "tiny", "--report-only")
+    assert spec not in (study / "report.md").read_text()
 
 
-def test_the_time_of_a_training_from_pixels_is_said_before_it(call: Call, finished: Home):
+def test_the_time_of_a_training_from_pixels_is_said_before_it(call: Call, pictured: Home):
     code, said = call(
         "--name", "timed", "--profile", str(TINY), "--splits", "1", "--seeds", "1", "--modes", "vendor_single",
         "--models", "dvbpr",
@@ -159,7 +161,7 @@ def test_the_time_of_a_training_from_pixels_is_said_before_it(call: Call, finish
 
 
 def test_a_cell_that_fails_is_named_and_the_others_are_made(
-    call: Call, finished: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")
@@ -174,7 +176,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_made(
     assert "✓ 2/2 vendor_single split 0 seed 0 popularity" in said
 
 
-def test_a_peers_factors_are_measured_as_our_own(finished: Home, monkeypatch: pytest.MonkeyPatch, call: Call):
+def test_a_peers_factors_are_measured_as_our_own(pictured: Home, monkeypatch: pytest.MonkeyPatch, call: Call):
     """Cornac itself is not here: a worker that keeps its contract says what it was given."""
 
     def peer(python, data, features, epochs, seed, folder) -> Factors:
@@ -186,13 +188,13 @@ def test_a_peers_factors_are_measured_as_our_own(finished: Home, monkeypatch: py
     monkeypatch.setattr(cornac_peer, "_installed", lambda _: Path("python"))
     monkeypatch.setattr(cornac_peer, "_trained", peer)
     call("--name", "peer", "--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--models", "cornac_vbpr")
-    folder = finished.folder / "studies" / "peer" / "vendor_single" / "split-0" / "seed-0" / "cornac_vbpr"
+    folder = pictured.folder / "studies" / "peer" / "vendor_single" / "split-0" / "seed-0" / "cornac_vbpr"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [point["epochs"] for point in manifest["notes"]["grid"]] == [5, 10, 20]
     assert Factors.load(folder / "factors.npz").theta[0, 0] == 5  # all alike on validation: the first
 
 
-def test_shuffled_labels_share_nothing_with_the_users_items(study: Path, finished: Home):
+def test_shuffled_labels_share_nothing_with_the_users_items(study: Path, pictured: Home):
     table = pq.read_table(cell(study, "popularity" + study_cells.SHUFFLED) / "per_user.parquet").to_pandas()
     real = pq.read_table(cell(study, "popularity") / "per_user.parquet").to_pandas()
     assert set(table["user"]) == set(real["user"])
