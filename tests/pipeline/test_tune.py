@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import optuna
+import pyarrow.compute as pc
 import pytest
 
+from models import evaluate
+from models.bpr import GRID
 from models.search import Choice, Span
 from pipeline import profiles, tuning
 from pipeline.build import build_definitions
@@ -159,17 +163,25 @@ def test_the_start_that_was_cut_off_is_tried_again(
     assert found.start_auc == found.validation_auc
 
 
-def test_test_pairs_do_not_move_the_search(tuned: dict[str, Any], searched: Any):
-    """Their items are no candidates, as before; which of the user's items they are changes nothing."""
+def test_validation_pairs_alone_are_ever_measured(
+    tuned: dict[str, Any], searched: Any, monkeypatch: pytest.MonkeyPatch, pictured: Home
+):
+    measured: list[np.ndarray] = []
+    exact = tuning.exact_auc
 
-    def swapped(data: Any) -> Any:
-        pairs = dict(data.arrays.pairs)
-        assert len(pairs["test"])
-        pairs["test"] = pairs["test"][::-1].copy()
-        return tuning.dataclasses.replace(data, arrays=tuning.dataclasses.replace(data.arrays, pairs=pairs))
+    def recording(factors: Any, held_out: np.ndarray, *more: Any) -> float:
+        measured.append(held_out)
+        return exact(factors, held_out, *more)
 
-    (found, study), (other, again) = searched("one", trials=2), searched("two", swapped, trials=2)
-    assert (params(study), found.validation_auc) == (params(again), other.validation_auc)
+    monkeypatch.setattr(tuning, "exact_auc", recording)
+    monkeypatch.setattr(evaluate, "exact_auc", recording)
+    searched(trials=2)
+    splits = pictured.table("splits", MODE)
+    assert len(measured) > 2 * len(GRID)
+    assert all(np.array_equal(pairs, measured[0]) for pairs in measured)
+    validation = splits.filter(pc.equal(splits["split"], "validation"))
+    items = np.unique(pictured.table("catalogue", MODE)["item"].to_numpy())
+    assert items[measured[0][:, 1]].tolist() == validation["item"].to_pylist()
 
 
 def test_a_trial_under_the_median_of_its_epoch_is_pruned(
