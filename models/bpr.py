@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models import evaluate
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors, item_means
+from models.search import Choice, Space, Span
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class BprSettings:
                 f"regularisation={self.regularisation} 0 or more"
             )
 
+
+# For a wider search around that: what the grid varies is tuned inside every trial, so it does not stand here.
+MF_SPACE: Space = {"k": Choice((8, 16, 32, 64, 128)), "learning_rate": Span(1e-3, 5e-2, log=True)}
+VBPR_SPACE: Space = {**MF_SPACE, "visual_bias": Choice((True, False))}
 
 # Tuned on validation, not left to lose: strength of the regulariser, and whether the item has a bias, which
 # gains on warm items and loses on cold ones (they are only ever negatives).

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 
 from models.cnnf import PADDINGS, Padding, feature_size
 from models.pictures import RESIZE_FILTERS
+from models.search import Choice, Space, Span
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 # What fixes the shape of the weights: a checkpoint with another value here cannot be gone on with.
@@ -73,4 +74,12 @@ class DvbprSettings:
 PRESETS: dict[str, DvbprSettings] = {
     "paper": DvbprSettings(),
     "kang2017": DvbprSettings(k=100, epochs=20, padding="same", resize_filter="nearest"),
+}
+
+# What a search may turn: none of these changes the size of the network, so a trial costs what a training costs.
+SPACE: Space = {
+    "learning_rate": Span(3e-5, 3e-3, log=True),
+    "weight_decay": Span(1e-6, 1e-2, log=True),
+    "theta_decay": Span(1e-3, 10.0, log=True),
+    "dropout": Choice((0.0, 0.2, 0.5)),
 }

@@ -1,6 +1,8 @@
-"""The jobs a person can launch: everything, or one part of the page."""
+"""The jobs a person can launch: everything, one part of the page, or a search for better settings."""
 
 import dagster as dg
+
+from pipeline.tuning_job import tune
 
 everything = dg.define_asset_job(
     "everything",
@@ -16,4 +18,4 @@ observe_sources = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
-jobs = [everything, observe_sources]
+jobs = [everything, observe_sources, tune]

@@ -1,4 +1,5 @@
-"""MLflow, thin: one MLflow run for each (asset, partition, Dagster run) that trains or evaluates.
+"""MLflow, thin: one MLflow run for each (asset, partition, Dagster run) that trains or evaluates, and for each trial of
+a search one under the search's own.
 
 The one module that imports mlflow, and only when a run is opened (it costs seconds). It decides nothing about
 models; it records parameters, metrics, pictures and where the data came from, and closes every run it opened.
@@ -97,15 +98,35 @@ class Tracker(dg.ConfigurableResource):
 
         It ends FINISHED, or FAILED where the body raises.
         """
-        client = self._client()
         asset = context.assets_def.node_def.name
         partition = context.partition_key if context.has_partition_key else ""
         identity = {"dagster.run_id": context.run_id, "dagster.asset": asset, "dagster.partition": partition}
+        name = f"{asset}[{partition}]" if partition else asset
+        with self._open(name, identity, {"dagster.run": f"/runs/{context.run_id}", **tags}) as run:
+            yield run
+
+    @contextmanager
+    def parent(self, search: str, dagster_run: str = "", **tags: str) -> Generator[TrackedRun]:
+        """The MLflow run of a search, under which its trials stand; the same one again when the search goes on."""
+        link = {"dagster.run": f"/runs/{dagster_run}"} if dagster_run else {}
+        with self._open(f"tune {search}", {"tuning.search": search, "tuning.trial": "all"}, {**link, **tags}) as run:
+            yield run
+
+    @contextmanager
+    def child(self, parent: TrackedRun, name: str, trial: int) -> Generator[TrackedRun]:
+        """The MLflow run of one trial, nested under its search; the same one again when the trial was cut off."""
+        identity = {"mlflow.parentRunId": parent.run_id, "tuning.trial": str(trial)}
+        with self._open(name, identity, {}) as run:
+            yield run
+
+    @contextmanager
+    def _open(self, name: str, identity: Mapping[str, str], tags: Mapping[str, str]) -> Generator[TrackedRun]:
+        """The run with this identity, new or again; ends FINISHED, or FAILED where the body raises."""
+        client = self._client()
         experiment = self._experiment(client)
         run_id = self._same(client, experiment, identity)
         if run_id is None:
-            name = f"{asset}[{partition}]" if partition else asset
-            all_tags = {**identity, "dagster.run": f"/runs/{context.run_id}", "git.commit": commit(), **tags}
+            all_tags = {**identity, "git.commit": commit(), **tags}
             run_id = client.create_run(experiment, run_name=name, tags=all_tags).info.run_id
         else:
             client.update_run(run_id, status="RUNNING")

@@ -92,10 +92,20 @@ def environment() -> Iterator[pytest.MonkeyPatch]:
 @pytest.fixture(scope="module")
 def finished(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home in which everything ran once. Its picture server is gone: whoever asks for a picture again fails."""
+    return made(environment, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="module")
+def pictured(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with pictures, features, splits and catalogues, and no model yet: what a study or a search needs."""
+    return made(environment, tmp_path_factory.mktemp("pictured"), "+key:image_features or +key:catalogue")
+
+
+def made(environment: pytest.MonkeyPatch, folder: Path, select: str = "*") -> Home:
+    """A home in which what was selected ran once, on a small catalogue of its own."""
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
 
-    folder = tmp_path_factory.mktemp("whole")
     settings = small_catalogue()
     catalogue = write_catalogue(folder / "catalogue", settings)
     # The faults that a later run would rightly try again are left out here.
@@ -109,5 +119,5 @@ def finished(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
         ATELIER_ALLOW_HOSTS=f"{server.HOST}:{settings.port}",
     )
     with server.serve(catalogue.folder, settings.port):
-        said = materialise()
+        said = materialise(select)
     return Home(folder / "home", catalogue.folder, catalogue.planted_auc, said)
