@@ -6,7 +6,7 @@ that learn live in `bpr.py`; the features come from a frozen network elsewhere.
 
 import numpy as np
 
-from models.bpr import BprSettings, bpr_mf, vbpr
+from models.bpr import BprSettings, bpr_mf, vbpr, vbpr_visual
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors, item_means
 
@@ -19,10 +19,11 @@ __all__ = [
     "popularity",
     "random",
     "vbpr",
+    "vbpr_visual",
     "visual_neighbours",
 ]
 
-NAMES = ("random", "popularity", "picture_count", "bpr_mf", "vbpr", "visual_neighbours")
+NAMES = ("random", "popularity", "picture_count", "bpr_mf", "vbpr", "vbpr_visual", "visual_neighbours")
 
 
 def random(data: Dataset, k: int = 50, seed: int = 0) -> Factors:

@@ -210,6 +210,7 @@ def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSett
         "picture_count": lambda: methods.picture_count(data),
         "bpr_mf": lambda: methods.bpr_mf(data, settings),
         "vbpr": lambda: methods.vbpr(data, image_features, settings),
+        "vbpr_visual": lambda: methods.vbpr_visual(data, image_features, settings),
         "visual_neighbours": lambda: methods.visual_neighbours(data, image_features),
     }
     return fits[name]()

@@ -17,6 +17,7 @@ PLANTED = "planted_best"
 MODELS = {
     DVBPR: ("DVBPR", "the method: a network trained on the pictures"),
     "vbpr": ("VBPR", "ImageNet features and learnt taste"),
+    "vbpr_visual": ("VBPR, looks alone", "the same without what belongs to an item's id"),
     "bpr_mf": ("BPR-MF", "learnt taste, no pictures"),
     "visual_neighbours": ("Visual neighbours", "looks like what the user has"),
     "popularity": ("Popularity", "the same list for all"),

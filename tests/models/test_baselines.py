@@ -8,6 +8,7 @@ import torch
 
 from models import baselines, evaluate
 from models.bpr import BprSettings, _Model, _Sampler, _standardised
+from models.factors import item_means
 from tests.models.planted import planted
 
 SMALL = BprSettings(k=8, batch_size=64, max_epochs=30)
@@ -117,6 +118,17 @@ def test_vbprs_items_are_the_mean_of_its_pictures_and_its_score_is_the_models() 
     assert model.loss(user, positive, negative).item() == pytest.approx(
         float(np.mean(np.log1p(np.exp(-np.array(x))))), rel=1e-4
     )
+
+
+def test_visual_only_vbpr_knows_nothing_of_an_item_but_its_pictures() -> None:
+    data = planted()
+    raw = features(data)
+    warm, cold = int(data.train[0, 1]), int(np.setdiff1d(np.arange(len(data.items)), data.train[:, 1])[0])
+    raw[data.image_item == cold] = item_means(raw, data.image_item, len(data.items))[warm]
+    factors = baselines.vbpr_visual(data, raw, replace(SMALL, max_epochs=3), grid=GRID)
+    np.testing.assert_allclose(factors.item[cold], factors.item[warm], rtol=1e-4, atol=1e-5)
+    assert not factors.item_bias.any()
+    assert factors.theta.shape == (len(data.users), SMALL.k + 1)  # theta and the visual bias, no gamma
 
 
 def test_the_grid_point_that_is_best_on_validation_is_the_one_returned() -> None:

@@ -17,7 +17,7 @@ from tests.pipeline.conftest import TINY, Home, materialise
 
 MODES = image_modes.get_partition_keys()
 BY_MODE = ("splits", "catalogue", "recommender_evaluation", "recommendations")
-BASELINES = ("random", "popularity", "picture_count", "bpr_mf", "vbpr", "visual_neighbours")
+BASELINES = ("random", "popularity", "picture_count", "bpr_mf", "vbpr", "vbpr_visual", "visual_neighbours")
 METRICS = {
     "auc", "auc_ci95", "auc_strict", "auc_sampled100", "auc_picture", "cold_auc", "cold_users", "warm_auc",
     "recall_at_10", "ndcg_at_10",
