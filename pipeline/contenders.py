@@ -14,13 +14,14 @@ import pydantic
 import torch
 import yaml
 
-from models import baselines, dvbpr, dvbpr_state
+from models import baselines, dvbpr, dvbpr_state, train_modern
 from models import bpr as bprs
 from models import device as devices
 from models import dvbpr_settings as dvbprs
 from models.bpr import BprSettings
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors
+from models.modern_settings import ModernSettings
 from models.search import Space
 from models.train_dvbpr import DvbprSettings, train
 from pipeline import cornac_peer
@@ -86,6 +87,10 @@ class Contender:
 
 def _dvbpr(task: Task, settings: DvbprSettings) -> Fitted:
     return _trained(train, settings, task, task.dataset(settings.epochs))
+
+
+def _modern(task: Task, settings: ModernSettings) -> Fitted:
+    return _trained(train_modern.train, settings, task, task.dataset(), task.data.features)
 
 
 def _trained(loop: Callable[..., Any], settings: Any, task: Task, *data: Any) -> Fitted:
@@ -171,6 +176,8 @@ CONTENDERS: dict[str, Contender] = {
     ),
     "bpr_mf": Contender(_bpr(baselines.bpr_mf, False), "baselines", BprSettings, space=bprs.MF_SPACE),
     "vbpr": Contender(_bpr(baselines.vbpr, True), "baselines", BprSettings, space=bprs.VBPR_SPACE),
+    "vbpr_visual": Contender(_bpr(baselines.vbpr_visual, True), "baselines", BprSettings, space=bprs.VBPR_SPACE),
+    "modern": Contender(_modern, settings=ModernSettings, epochs=True),
     "cornac_vbpr": Contender(_cornac, settings=cornac_peer.CornacSettings),
     "dvbpr": _dvbpr_contender(),
     "paper": _dvbpr_contender("paper"),
@@ -216,13 +223,11 @@ def entry(spec: str, method: Method) -> Entry:
     found = CONTENDERS[name]
     followed = Method(preset=found.preset, profile=method.profile) if found.preset else method
     own, of_triplets = {}, {}
+    fields = _fields(found)
     for change in changes:
         key, _, text = change.partition("=")
-        op = found.op if found.op and key in CONFIGS[found.op].model_fields else ""
-        if not op and found.triplets and key in CONFIGS["triplets"].model_fields:
-            op = "triplets"
-        if not op or not text:
-            fields = [*(CONFIGS[found.op].model_fields if found.op else ())]
+        op = "triplets" if key not in fields and found.triplets and key in CONFIGS["triplets"].model_fields else ""
+        if not text or not (op or key in fields):
             fields += CONFIGS["triplets"].model_fields if found.triplets else []
             raise BadInput(f"model {spec!r}: {change!r} is no setting of it; give +field=value with one of: "
                            f"{', '.join(dict.fromkeys(fields)) or 'none, it has no settings'}.")  # fmt: skip
@@ -230,12 +235,23 @@ def entry(spec: str, method: Method) -> Entry:
     return Entry(spec, found, settings_of(found, followed, own), _triplets_of(found, followed, of_triplets))
 
 
+def _fields(contender: Contender) -> list[str]:
+    """The names of its own settings."""
+    if contender.op:
+        return [*CONFIGS[contender.op].model_fields]
+    own = () if contender.settings is None else dataclasses.fields(contender.settings)  # ty: ignore[invalid-argument-type]
+    return [field.name for field in own]
+
+
 def settings_of(contender: Contender, method: Method, changes: dict[str, Any]) -> Any:
     """A contender's settings: preset, profile, then `changes`. Raises BadInput where they do not fit."""
     if contender.settings is None:
         return None
     if not contender.op:
-        return contender.settings()
+        try:
+            return contender.settings(**changes)
+        except (TypeError, ValueError) as error:
+            raise BadInput(str(error)) from error
     try:
         config = CONFIGS[contender.op](**changes)
     except (pydantic.ValidationError, ValueError) as error:
