@@ -1,6 +1,7 @@
 """BPR-MF (Rendle et al. 2009) and VBPR (He and McAuley 2016), tuned on validation over a small grid.
 
-Both are one model, x_ui = b_i + gamma_u . gamma_i + theta_u . E f_i + beta . f_i, the first without its visual half.
+Both are one model, x_ui = b_i + gamma_u . gamma_i + theta_u . E f_i + beta . f_i, the first without its visual half;
+visual-only VBPR (DVBPR's score on frozen features) is the second half alone.
 Vectorised and small: the whole grid takes seconds on a CPU. The features are frozen and come from outside.
 """
 
@@ -26,6 +27,7 @@ class BprSettings:
     regularisation: float = 0.01  # L2 on the rows of the batch, as a mean over it
     item_bias: bool = True
     visual_bias: bool = True  # VBPR's beta'
+    id_factors: bool = True  # gamma of users and items: without them and the item bias a cold item is like any other
     batch_size: int = 2048  # triplets
     max_epochs: int = 60  # an epoch: as many triplets as train interactions
     patience: int = 3  # evaluations without a better validation AUC
@@ -51,6 +53,9 @@ GRID: tuple[dict[str, float | bool], ...] = (
     {"regularisation": 0.01, "item_bias": False},
     {"regularisation": 0.1, "item_bias": False},
 )
+
+# Of visual-only VBPR: it has no item bias to vary.
+VISUAL_GRID: tuple[dict[str, float | bool], ...] = ({"regularisation": 0.01}, {"regularisation": 0.1})
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,28 @@ def vbpr(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Factors:
     """BPR-MF with a visual half on frozen features; factors concatenated as [gamma, E f, beta . f]."""
+    return _tuned(data, _checked(data, features), settings or BprSettings(), grid, on_progress)
+
+
+def vbpr_visual(
+    data: Dataset,
+    features: np.ndarray,  # [images, F]
+    settings: BprSettings | None = None,
+    grid: tuple[dict[str, float | bool], ...] = VISUAL_GRID,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Factors:
+    """Visual-only VBPR, theta_u . E f_i: DVBPR's score on frozen features, no factors of ids and no biases."""
+    visual = replace(settings or BprSettings(), id_factors=False, item_bias=False, visual_bias=False)
+    return _tuned(data, _checked(data, features), visual, grid, on_progress)
+
+
+def _checked(data: Dataset, features: np.ndarray) -> np.ndarray:
+    """The features standardised, or ValueError when they are not one finite row a picture."""
     if features.ndim != 2 or len(features) != len(data.image_item) or not np.isfinite(features).all():
         raise ValueError(
             f"features are {features.shape}; one finite row for each of {len(data.image_item)} pictures was expected"
         )
-    return _tuned(data, _standardised(data, features), settings or BprSettings(), grid, on_progress)
+    return _standardised(data, features)
 
 
 def _tuned(
@@ -97,6 +119,8 @@ def _tuned(
 ) -> Factors:
     if not len(data.train):
         raise ValueError("BPR needs train interactions, and this data set has none")
+    if features is None and not settings.id_factors:
+        raise ValueError("BprSettings.id_factors=False leaves nothing of BPR-MF; it is for VBPR alone")
     best, best_auc = None, -np.inf
     for number, point in enumerate(grid or ({},)):
         factors, auc = _train(data, features, replace(settings, **point))
@@ -150,7 +174,8 @@ class _Model(nn.Module):
         def normal(*shape: int, scale: float = 0.1) -> nn.Parameter:
             return nn.Parameter(torch.randn(*shape, generator=generator) * scale)
 
-        self.gamma_user, self.gamma_item = normal(users, k), normal(items, k)
+        ids = k if settings.id_factors else 0
+        self.gamma_user, self.gamma_item = normal(users, ids), normal(items, ids)
         self.bias = nn.Parameter(torch.zeros(items), requires_grad=settings.item_bias)
         if features is not None:
             self.images = torch.from_numpy(features)  # [images, F]
