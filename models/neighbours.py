@@ -13,6 +13,8 @@ from torch import Tensor
 
 from models.factors import item_means, write_arrays
 
+_BLOCK_BYTES = 64 * 2**20  # of cosines at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
@@ -70,9 +72,16 @@ class _Cosines:
 
     def _best(self, users: np.ndarray, candidates: Tensor) -> Tensor:
         scores = candidates.new_zeros(len(users), len(candidates))  # a user without a history likes nothing more
-        for row, user in enumerate(users):
-            own = self.own[user]
-            if len(own):
-                cosines = self.item[torch.from_numpy(own).to(self.item.device)] @ candidates.T  # [history, n]
-                scores[row] = cosines.topk(min(self.nearest, len(own)), dim=0).values.mean(0)
+        sizes = np.array([len(self.own[user]) for user in users], np.int64)
+        # Users by blocks, one product a block: `candidates` is read once for all their histories, not once a user.
+        block = np.cumsum(sizes) // max(1, _BLOCK_BYTES // (4 * len(candidates)))
+        for number in np.unique(block[sizes > 0]):
+            rows = np.flatnonzero((block == number) & (sizes > 0))
+            own = np.concatenate([self.own[user] for user in users[rows]])
+            cosines = self.item[torch.from_numpy(own).to(self.item.device)] @ candidates.T  # [histories, n]
+            for row, of_user in zip(rows, cosines.split(sizes[rows].tolist()), strict=True):
+                if self.nearest == 1:
+                    scores[row] = of_user.amax(0)
+                else:
+                    scores[row] = of_user.topk(min(self.nearest, len(of_user)), dim=0).values.mean(0)
         return scores

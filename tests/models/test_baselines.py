@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import baselines, evaluate
+from models import baselines, evaluate, neighbours
 from models.bpr import BprSettings, _Model, _Sampler, _standardised
 from tests.models.planted import planted
 
@@ -86,6 +86,17 @@ def test_best_neighbours_score_is_the_mean_of_the_largest_cosines_to_the_history
             largest = sorted(mine @ (raw[image] - centre) / norm[candidate])[-nearest:]
             assert pictures[row, image] == pytest.approx(np.mean(largest), abs=1e-3)
     assert auc(data, model) > 0.7
+
+
+def test_blocks_of_histories_change_no_score(monkeypatch) -> None:
+    data = planted()
+    data = replace(data, train=data.train[data.train[:, 0] != 3])
+    model = baselines.visual_neighbours_best(data, features(data))
+    users = np.arange(len(data.users))
+    whole = model.scorer(torch.device("cpu")).items(users)
+    monkeypatch.setattr(neighbours, "_BLOCK_BYTES", 4 * 60 * 5)  # five items of histories at a time
+    torch.testing.assert_close(model.scorer(torch.device("cpu")).items(users), whole)
+    assert not whole[3].any()
 
 
 def test_a_user_without_a_history_has_no_neighbours_and_half_an_auc() -> None:
