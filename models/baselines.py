@@ -1,29 +1,39 @@
 """What DVBPR is held against: recommenders that see no pixels, and recommenders on frozen features.
 
-Each takes the same data set and returns `Factors`, so that all are measured in the same way. The ones
-that learn live in `bpr.py`; the features come from a frozen network elsewhere.
+Each takes the same data set and returns a `Recommender` (nearly always `Factors`), so that all are measured in the
+same way. The ones that learn live in `bpr.py`; the features come from a frozen network elsewhere.
 """
+
+from pathlib import Path
 
 import numpy as np
 
 from models.bpr import BprSettings, bpr_mf, vbpr, vbpr_visual
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors, item_means
+from models.neighbours import Neighbours
 
 __all__ = [
     "NAMES",
     "BprSettings",
     "bpr_mf",
     "centred",
+    "load",
     "picture_count",
     "popularity",
     "random",
+    "save",
     "vbpr",
     "vbpr_visual",
     "visual_neighbours",
+    "visual_neighbours_best",
 ]
 
-NAMES = ("random", "popularity", "picture_count", "bpr_mf", "vbpr", "vbpr_visual", "visual_neighbours")
+NAMES = (
+    "random", "popularity", "picture_count", "bpr_mf", "vbpr", "vbpr_visual", "visual_neighbours",
+    "visual_neighbours_best",
+)  # fmt: skip
+_FACTORS, _NEIGHBOURS = "factors.npz", "neighbours.npz"
 
 
 def random(data: Dataset, k: int = 50, seed: int = 0) -> Factors:
@@ -49,11 +59,7 @@ def visual_neighbours(data: Dataset, features: np.ndarray) -> Factors:
     The item's feature is the mean over its pictures; the centre is that of the train items. A user without train
     items likes nothing in particular. ValueError when the features are not one finite row a picture.
     """
-    vectors = centred(data, features)
-    item = item_means(vectors, data.image_item, len(data.items))
-    # Normalised once more after the mean over pictures; phi is scaled alike, so that item stays the mean of phi.
-    norm = np.maximum(np.linalg.norm(item, axis=1), 1e-12)
-    item, phi = item / norm[:, None], vectors / norm[data.image_item][:, None]
+    item, phi = _unit(data, features)
     theta = np.zeros((len(data.users), item.shape[1]), np.float64)
     np.add.at(theta, data.train[:, 0], item[data.train[:, 1]])
     theta /= np.maximum(np.bincount(data.train[:, 0], minlength=len(data.users)), 1)[:, None]
@@ -66,6 +72,42 @@ def visual_neighbours(data: Dataset, features: np.ndarray) -> Factors:
         phi=phi,
         image_item=data.image_item,
     )
+
+
+def visual_neighbours_best(data: Dataset, features: np.ndarray, nearest: int = 1) -> Neighbours:
+    """Largest cosine between the item and the user's train items, on centred frozen features [images, F].
+
+    With `nearest` above 1, the mean over so many of the largest. Centre and errors as in `visual_neighbours`.
+    """
+    return Neighbours(
+        users=data.users,
+        items=data.items,
+        phi=_unit(data, features)[1],
+        image_item=data.image_item,
+        history=data.train,
+        nearest=np.array(nearest),
+    )
+
+
+def save(model: Factors | Neighbours, folder: Path) -> None:
+    """Write a baseline into `folder`, factors.npz or neighbours.npz."""
+    model.save(folder / (_FACTORS if isinstance(model, Factors) else _NEIGHBOURS))
+
+
+def load(folder: Path) -> Factors | Neighbours:
+    """The baseline that `save` wrote into `folder`. FileNotFoundError when there is none."""
+    if (folder / _NEIGHBOURS).is_file():
+        return Neighbours.load(folder / _NEIGHBOURS)
+    return Factors.load(folder / _FACTORS)
+
+
+def _unit(data: Dataset, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centred features with items of length one: ([items, F], [images, F])."""
+    vectors = centred(data, features)
+    item = item_means(vectors, data.image_item, len(data.items))
+    # Normalised once more after the mean over pictures; phi is scaled alike, so that item stays the mean of phi.
+    norm = np.maximum(np.linalg.norm(item, axis=1), 1e-12)
+    return item / norm[:, None], vectors / norm[data.image_item][:, None]
 
 
 def centred(data: Dataset, features: np.ndarray) -> np.ndarray:

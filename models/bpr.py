@@ -59,7 +59,6 @@ GRID: tuple[dict[str, float | bool], ...] = (
     {"regularisation": 0.1, "item_bias": False},
 )
 
-
 # Of visual-only VBPR: it has no item bias to vary.
 VISUAL_GRID: tuple[dict[str, float | bool], ...] = ({"regularisation": 0.01}, {"regularisation": 0.1})
 
@@ -102,8 +101,8 @@ def vbpr_visual(
     grid: tuple[dict[str, float | bool], ...] = VISUAL_GRID,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Factors:
-    """VBPR without what belongs to an id, factors and item bias: a cold item is its looks, as every other is."""
-    visual = replace(settings or BprSettings(), id_factors=False, item_bias=False)
+    """Visual-only VBPR, theta_u . E f_i: DVBPR's score on frozen features, no factors of ids and no biases."""
+    visual = replace(settings or BprSettings(), id_factors=False, item_bias=False, visual_bias=False)
     return _tuned(data, _checked(data, features), visual, grid, on_progress)
 
 
@@ -125,6 +124,8 @@ def _tuned(
 ) -> Factors:
     if not len(data.train):
         raise ValueError("BPR needs train interactions, and this data set has none")
+    if features is None and not settings.id_factors:
+        raise ValueError("BprSettings.id_factors=False leaves nothing of BPR-MF; it is for VBPR alone")
     best, best_auc = None, -np.inf
     for number, point in enumerate(grid or ({},)):
         factors, auc = _train(data, features, replace(settings, **point))

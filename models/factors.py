@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 # name: (dtype, number of dimensions)
 _LAYOUT = {
@@ -65,19 +67,13 @@ class Factors:
         """Whether pictures have scores of their own."""
         return len(self.phi) > 0
 
+    def scorer(self, device: torch.device) -> "_Products":
+        """The model on a device (`scoring.Recommender`)."""
+        return _Products(self, device)
+
     def save(self, path: Path) -> None:
         """Write factors.npz: a whole file or none."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> "Factors":
@@ -87,6 +83,44 @@ class Factors:
             if missing:
                 raise ValueError(f"{path}: not factors of ours, {', '.join(missing)} missing; train the model again")
             return cls(**{name: file[name] for name in _LAYOUT})
+
+
+class _Products:
+    """theta . item + item_bias, and theta . phi + item_bias of the picture's item."""
+
+    def __init__(self, factors: Factors, device: torch.device) -> None:
+        self.theta = torch.from_numpy(factors.theta).to(device)
+        self.item = torch.from_numpy(factors.item).to(device)
+        self.bias = torch.from_numpy(factors.item_bias).to(device)
+        self.phi = torch.from_numpy(factors.phi).to(device) if factors.sees_pictures else None
+        self.image_item = torch.from_numpy(factors.image_item.astype(np.int64)).to(device)
+
+    def items(self, users: np.ndarray) -> Tensor:
+        return torch.addmm(self.bias, self._theta(users), self.item.T)  # [c, I]
+
+    def pictures(self, users: np.ndarray) -> Tensor | None:
+        if self.phi is None:
+            return None
+        return torch.addmm(self.bias[self.image_item], self._theta(users), self.phi.T)  # [c, images]
+
+    def _theta(self, users: np.ndarray) -> Tensor:
+        return self.theta[torch.from_numpy(np.ascontiguousarray(users)).to(self.theta.device)]
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            # The stub of savez takes its own keyword for a bool.
+            np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def item_means(values: np.ndarray, image_item: np.ndarray, items: int) -> np.ndarray:

@@ -4,20 +4,36 @@ The metrics themselves are `models/evaluate.py`; what is shown where belongs to 
 """
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from models.evaluate import PerUser, bootstrap_mean, paired_difference
+from models import diversity
+from models.evaluate import PerUser
+from models.intervals import bootstrap_mean, bootstrap_means, interval, paired_difference
 from pipeline.config import EvaluationSettings
 from pipeline.core.arrays import ModeArrays
-from pipeline.core.schemas import RECOMMENDER_EVALUATION
+from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
+from pipeline.core.sources import BadInput
 from pipeline.paper import TABLE_3
 
 REFERENCE_MODEL = "dvbpr"
-METRICS = ("auc", "auc_strict", "auc_sampled100", "auc_picture", "recall_at_10", "ndcg_at_10")
+# Figure: column of RECOMMENDER_EVALUATION whose mean over users it is.
+MEANS = {
+    "auc_strict": "auc_strict",
+    "auc_sampled100": "auc_sampled100",
+    "auc_picture": "auc_picture",
+    "recall_at_10": "recall_at_10",
+    "recall_at_50": "recall_at_50",
+    "ndcg_at_10": "ndcg_at_10",
+    "ndcg_at_50": "ndcg_at_50",
+    "mrr": "reciprocal_rank",
+    "novelty_at_10": "novelty_at_10",
+}
+METRICS = ("auc", "auc_category", *MEANS.values())
 
 
 def per_user_table(measured: PerUser, data: ModeArrays, model: str, split: str) -> pa.Table:
@@ -31,9 +47,15 @@ def per_user_table(measured: PerUser, data: ModeArrays, model: str, split: str) 
         "item": data.items[measured.item[ranked]],
         "cold": measured.cold[ranked],
         "paired": data.paired[measured.user[ranked]],
-        **{name: getattr(measured, name)[ranked] for name in METRICS},
+        **{name: pa.array(getattr(measured, name)[ranked], pa.float32(), from_pandas=True) for name in METRICS},
     }
     return pa.table(columns, schema=RECOMMENDER_EVALUATION)
+
+
+def of_catalogue(measured: PerUser, items: int) -> dict[str, float]:
+    """What no user has alone: how much of the catalogue of `items` is recommended, and how unevenly."""
+    lists = measured.recommended[np.isfinite(measured.auc)]
+    return {"coverage_at_10": diversity.coverage(lists, items), "gini_at_10": diversity.gini(lists, items)}
 
 
 def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
@@ -52,17 +74,25 @@ def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
 
 def markdown(figures: dict[str, dict[str, dict[str, Any]]], split: str = "test") -> str:
     """Figures of one split as a table for the Dagster UI, best first."""
-    lines = [f"| model ({split}) | AUC | 95% interval | warm | cold | recall@10 |", "|---|---:|---|---:|---:|---:|"]
+    lines = [
+        f"| model ({split}) | AUC | 95% interval | warm | cold | in type | recall@10 |",
+        "|---|---:|---|---:|---:|---:|---:|",
+    ]
     for model, splits in sorted(figures.items(), key=lambda pair: -pair[1][split]["auc"]):
         m = splits[split]
-        shown = ["" if m[key] is None else f"{m[key]:.3f}" for key in ("warm_auc", "cold_auc", "recall_at_10")]
         low, high = m["auc_ci95"]
-        lines.append(f"| {model} | {m['auc']:.4f} | {low:.3f}-{high:.3f} | {' | '.join(shown)} |")
+        lines.append(f"| {model} | {m['auc']:.4f} | {low:.3f}-{high:.3f} | {' | '.join(in_short(m))} |")
     return "\n".join(lines)
 
 
+def in_short(figures: Mapping[str, Any]) -> list[str]:
+    """What stands beside the AUC where there is room for little: warm, cold, within its type, recall at 10."""
+    keys = ("warm_auc", "cold_auc", "auc_category", "recall_at_10")
+    return ["" if figures[key] is None else f"{figures[key]:.3f}" for key in keys]
+
+
 def summarise(per_user: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
-    """The figures of one model on one split.
+    """The figures of one model on one split: means over users, with intervals for the AUCs; None without a user.
 
     Args:
         per_user: rows of RECOMMENDER_EVALUATION.
@@ -70,23 +100,18 @@ def summarise(per_user: pd.DataFrame, settings: EvaluationSettings) -> dict[str,
     """
     cold = per_user["cold"].to_numpy()
     auc = per_user["auc"].to_numpy(np.float64)
-    low, high = bootstrap_mean(auc, settings.seed, settings.resamples)
+    category = per_user["auc_category"].dropna().to_numpy(np.float64)
+    figures: dict[str, Any] = {}
+    for name, values in (("auc", auc), ("warm_auc", auc[~cold]), ("cold_auc", auc[cold]), ("auc_category", category)):
+        figures[name] = _mean(values)
+        drawn = bootstrap_mean(values, settings.seed, settings.resamples)
+        figures[f"{name}_ci95"] = list(drawn) if len(values) else None
+    figures |= {name: _mean(per_user[column].to_numpy(np.float64)) for name, column in MEANS.items()}
+    return {**figures, "cold_users": int(cold.sum()), "category_users": len(category)}
 
-    def mean(values: np.ndarray) -> float | None:
-        return float(values.mean()) if len(values) else None
 
-    return {
-        "auc": float(auc.mean()),
-        "auc_ci95": [low, high],
-        "auc_strict": mean(per_user["auc_strict"].to_numpy(np.float64)),
-        "auc_sampled100": mean(per_user["auc_sampled100"].to_numpy(np.float64)),
-        "auc_picture": mean(per_user["auc_picture"].to_numpy(np.float64)),
-        "cold_auc": mean(auc[cold]),
-        "cold_users": int(cold.sum()),
-        "warm_auc": mean(auc[~cold]),
-        "recall_at_10": mean(per_user["recall_at_10"].to_numpy(np.float64)),
-        "ndcg_at_10": mean(per_user["ndcg_at_10"].to_numpy(np.float64)),
-    }
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def summaries(table: pa.Table, settings: EvaluationSettings) -> dict[str, dict[str, dict[str, Any]]]:
@@ -97,36 +122,79 @@ def summaries(table: pa.Table, settings: EvaluationSettings) -> dict[str, dict[s
     return made
 
 
+def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: int, items: int) -> None:
+    """Make sure that somebody's held-out item was ranked on both splits.
+
+    Raises:
+        BadInput: nobody's was; names mode and split, and where to look.
+    """
+    for split in ("validation", "test"):
+        if split not in figures.get(REFERENCE_MODEL, {}):
+            raise BadInput(
+                f"image mode {mode}: none of {users} users has a {split} item and other items to rank it against "
+                f"({items} items), so nothing can be evaluated: see the counts of splits[{mode}] for the step that "
+                "left so little."
+            )
+
+
 def compare(by_mode: Mapping[str, pa.Table], settings: EvaluationSettings) -> list[dict[str, Any]]:
     """Rows of RECOMMENDER_COMPARISON: every model of every mode, with its paired difference to that mode's DVBPR."""
     rows = []
     for mode, table in by_mode.items():
         for split, of_split in table.to_pandas().groupby("split", sort=False):
-            models = {
-                str(model): rows.set_index("user")["auc"] for model, rows in of_split.groupby("model", sort=False)
-            }
+            models = {str(model): frame for model, frame in of_split.groupby("model", sort=False)}
             reference = models.get(REFERENCE_MODEL)
-            for model, auc in models.items():
-                low, high = bootstrap_mean(auc.to_numpy(np.float64), settings.seed, settings.resamples)
+            for model, frame in models.items():
+                figures = summarise(frame, settings)
                 difference = (None, None, None)
                 if reference is not None and model != REFERENCE_MODEL:
-                    both = pd.concat([auc, reference], axis=1, join="inner").to_numpy(np.float64)
+                    both = _side_by_side({"model": frame, "reference": reference}, "auc")
                     difference = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
                 rows.append(
                     {
                         "mode": mode,
                         "model": model,
                         "split": split,
-                        "users": len(auc),
-                        "auc": float(auc.mean()),
-                        "auc_low": low,
-                        "auc_high": high,
+                        "users": len(frame),
+                        "auc_low": figures["auc_ci95"][0],
+                        "auc_high": figures["auc_ci95"][1],
                         "difference_to_dvbpr": difference[0],
                         "difference_low": difference[1],
                         "difference_high": difference[2],
                         "paper_auc": TABLE_3[mode] if model == REFERENCE_MODEL and split == "validation" else None,
+                        **{name: value for name, value in figures.items() if name in RECOMMENDER_COMPARISON.names},
                     }
                 )
+    return rows
+
+
+def between_models(
+    table: pa.Table, split: str, settings: EvaluationSettings, metric: str = "auc", users: str = "all"
+) -> list[dict[str, Any]]:
+    """Every two models of a mode on the users whom both have: mean difference of a metric and its paired interval.
+
+    Args:
+        table: RECOMMENDER_EVALUATION of one mode.
+        split: validation or test.
+        settings: seed and number of bootstrap draws; all pairs share the draws.
+        metric: a column of the table; users without a value are left out.
+        users: all, or those whose held-out item is warm or cold.
+    """
+    frame = table.to_pandas()
+    frame = frame[frame["split"] == split]
+    if users != "all":
+        frame = frame[frame["cold"] == {"cold": True, "warm": False}[users]]
+    models = {str(model): rows for model, rows in frame.groupby("model", sort=False)}
+    values = _side_by_side(models, metric)
+    if not len(values):
+        return []
+    means = bootstrap_means(values, settings.seed, settings.resamples)
+    rows = []
+    for (one, first), (other, second) in combinations(enumerate(models), 2):
+        low, high = interval(means[:, other] - means[:, one])
+        difference = float((values[:, other] - values[:, one]).mean())
+        found = {"models": f"{second} - {first}", "users": len(values), metric: difference, "low": low, "high": high}
+        rows.append(found)
     return rows
 
 
@@ -135,13 +203,17 @@ def between_modes(by_mode: Mapping[str, pa.Table], split: str, settings: Evaluat
     values = {}
     for mode, table in by_mode.items():
         frame = table.to_pandas()
-        chosen = frame[(frame["model"] == REFERENCE_MODEL) & (frame["split"] == split) & frame["paired"]]
-        values[mode] = chosen.set_index("user")["auc"]
-    modes, rows = list(values), []
-    for place, first in enumerate(modes):
-        for second in modes[place + 1 :]:
-            both = pd.concat([values[second], values[first]], axis=1, join="inner").to_numpy(np.float64)
-            if len(both):
-                mean, low, high = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
-                rows.append({"modes": f"{second} - {first}", "users": len(both), "auc": mean, "low": low, "high": high})
+        values[mode] = frame[(frame["model"] == REFERENCE_MODEL) & (frame["split"] == split) & frame["paired"]]
+    rows = []
+    for first, second in combinations(values, 2):
+        both = _side_by_side({second: values[second], first: values[first]}, "auc")
+        if len(both):
+            mean, low, high = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
+            rows.append({"modes": f"{second} - {first}", "users": len(both), "auc": mean, "low": low, "high": high})
     return rows
+
+
+def _side_by_side(frames: Mapping[str, pd.DataFrame], metric: str) -> np.ndarray:
+    """One column a frame over the users who have a value in all of them: [users, frames]."""
+    columns = [frame.set_index("user")[metric] for frame in frames.values()]
+    return pd.concat(columns, axis=1, join="inner").dropna().to_numpy(np.float64) if columns else np.empty((0, 0))

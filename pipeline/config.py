@@ -21,6 +21,7 @@ from models.design import PRESETS as DESIGN_PRESETS
 from models.design import DesignSettings
 from models.lsgan import PRESETS as LSGAN_PRESETS
 from models.lsgan import LsganSettings
+from models.scoring import POOLINGS
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
 from pipeline.core.near_duplicates import NearDuplicateSettings
@@ -99,6 +100,11 @@ class EvaluationSettings:
 
     seed: int = 0  # of the 100-sample AUC and the bootstrap
     resamples: int = 1000  # bootstrap draws over users
+    item_score: str = "mean"  # an item's score over its pictures: mean; max and sum leak the picture count
+
+    def __post_init__(self) -> None:
+        if self.item_score not in POOLINGS:
+            raise ValueError(f"item_score: {self.item_score!r} is not one of {', '.join(POOLINGS)}")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from pipeline import environment, fetch_table, instance, profiles, sample_source
 from pipeline.build import build_definitions
+from pipeline.comparison import in_short
 from pipeline.config import IngestSettings
 from pipeline.core.ledger import PictureStore
 from pipeline.core.sources import BadInput
@@ -191,14 +192,13 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
 def _table(mode: str, found: dict[str, Any]) -> Table:
     title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
     table = Table(title=title, title_justify="left", title_style="bold")
-    for column in ("model", "AUC", "95% interval", "warm", "cold", "recall@10"):
+    for column in ("model", "AUC", "95% interval", "warm", "cold", "in type", "recall@10"):
         table.add_column(column, justify="left" if column == "model" else "right")
     ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
     for model, splits in ordered:
         m = splits["test"]
         low, high = m["auc_ci95"]
-        shown = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}"]
-        shown += ["" if m[key] is None else f"{m[key]:.3f}" for key in ("warm_auc", "cold_auc", "recall_at_10")]
+        shown = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}", *in_short(m)]
         table.add_row(model, *shown, style="bold" if model == "dvbpr" else None)
     return table
 

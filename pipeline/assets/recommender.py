@@ -1,6 +1,7 @@
-"""The recommender of each image mode: DVBPR, the methods it is held against, their evaluation and the picks.
+"""The recommender of each image mode: DVBPR, the methods it is held against, and the picks.
 
-Thin: `models/` trains and scores; this finds the data, the model's folder and the tracker.
+Thin: `models/` trains and scores; this finds the data, the model's folder and the tracker. What the models are worth is
+`evaluation.py`.
 """
 
 from collections.abc import Callable
@@ -16,35 +17,26 @@ import pyarrow.parquet as pq
 from models import baselines as methods
 from models.bpr import BprSettings
 from models.dvbpr_dataset import Dataset
-from models.evaluate import evaluate, top_k
+from models.evaluate import top_k
 from models.factors import Factors
+from models.neighbours import Neighbours
 from models.train_dvbpr import DvbprSettings, Progress, train
-from pipeline import comparison, plots, sheets
-from pipeline.config import (
-    BaselinesConfig,
-    DvbprConfig,
-    EvaluationConfig,
-    EvaluationSettings,
-    RecommendationsConfig,
-    RecommendationSettings,
-)
+from pipeline import plots, sheets
+from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig, RecommendationSettings
 from pipeline.core import arrays, schemas
 from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
-from pipeline.core.schemas import IMAGE_MODES
-from pipeline.core.splits import unit_of
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.progress import reporter
-from pipeline.resources import Compute, RawSources
+from pipeline.resources import Compute
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
 
 GROUP = "recommender"
 DVBPR_CODE = "1"
-BASELINES_CODE = "1"
-ORACLE = "planted_best"  # the embedded catalogue's true tastes: what no model can beat, on average
+BASELINES_CODE = "2"
 
 
 def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
@@ -84,6 +76,7 @@ def dvbpr(
         "triplets": table_digest(triplets),
         "image_bank": bank.digest,
     }
+    arrays.check_bank(catalogue, inputs["catalogue"], bank)
     folder = storage.model("recommender", digest(inputs, settings, DVBPR_CODE), mode)
     mode_arrays = arrays.mode_arrays(catalogue, splits)
     report = reporter(context, "training DVBPR")
@@ -163,7 +156,9 @@ def baselines(
     """The methods DVBPR is held against, on the same splits, tuned on validation."""
     mode = context.partition_key
     settings = method.settings(BprSettings, "baselines", config)
-    data = arrays.dataset(arrays.mode_arrays(catalogue, splits), None, open_bank(storage.bank))
+    bank = open_bank(storage.bank)
+    arrays.check_bank(catalogue, table_digest(catalogue), bank)
+    data = arrays.dataset(arrays.mode_arrays(catalogue, splits), None, bank)
     features_path = storage.current_features()
     image_features = np.load(features_path, mmap_mode="r")[data.bank_row]
     inputs = {
@@ -180,9 +175,9 @@ def baselines(
         if not reused:
             for done, name in enumerate(methods.NAMES):
                 report(done, len(methods.NAMES), name)
-                factors = _fit(name, data, image_features, settings)
+                model = _fit(name, data, image_features, settings)
                 _keep_tables(folder.path / name, splits, catalogue)
-                factors.save(folder.path / name / "factors.npz")
+                methods.save(model, folder.path / name)
             report(len(methods.NAMES), len(methods.NAMES), "")
             folder.finish(
                 {
@@ -202,9 +197,9 @@ def baselines(
     )
 
 
-def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSettings) -> Factors:
+def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSettings) -> Factors | Neighbours:
     """One baseline, trained."""
-    fits: dict[str, Callable[[], Factors]] = {
+    fits: dict[str, Callable[[], Factors | Neighbours]] = {
         "random": lambda: methods.random(data, seed=settings.seed),
         "popularity": lambda: methods.popularity(data),
         "picture_count": lambda: methods.picture_count(data),
@@ -212,115 +207,9 @@ def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSett
         "vbpr": lambda: methods.vbpr(data, image_features, settings),
         "vbpr_visual": lambda: methods.vbpr_visual(data, image_features, settings),
         "visual_neighbours": lambda: methods.visual_neighbours(data, image_features),
+        "visual_neighbours_best": lambda: methods.visual_neighbours_best(data, image_features),
     }
     return fits[name]()
-
-
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=image_modes,
-    kinds={"parquet", "mlflow"},
-    code_version="2",
-    deps=[dvbpr, baselines],
-)
-def recommender_evaluation(
-    context: dg.AssetExecutionContext,
-    config: EvaluationConfig,
-    method: Method,
-    storage: Storage,
-    compute: Compute,
-    tracker: Tracker,
-    raw: RawSources,
-    catalogue: pa.Table,
-    splits: pa.Table,
-    users: pa.Table,
-    items: pa.Table,
-) -> dg.Output[pa.Table]:
-    """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
-    mode = context.partition_key
-    settings = method.settings(EvaluationSettings, "recommender_evaluation", config)
-    data = arrays.mode_arrays(catalogue, splits)
-    trained = storage.current("recommender", mode)
-    others = storage.current("baselines", mode)
-    trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    models = {"dvbpr": Factors.load(trained.path / "factors.npz")}
-    models |= {name: Factors.load(others.path / name / "factors.npz") for name in methods.NAMES}
-    truth = raw.truth()
-    if truth is not None:
-        with np.load(truth) as planted:
-            models[ORACLE] = arrays.planted(dict(planted), data, users, items)
-    report = reporter(context, "evaluating")
-    parts = []
-    for done, (name, factors) in enumerate(models.items()):
-        report(done, len(models), name)
-        for split, remaining in (("validation", "test"), ("test", "validation")):
-            measured = evaluate(
-                factors,
-                data.pairs[split],
-                data.pairs["train"],
-                data.pairs[remaining],
-                seed=settings.seed,
-                device=compute.resolve(),
-            )
-            parts.append(comparison.per_user_table(measured, data, name, split))
-    report(len(models), len(models), "")
-    table = pa.concat_tables(parts)
-    figures = comparison.summaries(table, settings)
-    with tracker.run(context, image_mode=mode) as run:
-        run.parameters(settings, recommender=trained.run, baselines=others.run, split_unit=unit_of(splits))
-        run.data(f"splits[{mode}]", table_digest(splits), splits.num_rows, storage.tables / "splits")
-        run.metrics(comparison.flat(figures))
-    return table_output(
-        table,
-        figures=figures,
-        validation_auc=figures["dvbpr"]["validation"]["auc"],
-        test_auc=figures["dvbpr"]["test"]["auc"],
-        models=dg.MetadataValue.md(comparison.markdown(figures)),
-        **run.link(),
-    )
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"parquet", "mlflow"},
-    code_version="1",
-    ins={
-        "recommender_evaluation": dg.AssetIn(
-            partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True}
-        )
-    },
-)
-def recommender_comparison(
-    context: dg.AssetExecutionContext,
-    config: EvaluationConfig,
-    method: Method,
-    storage: Storage,
-    tracker: Tracker,
-    recommender_evaluation: dict[str, pa.Table],
-) -> dg.Output[pa.Table]:
-    """The paper's Table 3 with our rows: all models, all modes there are, intervals and paired differences."""
-    settings = method.settings(EvaluationSettings, "recommender_comparison", config)
-    by_mode = {mode: recommender_evaluation[mode] for mode in IMAGE_MODES if mode in recommender_evaluation}
-    missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
-    if missing:
-        context.log.warning(f"not evaluated yet, and left out: {', '.join(missing)}")
-    rows = comparison.compare(by_mode, settings)
-    chart = plots.comparison(rows, "test")
-    path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
-    with tracker.run(context) as run:
-        run.parameters(settings, image_modes=", ".join(by_mode))
-        run.metrics({f"{row['mode']}.{row['model']}.{row['split']}.auc": row["auc"] for row in rows})
-        run.picture("comparison", chart, step=0)
-        run.file(path)
-    table = pa.Table.from_pylist(rows, schema=schemas.RECOMMENDER_COMPARISON)
-    return table_output(
-        table,
-        chart=thumbnail(chart),
-        between_modes=comparison.between_modes(by_mode, "test", settings),
-        missing_modes=missing or None,
-        **run.link(),
-    )
 
 
 @dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1", deps=[dvbpr])

@@ -14,6 +14,9 @@ from models.dvbpr_dataset import Dataset
 from models.factors import Factors
 from pipeline.core.bank import Bank
 from pipeline.core.schemas import SPLIT_NAMES
+from pipeline.core.sources import BadInput
+
+NO_TYPE = ("", "unknown")  # what metadata writes where it has no product type
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,48 @@ def mode_arrays(catalogue: pa.Table, splits: pa.Table) -> ModeArrays:
         bank_row=catalogue["bank_row"].to_numpy(),
         image_item=np.searchsorted(items, catalogue["item"].to_numpy()).astype(np.int32),
     )
+
+
+def item_categories(item_ids: np.ndarray, items: pa.Table, products: pa.Table) -> np.ndarray:
+    """The category of each item, for comparing it with its like: [I] int32 codes, -1 where it has none.
+
+    A category is a product type: the last element of the path. Items that the metadata does not know, has no path for
+    (AMAZON_FASHION of 2018: all of them) or calls "Unknown" have none.
+
+    Args:
+        item_ids: global ids [I].
+        items: the table of item numbers.
+        products: `asin` and `categories`.
+    """
+    asins = items["asin"].to_numpy(zero_copy_only=False)[_rows_of(items["item"].to_numpy(), item_ids)]
+    known = products.filter(pc.is_in(products["asin"], value_set=pa.array(asins, pa.string())))
+    paths = dict(zip(known["asin"].to_pylist(), known["categories"].to_pylist(), strict=True))
+    types = [paths[asin][-1] if paths.get(asin) else None for asin in asins]
+    codes: dict[str, int] = {}
+    return np.array(
+        [
+            -1 if kind is None or kind.strip().lower() in NO_TYPE else codes.setdefault(kind, len(codes))
+            for kind in types
+        ],
+        np.int32,
+    )
+
+
+def check_bank(catalogue: pa.Table, digest: str, bank: Bank) -> None:
+    """Make sure that the catalogue's rows of the bank are the pictures it means.
+
+    Raises:
+        BadInput: they are not; names the digests of both, and the mend.
+    """
+    meant = catalogue["sha256"].to_pylist()
+    held = bank.index["sha256"].to_pylist()
+    rows = catalogue["bank_row"].to_pylist()
+    wrong = sum(not 0 <= row < len(held) or held[row] != sha for row, sha in zip(rows, meant, strict=True))
+    if wrong:
+        raise BadInput(
+            f"catalogue {digest} and image bank {bank.digest} do not belong together: {wrong} of {len(rows)} pictures "
+            "are not in the rows that the catalogue names. Materialise image_bank, then catalogue again."
+        )
 
 
 def dataset(mode: ModeArrays, triplets: pa.Table | None, bank: Bank) -> Dataset:

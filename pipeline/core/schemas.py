@@ -190,8 +190,13 @@ RECOMMENDER_EVALUATION = pa.schema(
         pa.field("auc_strict", pa.float32(), nullable=False),
         pa.field("auc_sampled100", pa.float32(), nullable=False),
         pa.field("auc_picture", pa.float32(), nullable=False),
-        pa.field("recall_at_10", pa.float32(), nullable=False),
+        ("auc_category", pa.float32()),  # null where the item has no category, or no other item of it is a candidate
+        pa.field("recall_at_10", pa.float32(), nullable=False),  # with one held-out item, the hit rate as well
+        pa.field("recall_at_50", pa.float32(), nullable=False),
         pa.field("ndcg_at_10", pa.float32(), nullable=False),
+        pa.field("ndcg_at_50", pa.float32(), nullable=False),
+        pa.field("reciprocal_rank", pa.float32(), nullable=False),
+        pa.field("novelty_at_10", pa.float32(), nullable=False),  # bits, of the ten recommended
     ]
 )
 
@@ -216,6 +221,17 @@ RECOMMENDER_COMPARISON = pa.schema(
         ("difference_to_dvbpr", pa.float64()),  # paired over users, model minus DVBPR of the mode
         ("difference_low", pa.float64()),
         ("difference_high", pa.float64()),
+        ("warm_auc", pa.float64()),
+        ("cold_auc", pa.float64()),
+        ("cold_users", pa.int32()),
+        ("auc_category", pa.float64()),  # within the held-out item's own category; null where none has one
+        ("category_users", pa.int32()),  # who have it
+        ("recall_at_10", pa.float64()),  # and hit rate
+        ("recall_at_50", pa.float64()),
+        ("ndcg_at_10", pa.float64()),
+        ("ndcg_at_50", pa.float64()),
+        ("mrr", pa.float64()),
+        ("novelty_at_10", pa.float64()),
         ("paper_auc", pa.float64()),  # NAF Table 3, where it has the row
     ]
 )

@@ -125,6 +125,9 @@ class MadeUp:
             for model, split, auc, low, high, d in COMPARED
         ]  # fmt: skip
         self.table("recommender_comparison", compared, schemas.RECOMMENDER_COMPARISON)
+        further = {"auc": 0.61234, "warm_auc": 0.625, "cold_auc": None, "auc_category": 0.5625, "gini_at_10": 0.875}
+        figures = dg.MetadataValue.json({"vbpr": {"test": {"auc": 0.7}}, "dvbpr": {"test": further}})
+        self.say("recommender_evaluation", MODE, figures=figures)
         self.say("recommender_comparison", mlflow_run_id="mlflow-of-comparison")
         return self
 

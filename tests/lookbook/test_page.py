@@ -141,6 +141,15 @@ def test_our_row_of_table_1_counts_the_5_core_as_the_paper_does_before_repeated_
     ]  # fmt: skip
 
 
+def test_what_stands_beside_the_auc_is_there_and_a_figure_that_is_not_is_a_dash(whole: MadeUp):
+    whole.publish()
+    text = read(whole).text
+    heads = "AUC, warm ?AUC, cold ?AUC, own type ?Hit rate at 10 ?Hit rate at 50 ?NDCG at 10 ?NDCG at 50 ?MRR ?"
+    assert re.search(
+        heads + r"Coverage ?Novelty, bits ?Gini ?VBPR( ?–){11} ?DVBPR ?0\.625 ?– ?0\.562( ?–){7} ?0\.875", text
+    )
+
+
 def test_what_fell_short_is_said_but_the_planted_truth_is_no_competitor(whole: MadeUp):
     whole.publish()
     assert "DVBPR is behind VBPR with all shop pictures, by" in read(whole).text

@@ -1,12 +1,13 @@
 """Baselines are what their names say, and the ones that learn do learn."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models import baselines, evaluate
+from models import baselines, evaluate, neighbours
 from models.bpr import BprSettings, _Model, _Sampler, _standardised
 from models.factors import item_means
 from tests.models.planted import planted
@@ -61,6 +62,94 @@ def test_visual_neighbours_is_the_mean_cosine_of_centred_features() -> None:
             expected = np.mean([cosine(item[candidate], item[own]) for own in mine])
             assert factors.theta[user] @ factors.item[candidate] == pytest.approx(expected, abs=1e-4)
     assert auc(data, factors) > 0.7
+
+
+@pytest.mark.parametrize("nearest", [1, 2, 9])
+def test_best_neighbours_score_is_the_mean_of_the_largest_cosines_to_the_history(nearest: int) -> None:
+    data = planted()
+    raw = features(data)
+    model = baselines.visual_neighbours_best(data, raw, nearest)
+    item = np.stack([raw[data.image_item == i].mean(0) for i in range(len(data.items))])
+    centre = item[sorted(set(data.train[:, 1].tolist()))].mean(0)
+    item = item - centre
+    norm = np.linalg.norm(item, axis=1)
+    users = np.array([5, 0])
+    scorer = model.scorer(torch.device("cpu"))
+    items, pictures = scorer.items(users).numpy(), scorer.pictures(users).numpy()
+    assert items.shape == (2, len(data.items)) and pictures.shape == (2, len(data.image_item))
+    for row, user in enumerate(users):
+        mine = item[data.train[data.train[:, 0] == user, 1]]
+        mine = mine / np.linalg.norm(mine, axis=1)[:, None]
+        for candidate in range(len(data.items)):
+            largest = sorted(mine @ item[candidate] / norm[candidate])[-nearest:]
+            assert items[row, candidate] == pytest.approx(np.mean(largest), abs=1e-4)
+        for image, candidate in enumerate(data.image_item):
+            largest = sorted(mine @ (raw[image] - centre) / norm[candidate])[-nearest:]
+            assert pictures[row, image] == pytest.approx(np.mean(largest), abs=1e-3)
+    assert auc(data, model) > 0.7
+
+
+def test_blocks_of_histories_change_no_score(monkeypatch) -> None:
+    data = planted()
+    data = replace(data, train=data.train[data.train[:, 0] != 3])
+    model = baselines.visual_neighbours_best(data, features(data))
+    users = np.arange(len(data.users))
+    whole = model.scorer(torch.device("cpu")).items(users)
+    monkeypatch.setattr(neighbours, "_BLOCK_BYTES", 4 * 60 * 5)  # five items of histories at a time
+    torch.testing.assert_close(model.scorer(torch.device("cpu")).items(users), whole)
+    assert not whole[3].any()
+
+
+def test_a_user_without_a_history_has_no_neighbours_and_half_an_auc() -> None:
+    data = planted()
+    data = replace(data, train=data.train[data.train[:, 0] != 3])
+    model = baselines.visual_neighbours_best(data, features(data))
+    touched = np.concatenate([data.train, data.validation, data.test])
+    assert evaluate.exact_auc(model, data.test[3:4], touched) == 0.5
+
+
+def test_a_baseline_comes_back_from_its_folder_whatever_its_form(tmp_path: Path) -> None:
+    data = planted()
+    for name, model in (
+        ("mean", baselines.visual_neighbours(data, features(data))),
+        ("best", baselines.visual_neighbours_best(data, features(data), 2)),
+    ):
+        baselines.save(model, tmp_path / name)
+        back = baselines.load(tmp_path / name)
+        assert type(back) is type(model)
+        for field, value in vars(model).items():
+            np.testing.assert_array_equal(getattr(back, field), value)
+    assert sorted(file.name for file in tmp_path.glob("*/*")) == ["factors.npz", "neighbours.npz"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nearest": np.array(0)}, "nearest=0; at least one item"),
+        ({"history": np.array([[24, 0]])}, r"names user rows outside 0\.\.23"),
+        ({"history": np.array([[0, -1]])}, r"names item rows outside 0\.\.59"),
+        ({"phi": np.zeros((3, 3))}, "one finite row a picture"),
+    ],
+)
+def test_neighbours_whose_arrays_do_not_fit_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(baselines.visual_neighbours_best(planted(), features(planted())), **changes)
+
+
+def test_visual_only_vbpr_has_dvbprs_score_no_factors_of_ids_and_no_biases() -> None:
+    data = planted(users=60, items=200)
+    factors = baselines.vbpr_visual(data, features(data), SMALL)
+    assert not factors.item_bias.any()
+    np.testing.assert_array_equal(factors.theta[:, -1], 1)  # VBPR's beta . f, which is nothing here
+    assert not factors.phi[:, -1].any() and factors.theta.shape[1] == SMALL.k + 1
+    twin = features(data)
+    twin[data.image_item == 7] = twin[data.image_item == 8].mean(0)
+    alike = baselines.vbpr_visual(data, twin, SMALL)  # items that look alike score alike, whoever bought them
+    mean = np.stack([alike.item[7], alike.phi[data.image_item == 8].mean(0)])
+    np.testing.assert_allclose(*(alike.theta @ row for row in mean), atol=1e-4)
+    assert auc(data, factors) > 0.65
+    with pytest.raises(ValueError, match="id_factors=False leaves nothing of BPR-MF"):
+        baselines.bpr_mf(data, replace(SMALL, id_factors=False))
 
 
 def test_features_of_held_out_items_do_not_move_the_centre() -> None:

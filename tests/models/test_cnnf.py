@@ -65,6 +65,8 @@ def test_every_layers_output_has_the_published_shape(padding, sides: list[int]) 
     full = CNNF(50, padding=padding, device="meta")
     filters = [64, 256, 256, 256, 256]
     assert [full.get_submodule(f"conv{n}").weight.shape[0] for n in range(1, 6)] == filters
+    # conv5's maps are pooled to 7 x 7 (SAME) or 6 x 6 before they are flattened: 12,544 or 9,216 numbers.
+    assert full.full6.in_features == 256 * {"same": 7, "valid": 6}[padding] ** 2
     assert [full.full6.out_features, full.full7.out_features, full.full8.out_features] == [4096, 4096, 50]
     cnn = CNNF(50, padding=padding, width=1 / 64, hidden=1 / 1024)  # the same sides at a sixty-fourth of the work
     seen = {}

@@ -6,6 +6,7 @@ import torch
 
 from models import dvbpr
 from models.cnnf import CNNF
+from tests.models.test_cnnf import slow_forward
 
 
 def slow_loss(theta: np.ndarray, user: list[int], positive: np.ndarray, negative: np.ndarray, decay: float) -> float:
@@ -45,9 +46,14 @@ def test_the_loss_stays_finite_where_the_logarithm_of_a_sigmoid_would_not() -> N
     assert float(dvbpr.loss(theta, torch.zeros(1, 1), far, 0.0)) == pytest.approx(500.0)
 
 
-def test_every_gradient_of_a_hand_made_batch_equals_central_differences_of_the_slow_loss() -> None:
+def test_value_and_every_gradient_of_the_objective_are_those_of_float64_numpy() -> None:
+    """K17's whole objective on a batch of three: sums, half squares, the eight weight tensors and no bias.
+
+    The value comes from numpy loops; each number of each tensor is nudged up and down for its gradient.
+    """
+    theta_decay, weight_decay = 0.7, 0.3
     generator = torch.Generator().manual_seed(0)
-    cnn = CNNF(2, input_size=39, padding="valid", width=1 / 64, hidden=1 / 1024, generator=generator).double().eval()
+    cnn = CNNF(2, input_size=39, padding="same", width=1 / 64, hidden=1 / 1024, generator=generator).double().eval()
     with torch.no_grad():
         for bias in cnn.biases():
             bias.uniform_(0.05, 0.2, generator=generator)
@@ -55,26 +61,36 @@ def test_every_gradient_of_a_hand_made_batch_equals_central_differences_of_the_s
     user = [0, 2, 2]
     pictures = torch.rand(6, 3, 39, 39, dtype=torch.float64, generator=generator) * 2 - 1
 
-    def slow() -> float:
-        with torch.no_grad():
-            phi = cnn(pictures).numpy().reshape(3, 2, 2)
-        return slow_loss(theta.detach().numpy(), user, phi[:, 0], phi[:, 1], 0.7)
+    def objective(phi: np.ndarray) -> float:
+        pairs = phi.reshape(3, 2, 2)
+        weights = sum(float((p.detach().numpy() ** 2).sum()) / 2 for p in cnn.weights())
+        ranking = slow_loss(theta.detach().numpy(), user, pairs[:, 0], pairs[:, 1], theta_decay)
+        return ranking + weight_decay * weights
+
+    @torch.no_grad()
+    def nudged() -> float:
+        return objective(cnn(pictures).numpy())
 
     phi = cnn(pictures).unflatten(0, (3, 2))
-    dvbpr.loss(theta[user], phi[:, 0], phi[:, 1:], 0.7).backward()
-    rng = np.random.default_rng(0)
+    loss = dvbpr.loss(theta[user], phi[:, 0], phi[:, 1:], theta_decay)
+    loss.backward()
+    halves = sum(float(p.detach().pow(2).sum()) / 2 for p in cnn.weights())
+    by_loops = objective(np.stack([slow_forward(cnn, picture.numpy()) for picture in pictures]))
+    assert loss.item() + weight_decay * halves == pytest.approx(by_loops, rel=1e-10)
+    assert len(list(cnn.named_parameters())) == 16
     for name, parameter in [*cnn.named_parameters(), ("theta", theta)]:
-        flat, gradient = parameter.data.view(-1), parameter.grad.view(-1)
-        checked = rng.choice(len(flat), min(len(flat), 12), replace=False)  # every tensor, up to twelve numbers of it
-        for index in checked:
+        decay = weight_decay if name.endswith("weight") else 0.0  # what coupled L2 adds to the gradient
+        flat, gradient = parameter.data.view(-1), (parameter.grad + decay * parameter.data).view(-1)
+        expected = np.empty(len(flat))
+        for index in range(len(flat)):
             kept, step = float(flat[index]), 1e-6
             flat[index] = kept + step
-            above = slow()
+            above = nudged()
             flat[index] = kept - step
-            below = slow()
+            expected[index] = (above - nudged()) / (2 * step)
             flat[index] = kept
-            difference = (above - below) / (2 * step)
-            assert float(gradient[index]) == pytest.approx(difference, rel=1e-4, abs=1e-7), (name, index)
+        np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-4, atol=1e-7, err_msg=name)
+    assert not theta.grad[1].any()  # a user who is not in the batch
 
 
 def test_several_negatives_weigh_one_triplet_together() -> None:

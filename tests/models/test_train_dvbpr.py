@@ -251,6 +251,8 @@ def test_the_command_trains_from_a_folder_and_names_what_is_missing(tmp_path: Pa
     [
         ({"users": np.zeros(0), "train": [], "validation": [], "test": []}, "0 users"),
         ({"triplets_user": np.full((6, 256), 24)}, r"triplets_user runs from 24 to 24, outside 0\.\.23"),
+        ({"triplets_user": np.full((6, 256), -1)}, r"triplets_user runs from -1 to -1, outside 0\.\.23"),
+        ({"validation": [[24, 0]]}, r"validation: user runs from 24 to 24, outside 0\.\.23"),
         ({"bank": np.zeros((5, 16, 16, 3), np.uint8)}, "the bank has 5: bank and catalogue do not belong together"),
         ({"image_item": np.zeros(90, int)}, "59 of 60 items have no picture"),
     ],

@@ -9,9 +9,10 @@ import pytest
 from models.evaluate import evaluate
 from models.factors import Factors
 from pipeline.core import schemas
-from pipeline.core.arrays import dataset, mode_arrays, planted
+from pipeline.core.arrays import check_bank, dataset, item_categories, mode_arrays, planted
 from pipeline.core.bank import Bank
 from pipeline.core.catalogue import build
+from pipeline.core.sources import BadInput
 from pipeline.core.splits import leave_one_out
 from tests.core import shops
 
@@ -151,6 +152,39 @@ def test_an_id_nobody_planted_is_named(catalogue, splits):
     }
     with pytest.raises(ValueError, match=r"1 ids are unknown, the first .*B3"):
         planted(truth, mode, users, items)
+
+
+def in_bank(contents: str) -> Bank:
+    index = pa.table({"bank_row": pa.array(range(len(contents)), pa.int32()), "sha256": list(contents)})
+    return Bank(Path(), np.zeros((len(contents), 4, 4, 3), np.uint8), index, 4, "bicubic", "d1gest")
+
+
+def test_a_catalogue_whose_pictures_lie_in_its_rows_of_the_bank_is_taken(catalogue):
+    check_bank(catalogue, "c4t", in_bank("x31xx0x2"))
+
+
+@pytest.mark.parametrize(
+    ("contents", "wrong"),
+    [("x31xx0x9", 1), ("01234567", 4), ("x31", 2)],  # another picture, another order, a bank that ends too early
+)
+def test_a_bank_and_a_catalogue_that_do_not_belong_together_are_refused_with_both_digests(catalogue, contents, wrong):
+    said = rf"catalogue c4t and image bank d1gest do not belong .*: {wrong} of 4 pictures .* image_bank, then catalogue"
+    with pytest.raises(BadInput, match=said):
+        check_bank(catalogue, "c4t", in_bank(contents))
+
+
+def test_an_items_category_is_the_last_element_of_its_path_and_unknown_is_none():
+    paths = {
+        "B1": ["Clothing", "Women", "Dress"], "B2": ["Clothing", "Men", "Shirt"], "B3": ["Sale", "Dress"], "B4": [],
+        "B5": ["Clothing", "Unknown"], "B6": ["Clothing", " "], "C9": ["Clothing", "Hat"],
+    }  # fmt: skip
+    items = pa.table(
+        {"item": pa.array([4, 0, 1, 2, 3, 5, 6], pa.int32()), "asin": [f"B{n}" for n in (5, 1, 2, 3, 4, 6, 7)]}
+    )
+    products = pa.table({"asin": list(paths), "categories": pa.array(list(paths.values()), pa.list_(pa.string()))})
+    found = item_categories(np.arange(7), items, products)
+    assert found.tolist() == [0, 1, 0, -1, -1, -1, -1] and found.dtype == np.int32  # B7 is of no product at all
+    assert item_categories(np.array([2, 1]), items, products).tolist() == [0, 1]
 
 
 def test_the_arrays_are_built_without_the_orchestration():

@@ -6,20 +6,34 @@ import pyarrow as pa
 import pytest
 
 from models.evaluate import PerUser
-from pipeline.comparison import between_modes, compare, flat, markdown, per_user_table, summaries, summarise
+from pipeline.comparison import (
+    between_models,
+    between_modes,
+    compare,
+    expect_ranked,
+    flat,
+    markdown,
+    of_catalogue,
+    per_user_table,
+    summaries,
+    summarise,
+)
 from pipeline.config import EvaluationSettings
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.schemas import RECOMMENDER_EVALUATION
+from pipeline.core.sources import BadInput
 
 SETTINGS = EvaluationSettings(seed=1, resamples=200)
 
 
-def rows(model: str, auc: dict[int, float], split: str = "test", cold=(), unpaired=()) -> list[dict]:
+def rows(model: str, auc: dict[int, float], split: str = "test", cold=(), unpaired=(), typeless=()) -> list[dict]:
     return [
         {
             "user": user, "model": model, "split": split, "item": 0, "cold": user in cold,
             "paired": user not in unpaired, "auc": value, "auc_strict": value / 2, "auc_sampled100": 0.25,
-            "auc_picture": 0.125, "recall_at_10": float(value > 0.5), "ndcg_at_10": 0.0,
+            "auc_picture": 0.125, "auc_category": None if user in typeless else value / 4,
+            "recall_at_10": float(value > 0.5), "recall_at_50": 1.0, "ndcg_at_10": 0.0, "ndcg_at_50": 0.25,
+            "reciprocal_rank": value / 8, "novelty_at_10": 2.0,
         }
         for user, value in auc.items()
     ]  # fmt: skip
@@ -34,14 +48,29 @@ def test_means_over_users_by_hand():
     assert figures["auc"] == 0.625
     assert (figures["warm_auc"], figures["cold_auc"], figures["cold_users"]) == (0.5, 1.0, 1)
     assert (figures["auc_strict"], figures["auc_sampled100"], figures["auc_picture"]) == (0.3125, 0.25, 0.125)
-    assert (figures["recall_at_10"], figures["ndcg_at_10"]) == (0.5, 0.0)
+    names = ("recall_at_10", "recall_at_50", "ndcg_at_10", "ndcg_at_50", "mrr", "novelty_at_10")
+    assert [figures[name] for name in names] == [0.5, 1.0, 0.0, 0.25, 0.078125, 2.0]
     low, high = figures["auc_ci95"]
     assert 0.25 <= low < 0.625 < high <= 1.0
 
 
 def test_without_a_cold_user_there_is_no_cold_auc():
     figures = summarise(table(rows("dvbpr", {0: 0.25, 1: 0.5})).to_pandas(), SETTINGS)
-    assert figures["cold_auc"] is None and figures["cold_users"] == 0 and figures["warm_auc"] == 0.375
+    assert figures["cold_auc"] is figures["cold_auc_ci95"] is None
+    assert figures["cold_users"] == 0 and figures["warm_auc"] == 0.375
+
+
+def test_warm_and_cold_items_have_intervals_of_their_own():
+    auc = {user: 0.5 if user < 6 else 1.0 for user in range(9)}
+    figures = summarise(table(rows("dvbpr", auc, cold=(6, 7, 8))).to_pandas(), SETTINGS)
+    assert (figures["warm_auc_ci95"], figures["cold_auc_ci95"]) == ([0.5, 0.5], [1.0, 1.0])
+
+
+def test_the_auc_within_the_items_type_is_over_the_users_whose_item_has_one():
+    figures = summarise(table(rows("dvbpr", {0: 0.5, 1: 1.0, 2: 0.0}, typeless=(2,))).to_pandas(), SETTINGS)
+    assert (figures["auc_category"], figures["category_users"], figures["auc"]) == (0.1875, 2, 0.5)
+    figures = summarise(table(rows("dvbpr", {0: 0.5}, typeless=(0,))).to_pandas(), SETTINGS)
+    assert figures["auc_category"] is figures["auc_category_ci95"] is None and figures["category_users"] == 0
 
 
 def test_users_who_are_all_alike_leave_no_interval():
@@ -60,6 +89,14 @@ def test_every_model_and_split_has_its_own_figures():
         ("dvbpr", "validation"): 0.5,
         ("random", "test"): 0.25,
     }
+
+
+def test_a_mode_in_which_nobody_has_anything_to_rank_is_refused_by_its_name():
+    with pytest.raises(BadInput, match=r"vendor_all: none of 0 users has a validation item .*splits\[vendor_all\]"):
+        expect_ranked(summaries(table(), SETTINGS), "vendor_all", 0, 0)
+    only = summaries(table(rows("dvbpr", {0: 1.0}, "validation")), SETTINGS)
+    with pytest.raises(BadInput, match="none of 7 users has a test item"):
+        expect_ranked(only, "vendor_all", 7, 9)
 
 
 def test_a_difference_is_paired_by_user_and_the_models_minus_dvbprs():
@@ -103,6 +140,33 @@ def test_without_dvbpr_there_is_no_difference_to_it():
     assert row["difference_to_dvbpr"] is None
 
 
+def test_any_two_models_are_compared_on_the_users_whom_all_have():
+    auc = {"dvbpr": {0: 0.5, 1: 0.75, 2: 0.25}, "vbpr": {2: 0.5, 1: 1.0, 0: 0.75}, "random": {1: 0.5, 0: 0.5}}
+    made = between_models(table(*(rows(m, v) for m, v in auc.items())), "test", SETTINGS)
+    assert [(r["models"], r["users"], r["auc"]) for r in made] == [
+        ("vbpr - dvbpr", 2, 0.25), ("random - dvbpr", 2, -0.125), ("random - vbpr", 2, -0.375),
+    ]  # fmt: skip
+    assert (made[0]["low"], made[0]["high"]) == (0.25, 0.25)  # the same gain for everyone
+
+
+def test_models_are_compared_on_cold_items_alone_and_by_another_metric():
+    parts = (rows("dvbpr", {0: 0.5, 1: 0.5, 2: 0.5}, cold=(1,)), rows("vbpr", {0: 0.0, 1: 1.0, 2: 0.5}, cold=(1,)))
+    [cold] = between_models(table(*parts), "test", SETTINGS, users="cold")
+    [warm] = between_models(table(*parts), "test", SETTINGS, "auc_strict", "warm")
+    assert (cold["users"], cold["auc"]) == (1, 0.5) and (warm["users"], warm["auc_strict"]) == (2, -0.125)
+    assert between_models(table(*parts), "validation", SETTINGS) == []
+
+
+def test_the_difference_of_two_models_is_the_one_beside_dvbpr():
+    rng = np.random.default_rng(0)
+    users = range(30)
+    parts = table(*(rows(m, dict(zip(users, rng.random(30), strict=True))) for m in ("dvbpr", "vbpr")))
+    [pair] = between_models(parts, "test", SETTINGS)
+    row = next(row for row in compare({"vendor_all": parts}, SETTINGS) if row["model"] == "vbpr")
+    beside = [row[name] for name in ("difference_to_dvbpr", "difference_low", "difference_high")]
+    assert [pair["auc"], pair["low"], pair["high"]] == pytest.approx(beside)
+
+
 def test_modes_are_compared_on_the_users_whose_hold_outs_they_share():
     by_mode = {
         "vendor_single": table(rows("dvbpr", {0: 0.5, 1: 0.5, 2: 0.0}, unpaired=(2,))),
@@ -129,7 +193,10 @@ def test_rows_carry_global_ids_and_leave_out_who_has_nothing_to_rank():
         item=np.array([1, 0, 1], np.int32),
         cold=np.array([True, False, True]),
         auc=np.array([0.5, np.nan, 1.0], np.float32),
-        auc_strict=ones, auc_sampled100=ones, auc_picture=ones, recall_at_10=ones, ndcg_at_10=ones,
+        auc_strict=ones, auc_sampled100=ones, auc_picture=ones,
+        auc_category=np.array([np.nan, 0.5, 0.25], np.float32),
+        recall_at_10=ones, recall_at_50=ones, ndcg_at_10=ones, ndcg_at_50=ones, reciprocal_rank=ones,
+        novelty_at_10=ones, recommended=np.array([[0], [2], [0]], np.int32),
     )  # fmt: skip
     data = ModeArrays(
         users=np.array([7, 8, 9], np.int32),
@@ -139,7 +206,10 @@ def test_rows_carry_global_ids_and_leave_out_who_has_nothing_to_rank():
         bank_row=np.zeros(0, np.int32),
         image_item=np.zeros(0, np.int32),
     )
-    made = per_user_table(measured, data, "vbpr", "validation").to_pandas()
+    found = per_user_table(measured, data, "vbpr", "validation")
+    assert found["auc_category"].to_pylist() == [None, 0.25]
+    made = found.to_pandas()
+    assert of_catalogue(measured, 4) == {"coverage_at_10": 0.25, "gini_at_10": 0.75}  # item 0 alone, of four
     expected = pd.DataFrame(
         {"user": [7, 9], "item": [50, 50], "cold": [True, True], "paired": [True, False], "auc": [0.5, 1.0]}
     )

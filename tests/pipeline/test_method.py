@@ -7,7 +7,15 @@ import pytest
 from models.design import DesignSettings
 from models.lsgan import LsganSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
-from pipeline.config import DvbprConfig, EvaluationSettings, LsganConfig, SplitsConfig, SplitSettings, config_of
+from pipeline.config import (
+    DvbprConfig,
+    EvaluationConfig,
+    EvaluationSettings,
+    LsganConfig,
+    SplitsConfig,
+    SplitSettings,
+    config_of,
+)
 from pipeline.core.sources import BadInput
 from pipeline.core.triplets import TripletSettings
 from pipeline.method import Method
@@ -91,6 +99,13 @@ def test_an_unknown_hold_out_is_found_before_any_work_with_the_ones_there_are(tm
         Method(profile=str(path)).check()
     with pytest.raises(BadInput, match=said):
         Method().settings(SplitSettings, "splits", SplitsConfig(**{field: value}))
+
+
+def test_an_item_is_scored_by_the_mean_of_its_pictures_and_what_leaks_says_so():
+    assert Method().settings(EvaluationSettings, "recommender_evaluation").item_score == "mean"
+    assert "leak" in EvaluationConfig.model_fields["item_score"].description
+    with pytest.raises(BadInput, match=r"recommender_evaluation: item_score: 'median' is not one of mean, max, sum"):
+        Method().settings(EvaluationSettings, "recommender_evaluation", EvaluationConfig(item_score="median"))
 
 
 def test_the_pair_is_held_out_unless_another_unit_is_asked_for():

@@ -17,10 +17,14 @@ from tests.pipeline.conftest import TINY, Home, materialise
 
 MODES = image_modes.get_partition_keys()
 BY_MODE = ("splits", "catalogue", "recommender_evaluation", "recommendations")
-BASELINES = ("random", "popularity", "picture_count", "bpr_mf", "vbpr", "vbpr_visual", "visual_neighbours")
+BASELINES = (
+    "random", "popularity", "picture_count", "bpr_mf", "vbpr", "vbpr_visual", "visual_neighbours",
+    "visual_neighbours_best",
+)  # fmt: skip
 METRICS = {
-    "auc", "auc_ci95", "auc_strict", "auc_sampled100", "auc_picture", "cold_auc", "cold_users", "warm_auc",
-    "recall_at_10", "ndcg_at_10",
+    "auc", "auc_ci95", "auc_strict", "auc_sampled100", "auc_picture", "cold_auc", "cold_auc_ci95", "cold_users",
+    "warm_auc", "warm_auc_ci95", "auc_category", "auc_category_ci95", "category_users", "recall_at_10", "recall_at_50",
+    "ndcg_at_10", "ndcg_at_50", "mrr", "novelty_at_10", "coverage_at_10", "gini_at_10",
 }  # fmt: skip
 
 
@@ -57,30 +61,64 @@ def test_triplets_name_pictures_of_the_mode_and_never_rank_an_item_above_itself(
         assert not set(zip(user, item[negative], strict=True)) & touched
 
 
-def by_hand(folder, user: int, split: str) -> float:
-    """A user's exact AUC from the files in a model's folder, with numpy alone: share of untouched items below."""
+def by_hand(folder, user: int, split: str, among: list[int] | None = None) -> float:
+    """A user's exact AUC from the files in a model's folder, with numpy alone: share of untouched items below.
+
+    among: the items that count, all where not given.
+    """
     with np.load(folder / "factors.npz") as f:
         users, items, theta, item, bias = (f[n] for n in ("users", "items", "theta", "item", "item_bias"))
     splits = pq.read_table(folder / "splits.parquet").to_pandas()
     own = splits[splits["user"] == user]
     held_out = int(own[own["split"] == split]["item"].iloc[0])
     score = theta[np.flatnonzero(users == user)[0]].astype(np.float64) @ item.T.astype(np.float64) + bias
-    untouched = ~np.isin(items, own["item"])
+    untouched = ~np.isin(items, own["item"]) & (True if among is None else np.isin(items, among))
     target = score[np.flatnonzero(items == held_out)[0]]
     below, equal = (score[untouched] < target).sum(), (score[untouched] == target).sum()
-    return float((below + equal / 2) / untouched.sum())
+    return float((below + equal / 2) / untouched.sum()) if untouched.any() else float("nan")
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_anyone_can_recompute_the_auc_from_a_models_folder_with_numpy_alone(finished: Home, mode: str):
     evaluated = finished.table("recommender_evaluation", mode).to_pandas()
     folders = {"dvbpr": finished.model("recommender", mode)}
-    folders |= {name: finished.model("baselines", mode) / name for name in BASELINES}
+    made = finished.model("baselines", mode)
+    folders |= {name: made / name for name in BASELINES if name != "visual_neighbours_best"}
+    assert (made / "visual_neighbours_best" / "neighbours.npz").is_file()  # a maximum is no product of two vectors
     for name, folder in folders.items():
         for split in ("validation", "test"):
             rows = evaluated[(evaluated["model"] == name) & (evaluated["split"] == split)]
             for row in rows.head(4).itertuples():
                 assert by_hand(folder, row.user, split) == pytest.approx(row.auc, abs=2e-3), (name, split, row.user)
+
+
+def test_the_auc_within_a_product_type_ranks_items_of_that_type_alone(finished: Home):
+    products = finished.table("products").to_pandas().set_index("asin")["categories"]
+    kinds = {
+        row.item: list(products.get(row.asin, ()))[-1:] for row in finished.table("items").to_pandas().itertuples()
+    }
+    folder = finished.model("recommender", "vendor_all")
+    evaluated = finished.table("recommender_evaluation", "vendor_all").to_pandas()
+    rows = evaluated[(evaluated["model"] == "dvbpr") & (evaluated["split"] == "test")]
+    assert 0 < rows["auc_category"].notna().sum() <= len(rows)
+    for row in rows.itertuples():
+        like = [item for item, kind in kinds.items() if kind and kind == kinds[row.item]]
+        expected = by_hand(folder, row.user, "test", like)
+        assert expected == pytest.approx(row.auc_category, abs=2e-3, nan_ok=True), row.user
+
+
+def test_coverage_and_gini_are_of_the_lists_in_which_the_held_out_items_are_looked_for(finished: Home):
+    figures = finished.summary["modes"]["vendor_all"]["models"]
+    items = finished.summary["modes"]["vendor_all"]["items"]
+    split = finished.table("splits", "vendor_all").to_pandas()
+    with np.load(finished.model("recommender", "vendor_all") / "factors.npz") as f:
+        score, users, rows = f["theta"] @ f["item"].T + f["item_bias"], f["users"], f["items"]
+    for user, own in split.groupby("user"):
+        taken = own.loc[own["split"] != "test", "item"]
+        score[np.flatnonzero(users == user)[0], np.isin(rows, taken)] = -np.inf
+    shown = np.argsort(-score, 1)[:, :10]
+    assert figures["dvbpr"]["test"]["coverage_at_10"] == pytest.approx(len(np.unique(shown)) / items, abs=2 / items)
+    assert 0 < figures["random"]["test"]["gini_at_10"] < figures["popularity"]["test"]["gini_at_10"] < 1
 
 
 def test_an_items_factors_are_the_mean_of_its_pictures(finished: Home):

@@ -1,0 +1,153 @@
+"""What the recommenders are worth: every model of a mode on the held-out items, then the modes beside each other.
+
+Thin: `models/evaluate.py` measures, `comparison.py` makes figures of it. Training belongs to `recommender.py`.
+"""
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from models import baselines as methods
+from models.evaluate import evaluate
+from models.factors import Factors
+from models.scoring import Recommender, pooled
+from pipeline import comparison, plots, sheets
+from pipeline.config import EvaluationConfig, EvaluationSettings
+from pipeline.core import arrays, schemas
+from pipeline.core.schemas import IMAGE_MODES
+from pipeline.core.splits import unit_of
+from pipeline.core.tables import StoredTable
+from pipeline.metadata import table_digest, table_output, thumbnail
+from pipeline.method import Method
+from pipeline.partitions import image_modes
+from pipeline.progress import reporter
+from pipeline.resources import Compute, RawSources
+from pipeline.storage import Storage
+from pipeline.tracking import Tracker
+
+GROUP = "recommender"
+ORACLE = "planted_best"  # the embedded catalogue's true tastes: what no model can beat, on average
+
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=image_modes,
+    kinds={"parquet", "mlflow"},
+    code_version="3",
+    deps=["dvbpr", "baselines"],
+)
+def recommender_evaluation(
+    context: dg.AssetExecutionContext,
+    config: EvaluationConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    raw: RawSources,
+    catalogue: pa.Table,
+    splits: pa.Table,
+    users: pa.Table,
+    items: pa.Table,
+    products: StoredTable,
+) -> dg.Output[pa.Table]:
+    """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
+    mode = context.partition_key
+    settings = method.settings(EvaluationSettings, "recommender_evaluation", config)
+    data = arrays.mode_arrays(catalogue, splits)
+    trained = storage.current("recommender", mode)
+    others = storage.current("baselines", mode)
+    trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
+    others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
+    models: dict[str, Recommender] = {"dvbpr": Factors.load(trained.path / "factors.npz")}
+    models |= {name: methods.load(others.path / name) for name in methods.NAMES}
+    truth = raw.truth()
+    if truth is not None:
+        with np.load(truth) as planted:
+            models[ORACLE] = arrays.planted(dict(planted), data, users, items)
+    if settings.item_score != "mean":
+        context.log.warning(
+            f"item_score is {settings.item_score}: items with more pictures score higher, so these figures leak; "
+            "compare with mean, the default"
+        )
+    category = arrays.item_categories(data.items, items, products.read(["asin", "categories"]))
+    if (category < 0).all():
+        context.log.info("no item's metadata has a product type: there is no AUC within the item's own type")
+    report = reporter(context, "evaluating")
+    parts, of_catalogue = [], {}
+    for done, (name, model) in enumerate(models.items()):
+        report(done, len(models), name)
+        for split, remaining in (("validation", "test"), ("test", "validation")):
+            measured = evaluate(
+                pooled(model, settings.item_score),
+                data.pairs[split],
+                data.pairs["train"],
+                data.pairs[remaining],
+                category=category,
+                seed=settings.seed,
+                device=compute.resolve(),
+            )
+            parts.append(comparison.per_user_table(measured, data, name, split))
+            of_catalogue[name, split] = comparison.of_catalogue(measured, len(data.items))
+    report(len(models), len(models), "")
+    table = pa.concat_tables(parts)
+    figures = comparison.summaries(table, settings)
+    comparison.expect_ranked(figures, mode, len(data.users), len(data.items))
+    for (name, split), values in of_catalogue.items():
+        figures[name][split] |= values
+    with tracker.run(context, image_mode=mode) as run:
+        run.parameters(settings, recommender=trained.run, baselines=others.run, split_unit=unit_of(splits))
+        run.data(f"splits[{mode}]", table_digest(splits), splits.num_rows, storage.tables / "splits")
+        run.metrics(comparison.flat(figures))
+    return table_output(
+        table,
+        figures=figures,
+        validation_auc=figures["dvbpr"]["validation"]["auc"],
+        test_auc=figures["dvbpr"]["test"]["auc"],
+        models=dg.MetadataValue.md(comparison.markdown(figures)),
+        item_score=settings.item_score,
+        items_without_a_type=int((category < 0).sum()),
+        **run.link(),
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"parquet", "mlflow"},
+    code_version="2",
+    ins={
+        "recommender_evaluation": dg.AssetIn(
+            partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True}
+        )
+    },
+)
+def recommender_comparison(
+    context: dg.AssetExecutionContext,
+    config: EvaluationConfig,
+    method: Method,
+    storage: Storage,
+    tracker: Tracker,
+    recommender_evaluation: dict[str, pa.Table],
+) -> dg.Output[pa.Table]:
+    """The paper's Table 3 with our rows: all models, all modes there are, intervals and paired differences."""
+    settings = method.settings(EvaluationSettings, "recommender_comparison", config)
+    by_mode = {mode: recommender_evaluation[mode] for mode in IMAGE_MODES if mode in recommender_evaluation}
+    missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
+    if missing:
+        context.log.warning(f"not evaluated yet, and left out: {', '.join(missing)}")
+    rows = comparison.compare(by_mode, settings)
+    chart = plots.comparison(rows, "test")
+    path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
+    with tracker.run(context) as run:
+        run.parameters(settings, image_modes=", ".join(by_mode))
+        run.metrics({f"{row['mode']}.{row['model']}.{row['split']}.auc": row["auc"] for row in rows})
+        run.picture("comparison", chart, step=0)
+        run.file(path)
+    table = pa.Table.from_pylist(rows, schema=schemas.RECOMMENDER_COMPARISON)
+    return table_output(
+        table,
+        chart=thumbnail(chart),
+        between_modes=comparison.between_modes(by_mode, "test", settings),
+        between_models={mode: comparison.between_models(part, "test", settings) for mode, part in by_mode.items()},
+        missing_modes=missing or None,
+        **run.link(),
+    )

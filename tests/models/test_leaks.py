@@ -1,0 +1,30 @@
+"""Where nothing can be known, a trained model knows nothing: shuffled labels give half an AUC.
+
+Leaks in the tables are the asset checks' business (`tests/pipeline/test_checks.py` plants them).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from models import evaluate
+from models.train_dvbpr import train
+from tests.models.planted import planted, shuffled_validation
+from tests.models.test_train_dvbpr import CPU, TINY
+
+
+def test_labels_shuffled_among_users_give_half_an_auc_within_the_interval_and_true_ones_do_not(tmp_path: Path) -> None:
+    true = planted(users=300, items=400, triplets=1024)
+    users = np.random.default_rng(5).permuted(true.triplets_user, axis=1)  # who liked which picture is lost
+    settings = replace(TINY, dropout=0.0, learning_rate=1e-3)
+    learnt = train(true, settings, tmp_path / "true", CPU).factors
+    aimless = train(replace(true, triplets_user=users), settings, tmp_path / "aimless", CPU).factors
+    for what, factors, held_out, inside in (
+        ("true labels", learnt, true.test, False),
+        ("held-out labels shuffled", learnt, shuffled_validation(true, seed=1).validation, True),
+        ("training labels shuffled", aimless, true.test, True),
+    ):
+        low, high = evaluate.bootstrap_mean(evaluate.evaluate(factors, held_out, true.train, true.validation).auc, 0)
+        assert (low <= 0.5 <= high) is inside, (what, low, high)
+        assert inside or low > 0.5
