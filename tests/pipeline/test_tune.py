@@ -243,7 +243,7 @@ def test_an_empty_home_is_told_what_to_materialise(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"models": ("popularity",)}, "models: popularity; there are: bpr_mf, vbpr, dvbpr"),
+        ({"models": ("popularity",)}, "models: popularity; there are: bpr_mf, vbpr, vbpr_visual, dvbpr"),
         ({"modes": ("vendor",)}, "modes: vendor; there are: vendor_single"),
         ({"models": ()}, "models: none given"),
         ({"trials": 0}, "trials=0; it must be at least 1"),
