@@ -327,3 +327,21 @@ def test_a_study_has_one_writer(study: Path, call: Call):
 def test_wrong_values_in_a_variant_name_the_field():
     with pytest.raises(BadInput, match="padding='smae'"):
         entry("dvbpr+padding=smae", Method())
+
+
+def test_a_variant_of_a_model_that_no_profile_sets_takes_its_own_fields():
+    settings = entry("modern+user=free+popularity_weights=[0]", Method()).settings
+    assert (settings.user, settings.popularity_weights) == ("free", (0.0,))
+    with pytest.raises(BadInput, match="user='nobody'; it must be one of history, free, both"):
+        entry("modern+user=nobody", Method())
+    with pytest.raises(BadInput, match="'usr=free' is no setting of it"):
+        entry("modern+usr=free", Method())
+
+
+def test_modern_is_a_cell_like_any_other(study: Path, call: Call):
+    spec = "modern+epochs=2"
+    code, said = call(*GRID[:4], "--splits", "1", "--seeds", "1", "--modes", "vendor_customer", "--models", spec)
+    assert code == DONE, said
+    manifest = json.loads((cell(study, spec) / "manifest.json").read_text())
+    assert manifest["settings"]["epochs"] == 2
+    shutil.rmtree(cell(study, spec))
