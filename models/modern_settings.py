@@ -21,7 +21,7 @@ MAY_CHANGE = ("early_stopping_patience",)
 
 @dataclass(frozen=True)
 class ModernSettings:
-    """One run of `modern`. Defaults are the preset. ValueError names the field that is wrong."""
+    """One run of `modern`. Defaults are the preset, chosen on validation. ValueError names the field that is wrong."""
 
     # The features' space, fitted on train items alone: held-out items must not shape what they are measured in.
     centre: bool = True  # ImageNet features all point one way; what tells items apart is what is left
