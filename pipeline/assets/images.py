@@ -52,7 +52,8 @@ def image_urls(
 ) -> dg.Output[pa.Table]:
     """One row a wanted picture: of every 5-core item, and for the generator of other products up to a cap a class."""
     settings = method.settings(ImageUrlSettings, "image_urls", config)
-    with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & pc.field("asin").isin(items["asin"])
+    of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column of no chunks would have no type
+    with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & of_items
     table = survivors.image_urls(
         items,
         products,
