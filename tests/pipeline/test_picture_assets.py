@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
 
 from pipeline import resources
+from pipeline.assets.images import image_urls
+from pipeline.config import ImageUrlsConfig
 from pipeline.core import schemas
 from pipeline.core.fetch import FetchReport, FetchSettings, Progress
 from pipeline.core.ledger import PictureStore
+from pipeline.core.tables import StoredTable, written
+from pipeline.method import Method
 from pipeline.progress import Terminal
 from pipeline.resources import ImageFetcher
 from pipeline.summary import Ledger
@@ -148,3 +153,18 @@ def test_the_terminals_bar_shows_counts_time_left_and_note():
     said = sink.getvalue()
     assert "fetching pictures" in said and "1500/4000" in said and "250/s, 1,400 ok, 100 broken" in said
     assert "the plan" in said and re.search(r"(--|\d\d):(--|\d\d)", said)  # time left
+
+
+def test_products_alone_want_their_own_pictures_and_nobodys_photos(tmp_path: Path):
+    with written(tmp_path / "reviews.parquet", schemas.REVIEWS):
+        pass
+    product = {"asin": "B1", "title": "Women's top", "categories": [], "vendor_urls": ["http://h/1.jpg"],
+               "vendor_urls_high": [], "garment_class": "women_tops"}  # fmt: skip
+    wanted = image_urls(
+        config=ImageUrlsConfig(),
+        method=Method(),
+        items=pa.table([pa.chunked_array([], field.type) for field in schemas.ITEMS], schema=schemas.ITEMS),
+        products=pa.Table.from_pylist([product], schema=schemas.PRODUCTS),
+        reviews=StoredTable(tmp_path / "reviews.parquet", schemas.REVIEWS),
+    ).value
+    assert wanted.select(["asin", "item", "url"]).to_pylist() == [{"asin": "B1", "item": None, "url": "http://h/1.jpg"}]
