@@ -25,7 +25,7 @@ from pipeline.method import Method
 from pipeline.progress import Terminal
 from pipeline.resources import ImageFetcher
 from pipeline.summary import Ledger
-from tests.pipeline.conftest import TINY, isolate, materialise, small_catalogue
+from tests.pipeline.conftest import TINY, made
 
 SELECT = "group:ingest or key:image_urls or key:image_ledger or key:image_bank or key:near_duplicates"
 THUMBNAIL = re.compile(r"!\[picture\]\(data:image/jpeg;base64,([A-Za-z0-9+/=]+)\)")
@@ -47,28 +47,13 @@ class Fetched:
 @pytest.fixture(scope="module")
 def fetched(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Fetched:
     from pipeline.run import run
-    from pipeline.sample import server
-    from pipeline.sample.catalogue import write_catalogue
 
-    folder = tmp_path_factory.mktemp("pictures")
-    settings = small_catalogue()
-    catalogue = write_catalogue(folder / "catalogue", settings)
-    for fault in ("unavailable", "truncated", "hang"):
-        environment.setitem(server.FAULTS, fault, 0.0)
-    isolate(
-        environment,
-        folder / "home",
-        ATELIER_REVIEWS=str(catalogue.reviews),
-        ATELIER_PRODUCTS=str(catalogue.products),
-        ATELIER_ALLOW_HOSTS=f"{server.HOST}:{settings.port}",
-    )
-    with server.serve(catalogue.folder, settings.port):
-        said = materialise(SELECT)
+    home = made(environment, tmp_path_factory.mktemp("pictures"), SELECT)
     again = io.StringIO()
     run(str(TINY), SELECT, Console(file=again, width=160), dry_run=True)
-    with dg.DagsterInstance.from_config(str(folder / "home" / "dagster")) as instance:
+    with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
         metadata = {name: Ledger(instance).of(name) for name in ("image_ledger", "near_duplicates")}
-    return Fetched(folder / "home", said, again.getvalue(), metadata)
+    return Fetched(home.folder, home.said, again.getvalue(), metadata)
 
 
 def picture(markdown: str) -> Image.Image:
