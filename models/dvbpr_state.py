@@ -4,8 +4,7 @@ Two files: best.pt is the model (weights, theta, settings), last.pt the whole st
 bytes reach the disk is `checkpoint.py`; when they are written, `train_dvbpr.py`.
 """
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,7 @@ from models import checkpoint
 from models.cnnf import CNNF
 from models.dvbpr import initial_theta
 from models.dvbpr_settings import ARCHITECTURE, MAY_CHANGE, DvbprSettings
-
-LAST, BEST = "last.pt", "best.pt"
-_FORMAT = 1
+from models.training_run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
 
 
 def build(settings: DvbprSettings, users: int, device: torch.device) -> tuple[CNNF, nn.Parameter]:
@@ -40,41 +37,20 @@ def build(settings: DvbprSettings, users: int, device: torch.device) -> tuple[CN
 
 
 @dataclass
-class Run:
-    """One training run: the model, what trains it, how far it is, and its best epoch on validation."""
+class Run(TrainingRun):
+    """One training run of DVBPR: the model, and what trains it."""
 
     settings: DvbprSettings
-    data_digest: str
     users: np.ndarray  # [U] int32, global ids of theta's rows
     cnn: CNNF
     theta: nn.Parameter  # [U, k]
     adam: torch.optim.Optimizer
     device: torch.device
-    epoch: int = 0  # finished epochs
-    best_epoch: int = 0
-    best_auc: float = -math.inf
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def note(self, row: dict[str, float]) -> bool:
-        """Take an epoch's figures; True when it is the best so far (without validation pairs, the last one is)."""
-        self.epoch += 1
-        self.history.append(row)
-        auc = row["validation_auc"]
-        better = auc > self.best_auc or math.isnan(auc)
-        if better:
-            self.best_epoch, self.best_auc = self.epoch, auc
-        return better
-
-    def finished(self) -> bool:
-        """Whether all epochs are done, or as many have passed without a better one as patience allows."""
-        patience = self.settings.early_stopping_patience
-        exhausted = patience is not None and self.epoch - self.best_epoch >= patience
-        return exhausted or self.epoch >= self.settings.epochs
 
     def save_best(self, out: Path) -> None:
         """Write best.pt: the model that `load` gives, without the optimiser's state."""
         state = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "settings": self.settings.plain(),
             "epoch": self.epoch,
             "validation_auc": self.best_auc,
@@ -88,13 +64,9 @@ class Run:
     def save_last(self, out: Path) -> None:
         """Write last.pt: all that the next epoch depends on."""
         state = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "settings": self.settings.plain(),
-            "data_digest": self.data_digest,
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-            "best_auc": self.best_auc,
-            "history": self.history,
+            **self.standing(),
             "cnn": self.cnn.state_dict(),
             "theta": self.theta.detach(),
             "optimiser": self.adam.state_dict(),
@@ -113,7 +85,7 @@ class Run:
         if not path.exists():
             return 0
         state = checkpoint.load(path)
-        _refuse_other(path, state, self.settings, self.data_digest)
+        refuse_other(path, state, self, MAY_CHANGE, shown=_shown)
         self.cnn.load_state_dict(state["cnn"])
         self.theta.copy_(state["theta"])
         self.adam.load_state_dict(state["optimiser"])
@@ -122,8 +94,7 @@ class Run:
             torch.cuda.set_rng_state(state["rng_device"], self.device)
         elif state["rng_device"] is not None and self.device.type == "mps":
             torch.mps.set_rng_state(state["rng_device"])
-        self.epoch, self.history = state["epoch"], state["history"]
-        self.best_epoch, self.best_auc = state["best_epoch"], state["best_auc"]
+        self.stand(state)
         return self.epoch
 
 
@@ -135,8 +106,7 @@ def load(folder: Path, device: torch.device) -> tuple[CNNF, Tensor, dict]:
     """
     path = Path(folder) / BEST
     state = checkpoint.load(path)
-    if state.get("format") != _FORMAT:
-        raise ValueError(f"{path}: format {state.get('format')!r}, {_FORMAT} was expected; train the model again")
+    expect_format(path, state)
     settings = DvbprSettings.from_plain(state["settings"])
     theta = state["theta"].to(device)
     cnn, _ = build(settings, 0, device)
@@ -159,19 +129,5 @@ def _device_rng(device: torch.device) -> Tensor | None:
     return torch.mps.get_rng_state() if device.type == "mps" else None
 
 
-def _refuse_other(path: Path, state: dict, settings: DvbprSettings, data_digest: str) -> None:
-    theirs, ours = state.get("settings", {}), settings.plain()
-    differences = [
-        f"{'shape' if name in ARCHITECTURE else 'method'}: {name} {theirs.get(name)!r} there, {ours[name]!r} here"
-        for name in ours
-        if name not in MAY_CHANGE and theirs.get(name) != ours[name]
-    ]
-    if state.get("data_digest") != data_digest:
-        differences.append(f"data set: {str(state.get('data_digest'))[:12]} there, {data_digest[:12]} here")
-    if state.get("format") != _FORMAT:
-        differences.append(f"format: {state.get('format')!r} there, {_FORMAT} here")
-    if differences:
-        raise ValueError(
-            f"{path} is a checkpoint of another run; give the new run a folder of its own, or mend these:\n  "
-            + "\n  ".join(differences)
-        )
+def _shown(setting: str) -> str:
+    return f"{'shape' if setting in ARCHITECTURE else 'method'}: {setting}"

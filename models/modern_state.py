@@ -4,8 +4,7 @@ Two files: best.pt is the model, last.pt the whole state of training. How bytes 
 when they are written, `train_modern.py`.
 """
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +13,20 @@ import torch
 from models import checkpoint
 from models.modern import Modern, Space
 from models.modern_settings import MAY_CHANGE, ModernSettings
-
-LAST, BEST = "last.pt", "best.pt"
-_FORMAT = 1
+from models.training_run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
 
 
 @dataclass
-class Run:
-    """One training run: the model, what trains it, how far it is, and its best epoch on validation."""
+class Run(TrainingRun):
+    """One training run of `modern`: the model, and what trains it."""
 
     settings: ModernSettings
-    data_digest: str
     model: Modern
     adam: torch.optim.Optimizer
-    epoch: int = 0  # finished epochs
-    best_epoch: int = 0
-    best_auc: float = -math.inf
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def note(self, row: dict[str, float]) -> bool:
-        """Take an epoch's figures; True when it is the best so far (without validation pairs, the last one is)."""
-        self.epoch += 1
-        self.history.append(row)
-        auc = row["validation_auc"]
-        better = auc > self.best_auc or math.isnan(auc)
-        if better:
-            self.best_epoch, self.best_auc = self.epoch, auc
-        return better
-
-    def finished(self) -> bool:
-        """Whether all epochs are done, or as many have passed without a better one as patience allows."""
-        patience = self.settings.early_stopping_patience
-        exhausted = patience is not None and self.epoch - self.best_epoch >= patience
-        return exhausted or self.epoch >= self.settings.epochs
 
     def _common(self) -> dict[str, Any]:
         return {
-            "format": _FORMAT,
+            "format": FORMAT,
             "settings": self.settings.plain(),
             "data_digest": self.data_digest,
             "epoch": self.epoch,
@@ -64,8 +40,7 @@ class Run:
 
     def save_last(self, out: Path) -> None:
         """Write last.pt: all that the next epoch depends on."""
-        rest = {"best_epoch": self.best_epoch, "best_auc": self.best_auc, "history": self.history}
-        checkpoint.save(out / LAST, {**self._common(), **rest, "optimiser": self.adam.state_dict()})
+        checkpoint.save(out / LAST, {**self._common(), **self.standing(), "optimiser": self.adam.state_dict()})
 
     def resume(self, out: Path) -> int:
         """Go on with out/last.pt where there is one; how many epochs it had done. ValueError lists differences."""
@@ -73,11 +48,10 @@ class Run:
         if not path.exists():
             return 0
         state = checkpoint.load(path)
-        _refuse_other(path, state, self.settings, self.data_digest)
+        refuse_other(path, state, self, MAY_CHANGE, data="data set or features")
         self.model.load_state_dict(state["model"])
         self.adam.load_state_dict(state["optimiser"])
-        self.epoch, self.history = state["epoch"], state["history"]
-        self.best_epoch, self.best_auc = state["best_epoch"], state["best_auc"]
+        self.stand(state)
         return self.epoch
 
 
@@ -89,8 +63,7 @@ def load(folder: Path, device: torch.device) -> tuple[Modern, dict[str, Any]]:
     """
     path = Path(folder) / BEST
     state = checkpoint.load(path)
-    if state.get("format") != _FORMAT:
-        raise ValueError(f"{path}: format {state.get('format')!r}, {_FORMAT} was expected; train the model again")
+    expect_format(path, state)
     settings = ModernSettings.from_plain(state["settings"])
     weights = state["model"]
     users = len(weights["gamma"]) if "gamma" in weights else 0
@@ -99,21 +72,3 @@ def load(folder: Path, device: torch.device) -> tuple[Modern, dict[str, Any]]:
     model.load_state_dict(weights)
     names = ("epoch", "validation_auc", "popularity_weight", "data_digest")
     return model.to(device).eval(), {"settings": settings, **{name: state[name] for name in names}}
-
-
-def _refuse_other(path: Path, state: dict, settings: ModernSettings, data_digest: str) -> None:
-    theirs, ours = state.get("settings", {}), settings.plain()
-    differences = [
-        f"{name} {theirs.get(name)!r} there, {ours[name]!r} here"
-        for name in ours
-        if name not in MAY_CHANGE and theirs.get(name) != ours[name]
-    ]
-    if state.get("data_digest") != data_digest:
-        differences.append(f"data set or features: {str(state.get('data_digest'))[:12]} there, {data_digest[:12]} here")
-    if state.get("format") != _FORMAT:
-        differences.append(f"format: {state.get('format')!r} there, {_FORMAT} here")
-    if differences:
-        raise ValueError(
-            f"{path} is a checkpoint of another run; give the new run a folder of its own, or mend these:\n  "
-            + "\n  ".join(differences)
-        )

@@ -23,15 +23,14 @@ from models.cnnf import CNNF
 from models.dvbpr_dataset import Dataset
 from models.dvbpr_progress import Clock, Progress
 from models.dvbpr_settings import PRESETS, DvbprSettings
-from models.dvbpr_state import LAST, Run, build, load
+from models.dvbpr_state import Run, build, load
 from models.factors import Factors, item_means
 from models.pictures import Pictures, normalise
+from models.training_run import DivergedError, kept, stop_if_diverged
 
 __all__ = ["PRESETS", "Dataset", "DivergedError", "DvbprSettings", "Progress", "Trained", "embed", "load", "train"]
 
-
-class DivergedError(RuntimeError):
-    """The loss is no number any more. The checkpoints of the last good epoch are untouched."""
+MEND = "Lower learning_rate, or train in precision float32"  # when the loss is no number
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,14 @@ def _train(
             clock.tick(pixels.shape[0])
             if clock.due():
                 # The one place inside an epoch where host and device wait for each other: once a second.
-                _stop_if_diverged(losses, epoch, out)
+                stop_if_diverged(losses, epoch, out, MEND)
                 clock.tell(float(losses[: step + 1].sum()) / min((step + 1) * settings.batch_size, len(users)))
-        _stop_if_diverged(losses, epoch, out)
+        stop_if_diverged(losses, epoch, out, MEND)
         row = {"epoch": float(epoch), "loss": float(losses.sum()) / len(users), **clock.stop()}
 
         phi = _embed(cnn, pictures, settings.embed_batch, autocast)
         if not np.isfinite(phi).all():
-            raise DivergedError(f"epoch {epoch}: the network's output is not finite after its last step; {_kept(out)}")
+            raise DivergedError(f"epoch {epoch}: the network's output is not finite after its last step; {kept(out)}")
         factors = _factors(data, theta, phi)
         row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device)
         if run.note(row):
@@ -205,21 +204,6 @@ def _check_table(data: Dataset, settings: DvbprSettings) -> None:
         raise ValueError("the triplet table is empty; sample the triplets again")
     if settings.early_stopping_patience is not None and not len(data.validation):
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
-
-
-def _stop_if_diverged(losses: Tensor, epoch: int, out: Path) -> None:
-    finite = torch.isfinite(losses)
-    if not bool(finite.all()):
-        step = int(finite.logical_not().nonzero()[0]) + 1
-        raise DivergedError(
-            f"epoch {epoch}, step {step} of {len(losses)}: the loss is {float(losses[step - 1])}; {_kept(out)}. "
-            "Lower learning_rate, or train in precision float32"
-        )
-
-
-def _kept(out: Path) -> str:
-    last = out / LAST
-    return f"the last good epoch is kept in {last}" if last.is_file() else "no epoch was finished, nothing was written"
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -25,15 +25,14 @@ from models.factors import Factors, item_means
 from models.modern import Histories, Modern, Space
 from models.modern_batches import Batches, Draws
 from models.modern_settings import PRESETS, ModernSettings
-from models.modern_state import LAST, Run, load
+from models.modern_state import Run, load
+from models.training_run import DivergedError, kept, stop_if_diverged
 
 __all__ = ["PRESETS", "Dataset", "DivergedError", "ModernSettings", "Progress", "Trained", "load", "train"]
 
 FEATURES = "features.npy"
 
-
-class DivergedError(RuntimeError):
-    """The loss is no number any more. The checkpoints of the last good epoch are untouched."""
+MEND = "Lower learning_rate"  # when the loss is no number
 
 
 @dataclass(frozen=True)
@@ -116,13 +115,13 @@ def _train(
             clock.tick(len(user) + len(negative))
             if clock.due():
                 # The one place inside an epoch where host and device wait for each other: once a second.
-                _stop_if_diverged(losses, epoch, out)
+                stop_if_diverged(losses, epoch, out, MEND)
                 clock.tell(float(losses[: step + 1].mean()))
-        _stop_if_diverged(losses, epoch, out)
+        stop_if_diverged(losses, epoch, out, MEND)
         row = {"epoch": float(epoch), "loss": float(losses.mean()), **clock.stop()}
 
         if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
-            raise DivergedError(f"epoch {epoch}: a weight is not finite after its last step; {_kept(out)}")
+            raise DivergedError(f"epoch {epoch}: a weight is not finite after its last step; {kept(out)}")
         model.eval()
         row["popularity_weight"], row["validation_auc"] = _weighed(model, histories, data, images)
         if run.note(row):
@@ -198,21 +197,6 @@ def _digest(data: Dataset, features: np.ndarray) -> str:
     digest.update(f"features {features.shape} {features.dtype} ".encode())
     digest.update(np.ascontiguousarray(features).data)
     return digest.hexdigest()
-
-
-def _stop_if_diverged(losses: Tensor, epoch: int, out: Path) -> None:
-    finite = torch.isfinite(losses)
-    if not bool(finite.all()):
-        step = int(finite.logical_not().nonzero()[0]) + 1
-        raise DivergedError(
-            f"epoch {epoch}, step {step} of {len(losses)}: the loss is {float(losses[step - 1])}; {_kept(out)}. "
-            "Lower learning_rate"
-        )
-
-
-def _kept(out: Path) -> str:
-    last = out / LAST
-    return f"the last good epoch is kept in {last}" if last.is_file() else "no epoch was finished, nothing was written"
 
 
 def main(arguments: list[str] | None = None) -> int:
