@@ -9,7 +9,6 @@ import contextlib
 import os
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -23,10 +22,10 @@ from rich.table import Table
 
 from pipeline import environment, fetch_table, instance, profiles, sample_source
 from pipeline.build import build_definitions
+from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
 from pipeline.config import IngestSettings
 from pipeline.core.ledger import PictureStore
-from pipeline.core.sources import BadInput
 from pipeline.core.transfer import FetchSettings
 from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
@@ -36,8 +35,6 @@ from pipeline.storage import Storage, write_json
 from pipeline.summary import summarise
 from pipeline.terminal import LOGGER, Display
 from pipeline.tracking import EXPERIMENT
-
-DONE, FAILED, WRONG_CALL = 0, 1, 2
 
 # What `make ui` needs to know of the home's last run.
 REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_ALLOW_HOSTS")
@@ -226,23 +223,13 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-    options = arguments(argv)
-    console = Console()
-    try:
+    options, console = arguments(argv), Console()
+
+    def work() -> int:
         run(options.profile, options.select, console, options.dry_run)
-    except BadInput as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-        return WRONG_CALL
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        return FAILED
-    except Exception as error:  # the edge: everything below has been told to raise
-        if os.environ.get("ATELIER_TRACEBACK"):
-            traceback.print_exc()
-        console.print(f"[red]failed:[/] {error}", highlight=False, markup=True, soft_wrap=True)
-        console.print("The run's log is in the Dagster UI (make ui); the same command goes on from here.")
-        return FAILED
-    return DONE
+        return DONE
+
+    return ended(work, console, "The run's log is in the Dagster UI (make ui); the same command goes on from here.")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline import environment, profiles, study_cells, study_report
+from pipeline.command import DONE, FAILED, ended
 from pipeline.config import EvaluationSettings, SplitSettings
 from pipeline.contenders import CONTENDERS, Step, entry
 from pipeline.core.durable import sole_writer
@@ -28,8 +29,6 @@ from pipeline.resources import Compute
 from pipeline.storage import Storage
 from pipeline.study_cells import Cell
 from pipeline.study_data import HomeData, ModeData, mode_data, open_home
-
-DONE, FAILED, WRONG_CALL = 0, 1, 2
 
 # What runs when no models are named: everything that needs no pixels and no other package.
 USUAL = ("random", "popularity", "picture_count", "bpr_mf", "visual_neighbours", "vbpr")
@@ -292,24 +291,16 @@ def run(options: argparse.Namespace, console: Console) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     options, console = arguments(argv), Console()
-    try:
+
+    def work() -> int:
         failed = run(options, console)
-    except BadInput as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return WRONG_CALL
-    except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here")
-        return FAILED
-    except Exception as error:  # the edge: everything below has been told to raise
-        if os.environ.get("ATELIER_TRACEBACK"):
-            traceback.print_exc()
-        console.print(f"[red]failed:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return FAILED
-    for line in failed:
-        console.print(f"[red]failed:[/] {escape(line)}", highlight=False, soft_wrap=True)
-    if failed:
-        console.print(f"{len(failed)} cells failed; the same command tries them again, and goes on from there")
-    return FAILED if failed else DONE
+        for line in failed:
+            console.print(f"[red]failed:[/] {escape(line)}", highlight=False, soft_wrap=True)
+        if failed:
+            console.print(f"{len(failed)} cells failed; the same command tries them again, and goes on from there")
+        return FAILED if failed else DONE
+
+    return ended(work, console)
 
 
 if __name__ == "__main__":

@@ -187,7 +187,8 @@ def test_the_page_shows_a_class_it_has_never_heard_of_under_readable_words(tmp_p
 
 
 def test_a_wrong_file_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    from pipeline.run import WRONG_CALL, main
+    from pipeline.command import WRONG_CALL
+    from pipeline.run import main
 
     mine = tmp_path / "mine.toml"
     mine.write_text(DRESSES.replace('kind = "dresses"', 'kind = "dress"'))

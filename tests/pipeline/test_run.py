@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from pipeline import sample_source
+from pipeline.command import DONE, FAILED, WRONG_CALL
 from pipeline.core.sources import BadInput
-from pipeline.run import DONE, FAILED, WRONG_CALL, main
+from pipeline.run import main
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 Call = Callable[..., tuple[int, str]]
