@@ -8,15 +8,15 @@ import functools
 import gzip
 import io
 import struct
-import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from typing import Self
 from urllib.parse import unquote
 
 import numpy as np
 from PIL import Image
+
+from tests.core.loopback import LoopbackHost
 
 TINY_GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 
@@ -40,7 +40,7 @@ def bomb_png(side: int = 30_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-class FaultServer:
+class FaultServer(LoopbackHost):
     """`with FaultServer() as server`: `server.url("ok/1")` is a good picture; `server.requests` counts by path."""
 
     def __init__(self, opens: Callable[[], bool] = lambda: True) -> None:
@@ -49,60 +49,21 @@ class FaultServer:
         self.heads: list[bytes] = []  # of the last requests, as they came
         self.requests: Counter[str] = Counter()
         self.body_bytes_sent = 0
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def url(self, path: str) -> str:
-        return f"http://{self.host}/{path}"
+        super().__init__()
 
     @property
     def total(self) -> int:
         return self.requests.total()
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self._open: set[asyncio.Task[None]] = set()
-        listener = await asyncio.start_server(self._connection, "127.0.0.1", 0, backlog=256)
-        self.port = listener.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        listener.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                path = head.split(b" ", 2)[1].decode().lstrip("/")
-                self.requests[path] += 1
-                self.heads = [*self.heads[-9:], head]
-                self.on_request()
-                if not await self._answer(path, writer):
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client went away, or the test is over
-        finally:
-            self._open.discard(task)
-            writer.close()
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            path = head.split(b" ", 2)[1].decode().lstrip("/")
+            self.requests[path] += 1
+            self.heads = [*self.heads[-9:], head]
+            self.on_request()
+            if not await self._answer(path, writer):
+                break
 
     async def _answer(self, path: str, writer: asyncio.StreamWriter) -> bool:
         """Send one answer; False closes the connection."""

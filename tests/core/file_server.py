@@ -5,10 +5,10 @@ forget what If-Range means.
 """
 
 import asyncio
-import threading
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Self
+
+from tests.core.loopback import LoopbackHost
 
 
 @dataclass
@@ -45,35 +45,14 @@ class Asked:
     body: int  # bytes of the body that were sent
 
 
-class FileServer:
+class FileServer(LoopbackHost):
     """`with FileServer() as server`: `server.files["x"] = Served(b"...")`, and `server.asked` tells of the requests."""
 
     def __init__(self) -> None:
         self.files: dict[str, Served] = {}
         self.asked: list[Asked] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Listen no longer: from now on nobody is there."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join()
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def url(self, path: str) -> str:
-        return f"http://{self.host}/{path}"
+        self._size, self._moved = 0, asyncio.Event()
+        super().__init__()
 
     @property
     def bodies(self) -> int:
@@ -90,33 +69,11 @@ class FileServer:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._size, self._moved = 0, asyncio.Event()
-        self._open: set[asyncio.Task[None]] = set()
-        listener = await asyncio.start_server(self._connection, "127.0.0.1", 0)
-        self.port = listener.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        listener.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            method, target, _ = head[0].split(" ", 2)
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-            await self._answer(method, target.lstrip("/"), headers, writer)
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client went away, or the test is over
-        finally:
-            self._open.discard(task)
-            writer.close()
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        method, target, _ = head[0].split(" ", 2)
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+        await self._answer(method, target.lstrip("/"), headers, writer)
 
     async def _answer(self, method: str, path: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
         served = self.files.get(path.partition("?")[0])

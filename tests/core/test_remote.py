@@ -3,7 +3,6 @@
 import functools
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pipeline.core.durable import sole_writer
 from pipeline.core.remote import RemoteSettings, data_version, fetch_to_cache
 from pipeline.core.sources import BadInput
 from tests.core.file_server import FileServer, Served
+from tests.core.test_address import Recorder
 
 DATA = bytes(range(256)) * 40
 OLD = "Mon, 01 Jan 2024 00:00:00 GMT"
@@ -274,17 +274,6 @@ def test_redirects_without_end_are_refused(cache: Cache, server: FileServer):
     with pytest.raises(BadInput, match="more than 5 redirects"):
         cache.fetch("a")
     assert len(server.asked) == 6
-
-
-class Recorder:
-    """Where a socket would be made: notes that it was asked, and stops there."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def __call__(self, family: int, kind: int, protocol: int) -> socket.socket:
-        self.asked += 1
-        raise OSError("the test makes no socket")
 
 
 @pytest.fixture
