@@ -272,7 +272,7 @@ def test_a_data_set_comes_back_from_its_folder_with_the_bank_mapped(tmp_path: Pa
 
 
 def test_the_same_weights_rank_alike_in_bfloat16_and_in_float32(tmp_path) -> None:
-    data = planted(items=200, users=100, triplets=2048)
+    data = planted()
     learning = replace(TINY, epochs=6, dropout=0.0, learning_rate=5e-3, precision="float32")
     trained = train(data, learning, tmp_path, CPU)
     cnn, theta, _ = load(tmp_path, CPU)
