@@ -1,11 +1,14 @@
-"""Charts, in one style, as pixels: labelled axes, error bars where there is n, the paper's figure in grey.
+"""Charts, in one style: labelled axes, error bars where there is n, the paper's figure in grey.
 
-Sheets of product pictures are `sheets.py`.
+Every chart is pixels for Dagster and MLflow; with `form=svg` the lookbook's charts are SVG in its reader's colours. Sheets
+of product pictures are `sheets.py`.
 """
 
+import hashlib
 import io
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
-PALE = "#dfe3e6"
+PALE, GRID = "#dfe3e6", "#eceff1"
+BLUE, GREEN = "#2f6f8f", "#6a8f3c"
+# What a style sheet calls these colours, so that a chart in a page is light or dark with it.
+IN_PAGE = {
+    INK: "--ink", ACCENT: "--accent", GREY: "--soft", PALE: "--rule", GRID: "--rule", BLUE: "--blue", GREEN: "--green",
+}  # fmt: skip
+SVG_WIDTH = 4.9  # inches: text stays readable on a telephone
 
 
 def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
@@ -36,7 +45,9 @@ def _axes(made: "Figure", title: str, x: str, y: str) -> Any:
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#eceff1", linewidth=0.8)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(color=GREY, labelcolor=INK)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     return axes
 
@@ -48,7 +59,45 @@ def pixels(made: "Figure") -> np.ndarray:
     return np.asarray(Image.open(sink).convert("RGB"))
 
 
-def training_curve(history: Sequence[Mapping[str, float]], mode: str) -> np.ndarray:
+def svg(made: "Figure") -> str:
+    """A figure as an <svg> element to stand in a page: no ids that two charts could share, colours by the page's names.
+
+    Its title goes: in a page it is the caption's. Text is text, in the page's letters.
+    """
+    import matplotlib as mpl
+
+    for axes in made.axes:
+        axes.set_title("" if len(made.axes) == 1 else axes.get_title(loc="left"), loc="left", fontsize=9.5, color=INK)
+    if made._suptitle is not None:  # ty: ignore[unresolved-attribute]
+        made._suptitle.set_text("")  # ty: ignore[unresolved-attribute]
+    made.set_size_inches(min(made.get_figwidth(), SVG_WIDTH), made.get_figheight())
+    made.patch.set_visible(False)
+    for axes in made.axes:
+        axes.patch.set_visible(False)
+    sink = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "atelier"}):
+        made.savefig(sink, format="svg", metadata=nothing)
+    text = sink.getvalue()
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
+    salt = hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def named(found: re.Match[str]) -> str:
+        return f' id="{found[1]}-{salt}"' if found[1] in used else ""
+
+    text = re.sub(r' id="([^"]*)"', named, text)
+    text = re.sub(r"(url\(#|href=\"#)([^\")]+)", rf"\1\2-{salt}", text)
+    text = re.sub(r"font: ?(\d[\d.]*)px [^;\"]*", r"font-size: \1px", text)
+    for colour, name in IN_PAGE.items():
+        text = text.replace(colour, f"var({name})")
+    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+Form = Callable[["Figure"], Any]  # `pixels`: uint8 [H, W, 3]; `svg`: text
+
+
+def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form = pixels) -> Any:
     """Validation AUC by epoch, with the re-run's final figure in grey."""
     made = figure()
     axes = _axes(made, f"DVBPR, {mode}", "epoch", "validation AUC")
@@ -66,18 +115,18 @@ def training_curve(history: Sequence[Mapping[str, float]], mode: str) -> np.ndar
     )  # fmt: skip
     axes.axhline(0.5, color=GREY, linewidth=0.6)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    return pixels(made)
+    return form(made)
 
 
-def comparison(rows: Sequence[Mapping[str, Any]], split: str) -> np.ndarray:
+def comparison(rows: Sequence[Mapping[str, Any]], split: str, form: Form = pixels) -> Any:
     """AUC of every model in every mode with its interval; rows as in RECOMMENDER_COMPARISON."""
     chosen = [row for row in rows if row["split"] == split]
     modes = list(dict.fromkeys(row["mode"] for row in chosen))
     models = sorted({row["model"] for row in chosen}, key=lambda m: -max(r["auc"] for r in chosen if r["model"] == m))
     made = figure(7.2, 0.9 + 0.42 * len(models))
     axes = _axes(made, f"AUC on {split}, 95% interval over users", "AUC", "")
-    axes.grid(axis="x", color="#eceff1")
-    shades = ["#2f6f8f", ACCENT, "#6a8f3c"]
+    axes.grid(axis="x", color=GRID)
+    shades = [BLUE, ACCENT, GREEN]
     for offset, mode in enumerate(modes):
         of_mode = {row["model"]: row for row in chosen if row["mode"] == mode}
         for place, model in enumerate(models):
@@ -90,10 +139,10 @@ def comparison(rows: Sequence[Mapping[str, Any]], split: str) -> np.ndarray:
     axes.set_yticks(range(len(models)), models)
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8, loc="best")
-    return pixels(made)
+    return form(made)
 
 
-def bars(counts: Mapping[str, int], title: str, x: str = "pictures") -> np.ndarray:
+def bars(counts: Mapping[str, int], title: str, x: str = "pictures", form: Form = pixels) -> Any:
     """Counts as horizontal bars, largest first."""
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
     made = figure(6.4, 0.8 + 0.32 * max(1, len(ordered)))
@@ -101,10 +150,10 @@ def bars(counts: Mapping[str, int], title: str, x: str = "pictures") -> np.ndarr
     drawn = axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=ACCENT)
     axes.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8, color=INK)
     axes.invert_yaxis()
-    return pixels(made)
+    return form(made)
 
 
-def waterfall(counted: Steps, title: str) -> np.ndarray:
+def waterfall(counted: Steps, title: str, form: Form = pixels) -> Any:
     """What is left after every step, and in grey what the step took: a panel for each thing that is counted.
 
     Every panel has its own scale, from 0; the panels share the steps, which run downwards.
@@ -137,4 +186,47 @@ def waterfall(counted: Steps, title: str) -> np.ndarray:
         axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
     panels[0].set_yticks(range(len(names)), [textwrap.fill(name, 21) for name in names])
     panels[0].invert_yaxis()
-    return pixels(made)
+    return form(made)
+
+
+def by_group(
+    groups: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float]]], title: str, x: str,
+    form: Form = pixels,
+) -> Any:  # fmt: skip
+    """AUC with its interval by group, a mark a model: the first in red, the others in milder colours.
+
+    Args:
+        groups: the groups' names, in order.
+        series: model -> for every group (mean, low, high); the first is the one the others are held against.
+        title: above it.
+        x: what the groups are of.
+        form: `pixels` or `svg`.
+    """
+    made = figure(5.6, 3.4)
+    axes = _axes(made, title, x, "AUC")
+    for number, (name, values) in enumerate(series.items()):
+        mean, low, high = np.asarray(values, float).reshape(-1, 3).T
+        place = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * 0.2
+        colour = (ACCENT, BLUE, GREEN, GREY)[number % 4]
+        axes.vlines(place, low, high, color=colour, linewidth=2)
+        axes.plot(place, mean, "osD^"[number % 4], color=colour, ms=5, label=name)
+    axes.axhline(0.5, color=GREY, linewidth=0.8)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3, labelcolor=INK)
+    return form(made)
+
+
+def shares(
+    groups: Sequence[str], series: Mapping[str, Sequence[float]], title: str, x: str, y: str, form: Form = pixels
+) -> Any:
+    """Columns side by side: a group at a place, a colour a series, its count above."""
+    made = figure(5.6, 3.0)
+    axes = _axes(made, title, x, y)
+    width = 0.8 / max(1, len(series))
+    for number, (name, values) in enumerate(series.items()):
+        place = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        axes.bar(place, values, width * 0.92, color=(BLUE, ACCENT, GREEN)[number % 3], label=name)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, labelcolor=INK)
+    return form(made)
