@@ -11,10 +11,9 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from PIL import Image
 
@@ -25,8 +24,13 @@ from models.ranking import best
 from models.train_dvbpr import embed
 from models.training_run import BEST
 from pipeline.core import pictures
-from pipeline.core.arrays import ModeArrays
 from pipeline.core.schemas import SPLIT_NAMES
+
+if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs no tables
+    import pyarrow as pa
+
+    from pipeline.core.arrays import ModeArrays
+
 
 FACTORS, SHOP, ABOUT = "factors.npz", "shop.npz", "about.json"
 NO_CLASS = ""
@@ -56,7 +60,7 @@ def hashed(reviewer_ids: list[str]) -> np.ndarray:
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
-def shop_of(data: ModeArrays, users: pa.Table, items: pa.Table, products: pa.Table) -> Shop:
+def shop_of(data: "ModeArrays", users: "pa.Table", items: "pa.Table", products: "pa.Table") -> Shop:
     """The shop behind a mode's arrays.
 
     Args:

@@ -146,8 +146,8 @@ class Tracker(dg.ConfigurableResource):
 
     tracking_uri: str
     artifact_root: str  # absolute, or a URI: with sqlite, MLflow would otherwise write into the working directory
-    mlflow_ui: str = "http://127.0.0.1:5000"
-    dagster_ui: str = "http://127.0.0.1:3000"
+    mlflow_ui: str = ""
+    dagster_ui: str = ""
 
     @contextmanager
     def run(self, context: dg.AssetExecutionContext, **tags: str) -> Generator[TrackedRun]:
