@@ -12,6 +12,7 @@ import pytest
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from models.train_dvbpr import DvbprSettings
+from pipeline import tracking
 from pipeline.partitions import image_modes
 from pipeline.tracking import EXPERIMENT, TrackedRun, Tracker
 
@@ -108,13 +109,17 @@ def test_what_was_measured_before_a_failure_is_kept(tracker: Tracker, client):
 
 
 def test_many_small_reports_travel_as_one_batch(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tracking, "FLUSH_AFTER", float("inf"))
     sent = []
 
     def body(run: TrackedRun) -> None:
         log_batch = run.client.log_batch
-        monkeypatch.setattr(
-            run.client, "log_batch", lambda *a, **k: (sent.append(len(k["metrics"])), log_batch(*a, **k))
-        )
+
+        def counted(*args: Any, **named: Any) -> None:
+            sent.append(len(named["metrics"]))
+            log_batch(*args, **named)
+
+        monkeypatch.setattr(run.client, "log_batch", counted)
         for step in range(100):
             run.metrics({"loss": 1 / (step + 1), "auc": 0.5}, step=step)
 
