@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from models.lsgan import Generator, to_pixels
+from pipeline.core.sources import BadInput
 from pipeline.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -127,11 +128,22 @@ class Registry:
         self._client.set_model_version_tag(version.name, number, VERDICT, verdict)
 
     def folder(self, version: Version) -> Path:
-        """The version's files on this machine, downloaded where the store is elsewhere."""
-        from mlflow.artifacts import download_artifacts
+        """The version's files on this machine, downloaded where the store is elsewhere.
 
-        location = self._client.get_logged_model(version.model_id).artifact_location
-        return Path(download_artifacts(artifact_uri=location, tracking_uri=self._uri))
+        Raises:
+            BadInput: they are gone; says what to do.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            location = self._client.get_logged_model(version.model_id).artifact_location
+            return Path(download_artifacts(artifact_uri=location, tracking_uri=self._uri))
+        except (MlflowException, OSError) as error:
+            raise BadInput(
+                f"the files of {version.uri} cannot be had ({error}): bring them back, or give the alias {CHAMPION} "
+                f"of {version.name} to another version, or delete it (docs/compare.md)."
+            ) from error
 
     def _aliases(self, name: str) -> dict[str, Any]:
         from mlflow.exceptions import MlflowException

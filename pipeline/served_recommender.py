@@ -55,7 +55,10 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         options = {"exclude_seen": bool(given.get("exclude_seen", True)), "garment_class": given.get("class")}
         if "picture" in given:
             return [self.shelf.place(user, given["picture"], **options)]
-        return self.shelf.recommend(user, int(given.get("k", DEFAULT_K)), **options)
+        k = float(given.get("k", DEFAULT_K))
+        if not k.is_integer():
+            raise ValueError(f"k={k:g}: a whole number was expected")
+        return self.shelf.recommend(user, int(k), **options)
 
 
 def _missing(value: Any) -> bool:

@@ -78,7 +78,8 @@ def _told(
     why = f"version {outcome.version.number} had been judged before" if decision is None else decision.why
     context.log.info(f"{outcome.version.name}: {why} Champion: version {reigning.number}.")
     run.tag("verdict", judged["verdict"])
-    run.data(f"{trained.manifest()['asset']}", trained.run, 1, trained.path)
+    inputs = trained.manifest()["inputs"]
+    run.tag("data_version", inputs.get("splits") or inputs["garments"])
     run.table("decision", [{"version": outcome.version.number, "champion": reigning.number, **judged}])
     if decision is not None:
         run.metrics(decision.figures())

@@ -8,6 +8,7 @@ import io
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,8 +56,17 @@ class LittleShop:
     def names(self) -> tuple[pa.Table, pa.Table, pa.Table]:
         return self.users, self.items, self.products
 
-    def finish(self, run: str, splits: pa.Table | None = None, factors: Factors | None = None) -> ModelFolder:
-        """A finished model of that name: trained, or with these factors in place of the trained ones."""
+    def finish(
+        self,
+        run: str,
+        splits: pa.Table | None = None,
+        factors: Factors | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> ModelFolder:
+        """A finished model of that name: trained, or with these factors in place of the trained ones.
+
+        splits: the tables beside it, if not the shop's. settings: what the manifest says otherwise.
+        """
         splits = self.splits if splits is None else splits
         folder = self.storage.model("recommender", run, MODE)
         trained = train(self.data, SETTINGS, folder.path, CPU)
@@ -66,8 +76,8 @@ class LittleShop:
         inputs = {"splits": table_digest(splits), "catalogue": table_digest(self.catalogue), "image_bank": "b"}
         folder.finish(
             {
-                "asset": "dvbpr", "inputs": inputs, "settings": SETTINGS.plain(), "code_version": "1",
-                "dagster_run": f"dagster-{run}", "mlflow_run": f"mlflow-{run}",
+                "asset": "dvbpr", "inputs": inputs, "settings": {**SETTINGS.plain(), **(settings or {})},
+                "code_version": "1", "dagster_run": f"dagster-{run}", "mlflow_run": f"mlflow-{run}",
             }
         )  # fmt: skip
         return folder
@@ -129,6 +139,15 @@ def little_shop(folder: Path) -> LittleShop:
         ),
         png=png,
     )  # fmt: skip
+
+
+def moved_hold_out(splits: pa.Table) -> pa.Table:
+    """The splits with the first user's test item and one of the train items changing places."""
+    frame = splits.to_pandas()
+    own = frame[frame["user"] == frame["user"].iloc[0]]
+    test, train = (own.index[own["split"] == name][0] for name in ("test", "train"))
+    frame.loc[[test, train], "split"] = ["train", "test"]
+    return pa.Table.from_pandas(frame, schema=splits.schema, preserve_index=False)
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -14,17 +14,17 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from pipeline import registry, succession
 from pipeline.config import ChampionSettings
+from pipeline.core.sources import BadInput
 from pipeline.registry import Registry
 from pipeline.succession import Outcome
 from pipeline.tracking import Tracker
 from tests.pipeline.conftest import free_port
-from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop
+from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 
 NAME = registry.model_name("recommender", MODE)
 SETTINGS = ChampionSettings(minimum=20)
@@ -110,15 +110,6 @@ def test_the_life_of_an_alias(desk: Desk, first: Outcome):
     assert bad.decision is not None and bad.decision.same_data is True and champion(desk) == 4
 
 
-def moved_hold_out(splits: pa.Table) -> pa.Table:
-    """The splits with the first user's test item and one of the train items changing places."""
-    frame = splits.to_pandas()
-    own = frame[frame["user"] == frame["user"].iloc[0]]
-    test, train = (own.index[own["split"] == name][0] for name in ("test", "train"))
-    frame.loc[[test, train], "split"] = ["train", "test"]
-    return pa.Table.from_pandas(frame, schema=splits.schema, preserve_index=False)
-
-
 def test_a_decision_is_written_where_people_look(desk: Desk, first: Outcome):
     version = desk.client.get_model_version(NAME, "1")
     assert version.description == f"{NAME} had no champion." and version.tags["atelier.verdict"] == "first"
@@ -155,6 +146,14 @@ def test_a_model_that_cannot_be_written_is_no_version(desk: Desk, first: Outcome
     assert [version.number for version in desk.store.versions(NAME)] == before
     models = desk.client.search_logged_models([desk.client.get_experiment_by_name("atelier").experiment_id])
     assert sorted(str(model.status) for model in models if model.tags["atelier.model"] == "unlucky") == ["FAILED"]
+
+
+def test_a_champion_whose_files_are_gone_is_named_with_the_mend(desk: Desk, first: Outcome):
+    folder = desk.store.folder(first.version)
+    aside = folder.rename(folder.with_name("aside"))
+    with pytest.raises(BadInput, match=rf"files of models:/{NAME}/1 cannot be had .* to another version"):
+        desk.store.folder(first.version)
+    aside.rename(folder)
 
 
 def test_requirements_are_pinned_and_the_packages_it_runs_on_lie_beside_it(desk: Desk, first: Outcome):
@@ -248,6 +247,7 @@ def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk
     [
         ({"user_id": "R100", "class": "hats"}, "row 0: class 'hats' is unknown; there are: men_tops, women_tops"),
         ({"user_id": "R100", "k": 0}, "row 0: k=0"),
+        ({"user_id": "R100", "k": 2.5}, "row 0: k=2.5: a whole number"),
         ({"user_id": "R100", "picture": base64.b64encode(b"<html>").decode()}, "row 0: not_a_picture"),
     ],
 )
