@@ -16,7 +16,7 @@ from models.factors import Factors
 from models.generation_metrics import distance_differences
 from models.intervals import bootstrap_mean
 from pipeline.config import ChampionSettings, GeneratorChampionSettings
-from pipeline.shelf import Shop
+from pipeline.shelf import BEFORE, SPLITS, Shop
 
 FIRST, OTHER_CLASSES, BETTER, NOT_WORSE = "first", "other classes", "better", "not worse"
 NOT_BETTER, WORSE, UNDECIDED = "not better", "worse", "undecided"
@@ -132,9 +132,9 @@ def decide(
 def compare_recommenders(challenger: Side, champion: Side, device: torch.device) -> Compared:
     """Exact AUC of both on the challenger's test pairs that neither was trained on, among items that both know.
 
-    Validation counts as training: it chose the epoch. Users and items are matched by the shop's own names. A user's
-    candidates are the items that both know and that the user touched in neither data set; a pair whose user or item
-    the champion does not know is left out and counted.
+    Validation counts as training, as it chose the epoch; so does what the models before in a line were trained on.
+    Users and items are matched by the shop's own names. A user's candidates are the items that both know and that the
+    user touched in neither data set; a pair whose user or item the champion does not know is left out and counted.
     """
     users, user_new, user_old = np.intersect1d(challenger.shop.reviewer, champion.shop.reviewer, return_indices=True)
     items, item_new, item_old = np.intersect1d(challenger.shop.asin, champion.shop.asin, return_indices=True)
@@ -146,11 +146,11 @@ def compare_recommenders(challenger: Side, champion: Side, device: torch.device)
         "user unknown to the champion": int((~np.isin(challenger.shop.reviewer[test[:, 0]], users)).sum()),
         "item unknown to the champion": int((~np.isin(challenger.shop.asin[test[:, 1]], items)).sum()),
     }
-    trained = [held_out_in(held_out, side.rows(side.shop.pairs("train", "validation"))) for side in (new, old)]
+    trained = [held_out_in(held_out, side.rows(side.shop.pairs("train", "validation", BEFORE))) for side in (new, old)]
     left_out["trained on by the challenger"] = int(trained[0].sum())
     left_out["trained on by the champion"] = int(trained[1].sum())
     held_out = held_out[~(trained[0] | trained[1])]
-    touched = np.concatenate([side.rows(side.shop.pairs("train", "validation", "test")) for side in (new, old)])
+    touched = np.concatenate([side.rows(side.shop.pairs(*SPLITS)) for side in (new, old)])
     values = [auc_of_each(side.factors, held_out, touched, device) for side in (new, old)]
     return Compared(*values, left_out)
 

@@ -18,7 +18,7 @@ from pipeline.config import EvaluationSettings
 from pipeline.core import arrays
 from pipeline.storage import ModelFolder, Storage
 
-DATA = ("catalogue", "splits")
+DATA = ("catalogue", "splits")  # what two recommenders share when they count as trained on the same data
 
 
 def runs_of(storage: Storage, mode: str) -> list[ModelFolder]:
@@ -95,11 +95,37 @@ def markdown(rows: Sequence[dict[str, Any]], split: str = "test") -> str:
     return "\n".join(lines)
 
 
+def model_arrays(folder: ModelFolder) -> arrays.ModeArrays:
+    """The data that a model was trained in, from the tables beside it."""
+    return arrays.mode_arrays(*(pq.read_table(folder.path / f"{name}.parquet") for name in DATA))
+
+
+def trained_before(folder: ModelFolder, data: arrays.ModeArrays) -> np.ndarray:
+    """The pairs that the models which this one went on from were trained on, as rows of its data: [n, 2] int64.
+
+    A warm start keeps them in `trained_on.parquet` (user, item); pairs of users or items that left are left out.
+    """
+    path = folder.path / "trained_on.parquet"
+    if not path.is_file():
+        return np.zeros((0, 2), np.int64)
+    line = pq.read_table(path, columns=["user", "item"])
+    user, item = line["user"].to_numpy(), line["item"].to_numpy()
+    here = np.isin(user, data.users) & np.isin(item, data.items)
+    return np.stack([np.searchsorted(data.users, user[here]), np.searchsorted(data.items, item[here])], axis=1)
+
+
 def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
-    """The exact AUC of every user's held-out item, from the model's folder alone; users in one order for all runs."""
-    data = arrays.mode_arrays(*(pq.read_table(folder.path / f"{name}.parquet") for name in DATA))
-    touched = np.concatenate(list(data.pairs.values()))
-    return auc_of_each(Factors.load(folder.path / "factors.npz"), data.pairs[split], touched, device)
+    """The exact AUC of every user's held-out item, from the model's folder alone; users in one order for all runs.
+
+    nan where the model's line was trained on the pair, in an earlier version of the data.
+    """
+    data = model_arrays(folder)
+    held_out, before = data.pairs[split].astype(np.int64), trained_before(folder, data)
+    touched = np.concatenate([*data.pairs.values(), before])
+    auc = auc_of_each(Factors.load(folder.path / "factors.npz"), held_out, touched, device)
+    count = len(data.items)
+    auc[np.isin(held_out[:, 0] * count + held_out[:, 1], before[:, 0] * count + before[:, 1])] = np.nan
+    return auc
 
 
 def _data(folder: ModelFolder) -> tuple[str, ...]:
@@ -111,7 +137,12 @@ def _differing(runs: Sequence[ModelFolder]) -> dict[str, str]:
     """Of each run, the settings and inputs in which the runs differ, in words."""
     manifests = {folder.run: folder.manifest() for folder in runs}
     flat = {
-        run: {**made["settings"], **made["inputs"], "code_version": made["code_version"]}
+        run: {
+            **made["settings"],
+            **made["inputs"],
+            "code_version": made["code_version"],
+            "begun_from": made.get("begun_from") or "new",
+        }
         for run, made in manifests.items()
     }
     names = dict.fromkeys(name for values in flat.values() for name in values)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs 
     from pipeline.core.arrays import ModeArrays
 
 
+SPLITS = (*SPLIT_NAMES, BEFORE := "before")  # before: a model that this one went on from was trained on the pair
 FACTORS, SHOP, ABOUT = "factors.npz", "shop.npz", "about.json"
 NO_CLASS = ""
 CPU = torch.device("cpu")
@@ -46,11 +47,11 @@ class Shop:
     garment_class: np.ndarray  # [I] str, "" for none
     user: np.ndarray  # [m] int32, user row of every known pair
     item: np.ndarray  # [m] int32, item row
-    split: np.ndarray  # [m] int8, place in SPLIT_NAMES
+    split: np.ndarray  # [m] int8, place in SPLITS
 
     def pairs(self, *splits: str) -> np.ndarray:
         """The pairs of these splits, [n, 2] int32 of (user row, item row)."""
-        chosen = np.isin(self.split, [SPLIT_NAMES.index(name) for name in splits])
+        chosen = np.isin(self.split, [SPLITS.index(name) for name in splits])
         return np.stack([self.user[chosen], self.item[chosen]], axis=1)
 
 
@@ -60,11 +61,12 @@ def hashed(reviewer_ids: list[str]) -> np.ndarray:
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
-def shop_of(data: "ModeArrays", users: "pa.Table", items: "pa.Table", products: "pa.Table") -> Shop:
+def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "pa.Table", products: "pa.Table") -> Shop:
     """The shop behind a mode's arrays.
 
     Args:
         data: users, items and pairs of the mode.
+        before: pairs that a model this one went on from was trained on, [n, 2] of (user row, item row).
         users: USERS.
         items: ITEMS.
         products: PRODUCTS, with asin and garment_class.
@@ -83,14 +85,15 @@ def shop_of(data: "ModeArrays", users: "pa.Table", items: "pa.Table", products: 
     asin = dict(zip(items["item"].to_pylist(), items["asin"].to_pylist(), strict=True))
     kind = dict(zip(products["asin"].to_pylist(), products["garment_class"].to_pylist(), strict=True))
     names = [asin[item] for item in data.items.tolist()]
-    pairs = np.concatenate([data.pairs[name] for name in SPLIT_NAMES])
+    of_split = {**{name: data.pairs[name] for name in SPLIT_NAMES}, BEFORE: before}
+    pairs = np.concatenate([of_split[name] for name in SPLITS]).astype(np.int32)
     return Shop(
         reviewer=hashed([reviewer[user] for user in data.users.tolist()]),
         asin=np.array(names, np.str_),
         garment_class=np.array([kind.get(name) or NO_CLASS for name in names], np.str_),
         user=pairs[:, 0],
         item=pairs[:, 1],
-        split=np.repeat(np.arange(len(SPLIT_NAMES), dtype=np.int8), [len(data.pairs[n]) for n in SPLIT_NAMES]),
+        split=np.repeat(np.arange(len(SPLITS), dtype=np.int8), [len(of_split[name]) for name in SPLITS]),
     )
 
 
@@ -137,7 +140,7 @@ class Shelf:
         self.shop = read_shop(self.folder)
         self.factors = Factors.load(self.folder / FACTORS)
         self._row = {int(key): row for row, key in enumerate(self.shop.reviewer)}
-        order = np.argsort(self.shop.user, kind="stable")
+        order = np.argsort(self.shop.user, kind="stable")  # a pair of two splits is seen twice, which hides it once
         starts = np.searchsorted(self.shop.user[order], np.arange(1, len(self.shop.reviewer)))
         self._seen = np.split(self.shop.item[order], starts)
         train = self.shop.pairs("train")

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import nn
 
@@ -22,16 +21,15 @@ from models.factors import Factors
 from models.generation_metrics import kernel_distance
 from models.lsgan import LsganSettings, sample_z
 from models.train_lsgan import load_generator
-from pipeline import champion, generation, registry, shelf
+from pipeline import champion, generation, registry, runs, shelf
 from pipeline.champion import Decision, Side
 from pipeline.config import ChampionSettings, GeneratorChampionSettings
-from pipeline.core import arrays, features
+from pipeline.core import features
 from pipeline.core.bank import open_bank
 from pipeline.registry import GENERATOR, RECOMMENDER, Registry, Version
 from pipeline.storage import ModelFolder, Storage
 from pipeline.tracking import TrackedRun
 
-SAME_DATA = ("catalogue", "splits")  # what two recommenders must share to count as trained on the same data
 ABOUT_GENERATOR = "about.json"
 TRAINED_ON = 16  # hex digits of a picture's sha256 that a registered generator keeps
 
@@ -68,8 +66,8 @@ def recommender(
     name = registry.model_name(RECOMMENDER, mode)
     store = Registry(run.client, run.uri)
     manifest = trained.manifest()
-    data = arrays.mode_arrays(*(pq.read_table(trained.path / f"{table}.parquet") for table in SAME_DATA))
-    shop = shelf.shop_of(data, *names)
+    data = runs.model_arrays(trained)
+    shop = shelf.shop_of(data, runs.trained_before(trained, data), *names)
 
     def write(out: Path, model: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +79,7 @@ def recommender(
         theirs = store.folder(reigning) / "artifacts" / RECOMMENDER
         ours = Side(Factors.load(trained.path / shelf.FACTORS), shop)
         made_from = json.loads((theirs / shelf.ABOUT).read_text())["inputs"]
-        same = all(made_from[table] == manifest["inputs"][table] for table in SAME_DATA)
+        same = all(made_from[table] == manifest["inputs"][table] for table in runs.DATA)
         other = Side(Factors.load(theirs / shelf.FACTORS), shelf.read_shop(theirs))
         compared = champion.compare_recommenders(ours, other, device)
         return champion.decide(compared, same, settings, settings.margin, "held-out pairs")

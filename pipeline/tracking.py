@@ -6,7 +6,7 @@ models; it records parameters, metrics, pictures and where the data came from, a
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -176,19 +176,6 @@ class Tracker(dg.ConfigurableResource):
         with self._open(name, identity, {}) as run:
             yield run
 
-    def close_abandoned(self, alive: Callable[[str], bool]) -> list[str]:
-        """End the runs that a killed process left RUNNING; their ids.
-
-        Args:
-            alive: whether the Dagster run of an id is still going on.
-        """
-        client = self._client()
-        running = client.search_runs([self._experiment(client)], "attributes.status = 'RUNNING'", max_results=1000)
-        left = [run.info.run_id for run in running if not alive(run.data.tags.get("dagster.run_id", ""))]
-        for run_id in left:
-            client.set_terminated(run_id, "KILLED")
-        return left
-
     def _back(self, dagster_run: str) -> dict[str, str]:
         """Tags that lead to the Dagster run: MLflow shows its note as Markdown, where a link can be followed."""
         url = f"{self.dagster_ui}/runs/{dagster_run}"
@@ -252,9 +239,8 @@ class Tracker(dg.ConfigurableResource):
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return found.experiment_id
-        root = self.artifact_root if "://" in self.artifact_root else Path(self.artifact_root).as_uri()
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=root)
+            return client.create_experiment(EXPERIMENT, artifact_location=_address(self.artifact_root))
         except MlflowException:  # another process was first
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
@@ -268,6 +254,11 @@ class Tracker(dg.ConfigurableResource):
             [experiment], " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()), max_results=1
         )
         return runs[0].info.run_id if runs else None
+
+
+def _address(root: str) -> str:
+    """The URI of a folder; what is one already stays."""
+    return root if "://" in root else Path(root).as_uri()
 
 
 def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,8 +19,7 @@ from pipeline.champion import (
     other_classes,
 )
 from pipeline.config import ChampionSettings
-from pipeline.core.schemas import SPLIT_NAMES
-from pipeline.shelf import Shop, hashed
+from pipeline.shelf import SPLITS, Shop, hashed
 
 CPU = torch.device("cpu")
 SETTINGS = ChampionSettings(minimum=10, resamples=200)
@@ -94,7 +93,7 @@ def side(users: str, items: str, scores: dict[str, list[float]], pairs: list[tup
         garment_class=np.array([""] * count),
         user=np.array([users.index(user) for user, _, _ in pairs], np.int32),
         item=np.array([items.index(item) for _, item, _ in pairs], np.int32),
-        split=np.array([SPLIT_NAMES.index(split) for _, _, split in pairs], np.int8),
+        split=np.array([SPLITS.index(split) for _, _, split in pairs], np.int8),
     )
     return Side(factors, shop)
 
@@ -117,6 +116,14 @@ def test_what_the_champion_was_trained_or_chosen_on_is_left_out():
     compared = compare_recommenders(new, old, CPU)
     assert len(compared.challenger) == 0
     assert compared.left_out["trained on by the champion"] == 2
+
+
+def test_what_a_model_before_in_the_champions_line_was_trained_on_is_left_out():
+    scores = {"u": [0, 0, 0, 0]}
+    new = side("u", "abcd", scores, [("u", "a", "test")])
+    old = side("u", "abcd", scores, [("u", "a", "before"), ("u", "b", "train")])
+    compared = compare_recommenders(new, old, CPU)
+    assert len(compared.challenger) == 0 and compared.left_out["trained on by the champion"] == 1
 
 
 def test_a_pair_one_picture_of_which_trained_the_challenger_is_left_out():

@@ -1,6 +1,8 @@
 """All recommenders of one data version beside each other, from their folders alone."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.evaluate import exact_auc
@@ -53,3 +55,18 @@ def test_the_table_for_people_has_the_best_first_and_marks_the_champion(shop: Li
     lines = markdown(compare_runs(runs_of(shop.storage, MODE), "weak", SETTINGS, CPU)).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| strong", "| **weak** (champion)"]
     assert "less weak" in lines[0] and markdown([]) != ""
+
+
+def test_a_pair_that_a_model_before_in_the_line_was_trained_on_counts_for_nobody(shop: LittleShop):
+    folder = runs_of(shop.storage, MODE)[1]
+    user, item = shop.data.test[0]
+    line = pa.table(
+        {"user": shop.data.users[[user]].astype(np.int32), "item": shop.data.items[[item]].astype(np.int32)}
+    )
+    pq.write_table(line, folder.path / "trained_on.parquet")
+    try:
+        rows = compare_runs(runs_of(shop.storage, MODE), "weak", SETTINGS, CPU)
+    finally:
+        (folder.path / "trained_on.parquet").unlink()
+    users = {row["run"]: row["users"] for row in rows if row["split"] == "test"}
+    assert users == {"weak": 60, "strong": 59}

@@ -10,6 +10,8 @@ from pipeline import shelf
 from pipeline.shelf import Shelf, hashed, pack, shop_of
 from tests.pipeline.little_shop import LittleShop, little_shop
 
+NOTHING = np.zeros((0, 2), np.int64)  # no model before in the line
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> LittleShop:
@@ -19,7 +21,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> LittleShop:
 @pytest.fixture(scope="module")
 def served(shop: LittleShop, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     trained, out = shop.finish("one"), tmp_path_factory.mktemp("served")
-    pack(out, trained.path, shop_of(shop.arrays, *shop.names), {"bank_size": 16, "bank_filter": "bicubic"})
+    pack(out, trained.path, shop_of(shop.arrays, NOTHING, *shop.names), {"bank_size": 16, "bank_filter": "bicubic"})
     return Shelf(out)
 
 
@@ -111,11 +113,11 @@ def test_bytes_that_are_no_picture_are_refused(served: Shelf, junk: bytes):
 
 def test_users_who_left_the_tables_are_refused_with_the_mend(shop: LittleShop):
     with pytest.raises(ValueError, match=r"1 user\(s\), 0 item\(s\) of the model .* materialise dvbpr again"):
-        shop_of(shop.arrays, shop.users.slice(1), shop.items, shop.products)
+        shop_of(shop.arrays, NOTHING, shop.users.slice(1), shop.items, shop.products)
 
 
 def test_factors_of_another_shop_are_not_packed(shop: LittleShop, tmp_path: Path):
-    whole = shop_of(shop.arrays, *shop.names)
+    whole = shop_of(shop.arrays, NOTHING, *shop.names)
     short = shelf.Shop(**{**vars(whole), "asin": whole.asin[1:]})
     with pytest.raises(ValueError, match="factors of 60 users and 60 items, the shop has 60 and 59"):
         pack(tmp_path, shop.storage.current("recommender", "vendor_all").path, short, {})

@@ -128,17 +128,6 @@ def test_many_small_reports_travel_as_one_batch(tracker: Tracker, client, monkey
     assert len(client.get_metric_history(run_id, "loss")) == 100
 
 
-def test_runs_that_a_killed_process_left_running_are_closed_and_others_are_not(tracker: Tracker, client):
-    experiment = tracker._experiment(client)
-    ids = {
-        name: client.create_run(experiment, tags={"dagster.run_id": name}).info.run_id for name in ("dead", "going on")
-    }
-    assert tracker.close_abandoned(lambda dagster_run: dagster_run == "going on") == [ids["dead"]]
-    assert client.get_run(ids["dead"]).info.status == "KILLED"
-    assert client.get_run(ids["going on"]).info.status == "RUNNING"
-    client.set_terminated(ids["going on"])
-
-
 def test_processor_and_memory_are_measured_while_a_run_lasts(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
 
