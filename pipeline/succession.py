@@ -128,9 +128,7 @@ def generator(
         embed = partial(features.embed, size=settings.feature_size, device=device)
         real = embed(pixels[rows])
         both = (registry.Drawing(network), meta["settings"]), (registry.read_generator(place), theirs["settings"])
-        ours_drawn, theirs_drawn = (
-            embed(_drawn(drawing, LsganSettings(**of), label[rows], settings.seed)) for drawing, of in both
-        )
+        ours_drawn, theirs_drawn = (embed(_drawn(drawing, of, label[rows], settings.seed)) for drawing, of in both)
         margin = settings.margin * max(0.0, kernel_distance(real, theirs_drawn, seed=settings.seed)[0])
         compared = champion.compare_generators(real, ours_drawn, theirs_drawn, left_out)
         return champion.decide(compared, theirs["inputs"] == inputs, settings, margin, "held-out garments")
@@ -170,8 +168,10 @@ def _some_of_each_class(rows: np.ndarray, label: np.ndarray, settings: Generator
     return np.concatenate([rows[:0], *(rng.permutation(rows[label[rows] == number])[:most] for number in classes)])
 
 
-def _drawn(drawing: nn.Module, settings: LsganSettings, wanted: np.ndarray, seed: int) -> np.ndarray:
+def _drawn(drawing: nn.Module, trained_with: dict[str, Any], wanted: np.ndarray, seed: int) -> np.ndarray:
     """One picture of each wanted class [n] -> uint8 [n, 64, 64, 3]."""
+    # Of an older version's settings only these two need still be known here.
+    settings = LsganSettings(**{name: trained_with[name] for name in ("z_dim", "z_distribution")})
     noise = torch.Generator().manual_seed(seed)
     made = []
     with torch.inference_mode():
