@@ -161,13 +161,16 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
 
+    # A row may leave any of them out, but MLflow casts by column: a gap among integers fails, a null among booleans
+    # becomes false, and a gap among binaries fails. So the model itself looks at each value.
     asked = {
         "user_id": DataType.string,
-        "k": DataType.double,  # a whole number; a column with gaps has no integers in pandas
-        "exclude_seen": DataType.boolean,
+        "k": DataType.double,  # a whole number
+        "exclude_seen": AnyType(),  # true or false
         "class": DataType.string,
-        "picture": DataType.binary,
+        "picture": DataType.string,  # base64
     }
     answered = {
         "row": DataType.long,

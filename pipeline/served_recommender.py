@@ -4,6 +4,7 @@ MLflow runs this file where the model is loaded ("models from code"), with the c
 registered beside it. What is answered is `shelf.py`; registering is `registry.py`. No pickle takes part.
 """
 
+import base64
 import math
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,12 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         return self.shelf.embed(picture)
 
     def _answer(self, user: int | None, given: dict[str, Any]) -> list[Pick]:
-        options = {"exclude_seen": bool(given.get("exclude_seen", True)), "garment_class": given.get("class")}
+        exclude_seen = given.get("exclude_seen", True)
+        if exclude_seen not in (True, False):
+            raise ValueError(f"exclude_seen={exclude_seen!r}: true or false was expected")
+        options = {"exclude_seen": bool(exclude_seen), "garment_class": given.get("class")}
         if "picture" in given:
-            return [self.shelf.place(user, given["picture"], **options)]
+            return [self.shelf.place(user, _bytes(given["picture"]), **options)]
         k = float(given.get("k", DEFAULT_K))
         if not k.is_integer():
             raise ValueError(f"k={k:g}: a whole number was expected")
@@ -63,6 +67,16 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
 
 def _missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+
+
+def _bytes(picture: str | bytes) -> bytes:
+    """A picture as it came: base64 in text, or its bytes. ValueError for text that is no base64."""
+    if isinstance(picture, bytes):
+        return picture
+    try:
+        return base64.b64decode("".join(picture.split()), validate=True)
+    except ValueError as error:
+        raise ValueError(f"picture: not base64 ({error})") from error
 
 
 mlflow.models.set_model(ServedRecommender())

@@ -231,8 +231,9 @@ def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk
         {"k": 1},
         {"user_id": user, "picture": picture},
         {"user_id": user, "k": 60, "exclude_seen": False},
+        {"user_id": user, "k": 60, "exclude_seen": None},
     )
-    by_row = {number: [row for row in rows if row["row"] == number] for number in range(5)}
+    by_row = {number: [row for row in rows if row["row"] == number] for number in range(6)}
     kind = dict(
         zip(desk.shop.products["asin"].to_pylist(), desk.shop.products["garment_class"].to_pylist(), strict=True)
     )
@@ -241,6 +242,7 @@ def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk
     assert by_row[2][0]["user_id"] is None and by_row[2][0]["item"] == by_row[1][0]["item"]
     assert len(by_row[3]) == 1 and by_row[3][0]["item"] is None and by_row[3][0]["rank"] >= 1
     assert len(by_row[4]) == 60 and by_row[4][0]["known"]
+    assert len(by_row[5]) == 60 - 5  # what they have is left out
 
 
 @pytest.mark.parametrize(
@@ -250,6 +252,8 @@ def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk
         ({"user_id": "R100", "k": 0}, "row 0: k=0"),
         ({"user_id": "R100", "k": 2.5}, "row 0: k=2.5: a whole number"),
         ({"user_id": "R100", "picture": base64.b64encode(b"<html>").decode()}, "row 0: not_a_picture"),
+        ({"user_id": "R100", "picture": "http://127.0.0.1/new.jpg"}, "row 0: picture: not base64"),
+        ({"user_id": "R100", "exclude_seen": "no"}, "row 0: exclude_seen='no': true or false"),
     ],
 )
 def test_served_over_http_a_wrong_request_is_a_400_that_says_why(server: str, record: dict[str, Any], said: str):
