@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
-MADE, VERDICT = "atelier.model", "atelier.verdict"  # tags: the folder that was registered, what was decided of it
+# Tags of a version: the folder that was registered, what was decided of it, and MLflow's logged model behind it (of
+# which SQLite and PostgreSQL stores keep no column).
+MADE, VERDICT, LOGGED = "atelier.model", "atelier.verdict", "atelier.logged_model"
 PACKAGES = Path(__file__).parents[1]
 # What the served model imports; at the versions that made it.
 RECOMMENDER_NEEDS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "simplejpeg", "torch")
@@ -111,7 +113,7 @@ class Registry:
                 raise
         # By place, not as models:/ID: MLflow would look the id up in the process's own store, not in the client's.
         created = self._client.create_model_version(
-            name, logged.artifact_location, run.run_id, tags=all_tags, model_id=logged.model_id
+            name, logged.artifact_location, run.run_id, tags={**all_tags, LOGGED: logged.model_id}
         )
         return _version(created)
 
@@ -137,7 +139,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            location = self._client.get_logged_model(version.model_id).artifact_location
+            location = self._client.get_model_version_download_uri(version.name, str(version.number))
             return Path(download_artifacts(artifact_uri=location, tracking_uri=self._uri))
         except (MlflowException, OSError) as error:
             raise BadInput(
@@ -159,6 +161,7 @@ class Registry:
 def write_recommender(packed: Path, out: Path, model: "Model") -> None:
     """Save a served folder (`shelf.pack`) as an MLflow pyfunc, with the packages that it runs on beside it."""
     import mlflow
+    import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType
@@ -190,6 +193,7 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
             Schema([ColSpec(kind, name, required=False) for name, kind in asked.items()]),
             Schema([ColSpec(kind, name, required=name not in ("user_id", "item")) for name, kind in answered.items()]),
         ),
+        input_example=pd.DataFrame([{"user_id": "somebody new", "k": 5.0}]),
         pip_requirements=pinned(RECOMMENDER_NEEDS),
     )
 

@@ -26,7 +26,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         """Read the folder that was registered."""
         self.shelf = Shelf(Path(context.artifacts["recommender"]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Ranked items of every row; `row` says which row of the request, from 0.
 
         A row without a picture gets its k best items. One with a picture gets one line: the new item's score and the
@@ -37,7 +37,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
             MlflowException: a row cannot be answered; says which and why (over HTTP: 400).
         """
         answers = []
-        for number, request in enumerate(pd.DataFrame(model_input).to_dict("records")):
+        for number, request in enumerate(model_input.to_dict("records")):
             given = {str(name): value for name, value in request.items() if not _missing(value)}
             user_id = str(given["user_id"]) if "user_id" in given else None
             user = self.shelf.user(user_id)

@@ -225,6 +225,7 @@ class Tracker(dg.ConfigurableResource):
         import os
 
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         for noisy in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient

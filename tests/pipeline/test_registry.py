@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -171,11 +172,16 @@ def test_requirements_are_pinned_and_the_packages_it_runs_on_lie_beside_it(desk:
 def server(desk: Desk, first: Outcome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`mlflow models serve` of the first version, as the docs call it: another process, another folder."""
     port, log = free_port(), tmp_path_factory.mktemp("serve") / "log"
+    programs = Path(sys.executable).parent
     command = [
-        str(Path(sys.executable).parent / "mlflow"), "models", "serve", "-m", first.version.uri,
+        str(programs / "mlflow"), "models", "serve", "-m", first.version.uri,
         "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
     ]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": desk.tracker.tracking_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # mlflow looks for uvicorn there
+        "MLFLOW_TRACKING_URI": desk.tracker.tracking_uri,
+    }
     with (
         log.open("wb") as sink,
         subprocess.Popen(
@@ -189,7 +195,8 @@ def server(desk: Desk, first: Outcome, tmp_path_factory: pytest.TempPathFactory)
                 time.sleep(0.1)
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
-            os.killpg(process.pid, 15)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 def answers(url: str) -> bool:
