@@ -176,7 +176,10 @@ def default_resources() -> dict[str, object]:
         "storage": Storage(root=str(home)),
         "method": Method(profile=environment.profile()),
         "tracker": Tracker(
-            tracking_uri=environment.tracking_uri(home), artifact_root=str(home / "mlflow" / "artifacts")
+            tracking_uri=environment.tracking_uri(home),
+            artifact_root=str(home / "mlflow" / "artifacts"),
+            mlflow_ui=environment.mlflow_ui(),
+            dagster_ui=environment.dagster_ui(),
         ),
         "raw": RawSources(
             reviews=environment.reviews(),

@@ -11,7 +11,7 @@ from models import baselines as methods
 from models.evaluate import evaluate
 from models.factors import Factors
 from models.scoring import Recommender, pooled
-from pipeline import comparison, plots, sheets
+from pipeline import comparison, plots, runs, sheets
 from pipeline.config import EvaluationConfig, EvaluationSettings
 from pipeline.core import arrays, schemas
 from pipeline.core.schemas import IMAGE_MODES
@@ -21,6 +21,7 @@ from pipeline.metadata import table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.progress import reporter
+from pipeline.registry import RECOMMENDER, Registry, model_name
 from pipeline.resources import Compute, RawSources
 from pipeline.storage import Storage
 from pipeline.tracking import Tracker
@@ -113,7 +114,8 @@ def recommender_evaluation(
 @dg.asset(
     group_name=GROUP,
     kinds={"parquet", "mlflow"},
-    code_version="2",
+    code_version="3",
+    deps=[dg.AssetDep("recommender_champion", partition_mapping=dg.AllPartitionMapping())],
     ins={
         "recommender_evaluation": dg.AssetIn(
             partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True}
@@ -125,10 +127,11 @@ def recommender_comparison(
     config: EvaluationConfig,
     method: Method,
     storage: Storage,
+    compute: Compute,
     tracker: Tracker,
     recommender_evaluation: dict[str, pa.Table],
 ) -> dg.Output[pa.Table]:
-    """The paper's Table 3 with our rows: all models, all modes there are, intervals and paired differences."""
+    """The paper's Table 3 with our rows: all models, all modes there are, and all runs of each mode's data version."""
     settings = method.settings(EvaluationSettings, "recommender_comparison", config)
     by_mode = {mode: recommender_evaluation[mode] for mode in IMAGE_MODES if mode in recommender_evaluation}
     missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
@@ -137,15 +140,26 @@ def recommender_comparison(
     rows = comparison.compare(by_mode, settings)
     chart = plots.comparison(rows, "test")
     path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
+    of_runs, shown = [], []
     with tracker.run(context) as run:
+        store = Registry(run.client, run.uri)
+        for mode in by_mode:
+            found = runs.runs_of(storage, mode)
+            champion = store.champion(model_name(RECOMMENDER, mode))
+            of_mode = runs.compare_runs(found, champion.made if champion else None, settings, compute.resolve())
+            shown.append(f"**{mode}**\n\n{runs.markdown(of_mode)}")
+            of_runs += [{"mode": mode, **row} for row in of_mode]
         run.parameters(settings, image_modes=", ".join(by_mode))
         run.metrics({f"{row['mode']}.{row['model']}.{row['split']}.auc": row["auc"] for row in rows})
         run.picture("comparison", chart, step=0)
+        run.table("models", rows)
+        run.table("runs", of_runs)
         run.file(path)
     table = pa.Table.from_pylist(rows, schema=schemas.RECOMMENDER_COMPARISON)
     return table_output(
         table,
         chart=thumbnail(chart),
+        runs=dg.MetadataValue.md("\n\n".join(shown)),
         between_modes=comparison.between_modes(by_mode, "test", settings),
         between_models={mode: comparison.between_models(part, "test", settings) for mode, part in by_mode.items()},
         missing_modes=missing or None,
