@@ -1,6 +1,6 @@
 """Charts, in one style: labelled axes, error bars where there is n, the paper's figure in grey.
 
-Every chart is pixels for Dagster and MLflow; with `form=svg` the lookbook's charts are SVG in its reader's colours. Sheets
+Every chart is pixels for Dagster and MLflow; with `form=svg` it is SVG in the colours of the lookbook's reader. Sheets
 of product pictures are `sheets.py`.
 """
 
@@ -214,7 +214,7 @@ def by_group(
     axes.axhline(0.5, color=GREY, linewidth=0.8)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=3, labelcolor=INK)
+    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=2, labelcolor=INK)
     return form(made)
 
 
@@ -229,5 +229,5 @@ def shares(
         place = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
         axes.bar(place, values, width * 0.92, color=(BLUE, ACCENT, GREEN)[number % 3], label=name)
     axes.set_xticks(range(len(groups)), groups)
-    axes.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3, labelcolor=INK)
+    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=2, labelcolor=INK)
     return form(made)

@@ -10,7 +10,7 @@ from pipeline.instance import recall
 from pipeline.lookbook import data, designs, garments, people, recommender
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
-from pipeline.lookbook.page import Fact, LeftOut, Page, Section
+from pipeline.lookbook.page import LEAVES, Door, Fact, LeftOut, Page, Section
 
 ALWAYS = (
     "The AUC is the share of all items a person does not have that the model puts below the one that was held out. "
@@ -71,6 +71,7 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
         sections=sections,
         left_out=tuple(part for part in made if isinstance(part, LeftOut)),
         notes=_notes(home, {section.id for section in sections}),
+        doors=_doors(sections),
     )
 
 
@@ -99,6 +100,29 @@ def _facts(home: Home) -> tuple[Fact, ...]:
         for value, words, form, asset, partition in facts
         if value is not None
     )
+
+
+def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
+    """The pages beside the first one, each with a picture or two of what is behind it."""
+    content = {section.id: section.content for section in sections}
+    people, classes = content.get("people", {}).get("people", []), content.get("garments", {}).get("classes", [])
+    made = content.get("designs", {}).get("made", [])
+    picked = [card.picture for person in people for card, _ in person.picks[:1] if card.picture]
+    space, rows = content.get("recommender", {}).get("map"), content.get("data", {}).get("sheets", [])
+    chosen = {
+        "data": (
+            "What was read, what was lost on the way, and what its pictures look like",
+            [r.picture for r in rows][:1],
+        ),
+        "recommender": ("How well taste is predicted, for whom, and beside what", [space.picture] if space else []),
+        "people": ("What a person bought, what they would be shown, and why", picked[:3]),
+        "garments": (
+            "What the generator draws, and how near that is to what it learnt from",
+            [c.garments for c in classes[:1]],
+        ),
+        "designs": ("Garments made for one person", [d.strip for one in made[:1] for d in one.designs[:2] if d.strip]),
+    }
+    return tuple(Door(name, *chosen[name]) for name, (_, ids) in LEAVES.items() if any(i in content for i in ids))
 
 
 def _notes(home: Home, there: set[str]) -> tuple[str, ...]:

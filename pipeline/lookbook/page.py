@@ -84,6 +84,15 @@ class Fact:
     partition: str | None = None
 
 
+@dataclass(frozen=True)
+class Door:
+    """What the first page shows of another page."""
+
+    leaf: str  # its name
+    words: str
+    pictures: list[Picture]
+
+
 # Page -> title and the sections on it. The page of sources and the first page are made of all of them.
 LEAVES = {
     "data": ("Data", ("data",)),
@@ -109,6 +118,7 @@ class Page:
     sections: tuple[Section, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]  # what these numbers cannot say
+    doors: tuple[Door, ...]
 
     @property
     def leaves(self) -> list[Leaf]:
@@ -131,10 +141,9 @@ class Page:
         found = {(s.asset, s.partition): s for section in self.sections for s in section.sources}
         return sorted(found.values(), key=lambda source: (source.when, source.asset, source.partition or ""))
 
-    @property
-    def designed(self) -> set[str]:
-        """The anchors of the people for whom the page shows designs."""
-        return {made.id for section in self.sections if section.id == "designs" for made in section.content["made"]}
+    def designs_for(self, user: int) -> list[Any]:
+        """What was designed for a person, of the section of designs."""
+        return [made for made in (self.content("designs") or {}).get("made", []) if made.id == f"design-{user}"]
 
     @property
     def people(self) -> int:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from pipeline.core.durable import write_whole
 from pipeline.lookbook.album import FOLDER, Album
+from pipeline.lookbook.data import class_words
 from pipeline.lookbook.page import INDEX, LEAVES, SOURCES, Page
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,10 +35,16 @@ def environment() -> jinja2.Environment:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         lstrip_blocks=True,
-        trim_blocks=True,
     )
     # Only `plots.svg` makes text that stands in a page as it is; matplotlib has escaped what it wrote.
-    made.filters |= {"count": _count, "share": _share, "day": _day, "decimals": _decimals, "drawing": Markup}
+    made.filters |= {
+        "count": _count,
+        "share": _share,
+        "day": _day,
+        "decimals": _decimals,
+        "drawing": Markup,
+        "class_words": class_words,
+    }
     return made
 
 

@@ -40,6 +40,7 @@ BESIDE = {  # figures of a model that stand beside its AUC
     "novelty_at_10": "Novelty, bits",
     "gini_at_10": "Gini",
 }
+OWN = (DVBPR, "modern")  # what a mode's own recommender may be
 BESIDE_MODELS = ("vbpr", "popularity")  # in the charts by group
 PREFERRED_MODE = "vendor_all"
 SETTINGS = {  # what a reader needs to tell this run from the paper's
@@ -194,7 +195,7 @@ def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
         return []
     made = []
     for by in (groups.by_activity, groups.by_popularity):
-        found = by(evaluation, splits, [own_of(evaluation["model"].unique().to_pylist()), *others])
+        found = by(evaluation, splits, [*OWN, *others])
         if found is None:
             continue
         series = {MODELS.get(name, (name, ""))[0]: values for name, values in found.series.items()}
@@ -204,11 +205,6 @@ def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
         summary = f"AUC of {next(iter(series))} by {found.of}: {', '.join(parts)}"
         made.append(charts.Chart(found.title, summary, svg, "recommender_evaluation", mode))
     return made
-
-
-def own_of(models: Sequence[str]) -> str:
-    """The model that the mode's recommender is; DVBPR where it is none that we know."""
-    return DVBPR if DVBPR in models or not models else next((m for m in models if m not in MODELS), DVBPR)
 
 
 def section(home: Home, album: Album) -> Section | LeftOut:
