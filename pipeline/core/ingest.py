@@ -1,6 +1,6 @@
 """Raw review and product files to typed tables; every line is accepted or listed in `rejects` with its place.
 
-One way in for all lines: `sources.blocks` frames them, `parsing.py` reads a block at once, several blocks side by side,
+One way in for all lines: `framing.blocks` frames them, `parsing.py` reads a block at once, several blocks side by side,
 and their rows go to a Parquet file in the order of the lines, so that memory grows with the files by 8 bytes a line
 alone (`repeats.py`). Filtering belongs to `kcore.py`, classes to `categories.py`.
 
@@ -24,9 +24,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
+from pipeline.core.arrow import to_arrow, to_numpy
+from pipeline.core.framing import Block, Meter, blocks
 from pipeline.core.parsing import Parsed, Parser
 from pipeline.core.repeats import Repeats
-from pipeline.core.sources import BadInput, Block, Meter, blocks
+from pipeline.core.sources import BadInput
 from pipeline.core.tables import StoredTable, written
 from pipeline.core.vintages import VINTAGES, detect
 
@@ -114,12 +116,13 @@ def read_reviews(
         for path in reading.in_turn(paths):
             repeats.next_file()
             for found in reading.file(path):
-                hashes = found.rows["hash"].to_numpy()
+                hashes = to_numpy(found.rows["hash"])
                 before, known = repeats.add(hashes)
                 reviews = found.rows.append_column("review_id", _review_ids(hashes, before))
                 reading.counts["repeated_across_files"] += int(known.sum())
-                add(reviews.filter(pa.array(~known)) if known.any() else reviews)
-                reject(found.rejects)
+                add(reviews.filter(to_arrow(~known)) if known.any() else reviews)
+                if found.rejects:
+                    reject(pa.Table.from_pylist(found.rejects, schema=schemas.REJECTS))
     return ReviewsRead(
         folder.table("reviews", schemas.REVIEWS),
         folder.table("reviews-rejects", schemas.REJECTS),
@@ -145,7 +148,8 @@ def read_products(
     with written(folder.path / "products-rejects.parquet", schemas.REJECTS) as reject:
         for path in reading.in_turn(paths):
             for found in reading.file(path):
-                reject(found.rejects)
+                if found.rejects:
+                    reject(pa.Table.from_pylist(found.rejects, schema=schemas.REJECTS))
                 for row in found.rows.to_pylist():
                     first = products.setdefault(row["asin"], row)
                     if first is not row:
@@ -168,7 +172,7 @@ def _review_ids(hashes: np.ndarray, before: np.ndarray) -> pa.Array:
     if not len(repeats):
         return ids
     replaced = [f"{ids[i].as_py()}-{before[i]}" for i in repeats]
-    return pc.replace_with_mask(ids, pa.array(before > 0), pa.array(replaced, pa.string()))
+    return pc.replace_with_mask(ids, to_arrow(before > 0), to_arrow(replaced))
 
 
 class _Folder:
@@ -226,7 +230,9 @@ class _Reading:
     def _parse(self, path: Path, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):
             self._of_thread.parser = Parser(self.kind)
-        return self._of_thread.parser.parse(path, block, vintage)
+        found = self._of_thread.parser.parse(path, block, vintage)
+        block.release()
+        return found
 
     def _counted(self, found: Parsed, path: Path, meter: Meter) -> Parsed:
         self.lines += found.lines
@@ -238,6 +244,7 @@ class _Reading:
     def _vintage(self, path: Path, block: Block) -> str:
         if self.vintage != "auto":
             return self.vintage
-        heads = (block.data[a:b] for a, b in zip(block.starts[:-1], block.starts[1:], strict=True) if b - a < 1 << 20)
+        pairs = zip(block.starts[:-1], block.starts[1:], strict=True)
+        heads = (block.data[a:b].tobytes() for a, b in pairs if b - a < 1 << 20)
         lines = [text for _, text in zip(range(SNIFFED_LINES), filter(None, map(bytes.strip, heads)), strict=False)]
         return detect(path, [line.decode("utf-8", "replace") for line in lines], self.kind)
