@@ -67,7 +67,8 @@ def train(
     with the same weights, bit for bit, on the same device. torch's global generators are left as they were.
 
     Raises ValueError when the table has fewer epochs than the settings, out/last.pt is of another architecture, method
-    or data set, or `start` of another architecture or method (all differences listed); DivergedError naming epoch and step when the loss is not finite.
+    or data set, or `start` of another architecture or method (all differences listed); DivergedError naming epoch and
+    step when the loss is not finite.
     """
     _check_table(data, settings)
     forked = [device] if device.type == "cuda" else []

@@ -19,7 +19,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
         resources: replaces resources by name; the others come from the environment.
     """
     modules = [ingest, images, dataset, recommender, evaluation, generator, report]
-    present = {**default_resources(), **(resources or {})}
+    present: dict[str, Any] = {**default_resources(), **(resources or {})}
     condition = automation.refresh(TrainingGate(present["storage"], present["method"]))
     return dg.Definitions(
         assets=automation.automated(dg.load_assets_from_modules(modules), condition),

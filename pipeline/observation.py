@@ -26,9 +26,7 @@ TURN = 30  # seconds between two evaluations of what is behind
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Looks whether the raw files may have changed: sizes and dates of files, ETags of URLs.",
 )
-def new_files(
-    context: dg.SensorEvaluationContext, raw: RawSources, method: Method
-) -> dg.SensorResult | dg.SkipReason:
+def new_files(context: dg.SensorEvaluationContext, raw: RawSources, method: Method) -> dg.SensorResult | dg.SkipReason:
     """Have the sources observed when their looks differ from the last ones."""
     try:
         looks = raw.looks(method.settings(IngestSettings, "ingest").classes)

@@ -54,18 +54,18 @@ def start(
     if not (storage.parent("recommender", mode) / "current.json").is_file():
         return Start(None, None, "as new: the mode's first model")
     last = storage.current("recommender", mode)
-    if not last.finished:
-        return Start(None, None, f"as new: {last.path} has no manifest")
     manifest = last.manifest()
-    if manifest.get("code_version") != code_version:
-        return Start(None, None, f"as new: {last.run} was trained by another version of the code")
     different = differences(manifest.get("configuration", {}), configuration)
-    if different:
-        return Start(None, None, f"as new: {last.run} was trained with other {', '.join(different)}")
     held, known = _held_out(splits).num_rows, seen(splits, trained_on(last.path)).num_rows
-    if known > MOST_SEEN * held:
-        return Start(None, None, f"as new: {last.run} was trained on {known:,} of the {held:,} pairs held out now")
-    return Start(last.path, last.run, f"from {last.run}; {known:,} of {held:,} pairs held out now were trained on")
+    if manifest.get("code_version") != code_version:
+        obstacle = "by another version of the code"
+    elif different:
+        obstacle = f"with other {', '.join(different)}"
+    elif known > MOST_SEEN * held:
+        obstacle = f"on {known:,} of the {held:,} pairs that are held out now"
+    else:
+        return Start(last.path, last.run, f"from {last.run}; {known:,} of {held:,} pairs held out now were trained on")
+    return Start(None, None, f"as new: {last.run} was trained {obstacle}")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -76,7 +76,9 @@ def recommender_evaluation(
     known = warm_start.seen(splits, warm_start.trained_on(trained.path))
     held_out = {split: data.without(split, known) for split in ("validation", "test")}
     if known.num_rows:
-        context.log.info(f"{known.num_rows:,} held-out pairs are not evaluated: {trained.run}'s line was trained on them")
+        context.log.info(
+            f"{known.num_rows:,} held-out pairs are not evaluated: {trained.run}'s line was trained on them"
+        )
     parts, of_catalogue = [], {}
     for done, (name, model) in enumerate(models.items()):
         report(done, len(models), name)

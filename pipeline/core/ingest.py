@@ -103,9 +103,9 @@ def read_reviews(
     """All reviews of `paths`, in their order, each once however many files hold it.
 
     `vintage` overrides what looking at the file says: "auto", "2014", "2018" or "2023" (REFERENCE section 1).
-    A missing or unusable rating or time is null; a file without lines beside others adds nothing. `out` is the folder for the two files (None: a temporary one that
-    goes with the result). Raises BadInput for a file of unknown shape or whose compressed data is cut short, and
-    where no file holds a line: then nothing of any file is returned.
+    A missing or unusable rating or time is null; a file without lines beside others adds nothing. `out` is the folder
+    for the two files (None: a temporary one that goes with the result). Raises BadInput for a file of unknown shape or
+    whose compressed data is cut short, and where no file holds a line: then nothing of any file is returned.
     """
     reading = _Reading(vintage, "reviews", on_progress)
     folder, repeats = _Folder(out), Repeats()

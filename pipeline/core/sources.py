@@ -36,8 +36,8 @@ def named(spec: str) -> list[Path | str]:
     """Local files as paths and URLs as text, in order and each once: what paths, globs, folders and URLs mean.
 
     They are separated by commas. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not
-    those of its subfolders; empty files among others are passed over. A comma inside a URL belongs to the URL, unless a blank, `/`, `./`, `../`, `~`, another
-    URL or the name of a file that is there follows it; written as %2C it always does.
+    those of its subfolders; empty files among others are passed over. A comma inside a URL belongs to the URL, unless
+    a blank, `/`, `./`, `../`, `~`, another URL or the name of a file that is there follows it; as %2C it always does.
     Raises BadInput for an empty specification, a missing or empty file, a glob or folder without files, a URL that is
     neither http nor https. Nothing is fetched.
     """

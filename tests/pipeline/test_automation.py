@@ -1,4 +1,4 @@
-"""The automation condition, over a small shop of Dagster assets: what it asks for, stage by stage, and what it leaves."""
+"""The automation condition over a small shop of Dagster assets: what it asks for, stage by stage, and what not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -91,7 +91,7 @@ class Shop:
         found = dg.evaluate_automation_conditions(
             self.definitions(), self.instance, cursor=self.cursor, evaluation_time=self.now
         )
-        self.cursor, keys = found.cursor, [key for key in found._requested_partitions_by_asset_key]
+        self.cursor, keys = found.cursor, list(found._requested_partitions_by_asset_key)
         asked = []
         for key in sorted(keys):
             for partition in sorted(found.get_requested_partitions(key), key=str):
