@@ -72,7 +72,7 @@ class Behind(dg.AutomationCondition[dg.AssetKey]):
         return "Made from other versions or by other code than now; everything above is settled"
 
     # Dagster awaits an evaluate that is a coroutine, as its own conditions' are; its base class does not say so.
-    async def evaluate(  # ty: ignore[invalid-method-override]
+    async def evaluate(  # ty: ignore[incompatible-method-override]
         self, context: dg.AutomationContext[dg.AssetKey]
     ) -> dg.AutomationResult[dg.AssetKey]:
         """The partitions that are."""

@@ -84,7 +84,7 @@ def dvbpr(
         "image_bank": bank.digest_of(catalogue["bank_row"].to_numpy())[:16],
     }
     arrays.check_bank(catalogue, inputs["catalogue"], bank)
-    made = {"inputs": inputs, "settings": settings.plain(), "code_version": DVBPR_CODE}
+    made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": DVBPR_CODE}
     configuration = {
         "dvbpr": settings.plain(),
         "triplets": vars(method.settings(TripletSettings, "triplets")),

@@ -100,7 +100,7 @@ def test_a_week_of_drops(shop: Shop):
     assert sorted(day.failed) == sorted(INGEST)
     assert shop.day().failed == []
 
-    # Friday: the file is whole, 1% of new reviews and a line that is none. Its photo alone is fetched; both modes train.
+    # Friday: the file is whole, 1% of new reviews and a line that is none. Its photo alone is fetched; both modes train
     path.write_bytes(whole)
     before = {mode: model(shop, mode) for mode in MODES}
     day = shop.day()
