@@ -18,9 +18,13 @@ from dagster._core.definitions.events import AssetKeyPartitionKey
 NIGHT = "0 3 * * *"  # UTC
 # (asset, partition) -> whether it may be made again although nothing but the data it is made from has changed.
 Gate = Callable[[str, str | None], bool]
+# Whether somebody else is making things; while it is so nothing is asked for.
+Busy = Callable[[], bool]
 
 
-def refresh(gate: Gate = lambda _asset, _partition: True) -> dg.AutomationCondition:
+def refresh(
+    gate: Gate = lambda _asset, _partition: True, busy: Busy = lambda: False
+) -> dg.AutomationCondition[dg.AssetKey]:
     """Make again what is behind, once, when all that it is made from is as it will be.
 
     *Behind* is what Dagster's UI calls unsynced: the asset was made from other versions of its inputs than there are
@@ -33,14 +37,14 @@ def refresh(gate: Gate = lambda _asset, _partition: True) -> dg.AutomationCondit
 
     *Once*: what was asked for from the same versions and the same code is not asked for again; after a failure it is
     the input, the code, or the next night (03:00 UTC) that gives it another try. `eager()` with `execution_failed()`
-    asks for ever. No stage begins while a blocking check of an input runs, or has failed.
+    asks for ever. No stage begins while a blocking check of an input runs, or has failed, nor while somebody is `busy`.
     """
     condition = dg.AutomationCondition
     unchecked = condition.any_deps_match(
         condition.any_checks_match(condition.check_failed() | condition.in_progress(), blocking_only=True)
     ).with_label("an input's blocking check runs or has failed")
-    again = (Behind(gate) & condition.cron_tick_passed(NIGHT)).with_label("behind, and a new night")
-    due = (Untried(gate) | again).with_label("due")
+    again = (Behind(gate, busy) & condition.cron_tick_passed(NIGHT)).with_label("behind, and a new night")
+    due = (Untried(gate, busy) | again).with_label("due")
     return (due & ~condition.in_progress() & ~unchecked).with_label("refresh")
 
 
@@ -58,8 +62,8 @@ def automated(assets: Iterable[Any], condition: dg.AutomationCondition) -> list[
 class Behind(dg.AutomationCondition[dg.AssetKey]):
     """True for the partitions that are behind, with nothing above them that is behind or being made."""
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(self, gate: Gate, busy: Busy) -> None:
+        self.gate, self.busy = gate, busy
 
     @property
     def name(self) -> str:
@@ -80,6 +84,8 @@ class Behind(dg.AutomationCondition[dg.AssetKey]):
 
     async def ready(self, context: dg.AutomationContext[dg.AssetKey]) -> set[AssetKeyPartitionKey]:
         """The partitions that are behind and whose turn it is."""
+        if self.busy():
+            return set()
         versions = Versions.of(context.asset_graph_view)
         whole = context.asset_graph_view.get_full_subset(key=context.key)
         return {at for at in whole.expensively_compute_asset_partitions() if await versions.turn(at, self.gate)}

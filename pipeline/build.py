@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline import automation, checks, observation
+from pipeline import automation, checks, observation, terminal_run
 from pipeline.assets import dataset, evaluation, generator, images, ingest, recommender, report
 from pipeline.jobs import jobs
 from pipeline.resources import default_resources
@@ -20,7 +20,10 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     """
     modules = [ingest, images, dataset, recommender, evaluation, generator, report]
     present: dict[str, Any] = {**default_resources(), **(resources or {})}
-    condition = automation.refresh(TrainingGate(present["storage"], present["method"]))
+    storage = present["storage"]
+    condition = automation.refresh(
+        TrainingGate(storage, present["method"]), busy=lambda: terminal_run.is_at_work(storage.home)
+    )
     return dg.Definitions(
         assets=automation.automated(dg.load_assets_from_modules(modules), condition),
         asset_checks=dg.load_asset_checks_from_modules([checks]),

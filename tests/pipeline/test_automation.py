@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from pipeline.automation import Behind, Untried, automated, refresh
+from pipeline.automation import automated, refresh
+from pipeline.terminal_run import at_work, is_at_work
 
 MODES = dg.StaticPartitionsDefinition(["single", "customer"])
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -26,6 +28,7 @@ class Shop:
     check_passes: bool = True
     code: str = "1"
     gate_open: bool = True
+    busy: bool = False
     cursor: object = None
     now: datetime = START
 
@@ -63,7 +66,7 @@ class Shop:
         def page() -> dg.MaterializeResult:
             return made("page", f"{self.pictures}, {self.splits}")
 
-        condition = refresh(lambda asset, _mode: asset != "model" or self.gate_open)
+        condition = refresh(lambda asset, _mode: asset != "model" or self.gate_open, lambda: self.busy)
         assets = automated([raw, table, ledger, split, model, page], condition)
         return dg.Definitions(assets=assets, asset_checks=[table_is_whole])
 
@@ -243,14 +246,24 @@ def test_a_page_without_one_of_its_parts_is_kept_up_to_date_all_the_same():
 
 def test_what_is_running_is_not_asked_for_nor_what_is_below_it(shop: Shop):
     drop(shop, "b", "three reviews")
-    job = shop.definitions().resolve_implicit_global_asset_job_def()
-    run = shop.instance.create_run_for_job(
-        job, asset_selection=frozenset([dg.AssetKey("table")]), status=dg.DagsterRunStatus.STARTED
-    )
+    chosen = {dg.AssetKey("table")}
+    job = shop.definitions().resolve_implicit_global_asset_job_def().get_subset(asset_selection=chosen)
+    run = shop.instance.create_run_for_job(job, asset_selection=frozenset(chosen), status=dg.DagsterRunStatus.STARTED)
     assert shop.asked() == []
     shop.instance.report_run_failed(run)
     assert shop.asked() == ["table"]
 
 
-def test_the_conditions_have_names_that_the_ui_shows():
-    assert {Behind(lambda *_: True).name, Untried(lambda *_: True).name} == {"behind", "behind_and_untried"}
+def test_while_somebody_is_busy_nothing_is_asked_for_and_afterwards_what_is_still_behind(shop: Shop):
+    shop.busy = True
+    drop(shop, "b", "three reviews")
+    assert shop.day() == []
+    shop.busy = False
+    assert shop.day()[0] == ["table"]
+
+
+def test_a_run_from_the_terminal_is_at_work_until_it_ends(tmp_path: Path):
+    assert not is_at_work(tmp_path)
+    with at_work(tmp_path / "home"), at_work(tmp_path / "home"):
+        assert is_at_work(tmp_path / "home")
+    assert not is_at_work(tmp_path / "home")
