@@ -84,14 +84,15 @@ def keep_trained_on(folder: Path, splits: pa.Table, begun_from: Start) -> None:
     if begun_from.folder is None:
         return
     own = _of_train(splits)
-    whole = pa.concat_tables([trained_on(begun_from.folder), own]).group_by(PAIR).aggregate([]).sort_by("user")
-    write_whole(folder / TRAINED_ON, partial(pq.write_table, whole.select(PAIR), compression="zstd"))
+    both = pa.concat_tables([trained_on(begun_from.folder), own]).group_by(PAIR).aggregate([])
+    whole = both.select(PAIR).sort_by([(name, "ascending") for name in PAIR])
+    write_whole(folder / TRAINED_ON, partial(pq.write_table, whole, compression="zstd"))
 
 
 def trained_on(folder: Path) -> pa.Table:
     """The (user, item) pairs that the model in `folder`, and every model before it in its line, was trained on."""
     path = folder / TRAINED_ON
-    return pq.read_table(path) if path.is_file() else _of_train(pq.read_table(folder / "splits.parquet"))
+    return _pairs(pq.read_table(path)) if path.is_file() else _of_train(pq.read_table(folder / "splits.parquet"))
 
 
 def seen(splits: pa.Table, trained: pa.Table) -> pa.Table:
@@ -108,4 +109,9 @@ def _held_out(splits: pa.Table) -> pa.Table:
 
 
 def _of_train(splits: pa.Table) -> pa.Table:
-    return splits.filter(pc.equal(splits["split"], "train")).select(PAIR)
+    return _pairs(splits.filter(pc.equal(splits["split"], "train")))
+
+
+def _pairs(table: pa.Table) -> pa.Table:
+    """Of one schema, whether a table came from a file, a join or a grouping."""
+    return pa.table([table[name] for name in PAIR], names=PAIR)

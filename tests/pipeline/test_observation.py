@@ -42,10 +42,12 @@ class Looker:
 
     def tick(self) -> str:
         """The sources that changed, by the tag of what is asked for; else why nothing is."""
-        with dg.DagsterInstance.ephemeral() as instance:
-            context = dg.build_sensor_context(
+        with (
+            dg.DagsterInstance.ephemeral() as instance,
+            dg.build_sensor_context(
                 instance=instance, cursor=self.cursor, definitions=self.definitions, sensor_name="new_files"
-            )
+            ) as context,
+        ):
             ticked = self.definitions.resolve_sensor_def("new_files").evaluate_tick(context)
         self.cursor = ticked.cursor or self.cursor
         asked = [request.tags["atelier/changed"] for request in ticked.run_requests or []]

@@ -50,7 +50,7 @@ class Home:
         return found.path
 
     def gate(self, wanted: int | None = None) -> TrainingGate:
-        profile = self.folder / "mine.yaml"
+        profile = self.folder / f"wants-{wanted}.yaml"
         profile.write_text(
             "{}" if wanted is None else f"ops: {{dvbpr: {{config: {{min_new_interactions: {wanted}}}}}}}"
         )

@@ -17,7 +17,8 @@ from pipeline.jobs import observe_sources
 from tests.core.loopback import LoopbackHost
 
 MODES = ("vendor_single", "vendor_customer")  # two are enough to tell a mode that is affected from one that is not
-ITEMS, USERS, EACH = 40, 24, 7
+ITEMS, USERS = 40, 24
+STEPS = (0, 1, 3, 7, 12, 20, 31)  # from a user's first item to the others
 
 
 class PictureHost(LoopbackHost):
@@ -53,9 +54,8 @@ def asin(item: int) -> str:
 
 
 def purchases() -> list[tuple[int, int]]:
-    """What the users bought before the week: EACH items each."""
-    rng = np.random.default_rng(11)
-    return [(user, int(item)) for user in range(USERS) for item in rng.choice(ITEMS, EACH, replace=False)]
+    """What the users bought before the week: seven items each, every item by two or more."""
+    return [(user, (3 * user + step) % ITEMS) for user in range(USERS) for step in STEPS]
 
 
 @dataclass
@@ -84,6 +84,7 @@ class Shop:
                 "asin": asin(item),
                 "title": "Women's T-Shirt",
                 "imageURL": [self.host.url(f"{asin(item)}-{n}.jpg") for n in range(2)],
+                "imageURLHighRes": [],
             }
             for item in range(ITEMS)
             if item != without
@@ -118,13 +119,11 @@ class Shop:
 
     def _tick(self, definitions: dg.Definitions, name: str) -> list[dg.RunRequest]:
         sensor = definitions.resolve_sensor_def(name)
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursors.get(name),
-            definitions=definitions,
-            sensor_name=name,
-        )
-        ticked = sensor.evaluate_tick(context)
+        cursor = self.cursors.get(name)
+        with dg.build_sensor_context(
+            instance=self.instance, cursor=cursor, definitions=definitions, sensor_name=name
+        ) as context:
+            ticked = sensor.evaluate_tick(context)
         self.cursors[name] = ticked.cursor or self.cursors.get(name)
         if ticked.skip_message:
             self.skipped.append(ticked.skip_message)
