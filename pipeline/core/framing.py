@@ -21,7 +21,7 @@ from isal.isal_zlib import IsalError
 
 from pipeline.core.sources import BadInput
 
-BLOCK_BYTES = 8 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
+BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
 MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed over without being held in memory
 HEAD_BYTES = 2000  # what is kept of such a line, enough for 500 characters of any script
 CARRIED_BYTES = 1 << 16  # room before a chunk for the line that the chunk before it left unfinished

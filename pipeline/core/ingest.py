@@ -21,17 +21,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.framing import Block, Meter, blocks
-from pipeline.core.parsing import Parsed, Parser
+from pipeline.core.parsing import Parsed, Parser, parsers_database
 from pipeline.core.repeats import Repeats
 from pipeline.core.sources import BadInput
 from pipeline.core.tables import StoredTable, written
 from pipeline.core.vintages import VINTAGES, detect
 
+PICTURES = "image_urls.list.element"  # the leaf of a review's URLs in its Parquet file
 SNIFFED_LINES = 100  # looked at to tell the vintage
 PARSERS = min(4, os.cpu_count() or 1)  # threads; inflating the file keeps up with no more
 
@@ -110,8 +110,8 @@ def read_reviews(
     reading = _Reading(vintage, "reviews", on_progress)
     folder, repeats = _Folder(out), Repeats()
     with (
-        written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time")) as add,
-        written(folder.path / "reviews-rejects.parquet", schemas.REJECTS) as reject,
+        written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time"), (PICTURES,)) as add,
+        written(folder.path / "reviews-rejects.parquet", schemas.REJECTS, packed=("text",)) as reject,
     ):
         for path in reading.in_turn(paths):
             repeats.next_file()
@@ -145,7 +145,7 @@ def read_products(
     """
     reading, folder = _Reading(vintage, "products", on_progress), _Folder(out)
     products: dict[str, dict] = {}
-    with written(folder.path / "products-rejects.parquet", schemas.REJECTS) as reject:
+    with written(folder.path / "products-rejects.parquet", schemas.REJECTS, packed=("text",)) as reject:
         for path in reading.in_turn(paths):
             for found in reading.file(path):
                 if found.rejects:
@@ -164,15 +164,15 @@ def read_products(
 
 def _review_ids(hashes: np.ndarray, before: np.ndarray) -> pa.Array:
     """Ids [n] from the hashes of the lines and how often each stood in its file before."""
-    # Big-endian bytes in hexadecimal, all rows in one call.
-    text = hashes.astype(">u8").tobytes().hex()
-    offsets = pa.py_buffer(np.arange(0, len(text) + 1, 16, dtype=np.int32))
-    ids = pa.Array.from_buffers(pa.string(), len(hashes), [None, offsets, pa.py_buffer(text.encode())])
-    repeats = np.flatnonzero(before)
-    if not len(repeats):
-        return ids
-    replaced = [f"{ids[i].as_py()}-{before[i]}" for i in repeats]
-    return pc.replace_with_mask(ids, to_arrow(before > 0), to_arrow(replaced))
+    digits = hashes.astype(">u8").tobytes().hex()  # big-endian bytes in hexadecimal, all rows in one call
+    pieces, ends, cut = [], np.arange(0, len(digits) + 1, 16, dtype=np.int32), 0
+    for row in np.flatnonzero(before):  # few
+        suffix = f"-{before[row]}"
+        pieces += [digits[cut : 16 * (row + 1)], suffix]
+        ends[row + 1 :] += len(suffix)
+        cut = 16 * (row + 1)
+    content = "".join([*pieces, digits[cut:]]).encode()
+    return pa.Array.from_buffers(pa.string(), len(hashes), [None, pa.py_buffer(ends), pa.py_buffer(content)])
 
 
 class _Folder:
@@ -199,7 +199,7 @@ class _Reading:
         )
         self.vintages: dict[str, str] = {}
         self._bytes = self._total = 0  # on disk: of the files that are read, and of all
-        self._of_thread = threading.local()
+        self._of_thread, self._database = threading.local(), parsers_database()
 
     def in_turn(self, paths: Sequence[Path]) -> Iterator[Path]:
         """`paths`, and how far they are read."""
@@ -229,7 +229,7 @@ class _Reading:
 
     def _parse(self, path: Path, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):
-            self._of_thread.parser = Parser(self.kind)
+            self._of_thread.parser = Parser(self.kind, self._database)
         found = self._of_thread.parser.parse(path, block, vintage)
         block.release()
         return found

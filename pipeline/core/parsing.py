@@ -54,13 +54,18 @@ class Parsed:
     counts: Counter[str]
 
 
+def parsers_database() -> duckdb.DuckDBPyConnection:
+    """What the parsers of a reading share; one thread each, since blocks are parsed side by side, not their lines."""
+    return duckdb.connect(config={"threads": 1})
+
+
 class Parser:
     """Parses blocks of one kind, `reviews` or `products`, one at a time; for a thread of its own."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, database: duckdb.DuckDBPyConnection) -> None:
         self.kind = kind
         self._counts: Counter[str] = Counter()
-        self._duckdb = duckdb.connect(config={"threads": 1})  # blocks are parsed side by side, not their lines
+        self._duckdb = database.cursor()
         self._duckdb.execute("SET enable_progress_bar = false")
 
     def parse(self, path: Path, block: Block, vintage: str) -> Parsed:
@@ -152,11 +157,10 @@ class Parser:
         return table.append_column("hash", hashes).append_column("reason", pa.array(reasons, pa.string()))
 
     def _query(self, query: str, text: pa.Array) -> pa.Table:
-        self._duckdb.register("framed", pa.table({"text": text}))
-        try:
-            return self._duckdb.sql(query).to_arrow_table()
-        finally:
-            self._duckdb.unregister("framed")
+        framed = pa.table({"text": text})  # DuckDB finds it by its name; registering it would bind the query twice
+        found = self._duckdb.sql(query).to_arrow_table()
+        del framed
+        return found
 
     def _review_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
         names = REVIEW_KEYS[vintage]
@@ -238,8 +242,13 @@ def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
 
 def _urls(text: str, counts: Counter[str]) -> list[str]:
     """The picture URLs in the JSON of a review's pictures; most are a list of one plain URL, which needs no parsing."""
-    if text.startswith('["http') and text.endswith('"]') and text.count('"') == 2 and "\\" not in text:
-        return clean_urls([text[2:-2]], counts)
+    if (
+        text.startswith(('["http://', '["https://'))
+        and text.endswith('"]')
+        and text.count('"') == 2
+        and "\\" not in text
+    ):
+        return [text[2:-2].strip()]
     return clean_urls(picture_urls(parsed(text)), counts)
 
 
