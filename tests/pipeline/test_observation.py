@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import observation
 from pipeline.build import build_definitions
+from pipeline.resources import default_resources
 from tests.core.file_server import FileServer, Served
 from tests.core.test_garment_classes import DRESSES
 from tests.pipeline.conftest import TINY, isolate
@@ -45,7 +46,7 @@ class Looker:
         with (
             dg.DagsterInstance.ephemeral() as instance,
             dg.build_sensor_context(
-                instance=instance, cursor=self.cursor, definitions=self.definitions, sensor_name="new_files"
+                instance=instance, cursor=self.cursor, definitions=self.definitions, resources=default_resources()
             ) as context,
         ):
             ticked = self.definitions.resolve_sensor_def("new_files").evaluate_tick(context)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.jobs import observe_sources
+from pipeline.resources import default_resources
 from tests.core.loopback import LoopbackHost
 
 MODES = ("vendor_single", "vendor_customer")  # two are enough to tell a mode that is affected from one that is not
@@ -121,7 +122,7 @@ class Shop:
         sensor = definitions.resolve_sensor_def(name)
         cursor = self.cursors.get(name)
         with dg.build_sensor_context(
-            instance=self.instance, cursor=cursor, definitions=definitions, sensor_name=name
+            instance=self.instance, cursor=cursor, definitions=definitions, resources=default_resources()
         ) as context:
             ticked = sensor.evaluate_tick(context)
         self.cursors[name] = ticked.cursor or self.cursors.get(name)
