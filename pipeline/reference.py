@@ -99,7 +99,7 @@ def _settings() -> Iterator[str]:
         for cls in classes:
             meanings = config.described(cls)
             presets = config.PRESETS.get(cls, {"": cls()})
-            for name in (field.name for field in dataclasses.fields(cls)):
+            for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
                 values = {preset: repr(getattr(made, name)) for preset, made in presets.items()}
                 alike = len(set(values.values())) == 1
                 shown = next(iter(values.values())) if alike else ", ".join(f"{p} {v}" for p, v in values.items())
