@@ -88,6 +88,18 @@ class SplitSettings:
 
 
 @dataclass(frozen=True)
+class RefreshSettings:
+    """How a recommender follows new data."""
+
+    min_new_interactions: int | None = None  # interactions come or gone that make a training; not set: 1% of the mode
+    warm_start: bool = True  # begin from the last model where it has the same settings; else as new
+
+    def __post_init__(self) -> None:
+        if self.min_new_interactions is not None and self.min_new_interactions < 0:
+            raise ValueError(f"min_new_interactions: {self.min_new_interactions} is below 0")
+
+
+@dataclass(frozen=True)
 class FeatureSettings:
     """The frozen features under VBPR and the visual neighbours."""
 
@@ -276,7 +288,7 @@ class TripletsConfig(config_of(TripletSettings)):
     """Triplet sampling."""
 
 
-class DvbprConfig(config_of(DvbprSettings)):
+class DvbprConfig(config_of(DvbprSettings, RefreshSettings)):
     """DVBPR."""
 
 
@@ -357,7 +369,7 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "image_features": (FeatureSettings,),
     "splits": (SplitSettings,),
     "triplets": (TripletSettings,),
-    "dvbpr": (DvbprSettings,),
+    "dvbpr": (DvbprSettings, RefreshSettings),
     "baselines": (BprSettings,),
     "recommender_evaluation": (EvaluationSettings,),
     "recommender_comparison": (EvaluationSettings,),
