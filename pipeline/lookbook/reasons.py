@@ -36,7 +36,7 @@ class Reason:
     card: Card
     heat: Picture
     most: float  # what the strongest part adds, in units of the score
-    own: list[tuple[Card, float]]  # with the cosine of the two items' factors
+    own: list[tuple[Card, float]]  # with the cosine of both items' factors, taken from the catalogue's mean
 
 
 class Reasons:
@@ -47,8 +47,9 @@ class Reasons:
         self.cnn, self.theta, self.pictures, self.image_of, self.factors = cnn, theta, pictures, image_of, factors
         self.user_row = {int(user): row for row, user in enumerate(users)}
         self.item_row = {int(item): row for row, item in enumerate(factors.items)}
-        length = np.linalg.norm(factors.item, axis=1, keepdims=True)
-        self.directions = factors.item / np.maximum(length, 1e-12)  # [I, K]
+        # Around the mean: what all items share tells none from another, and makes every cosine nearly 1.
+        centred = factors.item - factors.item.mean(0)
+        self.directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)  # [I, K]
 
     @classmethod
     def open(cls, home: Home, mode: str, factors: Factors | None, catalogue: pa.Table) -> "Reasons | None":

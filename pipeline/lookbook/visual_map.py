@@ -16,7 +16,8 @@ from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
 from pipeline.lookbook.shelf import first_pictures
 
-WIDTH, HEIGHT, SIDE = 1440, 900, 44  # pixels of the map and of a picture on it
+WIDTH, HEIGHT, SIDE = 1440, 880, 40  # pixels of the map and of a picture on it
+REACH = 3  # cells that a picture may stand off its place
 MARGIN = SIDE
 SEED = 0
 
@@ -46,13 +47,24 @@ def principal(points: np.ndarray) -> tuple[np.ndarray, float]:
     return centred @ axes.T, float(variance[:2].sum() / max(variance.sum(), 1e-12))
 
 
-def spots(places: np.ndarray, order: np.ndarray) -> list[int]:
-    """Which of the places [n, 2] in pixels get a picture: in this order, each that would touch none before it."""
-    taken: list[int] = []
+def spots(places: np.ndarray, order: np.ndarray) -> dict[int, tuple[int, int]]:
+    """A free cell of SIDE pixels for each place [n, 2] in pixels, in this order: the nearest one, at most REACH away.
+
+    Returns:
+        place -> middle of its cell; a place without a free cell in reach is left out.
+    """
+    columns, rows = WIDTH // SIDE, HEIGHT // SIDE
+    middles = (
+        np.stack(np.meshgrid(np.arange(columns), np.arange(rows), indexing="ij"), -1).reshape(-1, 2) * SIDE + SIDE / 2
+    )
+    free = np.ones(len(middles), bool)
+    taken: dict[int, tuple[int, int]] = {}
     for one in order.tolist():
-        apart = np.abs(places[taken] - places[one]).max(1) if taken else np.array([SIDE])
-        if apart.min() >= SIDE * 0.9:
-            taken.append(one)
+        away = np.where(free, np.hypot(*(middles - places[one]).T), np.inf)
+        cell = int(away.argmin())
+        if away[cell] <= REACH * SIDE:
+            free[cell] = False
+            taken[one] = (round(middles[cell, 0]), round(middles[cell, 1]))
     return taken
 
 
@@ -65,7 +77,6 @@ def draw(home: Home, mode: str, album: Album) -> VisualMap | None:
     if not factors.sees_pictures or len(factors.items) < 3:
         return None
     points, kept = principal(factors.item)
-    # Ranks' midpoint with the values: the crowd in the middle is spread, near stays near.
     spread = np.stack([_eased(points[:, axis]) for axis in range(2)], 1)
     places = MARGIN + spread * np.array([WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN])
     chosen = spots(places, np.random.default_rng(SEED).permutation(len(places)))
@@ -79,9 +90,9 @@ def draw(home: Home, mode: str, album: Album) -> VisualMap | None:
             picture = Image.fromarray(decode(data))
         except PictureError:  # as in shelf.py
             continue
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        x, y = places[where[sha]]
-        canvas.paste(picture, (round(x - picture.width / 2), round(y - picture.height / 2)))
+        picture.thumbnail((SIDE - 2, SIDE - 2), Image.Resampling.LANCZOS)
+        x, y = chosen[where[sha]]
+        canvas.paste(picture, (x - picture.width // 2, y - picture.height // 2))
         shown += 1
     if not shown:
         return None

@@ -195,13 +195,12 @@ class MadeUp:
             sheets.save(folder.path / f"{name}.png", grid(pictures, row_labels=self.classes))
         folder.finish({"asset": "lsgan", "inputs": {}})
         rows = [
-            {"garment": n, "asin": f"A{n}", "garment_class": self.classes[n // 12], "source": "vendor", "sha256": f"g{n}",
-             "held_out": False} for n in range(12 * len(self.classes))
+            {"garment": n, "asin": f"A{n}", "garment_class": self.classes[n // 12], "source": "vendor",
+             "sha256": f"g{n}", "held_out": False} for n in range(12 * len(self.classes))
         ]  # fmt: skip
         table = self.table("garments", rows, schemas.GARMENTS)
-        self.storage.save_garments(
-            table_digest(table), np.tile(pictures.reshape(-1, 64, 64, 3), (2, 1, 1, 1))[: len(rows)]
-        )
+        learnt = np.tile(pictures.reshape(-1, 64, 64, 3), (2, 1, 1, 1))[: len(rows)]
+        self.storage.save_garments(table_digest(table), learnt)
         self.say("garments")
         figures = {"class_agreement": 0.8125, "floor_class_agreement": 0.96875, "strange_figure": 4.5}
         images, classes = (dg.MetadataValue.json(v) for v in (dict.fromkeys(self.classes, 64), list(self.classes)))

@@ -128,8 +128,9 @@ def test_a_pick_is_explained_by_its_picture_and_the_own_items_most_like_it(whole
     people = next(section.content["people"] for section in whole.page().sections if section.id == "people")
     reasons = people[0].reasons
     assert [reason.card.item for reason in reasons] == [6, 7]
-    likeness = [(PLACES[6] @ PLACES[own] / max(np.linalg.norm(PLACES[6]) * np.linalg.norm(PLACES[own]), 1e-12), own)
-                for own in (card.item for card in people[0].bought)]  # fmt: skip
+    away = PLACES - PLACES.mean(0)
+    cosine = away @ away[6] / np.linalg.norm(away, axis=1) / np.linalg.norm(away[6])
+    likeness = [(cosine[card.item], card.item) for card in people[0].bought]
     assert [card.item for card, _ in reasons[0].own] == [own for _, own in sorted(likeness, reverse=True)]
     assert [value for _, value in reasons[0].own] == pytest.approx(sorted((v for v, _ in likeness), reverse=True))
 

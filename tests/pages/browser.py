@@ -33,7 +33,7 @@ def chromium() -> Iterator[Any]:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name that http.server gives it
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 

@@ -20,7 +20,7 @@ SHOTS = {
 COLOURS = 128  # a palette halves the file
 
 
-def shoot(page, address: str, width: int, height: int, dark: bool, path: Path, whole: bool = False) -> None:  # noqa: ANN001
+def shoot(page, address: str, width: int, height: int, dark: bool, path: Path, whole: bool = False) -> None:
     """One page as a PNG; `whole` for all of it, with every picture loaded."""
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
