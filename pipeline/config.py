@@ -194,9 +194,9 @@ class DesignTargetSettings:
 
 @dataclass(frozen=True)
 class LookbookSettings:
-    """The page."""
+    """The lookbook."""
 
-    users: int = 8  # people shown with their purchases and picks
+    users: int = 12  # people shown with their purchases and picks
     picks: int = 8  # pictures a person
     seed: int = 0
 

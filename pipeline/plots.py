@@ -214,7 +214,7 @@ def by_group(
     axes.axhline(0.5, color=GREY, linewidth=0.8)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=2, labelcolor=INK)
+    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=3, labelcolor=INK)
     return form(made)
 
 

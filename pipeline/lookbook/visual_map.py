@@ -17,7 +17,7 @@ from pipeline.lookbook.page import Picture
 from pipeline.lookbook.shelf import first_pictures
 
 WIDTH, HEIGHT, SIDE = 1440, 880, 40  # pixels of the map and of a picture on it
-REACH = 3  # cells that a picture may stand off its place
+REACH = 5  # cells that a picture may stand off its place
 MARGIN = SIDE
 SEED = 0
 

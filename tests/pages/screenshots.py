@@ -26,7 +26,7 @@ def shoot(page, address: str, width: int, height: int, dark: bool, path: Path, w
     page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
     page.goto(address)
     page.evaluate("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, full_page=whole)
     picture = Image.open(path).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
