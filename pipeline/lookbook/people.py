@@ -86,7 +86,7 @@ def section(home: Home, album: Album, settings: LookbookSettings) -> Section | L
         "note": note,
         "leaky": home.metadata("splits", mode).get("split_unit") == "image",
     }
-    wanted = [(name, mode) for name in ("recommendations", "splits", "dvbpr")]
+    wanted = [*((name, mode) for name in ("recommendations", "splits", "dvbpr")), ("personal_designs", None)]
     return Section("people", TITLE, "People", content, home.sources(wanted))
 
 

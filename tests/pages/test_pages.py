@@ -126,12 +126,10 @@ def test_a_person_is_chosen_by_keyboard_alone(seen: Seen, address: str):
     assert page.locator("[data-person]:visible").get_attribute("id") == page.url.split("#")[1]
 
 
-def test_without_scripts_everybody_can_be_read(browser: Any, lookbook: Path):
-    context = browser.browser
-    page = context.new_page(java_script_enabled=False) if context else browser.new_page()
-    if not context:
-        page.route("**/*.js", lambda route: route.abort())
-    page.goto((lookbook / "people.html").as_uri())
+def test_without_scripts_everybody_can_be_read(browser: Any, address: str):
+    page = browser.new_page()
+    page.route("**/*.js", lambda route: route.abort())
+    page.goto(f"{address}/people.html")
     people = page.locator("[data-person]")
     assert people.count() > 1 and all(people.nth(n).is_visible() for n in range(people.count()))
     page.close()
