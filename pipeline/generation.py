@@ -17,7 +17,8 @@ from models.generation_metrics import (
     nearest_l1,
     protocol,
 )
-from models.lsgan import Generator, LsganSettings, sample_z, to_pixels
+from models.lsgan import Generator, sample_z, to_pixels
+from models.lsgan_settings import LsganSettings
 from pipeline.core import features
 from pipeline.core.garment_classes import classes_of
 from pipeline.metadata import table_digest

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from models.design import DesignSettings, restyle
 from models.design import personal_designs as search_designs
-from models.lsgan import LsganSettings
+from models.lsgan_settings import LsganSettings
 from models.picture_grid import grid
 from models.train_lsgan import Progress, load_generator, train
 from pipeline import designs, generation, sheets
