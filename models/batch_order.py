@@ -65,26 +65,32 @@ class Batches:
     def __init__(self, pictures: np.ndarray, labels: np.ndarray, settings: LsganSettings, device: torch.device) -> None:
         """Pictures uint8 [N, 64, 64, 3] (a memory map will do), labels int [N]."""
         self.order, self.device, self.channels_last = BatchOrder(labels, settings), device, settings.channels_last
-        size = f"{len(pictures):,} pictures ({pictures.nbytes / 1e6:.0f} MB)"
-        resident = settings.resident and (device.type == "cpu" or devices.fits(pictures.nbytes, device))
-        self.place = device if resident else torch.device("cpu")
+        self.pictures, self.labels = pictures, labels.astype(np.int64)
+        self.resident: tuple[Tensor, Tensor] | None = None
         # 10,000 pictures take 123 MB as uint8: a batch is a gather, made float and normalised on the device.
-        self.pictures = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.place)
-        self.labels = torch.from_numpy(labels.astype(np.int64)).to(self.place)
-        self.note = f"{size} on {devices.describe(self.place)}"
-        if not resident:
-            self.note += ", every batch copied" if not settings.resident else ", every batch copied: they do not fit"
+        if settings.resident and device.type != "cpu" and devices.fits(pictures.nbytes, device):
+            arrays = (np.array(pictures), self.labels)
+            self.resident = (torch.from_numpy(arrays[0]).to(device), torch.from_numpy(arrays[1]).to(device))
+        self.note = f"{len(pictures):,} pictures ({pictures.nbytes / 1e6:.0f} MB) "
+        if self.resident is not None or device.type == "cpu":
+            self.note += f"on {devices.describe(device)}"
+        else:
+            self.note += "in memory, every batch copied" + (": they do not fit" if settings.resident else "")
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Reals float32 [B, 3, 64, 64] in [-1, 1] and labels int64 [B] of step `step`."""
-        index = torch.from_numpy(self.order(step)).to(self.place, non_blocking=True)
-        pixels, labels = self.pictures[index], self.labels[index]
-        if self.place != self.device:
-            pinned = self.device.type == "cuda"
-            pixels, labels = (x.pin_memory() if pinned else x for x in (pixels, labels))
-            pixels, labels = (x.to(self.device, non_blocking=True) for x in (pixels, labels))
+        rows = self.order(step)
+        if self.resident is not None:
+            index = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            pixels, labels = (whole[index] for whole in self.resident)
+        else:
+            pixels, labels = (self._copied(whole[rows]) for whole in (self.pictures, self.labels))
         real = normalise(pixels)
         return (real if self.channels_last else real.contiguous()), labels
+
+    def _copied(self, part: np.ndarray) -> Tensor:
+        batch = torch.from_numpy(part)
+        return (batch.pin_memory() if self.device.type == "cuda" else batch).to(self.device, non_blocking=True)
 
 
 def check_data(
