@@ -236,8 +236,8 @@ def _result(
     workers: int,
 ) -> dict:
     mine, theirs = medians(ours), medians(peer)
-    in_bf16 = settings.bf16 and devices.has_bf16(device)
-    limit = settings.tick_steps * operations(settings) / peak(device, torch.bfloat16 if in_bf16 else torch.float32)
+    precision = devices.precision("auto" if settings.bf16 else "float32", device)
+    limit = settings.tick_steps * operations(settings) / peak(device, getattr(torch, precision))
     what = f"DataLoader, {workers} workers (their CPU not counted), Pillow; float32, contiguous, plain Adam"
     return {
         "name": "train_lsgan",

@@ -80,14 +80,6 @@ def fits(nbytes: int, device: torch.device, share: float = 0.5) -> bool:
     return device.type == "mps" and nbytes <= share * torch.mps.recommended_max_memory()
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Whether `device` multiplies in bfloat16 itself: elsewhere autocast to it is no use, or slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    can = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
-
-
 def _missing(kind: str, there: list[str]) -> str:
     has = f"this machine offers {', '.join(there)}"
     if kind == "cuda" and torch.version.cuda is None:

@@ -134,9 +134,9 @@ class Step:
         self.generator, self.discriminator = run.generator, run.discriminator
         if run.settings.compile:  # the same modules behind other calls: state dicts keep their names
             self.generator, self.discriminator = (torch.compile(n) for n in (run.generator, run.discriminator))
-        self.bf16 = run.settings.bf16 and devices.has_bf16(device)
-        self.note = f"trained on {devices.describe(device)} in {'bfloat16' if self.bf16 else 'float32'}"
-        if run.settings.bf16 and not self.bf16:
+        self.precision = devices.precision("auto" if run.settings.bf16 else "float32", device)
+        self.note = f"trained on {devices.describe(device)} in {self.precision}"
+        if run.settings.bf16 and self.precision == "float32":
             self.note += ": bf16 was asked for, and it has none"
 
     def __call__(self, real: Tensor, y: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class Step:
         return self.run.discriminator(pictures, y)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+        return devices.autocast(self.precision, self.device)
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -117,7 +117,7 @@ def test_the_relativistic_step_moves_both_networks_by_that_loss() -> None:
 def test_bfloat16_stays_near_float32_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = reals()
     exact = Step(run(), CPU)(x, y)
-    monkeypatch.setattr(devices, "has_bf16", lambda _device: True)
+    monkeypatch.setattr(devices, "precision", lambda name, _device: "bfloat16" if name == "auto" else name)
     step = Step(run(bf16=True), CPU)
     rounded = step(x, y)
     assert "bfloat16" in step.note
@@ -127,7 +127,7 @@ def test_bfloat16_stays_near_float32_and_is_said(monkeypatch: pytest.MonkeyPatch
 
 
 def test_bfloat16_on_a_processor_without_it_trains_in_float32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "has_bf16", lambda _device: False)
+    monkeypatch.setattr(devices, "precision", lambda _name, _device: "float32")
     step = Step(run(bf16=True), CPU)
     assert "in float32: bf16 was asked for" in step.note
     assert torch.equal(step(*reals()), Step(run(), CPU)(*reals()))
