@@ -250,7 +250,7 @@ def _version(found: "ModelVersion") -> Version:
         int(found.version),
         tags.get(MADE, ""),
         tags.get(VERDICT, ""),
-        str(found.model_id),
+        tags.get(LOGGED, ""),
         str(found.run_id),
     )
 
