@@ -88,6 +88,18 @@ class SplitSettings:
 
 
 @dataclass(frozen=True)
+class RefreshSettings:
+    """How a recommender follows new data."""
+
+    min_new_interactions: int | None = None  # interactions come or gone that make a training; not set: 1% of the mode
+    warm_start: bool = True  # begin from the last model where it has the same settings; else as new
+
+    def __post_init__(self) -> None:
+        if self.min_new_interactions is not None and self.min_new_interactions < 0:
+            raise ValueError(f"min_new_interactions: {self.min_new_interactions} is below 0")
+
+
+@dataclass(frozen=True)
 class FeatureSettings:
     """The frozen features under VBPR and the visual neighbours."""
 
@@ -204,7 +216,7 @@ FROM_ENVIRONMENT = {"allow_hosts", "device"}
 FROM_DATA = {(LsganSettings, "classes")}
 
 
-def _described(settings: type) -> dict[str, str]:
+def described(settings: type) -> dict[str, str]:
     """The comment behind each field of a settings dataclass, which the launchpad shows as its meaning."""
     return dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", inspect.getsource(settings), re.MULTILINE))
 
@@ -227,13 +239,13 @@ def config_of(*settings: type) -> type[dg.Config]:
     """
     fields: dict[str, Any] = {}
     for cls in settings:
-        hints, described = typing.get_type_hints(cls), _described(cls)
+        hints, meanings = typing.get_type_hints(cls), described(cls)
         for field in dataclasses.fields(cls):  # ty: ignore[invalid-argument-type]
             if field.name in FROM_ENVIRONMENT or (cls, field.name) in FROM_DATA:
                 continue
             if field.name in fields:
                 raise TypeError(f"{field.name} is a setting of two of {[s.__name__ for s in settings]}")
-            meaning = described.get(field.name, field.name.replace("_", " "))
+            meaning = meanings.get(field.name, field.name.replace("_", " "))
             note = "the profile's or the preset's value" if cls in PRESETS else f"{field.default!r}"
             description = f"{meaning}. When not set: {note}."
             fields[field.name] = (_config_type(hints[field.name]) | None, pydantic.Field(None, description=description))
@@ -276,7 +288,7 @@ class TripletsConfig(config_of(TripletSettings)):
     """Triplet sampling."""
 
 
-class DvbprConfig(config_of(DvbprSettings)):
+class DvbprConfig(config_of(DvbprSettings, RefreshSettings)):
     """DVBPR."""
 
 
@@ -357,7 +369,7 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "image_features": (FeatureSettings,),
     "splits": (SplitSettings,),
     "triplets": (TripletSettings,),
-    "dvbpr": (DvbprSettings,),
+    "dvbpr": (DvbprSettings, RefreshSettings),
     "baselines": (BprSettings,),
     "recommender_evaluation": (EvaluationSettings,),
     "recommender_comparison": (EvaluationSettings,),

@@ -11,7 +11,7 @@ from models import baselines as methods
 from models.evaluate import evaluate
 from models.factors import Factors
 from models.scoring import Recommender, pooled
-from pipeline import comparison, plots, runs, sheets
+from pipeline import comparison, plots, runs, sheets, warm_start
 from pipeline.config import EvaluationConfig, EvaluationSettings
 from pipeline.core import arrays, schemas
 from pipeline.core.schemas import IMAGE_MODES
@@ -74,13 +74,19 @@ def recommender_evaluation(
     if (category < 0).all():
         context.log.info("no item's metadata has a product type: there is no AUC within the item's own type")
     report = reporter(context, "evaluating")
+    known = warm_start.seen(splits, warm_start.trained_on(trained.path))
+    held_out = {split: data.without(split, known) for split in ("validation", "test")}
+    if known.num_rows:
+        context.log.info(
+            f"{known.num_rows:,} held-out pairs are not evaluated: {trained.run}'s line was trained on them"
+        )
     parts, of_catalogue = [], {}
     for done, (name, model) in enumerate(models.items()):
         report(done, len(models), name)
         for split, remaining in (("validation", "test"), ("test", "validation")):
             measured = evaluate(
                 pooled(model, settings.item_score),
-                data.pairs[split],
+                held_out[split],
                 data.pairs["train"],
                 data.pairs[remaining],
                 category=category,
@@ -107,6 +113,7 @@ def recommender_evaluation(
         models=dg.MetadataValue.md(comparison.markdown(figures)),
         item_score=settings.item_score,
         items_without_a_type=int((category < 0).sum()),
+        held_out_pairs_trained_on_before=known.num_rows,
         **run.link(),
     )
 
