@@ -28,7 +28,7 @@ def by_mode(*names: str, modes: tuple[str, ...] = MODES) -> set[str]:
 
 
 DATASET, TRAINED = ("splits", "catalogue", "triplets"), ("dvbpr", "baselines")
-JUDGED = ("recommender_evaluation", "recommender_champion", "recommendations")
+JUDGED = ("recommender_evaluation", "recommendations")
 
 
 @pytest.fixture(scope="module")
