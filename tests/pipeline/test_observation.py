@@ -123,7 +123,7 @@ def test_sensors_and_schedule_are_on_unless_switched_off():
 
 def test_the_definitions_are_valid_and_load_without_what_takes_seconds(tmp_path: Path):
     """`dagster definitions validate`, and every step's process, load this first."""
-    slow = "torchvision scipy mlflow matplotlib optuna timm".split()
+    slow = ["torchvision", "scipy", "mlflow", "matplotlib", "optuna", "timm"]
     command = f"import sys, pipeline.definitions; sys.exit(' '.join(set({slow}) & set(sys.modules)) or 0)"
     root, variables = Path(__file__).parents[2], {**os.environ, "DAGSTER_HOME": str(tmp_path)}
     for call in (["-c", command], ["-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]):
