@@ -229,6 +229,8 @@ class MadeUp:
         self.table("personal_designs", designed, schemas.DESIGNS)
         restyled = [row(user, "men_tops", 0, "product-0.png") for user in (0, 1)]
         self.table("restyled_products", restyled, schemas.DESIGNS)
+        for asset in ("personal_designs", "restyled_products"):
+            self.say(asset)
         return self
 
     def home(self, reviews: str = "", products: str = "/somewhere/hm/products.jsonl") -> Home:

@@ -13,9 +13,9 @@ from tests.pages.browser import CHROMIUM, chromium, served
 
 # name of the picture: page, width, height, dark
 SHOTS = {
-    "lookbook": ("index", 1280, 800, False),
-    "lookbook-people": ("people", 1280, 1180, False),
-    "lookbook-recommender": ("recommender", 1280, 900, True),
+    "lookbook": ("index.html", 1280, 1130, False),
+    "lookbook-people": ("people.html", 1280, 1180, False),
+    "lookbook-map": ("recommender.html#alike", 1280, 900, True),
 }
 COLOURS = 128  # a palette halves the file
 
@@ -27,6 +27,7 @@ def shoot(page, address: str, width: int, height: int, dark: bool, path: Path, w
     page.goto(address)
     page.evaluate("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
     page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
+    page.evaluate("document.getElementById(location.hash.slice(1))?.scrollIntoView()")
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, full_page=whole)
     picture = Image.open(path).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
                     shoot(page, f"{address}/{file.name}", width, 900, dark, options.out / name, whole=True)
         else:
             for name, (leaf, width, height, dark) in SHOTS.items():
-                shoot(page, f"{address}/{leaf}.html", width, height, dark, options.out / f"{name}.png")
+                shoot(page, f"{address}/{leaf}", width, height, dark, options.out / f"{name}.png")
     return 0
 
 
