@@ -17,13 +17,14 @@ import dagster as dg
 import pydantic
 
 from models.bpr import BprSettings
-from models.design import PRESETS as DESIGN_PRESETS
-from models.design import DesignSettings
 from models.lsgan import PRESETS as LSGAN_PRESETS
 from models.lsgan import LsganSettings
+from models.preference import PRESETS as DESIGN_PRESETS
+from models.preference import DesignSettings
 from models.scoring import POOLINGS
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
+from pipeline.core.irrelevant import RelevanceSettings
 from pipeline.core.near_duplicates import NearDuplicateSettings
 from pipeline.core.splits import HOLD_OUTS, SPLIT_UNITS
 from pipeline.core.transfer import FetchSettings
@@ -256,7 +257,7 @@ class RecommendationsConfig(config_of(RecommendationSettings)):
     """Recommendations."""
 
 
-class GarmentsConfig(config_of(GarmentSettings)):
+class GarmentsConfig(config_of(GarmentSettings, RelevanceSettings)):
     """The generator's pictures."""
 
 
@@ -316,7 +317,7 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "recommender_evaluation": (EvaluationSettings,),
     "recommender_comparison": (EvaluationSettings,),
     "recommendations": (RecommendationSettings,),
-    "garments": (GarmentSettings,),
+    "garments": (GarmentSettings, RelevanceSettings),
     "lsgan": (LsganSettings,),
     "generator_evaluation": (GenerationMetricSettings,),
     "personal_designs": (DesignSettings, DesignTargetSettings),

@@ -18,8 +18,10 @@ from models.generation_metrics import (
     protocol,
 )
 from models.lsgan import Generator, LsganSettings, sample_z, to_pixels
+from models.picture_grid import grid
 from pipeline.core import features
 from pipeline.core.garment_classes import classes_of
+from pipeline.core.garments import Discarded
 from pipeline.metadata import table_digest
 
 BATCH = 256
@@ -73,6 +75,20 @@ def one_of_each_class(garments: pa.Table, count: int, seed: int) -> np.ndarray:
     picked = [rng.permutation(np.flatnonzero((label == number) & vendor)) for number in range(count_of_classes)]
     rounds = [rows[turn] for turn in range(max(map(len, picked))) for rows in picked if turn < len(rows)]
     return np.array(rounds[:count], np.int64)
+
+
+def discarded_sheet(discarded: Discarded, columns: int) -> np.ndarray | None:
+    """A row for each class and reason, the clearest cases first; None where nothing was discarded."""
+    rows: dict[str, list[int]] = {}
+    for row, (name, reason) in enumerate(zip(discarded.garment_class, discarded.reason, strict=True)):
+        rows.setdefault(f"{name} - {reason}", []).append(row)
+    if not rows:
+        return None
+    pictures = np.full((len(rows), columns, *discarded.pixels.shape[1:]), 255, np.uint8)
+    for place, found in enumerate(rows.values()):
+        shown = found[:columns]
+        pictures[place, : len(shown)] = discarded.pixels[shown]
+    return grid(pictures, row_labels=[f"{label} ({len(found)})" for label, found in rows.items()])
 
 
 def gallery(

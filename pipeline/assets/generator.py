@@ -25,7 +25,9 @@ from pipeline.config import (
     GenerationMetricSettings,
     LsganConfig,
 )
+from pipeline.core import features
 from pipeline.core import garments as garment_pictures
+from pipeline.core.irrelevant import RelevanceSettings
 from pipeline.core.ledger import PictureStore
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
@@ -40,24 +42,34 @@ STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps
 GRID_COLUMNS = 10
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="2")
+@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="3")
 def garments(
     context: dg.AssetExecutionContext,
     config: GarmentsConfig,
     method: Method,
     storage: Storage,
+    compute: Compute,
     image_urls: pa.Table,
     image_ledger: pa.Table,
     products: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """The class-labelled 64x64 pictures of the garment classes, from ledger and products alone."""
+    """The class-labelled 64x64 pictures of the garment classes, irrelevant ones discarded; from ledger and products."""
     settings = method.settings(GarmentSettings, "garments", config)
+    relevance = method.settings(RelevanceSettings, "garments", config)
     report = reporter(context, "cropping garments")
+    looking = reporter(context, "looking at garments")
     built = garment_pictures.build(
         image_urls,
         image_ledger,
         products,
         PictureStore(storage.pictures),
+        embed=lambda pixels: features.embed(
+            pixels,
+            size=relevance.feature_size,
+            device=compute.resolve(),
+            on_progress=lambda done, total: looking(done, total, ""),
+        ),
+        relevance=relevance,
         on_progress=lambda done, total: report(done, total, ""),
         **vars(settings),
     )
@@ -65,12 +77,21 @@ def garments(
     rows = generation.examples(built.table, settings.seed, GRID_COLUMNS)
     sheet = grid(built.pixels[rows], row_labels=generation.classes(built.table))
     path = sheets.save(storage.reports / "pictures" / "garments.png", sheet)
+    gone = generation.discarded_sheet(built.discarded, GRID_COLUMNS)
+    gone_path = storage.reports / "pictures" / "discarded.png"
+    if gone is None:
+        gone_path.unlink(missing_ok=True)
+    else:
+        sheets.save(gone_path, gone)
     return table_output(
         built.table,
         version=digest(generation.inputs(built.table)),
         counts=built.counts,
         pictures=thumbnail(sheet),
         contact_sheet=file(path),
+        discarded=len(built.discarded.reason),
+        discarded_pictures=None if gone is None else thumbnail(gone),
+        discarded_sheet=None if gone is None else file(gone_path),
         pictures_by_class={name: count["kept"] for name, count in built.counts.items()},
     )
 
