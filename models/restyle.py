@@ -34,6 +34,7 @@ class Restyled:
     products: np.ndarray  # uint8 [N, 64, 64, 3]
     approximation: np.ndarray  # uint8 [N, 64, 64, 3], the generator's nearest picture in L1
     distance: np.ndarray  # [N], that L1 distance: mean absolute difference in grey levels
+    start: np.ndarray  # [N], from which of the approximation's starts
     shown_step: np.ndarray  # [P]
     pictures: np.ndarray  # uint8 [N, U, P, 64, 64, 3]; step 0 is the approximation
     shown_score: np.ndarray  # [N, U, P]
@@ -55,14 +56,19 @@ def restyle(
     """Each product uint8 [N, 64, 64, 3] of class labels int [N], moved towards the taste of each user.
 
     First the latent whose picture is nearest to the product in L1, then preference maximisation from there, the
-    same approximation for all users (NAF, figure 5).
+    same approximation for all users (NAF, figure 5). Raises ValueError for a class the generator does not know.
     """
+    if len(products) == 0 or len(products) != len(labels):
+        raise ValueError(f"{len(products)} products with {len(labels)} labels; wanted: one label each, at least one")
+    unknown = sorted({int(c) for c in labels if not 0 <= c < generator.classes})
+    if unknown:
+        raise ValueError(f"products of classes {unknown}; the generator knows 0 to {generator.classes - 1}")
     taste = on_cpu(recommender)
     users = len(taste.theta)
     row_label = torch.from_numpy(labels.astype(np.int64))
     search = Search(generator, discriminator, taste, settings)
     with frozen(generator, discriminator, recommender.phi):
-        free, distance = approximate(generator, products, row_label, settings)
+        free, distance, start = approximate(generator, products, row_label, settings)
         free = free.repeat_interleave(users, dim=0)
         pair_label, pair_user = row_label.repeat_interleave(users), torch.arange(users).repeat(len(products))
         found = ascend_all(search, free, pair_label, pair_user, on_progress)
@@ -76,6 +82,7 @@ def restyle(
         products=products,
         approximation=pictures[:, 0, 0],
         distance=distance,
+        start=start,
         shown_step=np.array(steps),
         pictures=pictures,
         shown_score=score.reshape(shown),
@@ -87,12 +94,13 @@ def restyle(
 
 def approximate(
     generator: Generator, products: np.ndarray, labels: Tensor, settings: DesignSettings
-) -> tuple[Tensor, np.ndarray]:
-    """The free latents [N, z_dim] of the pictures nearest to the products in L1, and that distance in grey levels."""
+) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """The free latents [N, z_dim] of the pictures nearest to the products in L1, that distance in grey levels, and
+    which start led there, int64 [N]."""
     device, starts = device_of(generator), settings.approximation_starts
     noise = torch.Generator().manual_seed(settings.seed + 1)
     first = torch.randn(starts, generator.z_dim, generator=noise) * settings.start_sd
-    found, distances = [], []
+    found, distances, first_of = [], [], []
     at_once = max(1, settings.rows_at_once // starts)
     for begin in range(0, len(products), at_once):
         target = normalise(torch.from_numpy(products[begin : begin + at_once]).to(device))
@@ -116,4 +124,5 @@ def approximate(
         rows = torch.arange(count, device=device)
         found.append(kept.view(count, starts, -1)[rows, best].cpu())
         distances.append(nearest.view(count, starts)[rows, best].cpu() * 127.5)
-    return torch.cat(found), torch.cat(distances).numpy()
+        first_of.append(best.cpu())
+    return torch.cat(found), torch.cat(distances).numpy(), torch.cat(first_of).numpy()
