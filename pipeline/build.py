@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline import checks
-from pipeline.assets import dataset, evaluation, generator, images, ingest, recommender, report
+from pipeline.assets import dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.jobs import jobs
 from pipeline.resources import default_resources
 
@@ -17,7 +17,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     Args:
         resources: replaces resources by name; the others come from the environment.
     """
-    modules = [ingest, images, dataset, recommender, evaluation, generator, report]
+    modules = [ingest, images, dataset, recommender, evaluation, generator, designs, report]
     return dg.Definitions(
         assets=dg.load_assets_from_modules(modules),
         asset_checks=dg.load_asset_checks_from_modules([checks]),

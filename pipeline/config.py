@@ -146,6 +146,23 @@ class DesignTargetSettings:
 
 
 @dataclass(frozen=True)
+class DesignTradeoffSettings:
+    """The sweep over the weight of realism; all else is as for personal designs."""
+
+    etas: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+    sweep_users: int = 8
+    sweep_starts: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "etas", tuple(self.etas))
+        if not self.etas or min(self.etas) < 0:
+            raise ValueError(f"etas is {self.etas}; it must be at least one weight of 0 or more")
+        for name in ("sweep_users", "sweep_starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True)
 class LookbookSettings:
     """The page."""
 
@@ -273,6 +290,10 @@ class DesignsConfig(config_of(DesignSettings, DesignTargetSettings)):
     """Preference maximisation."""
 
 
+class DesignTradeoffConfig(config_of(DesignTradeoffSettings)):
+    """The trade-off."""
+
+
 class LookbookConfig(config_of(LookbookSettings)):
     """The lookbook."""
 
@@ -298,6 +319,7 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "generator_evaluation": GenerationMetricsConfig,
     "personal_designs": DesignsConfig,
     "restyled_products": DesignsConfig,
+    "designs_tradeoff": DesignTradeoffConfig,
     "lookbook": LookbookConfig,
 }
 
@@ -322,5 +344,6 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "generator_evaluation": (GenerationMetricSettings,),
     "personal_designs": (DesignSettings, DesignTargetSettings),
     "restyled_products": (DesignSettings, DesignTargetSettings),
+    "designs_tradeoff": (DesignTradeoffSettings,),
     "lookbook": (LookbookSettings,),
 }

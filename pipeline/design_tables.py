@@ -22,7 +22,6 @@ from pipeline.designs import Studio
 
 def design_rows(studio: Studio, found: Designs) -> tuple[pa.Table, dict[str, np.ndarray]]:
     """DESIGNS, one row a (user, class, kept design), and for every user one strip: a row a class, a column a step."""
-    users, classes, kept = found.best.shape
     owner, label, place = (axis.reshape(-1) for axis in np.indices(found.best.shape))
     columns = {
         "user": studio.users[owner],

@@ -93,6 +93,25 @@ def comparison(rows: Sequence[Mapping[str, Any]], split: str) -> np.ndarray:
     return pixels(made)
 
 
+def tradeoff(rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Preference gained against realism kept, a point a weight; rows as `design_tradeoff.sweep` gives them."""
+    made = figure(6.4, 4.0)
+    axes = _axes(
+        made, "What realism costs", "realism of the finished design (1 is real)", "gain in score, sd of the user"
+    )
+    realism = [row["realism_after_mean"] for row in rows]
+    gain = [row["preference_gain_sd_mean"] for row in rows]
+    axes.plot(realism, gain, color=ACCENT, marker="o", ms=5)
+    for x, y, row in zip(realism, gain, rows, strict=True):
+        axes.annotate(f"eta {row['eta']:g}", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK)
+    axes.axvline(rows[0]["realism_before_mean"], color=GREY, linestyle="--", linewidth=1)
+    axes.annotate(
+        "before the search", (rows[0]["realism_before_mean"], 0), xycoords=("data", "axes fraction"), color=GREY,
+        xytext=(4, 4), textcoords="offset points", fontsize=8,
+    )  # fmt: skip
+    return pixels(made)
+
+
 def bars(counts: Mapping[str, int], title: str, x: str = "pictures") -> np.ndarray:
     """Counts as horizontal bars, largest first."""
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])

@@ -1,7 +1,7 @@
-"""The generator: its pictures, the LSGAN, how good it is, and garments made for one person.
+"""The generator: its pictures, the LSGAN, and how good it is. What it makes for one person is `designs.py`.
 
-Thin: choosing pictures is `core/garments.py`, networks and searches are `models/`, the figures' choice is
-`pipeline/generation.py`.
+Thin: choosing pictures is `core/garments.py`, networks are `models/`, the figures' choice is
+`pipeline/generator_figures.py`.
 """
 
 import dataclasses
@@ -10,15 +10,11 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from models.design import DesignSettings, restyle
-from models.design import personal_designs as search_designs
 from models.lsgan import LsganSettings
 from models.picture_grid import grid
 from models.train_lsgan import Progress, load_generator, train
-from pipeline import designs, generation, sheets
+from pipeline import generation, sheets
 from pipeline.config import (
-    DesignsConfig,
-    DesignTargetSettings,
     GarmentsConfig,
     GarmentSettings,
     GenerationMetricsConfig,
@@ -38,7 +34,6 @@ from pipeline.tracking import Tracker
 
 GROUP = "generator"
 LSGAN_CODE = "1"
-STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps
 GRID_COLUMNS = 10
 
 
@@ -248,98 +243,4 @@ def generated_garments(
             **run.link(),
         },
         data_version=dg.DataVersion(digest(folder.run)),
-    )
-
-
-# The mode that judges is configuration (`mode`); the graph shows its default.
-MODE_OF_DESIGNS = dg.SpecificPartitionsPartitionMapping(["vendor_all"])
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"parquet", "png", "mlflow"},
-    code_version="1",
-    deps=[lsgan, dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS)],
-)
-def personal_designs(
-    context: dg.AssetExecutionContext,
-    config: DesignsConfig,
-    method: Method,
-    storage: Storage,
-    compute: Compute,
-    tracker: Tracker,
-    garments: pa.Table,
-) -> dg.Output[pa.Table]:
-    """Garments made for one person: latents moved until the recommender says that the person would like them."""
-    settings = method.settings(DesignSettings, "personal_designs", config)
-    target = method.settings(DesignTargetSettings, "personal_designs", config)
-    studio = designs.open_studio(storage, target, generation.inputs(garments), compute.resolve())
-    report = reporter(context, "designing for people")
-    found = search_designs(
-        studio.generator,
-        studio.discriminator,
-        studio.recommender,
-        range(len(studio.classes)),
-        settings=settings,
-        on_progress=lambda now: report(now.done, now.total, ""),
-    )
-    table, strips = designs.design_rows(studio, found)
-    folder = designs.save_strips(storage.reports / "designs", strips)
-    figures = designs.figures(table)
-    overview = grid(found.pictures[:8, :, -1], row_labels=[f"user {user}" for user in studio.users[:8]])
-    with tracker.run(context, image_mode=target.mode) as run:
-        run.parameters(
-            {**vars(settings), **vars(target)}, recommender=studio.recommender_run, generator=studio.generator_run
-        )
-        run.metrics(figures)
-        run.picture("designs", overview, step=0)
-        for name, picture in list(strips.items())[:STRIPS_TRACKED]:
-            run.picture(f"strip-{name}", picture, step=0)
-    return table_output(
-        table, preview=False, **figures, overview=thumbnail(overview), strips=file(folder), **run.link()
-    )
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"parquet", "png", "mlflow"},
-    code_version="1",
-    deps=[lsgan, dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS)],
-)
-def restyled_products(
-    context: dg.AssetExecutionContext,
-    config: DesignsConfig,
-    method: Method,
-    storage: Storage,
-    compute: Compute,
-    tracker: Tracker,
-    garments: pa.Table,
-) -> dg.Output[pa.Table]:
-    """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
-    settings = method.settings(DesignSettings, "restyled_products", config)
-    target = method.settings(DesignTargetSettings, "restyled_products", config)
-    inputs = generation.inputs(garments)
-    studio = designs.open_studio(storage, target, inputs, compute.resolve())
-    rows = generation.one_of_each_class(garments, target.products, target.choice_seed)
-    report = reporter(context, "restyling products")
-    found = restyle(
-        studio.generator,
-        studio.discriminator,
-        studio.for_first(designs.RESTYLED_FOR),
-        storage.load_garments(inputs["garments"])[rows],
-        generation.labels(garments)[rows],
-        settings=settings,
-        on_progress=lambda now: report(now.done, now.total, ""),
-    )
-    table, strips = designs.restyled_rows(studio, found, garments.take(pa.array(rows)))
-    folder = designs.save_strips(storage.reports / "restyled", strips)
-    overview = sheets.stack(list(strips.values())[:6])
-    with tracker.run(context, image_mode=target.mode) as run:
-        run.parameters(
-            {**vars(settings), **vars(target)}, recommender=studio.recommender_run, generator=studio.generator_run
-        )
-        run.metrics(designs.figures(table))
-        run.picture("restyled", overview, step=0)
-    return table_output(
-        table, preview=False, **designs.figures(table), overview=thumbnail(overview), strips=file(folder), **run.link()
     )

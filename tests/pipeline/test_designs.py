@@ -10,7 +10,8 @@ import torch
 from pipeline.config import DesignTargetSettings
 from pipeline.core import schemas
 from pipeline.core.sources import BadInput
-from pipeline.designs import figures, open_studio
+from pipeline.design_tables import figures
+from pipeline.designs import open_studio
 from pipeline.metadata import table_digest
 from pipeline.storage import Storage
 
