@@ -14,8 +14,8 @@ import torch
 
 from models import train_dvbpr
 from models.factors import Factors
-from models.generation_metrics import nearest_l1
 from models.lsgan import Discriminator, Generator
+from models.memorisation import nearest_l1
 from models.preference import Recommender, picture_features
 from models.taste_rank import own_rank, panels, standard_scores
 from models.train_lsgan import load_generator

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
 PALE = "#dfe3e6"
+# Colours that are shown as something milder than their name.
+NAMED = {
+    "red": "#c8372d", "brown": "#7a4f2b", "orange": "#e8923a", "yellow": "#f0d94a", "green": "#4c8a4f",
+    "blue": "#3a62a8", "purple": "#7c4a9a", "pink": "#f0a3b8", "grey": "#9a9a9a",
+}  # fmt: skip
 
 
 def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
@@ -90,6 +95,25 @@ def comparison(rows: Sequence[Mapping[str, Any]], split: str) -> np.ndarray:
     axes.set_yticks(range(len(models)), models)
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8, loc="best")
+    return pixels(made)
+
+
+def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]]) -> np.ndarray:
+    """Shares of colours, a bar a class and side, each part in its own colour; as `generator_figures.Figures` has them."""
+    rows = [(name, side) for name in shares["training"] for side in ("training", "generated")]
+    made = figure(7.2, 0.9 + 0.26 * len(rows))
+    axes = _axes(made, "Colours of garments", "share of the garment's pixels", "")
+    axes.grid(visible=False)
+    labels = []
+    for place, (name, side) in enumerate(rows):
+        y, left = place + 0.35 * (place // 2), 0.0
+        labels.append((y, f"{name.replace('_', ' ')}, {side}"))
+        for colour, share in shares[side].get(name, {}).items():
+            axes.barh(y, share, 0.85, left=left, color=NAMED.get(colour, colour), edgecolor=PALE, linewidth=0.5)
+            left += share
+    axes.set_yticks([y for y, _ in labels], [label for _, label in labels], fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
     return pixels(made)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from models.lsgan import LsganSettings
 from models.picture_grid import grid
 from models.train_lsgan import Progress, load_generator, train
-from pipeline import generation, sheets
+from pipeline import generation, generator_figures, plots, sheets
 from pipeline.config import (
     GarmentsConfig,
     GarmentSettings,
@@ -164,7 +164,7 @@ def lsgan(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="1", deps=[lsgan])
+@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="2", deps=[lsgan])
 def generator_evaluation(
     context: dg.AssetExecutionContext,
     config: GenerationMetricsConfig,
@@ -174,28 +174,38 @@ def generator_evaluation(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """Distances to held-out garments, class agreement, diversity and memory, each beside real against real."""
+    """Distances to held-out garments, class agreement, diversity, memory, colours, each beside real against real."""
     settings = method.settings(GenerationMetricSettings, "generator_evaluation", config)
     inputs = generation.inputs(garments)
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
     generator, _, meta = load_generator(folder.path, compute.resolve())
-    figures = generation.evaluate(
+    found = generator_figures.evaluate(
         generator,
         LsganSettings(**meta["settings"]),
         storage.load_garments(version),
         garments,
-        samples=settings.samples,
-        feature_size=settings.feature_size,
-        seed=settings.seed,
-        device=compute.resolve(),
+        settings,
+        compute.resolve(),
     )
+    chart = plots.colours(found.colours)
+    path = sheets.save(storage.reports / "pictures" / "colours.png", chart)
     with tracker.run(context) as run:
         run.parameters(settings, generator=folder.run, **inputs)
-        run.metrics(figures)
+        run.metrics(found.overall)
+        run.metrics({f"{figure}_{name}": v for name, of in found.by_class.items() for figure, v in of.items()})
+        run.picture("colours", chart, step=0)
     return dg.MaterializeResult(
-        metadata={"figures": dg.MetadataValue.json(figures), **figures, **run.link()},
+        metadata={
+            "figures": dg.MetadataValue.json(found.overall),
+            "by_class": dg.MetadataValue.json(found.by_class),
+            "colours": dg.MetadataValue.json(found.colours),
+            "colour_chart": thumbnail(chart),
+            "colour_file": file(path),
+            **found.overall,
+            **run.link(),
+        },
         data_version=dg.DataVersion(digest(folder.run, settings)),
     )
 
