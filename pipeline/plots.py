@@ -99,7 +99,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], split: str) -> np.ndarray:
 
 
 def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]]) -> np.ndarray:
-    """Shares of colours, a bar a class and side, each part in its own colour; as `generator_figures.Figures` has them."""
+    """Shares of colours, a bar a class and side, each part in its own colour; as `Figures` has them."""
     rows = [(name, side) for name in shares["training"] for side in ("training", "generated")]
     made = figure(7.2, 0.9 + 0.26 * len(rows))
     axes = _axes(made, "Colours of garments", "share of the garment's pixels", "")
