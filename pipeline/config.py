@@ -132,6 +132,7 @@ class GenerationMetricSettings:
 
     samples: int = 600  # pictures compared on each side, at most
     feature_size: int = 128  # pixels a side given to the frozen ImageNet network
+    inception_weights: str = ""  # torch-fidelity's InceptionV3 file, for FID and inception score; empty: neither
     seed: int = 0
 
 

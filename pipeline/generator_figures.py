@@ -21,7 +21,7 @@ from models.generation_metrics import (
 from models.lsgan import Generator, LsganSettings
 from models.memorisation import memorisation_ratio, nearest_features, nearest_l1
 from pipeline.config import GenerationMetricSettings
-from pipeline.core import colours, features
+from pipeline.core import colours, features, inception
 from pipeline.generation import classes, labels, sample
 
 FLOOR = "floor_"  # before the name of a figure: the same of real pictures
@@ -101,6 +101,10 @@ def evaluate(
         "colour_distance": float(np.mean(list(tone.values()))),
         f"{FLOOR}colour_distance": float(np.mean(list(floor_tone.values()))),
     }
+    if settings.inception_weights:
+        overall |= inception.scores(fakes, pixels[real], settings.inception_weights, device)
+        floors = inception.scores(pixels[train], pixels[real], settings.inception_weights, device)
+        overall |= {FLOOR + name: value for name, value in floors.items()}
     for figure, found in (
         ("class_agreement", shown), (f"{FLOOR}class_agreement", floor), ("diversity_ssim", varied),
         (f"{FLOOR}diversity_ssim", floor_varied), ("colour_distance", tone), (f"{FLOOR}colour_distance", floor_tone),
