@@ -79,7 +79,8 @@ def build(
     _refuse_few(label, classes, minimum, "")  # before any picture is read
     pixels = _cropped(store, shas, on_progress)
     relevance = relevance or RelevanceSettings()
-    verdict = irrelevant.judge(embed(pixels), pixels, label, asins, relevance)
+    seen = embed(pixels) if relevance.asks_features else np.zeros((len(pixels), 1), np.float32)
+    verdict = irrelevant.judge(seen, pixels, label, asins, relevance)
     stays, found = verdict.kept, label
     discarded = _discarded(verdict, pixels, label, classes)
     chosen, pixels, label, asins = chosen.filter(pa.array(stays)), pixels[stays], label[stays], asins[stays]

@@ -36,10 +36,17 @@ class RelevanceSettings:
     feature_size: int = 64  # pixels a side given to the frozen ImageNet network
 
     def __post_init__(self) -> None:
+        if self.feature_size < 1:
+            raise ValueError(f"feature_size is {self.feature_size}; it must be at least 1")
         if not 0 <= self.own_class < 1:
             raise ValueError(f"own_class is {self.own_class}; it must lie in [0, 1)")
         if self.outlier and not self.outlier > 1:
             raise ValueError(f"outlier is {self.outlier}; it must be over 1 (the median picture has 1), or 0 for off")
+
+    @property
+    def asks_features(self) -> bool:
+        """Whether any rule looks at features."""
+        return bool(self.own_class or self.outlier)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ def judge(
     reason = np.full(n, "", dtype="U16")
     own, seen_as, distance = np.full(n, np.nan), label.astype(np.int64), np.full(n, np.nan)
     enough = min((int((label == c).sum()) for c in classes), default=0) >= _ENOUGH
-    if enough and len(classes) > 1:
+    if settings.asks_features and enough and len(classes) > 1:
         reduced = _reduced(features)
         own, seen_as = _out_of_fold(reduced, label, product)
         for c in classes:

@@ -14,7 +14,7 @@ TITLE = "Garments nobody made"
 COLUMNS = 5  # pictures side by side in a class's card
 FRAMES = 4
 FLOOR = "floor_"
-# Figures of pipeline/generation.py by the start of their name: words, what it means, which way is good.
+# Figures of pipeline/generator_figures.py by the start of their name: words, what it means, which way is good.
 FIGURES = (
     ("class_agreement_", None, ""),
     ("frechet", "Fréchet distance", "How far generated pictures lie from held-out real ones, as two clouds of ImageNet"

@@ -43,15 +43,15 @@ def test_the_nearest_in_features_is_that_of_the_double_loop_and_a_copy_is_at_no_
 
 def test_a_copied_training_set_is_caught_in_features_too() -> None:
     rng = np.random.default_rng(1)
-    train, held_out, fresh = (rng.normal(size=(n, 6)).astype(np.float32) for n in (300, 100, 100))
+    train, held_out, fresh = (rng.normal(size=(n, 6)).astype(np.float32) for n in (400, 200, 200))
     noisy = train[:60] + rng.normal(0, 0.05, (60, 6)).astype(np.float32)
-    assert memorisation_ratio(noisy, train[:100], held_out, nearest=nearest_features) < 0.2
+    assert memorisation_ratio(noisy, train[:200], held_out, nearest=nearest_features) < 0.2
     assert memorisation_ratio(fresh, train, held_out, nearest=nearest_features) == pytest.approx(1, abs=0.1)
 
 
 def test_more_training_pictures_alone_are_no_memory() -> None:
     # Against sets of unequal size the nearest of the larger one is nearer; the ratio cuts them to one size.
-    train, held_out, fresh = pixels(400, 0, 4), pixels(40, 1, 4), pixels(60, 2, 4)
+    train, held_out, fresh = pixels(1000, 0, 4), pixels(40, 1, 4), pixels(60, 2, 4)
     unequal = nearest_l1(fresh, train)[1].mean() / nearest_l1(fresh, held_out)[1].mean()
     assert unequal < 0.9
     assert memorisation_ratio(fresh, train, held_out) == pytest.approx(1, abs=0.06)
