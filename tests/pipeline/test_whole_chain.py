@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline.config import DesignTradeoffSettings
 from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS, conform
 from pipeline.method import Method
@@ -325,7 +326,7 @@ def test_every_step_of_every_start_is_a_row_and_kept_designs_have_their_latents(
 def test_realism_is_weighed_against_preference(finished: Home):
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
         rows = Ledger(instance).of("designs_tradeoff")["rows"]
-    assert [row["eta"] for row in rows] == [0.0, 2.0]
+    assert [row["eta"] for row in rows] == sorted(DesignTradeoffSettings().etas)
     assert (finished.folder / "lookbook" / "pictures" / "tradeoff.png").is_file()
 
 
