@@ -2,14 +2,6 @@
 
     argmax over z of  theta_u . Phi(up(G(z, c)))  -  eta (D(G(z, c), c) - 1)^2
 
-or, where `specific` is set, beyond the paper: with x the features and t_u the taste, both in the units of a catalogue
-whose features are white there (`Standard`), t_u of length 1,
-
-    argmax over z of  t_u . x  -  specific |x - (t_u . x) t_u|  -  eta (D(G(z, c), c) - 1)^2
-
-A standardised score t_j . x is highest, of all users j, for the one whose taste points most nearly where x does. The
-first form drives x far, in whatever direction the generator gives way; the second turns it towards t_u.
-
 Kang et al. 2017, section III-E; REFERENCE.md, section 4. Here are the knobs and the ascent that both uses share; from
 noise it is `design.py`, from a product's picture `restyle.py`. Needs of the recommender only Phi, its input size and
 theta; training either model does not belong here.
@@ -33,7 +25,6 @@ class DesignSettings:
     """The knobs of the search. Whether tanh keeps z in [-1, 1] is the generator's: where it learnt from U(-1, 1)."""
 
     eta: float = 1.0  # weight of realism against preference
-    specific: float = 0.0  # weight against features that do not please this user; 0: the paper's objective
     lr: float = 0.05  # Adam's, on z only
     steps: int = 10
     starts: int = 16
@@ -54,9 +45,8 @@ class DesignSettings:
         for name in ("lr", "start_sd"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
-        for name in ("eta", "specific"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.eta < 0:
+            raise ValueError(f"eta is {self.eta}; it must not be negative")
 
 
 PRESETS: dict[str, DesignSettings] = {
@@ -73,37 +63,10 @@ class Recommender:
     phi: nn.Module
     size: int
     theta: Tensor  # [users, K]
-    standard: "Standard | None" = None  # needed for `specific`
 
     def of(self, users: Tensor) -> "Recommender":
         """With these rows of theta alone."""
         return replace(self, theta=self.theta[users])
-
-
-@dataclass(frozen=True)
-class Standard:
-    """The units of a catalogue: features and tastes in which its pictures have mean 0 and covariance 1."""
-
-    mean: Tensor  # [K]
-    whiten: Tensor  # [K, r]
-    colour: Tensor  # [K, r]: whiten's pseudo-inverse, turned
-
-    @classmethod
-    def of(cls, catalogue: Tensor, least: float = 1e-4) -> "Standard":
-        """From phi of its pictures [M, K]; directions under `least` of the largest variance are left out."""
-        x = catalogue.double()
-        values, vectors = torch.linalg.eigh((x - x.mean(dim=0)).T @ (x - x.mean(dim=0)) / len(x))
-        there = values > least * values[-1]
-        sd, vectors = values[there].sqrt(), vectors[:, there]
-        return cls(x.mean(dim=0).float(), (vectors / sd).float(), (vectors * sd).float())
-
-    def features(self, phi: Tensor) -> Tensor:
-        """Features [B, K] in these units, [B, r]."""
-        return (phi - self.mean.to(phi)) @ self.whiten.to(phi)
-
-    def tastes(self, theta: Tensor) -> Tensor:
-        """Tastes [B, K] in these units and of length 1, [B, r]: with features, each user's standardised score."""
-        return F.normalize(theta @ self.colour.to(theta), dim=1)
 
 
 @dataclass(frozen=True)
@@ -179,7 +142,7 @@ def _ascend(search: Search, free: Tensor, labels: Tensor, user: Tensor) -> Ascen
             features = _see(taste, pictures).float()
             assert features.shape == theta.shape, (features.shape, theta.shape)
             realism = search.discriminator(pictures, labels).float()
-            objective = _wish(search, features, theta) - settings.eta * (realism - 1).square()
+            objective = (features * theta).sum(dim=1) - settings.eta * (realism - 1).square()
         columns["score"].append((features.detach() * theta).sum(dim=1))
         columns["realism"].append(realism.detach())
         columns["objective"].append(objective.detach())
@@ -191,18 +154,6 @@ def _ascend(search: Search, free: Tensor, labels: Tensor, user: Tensor) -> Ascen
             (-objective.sum()).backward()
             optimiser.step()
     return Ascent(**{name: torch.stack(column, dim=1).float().cpu() for name, column in columns.items()})
-
-
-def _wish(search: Search, features: Tensor, theta: Tensor) -> Tensor:
-    """What is climbed beside realism, [B], for features and theta [B, K]."""
-    standard, specific = search.recommender.standard, search.settings.specific
-    if not specific:
-        return (features * theta).sum(dim=1)
-    if standard is None:
-        raise ValueError("specific is set, but the recommender brings no Standard of its catalogue")
-    x, t = standard.features(features), standard.tastes(theta)
-    score = (x * t).sum(dim=1)
-    return score - specific * (x - score[:, None] * t).norm(dim=1)
 
 
 @torch.no_grad()

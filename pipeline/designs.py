@@ -16,7 +16,7 @@ from models import train_dvbpr
 from models.factors import Factors
 from models.lsgan import Discriminator, Generator
 from models.memorisation import nearest_l1
-from models.preference import Recommender, Standard, picture_features
+from models.preference import Recommender, picture_features
 from models.taste_rank import own_rank, panels, standard_scores
 from models.train_lsgan import load_generator
 from pipeline import generation
@@ -156,6 +156,5 @@ def _models(
     generator, discriminator, _ = load_generator(drawn.path, device)
     cnn, theta, meta = train_dvbpr.load(trained.path, device)
     factors = Factors.load(trained.path / "factors.npz")
-    standard = Standard.of(torch.from_numpy(factors.phi))
-    recommender = Recommender(cnn, meta["input_size"], theta.detach(), standard)
+    recommender = Recommender(cnn, meta["input_size"], theta.detach())
     return generator, discriminator, recommender, meta, factors, (trained.run, drawn.run)
