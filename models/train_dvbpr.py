@@ -55,24 +55,34 @@ def train(
     out: Path,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
+    start: Path | None = None,
 ) -> Trained:
     """Train on `data`, or go on with the run in `out`, and return the factors of the best validation epoch.
+
+    `start` is the folder of an earlier model of the same settings, of other data perhaps, to begin from: its network,
+    and theta by user id; users that it does not know begin as new. None: all begin as new.
 
     Writes out/last.pt after every epoch and out/best.pt after every better one (by exact validation AUC; without
     validation pairs the last epoch counts as best). A run that was cut off repeats its unfinished epoch and ends
     with the same weights, bit for bit, on the same device. torch's global generators are left as they were.
 
-    Raises ValueError when the table has fewer epochs than the settings, or out/last.pt is of another architecture,
-    method or data set (all differences listed); DivergedError naming epoch and step when the loss is not finite.
+    Raises ValueError when the table has fewer epochs than the settings, out/last.pt is of another architecture, method
+    or data set, or `start` of another architecture or method (all differences listed); DivergedError naming epoch and
+    step when the loss is not finite.
     """
     _check_table(data, settings)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), _reproducible_kernels():
-        return _train(data, settings, out, device, on_progress or (lambda _: None))
+        return _train(data, settings, out, device, on_progress or (lambda _: None), start)
 
 
 def _train(
-    data: Dataset, settings: DvbprSettings, out: Path, device: torch.device, report: Callable[[Progress], None]
+    data: Dataset,
+    settings: DvbprSettings,
+    out: Path,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    start: Path | None,
 ) -> Trained:
     torch.manual_seed(settings.seed)  # dropout; the first weights come from a generator of their own
     cnn, theta = build(settings, len(data.users), device)
@@ -85,11 +95,13 @@ def _train(
         weight_decay=settings.weight_decay,
     )
     network = torch.compile(cnn) if settings.compile else cnn
-    autocast = _autocast(settings.precision, device)
+    autocast = devices.autocast(settings.precision, device)
     pictures = Pictures(data.bank, data.bank_row, settings.input_size, device, resize_filter=settings.resize_filter)
     touched = np.concatenate([data.train, data.validation, data.test])
     run = Run(settings, data.digest(), data.users, cnn, theta, adam, device)
     resumed_from = run.resume(out)
+    if start is not None and not resumed_from:
+        run.start_from(start)
 
     steps = math.ceil(data.triplets_user.shape[1] / settings.batch_size)
     clock = Clock(report, steps, settings.epochs, done=run.epoch * steps)
@@ -140,7 +152,10 @@ def _train(
         settings=settings,
         data_digest=run.data_digest,
         folder=out,
-        notes=[pictures.note, f"trained on {devices.describe(device)} in {_precision(settings.precision, device)}"],
+        notes=[
+            pictures.note,
+            f"trained on {devices.describe(device)} in {devices.precision(settings.precision, device)}",
+        ],
     )
 
 
@@ -156,7 +171,7 @@ def embed(
 ) -> np.ndarray:
     """Phi of the bank's `rows`, in eval mode, sized for the network: [n, k] float32."""
     pictures = Pictures(bank, rows, cnn.input_size, device, resize_filter=resize_filter)
-    return _embed(cnn, pictures, batch, _autocast(precision, device))
+    return _embed(cnn, pictures, batch, devices.autocast(precision, device))
 
 
 @torch.no_grad()
@@ -204,18 +219,6 @@ def _check_table(data: Dataset, settings: DvbprSettings) -> None:
         raise ValueError("the triplet table is empty; sample the triplets again")
     if settings.early_stopping_patience is not None and not len(data.validation):
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
-
-
-def _precision(name: str, device: torch.device) -> str:
-    if name == "auto":
-        return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    return name
-
-
-def _autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
-    if _precision(precision, device) == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 @contextlib.contextmanager

@@ -236,11 +236,10 @@ def entry(spec: str, method: Method) -> Entry:
 
 
 def _fields(contender: Contender) -> list[str]:
-    """The names of its own settings."""
-    if contender.op:
-        return [*CONFIGS[contender.op].model_fields]
+    """The names of its own settings; an op's Config may hold more, such as when it is trained again."""
     own = () if contender.settings is None else dataclasses.fields(contender.settings)  # ty: ignore[invalid-argument-type]
-    return [field.name for field in own]
+    names = [field.name for field in own]
+    return [name for name in CONFIGS[contender.op].model_fields if name in names] if contender.op else names
 
 
 def settings_of(contender: Contender, method: Method, changes: dict[str, Any]) -> Any:

@@ -21,11 +21,18 @@ from models.evaluate import top_k
 from models.factors import Factors
 from models.neighbours import Neighbours
 from models.train_dvbpr import DvbprSettings, Progress, train
-from pipeline import plots, sheets
-from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig, RecommendationSettings
+from pipeline import plots, sheets, warm_start
+from pipeline.config import (
+    BaselinesConfig,
+    DvbprConfig,
+    RecommendationsConfig,
+    RecommendationSettings,
+    RefreshSettings,
+)
 from pipeline.core import arrays, schemas
 from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
+from pipeline.core.triplets import TripletSettings
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
@@ -50,8 +57,7 @@ def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
     group_name=GROUP,
     partitions_def=image_modes,
     kinds={"pytorch", "mlflow"},
-    code_version=DVBPR_CODE,
-    deps=["image_bank"],
+    code_version=DVBPR_CODE,  # the bank is no input: the catalogue says which pictures it has of it
     pool="gpu",
 )
 def dvbpr(
@@ -65,19 +71,29 @@ def dvbpr(
     splits: pa.Table,
     triplets: pa.Table,
 ) -> dg.MaterializeResult:
-    """DVBPR trained on the mode's triplets; an interrupted training goes on where it stopped."""
+    """DVBPR trained on the mode's triplets, from the last model on where it can; an interrupted training goes on."""
     mode = context.partition_key
     settings = method.settings(DvbprSettings, "dvbpr", config)
+    refresh = method.settings(RefreshSettings, "dvbpr", config)
     device = compute.resolve()
     bank = open_bank(storage.bank)
     inputs = {
         "catalogue": table_digest(catalogue),
         "splits": table_digest(splits),
         "triplets": table_digest(triplets),
-        "image_bank": bank.digest,
+        "image_bank": bank.digest_of(catalogue["bank_row"].to_numpy())[:16],
     }
     arrays.check_bank(catalogue, inputs["catalogue"], bank)
-    folder = storage.model("recommender", digest(inputs, settings, DVBPR_CODE), mode)
+    made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": DVBPR_CODE}
+    configuration = {
+        "dvbpr": settings.plain(),
+        "triplets": vars(method.settings(TripletSettings, "triplets")),
+        "image_bank": {"size": bank.size, "resample": bank.resample},
+    }
+    begun = warm_start.start(storage, mode, configuration, DVBPR_CODE, splits, refresh.warm_start)
+    folder = storage.made_before("recommender", mode, **made) or storage.model(
+        "recommender", digest(inputs, settings, DVBPR_CODE, *([begun.run] if begun.run else [])), mode
+    )
     mode_arrays = arrays.mode_arrays(catalogue, splits)
     report = reporter(context, "training DVBPR")
     reused = folder.finished
@@ -89,21 +105,29 @@ def dvbpr(
             context.log.info(f"{folder.path} was trained from the same data, settings and code: used again")
             manifest = folder.manifest()
         else:
+            context.log.info(f"training begins {begun.why}")
             _keep_tables(folder.path, splits, catalogue)
+            warm_start.keep_trained_on(folder.path, splits, begun)
 
             def progress(now: Progress) -> None:
                 report(now.done, now.total, now.note)
 
             trained = train(
-                arrays.dataset(mode_arrays, triplets, bank), settings, folder.path, device, on_progress=progress
+                arrays.dataset(mode_arrays, triplets, bank),
+                settings,
+                folder.path,
+                device,
+                on_progress=progress,
+                start=begun.folder,
             )
             trained.factors.save(folder.path / "factors.npz")
             manifest = {
                 "asset": "dvbpr",
                 "image_mode": mode,
-                "inputs": inputs,
-                "settings": settings.plain(),
-                "code_version": DVBPR_CODE,
+                **made,
+                "configuration": configuration,
+                "begun_from": begun.run,
+                "begun": begun.why,
                 "dagster_run": context.run_id,
                 "mlflow_run": run.run_id,
                 "history": trained.history,
@@ -128,6 +152,7 @@ def dvbpr(
             "best_epoch": manifest["best_epoch"],
             "validation_auc": manifest["validation_auc"],
             "reused": reused,
+            "begun": manifest.get("begun", "as new"),
             "folder": file(folder.path),
             "training": thumbnail(curve),
             "curve": file(curve_path),
@@ -164,7 +189,7 @@ def baselines(
     inputs = {
         "catalogue": table_digest(catalogue),
         "splits": table_digest(splits),
-        "image_features": features_path.stem,
+        "image_features": digest(storage.features_made_by(), bank.digest_of(data.bank_row)),
     }
     folder = storage.model("baselines", digest(inputs, settings, BASELINES_CODE), mode)
     report = reporter(context, "training baselines")

@@ -31,7 +31,7 @@ class RelevanceSettings:
     """When a picture is discarded; raises ValueError naming the field."""
 
     own_class: float = 0.1  # least probability of its own class, out of fold; 0 turns the rule off
-    outlier: float = 1.5  # most times the class's median distance to neighbours; 0 turns the rule off
+    outlier: float = 1.6  # most times the class's median distance to neighbours; 0 turns the rule off
     near_duplicates: bool = True  # keep one picture of each near-duplicate cluster
     feature_size: int = 64  # pixels a side given to the frozen ImageNet network
 
