@@ -57,10 +57,16 @@ class Models:
 
 
 def build(size: Size, users: int, device: torch.device) -> Models:
-    """Random networks of a size, and random tastes."""
+    """Random networks of a size, and random tastes.
+
+    The generator's weights are drawn wider than for training: its pictures must differ, so that the search moves.
+    """
     torch.manual_seed(0)
     generator, discriminator = Generator(size.lsgan).to(device), Discriminator(size.lsgan).to(device)
     cnn = CNNF(50, input_size=size.input_size, padding="same", width=size.width, hidden=size.hidden).to(device)
+    for weight in generator.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.kaiming_normal_(weight, nonlinearity="leaky_relu")
     for network in (generator, discriminator, cnn):
         network.eval().requires_grad_(False)
     theta = torch.rand(users, 50, generator=torch.Generator().manual_seed(1))
@@ -76,7 +82,7 @@ def plain(models: Models, settings: DesignSettings, users: int, device: torch.de
     scores = np.empty((users, classes, settings.starts, settings.steps + 1), np.float32)
     for user in range(users):
         for number in range(classes):
-            free = first[number].to(device).requires_grad_()
+            free = first[number].to(device, copy=True).requires_grad_()
             label = torch.full((settings.starts,), number, device=device)
             adam = torch.optim.Adam([free], lr=settings.lr)
             for step in range(settings.steps + 1):
@@ -175,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"preference maximisation, {name} networks, {users:,} users x {len(classes)} classes x {settings.starts} "
         f"starts x {settings.steps} steps; {machine(device)}"
     )
-    print(f"  ours  {fast:10,.1f} latents/s   ({mine['wall_s']:.1f} s for all; {flop / 1e12:.2f} TFLOP/s)")
+    print(f"  ours  {fast:10,.1f} latents/s   ({mine['wall_s']:.1f} s for all; {flop / 1e12:.2g} TFLOP/s)")
     print(f"  peer  {slow:10,.1f} latents/s   ({what})")
     print(f"  scores differ by {apart:.2g} at most; the search moves them by {rise:.2g}")
     share = "" if limit is None else f"; {limit:.0%} of the H200's bf16 limit"
@@ -191,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "machine": machine(device),
         }
         print(json.dumps(result))
-    if device.type == "cpu" and apart > max(1e-3, 0.01 * rise):
+    if device.type == "cpu" and apart > 0.02 * rise:
         print("benchmarks.designs: the two sides' scores differ: they did not do the same work", file=sys.stderr)
         return 1
     return 0
