@@ -17,8 +17,8 @@ import dagster as dg
 import pydantic
 
 from models.bpr import BprSettings
-from models.lsgan import PRESETS as LSGAN_PRESETS
-from models.lsgan import LsganSettings
+from models.lsgan_settings import PRESETS as LSGAN_PRESETS
+from models.lsgan_settings import LsganSettings
 from models.preference import PRESETS as DESIGN_PRESETS
 from models.preference import DesignSettings
 from models.scoring import POOLINGS

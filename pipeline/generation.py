@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from models.lsgan import Generator, LsganSettings, sample_z, to_pixels
+from models.lsgan import Generator, sample_z, to_pixels
+from models.lsgan_settings import LsganSettings
 from models.memorisation import nearest_l1
 from models.picture_grid import grid
 from pipeline.core.garment_classes import classes_of
@@ -107,3 +108,17 @@ def gallery(
 def beside(fakes: np.ndarray, nearest: np.ndarray) -> np.ndarray:
     """Rows of garments with the row of their nearest pictures under each: [2 * classes, columns, H, W, 3]."""
     return np.stack([fakes, nearest], axis=1).reshape(2 * len(fakes), *fakes.shape[1:])
+
+
+def equal_draws(
+    held: np.ndarray, label: np.ndarray, classes: int, most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of as many held-out as training pictures of each class, at most `most` of it: (held-out, training)."""
+    rng = np.random.default_rng(seed)
+    real, training = [], []
+    for number in range(classes):
+        sides = [rng.permutation(np.flatnonzero((held == side) & (label == number))) for side in (True, False)]
+        count = min(most, *map(len, sides))
+        real.append(sides[0][:count])
+        training.append(sides[1][:count])
+    return np.concatenate(real), np.concatenate(training)

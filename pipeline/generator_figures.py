@@ -18,11 +18,12 @@ from models.generation_metrics import (
     precision_recall,
     protocol,
 )
-from models.lsgan import Generator, LsganSettings
+from models.lsgan import Generator
+from models.lsgan_settings import LsganSettings
 from models.memorisation import memorisation_ratio, nearest_features, nearest_l1
 from pipeline.config import GenerationMetricSettings
 from pipeline.core import colours, features, inception
-from pipeline.generation import classes, labels, sample
+from pipeline.generation import classes, equal_draws, labels, sample
 
 FLOOR = "floor_"  # before the name of a figure: the same of real pictures
 _NEIGHBOURS = 5  # of precision and recall (Kynkaanniemi et al. use 3, Naeem et al. 5)
@@ -71,7 +72,7 @@ def evaluate(
         device: where to compute.
     """
     held, label, names = np.asarray(garments["held_out"]), labels(garments), classes(garments)
-    real, train = _equal_draws(held, label, len(names), settings.samples // len(names), settings.seed)
+    real, train = equal_draws(held, label, len(names), settings.samples // len(names), settings.seed)
     fakes = sample(generator, trained_with, label[real], settings.seed, device)
     sides = _Sides(fakes, real, train, label[real])
 
@@ -173,17 +174,3 @@ def _colour_distances(
             shown, unseen, learnt = (colours.shares(x[rows]) for x in (fakes, real, train))
             tone[name], floor[name] = colours.distance(shown, learnt), colours.distance(unseen, learnt)
     return tone, floor
-
-
-def _equal_draws(
-    held: np.ndarray, label: np.ndarray, classes: int, most: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of as many held-out as training pictures of each class, at most `most` of it: (held-out, training)."""
-    rng = np.random.default_rng(seed)
-    real, training = [], []
-    for number in range(classes):
-        sides = [rng.permutation(np.flatnonzero((held == side) & (label == number))) for side in (True, False)]
-        count = min(most, *map(len, sides))
-        real.append(sides[0][:count])
-        training.append(sides[1][:count])
-    return np.concatenate(real), np.concatenate(training)

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from models.lsgan import LsganSettings
+from models.lsgan_settings import LsganSettings
 from models.train_lsgan import load_generator, train
 from pipeline import environment, generation, generator_figures, profiles
 from pipeline.command import DONE, ended

@@ -10,7 +10,8 @@ from torchvision.io import decode_image
 
 from models import picture_grid
 from models.design import Designs, personal_designs
-from models.lsgan import Discriminator, Generator, LsganSettings
+from models.lsgan import Discriminator, Generator
+from models.lsgan_settings import LsganSettings
 from models.preference import DesignSettings, Recommender, picture_features
 from models.restyle import restyle
 
