@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline import automation, checks, observation, terminal_run
-from pipeline.assets import champion, dataset, evaluation, generator, images, ingest, recommender, report
+from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.jobs import jobs
 from pipeline.resources import default_resources
 from pipeline.training_gate import TrainingGate
@@ -18,7 +18,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     Args:
         resources: replaces resources by name; the others come from the environment.
     """
-    modules = [ingest, images, dataset, recommender, evaluation, generator, champion, report]
+    modules = [ingest, images, dataset, recommender, evaluation, generator, designs, champion, report]
     present: dict[str, Any] = {**default_resources(), **(resources or {})}
     storage = present["storage"]
     condition = automation.refresh(

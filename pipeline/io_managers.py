@@ -34,6 +34,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "recommender_comparison": schemas.RECOMMENDER_COMPARISON,
     "garments": schemas.GARMENTS,
     "personal_designs": schemas.DESIGNS,
+    "design_steps": schemas.DESIGN_STEPS,
     "restyled_products": schemas.DESIGNS,
 }
 
