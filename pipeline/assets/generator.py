@@ -148,7 +148,7 @@ def lsgan(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="1", deps=[lsgan])
+@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="1", deps=[lsgan], pool="gpu")
 def generator_evaluation(
     context: dg.AssetExecutionContext,
     config: GenerationMetricsConfig,
@@ -184,7 +184,7 @@ def generator_evaluation(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=[lsgan])
+@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=[lsgan], pool="gpu")
 def generated_garments(
     context: dg.AssetExecutionContext,
     method: Method,
@@ -239,6 +239,7 @@ MODE_OF_DESIGNS = dg.SpecificPartitionsPartitionMapping(["vendor_all"])
     kinds={"parquet", "png", "mlflow"},
     code_version="1",
     deps=[lsgan, dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS)],
+    pool="gpu",
 )
 def personal_designs(
     context: dg.AssetExecutionContext,
@@ -284,6 +285,7 @@ def personal_designs(
     kinds={"parquet", "png", "mlflow"},
     code_version="1",
     deps=[lsgan, dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS)],
+    pool="gpu",
 )
 def restyled_products(
     context: dg.AssetExecutionContext,
