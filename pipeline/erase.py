@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline import environment, instance, traces, tracked_ends
+from pipeline import environment, instance, terminal_run, traces, tracked_ends
 from pipeline.command import DONE, FAILED, ended
 from pipeline.core.copies import rewrite_copies
 from pipeline.core.durable import sole_writer
@@ -104,10 +104,10 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     storage = Storage(root=str(home))
     with instance.open_instance(home) as opened:
         under_way = opened.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
-        if under_way:
+        if under_way or terminal_run.is_at_work(home):
             raise BadInput(
-                f"{len(under_way)} run(s) are under way in {home}: let them end, or stop them, and erase then (the "
-                "next `make ui` or run closes those whose process is gone)."
+                f"{max(1, len(under_way))} run(s) are under way in {home}: let them end, or stop them, and erase then "
+                "(the next `make ui` or run closes those whose process is gone)."
             )
     found = reach(storage.tables, kind, name)
     erased = Erasures.of(home).with_more(kind, name, found.urls)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from pipeline import erase, traces
-from pipeline.command import DONE
+from pipeline.command import DONE, WRONG_CALL
 from pipeline.core.bank import open_bank
 from pipeline.core.erasure import Erasures
 from pipeline.core.ledger import PictureStore
@@ -164,3 +164,14 @@ def test_a_name_is_found_across_two_blocks_and_inside_gzip(tmp_path: Path, monke
     (tmp_path / "packed.gz").write_bytes(gzip.compress(b'{"reviewerID": "A2REVIEWER"}'))
     (tmp_path / "other").write_bytes(b"." * 12 + b"A2REVIEWE" + b"." * 12)
     assert traces.find(tmp_path, ["A2REVIEWER"]) == [Path("packed.gz"), Path("raw")]
+
+
+def test_nothing_is_erased_while_a_run_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from pipeline import terminal_run
+
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.setenv("ATELIER_HOME", str(tmp_path))
+    with terminal_run.at_work(tmp_path):
+        code, said = call("reviewer", "A2REVIEWER", monkeypatch)
+    assert code == WRONG_CALL and "let them end" in said
+    assert not (tmp_path / "erased.json").exists()
