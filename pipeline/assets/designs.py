@@ -37,6 +37,7 @@ READ = {dg.AssetKey(name) for name in ("garments", "lsgan", "dvbpr")}
 @dg.multi_asset(
     name="personal_designs",
     group_name=GROUP,
+    pool="gpu",
     outs={
         "personal_designs": dg.AssetOut(
             description="Garments made for one person: latents moved until the recommender says they would please.",
@@ -98,7 +99,7 @@ def personal_designs(
     yield table_output(design_tables.step_rows(studio, found), "design_steps", preview=False)
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet", "png", "mlflow"}, code_version="2", deps=MODELS)
+@dg.asset(group_name=GROUP, kinds={"parquet", "png", "mlflow"}, code_version="2", deps=MODELS, pool="gpu")
 def restyled_products(
     context: dg.AssetExecutionContext,
     config: DesignsConfig,
@@ -136,7 +137,7 @@ def restyled_products(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=MODELS)
+@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=MODELS, pool="gpu")
 def designs_tradeoff(
     context: dg.AssetExecutionContext,
     config: DesignTradeoffConfig,

@@ -169,7 +169,7 @@ def lsgan(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="2", deps=[lsgan])
+@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="2", deps=[lsgan], pool="gpu")
 def generator_evaluation(
     context: dg.AssetExecutionContext,
     config: GenerationMetricsConfig,
@@ -215,7 +215,7 @@ def generator_evaluation(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=[lsgan])
+@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=[lsgan], pool="gpu")
 def generated_garments(
     context: dg.AssetExecutionContext,
     method: Method,
