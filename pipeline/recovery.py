@@ -17,7 +17,8 @@ from pipeline.core.durable import TEMPORARY_SUFFIX
 from pipeline.tracking import Tracker
 from pipeline.workers import Life, life
 
-UNFINISHED = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+# NOT_STARTED: a command that is killed between making its run and starting it leaves that.
+UNFINISHED = tuple(dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "STARTING", "STARTED", "CANCELING"))
 # Folders of the home in which files are written beside their place first.
 WRITTEN = (
     "tables",

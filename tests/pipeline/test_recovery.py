@@ -138,6 +138,15 @@ def test_what_lives_is_left_alone(home: Path):
         assert opened.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED
 
 
+def test_a_run_that_was_made_and_never_started_is_closed_too(home: Path):
+    with instance.open_instance(home) as opened:
+        empty = dg.GraphDefinition("empty").to_job()
+        run = opened.create_run_for_job(job_def=empty, tags={PROCESS_TAG: a_dead_process()})
+        assert run.status is dg.DagsterRunStatus.NOT_STARTED
+        assert recover(opened, home, tracker_of(home)).runs == (run.run_id,)
+        assert opened.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
+
+
 def test_half_written_files_go_when_nobody_can_be_writing_them(home: Path):
     young, old = home / "tables" / "a.parquet.tmp", home / "recommender" / "m" / ".last.pt.0a.tmp"
     whole = home / "tables" / "a.parquet"
