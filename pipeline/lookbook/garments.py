@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import plots
 from pipeline.lookbook.album import Album, cut, join, spread
+from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
@@ -14,7 +16,7 @@ TITLE = "Garments nobody made"
 COLUMNS = 5  # pictures side by side in a class's card
 FRAMES = 4
 FLOOR = "floor_"
-# Figures of pipeline/generation.py by the start of their name: words, what it means, which way is good.
+# Figures of pipeline/generator_figures.py by the start of their name: words, what it means, which way is good.
 FIGURES = (
     ("class_agreement_", None, ""),
     ("frechet", "Fréchet distance", "How far generated pictures lie from held-out real ones, as two clouds of ImageNet"
@@ -22,6 +24,13 @@ FIGURES = (
     ("kernel", "Kernel distance", "The same question without assuming a shape of the clouds; fair with few pictures."),
     ("class_agreement", "Class agreement", "How often a classifier trained on real pictures sees the class that was"
      " asked for. The floor is its own success on real pictures: here larger is better."),
+    ("precision", "Precision", "The share of generated pictures that lie among real ones, in features."),
+    ("recall", "Recall", "The share of real pictures that lie among generated ones: how much of the class it draws."),
+    ("density", "Density", "As precision, counting how many real pictures a generated one lies near."),
+    ("coverage", "Coverage", "The share of real pictures with a generated one nearby."),
+    ("colour_distance", "Colours", "The part of the garments' colour that would have to change to match the pictures it"
+     " learnt from, class by class; the floor is that of unseen real pictures."),
+    ("memorisation_ratio_efflite0", "Memorisation ratio, in features", "As below, by ImageNet features, not pixels."),
     ("memorisation_ratio", "Memorisation ratio", "Distance of fakes to their nearest training picture over that of"
      " unseen real pictures. Well under 1 would mean copying."),
     ("nearest_l1", "Nearest training picture", "Mean distance in grey levels (0 to 255) to the most similar picture it"
@@ -111,6 +120,15 @@ def frames(folder: Path, names: Sequence[str], album: Album) -> list[Frame]:
     return made
 
 
+def _colours(home: Home) -> Chart | None:
+    """Which colours the garments of each class have, learnt from and drawn."""
+    shares = home.metadata("generator_evaluation").get("colours")
+    if not shares or not shares.get("training"):
+        return None
+    alt = "Colours of the garments by class, of the training pictures and of the generated ones"
+    return Chart("Colours learnt from and drawn", alt, plots.colours(shares, form=plots.svg), "generator_evaluation")
+
+
 def section(home: Home, album: Album) -> Section | LeftOut:
     """The section."""
     folder = home.model("generator")
@@ -124,6 +142,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     names: list[str] = trained.get("classes", [])
     content = {
         "classes": classes,
+        "colours": _colours(home),
         "figures": figures(values),
         "frames": frames(folder.path, names, album) if folder else [],
         "rows": [class_words(name).lower() for name in names],

@@ -206,7 +206,9 @@ class MadeUp:
         images, classes = (dg.MetadataValue.json(v) for v in (dict.fromkeys(self.classes, 64), list(self.classes)))
         self.say("lsgan", epochs=3.0, steps=200, images=images, classes=classes)
         self.say("generated_garments", classes=classes)
-        self.say("generator_evaluation", figures=dg.MetadataValue.json(figures), **figures)
+        part = {name: {"red": 0.5, "white": 0.5} for name in self.classes}
+        colours = dg.MetadataValue.json({"training": part, "generated": part})
+        self.say("generator_evaluation", figures=dg.MetadataValue.json(figures), colours=colours, **figures)
         return self
 
     def with_designs(self) -> "MadeUp":
@@ -219,8 +221,8 @@ class MadeUp:
 
         def row(user: int, name: str, item: int | None, strip: str) -> dict:
             return {
-                "user": user, "garment_class": name, "item": item, "start": 0, "score_before": 0.25,
-                "score_after": 1.75,
+                "user": user, "garment_class": name, "item": item, "place": 1, "start": 0, "score_before": 0.25,
+                "score_after": 1.75, "gain_sd": 0.5, "own_rank_in_class": 1, "nearest_asin": None, "nearest_l1": None,
                 "realism_before": 0.5, "realism_after": 0.25, "approximation_l1": None if item is None else 12.0,
                 "own_rank": 1, "judges": 20, "z": [], "strip": strip,
             }  # fmt: skip
@@ -231,6 +233,11 @@ class MadeUp:
         self.table("restyled_products", restyled, schemas.DESIGNS)
         for asset in ("personal_designs", "restyled_products"):
             self.say(asset)
+        swept = [
+            {"eta": eta, "preference_gain_sd_mean": 1 - eta, "realism_before_mean": 0.5, "realism_after_mean": eta}
+            for eta in (0.0, 0.5)
+        ]
+        self.say("designs_tradeoff", rows=dg.MetadataValue.json(swept))
         return self
 
     def home(self, reviews: str = "", products: str = "/somewhere/hm/products.jsonl") -> Home:

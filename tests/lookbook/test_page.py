@@ -334,3 +334,12 @@ def test_figures_of_a_leaky_split_say_so_and_others_do_not(whole: MadeUp):
     text = read(whole).text
     assert "These figures leak, for comparison" in text
     assert "that is one of its pictures; from the others it learnt" in text
+
+
+def test_the_colours_drawn_and_the_price_of_realism_are_charts_with_their_run(whole: MadeUp):
+    whole.publish()
+    for name, asset in (("garments", "generator_evaluation"), ("designs", "designs_tradeoff")):
+        page = read(whole, f"{name}.html")
+        assert [image for image in page.all("div") if image.get("role") == "img" and image["aria-label"]], name
+        assert f"sources.html#{asset}" in {link["href"] for link in page.all("a")}
+    assert "eta 0.5" in read(whole, "designs.html").text
