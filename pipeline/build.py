@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline import automation, observation, terminal_run
-from pipeline.assets import champion, dataset, evaluation, generator, images, ingest, recommender, report
+from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.checks import dataset as dataset_checks
 from pipeline.checks import freshness, pictures, tables, trained
 from pipeline.jobs import jobs
@@ -21,7 +21,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     Args:
         resources: replaces resources by name; the others come from the environment.
     """
-    modules = [ingest, images, dataset, recommender, evaluation, generator, champion, report]
+    modules = [ingest, images, dataset, recommender, evaluation, generator, designs, champion, report]
     present: dict[str, Any] = {**default_resources(), **(resources or {})}
     storage = present["storage"]
     condition = automation.refresh(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.design import DesignSettings
-from models.lsgan import LsganSettings
+from models.lsgan_settings import LsganSettings
+from models.preference import DesignSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
 from pipeline.config import (
     DvbprConfig,
