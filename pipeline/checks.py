@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.partitions import image_modes
+from pipeline.recommenders import name_of
 from pipeline.summary import Ledger
 
 
@@ -153,12 +154,12 @@ def _among(codes: np.ndarray, known: np.ndarray) -> int:
 @dg.asset_check(
     asset="recommender_evaluation",
     partitions_def=image_modes,
-    description="DVBPR's test AUC lies above random by its interval.",
+    description="The recommender's test AUC lies above random by its interval.",
 )
 def dvbpr_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """The lower end of the 95% interval must be above one half; a warning, for a person to look."""
     figures = Ledger(context.instance).of("recommender_evaluation", context.partition_key).get("figures", {})
-    test = figures.get("dvbpr", {}).get("test", {})
+    test = figures.get(name_of(figures), {}).get("test", {})
     low = test.get("auc_ci95", [0.0])[0]
     return dg.AssetCheckResult(
         passed=low > 0.5,

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from models import train_dvbpr
 from models.design import Designs, Recommender, Restyled, picture_features, standardised_rank
 from models.factors import Factors
 from models.lsgan import Discriminator, Generator
 from models.picture_grid import grid
 from models.train_lsgan import load_generator
-from pipeline import sheets
+from pipeline import recommenders, sheets
 from pipeline.config import DesignTargetSettings
 from pipeline.core import schemas
 from pipeline.core.schemas import IMAGE_MODES
@@ -77,16 +76,15 @@ def open_studio(
     drawn.expect(**garments)
     trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{target.mode}.parquet")))
     generator, discriminator, drawn_meta = load_generator(drawn.path, device)
-    cnn, theta, meta = train_dvbpr.load(trained.path, device)
-    everyone = np.asarray(meta["users"])
+    recommender, everyone = recommenders.judge(trained, device)
     order = np.random.default_rng(target.choice_seed).permutation(len(everyone))
     chosen = order if target.users == 0 else order[: target.users]
     judges = order[: max(len(chosen), JUDGES)]
-    theta = theta.detach()
+    theta = recommender.theta
     return Studio(
         generator,
         discriminator,
-        Recommender(cnn, meta["input_size"], theta[torch.from_numpy(chosen).to(theta.device)]),
+        dataclasses.replace(recommender, theta=theta[torch.from_numpy(chosen).to(theta.device)]),
         everyone[chosen],
         theta[torch.from_numpy(judges).to(theta.device)].cpu().numpy(),
         Factors.load(trained.path / "factors.npz").phi,

@@ -119,13 +119,25 @@ class Storage(dg.ConfigurableResource):
         """Frozen features of the bank's rows, one file a version."""
         return self.home / "features" / f"{version}.npy"
 
-    def point_features(self, version: str) -> None:
-        """Make these features the current ones."""
-        write_json(self.home / "features" / "current.json", {"run": version})
+    def point_features(self, version: str, size: int) -> None:
+        """Make these features the current ones; their network saw pictures of `size` pixels a side."""
+        write_json(self.home / "features" / "current.json", {"run": version, "size": size})
 
     def current_features(self) -> Path:
         """The current features."""
-        return self.features(json.loads((self.home / "features" / "current.json").read_text())["run"])
+        return self.features(self._of_features("run"))
+
+    def features_size(self) -> int:
+        """Pixels a side of the pictures that the current features are of."""
+        return self._of_features("size")
+
+    def _of_features(self, key: str) -> Any:
+        pointer = self.home / "features" / "current.json"
+        found = json.loads(pointer.read_text()) if pointer.is_file() else {}
+        if key not in found:
+            what = f"says no {key}" if found else "is not there"
+            raise BadInput(f"{pointer} {what}: materialise image_features again.")
+        return found[key]
 
     @property
     def garments(self) -> Path:

@@ -11,7 +11,7 @@ from models import baselines as methods
 from models.evaluate import evaluate
 from models.factors import Factors
 from models.scoring import Recommender, pooled
-from pipeline import comparison, plots, sheets
+from pipeline import comparison, plots, recommenders, sheets
 from pipeline.config import EvaluationConfig, EvaluationSettings
 from pipeline.core import arrays, schemas
 from pipeline.core.schemas import IMAGE_MODES
@@ -23,6 +23,7 @@ from pipeline.partitions import image_modes
 from pipeline.progress import reporter
 from pipeline.resources import Compute, RawSources
 from pipeline.storage import Storage
+from pipeline.summary import Ledger
 from pipeline.tracking import Tracker
 
 GROUP = "recommender"
@@ -58,7 +59,8 @@ def recommender_evaluation(
     others = storage.current("baselines", mode)
     trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    models: dict[str, Recommender] = {"dvbpr": Factors.load(trained.path / "factors.npz")}
+    own = trained.manifest().get("model", recommenders.DVBPR)
+    models: dict[str, Recommender] = {own: Factors.load(trained.path / "factors.npz")}
     models |= {name: methods.load(others.path / name) for name in methods.NAMES}
     truth = raw.truth()
     if truth is not None:
@@ -101,8 +103,8 @@ def recommender_evaluation(
     return table_output(
         table,
         figures=figures,
-        validation_auc=figures["dvbpr"]["validation"]["auc"],
-        test_auc=figures["dvbpr"]["test"]["auc"],
+        validation_auc=figures[own]["validation"]["auc"],
+        test_auc=figures[own]["test"]["auc"],
         models=dg.MetadataValue.md(comparison.markdown(figures)),
         item_score=settings.item_score,
         items_without_a_type=int((category < 0).sum()),
@@ -113,7 +115,7 @@ def recommender_evaluation(
 @dg.asset(
     group_name=GROUP,
     kinds={"parquet", "mlflow"},
-    code_version="2",
+    code_version="3",
     ins={
         "recommender_evaluation": dg.AssetIn(
             partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True}
@@ -134,7 +136,9 @@ def recommender_comparison(
     missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
     if missing:
         context.log.warning(f"not evaluated yet, and left out: {', '.join(missing)}")
-    rows = comparison.compare(by_mode, settings)
+    ledger = Ledger(context.instance)
+    evaluated = {mode: ledger.of("recommender_evaluation", mode).get("figures", {}) for mode in by_mode}
+    rows = comparison.compare(by_mode, settings, evaluated)
     chart = plots.comparison(rows, "test")
     path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
     with tracker.run(context) as run:

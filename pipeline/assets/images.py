@@ -224,7 +224,7 @@ def image_features(
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, found))
-    storage.point_features(version)
+    storage.point_features(version, settings.feature_size)
     return dg.MaterializeResult(
         metadata={"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME},
         data_version=dg.DataVersion(version),
