@@ -44,6 +44,7 @@ def test_a_file_that_is_no_yaml_is_named(write):
         ("ops: {dvbprr: {config: {}}}", "ops.dvbprr", ("dvbpr", "lsgan")),
         ("ops: {dvbpr: {settings: {}}}", "ops.dvbpr.settings", ("config",)),
         ("ops: {dvbpr: {config: {epoch: 3}}}", "ops.dvbpr.config.epoch", ("epochs", "learning_rate")),
+        ("ops: {dvbpr: {config: {modern: {epoch: 3}}}}", "ops.dvbpr.config.modern.epoch", ("epochs", "whiten")),
         ("resources: {storage: {}}", "resources.storage", ("method",)),
         (
             "resources: {method: {config: {presett: paper}}}",

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from models import evaluate
-from models.bpr import GRID
+from models.bpr import VBPR_GRID
 from models.search import Choice, Span
 from pipeline import profiles, tuning
 from pipeline.build import build_definitions
@@ -69,6 +69,13 @@ def test_the_best_settings_are_a_config_that_a_profile_takes(tuned: dict[str, An
         assert f"validation AUC {of(pictured, model).best_value:.4f}" in path.read_text()
 
 
+def test_the_best_settings_of_modern_stand_in_its_section(tuned: dict[str, Any], pictured: Home):
+    execute(models=["modern"], modes=[MODE], trials=1)
+    path = pictured.folder / "tuning" / "modern" / f"{MODE}.yaml"
+    assert profiles.load(str(path)).ops == {"dvbpr": {"modern": of(pictured, "modern").best_params}}
+    assert "sets all of" not in path.read_text()
+
+
 def test_what_shares_an_op_is_named_beside_the_config(tuned: dict[str, Any], pictured: Home):
     text = (pictured.folder / "tuning" / "vbpr" / f"{MODE}.yaml").read_text()
     assert "The op baselines sets all of: bpr_mf, vbpr" in text
@@ -82,7 +89,7 @@ def test_the_run_shows_the_best_of_every_model(tuned: dict[str, Any], pictured: 
 
 def test_the_settings_as_they_were_are_among_the_trials(tuned: dict[str, Any], pictured: Home):
     first = of(pictured, "vbpr").trials[0]
-    assert first.params["learning_rate"] == 0.01 and first.params["k"] == 32
+    assert first.params["learning_rate"] == 0.001 and first.params["k"] == 64
     assert of(pictured, "vbpr").best_value >= first.value
 
 
@@ -177,7 +184,7 @@ def test_validation_pairs_alone_are_ever_measured(
     monkeypatch.setattr(evaluate, "exact_auc", recording)
     searched(trials=2)
     splits = pictured.table("splits", MODE)
-    assert len(measured) > 2 * len(GRID)
+    assert len(measured) > 2 * len(VBPR_GRID)
     assert all(np.array_equal(pairs, measured[0]) for pairs in measured)
     validation = splits.filter(pc.equal(splits["split"], "validation"))
     items = np.unique(pictured.table("catalogue", MODE)["item"].to_numpy())
