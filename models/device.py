@@ -1,7 +1,9 @@
-"""Which device a run computes on, and how much of a bank it can hold.
+"""Which device a run computes on, in which precision, and how much of a bank it can hold.
 
-Choosing is all: what is computed, and in which precision, belongs to the training loops.
+Choosing is all: what is computed belongs to the training loops.
 """
+
+import contextlib
 
 import torch
 
@@ -48,6 +50,23 @@ def describe(device: torch.device) -> str:
     if device.type == "cpu":
         return f"CPU, {torch.get_num_threads()} thread(s)"
     return device.type
+
+
+def precision(name: str, device: torch.device) -> str:
+    """`name`, or for "auto" bfloat16 where the device multiplies in it (a GPU, AVX-512 BF16, AMX), else float32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+
+
+def autocast(name: str, device: torch.device) -> contextlib.AbstractContextManager:
+    """The context in which a forward pass runs in that precision."""
+    if precision(name, device) == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def fits(nbytes: int, device: torch.device, share: float = 0.5) -> bool:

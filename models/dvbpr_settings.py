@@ -34,7 +34,7 @@ class DvbprSettings:
     weight_decay: float = 1e-3  # lambda1: coupled L2 on the eight weight tensors
     theta_decay: float = 1.0  # lambda2: on theta_u, once for each triplet of u
     resize_filter: str = "bicubic"  # used where the bank's size is not input_size; Pillow's default today
-    precision: str = "auto"  # bfloat16 where the GPU has it, else float32
+    precision: str = "auto"  # bfloat16 where the device multiplies in it, else float32
     compile: bool = False  # torch.compile the network: worth its minute on a GPU at paper size
     embed_batch: int = 256  # pictures at a time where nothing is learned
     early_stopping_patience: int | None = None  # epochs without a better validation AUC; None: never stop early

@@ -85,7 +85,7 @@ def _train(
         weight_decay=settings.weight_decay,
     )
     network = torch.compile(cnn) if settings.compile else cnn
-    autocast = _autocast(settings.precision, device)
+    autocast = devices.autocast(settings.precision, device)
     pictures = Pictures(data.bank, data.bank_row, settings.input_size, device, resize_filter=settings.resize_filter)
     touched = np.concatenate([data.train, data.validation, data.test])
     run = Run(settings, data.digest(), data.users, cnn, theta, adam, device)
@@ -140,7 +140,10 @@ def _train(
         settings=settings,
         data_digest=run.data_digest,
         folder=out,
-        notes=[pictures.note, f"trained on {devices.describe(device)} in {_precision(settings.precision, device)}"],
+        notes=[
+            pictures.note,
+            f"trained on {devices.describe(device)} in {devices.precision(settings.precision, device)}",
+        ],
     )
 
 
@@ -156,7 +159,7 @@ def embed(
 ) -> np.ndarray:
     """Phi of the bank's `rows`, in eval mode, sized for the network: [n, k] float32."""
     pictures = Pictures(bank, rows, cnn.input_size, device, resize_filter=resize_filter)
-    return _embed(cnn, pictures, batch, _autocast(precision, device))
+    return _embed(cnn, pictures, batch, devices.autocast(precision, device))
 
 
 @torch.no_grad()
@@ -204,18 +207,6 @@ def _check_table(data: Dataset, settings: DvbprSettings) -> None:
         raise ValueError("the triplet table is empty; sample the triplets again")
     if settings.early_stopping_patience is not None and not len(data.validation):
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
-
-
-def _precision(name: str, device: torch.device) -> str:
-    if name == "auto":
-        return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    return name
-
-
-def _autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager:
-    if _precision(precision, device) == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 @contextlib.contextmanager

@@ -173,7 +173,7 @@ FROM_ENVIRONMENT = {"allow_hosts", "device"}
 FROM_DATA = {(LsganSettings, "classes")}
 
 
-def _described(settings: type) -> dict[str, str]:
+def described(settings: type) -> dict[str, str]:
     """The comment behind each field of a settings dataclass, which the launchpad shows as its meaning."""
     return dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", inspect.getsource(settings), re.MULTILINE))
 
@@ -196,13 +196,13 @@ def config_of(*settings: type) -> type[dg.Config]:
     """
     fields: dict[str, Any] = {}
     for cls in settings:
-        hints, described = typing.get_type_hints(cls), _described(cls)
+        hints, meanings = typing.get_type_hints(cls), described(cls)
         for field in dataclasses.fields(cls):  # ty: ignore[invalid-argument-type]
             if field.name in FROM_ENVIRONMENT or (cls, field.name) in FROM_DATA:
                 continue
             if field.name in fields:
                 raise TypeError(f"{field.name} is a setting of two of {[s.__name__ for s in settings]}")
-            meaning = described.get(field.name, field.name.replace("_", " "))
+            meaning = meanings.get(field.name, field.name.replace("_", " "))
             note = "the profile's or the preset's value" if cls in PRESETS else f"{field.default!r}"
             description = f"{meaning}. When not set: {note}."
             fields[field.name] = (_config_type(hints[field.name]) | None, pydantic.Field(None, description=description))

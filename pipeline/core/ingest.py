@@ -1,6 +1,6 @@
 """Raw review and product files to typed tables; every line is accepted or listed in `rejects` with its place.
 
-One way in for all lines: `sources.blocks` frames them, `parsing.py` reads a block at once, several blocks side by side,
+One way in for all lines: `framing.blocks` frames them, `parsing.py` reads a block at once, several blocks side by side,
 and their rows go to a Parquet file in the order of the lines, so that memory grows with the files by 8 bytes a line
 alone (`repeats.py`). Filtering belongs to `kcore.py`, classes to `categories.py`.
 
@@ -21,15 +21,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.parsing import Parsed, Parser
+from pipeline.core.arrow import to_arrow, to_numpy
+from pipeline.core.framing import Block, Meter, blocks
+from pipeline.core.parsing import Parsed, Parser, parsers_database
 from pipeline.core.repeats import Repeats
-from pipeline.core.sources import BadInput, Block, Meter, blocks
+from pipeline.core.sources import BadInput
 from pipeline.core.tables import StoredTable, written
 from pipeline.core.vintages import VINTAGES, detect
 
+PICTURES = "image_urls.list.element"  # the leaf of a review's URLs in its Parquet file
 SNIFFED_LINES = 100  # looked at to tell the vintage
 PARSERS = min(4, os.cpu_count() or 1)  # threads; inflating the file keeps up with no more
 
@@ -108,18 +110,19 @@ def read_reviews(
     reading = _Reading(vintage, "reviews", on_progress)
     folder, repeats = _Folder(out), Repeats()
     with (
-        written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time")) as add,
-        written(folder.path / "reviews-rejects.parquet", schemas.REJECTS) as reject,
+        written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time"), (PICTURES,)) as add,
+        written(folder.path / "reviews-rejects.parquet", schemas.REJECTS, packed=("text",)) as reject,
     ):
         for path in reading.in_turn(paths):
             repeats.next_file()
             for found in reading.file(path):
-                hashes = found.rows["hash"].to_numpy()
+                hashes = to_numpy(found.rows["hash"])
                 before, known = repeats.add(hashes)
                 reviews = found.rows.append_column("review_id", _review_ids(hashes, before))
                 reading.counts["repeated_across_files"] += int(known.sum())
-                add(reviews.filter(pa.array(~known)) if known.any() else reviews)
-                reject(found.rejects)
+                add(reviews.filter(to_arrow(~known)) if known.any() else reviews)
+                if found.rejects:
+                    reject(pa.Table.from_pylist(found.rejects, schema=schemas.REJECTS))
     return ReviewsRead(
         folder.table("reviews", schemas.REVIEWS),
         folder.table("reviews-rejects", schemas.REJECTS),
@@ -142,10 +145,11 @@ def read_products(
     """
     reading, folder = _Reading(vintage, "products", on_progress), _Folder(out)
     products: dict[str, dict] = {}
-    with written(folder.path / "products-rejects.parquet", schemas.REJECTS) as reject:
+    with written(folder.path / "products-rejects.parquet", schemas.REJECTS, packed=("text",)) as reject:
         for path in reading.in_turn(paths):
             for found in reading.file(path):
-                reject(found.rejects)
+                if found.rejects:
+                    reject(pa.Table.from_pylist(found.rejects, schema=schemas.REJECTS))
                 for row in found.rows.to_pylist():
                     first = products.setdefault(row["asin"], row)
                     if first is not row:
@@ -160,15 +164,15 @@ def read_products(
 
 def _review_ids(hashes: np.ndarray, before: np.ndarray) -> pa.Array:
     """Ids [n] from the hashes of the lines and how often each stood in its file before."""
-    # Big-endian bytes in hexadecimal, all rows in one call.
-    text = hashes.astype(">u8").tobytes().hex()
-    offsets = pa.py_buffer(np.arange(0, len(text) + 1, 16, dtype=np.int32))
-    ids = pa.Array.from_buffers(pa.string(), len(hashes), [None, offsets, pa.py_buffer(text.encode())])
-    repeats = np.flatnonzero(before)
-    if not len(repeats):
-        return ids
-    replaced = [f"{ids[i].as_py()}-{before[i]}" for i in repeats]
-    return pc.replace_with_mask(ids, pa.array(before > 0), pa.array(replaced, pa.string()))
+    digits = hashes.astype(">u8").tobytes().hex()  # big-endian bytes in hexadecimal, all rows in one call
+    pieces, ends, cut = [], np.arange(0, len(digits) + 1, 16, dtype=np.int32), 0
+    for row in np.flatnonzero(before):  # few
+        suffix = f"-{before[row]}"
+        pieces += [digits[cut : 16 * (row + 1)], suffix]
+        ends[row + 1 :] += len(suffix)
+        cut = 16 * (row + 1)
+    content = "".join([*pieces, digits[cut:]]).encode()
+    return pa.Array.from_buffers(pa.string(), len(hashes), [None, pa.py_buffer(ends), pa.py_buffer(content)])
 
 
 class _Folder:
@@ -195,7 +199,7 @@ class _Reading:
         )
         self.vintages: dict[str, str] = {}
         self._bytes = self._total = 0  # on disk: of the files that are read, and of all
-        self._of_thread = threading.local()
+        self._of_thread, self._database = threading.local(), parsers_database()
 
     def in_turn(self, paths: Sequence[Path]) -> Iterator[Path]:
         """`paths`, and how far they are read."""
@@ -224,8 +228,10 @@ class _Reading:
 
     def _parse(self, path: Path, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):
-            self._of_thread.parser = Parser(self.kind)
-        return self._of_thread.parser.parse(path, block, vintage)
+            self._of_thread.parser = Parser(self.kind, self._database)
+        found = self._of_thread.parser.parse(path, block, vintage)
+        block.release()
+        return found
 
     def _counted(self, found: Parsed, path: Path, meter: Meter) -> Parsed:
         self.lines += found.lines
@@ -237,6 +243,7 @@ class _Reading:
     def _vintage(self, path: Path, block: Block) -> str:
         if self.vintage != "auto":
             return self.vintage
-        heads = (block.data[a:b] for a, b in zip(block.starts[:-1], block.starts[1:], strict=True) if b - a < 1 << 20)
+        pairs = zip(block.starts[:-1], block.starts[1:], strict=True)
+        heads = (block.data[a:b].tobytes() for a, b in pairs if b - a < 1 << 20)
         lines = [text for _, text in zip(range(SNIFFED_LINES), filter(None, map(bytes.strip, heads)), strict=False)]
         return detect(path, [line.decode("utf-8", "replace") for line in lines], self.kind)

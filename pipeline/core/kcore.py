@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
+from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.sources import BadInput
 from pipeline.core.tables import StoredTable
 
@@ -57,7 +58,7 @@ def five_core(
         raise ValueError(f"k: {k} is not at least 1")
     with _reviews(reviews, memory_mb) as database:
         counts, pairs, reviewers, asins = _pairs_of_active_users(database, k)
-    users, items = pairs["user"].to_numpy(), pairs["item"].to_numpy()  # [pairs], by first appearance
+    users, items = to_numpy(pairs["user"]), to_numpy(pairs["item"])  # [pairs], by first appearance
     kept = np.ones(len(users), bool)
     while iterative:
         fewer = kept.copy()
@@ -66,7 +67,7 @@ def five_core(
         if fewer.sum() == kept.sum():
             break
         kept = fewer
-    users, items, times = users[kept], items[kept], pairs["time"].filter(pa.array(kept))
+    users, items, times = users[kept], items[kept], pairs["time"].filter(to_arrow(kept))
     if not len(users):
         raise BadInput(
             f"no user with {k} distinct items among {counts['users']:,} users and {counts['reviews']:,} reviews"
@@ -77,7 +78,7 @@ def five_core(
     counts["five_core_users"] = len(np.unique(users))
     counts["five_core_items"] = len(np.unique(items))
     counts["interactions"] = len(users)
-    interactions = pa.table([pa.array(user_ids), pa.array(item_ids), times], schema=schemas.INTERACTIONS)
+    interactions = pa.table([to_arrow(user_ids), to_arrow(item_ids), times], schema=schemas.INTERACTIONS)
     return FiveCore(interactions, user_table, item_table, counts)
 
 
@@ -165,18 +166,18 @@ def _dense(
 ) -> tuple[np.ndarray, pa.Table]:
     """Global ids [pairs] int32 of `codes`, and the table of ids: what was there, then what is new in order."""
     id_name, name = schema.names
-    if previous is None:
-        previous = schema.empty_table()
-    if not np.array_equal(previous[id_name].to_numpy(), np.arange(previous.num_rows)):
-        raise ValueError(f"previous_{id_name}s: ids are not 0..{previous.num_rows - 1} in order; the table was changed")
+    known = to_arrow([]) if previous is None else previous[name].combine_chunks()
+    if previous is not None and not np.array_equal(to_numpy(previous[id_name]), np.arange(len(known))):
+        raise ValueError(f"previous_{id_name}s: ids are not 0..{len(known) - 1} in order; the table was changed")
     present, first = np.unique(codes, return_index=True)
     present = present[np.argsort(first)]  # by first appearance among the kept pairs
-    known = previous[name].combine_chunks()
-    ids = np.asarray(pc.index_in(names.take(pa.array(present)), value_set=known).fill_null(-1)).copy()
-    new = ids < 0
-    ids[new] = previous.num_rows + np.arange(new.sum())
+    found = pc.index_in(names.take(to_arrow(present)), value_set=known)
+    new = ~to_numpy(found.is_valid())
+    ids = np.empty(len(found), np.int32)
+    ids[~new] = to_numpy(found.drop_null())
+    ids[new] = len(known) + np.arange(new.sum())
     of_code = np.full(len(names), -1, np.int32)
     of_code[present] = ids
-    all_names = pa.concat_arrays([known, names.take(pa.array(present[new]))])
-    table = pa.table([pa.array(np.arange(len(all_names), dtype=np.int32)), all_names], schema=schema)
+    all_names = pa.concat_arrays([known, names.take(to_arrow(present[new]))])
+    table = pa.table([to_arrow(np.arange(len(all_names), dtype=np.int32)), all_names], schema=schema)
     return of_code[codes], table

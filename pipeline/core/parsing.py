@@ -1,7 +1,7 @@
 """A block of raw lines to rows: each line is accepted or rejected with its place, and nothing is dropped silently.
 
 DuckDB parses a block at once; a line that it cannot parse is tried once more in Python, which takes lone surrogates
-and Python literals. Framing lines is `sources.py`'s, files and their repeats are `ingest.py`'s business; the shapes of
+and Python literals. Framing lines is `framing.py`'s, files and their repeats are `ingest.py`'s business; the shapes of
 the vintages are in `vintages.py`.
 
 Outcomes: blank lines are no lines (not counted, though they count in line numbers). Bytes that are not UTF-8 become
@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.sources import MAX_LINE_BYTES, Block
+from pipeline.core.arrow import to_arrow, to_numpy
+from pipeline.core.framing import MAX_LINE_BYTES, Block
 from pipeline.core.vintages import (
     PRODUCT_KEYS,
     REVIEW_KEYS,
@@ -45,21 +46,26 @@ LINE_HASH = "hash(text)"
 
 @dataclass(frozen=True)
 class Parsed:
-    """A block's accepted rows, REJECTS of the others, how many lines that were, and what was mended or left out."""
+    """A block's accepted rows and the others' places and reasons; how many lines; what was mended or left out."""
 
     rows: pa.Table  # REVIEWS with the uint64 `hash` of the line instead of review_id, or PRODUCTS without garment_class
-    rejects: pa.Table
+    rejects: list[dict]  # rows of REJECTS
     lines: int
     counts: Counter[str]
+
+
+def parsers_database() -> duckdb.DuckDBPyConnection:
+    """What the parsers of a reading share; one thread each, since blocks are parsed side by side, not their lines."""
+    return duckdb.connect(config={"threads": 1})
 
 
 class Parser:
     """Parses blocks of one kind, `reviews` or `products`, one at a time; for a thread of its own."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, database: duckdb.DuckDBPyConnection) -> None:
         self.kind = kind
         self._counts: Counter[str] = Counter()
-        self._duckdb = duckdb.connect(config={"threads": 1})  # blocks are parsed side by side, not their lines
+        self._duckdb = database.cursor()
         self._duckdb.execute("SET enable_progress_bar = false")
 
     def parse(self, path: Path, block: Block, vintage: str) -> Parsed:
@@ -70,7 +76,7 @@ class Parser:
         if too_long.any():
             lines = pc.if_else(pa.array(too_long), pa.scalar("", lines.type), lines)
         table = self._review_rows(lines, vintage) if self.kind == "reviews" else self._product_rows(lines, vintage)
-        bad = np.flatnonzero(np.asarray(pc.is_valid(table["reason"])))
+        bad = np.flatnonzero(to_numpy(pc.is_valid(table["reason"])))
         blank, rejected = 0, []
         for row in bad:
             start, end = int(block.starts[row]), int(block.starts[row + 1])
@@ -78,30 +84,27 @@ class Parser:
             if reason == "blank":
                 blank += 1
                 continue
-            text = block.data[start : min(end, start + 4 * TEXT_CHARACTERS)].decode("utf-8", "replace").strip()
+            head = block.data[start : min(end, start + 4 * TEXT_CHARACTERS)].tobytes()
+            text = head.decode("utf-8", "replace").strip()
             offset = None if block.offset is None else block.offset + start
             place = {"file": str(path), "line": block.first_line + int(row), "offset": offset}
             rejected.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
         rows = table.drop_columns(["reason"])
         if len(bad):
             rows = rows.take(pa.array(np.delete(np.arange(table.num_rows), bad)))
-        rejects = pa.Table.from_pylist(rejected, schema=schemas.REJECTS)
-        return Parsed(rows, rejects, table.num_rows - blank, self._counts)
+        return Parsed(rows, rejected, table.num_rows - blank, self._counts)
 
     def _frame(self, block: Block) -> pa.Array:
         """The lines without surrounding white space, each with one newline; mostly over the block's own bytes."""
-        data = np.frombuffer(block.data, np.uint8)
-        first, last = block.starts[:-1], block.starts[1:] - 2
-        bare = _BLANK[data[first]] | _BLANK[data[np.maximum(last, 0)]]
+        data, starts = block.data, block.starts
+        bare = _BLANK[data[starts[:-1]]] | _BLANK[data[np.maximum(starts[1:] - 2, 0)]]
         if bare.any() or data[-1] != ord("\n"):
-            ends = block.starts.tolist()
-            trimmed = [block.data[a:b].strip() + b"\n" for a, b in pairwise(ends)]
-            whole = b"".join(trimmed)
+            whole = data.tobytes()
+            trimmed = [whole[a:b].strip() + b"\n" for a, b in pairwise(starts.tolist())]
+            data = np.frombuffer(b"".join(trimmed), np.uint8)
             starts = np.concatenate(([0], np.cumsum([len(line) for line in trimmed])))
-        else:
-            whole, starts = block.data, block.starts
-        offsets, content = pa.py_buffer(starts), pa.py_buffer(whole)
-        if whole.isascii():
+        offsets, content = pa.py_buffer(starts), pa.py_buffer(data)
+        if data.max(initial=0) < 128:  # ASCII
             return pa.Array.from_buffers(pa.large_string(), len(starts) - 1, [None, offsets, content])
         lines = pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, [None, offsets, content])
         try:
@@ -124,11 +127,11 @@ class Parser:
         )
         text = lines if vintage != "2014" or self.kind == "reviews" else _as_json(lines, keys)
         table = self._query(query, text).combine_chunks()
-        unread, hashes = np.asarray(table["unread"]), table["hash"]
+        unread, hashes = to_numpy(table["unread"]).copy(), table["hash"]
         table = table.drop_columns(["unread", "hash"])
         # An object has at least an id; what has none, and what could not be read, is looked at one by one.
         named = [pc.is_valid(table[key]) for key, kind in keys.items() if kind == "VARCHAR"]
-        odd = np.flatnonzero(unread | ~np.logical_or.reduce([np.asarray(column) for column in named]))
+        odd = np.flatnonzero(unread | ~np.logical_or.reduce([to_numpy(column) for column in named]))
         if not len(odd):
             return table.append_column("hash", hashes).append_column("reason", pa.nulls(table.num_rows, pa.string()))
         suspects = lines.take(pa.array(odd))
@@ -154,11 +157,10 @@ class Parser:
         return table.append_column("hash", hashes).append_column("reason", pa.array(reasons, pa.string()))
 
     def _query(self, query: str, text: pa.Array) -> pa.Table:
-        self._duckdb.register("framed", pa.table({"text": text}))
-        try:
-            return self._duckdb.sql(query).to_arrow_table()
-        finally:
-            self._duckdb.unregister("framed")
+        framed = pa.table({"text": text})  # DuckDB finds it by its name; registering it would bind the query twice
+        found = self._duckdb.sql(query).to_arrow_table()
+        del framed
+        return found
 
     def _review_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
         names = REVIEW_KEYS[vintage]
@@ -218,7 +220,8 @@ class Parser:
 def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """`column` trimmed, null where the text is no id: blank, or the JSON of a list or an object."""
     text = pc.utf8_trim_whitespace(column)
-    none = pc.or_(pc.equal(text, ""), pc.or_(pc.starts_with(text, "["), pc.starts_with(text, "{")))
+    blank = pc.invert(pc.binary_length(text).cast(pa.bool_()))
+    none = pc.or_(blank, pc.or_(pc.starts_with(text, "["), pc.starts_with(text, "{")))
     return pc.if_else(none, None, text) if pc.any(none).as_py() else text
 
 
@@ -239,19 +242,24 @@ def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
 
 def _urls(text: str, counts: Counter[str]) -> list[str]:
     """The picture URLs in the JSON of a review's pictures; most are a list of one plain URL, which needs no parsing."""
-    if text.startswith('["http') and text.endswith('"]') and text.count('"') == 2 and "\\" not in text:
-        return clean_urls([text[2:-2]], counts)
+    if (
+        text.startswith(('["http://', '["https://'))
+        and text.endswith('"]')
+        and text.count('"') == 2
+        and "\\" not in text
+    ):
+        return [text[2:-2].strip()]
     return clean_urls(picture_urls(parsed(text)), counts)
 
 
 def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
     """`read` of every text that is not null, as a list column; few reviews have pictures, so only those are visited."""
-    rows = np.flatnonzero(np.asarray(texts.is_valid()))
-    lists = [read(text) for text in texts.take(pa.array(rows)).to_pylist()]
+    rows = np.flatnonzero(to_numpy(texts.is_valid()))
+    lists = [read(text) for text in texts.take(to_arrow(rows)).to_pylist()]
     lengths = np.zeros(len(texts), np.int64)
     lengths[rows] = [len(urls) for urls in lists]
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array([u for urls in lists for u in urls], pa.string()))
+    return pa.ListArray.from_arrays(to_arrow(offsets), to_arrow([u for urls in lists for u in urls]))
 
 
 def line_hash(line: str) -> str:

@@ -19,6 +19,7 @@ class Repeats:
         # First looks that say no almost always, in one gather: a mark for each of many places.
         self._seen = np.zeros(1 << _SEEN_BITS, bool)
         self._near = np.zeros(1 << _NEAR_BITS, np.int32)
+        self._shared = np.zeros(1 << _NEAR_BITS, bool)
         # Of the hashes that stand more than once: how often in the file being read, and at most in an earlier one.
         self._in_file: dict[int, int] = {}
         self._in_earlier: dict[int, int] = {}
@@ -57,9 +58,11 @@ class Repeats:
         near = (hashes >> np.uint64(64 - _NEAR_BITS)).astype(np.intp)
         rows = np.arange(len(hashes), dtype=np.int32)
         self._near[near] = rows
-        shared = np.zeros(1 << _NEAR_BITS, bool)
-        shared[near[self._near[near] != rows]] = True
-        return suspected | shared[near]
+        shared = near[self._near[near] != rows]
+        self._shared[shared] = True
+        suspected |= self._shared[near]
+        self._shared[shared] = False
+        return suspected
 
 
 class _Runs:

@@ -72,13 +72,20 @@ class StoredTable:
 
 
 @contextlib.contextmanager
-def written(path: Path, schema: pa.Schema, repeating: Sequence[str] = ()) -> Generator[Callable[[pa.Table], None]]:
+def written(
+    path: Path, schema: pa.Schema, repeating: Sequence[str] = (), packed: Sequence[str] = ()
+) -> Generator[Callable[[pa.Table], None]]:
     """A function that adds rows to the Parquet file at `path`; the file appears, whole, at the end of the block.
 
     Rows are encoded in a thread while the caller makes the next ones; one table at a time waits. `repeating` names
-    the columns worth a dictionary. LZ4 and no statistics: these files are written and read whole, once a run.
+    the columns worth a dictionary, `packed` the leaves worth LZ4 (hashes and ids are not: they cost its time and stay
+    as long). No statistics: these files are written and read whole, once a run.
     """
-    options = {"compression": "lz4", "use_dictionary": list(repeating) or False, "write_statistics": False}
+    options = {
+        "compression": dict.fromkeys(packed, "lz4"),
+        "use_dictionary": list(repeating) or False,
+        "write_statistics": False,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         whole(path) as temporary,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core import ingest, parsing, schemas, sources
+from pipeline.core import framing, ingest, parsing, schemas
 from pipeline.core.sources import BadInput
 
 DATASETS = Path(__file__).parents[2] / "../shared/datasets"
@@ -112,7 +112,7 @@ def test_bytes_that_are_not_utf8_and_lone_surrogates_do_not_lose_the_review(tmp_
 
 
 def test_an_overlong_line_is_rejected_and_its_neighbours_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 2000)
+    monkeypatch.setattr(framing, "MAX_LINE_BYTES", 2000)
     monkeypatch.setattr(parsing, "MAX_LINE_BYTES", 2000)
     read = ingest.read_reviews([file_of(tmp_path, review(), review(reviewText="x" * 5000), review(asin="B2"))])
     assert read.reviews["asin"].to_pylist() == ["B1", "B2"]

@@ -29,3 +29,14 @@ def test_a_gpu_index_beyond_the_last_one_is_refused(monkeypatch) -> None:
 def test_an_unknown_name_is_refused_with_the_allowed_ones(name: str) -> None:
     with pytest.raises(ValueError, match="auto, cuda, mps, cpu"):
         device.resolve(name)
+
+
+@pytest.mark.parametrize(("able", "chosen"), [({}, "float32"), ({"avx512_bf16": True}, "bfloat16")])
+def test_a_cpu_computes_in_bfloat16_where_it_multiplies_in_it(monkeypatch, able, chosen) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    cpu = torch.device("cpu")
+    assert device.precision("auto", cpu) == chosen
+    assert device.precision("float32", cpu) == "float32", "what is asked for wins"
+    with device.autocast("auto", cpu):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == getattr(torch, chosen)
