@@ -15,7 +15,7 @@ from models.bpr import VBPR_GRID
 from models.search import Choice, Span
 from pipeline import profiles, tuning
 from pipeline.build import build_definitions
-from pipeline.contenders import CONTENDERS
+from pipeline.contenders import CONTENDERS, settings_of
 from pipeline.core.sources import BadInput
 from pipeline.method import Method
 from pipeline.resources import default_resources
@@ -166,7 +166,7 @@ def test_the_start_that_was_cut_off_is_tried_again(
         with pytest.raises(KeyboardInterrupt):
             searched(trials=1)
     found, study = searched(trials=1)
-    assert params(study) == [{"k": 32, "learning_rate": 0.01, "visual_bias": True}]
+    assert params(study) == [{"k": 64, "learning_rate": 0.001, "visual_bias": True}]
     assert found.start_auc == found.validation_auc
 
 
@@ -250,7 +250,7 @@ def test_an_empty_home_is_told_what_to_materialise(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"models": ("popularity",)}, "models: popularity; there are: bpr_mf, vbpr, vbpr_visual, dvbpr"),
+        ({"models": ("popularity",)}, "models: popularity; there are: bpr_mf, vbpr, vbpr_visual, modern, dvbpr"),
         ({"modes": ("vendor",)}, "modes: vendor; there are: vendor_single"),
         ({"models": ()}, "models: none given"),
         ({"trials": 0}, "trials=0; it must be at least 1"),
@@ -262,12 +262,14 @@ def test_what_cannot_be_searched_is_refused_with_what_can(settings: dict[str, An
 
 
 def test_every_space_is_of_fields_that_the_models_op_takes():
-    from pipeline.config import CONFIGS
-
     spaces = {name: contender for name, contender in CONTENDERS.items() if contender.space}
     assert {"bpr_mf", "vbpr", "dvbpr"} <= set(spaces)
     for name, contender in spaces.items():
-        assert set(contender.space) <= set(CONFIGS[contender.op].model_fields), name
+        method = Method(preset=contender.preset)
+        first = {field: range_.values[0] if isinstance(range_, Choice) else range_.low
+                 for field, range_ in contender.space.items()}  # fmt: skip
+        made = settings_of(contender, method, first)
+        assert {field: getattr(made, field) for field in first} == first, name
 
 
 def test_a_span_without_a_range_is_refused():
