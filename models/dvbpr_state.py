@@ -76,6 +76,21 @@ class Run(TrainingRun):
         checkpoint.save(out / LAST, state)
 
     @torch.no_grad()
+    def start_from(self, folder: Path) -> None:
+        """Take over the model in `folder` as the one to go on from: the network, and theta by user id.
+
+        Users it does not know keep what they have, a new user's factors; items need none of their own, their
+        pictures go through the network. Moments and epochs start at nothing. Raises ValueError listing every
+        difference when the model has another shape or method, FileNotFoundError where there is none.
+        """
+        path = Path(folder) / BEST
+        state = checkpoint.load(path)
+        refuse_other(path, {**state, "data_digest": self.data_digest}, self, MAY_CHANGE, shown=_shown)
+        self.cnn.load_state_dict(state["cnn"])
+        _, here, there = np.intersect1d(self.users, state["users"].numpy(), return_indices=True)
+        self.theta[torch.from_numpy(here).to(self.device)] = state["theta"][torch.from_numpy(there)].to(self.device)
+
+    @torch.no_grad()
     def resume(self, out: Path) -> int:
         """Go on with out/last.pt where there is one; how many epochs it had done.
 

@@ -15,7 +15,7 @@ from models.intervals import bootstrap_mean, mean, paired_difference
 from models.ranking import Rows, best, counts, shares
 from models.scoring import Recommender
 
-__all__ = ["PerUser", "bootstrap_mean", "evaluate", "exact_auc", "mean", "paired_difference", "top_k"]
+__all__ = ["PerUser", "auc_of_each", "bootstrap_mean", "evaluate", "exact_auc", "mean", "paired_difference", "top_k"]
 
 SAMPLED = 100  # items a user in K17's estimate
 TOP = 10  # length of the list that coverage, novelty and Gini look at
@@ -122,6 +122,13 @@ def exact_auc(
 
     `touched` [m, 2] is every pair of every split; ties count a half.
     """
+    return mean(auc_of_each(model, held_out, touched, device))
+
+
+def auc_of_each(
+    model: Recommender, held_out: np.ndarray, touched: np.ndarray, device: torch.device | None = None
+) -> np.ndarray:
+    """Exact AUC of every held-out pair, [n] float64; nan where its user has touched everything. As `exact_auc`."""
     held_out, touched = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, touched))
     _check(model, held_out, touched)
     rows = Rows(model, np.concatenate([held_out, touched]), device or torch.device("cpu"))
@@ -132,7 +139,7 @@ def exact_auc(
         target = scores.gather(1, rows.to(items)[:, None])
         rows.forget_touched(scores, users)
         auc[chunk] = shares(*counts(scores, target), rows.candidates[users])
-    return mean(auc)
+    return auc
 
 
 def top_k(

@@ -57,6 +57,28 @@ def kernel_distance(
     return float(np.mean(values)), float(np.std(values))
 
 
+def distance_differences(real: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """By how much `one` lies further from the reals than `other`, a value for each of n triples of features [n, D].
+
+    The values' mean is the difference of the two unbiased kernel distances, KID(real, one) - KID(real, other), on all
+    n; their spread is that difference's first-order (Hajek) term, so a bootstrap over them gives its interval: the
+    relative similarity test of Bounliphone et al. 2016 with a bootstrap in place of its normal approximation. Row i of
+    the three belong together: draw them with the same classes. ValueError for other shapes, or fewer than two rows.
+    """
+    real, one, other = (_features(features) for features in (real, one, other))
+    if not real.shape == one.shape == other.shape or len(real) < 2:
+        raise ValueError(f"features are {real.shape}, {one.shape}, {other.shape}; three of one shape were expected")
+
+    def of_each(fake: np.ndarray) -> np.ndarray:
+        # h(i, j) of the U-statistic without k(real, real), which both have: sums over j other than i.
+        within, across = _polynomial_kernel(fake, fake), _polynomial_kernel(real, fake)
+        h = within - across - across.T
+        return (h.sum(1) - np.diagonal(h)) / (len(h) - 1)
+
+    each = of_each(one) - of_each(other)
+    return 2 * each - each.mean()
+
+
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
     """Precision, recall (Kynkaanniemi et al. 2019), density, coverage (Naeem et al. 2020) of features [n, D], [m, D].
 

@@ -55,24 +55,34 @@ def train(
     out: Path,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
+    start: Path | None = None,
 ) -> Trained:
     """Train on `data`, or go on with the run in `out`, and return the factors of the best validation epoch.
+
+    `start` is the folder of an earlier model of the same settings, of other data perhaps, to begin from: its network,
+    and theta by user id; users that it does not know begin as new. None: all begin as new.
 
     Writes out/last.pt after every epoch and out/best.pt after every better one (by exact validation AUC; without
     validation pairs the last epoch counts as best). A run that was cut off repeats its unfinished epoch and ends
     with the same weights, bit for bit, on the same device. torch's global generators are left as they were.
 
-    Raises ValueError when the table has fewer epochs than the settings, or out/last.pt is of another architecture,
-    method or data set (all differences listed); DivergedError naming epoch and step when the loss is not finite.
+    Raises ValueError when the table has fewer epochs than the settings, out/last.pt is of another architecture, method
+    or data set, or `start` of another architecture or method (all differences listed); DivergedError naming epoch and
+    step when the loss is not finite.
     """
     _check_table(data, settings)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), _reproducible_kernels():
-        return _train(data, settings, out, device, on_progress or (lambda _: None))
+        return _train(data, settings, out, device, on_progress or (lambda _: None), start)
 
 
 def _train(
-    data: Dataset, settings: DvbprSettings, out: Path, device: torch.device, report: Callable[[Progress], None]
+    data: Dataset,
+    settings: DvbprSettings,
+    out: Path,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    start: Path | None,
 ) -> Trained:
     torch.manual_seed(settings.seed)  # dropout; the first weights come from a generator of their own
     cnn, theta = build(settings, len(data.users), device)
@@ -90,6 +100,8 @@ def _train(
     touched = np.concatenate([data.train, data.validation, data.test])
     run = Run(settings, data.digest(), data.users, cnn, theta, adam, device)
     resumed_from = run.resume(out)
+    if start is not None and not resumed_from:
+        run.start_from(start)
 
     steps = math.ceil(data.triplets_user.shape[1] / settings.batch_size)
     clock = Clock(report, steps, settings.epochs, done=run.epoch * steps)

@@ -1,14 +1,15 @@
-"""Puts assets, checks, jobs and resources together: the only importer of `pipeline.assets`."""
+"""Puts assets, checks, jobs, automation and resources together: the only importer of `pipeline.assets`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-from pipeline import checks
-from pipeline.assets import dataset, evaluation, generator, images, ingest, recommender, report
+from pipeline import automation, checks, observation, terminal_run
+from pipeline.assets import champion, dataset, evaluation, generator, images, ingest, recommender, report
 from pipeline.jobs import jobs
 from pipeline.resources import default_resources
+from pipeline.training_gate import TrainingGate
 
 
 def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -17,10 +18,17 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     Args:
         resources: replaces resources by name; the others come from the environment.
     """
-    modules = [ingest, images, dataset, recommender, evaluation, generator, report]
+    modules = [ingest, images, dataset, recommender, evaluation, generator, champion, report]
+    present: dict[str, Any] = {**default_resources(), **(resources or {})}
+    storage = present["storage"]
+    condition = automation.refresh(
+        TrainingGate(storage, present["method"]), busy=lambda: terminal_run.is_at_work(storage.home)
+    )
     return dg.Definitions(
-        assets=dg.load_assets_from_modules(modules),
+        assets=automation.automated(dg.load_assets_from_modules(modules), condition),
         asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=jobs,
-        resources={**default_resources(), **(resources or {})},
+        schedules=observation.schedules,
+        sensors=observation.sensors,
+        resources=present,
     )

@@ -89,6 +89,18 @@ class SplitSettings:
 
 
 @dataclass(frozen=True)
+class RefreshSettings:
+    """How a recommender follows new data."""
+
+    min_new_interactions: int | None = None  # interactions come or gone that make a training; not set: 1% of the mode
+    warm_start: bool = True  # begin from the last model where it has the same settings; else as new
+
+    def __post_init__(self) -> None:
+        if self.min_new_interactions is not None and self.min_new_interactions < 0:
+            raise ValueError(f"min_new_interactions: {self.min_new_interactions} is below 0")
+
+
+@dataclass(frozen=True)
 class FeatureSettings:
     """The frozen features under VBPR and the visual neighbours."""
 
@@ -106,6 +118,42 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if self.item_score not in POOLINGS:
             raise ValueError(f"item_score: {self.item_score!r} is not one of {', '.join(POOLINGS)}")
+
+
+@dataclass(frozen=True)
+class ChampionSettings:
+    """When a new recommender takes the champion's place."""
+
+    margin: float = 0.02  # AUC by which a model of newer data may be worse, at most, at the interval's lower end
+    minimum: int = 30  # held-out pairs that must be comparable; with fewer nothing is decided
+    seed: int = 0  # of the bootstrap
+    resamples: int = 1000  # bootstrap draws over users
+
+    def __post_init__(self) -> None:
+        _check_champion(self)
+
+
+@dataclass(frozen=True)
+class GeneratorChampionSettings:
+    """When a new generator takes the champion's place."""
+
+    margin: float = 0.05  # share of the champion's distance by which one of newer garments may be farther from them
+    minimum: int = 30  # held-out garments that must be comparable; with fewer nothing is decided
+    samples: int = 600  # garments compared, at most
+    feature_size: int = 128  # pixels a side given to the frozen ImageNet network
+    seed: int = 0  # of draws and bootstrap
+    resamples: int = 1000  # bootstrap draws over garments
+
+    def __post_init__(self) -> None:
+        _check_champion(self)
+
+
+def _check_champion(settings: ChampionSettings | GeneratorChampionSettings) -> None:
+    if not 0 <= settings.margin < 1:
+        raise ValueError(f"margin={settings.margin}; it must lie in [0, 1)")
+    for name in ("minimum", "resamples"):
+        if getattr(settings, name) < 2:
+            raise ValueError(f"{name}={getattr(settings, name)}; it must be at least 2")
 
 
 @dataclass(frozen=True)
@@ -249,7 +297,7 @@ class ModernConfig(config_of(ModernSettings)):
     """The recommender of preset `modern`, on frozen features."""
 
 
-class DvbprConfig(config_of(DvbprSettings)):
+class DvbprConfig(config_of(DvbprSettings, RefreshSettings)):
     """The recommender: DVBPR's knobs, and behind `modern` those of the method that preset `modern` trains instead."""
 
     modern: ModernConfig | None = pydantic.Field(
@@ -263,6 +311,14 @@ class BaselinesConfig(config_of(BprSettings)):
 
 class EvaluationConfig(config_of(EvaluationSettings)):
     """Ranking metrics."""
+
+
+class ChampionConfig(config_of(ChampionSettings)):
+    """The recommender's champion."""
+
+
+class GeneratorChampionConfig(config_of(GeneratorChampionSettings)):
+    """The generator's champion."""
 
 
 class RecommendationsConfig(config_of(RecommendationSettings)):
@@ -304,10 +360,12 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "baselines": BaselinesConfig,
     "recommender_evaluation": EvaluationConfig,
     "recommender_comparison": EvaluationConfig,
+    "recommender_champion": ChampionConfig,
     "recommendations": RecommendationsConfig,
     "garments": GarmentsConfig,
     "lsgan": LsganConfig,
     "generator_evaluation": GenerationMetricsConfig,
+    "generator_champion": GeneratorChampionConfig,
     "personal_designs": DesignsConfig,
     "restyled_products": DesignsConfig,
     "lookbook": LookbookConfig,
@@ -324,14 +382,16 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "image_features": (FeatureSettings,),
     "splits": (SplitSettings,),
     "triplets": (TripletSettings,),
-    "dvbpr": (DvbprSettings, ModernSettings),
+    "dvbpr": (DvbprSettings, RefreshSettings, ModernSettings),
     "baselines": (BprSettings,),
     "recommender_evaluation": (EvaluationSettings,),
     "recommender_comparison": (EvaluationSettings,),
+    "recommender_champion": (ChampionSettings,),
     "recommendations": (RecommendationSettings,),
     "garments": (GarmentSettings,),
     "lsgan": (LsganSettings,),
     "generator_evaluation": (GenerationMetricSettings,),
+    "generator_champion": (GeneratorChampionSettings,),
     "personal_designs": (DesignSettings, DesignTargetSettings),
     "restyled_products": (DesignSettings, DesignTargetSettings),
     "lookbook": (LookbookSettings,),

@@ -242,7 +242,7 @@ def entry(spec: str, method: Method) -> Entry:
 
 
 def _fields(contender: Contender) -> list[str]:
-    """The names of its own settings."""
+    """The names of its own settings; an op's Config may hold more, such as when it is trained again."""
     own = () if contender.settings is None else dataclasses.fields(contender.settings)  # ty: ignore[invalid-argument-type]
     return [field.name for field in own]
 

@@ -56,6 +56,18 @@ def tracking_uri(home: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
 
 
+def mlflow_ui() -> str:
+    """`ATELIER_MLFLOW_UI`: where links to MLflow lead; by default a tracking server itself, else where `make ui` is."""
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    default = server.rstrip("/") if server.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    return os.environ.get("ATELIER_MLFLOW_UI") or default
+
+
+def dagster_ui() -> str:
+    """`ATELIER_DAGSTER_UI`: where links to Dagster lead; by default where `make ui` is."""
+    return os.environ.get("ATELIER_DAGSTER_UI") or "http://127.0.0.1:3000"
+
+
 def writable_home() -> Path:
     """The home, made if need be.
 

@@ -13,8 +13,8 @@ everything = dg.define_asset_job(
 
 observe_sources = dg.define_asset_job(
     "observe_sources",
-    selection=dg.AssetSelection.assets("raw_reviews", "raw_products"),
-    description="Look at the raw files: their content is their data version.",
+    selection=dg.AssetSelection.assets("raw_reviews", "raw_products", "garment_rules"),
+    description="Look at the raw files and the garment classes: their content is their data version.",
     executor_def=dg.in_process_executor,
 )
 

@@ -31,7 +31,10 @@ def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
 
 
 def _axes(made: "Figure", title: str, x: str, y: str) -> Any:
-    axes = made.subplots()
+    return _dressed(made.subplots(), title, x, y)
+
+
+def _dressed(axes: Any, title: str, x: str, y: str) -> Any:
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
@@ -49,23 +52,20 @@ def pixels(made: "Figure") -> np.ndarray:
 
 
 def training_curve(history: Sequence[Mapping[str, float]], mode: str) -> np.ndarray:
-    """Validation AUC by epoch, with the re-run's final figure in grey."""
-    made = figure()
-    axes = _axes(made, f"DVBPR, {mode}", "epoch", "validation AUC")
-    axes.plot(
-        [entry["epoch"] for entry in history],
-        [entry["validation_auc"] for entry in history],
-        color=ACCENT,
-        marker="o",
-        ms=4,
-    )
-    axes.axhline(TABLE_3[mode], color=GREY, linestyle="--", linewidth=1)
-    axes.annotate(
+    """Loss and validation AUC by epoch, the re-run's final AUC in grey."""
+    made = figure(9.6, 3.6)
+    epochs = [entry["epoch"] for entry in history]
+    panels = made.subplots(1, 2)
+    for axes, name, shown in zip(panels, ("loss", "validation_auc"), ("training loss", "validation AUC"), strict=True):
+        _dressed(axes, f"DVBPR, {mode}", "epoch", shown)
+        axes.plot(epochs, [entry[name] for entry in history], color=ACCENT, marker="o", ms=4)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    panels[1].axhline(TABLE_3[mode], color=GREY, linestyle="--", linewidth=1)
+    panels[1].annotate(
         "Amazon Fashion 2018, as published", (1, TABLE_3[mode]), xycoords=("axes fraction", "data"), color=GREY,
         ha="right", va="bottom", fontsize=8,
     )  # fmt: skip
-    axes.axhline(0.5, color=GREY, linewidth=0.6)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    panels[1].axhline(0.5, color=GREY, linewidth=0.6)
     return pixels(made)
 
 

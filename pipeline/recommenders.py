@@ -26,9 +26,10 @@ from models.modern_settings import ModernSettings
 from pipeline.core import arrays, features
 from pipeline.core.bank import Bank
 from pipeline.core.sources import BadInput
+from pipeline.core.triplets import TripletSettings
 from pipeline.metadata import table_digest
 from pipeline.method import Method
-from pipeline.storage import ModelFolder, Storage
+from pipeline.storage import ModelFolder, Storage, digest
 
 DVBPR, MODERN = "dvbpr", "modern"  # names of models in tables and manifests; `modern` is a preset's name too
 NAMES = (DVBPR, MODERN)
@@ -40,13 +41,16 @@ Trained = train_dvbpr.Trained | train_modern.Trained
 class Learner:
     """What one mode's recommender is to be, before it is trained.
 
-    `fit` takes the model's folder, the device and who is told, and goes on with what it finds in the folder.
+    `fit` takes the model's folder, the device, who is told and the folder of a model to begin from, or None; it goes on
+    with what it finds in the model's own folder.
     """
 
     name: str  # one of NAMES
     settings: DvbprSettings | ModernSettings
     inputs: dict[str, str]  # digests of what it learns from
-    fit: Callable[[Path, torch.device, Callable[[Progress], None]], Trained]
+    configuration: dict[str, dict[str, Any]]  # all that was set, nested: another one is another line of models
+    goes_on: bool  # whether it can begin from the model before; one that learns in seconds need not
+    fit: Callable[[Path, torch.device, Callable[[Progress], None], Path | None], Trained]
     about: dict[str, Any]  # what whoever uses the model must know beside its settings
 
 
@@ -67,16 +71,30 @@ def learner(
     tables = {"catalogue": table_digest(catalogue), "splits": table_digest(splits)}
     arrays.check_bank(catalogue, tables["catalogue"], bank)
     mode = arrays.mode_arrays(catalogue, splits)
+    of_rows, pixels = bank.digest_of(catalogue["bank_row"].to_numpy()), {"size": bank.size, "resample": bank.resample}
     if method.chosen_preset() != MODERN:
         settings = method.settings(DvbprSettings, "dvbpr", config)
-        inputs = {**tables, "triplets": table_digest(triplets), "image_bank": bank.digest}
-        return Learner(DVBPR, settings, inputs, partial(_fit_dvbpr, mode, triplets, bank, settings), {})
+        sampling = vars(method.settings(TripletSettings, "triplets"))
+        return Learner(
+            DVBPR,
+            settings,
+            {**tables, "triplets": table_digest(triplets), "image_bank": of_rows[:16]},
+            {"dvbpr": settings.plain(), "triplets": sampling, "image_bank": pixels},
+            goes_on=True,
+            fit=partial(_fit_dvbpr, mode, triplets, bank, settings),
+            about={},
+        )
     settings = method.settings(ModernSettings, "dvbpr", config)
-    found = frozen_features(storage, bank)
-    inputs = {**tables, "image_features": storage.current_features().stem}
-    # Read in training alone: a model that is used again needs none of it.
-    fit = partial(_fit_modern, mode, bank, found, settings)
-    return Learner(MODERN, settings, inputs, fit, {"feature_size": storage.features_size()})
+    found, made_by = frozen_features(storage, bank), storage.features_made_by()
+    return Learner(
+        MODERN,
+        settings,
+        {**tables, "image_features": digest(made_by, of_rows)},
+        {"modern": settings.plain(), "image_features": {"made_by": made_by}},
+        goes_on=False,
+        fit=partial(_fit_modern, mode, bank, found, settings),
+        about={"feature_size": storage.features_size()},
+    )
 
 
 def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
@@ -132,8 +150,10 @@ def _fit_dvbpr(
     folder: Path,
     device: torch.device,
     progress: Callable[[Progress], None],
+    begin_from: Path | None,
 ) -> Trained:
-    return train_dvbpr.train(arrays.dataset(mode, triplets, bank), settings, folder, device, progress)
+    data = arrays.dataset(mode, triplets, bank)
+    return train_dvbpr.train(data, settings, folder, device, progress, start=begin_from)
 
 
 def _fit_modern(
@@ -144,6 +164,8 @@ def _fit_modern(
     folder: Path,
     device: torch.device,
     progress: Callable[[Progress], None],
+    begin_from: Path | None,
 ) -> Trained:
+    assert begin_from is None
     data = arrays.dataset(mode, None, bank)
     return train_modern.train(data, np.asarray(found[data.bank_row]), settings, folder, device, progress)

@@ -4,10 +4,11 @@ Assets, tables, settings, environment and profiles as they stand. Explanations b
 """
 
 import argparse
+import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from pipeline import config, environment, method, profiles
 from pipeline.build import build_definitions
 from pipeline.core import schemas
 
+GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 MOVED = {"PICTURES": "a shard of the picture store", "BANK_INDEX": "the bank's index"}  # tables that no asset returns
 
@@ -32,7 +34,7 @@ def _opening() -> Iterator[str]:
     yield "Made from the code by `python -m pipeline.reference --write`; a test compares."
 
 
-def _table(*head: str, rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _table(*head: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield "|" + "---|" * len(head)
     for row in rows:
@@ -43,7 +45,7 @@ def _assets() -> Iterator[str]:
     graph = build_definitions().resolve_asset_graph()
     nodes = {node.key.to_user_string(): node for node in graph.asset_nodes}
     yield "## Assets"
-    for group in ("ingest", "images", "dataset", "recommender", "generator", "report"):
+    for group in GROUPS:
         of_group = {name: node for name, node in nodes.items() if node.group_name == group}
         yield f"\n### {group}\n"
         rows = [
@@ -98,7 +100,7 @@ def _settings() -> Iterator[str]:
             meanings = config.described(cls)
             presets = config.PRESETS.get(cls, {"": cls()})
             section = f"{config.SECTIONS[cls]}." if cls in config.SECTIONS else ""
-            for name in (field.name for field in cls.__dataclass_fields__.values()):
+            for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
                 values = {preset: repr(getattr(made, name)) for preset, made in presets.items()}
                 alike = len(set(values.values())) == 1
                 shown = next(iter(values.values())) if alike else ", ".join(f"{p} {v}" for p, v in values.items())

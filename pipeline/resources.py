@@ -60,6 +60,27 @@ class RawSources(dg.ConfigurableResource):
         """What changes with the metadata files, likewise. Raises BadInput as `product_files`."""
         return self._version(self._products())
 
+    def looks(self, chosen_classes: str = "") -> dict[str, str]:
+        """What each source looks like from outside, by its asset's name, without reading or downloading any of it.
+
+        Size and date of each local file, the servers' versions of URLs; of the class file, its content. Two looks that
+        differ mean that the version may have changed. Raises BadInput where what was named is not there.
+        """
+        looks = {"garment_rules": self.class_rules(chosen_classes).digest, "raw_products": self._look(self._products())}
+        return {**looks, "raw_reviews": self._look(self.reviews) if self.reviews else ""}
+
+    def _look(self, spec: str) -> str:
+        seen = []
+        for entry in sources.named(spec):
+            if isinstance(entry, Path):
+                found = entry.stat()
+                seen.append(f"{entry} {found.st_size} {found.st_mtime_ns}")
+            else:
+                say = dg.get_dagster_logger().warning
+                version = remote.named_version(entry, self._cache(entry), self._settings(), say)
+                seen.append(f"{sources.shown(entry)} {version}")
+        return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+
     def check(self, say: remote.Say) -> bool:
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.
 
@@ -176,7 +197,10 @@ def default_resources() -> dict[str, object]:
         "storage": Storage(root=str(home)),
         "method": Method(profile=environment.profile()),
         "tracker": Tracker(
-            tracking_uri=environment.tracking_uri(home), artifact_root=str(home / "mlflow" / "artifacts")
+            tracking_uri=environment.tracking_uri(home),
+            artifact_root=str(home / "mlflow" / "artifacts"),
+            mlflow_ui=environment.mlflow_ui(),
+            dagster_ui=environment.dagster_ui(),
         ),
         "raw": RawSources(
             reviews=environment.reviews(),

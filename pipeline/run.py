@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import environment, fetch_table, instance, profiles, sample_source
+from pipeline import environment, fetch_table, instance, profiles, sample_source, terminal_run
 from pipeline.build import build_definitions
 from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
@@ -129,7 +129,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
-        with instance.open_instance(home) as opened:
+        with terminal_run.at_work(home), instance.open_instance(home) as opened:
             instance.remember(home, profile=profile, **{name: os.environ.get(name, "") for name in REMEMBERED})
             # The raw files' content becomes their data version.
             definitions.resolve_job_def(observe_sources.name).execute_in_process(

@@ -119,9 +119,19 @@ class Storage(dg.ConfigurableResource):
         """Frozen features of the bank's rows, one file a version."""
         return self.home / "features" / f"{version}.npy"
 
-    def point_features(self, version: str, size: int) -> None:
-        """Make these features the current ones; their network saw pictures of `size` pixels a side."""
-        write_json(self.home / "features" / "current.json", {"run": version, "size": size})
+    def point_features(self, version: str, made_by: str, size: int) -> None:
+        """Make these features the current ones.
+
+        Args:
+            version: the file's name.
+            made_by: what makes features of a picture.
+            size: pixels a side of the pictures that their network saw.
+        """
+        write_json(self.home / "features" / "current.json", {"run": version, "made_by": made_by, "size": size})
+
+    def features_made_by(self) -> str:
+        """What makes features of a picture, of the current ones."""
+        return self._of_features("made_by")
 
     def current_features(self) -> Path:
         """The current features."""
@@ -176,6 +186,20 @@ class Storage(dg.ConfigurableResource):
     def model(self, kind: str, run: str, mode: str | None = None) -> ModelFolder:
         """The folder of a model, made if need be."""
         return ModelFolder(self.parent(kind, mode), run)
+
+    def made_before(self, kind: str, mode: str | None, **facts: Any) -> ModelFolder | None:
+        """A finished model whose manifest holds these facts, the current one before others; None where there is none.
+
+        For models that began from another: their folder's name alone does not say what they were made from.
+        """
+        parent = self.parent(kind, mode)
+        pointer = parent / "current.json"
+        current = json.loads(pointer.read_text())["run"] if pointer.is_file() else ""
+        for path in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: (path.parent.name != current, path)):
+            manifest = json.loads(path.read_text())
+            if all(manifest.get(name) == fact for name, fact in facts.items()):
+                return ModelFolder(parent, path.parent.name)
+        return None
 
     def current(self, kind: str, mode: str | None = None) -> ModelFolder:
         """The current model of its kind.

@@ -78,6 +78,7 @@ def summarise(
             "epochs": generator.get("epochs"),
             "images": generator.get("images"),
             **ledger.of("generator_evaluation").get("figures", {}),
+            "champion": _champion(ledger.of("generator_champion")),
         }
     designs = ledger.of("personal_designs")
     if designs:
@@ -104,4 +105,11 @@ def _mode(ledger: Ledger, mode: str) -> dict[str, Any]:
         "train_interactions": split.get("train"),
         "triplets_per_epoch": triplets.get("triplets_per_epoch"),
         "models": evaluation.get("figures", {}),
+        "champion": _champion(ledger.of("recommender_champion", mode)),
     }
+
+
+def _champion(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Which version of a registered model is the champion, and what was decided of the newest."""
+    keys = ("registered_model", "version", "champion_version", "champion_model", "why")
+    return {key: found[key] for key in keys if key in found}

@@ -6,8 +6,8 @@ models; it records parameters, metrics, pictures and where the data came from, a
 """
 
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,37 +24,73 @@ EXPERIMENT = "atelier"
 # MLflow's own bound on one batch of metrics, and on a parameter's length.
 BATCH = 1000
 PARAMETER_LENGTH = 6000
+LOGGED_TABLES = "mlflow.loggedArtifacts"  # the tag by which MLflow's UI knows which artifacts are tables
+FLUSH_AFTER = 5.0  # seconds that a metric may wait for its batch: what a kill can lose, and a retry logs again
+SYSTEM_EVERY = 10.0  # seconds between two looks at processor, memory, disk, network and GPU
 
 
 class TrackedRun:
     """An open MLflow run."""
 
-    def __init__(self, client: "MlflowClient", run_id: str, experiment_id: str, uri: str):
-        self._client = client
+    def __init__(
+        self,
+        client: "MlflowClient",
+        run_id: str,
+        experiment_id: str,
+        tracker: "Tracker",
+        dagster_run: str,
+        *,
+        resumed: bool,
+    ):
+        self.client = client
         self.run_id = run_id
         self.experiment_id = experiment_id
-        self.uri = uri
+        self.uri = tracker.tracking_uri
+        self.dagster_run = dagster_run
+        self._ui = tracker.mlflow_ui
+        self._resumed = resumed
+        self._known: dict[str, set[tuple[int, float]]] = {}  # of a resumed run: name -> (step, value) already there
+        self._waiting: list[tuple[str, float, int, int]] = []  # name, value, milliseconds, step
+        self._flushed = time.monotonic()
 
     def parameters(self, settings: Any, **more: Any) -> None:
-        """Log a settings dataclass (or mapping) and further values, flattened."""
+        """Log a settings dataclass (or mapping) and further values; what is nested is flattened with dots."""
         from mlflow.entities import Param
 
         values = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else dict(settings)
-        flat = {**values, **more}
+        flat = dict(_flattened({**values, **more}))
         params = [Param(key, str(value)[:PARAMETER_LENGTH]) for key, value in flat.items()]
-        self._client.log_batch(self.run_id, params=params)
+        self.client.log_batch(self.run_id, params=params)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers at a step; names keep their protocol."""
+        """Log numbers at a step; names keep their protocol. They travel in batches: `flush` says when the last does."""
+        now = int(time.time() * 1000)
+        named = [(key.replace("@", "_at_"), float(value)) for key, value in values.items()]
+        self._waiting += [(key, value, now, step) for key, value in named if not self._is_there(key, step, value)]
+        if len(self._waiting) >= BATCH or time.monotonic() - self._flushed > FLUSH_AFTER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the metrics that wait; the run's end does it too."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        metrics = [Metric(key.replace("@", "_at_"), float(value), now, step) for key, value in values.items()]
+        metrics = [Metric(*each) for each in self._waiting]
+        self._waiting = []
         for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+        self._flushed = time.monotonic()
+
+    def _is_there(self, key: str, step: int, value: float) -> bool:
+        """Whether an attempt before this one logged it: a retry tells its whole history again."""
+        if not self._resumed:
+            return False
+        if key not in self._known:
+            history = self.client.get_metric_history(self.run_id, key)
+            self._known[key] = {(metric.step, metric.value) for metric in history}
+        return (step, value) in self._known[key]
 
     def data(self, name: str, digest: str, rows: int, source: Path) -> None:
-        """Say which data the run read."""
+        """Say which data the run read: as MLflow's dataset, and as the tag `data_version`."""
         import json
 
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -66,31 +102,52 @@ class TrackedRun:
             source=json.dumps({"uri": str(source)}),
             profile=json.dumps({"rows": rows}),
         )
-        self._client.log_inputs(
+        self.client.log_inputs(
             self.run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         )
+        self.tag("data_version", digest)
+
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag."""
+        self.client.set_tag(self.run_id, name, value)
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Log rows, all of the same keys, as a table that MLflow's UI shows; nothing for no rows.
+
+        What MLflow's `log_table` writes, but in its place: that one appends, and a retry would say everything twice.
+        """
+        import json
+
+        if rows:
+            content = {"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}
+            self.client.log_dict(self.run_id, content, f"{name}.json")
+            there = json.loads(self.client.get_run(self.run_id).data.tags.get(LOGGED_TABLES, "[]"))
+            entry = {"path": f"{name}.json", "type": "table"}
+            self.tag(LOGGED_TABLES, json.dumps([*(each for each in there if each != entry), entry]))
 
     def picture(self, name: str, pixels: np.ndarray, step: int) -> None:
         """Log a picture, uint8 [H, W, 3], that the UI shows by step."""
-        self._client.log_image(self.run_id, pixels, key=name, step=step, synchronous=True)
+        self.client.log_image(self.run_id, pixels, key=name, step=step, synchronous=True)
 
     def file(self, path: Path, folder: str = "") -> None:
         """Log a file as an artifact."""
-        self._client.log_artifact(self.run_id, str(path), folder or None)
+        self.client.log_artifact(self.run_id, str(path), folder or None)
 
     def link(self) -> dict[str, Any]:
-        """What the asset's metadata says of this run."""
+        """What the asset's metadata says of this run: its id, and where MLflow's UI shows it."""
         return {
             "mlflow_run_id": dg.MetadataValue.text(self.run_id),
-            "mlflow_run": dg.MetadataValue.text(f"#/experiments/{self.experiment_id}/runs/{self.run_id}"),
+            "mlflow_run": dg.MetadataValue.url(f"{self._ui}/#/experiments/{self.experiment_id}/runs/{self.run_id}"),
         }
 
 
 class Tracker(dg.ConfigurableResource):
-    """Where runs are tracked."""
+    """Where runs are tracked, and where the two UIs are that show them."""
 
     tracking_uri: str
-    artifact_root: str  # absolute: with sqlite, MLflow would otherwise write artifacts into the working directory
+    artifact_root: str  # absolute, or a URI: with sqlite, MLflow would otherwise write into the working directory
+    mlflow_ui: str = ""
+    dagster_ui: str = ""
 
     @contextmanager
     def run(self, context: dg.AssetExecutionContext, **tags: str) -> Generator[TrackedRun]:
@@ -102,13 +159,13 @@ class Tracker(dg.ConfigurableResource):
         partition = context.partition_key if context.has_partition_key else ""
         identity = {"dagster.run_id": context.run_id, "dagster.asset": asset, "dagster.partition": partition}
         name = f"{asset}[{partition}]" if partition else asset
-        with self._open(name, identity, {"dagster.run": f"/runs/{context.run_id}", **tags}) as run:
+        with self._open(name, identity, {**self._back(context.run_id), **tags}) as run:
             yield run
 
     @contextmanager
     def parent(self, search: str, dagster_run: str = "", **tags: str) -> Generator[TrackedRun]:
         """The MLflow run of a search, under which its trials stand; the same one again when the search goes on."""
-        link = {"dagster.run": f"/runs/{dagster_run}"} if dagster_run else {}
+        link = self._back(dagster_run) if dagster_run else {}
         with self._open(f"tune {search}", {"tuning.search": search, "tuning.trial": "all"}, {**link, **tags}) as run:
             yield run
 
@@ -119,29 +176,58 @@ class Tracker(dg.ConfigurableResource):
         with self._open(name, identity, {}) as run:
             yield run
 
+    def _back(self, dagster_run: str) -> dict[str, str]:
+        """Tags that lead to the Dagster run: MLflow shows its note as Markdown, where a link can be followed."""
+        url = f"{self.dagster_ui}/runs/{dagster_run}"
+        return {"dagster.run": url, "mlflow.note.content": f"[The Dagster run]({url})"}
+
     @contextmanager
     def _open(self, name: str, identity: Mapping[str, str], tags: Mapping[str, str]) -> Generator[TrackedRun]:
         """The run with this identity, new or again; ends FINISHED, or FAILED where the body raises."""
         client = self._client()
         experiment = self._experiment(client)
-        run_id = self._same(client, experiment, identity)
-        if run_id is None:
+        found = self._same(client, experiment, identity)
+        if found is None:
             all_tags = {**identity, "git.commit": commit(), **tags}
             run_id = client.create_run(experiment, run_name=name, tags=all_tags).info.run_id
         else:
+            run_id = found
             client.update_run(run_id, status="RUNNING")
+        by = identity.get("dagster.run_id", "")
+        run = TrackedRun(client, run_id, experiment, self, by, resumed=found is not None)
         try:
-            yield TrackedRun(client, run_id, experiment, self.tracking_uri)
+            with self._system_metrics(run_id, resumed=found is not None):
+                yield run
+            run.flush()
         except BaseException:
+            with suppress(Exception):  # what was measured before it failed; the failure itself is what counts
+                run.flush()
             client.set_terminated(run_id, "FAILED")
             raise
         client.set_terminated(run_id, "FINISHED")
 
+    @contextmanager
+    def _system_metrics(self, run_id: str, resumed: bool) -> Generator[None]:
+        """Log processor, memory, disk, network and GPU beside the run while the body lasts."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(
+            run_id, sampling_interval=SYSTEM_EVERY, resume_logging=resumed, tracking_uri=self.tracking_uri
+        )
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
+
     def _client(self) -> "MlflowClient":
         import logging
+        import os
 
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        for noisy in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient
 
         if self.tracking_uri.startswith("sqlite:///"):
@@ -155,7 +241,7 @@ class Tracker(dg.ConfigurableResource):
         if found is not None:
             return found.experiment_id
         try:
-            return client.create_experiment(EXPERIMENT, artifact_location=Path(self.artifact_root).as_uri())
+            return client.create_experiment(EXPERIMENT, artifact_location=_address(self.artifact_root))
         except MlflowException:  # another process was first
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
@@ -169,3 +255,16 @@ class Tracker(dg.ConfigurableResource):
             [experiment], " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()), max_results=1
         )
         return runs[0].info.run_id if runs else None
+
+
+def _address(root: str) -> str:
+    """The URI of a folder; what is one already stays."""
+    return root if "://" in root else Path(root).as_uri()
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -79,7 +79,11 @@ def serve(options: argparse.Namespace) -> int:
     folder = instance.prepare(home)
     known = instance.recall(home)
     variables = {k: v for k, v in known.items() if k.startswith("ATELIER_") and v}
-    variables |= {"ATELIER_PROFILE": known.get("profile", "")}
+    variables |= {
+        "ATELIER_PROFILE": known.get("profile", ""),
+        "ATELIER_DAGSTER_UI": f"http://{HOST}:{options.dagster_port}",
+        "ATELIER_MLFLOW_UI": f"http://{HOST}:{options.mlflow_port}",
+    }
     child_environment = {**variables, **os.environ, "ATELIER_HOME": str(home), "DAGSTER_HOME": str(folder)}
     (home / "mlflow").mkdir(exist_ok=True)
     with ExitStack() as stack:

@@ -92,13 +92,32 @@ def test_the_core_knows_nothing_of_the_orchestration_around_it():
     assert offenders("pipeline.core", outside) == []
 
 
-def test_mlflow_is_imported_in_tracking_alone():
-    assert {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))} == {"pipeline.tracking"}
+def test_mlflow_is_imported_by_tracking_registry_and_the_served_model_alone():
+    importers = {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))}
+    assert importers == {"pipeline.tracking", "pipeline.registry", "pipeline.served_recommender"}
     assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
 
 
-def test_tracking_imports_mlflow_only_inside_functions():
-    assert [i for i in imports("pipeline.tracking", lazy=False, typing_only=False) if inside(i, "mlflow")] == []
+def test_mlflow_is_imported_only_inside_functions():
+    for name in ("pipeline.tracking", "pipeline.registry"):
+        assert [i for i in imports(name, lazy=False, typing_only=False) if inside(i, "mlflow")] == []
+
+
+def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
+    def needed(name: str, seen: set[str]) -> set[str]:
+        for imported in imports(name):
+            if imported not in seen:
+                seen.add(imported)
+                if imported in modules():
+                    needed(imported, seen)
+        return seen
+
+    whole = needed("pipeline.served_recommender", set())
+    assert not {name for name in whole if inside(name, "dagster")}
+    outside = {n for n in whole if inside(n, "pipeline") and not inside(n, "pipeline.core")}
+    assert outside <= {"pipeline", "pipeline.shelf"}
+    # MLflow runs it as a script that nobody imports.
+    assert not offenders("pipeline", lambda imported: imported == "pipeline.served_recommender")
 
 
 def test_nothing_imports_the_assets_but_the_build():

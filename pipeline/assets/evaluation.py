@@ -11,7 +11,7 @@ from models import baselines as methods
 from models.evaluate import evaluate
 from models.factors import Factors
 from models.scoring import Recommender, pooled
-from pipeline import comparison, plots, recommenders, sheets
+from pipeline import comparison, plots, recommenders, runs, sheets, warm_start
 from pipeline.config import EvaluationConfig, EvaluationSettings
 from pipeline.core import arrays, schemas
 from pipeline.core.schemas import IMAGE_MODES
@@ -21,6 +21,7 @@ from pipeline.metadata import table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.progress import reporter
+from pipeline.registry import RECOMMENDER, Registry, model_name
 from pipeline.resources import Compute, RawSources
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
@@ -75,13 +76,19 @@ def recommender_evaluation(
     if (category < 0).all():
         context.log.info("no item's metadata has a product type: there is no AUC within the item's own type")
     report = reporter(context, "evaluating")
+    known = warm_start.seen(splits, warm_start.trained_on(trained.path))
+    held_out = {split: data.without(split, known) for split in ("validation", "test")}
+    if known.num_rows:
+        context.log.info(
+            f"{known.num_rows:,} held-out pairs are not evaluated: {trained.run}'s line was trained on them"
+        )
     parts, of_catalogue = [], {}
     for done, (name, model) in enumerate(models.items()):
         report(done, len(models), name)
         for split, remaining in (("validation", "test"), ("test", "validation")):
             measured = evaluate(
                 pooled(model, settings.item_score),
-                data.pairs[split],
+                held_out[split],
                 data.pairs["train"],
                 data.pairs[remaining],
                 category=category,
@@ -108,6 +115,7 @@ def recommender_evaluation(
         models=dg.MetadataValue.md(comparison.markdown(figures)),
         item_score=settings.item_score,
         items_without_a_type=int((category < 0).sum()),
+        held_out_pairs_trained_on_before=known.num_rows,
         **run.link(),
     )
 
@@ -116,6 +124,7 @@ def recommender_evaluation(
     group_name=GROUP,
     kinds={"parquet", "mlflow"},
     code_version="3",
+    deps=[dg.AssetDep("recommender_champion", partition_mapping=dg.AllPartitionMapping())],
     ins={
         "recommender_evaluation": dg.AssetIn(
             partition_mapping=dg.AllPartitionMapping(), metadata={"allow_missing_partitions": True}
@@ -127,10 +136,11 @@ def recommender_comparison(
     config: EvaluationConfig,
     method: Method,
     storage: Storage,
+    compute: Compute,
     tracker: Tracker,
     recommender_evaluation: dict[str, pa.Table],
 ) -> dg.Output[pa.Table]:
-    """The paper's Table 3 with our rows: all models, all modes there are, intervals and paired differences."""
+    """The paper's Table 3 with our rows: all models, all modes there are, and all runs of each mode's data version."""
     settings = method.settings(EvaluationSettings, "recommender_comparison", config)
     by_mode = {mode: recommender_evaluation[mode] for mode in IMAGE_MODES if mode in recommender_evaluation}
     missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
@@ -141,15 +151,26 @@ def recommender_comparison(
     rows = comparison.compare(by_mode, settings, evaluated)
     chart = plots.comparison(rows, "test")
     path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
+    of_runs, shown = [], []
     with tracker.run(context) as run:
+        store = Registry(run.client, run.uri)
+        for mode in by_mode:
+            found = runs.runs_of(storage, mode)
+            champion = store.champion(model_name(RECOMMENDER, mode))
+            of_mode = runs.compare_runs(found, champion.made if champion else None, settings, compute.resolve())
+            shown.append(f"**{mode}**\n\n{runs.markdown(of_mode)}")
+            of_runs += [{"mode": mode, **row} for row in of_mode]
         run.parameters(settings, image_modes=", ".join(by_mode))
         run.metrics({f"{row['mode']}.{row['model']}.{row['split']}.auc": row["auc"] for row in rows})
         run.picture("comparison", chart, step=0)
+        run.table("models", rows)
+        run.table("runs", of_runs)
         run.file(path)
     table = pa.Table.from_pylist(rows, schema=schemas.RECOMMENDER_COMPARISON)
     return table_output(
         table,
         chart=thumbnail(chart),
+        runs=dg.MetadataValue.md("\n\n".join(shown)),
         between_modes=comparison.between_modes(by_mode, "test", settings),
         between_models={mode: comparison.between_models(part, "test", settings) for mode, part in by_mode.items()},
         missing_modes=missing or None,

@@ -205,7 +205,7 @@ def near_duplicates(
     return table_output(found.table, **told)
 
 
-@dg.asset(group_name=GROUP, kinds={"numpy", "pytorch"}, code_version="1", deps=[image_bank], pool="gpu")
+@dg.asset(group_name=GROUP, kinds={"numpy", "pytorch"}, code_version="2", deps=[image_bank], pool="gpu")
 def image_features(
     context: dg.AssetExecutionContext, config: ImageFeaturesConfig, method: Method, storage: Storage, compute: Compute
 ) -> dg.MaterializeResult:
@@ -224,8 +224,11 @@ def image_features(
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, found))
-    storage.point_features(version, settings.feature_size)
+    # The version says what makes features of a picture, not which pictures there are: those are the catalogue's, and a
+    # mode without new pictures must not be trained again for another's.
+    made_by = digest(bank.size, bank.resample, settings, features.NAME)
+    storage.point_features(version, made_by, settings.feature_size)
     return dg.MaterializeResult(
         metadata={"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME},
-        data_version=dg.DataVersion(version),
+        data_version=dg.DataVersion(made_by),
     )

@@ -41,6 +41,14 @@ def raw_products(raw: RawSources) -> dg.DataVersion:
     return dg.DataVersion(raw.product_version())
 
 
+@dg.observable_source_asset(
+    group_name=GROUP, description="The garment classes and their words; the data version is what they say."
+)
+def garment_rules(raw: RawSources, method: Method) -> dg.DataVersion:
+    """Observe the classes' file, or the built-in classes."""
+    return dg.DataVersion(raw.class_rules(method.settings(IngestSettings, "ingest").classes).digest)
+
+
 @dg.multi_asset(
     name="ingest",
     group_name=GROUP,
@@ -52,10 +60,10 @@ def raw_products(raw: RawSources) -> dg.DataVersion:
             kinds={"parquet"},
         ),
     },
-    deps=[raw_reviews, raw_products],
+    deps=[raw_reviews, raw_products, garment_rules],
     internal_asset_deps={
         "reviews": {dg.AssetKey("raw_reviews")},
-        "products": {dg.AssetKey("raw_products")},
+        "products": {dg.AssetKey("raw_products"), dg.AssetKey("garment_rules")},
         "rejects": {dg.AssetKey("raw_reviews"), dg.AssetKey("raw_products")},
     },
     code_version=f"3, DuckDB {duckdb.__version__}",  # whose hash the reviews are named by

@@ -23,8 +23,14 @@ from models.evaluate import top_k
 from models.factors import Factors
 from models.neighbours import Neighbours
 from models.train_dvbpr import Progress
-from pipeline import plots, recommenders, sheets
-from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig, RecommendationSettings
+from pipeline import plots, recommenders, sheets, warm_start
+from pipeline.config import (
+    BaselinesConfig,
+    DvbprConfig,
+    RecommendationsConfig,
+    RecommendationSettings,
+    RefreshSettings,
+)
 from pipeline.core import arrays, schemas
 from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
@@ -52,8 +58,8 @@ def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
     group_name=GROUP,
     partitions_def=image_modes,
     kinds={"pytorch", "mlflow"},
-    code_version=DVBPR_CODE,
-    deps=["image_bank", "image_features"],
+    code_version=DVBPR_CODE,  # the bank is no input: the catalogue says which pictures it has of it
+    deps=["image_features"],
     pool="gpu",
 )
 def dvbpr(
@@ -69,14 +75,19 @@ def dvbpr(
 ) -> dg.MaterializeResult:
     """The mode's recommender: DVBPR on the triplets, or with preset `modern` that method on the frozen features.
 
-    An interrupted training goes on where it stopped.
+    DVBPR goes on from the last model where it can. An interrupted training goes on where it stopped.
     """
     mode = context.partition_key
+    refresh = method.settings(RefreshSettings, "dvbpr", config)
     device = compute.resolve()
     bank = open_bank(storage.bank)
     learner = recommenders.learner(method, config, storage, bank, catalogue, splits, triplets)
-    settings, inputs = learner.settings, learner.inputs
-    folder = storage.model("recommender", digest(inputs, settings, DVBPR_CODE), mode)
+    settings, inputs, configuration = learner.settings, learner.inputs, learner.configuration
+    made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": DVBPR_CODE}
+    begun = warm_start.start(storage, mode, configuration, DVBPR_CODE, splits, refresh.warm_start and learner.goes_on)
+    folder = storage.made_before("recommender", mode, **made) or storage.model(
+        "recommender", digest(inputs, settings, DVBPR_CODE, *([begun.run] if begun.run else [])), mode
+    )
     report = reporter(context, f"training {learner.name}")
     reused = folder.finished
     manifest: dict[str, Any]
@@ -90,21 +101,24 @@ def dvbpr(
             context.log.info(f"{folder.path} was trained from the same data, settings and code: used again")
             manifest = folder.manifest()
         else:
+            context.log.info(f"training begins {begun.why}")
             _keep_tables(folder.path, splits, catalogue)
+            warm_start.keep_trained_on(folder.path, splits, begun)
 
             def progress(now: Progress) -> None:
                 report(now.done, now.total, now.note)
 
-            trained = learner.fit(folder.path, device, progress)
+            trained = learner.fit(folder.path, device, progress, begun.folder)
             trained.factors.save(folder.path / "factors.npz")
             manifest = {
                 "asset": "dvbpr",
                 "model": learner.name,
                 **learner.about,
                 "image_mode": mode,
-                "inputs": inputs,
-                "settings": settings.plain(),
-                "code_version": DVBPR_CODE,
+                **made,
+                "configuration": configuration,
+                "begun_from": begun.run,
+                "begun": begun.why,
                 "dagster_run": context.run_id,
                 "mlflow_run": run.run_id,
                 "history": trained.history,
@@ -130,6 +144,7 @@ def dvbpr(
             "best_epoch": manifest["best_epoch"],
             "validation_auc": manifest["validation_auc"],
             "reused": reused,
+            "begun": manifest.get("begun", "as new"),
             "folder": file(folder.path),
             "training": thumbnail(curve),
             "curve": file(curve_path),
@@ -161,12 +176,11 @@ def baselines(
     bank = open_bank(storage.bank)
     arrays.check_bank(catalogue, table_digest(catalogue), bank)
     data = arrays.dataset(arrays.mode_arrays(catalogue, splits), None, bank)
-    features_path = storage.current_features()
     image_features = recommenders.frozen_features(storage, bank)[data.bank_row]
     inputs = {
         "catalogue": table_digest(catalogue),
         "splits": table_digest(splits),
-        "image_features": features_path.stem,
+        "image_features": digest(storage.features_made_by(), bank.digest_of(data.bank_row)),
     }
     folder = storage.model("baselines", digest(inputs, settings, BASELINES_CODE), mode)
     report = reporter(context, "training baselines")

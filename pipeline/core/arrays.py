@@ -30,6 +30,13 @@ class ModeArrays:
     bank_row: np.ndarray  # [images] int32
     image_item: np.ndarray  # [images] int32, row in `items`
 
+    def without(self, split: str, pairs: pa.Table) -> np.ndarray:
+        """The pairs of a split [n, 2] less those of `pairs`, a table of global user and item ids that are there."""
+        user, item = (pairs[name].to_numpy() for name in ("user", "item"))
+        taken = np.stack([np.searchsorted(self.users, user), np.searchsorted(self.items, item)], 1)
+        codes = [rows[:, 0].astype(np.int64) << 32 | rows[:, 1] for rows in (self.pairs[split], taken)]
+        return self.pairs[split][~np.isin(*codes)]
+
 
 def mode_arrays(catalogue: pa.Table, splits: pa.Table) -> ModeArrays:
     """The catalogue and the splits of a mode as arrays."""
@@ -102,7 +109,7 @@ def dataset(mode: ModeArrays, triplets: pa.Table | None, bank: Bank) -> Dataset:
     """
     common: dict[str, Any] = {
         "bank": bank.pixels,
-        "bank_digest": bank.digest,
+        "bank_digest": bank.digest_of(mode.bank_row),
         "bank_row": mode.bank_row,
         "image_item": mode.image_item,
         "users": mode.users,

@@ -103,9 +103,9 @@ def read_reviews(
     """All reviews of `paths`, in their order, each once however many files hold it.
 
     `vintage` overrides what looking at the file says: "auto", "2014", "2018" or "2023" (REFERENCE section 1).
-    A missing or unusable rating or time is null. `out` is the folder for the two files (None: a temporary one that
-    goes with the result). Raises BadInput for a file of unknown shape, without lines, or whose compressed data is cut
-    short: then nothing of any file is returned.
+    A missing or unusable rating or time is null; a file without lines beside others adds nothing. `out` is the folder
+    for the two files (None: a temporary one that goes with the result). Raises BadInput for a file of unknown shape or
+    whose compressed data is cut short, and where no file holds a line: then nothing of any file is returned.
     """
     reading = _Reading(vintage, "reviews", on_progress)
     folder, repeats = _Folder(out), Repeats()
@@ -208,10 +208,13 @@ class _Reading:
         for path, size in zip(paths, sizes, strict=True):
             yield Path(path)
             self._bytes += size
+        if not self.lines:
+            named = ", ".join(map(str, paths))
+            raise BadInput(f"{named}: the file holds no lines; fetch it again or take it out of the input")
 
     def file(self, path: Path) -> Iterator[Parsed]:
         """`path` a block at a time, in order; while the caller takes one, the next ones are parsed."""
-        before, vintage, meter = self.lines, None, Meter()
+        vintage, meter = None, Meter()
         waiting: deque[Future[Parsed]] = deque()
         with ThreadPoolExecutor(PARSERS) as pool:
             for block in blocks(path, meter=meter):
@@ -223,8 +226,6 @@ class _Reading:
                     yield self._counted(waiting.popleft().result(), path, meter)
             while waiting:
                 yield self._counted(waiting.popleft().result(), path, meter)
-        if self.lines == before:
-            raise BadInput(f"{path}: the file holds no lines; fetch it again or take it out of the input")
 
     def _parse(self, path: Path, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):

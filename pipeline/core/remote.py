@@ -18,7 +18,7 @@ from pipeline.core.download import Download, Progress, RemoteSettings, Say, Unre
 from pipeline.core.durable import sole_writer
 from pipeline.core.sources import BadInput, shown
 
-__all__ = ["RemoteSettings", "check", "data_version", "fetch_to_cache"]
+__all__ = ["RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -63,6 +63,11 @@ def data_version(url: str, folder: Path, settings: RemoteSettings | None = None,
         held = source.folder.held()
         name = held.name if held else ""
     return f"{source.folder.key} {name}"
+
+
+def named_version(url: str, folder: Path, settings: RemoteSettings | None = None, say: Say = _log.warning) -> str:
+    """As `data_version`, but empty where the server names no version: one request for headers, never a download."""
+    return _Source(url, folder, settings or RemoteSettings(), say).look()
 
 
 def check(url: str, folder: Path, settings: RemoteSettings | None = None, say: Say = _log.warning) -> None:

@@ -36,8 +36,8 @@ def named(spec: str) -> list[Path | str]:
     """Local files as paths and URLs as text, in order and each once: what paths, globs, folders and URLs mean.
 
     They are separated by commas. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not
-    those of its subfolders. A comma inside a URL belongs to the URL, unless a blank, `/`, `./`, `../`, `~`, another
-    URL or the name of a file that is there follows it; written as %2C it always does.
+    those of its subfolders; empty files among others are passed over. A comma inside a URL belongs to the URL, unless
+    a blank, `/`, `./`, `../`, `~`, another URL or the name of a file that is there follows it; as %2C it always does.
     Raises BadInput for an empty specification, a missing or empty file, a glob or folder without files, a URL that is
     neither http nor https. Nothing is fetched.
     """
@@ -103,20 +103,22 @@ def _resolve_one(part: str) -> list[Path]:
             raise BadInput(f"{part}: the pattern matches no file; check it against the folder's contents")
     else:
         raise BadInput(f"{path}: no such file; check the path (relative paths start at {Path.cwd()})")
+    sizes = {}
     for file in files:
         try:
-            size = file.stat().st_size
+            sizes[file] = file.stat().st_size
         except OSError as error:
             raise BadInput(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
-        if size == 0:
-            raise BadInput(f"{file}: the file is empty; fetch it again or take it out of the input")
-    return files
+    filled = [file for file, size in sizes.items() if size]
+    if not filled:
+        raise BadInput(f"{files[0]}: the file is empty; fetch it again or take it out of the input")
+    return filled  # an empty file among others is a day without anything, or a file that is still to be written
 
 
 def digest(paths: Sequence[Path]) -> str:
-    """sha256 over the sorted sha256 of the files' bytes: contents only, whatever their names and order. Streamed."""
-    parts = []
+    """sha256 over the sorted sha256 of the files' bytes: contents only, each once, whatever their names and order."""
+    parts = set()
     for path in paths:
         with path.open("rb") as file:
-            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+            parts.add(hashlib.file_digest(file, "sha256").hexdigest())
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()

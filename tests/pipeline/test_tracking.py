@@ -1,14 +1,18 @@
 """MLflow: a run for each (asset, partition, Dagster run), closed whatever happens, on a real store in SQLite."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from models.train_dvbpr import DvbprSettings
+from pipeline import tracking
 from pipeline.partitions import image_modes
 from pipeline.tracking import EXPERIMENT, TrackedRun, Tracker
 
@@ -17,7 +21,12 @@ from pipeline.tracking import EXPERIMENT, TrackedRun, Tracker
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
     """One store for all tests: making its tables takes seconds."""
     folder = tmp_path_factory.mktemp("tracking")
-    return Tracker(tracking_uri=f"sqlite:///{folder}/deep/mlflow.db", artifact_root=str(folder / "artifacts"))
+    return Tracker(
+        tracking_uri=f"sqlite:///{folder}/deep/mlflow.db",
+        artifact_root=str(folder / "artifacts"),
+        mlflow_ui="http://127.0.0.1:5000",
+        dagster_ui="http://127.0.0.1:3000",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +85,61 @@ def test_an_interrupted_run_is_failed_too(tracker: Tracker, client):
 def test_a_second_attempt_in_one_dagster_run_goes_on_with_the_run(tracker: Tracker, client):
     ids, _ = tracked(tracker, lambda run: run.metrics({"auc": 0.5}), "vendor_all", times=2)
     assert ids[0] == ids[1]
-    assert len(client.get_metric_history(ids[0], "auc")) == 2
     assert client.get_run(ids[0]).info.status == "FINISHED"
+
+
+def test_a_second_attempt_tells_no_figure_twice_and_leaves_out_none(tracker: Tracker, client):
+    steps = iter((2, 3))  # the first attempt was cut off after two epochs
+
+    def body(run: TrackedRun) -> None:
+        for step in range(1, next(steps) + 1):
+            run.metrics({"auc": step / 10}, step=step)
+
+    ids, _ = tracked(tracker, body, times=2)
+    assert [(m.step, m.value) for m in client.get_metric_history(ids[0], "auc")] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_what_was_measured_before_a_failure_is_kept(tracker: Tracker, client):
+    def diverges(run: TrackedRun) -> None:
+        run.metrics({"loss": 7.0}, step=1)
+        raise ValueError("diverged")
+
+    [run_id], _ = tracked(tracker, diverges)
+    assert client.get_run(run_id).data.metrics["loss"] == 7.0
+
+
+def test_many_small_reports_travel_as_one_batch(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tracking, "FLUSH_AFTER", float("inf"))
+    sent = []
+
+    def body(run: TrackedRun) -> None:
+        log_batch = run.client.log_batch
+
+        def counted(*args: Any, **named: Any) -> None:
+            sent.append(len(named["metrics"]))
+            log_batch(*args, **named)
+
+        monkeypatch.setattr(run.client, "log_batch", counted)
+        for step in range(100):
+            run.metrics({"loss": 1 / (step + 1), "auc": 0.5}, step=step)
+
+    [run_id], _ = tracked(tracker, body)
+    assert sent == [200]
+    assert len(client.get_metric_history(run_id, "loss")) == 100
+
+
+def test_processor_and_memory_are_measured_while_a_run_lasts(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+
+    def body(run: TrackedRun) -> None:
+        seen = threading.Event()
+        publish = SystemMetricsMonitor.publish_metrics
+        monkeypatch.setattr(SystemMetricsMonitor, "publish_metrics", lambda *args: (publish(*args), seen.set()))
+        assert seen.wait(60)
+
+    [run_id], _ = tracked(tracker, body)
+    measured = client.get_run(run_id).data.metrics
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(measured)
 
 
 def test_another_dagster_run_or_partition_is_another_run(tracker: Tracker):
@@ -90,7 +152,9 @@ def test_a_run_is_named_and_linked_to_dagster(tracker: Tracker, client):
     run = client.get_run(run_id)
     assert run.info.run_name == "dvbpr[vendor_all]"
     tags = run.data.tags
-    assert (tags["dagster.run_id"], tags["dagster.run"]) == (dagster_run, f"/runs/{dagster_run}")
+    url = f"http://127.0.0.1:3000/runs/{dagster_run}"
+    assert (tags["dagster.run_id"], tags["dagster.run"]) == (dagster_run, url)
+    assert url in tags["mlflow.note.content"]
     assert (tags["dagster.asset"], tags["dagster.partition"]) == ("dvbpr", "vendor_all")
     assert tags["image_mode"] == "vendor_all" and tags["git.commit"]
 
@@ -100,6 +164,22 @@ def test_settings_are_parameters(tracker: Tracker, client):
     [run_id], _ = tracked(tracker, lambda run: run.parameters(settings, preset="paper"))
     params = client.get_run(run_id).data.params
     assert {"epochs": "3", "k": "50", "betas": "(0.9, 0.999)", "preset": "paper"}.items() <= params.items()
+
+
+def test_nested_settings_are_flattened(tracker: Tracker, client):
+    nested = {"network": {"width": 0.5, "padding": {"conv1": "same"}}, "epochs": 3}
+    [run_id], _ = tracked(tracker, lambda run: run.parameters(nested))
+    flat = {"network.width": "0.5", "network.padding.conv1": "same", "epochs": "3"}
+    assert client.get_run(run_id).data.params == flat
+
+
+def test_a_table_is_shown_by_mlflow_and_a_retry_does_not_double_it(tracker: Tracker, client):
+    rows = [{"run": "a", "auc": 0.5}, {"run": "b", "auc": None}]
+    [run_id, _], _ = tracked(tracker, lambda run: run.table("runs", rows), times=2)
+    table = json.loads((Path(tracker.artifact_root) / run_id / "artifacts" / "runs.json").read_text())
+    assert table == {"columns": ["run", "auc"], "data": [["a", 0.5], ["b", None]]}
+    shown = client.get_run(run_id).data.tags["mlflow.loggedArtifacts"]  # what the UI's table view looks for
+    assert json.loads(shown) == [{"path": "runs.json", "type": "table"}]
 
 
 def test_a_long_parameter_is_cut_and_not_refused(tracker: Tracker, client):
@@ -130,6 +210,7 @@ def test_the_data_it_read_is_there_with_its_digest(tracker: Tracker, client, tmp
     assert json.loads(entry.dataset.profile) == {"rows": 42}
     assert json.loads(entry.dataset.source) == {"uri": str(tmp_path)}
     assert [(tag.key, tag.value) for tag in entry.tags] == [("mlflow.data.context", "training")]
+    assert client.get_run(run_id).data.tags["data_version"] == "d1gest"
 
 
 def test_pictures_and_files_lie_under_the_artifact_root(tracker: Tracker, client, tmp_path: Path):
@@ -151,4 +232,4 @@ def test_metadata_leads_to_the_run(tracker: Tracker, client):
     [run_id], _ = tracked(tracker, lambda run: links.append(run.link()))
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     assert links[0]["mlflow_run_id"].value == run_id
-    assert links[0]["mlflow_run"].value == f"#/experiments/{experiment}/runs/{run_id}"
+    assert links[0]["mlflow_run"].value == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run_id}"

@@ -253,6 +253,37 @@ def test_what_mlflow_says_of_dvbpr_is_what_the_summary_says(finished: Home):
     assert trained.inputs.dataset_inputs[0].dataset.name == "triplets[vendor_all]"
 
 
+def test_every_mode_and_the_generator_have_a_champion_that_mlflow_knows(finished: Home):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=finished.summary["mlflow"]["tracking_uri"])
+    told = {mode: finished.summary["modes"][mode]["champion"] for mode in MODES}
+    told["generator"] = finished.summary["generator"]["champion"]
+    for name, champion in told.items():
+        kind = "generator" if name == "generator" else f"recommender-{name}"
+        version = client.get_model_version_by_alias(f"atelier-{kind}", "champion")
+        assert (champion["registered_model"], champion["champion_version"]) == (version.name, int(version.version))
+        trained = finished.folder / "generator" if name == "generator" else finished.folder / "recommender" / name
+        assert (trained / version.tags["atelier.model"] / "manifest.json").is_file()
+
+
+def test_the_comparison_tables_of_all_runs_lie_in_mlflow(finished: Home):
+    from mlflow.artifacts import load_dict
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=finished.summary["mlflow"]["tracking_uri"])
+    run = client.get_run(finished.summary["mlflow"]["run_ids"]["recommender_comparison"])
+    table = load_dict(f"{run.info.artifact_uri}/runs.json")
+    rows = [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
+    assert {(row["mode"], row["split"]) for row in rows} == {(m, s) for m in MODES for s in ("validation", "test")}
+    for row in rows:
+        said = finished.summary["modes"][row["mode"]]["models"]["dvbpr"][row["split"]]
+        assert row["champion"] and row["auc"] == pytest.approx(said["auc"], abs=1e-6)
+    with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
+        shown = Ledger(instance).of("recommender_comparison")["runs"]
+    assert shown.count("(champion)") == len(MODES)
+
+
 def test_every_blocking_check_ran_and_passed(finished: Home):
     wanted = {
         "rejects": "accepted_and_rejected_are_all_lines",

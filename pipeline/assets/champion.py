@@ -1,0 +1,99 @@
+"""Which trained models are in use: each new one is registered in MLflow, and takes over by the rule or not.
+
+Thin: the rule is `champion.py`, its order `succession.py`. Training is `recommender.py` and `generator.py`; all of a
+data version's models beside each other are `evaluation.py`'s.
+"""
+
+import dagster as dg
+import pyarrow as pa
+
+from pipeline import generation, succession
+from pipeline.config import (
+    ChampionConfig,
+    ChampionSettings,
+    GeneratorChampionConfig,
+    GeneratorChampionSettings,
+)
+from pipeline.core.tables import StoredTable
+from pipeline.method import Method
+from pipeline.partitions import image_modes
+from pipeline.registry import CHAMPION
+from pipeline.resources import Compute
+from pipeline.storage import ModelFolder, Storage
+from pipeline.succession import Outcome
+from pipeline.tracking import TrackedRun, Tracker
+
+
+@dg.asset(group_name="recommender", partitions_def=image_modes, kinds={"mlflow"}, code_version="1", deps=["dvbpr"])
+def recommender_champion(
+    context: dg.AssetExecutionContext,
+    config: ChampionConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    users: pa.Table,
+    items: pa.Table,
+    products: StoredTable,
+) -> dg.MaterializeResult:
+    """The mode's recommender as a version of its registered model; the champion where it wins, or there is none."""
+    mode = context.partition_key
+    settings = method.settings(ChampionSettings, "recommender_champion", config)
+    trained = storage.current("recommender", mode)
+    names = users, items, products.read(["asin", "garment_class"])
+    with tracker.run(context, image_mode=mode, model_folder=str(trained.path)) as run:
+        run.parameters(settings, recommender=trained.run)
+        outcome = succession.recommender(run, storage, mode, trained, names, settings, compute.resolve())
+        return _told(context, run, trained, outcome)
+
+
+@dg.asset(group_name="generator", kinds={"mlflow"}, code_version="1", deps=["lsgan"])
+def generator_champion(
+    context: dg.AssetExecutionContext,
+    config: GeneratorChampionConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    garments: pa.Table,
+) -> dg.MaterializeResult:
+    """The generator as a version of its registered model; the champion where it wins, or there is none."""
+    settings = method.settings(GeneratorChampionSettings, "generator_champion", config)
+    inputs = generation.inputs(garments)
+    trained = storage.current("generator")
+    trained.expect(**inputs)
+    pixels = storage.load_garments(inputs["garments"])
+    with tracker.run(context, model_folder=str(trained.path)) as run:
+        run.parameters(settings, generator=trained.run, **inputs)
+        outcome = succession.generator(run, trained, garments, pixels, settings, compute.resolve())
+        return _told(context, run, trained, outcome)
+
+
+def _told(
+    context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: Outcome
+) -> dg.MaterializeResult:
+    """What became of a model, in MLflow and as metadata."""
+    reigning, decision = outcome.champion, outcome.decision
+    judged = {"verdict": "judged before"} if decision is None else decision.row()
+    why = f"version {outcome.version.number} had been judged before" if decision is None else decision.why
+    context.log.info(f"{outcome.version.name}: {why} Champion: version {reigning.number}.")
+    run.tag("verdict", judged["verdict"])
+    inputs = trained.manifest()["inputs"]
+    run.tag("data_version", inputs.get("splits") or inputs["garments"])
+    run.table("decision", [{"version": outcome.version.number, "champion": reigning.number, **judged}])
+    if decision is not None:
+        run.metrics(decision.figures())
+    return dg.MaterializeResult(
+        metadata={
+            "registered_model": outcome.version.name,
+            "version": outcome.version.number,
+            "champion_version": reigning.number,
+            "champion_model": reigning.made,
+            "champion_uri": f"models:/{reigning.name}@{CHAMPION}",
+            "decision": dg.MetadataValue.json(judged),
+            "why": why,
+            **({} if decision is None else decision.figures()),
+            **run.link(),
+        },
+        data_version=dg.DataVersion(reigning.made),
+    )

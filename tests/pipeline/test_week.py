@@ -1,0 +1,149 @@
+"""A week of a shop: seven drops, and each day exactly what followed from the drop is made again."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline.plan import plan
+from pipeline.summary import Ledger
+from tests.pipeline.conftest import TINY, isolate
+from tests.pipeline.week_shop import ITEMS, MODES, PictureHost, Shop, purchases
+
+INGEST = {"reviews", "products", "rejects"}
+CORE = {"interactions", "users", "items"}
+PICTURES = {"image_urls", "image_ledger", "image_bank", "image_features"}
+WHOLE = {"recommender_comparison", "lookbook"}
+BEGUN = (
+    "group:ingest or key:image_urls or key:image_ledger or key:image_bank or key:image_features or group:dataset "
+    "or group:recommender or group:report"
+)  # fmt: skip
+
+
+def by_mode(*names: str, modes: tuple[str, ...] = MODES) -> set[str]:
+    return {f"{name}[{mode}]" for name in names for mode in modes}
+
+
+DATASET, TRAINED = ("splits", "catalogue", "triplets"), ("dvbpr", "baselines")
+JUDGED = ("recommender_evaluation", "recommendations")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The shop on Sunday night: everything was made once, by a person."""
+    folder = tmp_path_factory.mktemp("week")
+    (folder / "drops").mkdir()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("instance"))) as instance,
+        PictureHost() as host,
+    ):
+        isolate(
+            patch, folder / "home", ATELIER_REVIEWS=str(folder / "drops"),
+            ATELIER_PRODUCTS=str(folder / "products.jsonl"), ATELIER_ALLOW_HOSTS=host.host, ATELIER_PROFILE=str(TINY),
+        )  # fmt: skip
+        shop = Shop(folder, host, instance)
+        shop.write_products()
+        rows = [shop.review(f"A{user}", item) for user, item in purchases()]
+        rows += [shop.review(f"STRANGER{n}", n, f"{n}a", f"{n}b") for n in range(0, ITEMS, 2)]
+        shop.drop("0-history", rows)
+        definitions = shop.definitions()
+        definitions.resolve_job_def("observe_sources").execute_in_process(instance=instance)
+        for segment in plan(definitions, BEGUN):
+            if segment.partition in (None, *MODES):
+                definitions.resolve_job_def("everything").execute_in_process(
+                    instance=instance, asset_selection=list(segment.assets), partition_key=segment.partition
+                )
+        yield shop
+
+
+def last(shop: Shop, asset: str, mode: str | None = None) -> dict:
+    return Ledger(shop.instance).of(asset, mode)
+
+
+def test_a_week_of_drops(shop: Shop):
+    """One test, as each day begins where the day before it ended."""
+    asked_before = dict(shop.host.asked)
+    everything = len(asked_before)
+    assert everything == 2 * ITEMS + ITEMS and set(asked_before.values()) == {1}
+
+    # The files are looked at for the first time, are what they were, and nothing is made.
+    day = shop.day()
+    assert (day.observed, day.made, day.failed) == (1, {}, [])
+
+    # Monday: reviews by people who bought one thing. They are read and counted on the page; the 5-core is what it was.
+    shop.drop("1-monday", [shop.review("NEWCOMER1", 3), shop.review("NEWCOMER2", 4)])
+    day = shop.day()
+    assert set(day.made) == INGEST | CORE | {"image_urls", "lookbook"}
+
+    # Tuesday: an empty file. It is not even looked into.
+    (shop.drops / "2-tuesday.jsonl.gz").touch()
+    day = shop.day()
+    assert (day.observed, day.made, day.failed) == (0, {}, [])
+
+    # Wednesday: Monday's file once more. It is looked into, holds nothing new, and nothing is made.
+    shutil.copyfile(shop.drops / "1-monday.jsonl.gz", shop.drops / "3-wednesday.jsonl.gz")
+    day = shop.day()
+    assert (day.observed, day.made, day.failed) == (1, {}, [])
+
+    # Thursday: a file cut short. Ingest says so, once; what is below it stays as it is.
+    friday = [shop.review(f"A{user}", item) for user, item in unbought(2)]
+    friday.append(shop.review("NEWCOMER3", 5, "new"))
+    path = shop.drop("4-thursday", [*friday, "<p>Service temporarily slow</p>"])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    day = shop.day()
+    assert (day.observed, day.made) == (1, {})
+    assert sorted(day.failed) == sorted(INGEST)
+    assert shop.day().failed == []
+
+    # Friday: the file is whole, 1% of new reviews and a line that is none. Its photo alone is fetched; both modes train
+    path.write_bytes(whole)
+    before = {mode: model(shop, mode) for mode in MODES}
+    day = shop.day()
+    assert set(day.made) == (INGEST | CORE | PICTURES | by_mode(*DATASET, *TRAINED, *JUDGED) | WHOLE)
+    assert set(day.made.values()) == {1}, "a stage was made twice"
+    new = shop.host.asked - shop.host.asked.__class__(asked_before)
+    assert new == {"/photo-new.jpg": 1} and sum(new.values()) <= 0.05 * everything
+    assert last(shop, "rejects")["dagster/row_count"] == 1
+    for mode in MODES:
+        assert last(shop, "dvbpr", mode)["begun"].startswith(f"from {before[mode]}; 0 of ")
+        assert last(shop, "recommender_evaluation", mode)["held_out_pairs_trained_on_before"] == 0
+
+    # Saturday: a photo and no purchase. The other mode is not touched, and one photo is worth no training.
+    shop.drop("6-saturday", [shop.review("NEWCOMER4", 6, "newer")])
+    trained = {mode: model(shop, mode) for mode in MODES}
+    day = shop.day()
+    customer = ("vendor_customer",)
+    assert set(day.made) == (
+        INGEST | CORE | PICTURES | by_mode("splits", "catalogue") | by_mode("triplets", modes=customer)
+    )
+    assert {mode: model(shop, mode) for mode in MODES} == trained
+
+    # Sunday: an item has vanished from the shop, one that nobody photographed. It leaves, and both modes train again.
+    shop.write_products(without=gone())
+    day = shop.day()
+    assert set(day.made) == (
+        INGEST | {"image_urls", "image_ledger", "image_bank"} | by_mode(*DATASET, *TRAINED, *JUDGED) | WHOLE
+    )
+    assert len(shop.host.asked) == everything + 2 and set(shop.host.asked.values()) == {1}
+    assert shop.day().made == {}
+
+
+def unbought(count: int) -> list[tuple[int, int]]:
+    """Purchases that the first users have not made yet, one each."""
+    known = set(purchases())
+    return [(user, next(item for item in range(ITEMS) if (user, item) not in known)) for user in range(count)]
+
+
+def gone() -> int:
+    """An item without customers' photos that several bought."""
+    bought = [item for _, item in purchases()]
+    return max(set(range(1, ITEMS, 2)) - {5}, key=bought.count)
+
+
+def model(shop: Shop, mode: str) -> str:
+    return json.loads((Path(shop.folder) / "home" / "recommender" / mode / "current.json").read_text())["run"]
