@@ -44,7 +44,7 @@ from pipeline.tracking import Tracker
 
 GROUP = "recommender"
 DVBPR_CODE = "1"
-BASELINES_CODE = "2"
+BASELINES_CODE = "3"
 
 
 def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:

@@ -11,6 +11,8 @@ from models.factors import Factors
 from pipeline import recommenders
 from pipeline.core.bank import open_bank
 from pipeline.core.sources import BadInput
+from pipeline.registry import RECOMMENDER, Registry, model_name
+from pipeline.shelf import Shelf
 from pipeline.storage import ModelFolder, Storage
 from tests.pipeline.conftest import TINY, Home, made, materialise
 
@@ -95,6 +97,19 @@ def test_designs_are_made_with_it_and_raise_its_score(modern: Home):
     designs = modern.table("personal_designs").to_pandas()
     assert len(designs) and (designs["score_after"] - designs["score_before"]).mean() > 0
     assert modern.table("restyled_products").num_rows
+
+
+def test_served_it_ranks_known_items_and_says_why_it_scores_no_new_one(modern: Home):
+    from mlflow.tracking import MlflowClient
+
+    uri = modern.summary["mlflow"]["tracking_uri"]
+    store = Registry(MlflowClient(tracking_uri=uri), uri)
+    reigning = store.champion(model_name(RECOMMENDER, MODE))
+    assert reigning is not None and reigning.made == modern.model("recommender", MODE).name
+    served = Shelf(store.folder(reigning) / "artifacts" / RECOMMENDER)
+    assert len(served.recommend(0, 5)) == 5
+    with pytest.raises(ValueError, match=r"this model is modern, .* a new item cannot be scored"):
+        served.place(0, b"")
 
 
 def test_the_page_names_the_method_it_shows(modern: Home):
