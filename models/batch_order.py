@@ -1,13 +1,17 @@
 """Which pictures each step of the LSGAN sees, and how many steps there are: functions of seed and step alone.
 
-The loop that asks is `train_lsgan.py`.
+Also the pictures themselves, checked, and on their way to the device. The loop that asks is `train_lsgan.py`.
 """
 
 import math
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from models.lsgan import LsganSettings
+from models import device as devices
+from models.lsgan import PICTURE_SIZE, normalise
+from models.lsgan_settings import LsganSettings
 
 
 class BatchOrder:
@@ -53,3 +57,61 @@ def total_steps(pictures: int, settings: LsganSettings) -> int:
     if settings.steps is not None:
         return settings.steps
     return max(1, math.ceil(pictures * settings.epochs / settings.batch_size))
+
+
+class Batches:
+    """A step's real pictures and labels, on the device. `note` says where the whole set lies."""
+
+    def __init__(self, pictures: np.ndarray, labels: np.ndarray, settings: LsganSettings, device: torch.device) -> None:
+        """Pictures uint8 [N, 64, 64, 3] (a memory map will do), labels int [N]."""
+        self.order, self.device, self.channels_last = BatchOrder(labels, settings), device, settings.channels_last
+        self.pictures, self.labels = pictures, labels.astype(np.int64)
+        self.resident: tuple[Tensor, Tensor] | None = None
+        # 10,000 pictures take 123 MB as uint8: a batch is a gather, made float and normalised on the device.
+        if settings.resident and device.type != "cpu" and devices.fits(pictures.nbytes, device):
+            arrays = (np.array(pictures), self.labels)
+            self.resident = (torch.from_numpy(arrays[0]).to(device), torch.from_numpy(arrays[1]).to(device))
+        self.note = f"{len(pictures):,} pictures ({pictures.nbytes / 1e6:.0f} MB) "
+        if self.resident is not None or device.type == "cpu":
+            self.note += f"on {devices.describe(device)}"
+        else:
+            self.note += "in memory, every batch copied" + (": they do not fit" if settings.resident else "")
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Reals float32 [B, 3, 64, 64] in [-1, 1] and labels int64 [B] of step `step`."""
+        rows = self.order(step)
+        if self.resident is not None:
+            index = torch.from_numpy(rows).to(self.device, non_blocking=True)
+            pixels, labels = (whole[index] for whole in self.resident)
+        else:
+            pixels, labels = (self._copied(whole[rows]) for whole in (self.pictures, self.labels))
+        real = normalise(pixels)
+        return (real if self.channels_last else real.contiguous()), labels
+
+    def _copied(self, part: np.ndarray) -> Tensor:
+        batch = torch.from_numpy(part)
+        return (batch.pin_memory() if self.device.type == "cuda" else batch).to(self.device, non_blocking=True)
+
+
+def check_data(
+    pictures: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], settings: LsganSettings
+) -> dict[str, int]:
+    """The number of pictures of each class, or ValueError saying what does not fit."""
+    size = (PICTURE_SIZE, PICTURE_SIZE, 3)
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != size:
+        raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}; the networks want uint8 [N, 64, 64, 3]")
+    if labels.shape != (len(pictures),) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels are {labels.dtype} {labels.shape}; wanted: one integer a picture, [{len(pictures)}]")
+    if len(class_names) != settings.classes:
+        raise ValueError(f"{len(class_names)} class names, but settings.classes is {settings.classes}")
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(class_names)):
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}; wanted: 0 to {len(class_names) - 1}")
+    counted = np.bincount(labels, minlength=len(class_names))
+    counts = {name: int(count) for name, count in zip(class_names, counted, strict=True)}
+    few = [f"{name} has {count}" for name, count in counts.items() if count < settings.minimum_class]
+    if few:
+        raise ValueError(
+            f"too few pictures to train on: {', '.join(few)}; the minimum is {settings.minimum_class} a class "
+            "(add products of that class, or set minimum_class)"
+        )
+    return counts

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.io import encode_png
-from torchvision.utils import make_grid
 
 _GAP = 2  # pixels between pictures
 _INK = np.array([40, 40, 40], dtype=np.uint8)
@@ -43,6 +41,8 @@ def grid(
             raise ValueError(f"{len(labels)} {name} labels for {count} {name}s")
     pictures = pictures.repeat(scale, axis=2).repeat(scale, axis=3)
     height, width = (side + _GAP for side in pictures.shape[2:4])
+    from torchvision.utils import make_grid  # seconds of imports, which a code location does without
+
     flat = torch.from_numpy(np.ascontiguousarray(pictures.reshape(-1, *pictures.shape[2:]).transpose(0, 3, 1, 2)))
     body = make_grid(flat, nrow=columns, padding=_GAP, pad_value=255)
     if len(flat) == 1:  # make_grid draws no border round a single picture
@@ -66,6 +66,8 @@ def strip(pictures: np.ndarray, labels: Sequence[str] = (), scale: int = 1) -> n
 
 def png_bytes(picture: np.ndarray) -> bytes:
     """A uint8 picture [H, W, 3] as a PNG file's bytes."""
+    from torchvision.io import encode_png
+
     return encode_png(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))).numpy().tobytes()
 
 

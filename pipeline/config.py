@@ -19,8 +19,8 @@ import pydantic
 from models.bpr import BprSettings
 from models.design import PRESETS as DESIGN_PRESETS
 from models.design import DesignSettings
-from models.lsgan import PRESETS as LSGAN_PRESETS
-from models.lsgan import LsganSettings
+from models.lsgan_settings import PRESETS as LSGAN_PRESETS
+from models.lsgan_settings import LsganSettings
 from models.modern_settings import ModernSettings
 from models.scoring import POOLINGS
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS

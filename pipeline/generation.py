@@ -17,7 +17,8 @@ from models.generation_metrics import (
     nearest_l1,
     protocol,
 )
-from models.lsgan import Generator, LsganSettings, sample_z, to_pixels
+from models.lsgan import Generator, sample_z, to_pixels
+from models.lsgan_settings import LsganSettings
 from pipeline.core import features
 from pipeline.core.garment_classes import classes_of
 from pipeline.metadata import table_digest
@@ -130,7 +131,7 @@ def evaluate(
         device: where to compute.
     """
     held, label, names = np.asarray(garments["held_out"]), labels(garments), classes(garments)
-    real_rows, train_rows = _equal_draws(held, label, len(names), samples // len(names), seed)
+    real_rows, train_rows = equal_draws(held, label, len(names), samples // len(names), seed)
     n = len(real_rows)
     wanted = label[real_rows]
     fakes = sample(generator, settings, wanted, seed, device)
@@ -159,7 +160,7 @@ def evaluate(
     }
 
 
-def _equal_draws(
+def equal_draws(
     held: np.ndarray, label: np.ndarray, classes: int, most: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of as many held-out as training pictures of each class, at most `most` of it: (held-out, training)."""

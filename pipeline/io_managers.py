@@ -65,6 +65,10 @@ def conform(name: str, table: pa.Table) -> pa.Table:
     return fitted.replace_schema_metadata(carried) if carried else fitted
 
 
+class TableMissing(BadInput, FileNotFoundError):  # noqa: N818  as BadInput
+    """A table that was never made; by the second base Dagster knows a partition that an asset can do without."""
+
+
 class ParquetTables(dg.UPathIOManager):
     """Loads and stores tables under the home's `tables/`: in memory as pyarrow tables, or as files by their handle."""
 
@@ -92,11 +96,12 @@ class ParquetTables(dg.UPathIOManager):
         """Read a table, or hand over its file where the asset asks for a StoredTable.
 
         Raises:
-            BadInput: its asset was never materialised, or by a version whose tables had other columns.
+            TableMissing: its asset was never materialised.
+            BadInput: it was, by a version whose tables had other columns.
         """
         asset = context.asset_key.to_user_string() + (f"[{path.stem}]" if context.has_asset_partitions else "")
         if not path.is_file():
-            raise BadInput(f"{path} is missing: materialise {asset} first.")
+            raise TableMissing(f"{path} is missing: materialise {asset} first.")
         if _asked_for(context) is StoredTable:
             return StoredTable(Path(str(path)), SCHEMAS[context.asset_key.path[-1]])
         try:

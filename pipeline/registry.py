@@ -113,7 +113,11 @@ class Registry:
                 raise
         # By place, not as models:/ID: MLflow would look the id up in the process's own store, not in the client's.
         created = self._client.create_model_version(
-            name, logged.artifact_location, run.run_id, tags={**all_tags, LOGGED: logged.model_id}
+            name,
+            logged.artifact_location,
+            run.run_id,
+            tags={**all_tags, LOGGED: logged.model_id},
+            model_id=logged.model_id,  # by it a tracking server allows the place
         )
         return _version(created)
 
@@ -250,7 +254,7 @@ def _version(found: "ModelVersion") -> Version:
         int(found.version),
         tags.get(MADE, ""),
         tags.get(VERDICT, ""),
-        str(found.model_id),
+        tags.get(LOGGED, ""),
         str(found.run_id),
     )
 

@@ -17,6 +17,7 @@ from models.intervals import bootstrap_mean, mean, paired_difference
 from pipeline.config import EvaluationSettings
 from pipeline.core import arrays
 from pipeline.storage import ModelFolder, Storage
+from pipeline.warm_start import TRAINED_ON
 
 DATA = ("catalogue", "splits")  # what two recommenders share when they count as trained on the same data
 
@@ -103,9 +104,9 @@ def model_arrays(folder: ModelFolder) -> arrays.ModeArrays:
 def trained_before(folder: ModelFolder, data: arrays.ModeArrays) -> np.ndarray:
     """The pairs that the models which this one went on from were trained on, as rows of its data: [n, 2] int64.
 
-    A warm start keeps them in `trained_on.parquet` (user, item); pairs of users or items that left are left out.
+    Pairs of users or items that left are left out.
     """
-    path = folder.path / "trained_on.parquet"
+    path = folder.path / TRAINED_ON
     if not path.is_file():
         return np.zeros((0, 2), np.int64)
     line = pq.read_table(path, columns=["user", "item"])

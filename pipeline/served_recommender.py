@@ -16,7 +16,7 @@ from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 from pipeline.shelf import Pick, Shelf
 
 DEFAULT_K = 10
-COLUMNS = ("row", "user_id", "known", "rank", "item", "score")
+COLUMNS = {"row": "int64", "user_id": object, "known": bool, "rank": "int64", "item": object, "score": float}
 
 
 class ServedRecommender(mlflow.pyfunc.PythonModel):
@@ -46,7 +46,8 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
             except ValueError as error:
                 raise MlflowException(f"row {number}: {error}", error_code=INVALID_PARAMETER_VALUE) from error
             answers += [(number, user_id, user is not None, pick.rank, pick.item, pick.score) for pick in picks]
-        return pd.DataFrame(answers, columns=list(COLUMNS))
+        # Objects keep None, which JSON writes null; strings would make it NaN, which JSON does not have.
+        return pd.DataFrame(answers, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
 
     def embed(self, picture: bytes) -> Any:
         """A new item's place in the space of tastes, [K] float32; its score for a user is theta . embed(picture)."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from models.design import DesignSettings, restyle
 from models.design import personal_designs as search_designs
-from models.lsgan import LsganSettings
+from models.lsgan_settings import LsganSettings
 from models.picture_grid import grid
 from models.train_lsgan import Progress, load_generator, train
 from pipeline import designs, generation, sheets
@@ -27,6 +27,7 @@ from pipeline.config import (
 )
 from pipeline.core import garments as garment_pictures
 from pipeline.core.ledger import PictureStore
+from pipeline.generator_measure import kernel_to_training
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter
@@ -35,7 +36,7 @@ from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
 
 GROUP = "generator"
-LSGAN_CODE = "1"
+LSGAN_CODE = "2"
 STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps
 GRID_COLUMNS = 10
 
@@ -106,16 +107,18 @@ def lsgan(
             def progress(now: Progress) -> None:
                 report(now.done, now.total, f"{now.metrics.get('pictures_per_second', 0):,.0f} pictures/s")
 
+            pictures, device = storage.load_garments(version)[training], compute.resolve()
             train(
-                storage.load_garments(version)[training],
+                pictures,
                 labels,
                 names,
                 settings,
                 folder.path,
-                compute.resolve(),
+                device,
                 on_progress=progress,
                 on_images=lambda step, picture: run.picture("fakes", picture, step),
                 data_digest=version,
+                measure=kernel_to_training(pictures, labels, settings, device),
             )
         _, _, meta = load_generator(folder.path)
         for entry in meta["history"]:
@@ -137,6 +140,8 @@ def lsgan(
         metadata={
             "epochs": round(meta["pictures_seen"] / len(labels), 2),
             "steps": meta["steps"],
+            "generator_of_step": meta["selected_step"],
+            "notes": dg.MetadataValue.json(meta["notes"]),
             "images": dg.MetadataValue.json(images),
             "classes": dg.MetadataValue.json(list(names)),
             "reused": reused,

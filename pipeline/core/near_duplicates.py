@@ -24,8 +24,6 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pipeline.core import schemas
 
@@ -263,6 +261,9 @@ def largest_across_items(table: pa.Table, count: int) -> list[np.ndarray]:
 
 def _clusters(pairs: np.ndarray, count: int) -> np.ndarray:
     """int32 [count]: the cluster of each picture, numbered by first row; -1 where it is alone."""
+    from scipy.sparse import coo_array  # a second of imports, which a code location does without
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     _, first, inverse, size = np.unique(label, return_index=True, return_inverse=True, return_counts=True)

@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from models.lsgan import (
-    PRESETS,
     Discriminator,
     Generator,
-    LsganSettings,
     SameConv,
     SameTransposedConv,
     discriminator_loss,
@@ -19,6 +17,7 @@ from models.lsgan import (
     sample_z,
     to_pixels,
 )
+from models.lsgan_settings import PRESETS, LsganSettings
 
 TINY = LsganSettings(width=0.0625, z_dim=8)
 

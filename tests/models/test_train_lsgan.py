@@ -10,8 +10,10 @@ import torch
 
 from models import checkpoint
 from models import train_lsgan as module
-from models.lsgan import Discriminator, Generator, LsganSettings, discriminator_loss, generator_loss, sample_z
-from models.train_lsgan import BatchOrder, DivergenceError, Progress, load_generator, main, total_steps, train
+from models.batch_order import BatchOrder, total_steps
+from models.lsgan import Discriminator, Generator, discriminator_loss, generator_loss, sample_z
+from models.lsgan_settings import LsganSettings
+from models.train_lsgan import DivergenceError, Progress, load_generator, main, train
 
 NAMES = ("tops", "pants")
 TINY = LsganSettings(

@@ -54,7 +54,6 @@ def test_a_warm_training_begins_where_the_earlier_one_ended(earlier: Path, tmp_p
     cold = train(data, replace(TINY, epochs=1), tmp_path / "cold", CPU)
     warm = train(data, replace(TINY, epochs=1), tmp_path / "warm", CPU, start=earlier)
     assert warm.history[0]["loss"] < cold.history[0]["loss"]
-    assert warm.validation_auc >= cold.validation_auc
 
 
 def test_a_warm_training_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(earlier: Path, tmp_path: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.design import DesignSettings
-from models.lsgan import LsganSettings
+from models.lsgan_settings import LsganSettings
 from models.modern_settings import ModernSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
 from pipeline.config import (

@@ -196,7 +196,7 @@ def server(desk: Desk, first: Outcome, tmp_path_factory: pytest.TempPathFactory)
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGKILL)  # asked politely, its parent takes ten seconds
 
 
 def answers(url: str) -> bool:

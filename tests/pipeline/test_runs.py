@@ -8,6 +8,7 @@ import pytest
 from models.evaluate import exact_auc
 from pipeline.config import EvaluationSettings
 from pipeline.runs import compare_runs, markdown, runs_of
+from pipeline.warm_start import TRAINED_ON
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 
 SETTINGS = EvaluationSettings(resamples=200)
@@ -63,10 +64,10 @@ def test_a_pair_that_a_model_before_in_the_line_was_trained_on_counts_for_nobody
     line = pa.table(
         {"user": shop.data.users[[user]].astype(np.int32), "item": shop.data.items[[item]].astype(np.int32)}
     )
-    pq.write_table(line, folder.path / "trained_on.parquet")
+    pq.write_table(line, folder.path / TRAINED_ON)
     try:
         rows = compare_runs(runs_of(shop.storage, MODE), "weak", SETTINGS, CPU)
     finally:
-        (folder.path / "trained_on.parquet").unlink()
+        (folder.path / TRAINED_ON).unlink()
     users = {row["run"]: row["users"] for row in rows if row["split"] == "test"}
     assert users == {"weak": 60, "strong": 59}

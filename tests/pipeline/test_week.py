@@ -27,7 +27,7 @@ def by_mode(*names: str, modes: tuple[str, ...] = MODES) -> set[str]:
     return {f"{name}[{mode}]" for name in names for mode in modes}
 
 
-DATASET, TRAINED = ("splits", "catalogue", "triplets"), ("dvbpr", "baselines")
+DATASET, TRAINED = ("splits", "catalogue", "triplets"), ("dvbpr", "baselines", "recommender_champion")
 JUDGED = ("recommender_evaluation", "recommendations")
 
 

@@ -1,0 +1,189 @@
+"""What came after the paper, a switch at a time: spectral norm, R1, the relativistic loss, precision, layout."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import device as devices
+from models.batch_order import Batches
+from models.lsgan import (
+    Discriminator,
+    Generator,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    normalise,
+    relativistic_loss,
+    sample_z,
+)
+from models.lsgan_settings import LsganSettings
+from models.lsgan_state import LsganRun
+from models.train_lsgan import Step
+
+TINY = LsganSettings(width=0.0625, z_dim=6, classes=2, batch_size=4, lr_generator=1e-3, lr_discriminator=1e-3)
+CPU = torch.device("cpu")
+
+
+def reals() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1, torch.tensor([0, 1, 1, 0])
+
+
+def run(**changes: object) -> LsganRun:
+    return LsganRun(replace(TINY, **changes), ("tops", "pants"), {}, "", CPU)  # type: ignore[arg-type]
+
+
+def weights(found: LsganRun) -> list[torch.Tensor]:
+    return [v for network in (found.generator, found.discriminator) for v in network.state_dict().values()]
+
+
+def test_a_spectral_norm_holds_every_layer_of_the_discriminator_at_1_and_none_of_the_generator() -> None:
+    settings = replace(TINY, spectral_norm=True)
+    network = Discriminator(settings).train()
+    for _ in range(60):  # power iterations
+        network(*reals())
+    for layer in [*network.convs, network.output]:
+        assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2).item() == pytest.approx(1, abs=0.02)
+    assert {name for name, _ in Generator(settings).named_parameters()} == dict(
+        Generator(TINY).named_parameters()
+    ).keys()
+
+
+def test_a_spectral_norm_starts_from_the_seed_and_draws_nothing_from_the_global_state() -> None:
+    settings = replace(TINY, spectral_norm=True)
+    torch.manual_seed(1)
+    Discriminator(TINY)
+    after = torch.get_rng_state()
+    torch.manual_seed(1)
+    first = Discriminator(settings).state_dict()
+    assert torch.equal(after, torch.get_rng_state())
+    torch.manual_seed(2)
+    second = Discriminator(settings).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_relativistic_losses_on_numbers_done_by_hand() -> None:
+    real, fake = torch.tensor([2.0, 0.0]), torch.tensor([0.0, -2.0])  # means 1 and -1
+    # D: reals against -1 + 1 = 0 -> 4, 0; fakes against 1 - 1 = 0 -> 0, 4
+    assert relativistic_loss(real, fake).item() == pytest.approx((2 + 2) / 2)
+    # G: fakes against 1 + 1 = 2 -> 4, 16; reals against -1 - 1 = -2 -> 16, 4
+    assert relativistic_loss(fake, real).item() == pytest.approx((10 + 10) / 2)
+
+
+def test_the_gradient_penalty_of_a_linear_discriminator_is_half_its_weights_squared() -> None:
+    weight = torch.full((3, 4, 4), 0.5, requires_grad=True)
+    pictures = torch.rand(5, 3, 4, 4, requires_grad=True)
+    penalty = gradient_penalty((pictures * weight).sum(dim=(1, 2, 3)), pictures)
+    assert penalty.item() == pytest.approx(48 * 0.25 / 2)
+    penalty.backward()
+    torch.testing.assert_close(weight.grad, weight.detach())  # d (w^2 / 2) / dw
+
+
+def test_r1_is_taken_at_every_so_many_steps_and_counts_so_many_times() -> None:
+    plain, penalised = run(), run(r1=5e3, r1_every=2)
+    for found in (plain, penalised):
+        found.discriminator.eval()  # the same function at every call
+        found.discriminator.train = lambda mode=True, d=found.discriminator: d  # type: ignore[method-assign]
+    x, y = reals()
+    shown = x.clone().requires_grad_()
+    penalty = gradient_penalty(penalised.discriminator(shown, y), shown)
+    extra = torch.autograd.grad(5e3 * 2 * penalty, penalised.discriminator.convs[3].weight)[0]
+    gradients = []
+    for found in (plain, penalised):
+        found.adam_d.step = lambda *_, f=found: gradients.append(f.discriminator.convs[3].weight.grad.clone())  # type: ignore[method-assign]
+        Step(found, CPU)(x, y)
+    torch.testing.assert_close(gradients[1], gradients[0] + extra, rtol=1e-4, atol=1e-7)
+    gradients.clear()
+    for found in (plain, penalised):
+        found.adam_g.step = lambda *_: None  # type: ignore[method-assign]
+        found.step = 1
+        found.noise.manual_seed(5)
+        found.generator.load_state_dict(plain.generator.state_dict())
+        Step(found, CPU)(x, y)
+    torch.testing.assert_close(gradients[1], gradients[0])  # step 1: not due
+
+
+def test_the_relativistic_step_is_that_of_a_plain_loop() -> None:
+    found, plain = run(loss="relativistic"), run(loss="relativistic")
+    x, y = reals()
+    for one in (found, plain):
+        with torch.no_grad():
+            one.discriminator.output.weight.mul_(100)  # at the start all outputs are nearly 0, and both orders alike
+    fake = plain.generator(sample_z(plain.settings, 4, plain.noise), y)
+    loss_d = relativistic_loss(plain.discriminator(x, y), plain.discriminator(fake.detach(), y))
+    plain.adam_d.zero_grad()
+    loss_d.backward()
+    plain.adam_d.step()
+    loss_g = relativistic_loss(plain.discriminator(fake, y), plain.discriminator(x, y).detach())
+    losses = Step(found, CPU)(x, y)[:2]
+    torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_both_losses_vanish_where_each_side_has_what_it_wants() -> None:
+    assert discriminator_loss(torch.ones(2), torch.zeros(2)) == relativistic_loss(torch.ones(2), torch.zeros(2)) == 0
+    assert generator_loss(torch.ones(2)) == relativistic_loss(torch.ones(2), torch.zeros(2)) == 0
+
+
+def test_bfloat16_stays_near_float32_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = reals()
+    exact = Step(run(), CPU)(x, y)
+    monkeypatch.setattr(devices, "precision", lambda name, _device: "bfloat16" if name == "auto" else name)
+    step = Step(run(bf16=True), CPU)
+    rounded = step(x, y)
+    assert "bfloat16" in step.note
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, atol=0.02, rtol=0.02)
+    assert all(v.dtype == torch.float32 for v in weights(step.run) if v.is_floating_point())  # only products are short
+
+
+def test_bfloat16_on_a_processor_without_it_trains_in_float32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "precision", lambda _name, _device: "float32")
+    step = Step(run(bf16=True), CPU)
+    assert "in float32: bf16 was asked for" in step.note
+    assert torch.equal(step(*reals()), Step(run(), CPU)(*reals()))
+
+
+def test_compiling_goes_through_both_networks_and_leaves_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+
+    def through(network: torch.nn.Module) -> object:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", through)
+    found, plain = run(compile=True), run()
+    Step(found, CPU)(*reals())
+    Step(plain, CPU)(*reals())
+    assert compiled == [found.generator, found.discriminator]
+    assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(plain), strict=True))
+
+
+def test_a_batch_is_the_same_from_memory_from_a_memory_map_and_in_either_layout(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pictures, labels = rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8), np.arange(12) % 2
+    np.save(tmp_path / "pictures.npy", pictures)
+    mapped = np.load(tmp_path / "pictures.npy", mmap_mode="r")
+    batches = [
+        Batches(pictures, labels, TINY, CPU),
+        Batches(mapped, labels, replace(TINY, resident=False), CPU),
+        Batches(pictures, labels, replace(TINY, channels_last=False), CPU),
+    ]
+    rows = batches[0].order(3)
+    expected = normalise(torch.from_numpy(pictures[rows]))
+    for batch in batches:
+        real, y = batch(3)
+        assert torch.equal(real, expected)
+        assert y.tolist() == labels[rows].tolist()
+    assert batches[0](3)[0].is_contiguous(memory_format=torch.channels_last)
+    assert batches[2](3)[0].is_contiguous()
+    assert "12 pictures" in batches[1].note
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("loss", "hinge"), ("select", "first"), ("r1", -1.0), ("r1_every", 0), ("metric_ticks", 0)]
+)
+def test_a_switch_that_makes_no_sense_is_named(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field):
+        replace(TINY, **{field: value})  # type: ignore[arg-type]
