@@ -6,7 +6,7 @@ BIN := .venv/bin
 DATASETS ?= ../shared/datasets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup ui lint run acceptance clean lock
+.PHONY: help demo test setup ui lint run soak acceptance clean lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ lint: setup  ## ruff and the type checker
 
 run: setup  ## your own data, as the environment names it: make run PROFILE=cpu
 	$(BIN)/python -m pipeline.run --profile $(PROFILE)
+
+soak: setup  ## fifty kill -9 of everything at random moments; the last line says what was lost
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --kills $${KILLS:-50}
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)

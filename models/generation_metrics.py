@@ -1,7 +1,7 @@
-"""How good generated garments are: distances between sets of features, agreement with classes, memory, diversity.
+"""How good generated garments are: distances between sets of features, agreement with classes, diversity.
 
 Everything works on arrays: features [n, D] come from the caller (which network made them is the caller's to name,
-see `protocol`), pictures are uint8 [n, H, W, 3]. Sampling the generator and drawing plots do not belong here.
+see `protocol`), pictures are uint8 [n, H, W, 3]. Memory is `memorisation.py`'s; sampling and plots do not belong here.
 """
 
 from collections.abc import Callable, Sequence
@@ -152,39 +152,6 @@ def class_agreement(
     assert right.shape == labels.shape, (right.shape, labels.shape)
     shares = {name: float(right[labels == c].mean()) for c, name in enumerate(class_names) if (labels == c).any()}
     return {"overall": float(np.mean(list(shares.values()))), **shares}
-
-
-def nearest_l1(pictures: np.ndarray, train: np.ndarray, chunk: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of `train` uint8 [m, H, W, 3] in L1 for each of `pictures` uint8 [n, H, W, 3] (the paper's measure).
-
-    Returns (index int64 [n], distance float64 [n]): the mean absolute difference of a channel's value, in grey levels.
-    """
-    if len(train) == 0:
-        raise ValueError("no training pictures to look for the nearest among")
-    asked = torch.from_numpy(pictures.reshape(len(pictures), -1)).float()
-    best = torch.full((len(pictures),), float("inf"))
-    index = torch.zeros(len(pictures), dtype=torch.int64)
-    for start in range(0, len(train), chunk):
-        part = torch.from_numpy(np.ascontiguousarray(train[start : start + chunk])).flatten(1).float()
-        # Sums of at most 12,288 x 255 < 2^24: exact in float32, so ties go to the first whatever the chunk.
-        distance, at = torch.cdist(asked, part, p=1).min(dim=1)
-        nearer = distance < best
-        best = torch.where(nearer, distance, best)
-        index = torch.where(nearer, at + start, index)
-    return index.numpy(), best.double().numpy() / asked.shape[1]
-
-
-def memorisation_ratio(generated: np.ndarray, train: np.ndarray, held_out: np.ndarray, seed: int = 0) -> float:
-    """Mean L1 distance to the nearest training picture over that to the nearest held-out one; about 1: no memory.
-
-    The larger set is cut to the smaller one's size at random: more pictures are nearer by their number alone
-    (real ones against 8,000 and 1,000 give 0.86).
-    """
-    size = min(len(train), len(held_out))
-    rng = np.random.default_rng(seed)
-    subsets = [x[np.sort(rng.choice(len(x), size, replace=False))] for x in (train, held_out)]
-    to_train, to_held_out = (nearest_l1(generated, subset)[1].mean() for subset in subsets)
-    return float(to_train / max(to_held_out, 1e-12))
 
 
 def diversity(

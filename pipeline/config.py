@@ -17,14 +17,15 @@ import dagster as dg
 import pydantic
 
 from models.bpr import BprSettings
-from models.design import PRESETS as DESIGN_PRESETS
-from models.design import DesignSettings
 from models.lsgan_settings import PRESETS as LSGAN_PRESETS
 from models.lsgan_settings import LsganSettings
 from models.modern_settings import ModernSettings
+from models.preference import PRESETS as DESIGN_PRESETS
+from models.preference import DesignSettings
 from models.scoring import POOLINGS
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
+from pipeline.core.irrelevant import RelevanceSettings
 from pipeline.core.near_duplicates import NearDuplicateSettings
 from pipeline.core.splits import HOLD_OUTS, SPLIT_UNITS
 from pipeline.core.transfer import FetchSettings
@@ -180,6 +181,7 @@ class GenerationMetricSettings:
 
     samples: int = 600  # pictures compared on each side, at most
     feature_size: int = 128  # pixels a side given to the frozen ImageNet network
+    inception_weights: str = ""  # torch-fidelity's InceptionV3 file, for FID and inception score; empty: neither
     seed: int = 0
 
 
@@ -191,6 +193,23 @@ class DesignTargetSettings:
     users: int = 24  # the first so many users by a seeded draw; 0 for all
     products: int = 6  # restyled products: how many products, chosen by the seed
     choice_seed: int = 0  # of the draw of users and products
+
+
+@dataclass(frozen=True)
+class DesignTradeoffSettings:
+    """The sweep over the weight of realism; all else is as for personal designs."""
+
+    etas: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+    sweep_users: int = 8
+    sweep_starts: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "etas", tuple(self.etas))
+        if not self.etas or min(self.etas) < 0:
+            raise ValueError(f"etas is {self.etas}; it must be at least one weight of 0 or more")
+        for name in ("sweep_users", "sweep_starts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -325,7 +344,7 @@ class RecommendationsConfig(config_of(RecommendationSettings)):
     """Recommendations."""
 
 
-class GarmentsConfig(config_of(GarmentSettings)):
+class GarmentsConfig(config_of(GarmentSettings, RelevanceSettings)):
     """The generator's pictures."""
 
 
@@ -339,6 +358,10 @@ class GenerationMetricsConfig(config_of(GenerationMetricSettings)):
 
 class DesignsConfig(config_of(DesignSettings, DesignTargetSettings)):
     """Preference maximisation."""
+
+
+class DesignTradeoffConfig(config_of(DesignTradeoffSettings)):
+    """The trade-off."""
 
 
 class LookbookConfig(config_of(LookbookSettings)):
@@ -368,6 +391,7 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "generator_champion": GeneratorChampionConfig,
     "personal_designs": DesignsConfig,
     "restyled_products": DesignsConfig,
+    "designs_tradeoff": DesignTradeoffConfig,
     "lookbook": LookbookConfig,
 }
 
@@ -388,11 +412,12 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "recommender_comparison": (EvaluationSettings,),
     "recommender_champion": (ChampionSettings,),
     "recommendations": (RecommendationSettings,),
-    "garments": (GarmentSettings,),
+    "garments": (GarmentSettings, RelevanceSettings),
     "lsgan": (LsganSettings,),
     "generator_evaluation": (GenerationMetricSettings,),
     "generator_champion": (GeneratorChampionSettings,),
     "personal_designs": (DesignSettings, DesignTargetSettings),
     "restyled_products": (DesignSettings, DesignTargetSettings),
+    "designs_tradeoff": (DesignTradeoffSettings,),
     "lookbook": (LookbookSettings,),
 }

@@ -51,9 +51,24 @@ def allowed_hosts() -> frozenset[str]:
     return frozenset(host.strip() for host in hosts.split(",") if host.strip())
 
 
+def database() -> str:
+    """`ATELIER_DATABASE`: where Dagster keeps runs and events, `postgresql://...`; empty: SQLite under the home."""
+    return _with_driver(os.environ.get("ATELIER_DATABASE", ""))
+
+
 def tracking_uri(home: Path) -> str:
     """`MLFLOW_TRACKING_URI` (default: sqlite under the home)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    return _with_driver(os.environ.get("MLFLOW_TRACKING_URI", "")) or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+
+
+def _with_driver(address: str) -> str:
+    """A database's address with the driver that Dagster brings; SQLAlchemy's default has become another one."""
+    return address.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def artifact_root(home: Path) -> str:
+    """`ATELIER_ARTIFACTS`: where MLflow keeps files, a folder or `s3://bucket/prefix` (default: under the home)."""
+    return os.environ.get("ATELIER_ARTIFACTS") or str(home / "mlflow" / "artifacts")
 
 
 def mlflow_ui() -> str:

@@ -1,26 +1,18 @@
-"""From a trained generator to the figures and pictures people look at: samples, metrics, galleries.
+"""From a trained generator to the pictures people look at: samples, galleries, and what GARMENTS says of its rows.
 
-The measures themselves are `models/generation_metrics.py`; Dagster and MLflow are the assets' business.
+Its figures are `generator_figures.py`; Dagster and MLflow are the assets' business.
 """
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from models.generation_metrics import (
-    ClassClassifier,
-    class_agreement,
-    diversity,
-    frechet_distance,
-    kernel_distance,
-    memorisation_ratio,
-    nearest_l1,
-    protocol,
-)
 from models.lsgan import Generator, sample_z, to_pixels
 from models.lsgan_settings import LsganSettings
-from pipeline.core import features
+from models.memorisation import nearest_l1
+from models.picture_grid import grid
 from pipeline.core.garment_classes import classes_of
+from pipeline.core.garments import Discarded
 from pipeline.metadata import table_digest
 
 BATCH = 256
@@ -76,6 +68,20 @@ def one_of_each_class(garments: pa.Table, count: int, seed: int) -> np.ndarray:
     return np.array(rounds[:count], np.int64)
 
 
+def discarded_sheet(discarded: Discarded, columns: int) -> np.ndarray | None:
+    """A row for each class and reason, the clearest cases first; None where nothing was discarded."""
+    rows: dict[str, list[int]] = {}
+    for row, (name, reason) in enumerate(zip(discarded.garment_class, discarded.reason, strict=True)):
+        rows.setdefault(f"{name} - {reason}", []).append(row)
+    if not rows:
+        return None
+    pictures = np.full((len(rows), columns, *discarded.pixels.shape[1:]), 255, np.uint8)
+    for place, found in enumerate(rows.values()):
+        shown = found[:columns]
+        pictures[place, : len(shown)] = discarded.pixels[shown]
+    return grid(pictures, row_labels=[f"{label} ({len(found)})" for label, found in rows.items()])
+
+
 def gallery(
     generator: Generator,
     settings: LsganSettings,
@@ -102,62 +108,6 @@ def gallery(
 def beside(fakes: np.ndarray, nearest: np.ndarray) -> np.ndarray:
     """Rows of garments with the row of their nearest pictures under each: [2 * classes, columns, H, W, 3]."""
     return np.stack([fakes, nearest], axis=1).reshape(2 * len(fakes), *fakes.shape[1:])
-
-
-def evaluate(
-    generator: Generator,
-    settings: LsganSettings,
-    pixels: np.ndarray,
-    garments: pa.Table,
-    *,
-    samples: int,
-    feature_size: int,
-    seed: int,
-    device: torch.device,
-) -> dict[str, float]:
-    """The generator's figures, each under the name of its protocol, with the real-against-real floor beside it.
-
-    Reals are held-out pictures; fakes have their classes' mix. Frechet and kernel distances rest on ImageNet features
-    of EfficientNet-Lite0, so they are no FID; `floor_` is the same between held-out and training pictures.
-
-    Args:
-        generator: in eval mode.
-        settings: what it was trained with.
-        pixels: uint8 [N, 64, 64, 3], rows of GARMENTS.
-        garments: the table.
-        samples: pictures compared on each side, at most; fewer where fewer are held out.
-        feature_size: pixels a side the feature network sees.
-        seed: of every draw.
-        device: where to compute.
-    """
-    held, label, names = np.asarray(garments["held_out"]), labels(garments), classes(garments)
-    real_rows, train_rows = equal_draws(held, label, len(names), samples // len(names), seed)
-    n = len(real_rows)
-    wanted = label[real_rows]
-    fakes = sample(generator, settings, wanted, seed, device)
-
-    def embed(pictures: np.ndarray) -> np.ndarray:
-        return features.embed(pictures, size=feature_size, device=device)
-
-    of_fakes, of_reals, of_train = embed(fakes), embed(pixels[real_rows]), embed(pixels[train_rows])
-    frechet, kernel = (protocol(name, f"{features.NAME}_{feature_size}px", n) for name in ("frechet", "kernel"))
-    judge = ClassClassifier.fit(of_reals, wanted, len(names))
-    agreement = class_agreement(judge.predict, of_fakes, wanted, names)
-    of_training = class_agreement(judge.predict, of_train, label[train_rows], names)
-    _, distance = nearest_l1(fakes, pixels[~held])
-    return {
-        frechet: frechet_distance(of_reals, of_fakes),
-        f"floor_{frechet}": frechet_distance(of_reals, of_train),
-        kernel: kernel_distance(of_reals, of_fakes, seed=seed)[0],
-        f"floor_{kernel}": kernel_distance(of_reals, of_train, seed=seed)[0],
-        "class_agreement": agreement.pop("overall"),
-        "floor_class_agreement": of_training["overall"],
-        **{f"class_agreement_{name}": share for name, share in agreement.items()},
-        f"nearest_l1_n{n}": float(distance.mean()),
-        f"memorisation_ratio_n{n}": memorisation_ratio(fakes, pixels[~held], pixels[held], seed),
-        "diversity_ssim": diversity(fakes, wanted, names, seed=seed)["overall"],
-        "floor_diversity_ssim": diversity(pixels[real_rows], wanted, names, seed=seed)["overall"],
-    }
 
 
 def equal_draws(

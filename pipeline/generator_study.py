@@ -24,11 +24,11 @@ from models.generation_metrics import (
     diversity,
     frechet_distance,
     kernel_distance,
-    memorisation_ratio,
     protocol,
 )
 from models.lsgan import Generator
 from models.lsgan_settings import PRESETS, LsganSettings
+from models.memorisation import memorisation_ratio
 from models.train_lsgan import Progress, train
 from pipeline import environment, generation
 from pipeline.command import DONE, ended

@@ -4,7 +4,6 @@ A table that does not fit its schema in `core/schemas.py` is an error here, at t
 Models, pictures and pages are files of their own (`storage.py`) and do not pass through this.
 """
 
-import os
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.core import schemas
+from pipeline.core.durable import write_whole
 from pipeline.core.garment_classes import CARRIED
 from pipeline.core.sources import BadInput
 from pipeline.core.tables import StoredTable
@@ -34,6 +34,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "recommender_comparison": schemas.RECOMMENDER_COMPARISON,
     "garments": schemas.GARMENTS,
     "personal_designs": schemas.DESIGNS,
+    "design_steps": schemas.DESIGN_STEPS,
     "restyled_products": schemas.DESIGNS,
 }
 
@@ -85,12 +86,7 @@ class ParquetTables(dg.UPathIOManager):
             obj.path.replace(str(path))
             return
         table = conform(name, obj)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            pq.write_table(table, str(temporary), compression="zstd")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(Path(str(path)), lambda temporary: pq.write_table(table, str(temporary), compression="zstd"))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pa.Table | StoredTable:
         """Read a table, or hand over its file where the asset asks for a StoredTable.

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
 PALE = "#dfe3e6"
+# Colours that are shown as something milder than their name.
+NAMED = {
+    "red": "#c8372d", "brown": "#7a4f2b", "orange": "#e8923a", "yellow": "#f0d94a", "green": "#4c8a4f",
+    "blue": "#3a62a8", "purple": "#7c4a9a", "pink": "#f0a3b8", "grey": "#9a9a9a",
+}  # fmt: skip
 
 
 def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
@@ -90,6 +95,44 @@ def comparison(rows: Sequence[Mapping[str, Any]], split: str) -> np.ndarray:
     axes.set_yticks(range(len(models)), models)
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8, loc="best")
+    return pixels(made)
+
+
+def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]]) -> np.ndarray:
+    """Shares of colours, a bar a class and side, each part in its own colour; as `Figures` has them."""
+    rows = [(name, side) for name in shares["training"] for side in ("training", "generated")]
+    made = figure(7.2, 0.9 + 0.26 * len(rows))
+    axes = _axes(made, "Colours of garments", "share of the garment's pixels", "")
+    axes.grid(visible=False)
+    labels = []
+    for place, (name, side) in enumerate(rows):
+        y, left = place + 0.35 * (place // 2), 0.0
+        labels.append((y, f"{name.replace('_', ' ')}, {side}"))
+        for colour, share in shares[side].get(name, {}).items():
+            axes.barh(y, share, 0.85, left=left, color=NAMED.get(colour, colour), edgecolor=PALE, linewidth=0.5)
+            left += share
+    axes.set_yticks([y for y, _ in labels], [label for _, label in labels], fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+    return pixels(made)
+
+
+def tradeoff(rows: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """Preference gained against realism kept, a point a weight; rows as `design_tradeoff.sweep` gives them."""
+    made = figure(6.4, 4.0)
+    axes = _axes(
+        made, "What realism costs", "realism of the finished design (1 is real)", "gain in score, sd of the user"
+    )
+    realism = [row["realism_after_mean"] for row in rows]
+    gain = [row["preference_gain_sd_mean"] for row in rows]
+    axes.plot(realism, gain, color=ACCENT, marker="o", ms=5)
+    for x, y, row in zip(realism, gain, rows, strict=True):
+        axes.annotate(f"eta {row['eta']:g}", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK)
+    axes.axvline(rows[0]["realism_before_mean"], color=GREY, linestyle="--", linewidth=1)
+    axes.annotate(
+        "before the search", (rows[0]["realism_before_mean"], 0), xycoords=("data", "axes fraction"), color=GREY,
+        xytext=(4, 4), textcoords="offset points", fontsize=8,
+    )  # fmt: skip
     return pixels(made)
 
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from models import train_dvbpr, train_modern
-from models.design import Recommender
 from models.dvbpr_progress import Progress
 from models.dvbpr_settings import DvbprSettings
 from models.factors import Factors
 from models.modern import Modern
 from models.modern_settings import ModernSettings
+from models.preference import Recommender
 from pipeline.core import arrays, features
 from pipeline.core.bank import Bank
 from pipeline.core.sources import BadInput

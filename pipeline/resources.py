@@ -15,6 +15,7 @@ from upath import UPath
 from models import device as devices
 from pipeline import environment
 from pipeline.core import remote, sources
+from pipeline.core.erasure import Erasures
 from pipeline.core.fetch import FetchReport, Progress, fetch
 from pipeline.core.fetch_plan import FetchPlan, plan_fetch
 from pipeline.core.garment_classes import Rules, built_in, load_rules
@@ -35,6 +36,7 @@ class RawSources(dg.ConfigurableResource):
     classes: str = ""  # a file of garment classes; empty: the built-in ones
     cache: str = ""  # the folder for what URLs name; empty: URLs are refused
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
+    home: str = ""  # whose erasures change what is read; empty: none do
 
     def review_files(self) -> list[Path]:
         """The review files, fetched where the cache lacks or has an old one; none where there are only products.
@@ -66,8 +68,11 @@ class RawSources(dg.ConfigurableResource):
         Size and date of each local file, the servers' versions of URLs; of the class file, its content. Two looks that
         differ mean that the version may have changed. Raises BadInput where what was named is not there.
         """
-        looks = {"garment_rules": self.class_rules(chosen_classes).digest, "raw_products": self._look(self._products())}
-        return {**looks, "raw_reviews": self._look(self.reviews) if self.reviews else ""}
+        looks = {"raw_products": self._look(self._products()), "raw_reviews": ""}
+        if self.reviews:
+            looks["raw_reviews"] = self._look(self.reviews)
+        looks = {name: self._less_erased(look) for name, look in looks.items()}
+        return {"garment_rules": self.class_rules(chosen_classes).digest, **looks}
 
     def _look(self, spec: str) -> str:
         seen = []
@@ -106,10 +111,15 @@ class RawSources(dg.ConfigurableResource):
         local = sources.digest([entry for entry in entries if isinstance(entry, Path)])
         urls = [entry for entry in entries if isinstance(entry, str)]
         if not urls:
-            return local
+            return self._less_erased(local)
         say = dg.get_dagster_logger().warning
         versions = sorted(remote.data_version(url, self._cache(url), self._settings(), say) for url in urls)
-        return hashlib.sha256("\n".join([local, *versions]).encode()).hexdigest()
+        return self._less_erased(hashlib.sha256("\n".join([local, *versions]).encode()).hexdigest())
+
+    def _less_erased(self, version: str) -> str:
+        """What is erased is not read: with another list of it, the same files say something else."""
+        erased = Erasures.of(Path(self.home)).version if self.home else ""
+        return hashlib.sha256(f"{version} {erased}".encode()).hexdigest() if erased else version
 
     def _fetch(self, url: str) -> Path:
         log, name = dg.get_dagster_logger(), sources.shown(url)
@@ -198,7 +208,7 @@ def default_resources() -> dict[str, object]:
         "method": Method(profile=environment.profile()),
         "tracker": Tracker(
             tracking_uri=environment.tracking_uri(home),
-            artifact_root=str(home / "mlflow" / "artifacts"),
+            artifact_root=environment.artifact_root(home),
             mlflow_ui=environment.mlflow_ui(),
             dagster_ui=environment.dagster_ui(),
         ),
@@ -207,6 +217,7 @@ def default_resources() -> dict[str, object]:
             products=environment.products(),
             classes=environment.classes(),
             cache=str(home / "inputs"),
+            home=str(home),
             allow_hosts=sorted(environment.allowed_hosts()),
         ),
         "fetcher": ImageFetcher(allow_hosts=sorted(environment.allowed_hosts())),

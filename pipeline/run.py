@@ -31,11 +31,13 @@ from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
 from pipeline.plan import Segment, plan
 from pipeline.recommenders import name_of
+from pipeline.recovery import recover
 from pipeline.resources import ImageFetcher, RawSources, default_resources
 from pipeline.storage import Storage, write_json
 from pipeline.summary import summarise
 from pipeline.terminal import LOGGER, Display
 from pipeline.tracking import EXPERIMENT
+from pipeline.workers import this_process
 
 # What `make ui` needs to know of the home's last run.
 REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_ALLOW_HOSTS")
@@ -49,6 +51,8 @@ environment (a .env file works):
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
+  ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
+  ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
   MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
 
 exit codes: 0 done; 1 the work failed, the message says what to do; 2 the call or the configuration is wrong
@@ -131,9 +135,11 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             return home / "summary.json"
         with terminal_run.at_work(home), instance.open_instance(home) as opened:
             instance.remember(home, profile=profile, **{name: os.environ.get(name, "") for name in REMEMBERED})
+            if told := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]
+                console.print(f"recovered: {told}", highlight=False)
             # The raw files' content becomes their data version.
             definitions.resolve_job_def(observe_sources.name).execute_in_process(
-                instance=opened, run_config={"loggers": {LOGGER: {}}}
+                instance=opened, run_config={"loggers": {LOGGER: {}}}, tags=this_process()
             )
             with display:
                 for segment in segments:
@@ -165,6 +171,7 @@ def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.Dagst
         partition_key=segment.partition,
         asset_selection=list(segment.assets),
         run_config={"loggers": {LOGGER: {}}},
+        tags=this_process(),
     )
 
 

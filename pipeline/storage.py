@@ -7,6 +7,7 @@ Reading or writing a particular table or checkpoint belongs to the io manager an
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.core.durable import write_whole
 from pipeline.core.sources import BadInput
 
 MANIFEST = "manifest.json"
+ERASED = "erased.json"  # in the folder of a model that learnt from something erased
 
 
 def digest(*parts: Any) -> str:
@@ -51,7 +53,7 @@ class ModelFolder:
     @property
     def finished(self) -> bool:
         """Whether training ended here: the manifest is written last."""
-        return (self.path / MANIFEST).is_file()
+        return (self.path / MANIFEST).is_file() and not self.marked
 
     def manifest(self) -> dict[str, Any]:
         """What made this model: data digests, settings, counts."""
@@ -81,8 +83,20 @@ class ModelFolder:
         self.point()
 
     def point(self) -> None:
-        """Make this the current model of its kind."""
+        """Make this the current model of its kind; those beside it that learnt from something erased go."""
         write_json(self.parent / "current.json", {"run": self.run})
+        for other in self.parent.glob(f"*/{ERASED}"):
+            if other.parent.name != self.run:
+                shutil.rmtree(other.parent)
+
+    @property
+    def marked(self) -> bool:
+        """Whether it learnt from something that was erased since: it is not to be trained on from, nor used again."""
+        return (self.path / ERASED).is_file()
+
+    def mark(self, **why: str) -> None:
+        """Say that it learnt from something that was erased."""
+        write_json(self.path / ERASED, why)
 
 
 class Storage(dg.ConfigurableResource):
@@ -197,8 +211,9 @@ class Storage(dg.ConfigurableResource):
         current = json.loads(pointer.read_text())["run"] if pointer.is_file() else ""
         for path in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: (path.parent.name != current, path)):
             manifest = json.loads(path.read_text())
-            if all(manifest.get(name) == fact for name, fact in facts.items()):
-                return ModelFolder(parent, path.parent.name)
+            found = ModelFolder(parent, path.parent.name)
+            if not found.marked and all(manifest.get(name) == fact for name, fact in facts.items()):
+                return found
         return None
 
     def current(self, kind: str, mode: str | None = None) -> ModelFolder:

@@ -78,11 +78,15 @@ def summarise(
             "epochs": generator.get("epochs"),
             "images": generator.get("images"),
             **ledger.of("generator_evaluation").get("figures", {}),
+            "by_class": ledger.of("generator_evaluation").get("by_class", {}),
             "champion": _champion(ledger.of("generator_champion")),
         }
     designs = ledger.of("personal_designs")
     if designs:
-        keys = ("users", "preference_gain_mean", "own_rank_first_share")
+        keys = (
+            "users", "preference_gain_mean", "preference_gain_sd_mean", "own_rank_first_share",
+            "own_rank_in_class_first_share",
+        )  # fmt: skip
         summary["designs"] = {key: designs.get(key) for key in keys}
     page = ledger.of("lookbook").get("page")
     if page:

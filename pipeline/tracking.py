@@ -24,6 +24,7 @@ EXPERIMENT = "atelier"
 # MLflow's own bound on one batch of metrics, and on a parameter's length.
 BATCH = 1000
 PARAMETER_LENGTH = 6000
+LOCKED_AFTER = 30.0  # seconds that a SQLite file may be held by others; their transactions take milliseconds
 LOGGED_TABLES = "mlflow.loggedArtifacts"  # the tag by which MLflow's UI knows which artifacts are tables
 FLUSH_AFTER = 5.0  # seconds that a metric may wait for its batch: what a kill can lose, and a retry logs again
 SYSTEM_EVERY = 10.0  # seconds between two looks at processor, memory, disk, network and GPU
@@ -184,7 +185,7 @@ class Tracker(dg.ConfigurableResource):
     @contextmanager
     def _open(self, name: str, identity: Mapping[str, str], tags: Mapping[str, str]) -> Generator[TrackedRun]:
         """The run with this identity, new or again; ends FINISHED, or FAILED where the body raises."""
-        client = self._client()
+        client = self.client()
         experiment = self._experiment(client)
         found = self._same(client, experiment, identity)
         if found is None:
@@ -220,7 +221,8 @@ class Tracker(dg.ConfigurableResource):
         finally:
             monitor.finish()
 
-    def _client(self) -> "MlflowClient":
+    def client(self) -> "MlflowClient":
+        """MLflow's client of this store; sqlite3.OperationalError where somebody holds its SQLite file."""
         import logging
         import os
 
@@ -231,7 +233,9 @@ class Tracker(dg.ConfigurableResource):
         from mlflow.tracking import MlflowClient
 
         if self.tracking_uri.startswith("sqlite:///"):
-            Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+            path = Path(self.tracking_uri.removeprefix("sqlite:///"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _expect_unlocked(path)
         return MlflowClient(tracking_uri=self.tracking_uri)
 
     def _experiment(self, client: "MlflowClient") -> str:
@@ -255,6 +259,20 @@ class Tracker(dg.ConfigurableResource):
             [experiment], " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()), max_results=1
         )
         return runs[0].info.run_id if runs else None
+
+
+def _expect_unlocked(path: Path) -> None:
+    """Raise sqlite3.OperationalError where somebody holds the database: MLflow itself would retry for an hour."""
+    import sqlite3
+
+    if not path.is_file():
+        return
+    connection = sqlite3.connect(path, timeout=LOCKED_AFTER, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    finally:
+        connection.close()
 
 
 def _address(root: str) -> str:

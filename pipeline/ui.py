@@ -65,7 +65,7 @@ def _commands(home: Path, options: argparse.Namespace) -> dict[str, list[str]]:
         ],
         "mlflow": [
             str(folder / "mlflow"), "server", "--backend-store-uri", environment.tracking_uri(home),
-            "--artifacts-destination", str(home / "mlflow" / "artifacts"),
+            "--artifacts-destination", environment.artifact_root(home),
             "--host", HOST, "--port", str(options.mlflow_port), "--workers", "1",
         ],
     }  # fmt: skip
@@ -85,6 +85,9 @@ def serve(options: argparse.Namespace) -> int:
         "ATELIER_MLFLOW_UI": f"http://{HOST}:{options.mlflow_port}",
     }
     child_environment = {**variables, **os.environ, "ATELIER_HOME": str(home), "DAGSTER_HOME": str(folder)}
+    # The daemon and the webserver load the instance's launcher from here.
+    child_environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    _recover(home)
     (home / "mlflow").mkdir(exist_ok=True)
     with ExitStack() as stack:
         if known.get("profile") == "demo":
@@ -114,6 +117,17 @@ def serve(options: argparse.Namespace) -> int:
                     server.wait(GRACE)
                 except subprocess.TimeoutExpired:
                     server.kill()
+
+
+def _recover(home: Path) -> None:
+    """Close what a killed process left open, before the daemon counts it."""
+    from pipeline.recovery import recover
+    from pipeline.tracking import Tracker
+
+    tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
+    with instance.open_instance(home) as opened:
+        if told := str(recover(opened, home, tracker)):
+            print(f"recovered: {told}")
 
 
 def main(argv: list[str] | None = None) -> int:

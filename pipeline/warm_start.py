@@ -57,6 +57,8 @@ def start(
     manifest = last.manifest()
     different = differences(manifest.get("configuration", {}), configuration)
     held, known = _held_out(splits).num_rows, seen(splits, trained_on(last.path)).num_rows
+    if last.marked:
+        return Start(None, None, f"as new: {last.run} learnt from something that was erased since")
     if manifest.get("code_version") != code_version:
         obstacle = "by another version of the code"
     elif different:

@@ -92,14 +92,15 @@ def test_the_core_knows_nothing_of_the_orchestration_around_it():
     assert offenders("pipeline.core", outside) == []
 
 
-def test_mlflow_is_imported_by_tracking_registry_and_the_served_model_alone():
+def test_mlflow_is_imported_where_it_is_tracked_registered_and_served_alone():
     importers = {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))}
-    assert importers == {"pipeline.tracking", "pipeline.registry", "pipeline.served_recommender"}
+    of_mlflow = {"tracking", "tracked_ends", "registry", "served_recommender"}
+    assert importers == {f"pipeline.{name}" for name in of_mlflow}
     assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
 
 
 def test_mlflow_is_imported_only_inside_functions():
-    for name in ("pipeline.tracking", "pipeline.registry"):
+    for name in ("pipeline.tracking", "pipeline.tracked_ends", "pipeline.registry"):
         assert [i for i in imports(name, lazy=False, typing_only=False) if inside(i, "mlflow")] == []
 
 

@@ -37,6 +37,7 @@ ORACLE = "planted_best"  # the embedded catalogue's true tastes: what no model c
     kinds={"parquet", "mlflow"},
     code_version="3",
     deps=["dvbpr", "baselines"],
+    pool="gpu",
 )
 def recommender_evaluation(
     context: dg.AssetExecutionContext,

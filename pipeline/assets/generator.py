@@ -1,7 +1,7 @@
-"""The generator: its pictures, the LSGAN, how good it is, and garments made for one person.
+"""The generator: its pictures, the LSGAN, and how good it is. What it makes for one person is `designs.py`.
 
-Thin: choosing pictures is `core/garments.py`, networks and searches are `models/`, the figures' choice is
-`pipeline/generation.py`.
+Thin: choosing pictures is `core/garments.py`, networks are `models/`, the figures' choice is
+`pipeline/generator_figures.py`.
 """
 
 import dataclasses
@@ -10,22 +10,20 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from models.design import DesignSettings, restyle
-from models.design import personal_designs as search_designs
 from models.lsgan_settings import LsganSettings
 from models.picture_grid import grid
 from models.train_lsgan import Progress, load_generator, train
-from pipeline import designs, generation, sheets
+from pipeline import generation, generator_figures, plots, sheets
 from pipeline.config import (
-    DesignsConfig,
-    DesignTargetSettings,
     GarmentsConfig,
     GarmentSettings,
     GenerationMetricsConfig,
     GenerationMetricSettings,
     LsganConfig,
 )
+from pipeline.core import features
 from pipeline.core import garments as garment_pictures
+from pipeline.core.irrelevant import RelevanceSettings
 from pipeline.core.ledger import PictureStore
 from pipeline.generator_measure import kernel_to_training
 from pipeline.metadata import file, table_digest, table_output, thumbnail
@@ -37,28 +35,37 @@ from pipeline.tracking import Tracker
 
 GROUP = "generator"
 LSGAN_CODE = "2"
-STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps
 GRID_COLUMNS = 10
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="2")
+@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="3")
 def garments(
     context: dg.AssetExecutionContext,
     config: GarmentsConfig,
     method: Method,
     storage: Storage,
+    compute: Compute,
     image_urls: pa.Table,
     image_ledger: pa.Table,
     products: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """The class-labelled 64x64 pictures of the garment classes, from ledger and products alone."""
+    """The class-labelled 64x64 pictures of the garment classes, irrelevant ones discarded; from ledger and products."""
     settings = method.settings(GarmentSettings, "garments", config)
+    relevance = method.settings(RelevanceSettings, "garments", config)
     report = reporter(context, "cropping garments")
+    looking = reporter(context, "looking at garments")
     built = garment_pictures.build(
         image_urls,
         image_ledger,
         products,
         PictureStore(storage.pictures),
+        embed=lambda pixels: features.embed(
+            pixels,
+            size=relevance.feature_size,
+            device=compute.resolve(),
+            on_progress=lambda done, total: looking(done, total, ""),
+        ),
+        relevance=relevance,
         on_progress=lambda done, total: report(done, total, ""),
         **vars(settings),
     )
@@ -66,12 +73,21 @@ def garments(
     rows = generation.examples(built.table, settings.seed, GRID_COLUMNS)
     sheet = grid(built.pixels[rows], row_labels=generation.classes(built.table))
     path = sheets.save(storage.reports / "pictures" / "garments.png", sheet)
+    gone = generation.discarded_sheet(built.discarded, GRID_COLUMNS)
+    gone_path = storage.reports / "pictures" / "discarded.png"
+    if gone is None:
+        gone_path.unlink(missing_ok=True)
+    else:
+        sheets.save(gone_path, gone)
     return table_output(
         built.table,
         version=digest(generation.inputs(built.table)),
         counts=built.counts,
         pictures=thumbnail(sheet),
         contact_sheet=file(path),
+        discarded=len(built.discarded.reason),
+        discarded_pictures=None if gone is None else thumbnail(gone),
+        discarded_sheet=None if gone is None else file(gone_path),
         pictures_by_class={name: count["kept"] for name, count in built.counts.items()},
     )
 
@@ -153,7 +169,7 @@ def lsgan(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="1", deps=[lsgan])
+@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="2", deps=[lsgan], pool="gpu")
 def generator_evaluation(
     context: dg.AssetExecutionContext,
     config: GenerationMetricsConfig,
@@ -163,33 +179,43 @@ def generator_evaluation(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """Distances to held-out garments, class agreement, diversity and memory, each beside real against real."""
+    """Distances to held-out garments, class agreement, diversity, memory, colours, each beside real against real."""
     settings = method.settings(GenerationMetricSettings, "generator_evaluation", config)
     inputs = generation.inputs(garments)
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
     generator, _, meta = load_generator(folder.path, compute.resolve())
-    figures = generation.evaluate(
+    found = generator_figures.evaluate(
         generator,
         LsganSettings(**meta["settings"]),
         storage.load_garments(version),
         garments,
-        samples=settings.samples,
-        feature_size=settings.feature_size,
-        seed=settings.seed,
-        device=compute.resolve(),
+        settings,
+        compute.resolve(),
     )
+    chart = plots.colours(found.colours)
+    path = sheets.save(storage.reports / "pictures" / "colours.png", chart)
     with tracker.run(context) as run:
         run.parameters(settings, generator=folder.run, **inputs)
-        run.metrics(figures)
+        run.metrics(found.overall)
+        run.metrics({f"{figure}_{name}": v for name, of in found.by_class.items() for figure, v in of.items()})
+        run.picture("colours", chart, step=0)
     return dg.MaterializeResult(
-        metadata={"figures": dg.MetadataValue.json(figures), **figures, **run.link()},
+        metadata={
+            "figures": dg.MetadataValue.json(found.overall),
+            "by_class": dg.MetadataValue.json(found.by_class),
+            "colours": dg.MetadataValue.json(found.colours),
+            "colour_chart": thumbnail(chart),
+            "colour_file": file(path),
+            **found.overall,
+            **run.link(),
+        },
         data_version=dg.DataVersion(digest(folder.run, settings)),
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=[lsgan])
+@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=[lsgan], pool="gpu")
 def generated_garments(
     context: dg.AssetExecutionContext,
     method: Method,
@@ -232,98 +258,4 @@ def generated_garments(
             **run.link(),
         },
         data_version=dg.DataVersion(digest(folder.run)),
-    )
-
-
-# The mode that judges is configuration (`mode`); the graph shows its default.
-MODE_OF_DESIGNS = dg.SpecificPartitionsPartitionMapping(["vendor_all"])
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"parquet", "png", "mlflow"},
-    code_version="1",
-    deps=[lsgan, dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS)],
-)
-def personal_designs(
-    context: dg.AssetExecutionContext,
-    config: DesignsConfig,
-    method: Method,
-    storage: Storage,
-    compute: Compute,
-    tracker: Tracker,
-    garments: pa.Table,
-) -> dg.Output[pa.Table]:
-    """Garments made for one person: latents moved until the recommender says that the person would like them."""
-    settings = method.settings(DesignSettings, "personal_designs", config)
-    target = method.settings(DesignTargetSettings, "personal_designs", config)
-    studio = designs.open_studio(storage, target, generation.inputs(garments), compute.resolve())
-    report = reporter(context, "designing for people")
-    found = search_designs(
-        studio.generator,
-        studio.discriminator,
-        studio.recommender,
-        range(len(studio.classes)),
-        settings=settings,
-        on_progress=lambda now: report(now.done, now.total, ""),
-    )
-    table, strips = designs.design_rows(studio, found)
-    folder = designs.save_strips(storage.reports / "designs", strips)
-    figures = designs.figures(table)
-    overview = grid(found.pictures[:8, :, -1], row_labels=[f"user {user}" for user in studio.users[:8]])
-    with tracker.run(context, image_mode=target.mode) as run:
-        run.parameters(
-            {**vars(settings), **vars(target)}, recommender=studio.recommender_run, generator=studio.generator_run
-        )
-        run.metrics(figures)
-        run.picture("designs", overview, step=0)
-        for name, picture in list(strips.items())[:STRIPS_TRACKED]:
-            run.picture(f"strip-{name}", picture, step=0)
-    return table_output(
-        table, preview=False, **figures, overview=thumbnail(overview), strips=file(folder), **run.link()
-    )
-
-
-@dg.asset(
-    group_name=GROUP,
-    kinds={"parquet", "png", "mlflow"},
-    code_version="1",
-    deps=[lsgan, dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS)],
-)
-def restyled_products(
-    context: dg.AssetExecutionContext,
-    config: DesignsConfig,
-    method: Method,
-    storage: Storage,
-    compute: Compute,
-    tracker: Tracker,
-    garments: pa.Table,
-) -> dg.Output[pa.Table]:
-    """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
-    settings = method.settings(DesignSettings, "restyled_products", config)
-    target = method.settings(DesignTargetSettings, "restyled_products", config)
-    inputs = generation.inputs(garments)
-    studio = designs.open_studio(storage, target, inputs, compute.resolve())
-    rows = generation.one_of_each_class(garments, target.products, target.choice_seed)
-    report = reporter(context, "restyling products")
-    found = restyle(
-        studio.generator,
-        studio.discriminator,
-        studio.for_first(designs.RESTYLED_FOR),
-        storage.load_garments(inputs["garments"])[rows],
-        generation.labels(garments)[rows],
-        settings=settings,
-        on_progress=lambda now: report(now.done, now.total, ""),
-    )
-    table, strips = designs.restyled_rows(studio, found, garments.take(pa.array(rows)))
-    folder = designs.save_strips(storage.reports / "restyled", strips)
-    overview = sheets.stack(list(strips.values())[:6])
-    with tracker.run(context, image_mode=target.mode) as run:
-        run.parameters(
-            {**vars(settings), **vars(target)}, recommender=studio.recommender_run, generator=studio.generator_run
-        )
-        run.metrics(designs.figures(table))
-        run.picture("restyled", overview, step=0)
-    return table_output(
-        table, preview=False, **designs.figures(table), overview=thumbnail(overview), strips=file(folder), **run.link()
     )

@@ -26,12 +26,13 @@ from pipeline.config import (
 from pipeline.core import features, survivors
 from pipeline.core.bank import build_bank, open_bank
 from pipeline.core.durable import write_whole
-from pipeline.core.ledger import PictureStore, mark_placeholders
+from pipeline.core.ledger import STATUS_OF, PictureStore, mark_placeholders
 from pipeline.core.near_duplicates import NearDuplicateSettings, find, largest_across_items
 from pipeline.core.pictures import decode
-from pipeline.core.sources import BadInput
+from pipeline.core.sources import BadInput, OutOfReach
 from pipeline.core.tables import StoredTable
 from pipeline.core.transfer import FetchSettings
+from pipeline.failures import network
 from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter, terminal
@@ -66,7 +67,8 @@ def image_urls(
     return table_output(table, by_source=by_source, urls=pc.count_distinct(table["url"]).as_py())
 
 
-# No retry policy: the fetcher retries each URL itself, and what stays transient is asked again by the next run.
+# The fetcher retries each URL itself, and what stays transient is asked again by the next run; the step is only tried
+# again where not one picture could be had.
 @dg.asset(group_name=GROUP, kinds={"parquet", "aiohttp"}, code_version="1", pool="network")
 def image_ledger(
     context: dg.AssetExecutionContext,
@@ -91,10 +93,12 @@ def image_ledger(
     counts = {entry["values"]: entry["counts"] for entry in table["reason"].value_counts().to_pylist()}
     ok = counts.pop("ok", 0)
     if urls and not ok:
-        raise BadInput(
-            f"none of {len(urls):,} pictures could be had: {counts}. Are the hosts up? Private addresses must be "
-            "named in ATELIER_ALLOW_HOSTS as host:port."
-        )
+        may_pass = any(STATUS_OF[reason] == "transient" for reason in counts)
+        with network(context):
+            raise (OutOfReach if may_pass else BadInput)(
+                f"none of {len(urls):,} pictures could be had: {counts}. Are the hosts up? Private addresses must be "
+                "named in ATELIER_ALLOW_HOSTS as host:port."
+            )
     return table_output(
         table,
         requests=report.requests,

@@ -14,7 +14,9 @@ from pipeline import paper, plots, steps
 from pipeline.config import FiveCoreConfig, FiveCoreSettings, IngestConfig, IngestSettings
 from pipeline.core import categories, ingest, kcore, schemas
 from pipeline.core.durable import sole_writer
+from pipeline.core.erasure import Erasures
 from pipeline.core.tables import StoredTable, concatenated
+from pipeline.failures import network
 from pipeline.io_managers import SCHEMAS
 from pipeline.metadata import table_digest, table_output, thumbnail, waterfall
 from pipeline.method import Method
@@ -66,6 +68,7 @@ def garment_rules(raw: RawSources, method: Method) -> dg.DataVersion:
         "products": {dg.AssetKey("raw_products"), dg.AssetKey("garment_rules")},
         "rejects": {dg.AssetKey("raw_reviews"), dg.AssetKey("raw_products")},
     },
+    pool="network",
     code_version=f"3, DuckDB {duckdb.__version__}",  # whose hash the reviews are named by
 )
 def ingest_files(
@@ -76,29 +79,35 @@ def ingest_files(
     rules = raw.class_rules(settings.classes)
     if rules.moved:
         context.log.info(f"garment classes: words that are no longer where the built-in rules had them: {rules.moved}")
+    with network(context):
+        product_files, review_files = raw.product_files(), raw.review_files()
+    erased = Erasures.of(storage.home)
     with sole_writer(storage.staged) as staged:
         products = ingest.read_products(
-            raw.product_files(), settings.vintage, _progress(context, "reading products"), out=staged
+            product_files, settings.vintage, _progress(context, "reading products"), out=staged
         )
-        review_files = raw.review_files()
         if review_files:
             read = ingest.read_reviews(
                 review_files, settings.vintage, _progress(context, "reading reviews"), out=staged
             )
+            accepted, rows = read.accepted, read.reviews_file.num_rows
+            reviews = erased.kept(read.reviews_file, erased.from_reviews)
             yield table_output(
-                read.reviews_file,
+                reviews,
                 "reviews",
                 lines=read.lines,
-                accepted=read.accepted,
+                accepted=accepted,
+                erased=rows - reviews.num_rows if erased else None,
                 counts=read.counts,
                 vintages=read.vintages,
             )
-            rejects = concatenated([read.rejects_file, products.rejects_file], staged / "rejects.parquet")
+            rejects = [erased.kept(table, erased.from_rejects) for table in (read.rejects_file, products.rejects_file)]
+            rejects = concatenated(rejects, staged / "rejects.parquet")
         else:
             context.log.warning("no review files: only the generator's assets can be made")
             yield table_output(schemas.REVIEWS.empty_table(), "reviews", lines=0, accepted=0)
-            rejects = products.rejects_file
-        mapped = categories.map_products(products.products, rules)
+            rejects = erased.kept(products.rejects_file, erased.from_rejects)
+        mapped = categories.map_products(erased.from_products(products.products), rules)
         classes = mapped.column("garment_class").value_counts().to_pylist()
         counted = {entry["values"] or "none": entry["counts"] for entry in classes}
         yield table_output(
@@ -124,11 +133,11 @@ def _progress(context: dg.AssetExecutionContext, title: str) -> Callable[[ingest
     return lambda now: report(now.bytes >> 10, now.bytes_total >> 10, f"KB of {now.note}, {now.lines:,} lines")
 
 
-def _previous(storage: Storage, name: str) -> pa.Table | None:
+def _previous(storage: Storage, name: str, kind: str) -> pa.Table | None:
     import pyarrow.parquet as pq
 
     path: Path = storage.tables / f"{name}.parquet"
-    return pq.read_table(path) if path.is_file() else None
+    return Erasures.of(storage.home).from_names(pq.read_table(path), kind) if path.is_file() else None
 
 
 @dg.multi_asset(
@@ -156,8 +165,8 @@ def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews:
         reviews,
         settings.k,
         iterative=settings.iterative,
-        previous_users=_previous(storage, "users"),
-        previous_items=_previous(storage, "items"),
+        previous_users=_previous(storage, "users", "reviewer"),
+        previous_items=_previous(storage, "items", "asin"),
     )
     ours = paper.our_data_set("this run", core.counts)
     falls = steps.five_core(core.counts, settings.k, settings.iterative)

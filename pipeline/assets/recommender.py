@@ -228,7 +228,7 @@ def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSett
     return fits[name]()
 
 
-@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1", deps=[dvbpr])
+@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1", deps=[dvbpr], pool="gpu")
 def recommendations(
     context: dg.AssetExecutionContext,
     config: RecommendationsConfig,

@@ -20,7 +20,7 @@ GROUP = "report"
 WHOLE = (
     "reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger", "image_bank",
     "recommender_comparison", "garments", "lsgan", "generator_evaluation", "generated_garments", "personal_designs",
-    "restyled_products",
+    "restyled_products", "designs_tradeoff",
 )  # fmt: skip
 BY_MODE = ("splits", "catalogue", "triplets", "dvbpr", "recommender_evaluation", "recommendations")
 

@@ -7,18 +7,20 @@ belongs to `remote.py`.
 """
 
 import contextlib
+import gzip
 import hashlib
+import io
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.durable import write_whole
+from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.sources import SUFFIXES, shown
 
 _ORIGIN, _PART, _PART_ORIGIN = "origin.meta", "part", "part.meta"
@@ -94,6 +96,27 @@ class CopyFolder:
         self._url = shown(url)
         self._suffix = next((suffix for suffix in SUFFIXES if ending.lower().endswith(suffix)), "")
 
+    @classmethod
+    def at(cls, path: Path) -> "CopyFolder":
+        """The folder as it lies in the cache, by what it says of itself."""
+        folder = cls(path.parent, "", "")
+        folder.key, folder.path, folder.part = path.name, path, path / _PART
+        told = folder._read(_ORIGIN) or {}
+        folder._url = told.get("url", "")
+        names = [str(other) for other in path.iterdir()]
+        folder._suffix = next((suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in names)), "")
+        return folder
+
+    def rewrite(self, copy: Copy, keep: Callable[[bytes], bool]) -> int:
+        """Put the copy's lines that `keep` takes in its place, compressed as it was; how many lines went."""
+        with _opened(copy.path, "rb") as lines:
+            refused = sum(not keep(line) for line in lines)
+        if refused:
+            with _opened(copy.path, "rb") as lines, _opened(self.part, "wb", like=copy.path) as out:
+                out.writelines(line for line in lines if keep(line))
+            self.finish(copy.version)
+        return refused
+
     def held(self) -> Copy | None:
         """The copy; None where there is none, or not with the bytes that were recorded."""
         told = self._read(_ORIGIN)
@@ -150,8 +173,40 @@ class CopyFolder:
         write_whole(self.path / name, lambda temporary: temporary.write_text(json.dumps(told, indent=1) + "\n"))
 
 
+def _opened(path: Path, mode: str, like: Path | None = None) -> Any:
+    """A file of lines, gzip and zstd by the name's ending (of `like`, where that is given)."""
+    name = (like or path).name
+    if name.endswith(".gz"):
+        return gzip.open(path, mode)
+    if name.endswith(".zst"):
+        import pyarrow as pa
+
+        if mode == "rb":
+            return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+        return io.BufferedWriter(pa.output_stream(str(path), compression="zstd"))
+    return path.open(mode)
+
+
 def _age(seconds: float) -> str:
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} seconds"
+
+
+def rewrite_copies(cache: Path, keep: Callable[[bytes], bool]) -> int:
+    """Rewrite every copy in the cache without the lines that `keep` refuses; how many there were.
+
+    A copy stays the copy of the server's version, so that it is not fetched again for having been rewritten. Downloads
+    that were cut off go: what they hold cannot be read line by line.
+    """
+    removed = 0
+    for folder in sorted(path for path in cache.glob("*") if path.is_dir()) if cache.is_dir() else ():
+        with sole_writer(folder):
+            place = CopyFolder.at(folder)
+            for name in (_PART, _PART_ORIGIN):
+                (folder / name).unlink(missing_ok=True)
+            copy = place.held()
+            if copy is not None:
+                removed += place.rewrite(copy, keep)
+    return removed

@@ -16,7 +16,7 @@ from typing import TypeVar
 from pipeline.core.copies import Copy, CopyFolder
 from pipeline.core.download import Download, Progress, RemoteSettings, Say, Unreachable, exact_url
 from pipeline.core.durable import sole_writer
-from pipeline.core.sources import BadInput, shown
+from pipeline.core.sources import BadInput, OutOfReach, shown
 
 __all__ = ["RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
 
@@ -36,7 +36,7 @@ def fetch_to_cache(
     A stopped download goes on where it was if the server has the same file still. Where the server cannot be reached
     and there is a copy, that is used and `say` is told its age. `on_progress` is called at most every half second,
     and at the end of a download.
-    Raises BadInput, naming URL, status and mend, where there is no file to give.
+    Raises BadInput, naming URL, status and mend, where there is no file to give; OutOfReach where that may pass.
     """
     source = _Source(url, folder, settings or RemoteSettings(), say)
     try:
@@ -114,7 +114,7 @@ class _Source:
                 return of_copy(held)
             size, _ = self.folder.begun()
             kept = f" ({size:,} bytes are here; the download goes on from them where the server can)" if size else ""
-            raise BadInput(
+            raise OutOfReach(
                 f"{self}: {error}, and there is no earlier copy; check the address and the connection and run again"
                 + kept
             ) from error

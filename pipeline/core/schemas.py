@@ -251,21 +251,45 @@ GARMENTS = pa.schema(
     ]
 )
 
-# One row a finished design; its picture and strip lie beside the table under `strip`.
+# One row a finished design that is kept; its picture and strip lie beside the table under `strip`.
 DESIGNS = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),
         pa.field("garment_class", pa.string(), nullable=False),
         ("item", pa.int32()),  # restyled products: the product started from
+        pa.field("place", pa.int16(), nullable=False),  # 1 for the best of the user and class; the strip shows that one
         pa.field("start", pa.int16(), nullable=False),
         pa.field("score_before", pa.float32(), nullable=False),
         pa.field("score_after", pa.float32(), nullable=False),
         pa.field("realism_before", pa.float32(), nullable=False),
         pa.field("realism_after", pa.float32(), nullable=False),
         ("approximation_l1", pa.float32()),  # restyled products: mean |pixel difference|, 0-255
-        pa.field("own_rank", pa.int16(), nullable=False),  # of the user among the judges, 1 is best
+        pa.field(
+            "gain_sd", pa.float32(), nullable=False
+        ),  # what the score rose by, in the user's sd over the catalogue
+        # Of the user among the judges, 1 is best: by scores standardised over the catalogue, and over the garments of
+        # the design's own class, which asks about taste within it.
+        pa.field("own_rank", pa.int16(), nullable=False),
+        pa.field("own_rank_in_class", pa.int16(), nullable=False),
         pa.field("judges", pa.int16(), nullable=False),
+        ("nearest_asin", pa.string()),  # the garment of the shop whose picture is nearest in L1
+        ("nearest_l1", pa.float32()),  # mean |pixel difference|, 0-255
         pa.field("z", pa.list_(pa.float32()), nullable=False),
         pa.field("strip", pa.string(), nullable=False),  # file name
+    ]
+)
+
+# Every step of every start: what the search went through.
+DESIGN_STEPS = pa.schema(
+    [
+        pa.field("user", pa.int32(), nullable=False),
+        pa.field("garment_class", pa.string(), nullable=False),
+        pa.field("start", pa.int16(), nullable=False),
+        pa.field("step", pa.int16(), nullable=False),  # 0 is the start
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("realism", pa.float32(), nullable=False),
+        pa.field("objective", pa.float32(), nullable=False),  # what was climbed
+        ("place", pa.int16()),  # of the start in DESIGNS; null: its design was not kept
+        ("z", pa.list_(pa.float32())),  # of the kept starts' shown steps
     ]
 )

@@ -16,6 +16,10 @@ class BadInput(ValueError):  # noqa: N818  what a person reads: this input is ba
     """The input cannot be used; the message names what is wrong, where, and how to mend it."""
 
 
+class OutOfReach(BadInput):
+    """Nothing is known to be wrong with it, but it could not be had now; the same call may succeed later."""
+
+
 def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]:
     """The files that `spec` means, in order and each once; `fetch` brings a URL's file here (`remote.py`).
 

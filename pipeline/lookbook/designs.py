@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import LookbookSettings
 from pipeline.lookbook.album import Album, cut, join, spread
@@ -43,7 +44,8 @@ class Designs:
 
 
 def figures(table: pa.Table) -> dict[str, Any]:
-    """Means over the rows of a DESIGNS table, with what chance would give."""
+    """Means over the best designs of a DESIGNS table, with what chance would give."""
+    table = table.filter(pc.equal(table["place"], 1))
     before, after = table["score_before"].to_numpy(), table["score_after"].to_numpy()
     rank, judges = table["own_rank"].to_numpy(), table["judges"].to_numpy()
     return {
@@ -51,6 +53,8 @@ def figures(table: pa.Table) -> dict[str, Any]:
         "gain": float((after - before).mean()),
         "gained": float((after > before).mean()),
         "first": float((rank == 1).mean()),
+        "first_in_class": float((table["own_rank_in_class"].to_numpy() == 1).mean()),
+        "gain_sd": float(table["gain_sd"].to_numpy().mean()),
         "chance": float((1 / judges).mean()),
         "judges": int(judges.max()),
         "realism_before": float(table["realism_before"].to_numpy().mean()),
@@ -72,8 +76,12 @@ def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | 
         made.append(
             _designs(f"design-{user}", title, "", home.storage.reports / "designs" / strip, labels, words, rows, album)
         )
-    sources = home.sources([("personal_designs", None)])
-    return Section("designs", DESIGNS, "Designs", {"made": made, **figures(table)}, sources)
+    curve = home.storage.reports / "pictures" / "tradeoff.png"
+    alt = "A curve: the more weight on realism, the less the person's score rises and the more real the garment looks"
+    tradeoff = album.add(load(curve), alt) if curve.is_file() else None
+    sources = home.sources([("personal_designs", None), ("designs_tradeoff", None)])
+    content = {"made": made, "tradeoff": tradeoff, **figures(table)}
+    return Section("designs", DESIGNS, "Designs", content, sources)
 
 
 def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | LeftOut:
@@ -99,9 +107,9 @@ def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | 
 
 
 def _by_strip(table: pa.Table, count: int) -> Iterable[tuple[str, list[dict[str, Any]]]]:
-    """The rows of the first `count` strips, in the table's order."""
+    """The best designs' rows of the first `count` strips, in the table's order."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in table.drop_columns("z").to_pylist():
+    for row in table.filter(pc.equal(table["place"], 1)).drop_columns("z").to_pylist():
         found.setdefault(row["strip"], []).append(row)
     return list(found.items())[:count]
 

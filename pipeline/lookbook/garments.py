@@ -14,7 +14,7 @@ TITLE = "Garments nobody made"
 COLUMNS = 5  # pictures side by side in a class's card
 FRAMES = 4
 FLOOR = "floor_"
-# Figures of pipeline/generation.py by the start of their name: words, what it means, which way is good.
+# Figures of pipeline/generator_figures.py by the start of their name: words, what it means, which way is good.
 FIGURES = (
     ("class_agreement_", None, ""),
     ("frechet", "Fréchet distance", "How far generated pictures lie from held-out real ones, as two clouds of ImageNet"
@@ -22,6 +22,13 @@ FIGURES = (
     ("kernel", "Kernel distance", "The same question without assuming a shape of the clouds; fair with few pictures."),
     ("class_agreement", "Class agreement", "How often a classifier trained on real pictures sees the class that was"
      " asked for. The floor is its own success on real pictures: here larger is better."),
+    ("precision", "Precision", "The share of generated pictures that lie among real ones, in features."),
+    ("recall", "Recall", "The share of real pictures that lie among generated ones: how much of the class it draws."),
+    ("density", "Density", "As precision, counting how many real pictures a generated one lies near."),
+    ("coverage", "Coverage", "The share of real pictures with a generated one nearby."),
+    ("colour_distance", "Colours", "The part of the garments' colour that would have to change to match the pictures it"
+     " learnt from, class by class; the floor is that of unseen real pictures."),
+    ("memorisation_ratio_efflite0", "Memorisation ratio, in features", "As below, by ImageNet features, not pixels."),
     ("memorisation_ratio", "Memorisation ratio", "Distance of fakes to their nearest training picture over that of"
      " unseen real pictures. Well under 1 would mean copying."),
     ("nearest_l1", "Nearest training picture", "Mean distance in grey levels (0 to 255) to the most similar picture it"

@@ -171,8 +171,8 @@ class MadeUp:
 
         def row(user: int, name: str, item: int | None, strip: str) -> dict:
             return {
-                "user": user, "garment_class": name, "item": item, "start": 0, "score_before": 0.25,
-                "score_after": 1.75,
+                "user": user, "garment_class": name, "item": item, "place": 1, "start": 0, "score_before": 0.25,
+                "score_after": 1.75, "gain_sd": 0.5, "own_rank_in_class": 1, "nearest_asin": None, "nearest_l1": None,
                 "realism_before": 0.5, "realism_after": 0.25, "approximation_l1": None if item is None else 12.0,
                 "own_rank": 1, "judges": 20, "z": [], "strip": strip,
             }  # fmt: skip

@@ -12,8 +12,6 @@ from models.generation_metrics import (
     diversity,
     frechet_distance,
     kernel_distance,
-    memorisation_ratio,
-    nearest_l1,
     precision_recall,
     protocol,
     ssim,
@@ -115,25 +113,6 @@ def test_a_classifier_learns_separable_classes_and_judges_agreement_by_class() -
 def test_a_class_without_held_out_pictures_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\[3, 0, 2\]"):
         ClassClassifier.fit(gaussian(5, 2, 0), np.array([0, 0, 0, 2, 2]), 3)
-
-
-def test_the_nearest_picture_is_that_of_the_double_loop_whatever_the_chunk() -> None:
-    asked, train = pixels(5, 0), pixels(23, 1)
-    train[20] = train[3]  # a tie goes to the first
-    asked[0] = train[3]
-    table = np.abs(asked[:, None].astype(int) - train[None].astype(int)).mean(axis=(2, 3, 4))
-    for chunk in (4, 100):
-        index, distance = nearest_l1(asked, train, chunk)
-        assert index.tolist() == table.argmin(axis=1).tolist()
-        np.testing.assert_allclose(distance, table.min(axis=1), rtol=1e-12)
-    assert (index[0], distance[0]) == (3, 0)
-
-
-def test_a_copied_training_set_is_caught_and_fresh_pictures_are_not() -> None:
-    train, held_out = pixels(80, 0, 8), pixels(40, 1, 8)
-    noisy = (train[:40] * 0.95).astype(np.uint8)
-    assert memorisation_ratio(noisy, train[:40], held_out) < 0.2
-    assert memorisation_ratio(pixels(40, 2, 8), train, held_out) == pytest.approx(1, abs=0.03)
 
 
 def test_a_picture_is_wholly_similar_to_itself_and_not_to_noise() -> None:

@@ -47,11 +47,7 @@ def triplets(epochs: int = 2) -> pa.Table:
 
 @pytest.fixture
 def bank() -> Bank:
-    pixels = np.zeros((8, 4, 4, 3), np.uint8)
-    made = object.__new__(Bank)
-    for name, value in {"pixels": pixels, "digest": "d1gest"}.items():
-        object.__setattr__(made, name, value)
-    return made
+    return in_bank("x31xx0x2")
 
 
 def test_rows_stand_for_ascending_global_ids(catalogue, splits):
@@ -157,6 +153,12 @@ def test_an_id_nobody_planted_is_named(catalogue, splits):
 def in_bank(contents: str) -> Bank:
     index = pa.table({"bank_row": pa.array(range(len(contents)), pa.int32()), "sha256": list(contents)})
     return Bank(Path(), np.zeros((len(contents), 4, 4, 3), np.uint8), index, 4, "bicubic", "d1gest")
+
+
+def test_the_digest_of_a_modes_pictures_stays_when_others_come(catalogue, splits):
+    mode = mode_arrays(catalogue, splits)
+    before, more, other = (dataset(mode, None, in_bank(c)).digest() for c in ("x31xx0x2", "x31xx0x2yz", "x31xx0x9"))
+    assert before == more != other
 
 
 def test_a_catalogue_whose_pictures_lie_in_its_rows_of_the_bank_is_taken(catalogue):

@@ -7,15 +7,27 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline import generation
 from pipeline.config import DesignTargetSettings
 from pipeline.core import schemas
+from pipeline.core.garment_classes import carrying
 from pipeline.core.sources import BadInput
-from pipeline.designs import figures, open_studio
+from pipeline.design_tables import figures
+from pipeline.designs import open_studio
 from pipeline.metadata import table_digest
 from pipeline.storage import Storage
 
 CPU = torch.device("cpu")
-GARMENTS = {"garments": "g", "classes": "men_tops, women_tops"}
+CLASSES = ("men_tops", "women_tops")
+
+
+def garments(count: int = 2, classes: tuple[str, ...] = CLASSES) -> pa.Table:
+    rows = [
+        {"garment": n, "asin": f"B{n}", "item": n, "garment_class": "men_tops", "source": "vendor", "sha256": str(n),
+         "held_out": False}
+        for n in range(count)
+    ]  # fmt: skip
+    return carrying(pa.Table.from_pylist(rows, schema=schemas.GARMENTS), classes)
 
 
 def catalogue(*shas: str) -> pa.Table:
@@ -28,20 +40,20 @@ def catalogue(*shas: str) -> pa.Table:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """A home whose recommender was trained on catalogue `a`, its generator on garments `g`."""
+    """A home whose recommender was trained on catalogue `a`, its generator on two garments."""
     storage = Storage(root=str(tmp_path))
     table = catalogue("a")
     (storage.tables / "catalogue").mkdir(parents=True)
     pq.write_table(table, storage.tables / "catalogue" / "vendor_all.parquet")
     inputs = {"catalogue": table_digest(table)}
     storage.model("recommender", "r1", "vendor_all").finish({"asset": "dvbpr", "inputs": inputs})
-    storage.model("generator", "g1").finish({"asset": "lsgan", "inputs": GARMENTS})
+    storage.model("generator", "g1").finish({"asset": "lsgan", "inputs": generation.inputs(garments())})
     return storage
 
 
-def refusal(storage: Storage, mode: str = "vendor_all", **garments: str) -> str:
+def refusal(storage: Storage, mode: str = "vendor_all", table: pa.Table | None = None) -> str:
     with pytest.raises(BadInput) as caught:
-        open_studio(storage, DesignTargetSettings(mode=mode), {**GARMENTS, **garments}, CPU)
+        open_studio(storage, DesignTargetSettings(mode=mode), garments() if table is None else table, CPU)
     return str(caught.value)
 
 
@@ -54,12 +66,13 @@ def test_a_recommender_of_another_catalogue_is_refused_with_both_digests(storage
 
 
 def test_a_generator_of_other_garments_is_refused_with_both_digests(storage: Storage):
-    said = refusal(storage, garments="n3w")
-    assert "garments g, now n3w" in said and "materialise lsgan again" in said
+    said = refusal(storage, table=garments(3))
+    assert f"garments {table_digest(garments())}, now {table_digest(garments(3))}" in said
+    assert "materialise lsgan again" in said
 
 
 def test_a_generator_of_other_classes_is_refused_with_both_lists(storage: Storage):
-    said = refusal(storage, classes="men_tops, women_tops, women_dresses")
+    said = refusal(storage, table=garments(classes=(*CLASSES, "women_dresses")))
     assert "classes men_tops, women_tops, now men_tops, women_tops, women_dresses" in said
     assert "materialise lsgan again" in said
 
@@ -78,15 +91,20 @@ def test_an_unknown_mode_is_named_with_those_there_are(storage: Storage):
     assert "'vendor'" in said and "vendor_single, vendor_all, vendor_customer" in said
 
 
-def test_gains_and_ranks_are_means_over_designs():
+def test_gains_and_ranks_are_means_over_the_best_designs():
     rows = [
-        {"user": user, "garment_class": "men_tops", "item": None, "start": 0, "score_before": 0.5,
-         "score_after": after, "realism_before": 0.25, "realism_after": 0.75, "approximation_l1": None,
-         "own_rank": rank, "judges": 4, "z": [], "strip": "s.png"}
-        for user, after, rank in ((1, 1.0, 1), (1, 0.25, 3), (2, 1.5, 1), (2, 0.5, 2))
+        {"user": user, "garment_class": "men_tops", "item": None, "place": place, "start": 0, "score_before": 0.5,
+         "score_after": after, "gain_sd": 2 * (after - 0.5), "realism_before": 0.25, "realism_after": 0.75,
+         "approximation_l1": None, "own_rank": rank, "own_rank_in_class": rank + 1, "judges": 4, "nearest_asin": "B1",
+         "nearest_l1": 10.0, "z": [], "strip": "s.png"}
+        for user, place, after, rank in (
+            (1, 1, 1.0, 1), (1, 2, 9.0, 4), (1, 1, 0.25, 3), (2, 1, 1.5, 1), (2, 1, 0.5, 2)
+        )
     ]  # fmt: skip
     found = figures(pa.Table.from_pylist(rows, schema=schemas.DESIGNS))
     assert (found["users"], found["designs"]) == (2, 4)
     assert (found["preference_gain_mean"], found["preference_gained_share"]) == (0.3125, 0.5)
-    assert found["own_rank_first_share"] == 0.5
+    assert found["preference_gain_sd_mean"] == 0.625
+    assert (found["own_rank_first_share"], found["own_rank_in_class_first_share"]) == (0.5, 0)
+    assert found["kept_own_rank_first_share"] == 0.4  # the second best of user 1 counts here alone
     assert (found["realism_before_mean"], found["realism_after_mean"]) == (0.25, 0.75)

@@ -14,11 +14,17 @@ from PIL import Image
 from pipeline.core import schemas
 from pipeline.core.garment_classes import built_in, carrying, classes_of
 from pipeline.core.garments import build
+from pipeline.core.irrelevant import RelevanceSettings
 from pipeline.core.ledger import LedgerRow, PictureStore
 from pipeline.core.sources import BadInput
 
 CLASSES = built_in().names
 SETTINGS = {"cap": 1000, "minimum": 1, "held_out": 0.0, "sources": "vendor_customer", "seed": 0}
+
+
+def corners(pixels: np.ndarray) -> np.ndarray:
+    """Features for the rules that are not about features: a few pixels of each picture."""
+    return pixels[:, ::32, ::32].reshape(len(pixels), -1).astype(np.float32)
 
 
 class Shop:
@@ -30,11 +36,14 @@ class Shop:
         self.products: dict[str, str | None] = {}
         self.made_with = CLASSES
 
-    def picture(self, asin: str, garment_class: str | None, content: int, source="vendor", ok=True, position=0):
+    def picture(
+        self, asin: str, garment_class: str | None, content: int, source="vendor", ok=True, position=0, data=b""
+    ):
         """One more picture; equal `content` means equal bytes."""
-        sink = io.BytesIO()
-        Image.fromarray(np.full((40, 30, 3), content % 256, np.uint8)).save(sink, "PNG")
-        data = sink.getvalue() + content.to_bytes(4)  # bytes after the picture's end: another content
+        if not data:
+            sink = io.BytesIO()
+            Image.fromarray(np.full((40, 30, 3), content % 256, np.uint8)).save(sink, "PNG")
+            data = sink.getvalue() + content.to_bytes(4)  # bytes after the picture's end: another content
         url = f"http://shop/{len(self.urls)}.png"
         self.products[asin] = garment_class
         self.urls.append({"asin": asin, "item": None, "source": source, "position": position, "url": url})
@@ -69,7 +78,8 @@ class Shop:
         )
         urls = pa.Table.from_pylist(self.urls, schema=schemas.IMAGE_URLS)
         products = carrying(products, self.made_with)
-        return build(urls, self.store.ledger(), products, self.store, **{**SETTINGS, **changes})
+        settings = {**SETTINGS, "embed": corners, "relevance": RelevanceSettings(own_class=0, outlier=0), **changes}
+        return build(urls, self.store.ledger(), products, self.store, **settings)
 
 
 @pytest.fixture
@@ -131,7 +141,8 @@ def test_over_the_cap_every_class_keeps_its_share(shop: Shop):
     made = shop.build(cap=60)
     kept = Counter(made.table["garment_class"].to_pylist())
     assert kept == {name: 35 if name == "women_tops" else 5 for name in CLASSES}
-    assert made.counts["women_tops"] == {"pictures": 70, "kept": 35, "held_out": 0}
+    count = made.counts["women_tops"]
+    assert (count["pictures"], count["kept"], count["held_out"]) == (70, 35, 0)
 
 
 def test_the_cap_chooses_by_seed_and_content_not_by_order(shop: Shop, tmp_path: Path):
@@ -167,3 +178,31 @@ def test_every_class_keeps_a_held_out_product_however_small_the_share(shop: Shop
 def test_unknown_sources_are_refused_with_the_known_ones(shop: Shop):
     with pytest.raises(ValueError, match="vendor, vendor_customer"):
         shop.classes(1).build(sources="everybody")
+
+
+def test_what_is_irrelevant_is_discarded_counted_and_shown_before_anything_is_held_out(shop: Shop):
+    # The same photograph under two products; flat pictures are like nothing, so it is drawn.
+    def striped(asin: str, cut: int) -> None:
+        sink = io.BytesIO()
+        picture = np.full((64, 64, 3), 240, np.uint8)
+        picture[cut:50, 10:30] = (200, 30, 30)
+        picture[20:40, 30:60] = (30, 30, 200)
+        Image.fromarray(picture).save(sink, "PNG")
+        shop.picture(asin, "men_tops", 0, data=sink.getvalue() + asin.encode())
+
+    shop.classes(3)
+    striped("first", 8)
+    striped("second", 8)
+    made = shop.build()
+    assert made.counts["men_tops"]["near_duplicate"] == 1
+    assert "first" in made.table["asin"].to_pylist() and "second" not in made.table["asin"].to_pylist()
+    assert (made.discarded.garment_class, made.discarded.reason) == (["men_tops"], ["near_duplicate"])
+    assert made.discarded.pixels.shape == (1, 64, 64, 3)
+    whole = shop.build(relevance=RelevanceSettings(own_class=0, outlier=0, near_duplicates=False))
+    assert whole.table.num_rows == made.table.num_rows + 1
+
+
+def test_too_few_after_discarding_says_how_many_were_discarded(shop: Shop):
+    shop.classes(4)
+    with pytest.raises(BadInput, match="after 0 pictures were discarded as irrelevant and 50% of products held out"):
+        shop.build(minimum=4, held_out=0.5)

@@ -46,7 +46,7 @@ class Studio:
     def __init__(self, folder: Path) -> None:
         self.storage = Storage(root=str(folder / "home"))
         self.tracker = Tracker(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder / "artifacts"))
-        self.store = Registry(self.tracker._client(), self.tracker.tracking_uri)
+        self.store = Registry(self.tracker.client(), self.tracker.tracking_uri)
 
     def enter(self, name: str, table: pa.Table, pixels: np.ndarray, seed: int = 0) -> Outcome:
         folder = self.storage.model("generator", name)

@@ -37,7 +37,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.shop: LittleShop = little_shop(folder / "home")
         self.tracker = Tracker(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder / "artifacts"))
-        self.client = self.tracker._client()
+        self.client = self.tracker.client()
 
     @property
     def store(self) -> Registry:

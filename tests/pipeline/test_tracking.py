@@ -31,7 +31,7 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
 
 @pytest.fixture(scope="module")
 def client(tracker: Tracker):
-    return tracker._client()
+    return tracker.client()
 
 
 def tracked(

@@ -94,7 +94,7 @@ def test_the_settings_as_they_were_are_among_the_trials(tuned: dict[str, Any], p
 
 
 def test_trials_stand_under_one_parent_in_mlflow(tuned: dict[str, Any], pictured: Home):
-    client = tracker(pictured)._client()
+    client = tracker(pictured).client()
     parent = tuned[f"vbpr_{MODE}_mlflow_run"]
     experiment = client.get_run(parent).info.experiment_id
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")

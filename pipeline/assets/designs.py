@@ -1,0 +1,172 @@
+"""Garments made for one person: from noise, from a product, and what realism costs them.
+
+Thin: the searches are `models/`, who judges `pipeline/designs.py`, tables and strips `pipeline/design_tables.py`.
+"""
+
+import dagster as dg
+import pyarrow as pa
+
+from models.design import personal_designs as search_designs
+from models.picture_grid import grid
+from models.preference import DesignSettings
+from models.restyle import restyle
+from pipeline import design_tables, design_tradeoff, designs, generation, plots, sheets
+from pipeline.config import (
+    DesignsConfig,
+    DesignTargetSettings,
+    DesignTradeoffConfig,
+    DesignTradeoffSettings,
+)
+from pipeline.metadata import file, table_output, thumbnail
+from pipeline.method import Method
+from pipeline.progress import reporter
+from pipeline.resources import Compute
+from pipeline.storage import Storage, digest
+from pipeline.tracking import Tracker
+
+GROUP = "generator"
+STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps
+PEOPLE_SHOWN = 8  # in the overview
+
+# The mode that judges is configuration (`mode`); the graph shows its default.
+MODE_OF_DESIGNS = dg.SpecificPartitionsPartitionMapping(["vendor_all"])
+MODELS = ("lsgan", dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS))
+READ = {dg.AssetKey(name) for name in ("garments", "lsgan", "dvbpr")}
+
+
+@dg.multi_asset(
+    name="personal_designs",
+    group_name=GROUP,
+    pool="gpu",
+    outs={
+        "personal_designs": dg.AssetOut(
+            description="Garments made for one person: latents moved until the recommender says they would please.",
+            kinds={"parquet", "png", "mlflow"},
+            code_version="2",
+        ),
+        "design_steps": dg.AssetOut(
+            description="Every step of every start of the search: score, realism, objective, latents of what was kept.",
+            kinds={"parquet"},
+            code_version="1",
+        ),
+    },
+    deps=MODELS,
+    internal_asset_deps={"personal_designs": READ, "design_steps": READ},
+)
+def personal_designs(
+    context: dg.AssetExecutionContext,
+    config: DesignsConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    garments: pa.Table,
+):
+    """Garments made for one person: latents moved until the recommender says that the person would like them."""
+    settings = method.settings(DesignSettings, "personal_designs", config)
+    target = method.settings(DesignTargetSettings, "personal_designs", config)
+    studio = designs.open_studio(storage, target, garments, compute.resolve())
+    report = reporter(context, "designing for people")
+    found = search_designs(
+        studio.generator,
+        studio.discriminator,
+        studio.recommender,
+        range(len(studio.classes)),
+        settings=settings,
+        on_progress=lambda now: report(now.done, now.total, ""),
+    )
+    table, strips = design_tables.design_rows(studio, found)
+    folder = design_tables.save_strips(storage.reports / "designs", strips)
+    figures = design_tables.figures(table)
+    overview = grid(
+        found.kept[:PEOPLE_SHOWN, :, 0], row_labels=[f"user {user}" for user in studio.users[:PEOPLE_SHOWN]]
+    )
+    with tracker.run(context, image_mode=target.mode) as run:
+        run.parameters({**vars(settings), **vars(target)}, **studio.runs)
+        run.metrics(figures)
+        run.picture("designs", overview, step=0)
+        for name, picture in list(strips.items())[:STRIPS_TRACKED]:
+            run.picture(f"strip-{name}", picture, step=0)
+    yield table_output(
+        table,
+        "personal_designs",
+        preview=False,
+        **figures,
+        overview=thumbnail(overview),
+        strips=file(folder),
+        **run.link(),
+    )
+    yield table_output(design_tables.step_rows(studio, found), "design_steps", preview=False)
+
+
+@dg.asset(group_name=GROUP, kinds={"parquet", "png", "mlflow"}, code_version="2", deps=MODELS, pool="gpu")
+def restyled_products(
+    context: dg.AssetExecutionContext,
+    config: DesignsConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    garments: pa.Table,
+) -> dg.Output[pa.Table]:
+    """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
+    settings = method.settings(DesignSettings, "restyled_products", config)
+    target = method.settings(DesignTargetSettings, "restyled_products", config)
+    studio = designs.open_studio(storage, target, garments, compute.resolve()).for_first(designs.RESTYLED_FOR)
+    rows = generation.one_of_each_class(garments, target.products, target.choice_seed)
+    report = reporter(context, "restyling products")
+    found = restyle(
+        studio.generator,
+        studio.discriminator,
+        studio.recommender,
+        studio.shop.pixels[rows],
+        generation.labels(garments)[rows],
+        settings=settings,
+        on_progress=lambda now: report(now.done, now.total, ""),
+    )
+    table, strips = design_tables.restyled_rows(studio, found, garments.take(pa.array(rows)))
+    folder = design_tables.save_strips(storage.reports / "restyled", strips)
+    figures = design_tables.figures(table)
+    overview = sheets.stack(list(strips.values())[:STRIPS_TRACKED])
+    with tracker.run(context, image_mode=target.mode) as run:
+        run.parameters({**vars(settings), **vars(target)}, **studio.runs)
+        run.metrics(figures)
+        run.picture("restyled", overview, step=0)
+    return table_output(
+        table, preview=False, **figures, overview=thumbnail(overview), strips=file(folder), **run.link()
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=MODELS, pool="gpu")
+def designs_tradeoff(
+    context: dg.AssetExecutionContext,
+    config: DesignTradeoffConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    garments: pa.Table,
+) -> dg.MaterializeResult:
+    """What realism costs: the same designs made with more and less of eta, and what became of score and realism."""
+    settings = method.settings(DesignSettings, "personal_designs")
+    target = method.settings(DesignTargetSettings, "personal_designs")
+    sweep = method.settings(DesignTradeoffSettings, "designs_tradeoff", config)
+    studio = designs.open_studio(storage, target, garments, compute.resolve()).for_first(sweep.sweep_users)
+    report = reporter(context, "weighing realism")
+    rows = design_tradeoff.sweep(studio, settings, sweep, on_progress=lambda done, total: report(done, total, ""))
+    curve = plots.tradeoff(rows)
+    path = sheets.save(storage.reports / "pictures" / "tradeoff.png", curve)
+    with tracker.run(context, image_mode=target.mode) as run:
+        run.parameters({**vars(settings), **vars(target), **vars(sweep)}, **studio.runs)
+        for step, row in enumerate(rows):
+            run.metrics(row, step=step)
+        run.picture("tradeoff", curve, step=0)
+    return dg.MaterializeResult(
+        metadata={
+            "rows": dg.MetadataValue.json(rows),
+            "tradeoff": thumbnail(curve),
+            "curve": file(path),
+            **run.link(),
+        },
+        data_version=dg.DataVersion(digest(studio.runs, settings, target, sweep)),
+    )

@@ -1,0 +1,149 @@
+"""What was erased, and how it stays out: a list of digests, and the tables without what it names.
+
+The list must outlive what it names, or the next ingest would read it in again; so it holds keyed digests and no name.
+Whoever has the list and guesses a name can confirm the guess, and no more. Finding and removing what a home already
+holds is `pipeline/erase.py`'s.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.durable import write_whole
+from pipeline.core.tables import StoredTable, written
+
+KINDS = ("reviewer", "asin", "url")
+LIST = "erased.json"  # under the home
+_WORDS = re.compile(r"https?://[^\s\"'<>\\]+|[\w.-]+")  # what a rejected line could name somebody by
+
+
+@dataclass(frozen=True)
+class Erasures:
+    """What was erased from a home, by digest."""
+
+    salt: str
+    entries: tuple[dict[str, str], ...] = ()  # kind, digest, at; of: the digest of what it was erased with
+    _digests: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @classmethod
+    def of(cls, home: Path) -> "Erasures":
+        """The list of a home; empty where nothing was ever erased."""
+        path = home / LIST
+        if not path.is_file():
+            return cls(secrets.token_hex(16))
+        told = json.loads(path.read_text())
+        entries = tuple(told["erased"])
+        return cls(told["salt"], entries, frozenset(entry["digest"] for entry in entries))
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def digest_of(self, kind: str, name: str) -> str:
+        """The keyed digest of a name: 32 hex digits."""
+        return hashlib.blake2b(f"{kind}\0{name}".encode(), key=bytes.fromhex(self.salt), digest_size=16).hexdigest()
+
+    @property
+    def version(self) -> str:
+        """A text that changes with the list; empty for an empty one."""
+        if not self.entries:
+            return ""
+        return hashlib.sha256("\n".join(sorted(self._digests)).encode()).hexdigest()[:16]
+
+    def holds(self, kind: str, name: str) -> bool:
+        """Whether this was erased."""
+        return self.digest_of(kind, name) in self._digests
+
+    def with_more(self, kind: str, name: str, urls: Iterable[str]) -> "Erasures":
+        """The list with this name, and with the URLs that go with it."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        first = self.digest_of(kind, name)
+        more = [{"kind": kind, "digest": first, "at": now}]
+        more += [{"kind": "url", "digest": self.digest_of("url", url), "at": now, "of": first} for url in sorted(urls)]
+        new = [entry for entry in more if entry["digest"] not in self._digests]
+        entries = (*self.entries, *new)
+        return Erasures(self.salt, entries, frozenset(entry["digest"] for entry in entries))
+
+    def write(self, home: Path) -> None:
+        """Make this the home's list."""
+        text = json.dumps({"salt": self.salt, "erased": list(self.entries)}, indent=1) + "\n"
+        write_whole(home / LIST, lambda temporary: temporary.write_text(text))
+
+    def mask(self, kind: str, column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+        """Which values of a string column were erased: bool [rows]."""
+        if not self.entries or not len(column):
+            return np.zeros(len(column), bool)
+        encoded = (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).dictionary_encode()
+        hit = np.array([name is not None and self.holds(kind, name) for name in encoded.dictionary.to_pylist()], bool)
+        codes = encoded.indices.fill_null(-1).to_numpy()
+        return np.append(hit, False)[codes]  # the last is for null
+
+    def from_reviews(self, reviews: pa.Table) -> pa.Table:
+        """REVIEWS without erased reviewers and products, and without erased photos."""
+        gone = self.mask("reviewer", reviews["reviewer_id"]) | self.mask("asin", reviews["asin"])
+        return self._without_urls(reviews.filter(pa.array(~gone)) if gone.any() else reviews, ("image_urls",))
+
+    def from_products(self, products: pa.Table) -> pa.Table:
+        """PRODUCTS without erased ones, and without erased pictures."""
+        gone = self.mask("asin", products["asin"])
+        kept = products.filter(pa.array(~gone)) if gone.any() else products
+        return self._without_urls(kept, ("vendor_urls", "vendor_urls_high"))
+
+    def from_rejects(self, rejects: pa.Table) -> pa.Table:
+        """REJECTS in which a line that names what was erased has lost its text."""
+        texts = rejects["text"].to_pylist()
+        names = [any(self.holds(kind, word) for word in _WORDS.findall(text) for kind in KINDS) for text in texts]
+        if not any(names):
+            return rejects
+        column = pa.array(["" if named else text for text, named in zip(texts, names, strict=True)], pa.string())
+        return rejects.set_column(rejects.schema.get_field_index("text"), rejects.schema.field("text"), column)
+
+    def kept(self, table: StoredTable, keep: Callable[[pa.Table], pa.Table]) -> StoredTable:
+        """A stored table as `keep` leaves it, in the place of the one it was."""
+        if self.entries:
+            path = table.path.with_name(f"kept-{table.path.name}")
+            with written(path, table.schema) as add:
+                for rows in table.batches():
+                    add(keep(rows))
+            path.replace(table.path)
+        return table
+
+    def from_names(self, table: pa.Table, kind: str) -> pa.Table:
+        """USERS or ITEMS with a tombstone instead of an erased name: numbers never move, so the row stays."""
+        number, name = table.schema.names
+        gone = self.mask(kind, table[name])
+        if not gone.any():
+            return table
+        stones = [f"(erased {n})" for n in table[number].filter(pa.array(gone)).to_pylist()]
+        column = pc.replace_with_mask(table[name].combine_chunks(), pa.array(gone), pa.array(stones, pa.string()))
+        return table.set_column(1, table.schema.field(name), column)
+
+    def _without_urls(self, table: pa.Table, columns: Iterable[str]) -> pa.Table:
+        for name in columns:
+            lists = table[name].combine_chunks()
+            gone = self.mask("url", lists.flatten())
+            if gone.any():
+                kept = [
+                    [url for url in urls or () if not self.holds("url", url)] if hit else urls
+                    for urls, hit in zip(lists.to_pylist(), _rows_hit(lists, gone), strict=True)
+                ]
+                at = table.schema.get_field_index(name)
+                table = table.set_column(at, table.schema.field(name), pa.array(kept, lists.type))
+        return table
+
+
+def _rows_hit(lists: pa.ListArray, gone: np.ndarray) -> list[bool]:
+    """Which rows of a list column hold a value that is gone."""
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    hit = np.zeros(len(lengths), bool)
+    hit[rows[gone]] = True
+    return hit.tolist()

@@ -1,0 +1,180 @@
+"""Dagster's servers over one home as `make ui` has them, each a process that can be killed and started again.
+
+Runs are launched over HTTP, as the UI does, and executed by run workers that the code server starts.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+
+from pipeline import instance
+from tests.soak.lives import ROOT
+
+BIN = Path(sys.executable).parent
+LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+
+
+class Servers:
+    """A code server, the daemon and the webserver of a home."""
+
+    def __init__(self, home: Path, variables: dict[str, str], log: Path, patience: float):
+        self.home, self.log, self.patience = home, log, patience
+        folder = instance.prepare(home)
+        self._environment = {**os.environ, **variables, "DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+        self._ports = {"code": free_port(), "webserver": free_port()}
+        workspace = home / "workspace.yaml"
+        workspace.write_text(
+            "load_from:\n  - grpc_server:\n      host: 127.0.0.1\n"
+            f"      port: {self._ports['code']}\n      location_name: atelier\n"
+        )
+        self._commands = {
+            "code": [
+                "dagster", "api", "grpc", "-m", "pipeline.definitions",
+                "-h", "127.0.0.1", "-p", str(self._ports["code"]),
+            ],
+            "daemon": ["dagster-daemon", "run", "-w", str(workspace)],
+            "webserver": [
+                "dagster-webserver", "-w", str(workspace), "-h", "127.0.0.1", "-p", str(self._ports["webserver"]),
+            ],
+        }  # fmt: skip
+        self._processes: dict[str, subprocess.Popen] = {}
+
+    def __enter__(self) -> "Servers":
+        for name in self._commands:
+            self.start(name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def start(self, name: str) -> None:
+        """Start a server, and wait until it answers."""
+        command = self._commands[name]
+        said = self.log.open("a")
+        self._processes[name] = subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]], env=self._environment, cwd=ROOT, stdout=said, stderr=said
+        )
+        if name in self._ports:
+            self._until(lambda: _listens(self._ports[name]), f"{name} does not answer; see {self.log}")
+
+    def kill(self, name: str) -> None:
+        """kill -9 a server."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def launch(self, job: str, assets: list[str], mode: str | None) -> str:
+        """Launch a run through the webserver; its id."""
+        selector = {
+            "repositoryLocationName": "atelier", "repositoryName": "__repository__", "jobName": job,
+            "assetSelection": [{"path": [asset]} for asset in assets], "assetCheckSelection": [],
+        }  # fmt: skip
+        tags = [{"key": "dagster/partition", "value": mode}] if mode else []
+        params = {
+            "selector": selector, "runConfigData": {}, "mode": "default", "executionMetadata": {"tags": tags},
+        }  # fmt: skip
+        answers: list[dict[str, Any]] = []
+
+        def asked() -> bool:
+            try:
+                answers.append(self._graphql(LAUNCH, {"params": params})["launchRun"])
+            except OSError:  # it was just started
+                return False
+            return True
+
+        self._until(asked, f"the webserver takes no launch; see {self.log}")
+        if answers[-1]["__typename"] != "LaunchRunSuccess":
+            raise RuntimeError(f"the launch was refused: {answers[-1]}")
+        return answers[-1]["run"]["runId"]
+
+    def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._ports['webserver']}/graphql", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.loads(answer.read())
+        if "errors" in found:
+            raise RuntimeError(str(found["errors"]))
+        return found["data"]
+
+    def worker_of(self, run_id: str) -> psutil.Process:
+        """The process that executes a run, once it has begun."""
+        found: list[psutil.Process] = []
+
+        def there() -> bool:
+            with self.opened() as opened:
+                for event in opened.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+                    _, pid, rest = (event.message or "").partition("Started process for run (pid: ")
+                    if pid:
+                        found.append(psutil.Process(int(rest.split(")")[0])))
+                        return True
+            return False
+
+        self._until(there, f"run {run_id} has no worker; see {self.log}")
+        return found[0]
+
+    def outcome(self, run_id: str) -> dg.DagsterRunStatus:
+        """How a run ended, or the last of those that the daemon started in its place."""
+        last: list[dg.DagsterRun] = []
+
+        def ended() -> bool:
+            with self.opened() as opened:
+                run = opened.get_run_by_id(run_id)
+                assert run is not None
+                group = [run, *opened.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": run_id}))]
+                newest = max(group, key=lambda each: opened.get_run_record_by_id(each.run_id).create_timestamp)
+                waits = newest.tags.get("dagster/will_retry") == "true"
+                last[:] = [newest]
+                return newest.is_finished and not waits
+
+        self._until(ended, f"run {run_id} does not end; see {self.log}")
+        return last[0].status
+
+    def opened(self) -> dg.DagsterInstance:
+        """The home's instance."""
+        return instance.open_instance(self.home)
+
+    def _until(self, holds: Any, complaint: str) -> None:
+        by = time.monotonic() + self.patience
+        while not holds():
+            if time.monotonic() > by:
+                raise TimeoutError(complaint)
+            time.sleep(0.3)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
