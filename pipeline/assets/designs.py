@@ -51,6 +51,7 @@ READ = {dg.AssetKey(name) for name in ("garments", "lsgan", "dvbpr")}
         ),
     },
     deps=MODELS,
+    pool="gpu",
     internal_asset_deps={"personal_designs": READ, "design_steps": READ},
 )
 def personal_designs(
