@@ -1,6 +1,6 @@
 """The recommender's section: every model of every mode with its interval, Table 3 beside ours, the training curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,13 @@ from pipeline.lookbook import charts
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
+from pipeline.recommenders import DVBPR, MODERN, name_of
 
 TITLE = "How well taste is predicted"
-DVBPR = "dvbpr"
 PLANTED = "planted_best"
 MODELS = {
     DVBPR: ("DVBPR", "the method: a network trained on the pictures"),
+    MODERN: ("Modern", "a taste read off the pictures of the history"),
     "vbpr": ("VBPR", "ImageNet features and learnt taste"),
     "vbpr_visual": ("VBPR, looks alone", "the same without what belongs to an item's id"),
     "bpr_mf": ("BPR-MF", "learnt taste, no pictures"),
@@ -56,7 +57,7 @@ class ModelRow:
 
     name: str
     words: str
-    reference: bool  # DVBPR, which the others are held against
+    reference: bool  # the mode's own recommender, which the others are held against
     auc: float
     low: float
     high: float
@@ -105,10 +106,11 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
         chosen = [row for row in rows if row["mode"] == mode and row["split"] == "test"]
         if not chosen:
             continue
+        own = name_of(row["model"] for row in chosen)
         made = [
             ModelRow(
                 *MODELS.get(row["model"], (row["model"], "")),
-                row["model"] == DVBPR,
+                row["model"] == own,
                 row["auc"],
                 row["auc_low"],
                 row["auc_high"],
@@ -129,7 +131,7 @@ def beside(home: Home) -> list[Beside]:
         figures: dict[str, Any] = home.metadata("recommender_evaluation", mode).get("figures", {})
         models = sorted(figures.items(), key=lambda pair: -pair[1]["test"]["auc"])
         rows = [
-            (MODELS.get(name, (name, ""))[0], name == DVBPR, [splits["test"].get(key) for key in BESIDE])
+            (MODELS.get(name, (name, ""))[0], name == name_of(figures), [splits["test"].get(key) for key in BESIDE])
             for name, splits in models
         ]
         if rows:
@@ -138,7 +140,7 @@ def beside(home: Home) -> list[Beside]:
 
 
 def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
-    """What fell short: by mode, the models whose paired interval lies above DVBPR's; the planted truth is none."""
+    """What fell short: by mode, the models whose paired interval lies above the recommender's; the truth is none."""
     truth = MODELS[PLANTED][0]
     found = [
         (t.words, [r.name for r in t.rows if r.difference and r.difference[1] > 0 and r.name != truth]) for t in tables
@@ -169,7 +171,8 @@ def training_curves(home: Home) -> tuple[list[charts.Curve], list[tuple[str, str
         settings = manifest.get("settings", {})
         if history:
             epochs, auc = [entry["epoch"] for entry in history], [entry["validation_auc"] for entry in history]
-            drawn.append(charts.curve(MODES[mode], epochs, auc, "epoch", "validation AUC", paper.TABLE_3[mode]))
+            published = paper.TABLE_3[mode] if manifest.get("model", DVBPR) == DVBPR else None
+            drawn.append(charts.curve(MODES[mode], epochs, auc, "epoch", "validation AUC", published))
     return drawn, [(words, f"{settings[name]}") for name, words in SETTINGS.items() if name in settings]
 
 
@@ -184,6 +187,7 @@ def section(home: Home) -> Section | LeftOut:
     tables = mode_tables(rows)
     content = {
         "tables": tables,
+        "own": shown_name(row["model"] for row in rows),
         "ahead": ahead(tables),
         "beside": beside(home),
         "beside_heads": list(BESIDE.values()),
@@ -198,6 +202,11 @@ def section(home: Home) -> Section | LeftOut:
     wanted = [("recommender_comparison", None)]
     wanted += [(name, mode) for mode in IMAGE_MODES for name in ("dvbpr", "baselines", "recommender_evaluation")]
     return Section("recommender", TITLE, "Prediction", content, home.sources(wanted))
+
+
+def shown_name(models: Iterable[str]) -> str:
+    """The recommender among these models, as a page names it."""
+    return MODELS[name_of(models)][0]
 
 
 def _triple(row: dict[str, Any], *names: str) -> tuple[float, float, float] | None:
