@@ -119,6 +119,8 @@ class Modern(nn.Module):
                 return normal(dimensions, k, scale=dimensions**-0.5)
             return nn.Parameter(torch.eye(dimensions, k) * dimensions**-0.25)
 
+        self.centre: Tensor
+        self.basis: Tensor
         self.register_buffer("centre", torch.from_numpy(space.centre))
         self.register_buffer("basis", torch.from_numpy(space.basis))
         self.looks = tower()  # E [D, K]
@@ -152,6 +154,16 @@ class Modern(nn.Module):
             bias = bias + _masked(F.embedding(item, self.item_bias[:, None]), known)[:, 0]
         assert bias.shape == item.shape
         return phi, bias
+
+    def looks_of(self, features: Tensor) -> Tensor:
+        """Phi of pictures by their frozen features [n, F], of things that no id is known of: [n, K + 1].
+
+        The product with `factors`'s theta is the score, without the item's own bias. Gradients flow through.
+        """
+        seen = (features - self.centre) @ self.basis
+        nobody = torch.zeros(len(seen), device=seen.device)
+        phi, bias = self.items(seen, nobody.long(), nobody)
+        return torch.cat([phi, bias[:, None]], 1)
 
 
 def _masked(rows: Tensor, known: Tensor | None) -> Tensor:

@@ -6,6 +6,8 @@ docs/recommender-study.md.
 
 from dataclasses import asdict, dataclass, fields
 
+from models.search import Choice, Space, Span
+
 _CHOICES = {
     "user": ("history", "free", "both"),
     "pooling": ("mean", "attention"),
@@ -96,3 +98,13 @@ class ModernSettings:
 
 
 PRESETS: dict[str, ModernSettings] = {"modern": ModernSettings()}
+
+# What a search may turn: how far training moves from its starting point, and the space that it starts in.
+SPACE: Space = {
+    "learning_rate": Span(3e-5, 1e-2, log=True),
+    "weight_decay": Span(1e-4, 1.0, log=True),
+    "whiten": Span(0.0, 1.0),
+    "feature_dropout": Span(0.0, 0.5),
+    "negative_power": Span(0.0, 1.0),
+    "start": Choice(("neighbours", "random")),
+}

@@ -19,8 +19,8 @@ from pipeline.core.arrays import ModeArrays
 from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
 from pipeline.core.sources import BadInput
 from pipeline.paper import TABLE_3
+from pipeline.recommenders import DVBPR, name_of
 
-REFERENCE_MODEL = "dvbpr"
 # Figure: column of RECOMMENDER_EVALUATION whose mean over users it is.
 MEANS = {
     "auc_strict": "auc_strict",
@@ -33,6 +33,7 @@ MEANS = {
     "mrr": "reciprocal_rank",
     "novelty_at_10": "novelty_at_10",
 }
+OF_CATALOGUE = ("coverage_at_10", "gini_at_10")
 METRICS = ("auc", "auc_category", *MEANS.values())
 
 
@@ -55,15 +56,15 @@ def per_user_table(measured: PerUser, data: ModeArrays, model: str, split: str) 
 def of_catalogue(measured: PerUser, items: int) -> dict[str, float]:
     """What no user has alone: how much of the catalogue of `items` is recommended, and how unevenly."""
     lists = measured.recommended[np.isfinite(measured.auc)]
-    return {"coverage_at_10": diversity.coverage(lists, items), "gini_at_10": diversity.gini(lists, items)}
+    return dict(zip(OF_CATALOGUE, (diversity.coverage(lists, items), diversity.gini(lists, items)), strict=True))
 
 
 def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
-    """Figures as MLflow metrics: dvbpr's under their own names, the others' behind the model's."""
-    values = {}
+    """Figures as MLflow metrics: the recommender's under their own names, the others' behind the model's."""
+    values, own = {}, name_of(figures)
     for model, splits in figures.items():
         for split, metrics in splits.items():
-            prefix = f"{split}_" if model == REFERENCE_MODEL else f"{model}.{split}_"
+            prefix = f"{split}_" if model == own else f"{model}.{split}_"
             for name, value in metrics.items():
                 if isinstance(value, list):
                     values[f"{prefix}{name}_low"], values[f"{prefix}{name}_high"] = value
@@ -129,7 +130,7 @@ def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: in
         BadInput: nobody's was; names mode and split, and where to look.
     """
     for split in ("validation", "test"):
-        if split not in figures.get(REFERENCE_MODEL, {}):
+        if split not in figures.get(name_of(figures), {}):
             raise BadInput(
                 f"image mode {mode}: none of {users} users has a {split} item and other items to rank it against "
                 f"({items} items), so nothing can be evaluated: see the counts of splits[{mode}] for the step that "
@@ -137,17 +138,29 @@ def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: in
             )
 
 
-def compare(by_mode: Mapping[str, pa.Table], settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Rows of RECOMMENDER_COMPARISON: every model of every mode, with its paired difference to that mode's DVBPR."""
+def compare(
+    by_mode: Mapping[str, pa.Table],
+    settings: EvaluationSettings,
+    evaluated: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of RECOMMENDER_COMPARISON: every model of every mode, with its paired difference to that mode's recommender.
+
+    Args:
+        by_mode: RECOMMENDER_EVALUATION of each mode.
+        settings: seed and number of bootstrap draws.
+        evaluated: {mode: {model: {split: figures}}}, for the figures of a whole catalogue, which no user's row has.
+    """
     rows = []
     for mode, table in by_mode.items():
         for split, of_split in table.to_pandas().groupby("split", sort=False):
             models = {str(model): frame for model, frame in of_split.groupby("model", sort=False)}
-            reference = models.get(REFERENCE_MODEL)
+            own = name_of(models)
+            reference = models.get(own)
             for model, frame in models.items():
-                figures = summarise(frame, settings)
+                whole = (evaluated or {}).get(mode, {}).get(model, {}).get(str(split), {})
+                figures = {name: whole.get(name) for name in OF_CATALOGUE} | summarise(frame, settings)
                 difference = (None, None, None)
-                if reference is not None and model != REFERENCE_MODEL:
+                if reference is not None and model != own:
                     both = _side_by_side({"model": frame, "reference": reference}, "auc")
                     difference = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
                 rows.append(
@@ -161,7 +174,7 @@ def compare(by_mode: Mapping[str, pa.Table], settings: EvaluationSettings) -> li
                         "difference_to_dvbpr": difference[0],
                         "difference_low": difference[1],
                         "difference_high": difference[2],
-                        "paper_auc": TABLE_3[mode] if model == REFERENCE_MODEL and split == "validation" else None,
+                        "paper_auc": TABLE_3[mode] if model == DVBPR and split == "validation" else None,
                         **{name: value for name, value in figures.items() if name in RECOMMENDER_COMPARISON.names},
                     }
                 )
@@ -199,11 +212,12 @@ def between_models(
 
 
 def between_modes(by_mode: Mapping[str, pa.Table], split: str, settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """DVBPR of each pair of modes on the users whose hold-outs they share: mean difference and its interval."""
+    """Each pair of modes: mean difference of their recommenders on users whose hold-outs they share, its interval."""
     values = {}
     for mode, table in by_mode.items():
         frame = table.to_pandas()
-        values[mode] = frame[(frame["model"] == REFERENCE_MODEL) & (frame["split"] == split) & frame["paired"]]
+        own = frame["model"] == name_of(frame["model"])
+        values[mode] = frame[own & (frame["split"] == split) & frame["paired"]]
     rows = []
     for first, second in combinations(values, 2):
         both = _side_by_side({second: values[second], first: values[first]}, "auc")

@@ -19,6 +19,7 @@ import pydantic
 from models.bpr import BprSettings
 from models.lsgan_settings import PRESETS as LSGAN_PRESETS
 from models.lsgan_settings import LsganSettings
+from models.modern_settings import ModernSettings
 from models.preference import PRESETS as DESIGN_PRESETS
 from models.preference import DesignSettings
 from models.scoring import POOLINGS
@@ -228,6 +229,10 @@ PRESETS: dict[type, dict[str, Any]] = {
     DesignSettings: DESIGN_PRESETS,
 }
 PRESET_NAMES = ("paper", "kang2017", "modern")
+# The preset whose values hold where another has none of its own: `modern` renews only some stages.
+FALLBACK = "paper"
+# Settings that stand in a section of their own in their op's config, not beside those that the op has else.
+SECTIONS: dict[type, str] = {ModernSettings: "modern"}
 
 # Fields that the environment decides, not a run.
 FROM_ENVIRONMENT = {"allow_hosts", "device"}
@@ -307,8 +312,16 @@ class TripletsConfig(config_of(TripletSettings)):
     """Triplet sampling."""
 
 
+class ModernConfig(config_of(ModernSettings)):
+    """The recommender of preset `modern`, on frozen features."""
+
+
 class DvbprConfig(config_of(DvbprSettings, RefreshSettings)):
-    """DVBPR."""
+    """The recommender: DVBPR's knobs, and behind `modern` those of the method that preset `modern` trains instead."""
+
+    modern: ModernConfig | None = pydantic.Field(
+        None, description="knobs of the recommender that preset `modern` trains in DVBPR's place; other presets: unused"
+    )
 
 
 class BaselinesConfig(config_of(BprSettings)):
@@ -393,7 +406,7 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "image_features": (FeatureSettings,),
     "splits": (SplitSettings,),
     "triplets": (TripletSettings,),
-    "dvbpr": (DvbprSettings, RefreshSettings),
+    "dvbpr": (DvbprSettings, RefreshSettings, ModernSettings),
     "baselines": (BprSettings,),
     "recommender_evaluation": (EvaluationSettings,),
     "recommender_comparison": (EvaluationSettings,),

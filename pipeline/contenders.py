@@ -18,6 +18,7 @@ from models import baselines, dvbpr, dvbpr_state, train_modern
 from models import bpr as bprs
 from models import device as devices
 from models import dvbpr_settings as dvbprs
+from models import modern_settings as moderns
 from models.bpr import BprSettings
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors
@@ -25,7 +26,7 @@ from models.modern_settings import ModernSettings
 from models.search import Space
 from models.train_dvbpr import DvbprSettings, train
 from pipeline import cornac_peer
-from pipeline.config import CONFIGS
+from pipeline.config import CONFIGS, SECTIONS
 from pipeline.core.sources import BadInput
 from pipeline.core.triplets import TripletSettings
 from pipeline.method import Method
@@ -83,6 +84,11 @@ class Contender:
     triplets: bool = False  # whether it trains on the triplet table
     epochs: bool = False  # whether it tells its validation AUC epoch by epoch, so that a search may stop it early
     estimate: Callable[[Task, Any], float] | None = None  # its seconds, measured on a few steps
+
+    def config(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Settings as its op's config takes them: as they are, or in the section that they have there."""
+        section = "" if self.settings is None else SECTIONS.get(self.settings, "")
+        return {section: values} if section else values
 
 
 def _dvbpr(task: Task, settings: DvbprSettings) -> Fitted:
@@ -177,7 +183,7 @@ CONTENDERS: dict[str, Contender] = {
     "bpr_mf": Contender(_bpr(baselines.bpr_mf, False), "baselines", BprSettings, space=bprs.MF_SPACE),
     "vbpr": Contender(_bpr(baselines.vbpr, True), "baselines", BprSettings, space=bprs.VBPR_SPACE),
     "vbpr_visual": Contender(_bpr(baselines.vbpr_visual, True), "baselines", BprSettings, space=bprs.VBPR_SPACE),
-    "modern": Contender(_modern, settings=ModernSettings, epochs=True),
+    "modern": Contender(_modern, "dvbpr", ModernSettings, space=moderns.SPACE, epochs=True),
     "cornac_vbpr": Contender(_cornac, settings=cornac_peer.CornacSettings),
     "dvbpr": _dvbpr_contender(),
     "paper": _dvbpr_contender("paper"),
@@ -238,8 +244,7 @@ def entry(spec: str, method: Method) -> Entry:
 def _fields(contender: Contender) -> list[str]:
     """The names of its own settings; an op's Config may hold more, such as when it is trained again."""
     own = () if contender.settings is None else dataclasses.fields(contender.settings)  # ty: ignore[invalid-argument-type]
-    names = [field.name for field in own]
-    return [name for name in CONFIGS[contender.op].model_fields if name in names] if contender.op else names
+    return [field.name for field in own]
 
 
 def settings_of(contender: Contender, method: Method, changes: dict[str, Any]) -> Any:
@@ -252,7 +257,7 @@ def settings_of(contender: Contender, method: Method, changes: dict[str, Any]) -
         except (TypeError, ValueError) as error:
             raise BadInput(str(error)) from error
     try:
-        config = CONFIGS[contender.op](**changes)
+        config = CONFIGS[contender.op](**contender.config(changes))
     except (pydantic.ValidationError, ValueError) as error:
         problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
         raise BadInput(f"{contender.op}: {changes}: {problem}.") from error

@@ -12,14 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from models import train_dvbpr
 from models.factors import Factors
 from models.lsgan import Discriminator, Generator
 from models.memorisation import nearest_l1
 from models.preference import Recommender, picture_features
 from models.taste_rank import own_rank, panels, standard_scores
 from models.train_lsgan import load_generator
-from pipeline import generation
+from pipeline import generation, recommenders
 from pipeline.config import DesignTargetSettings
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.sources import BadInput
@@ -118,10 +117,9 @@ def open_studio(storage: Storage, target: DesignTargetSettings, garments: pa.Tab
     Raises:
         BadInput: a model is missing, or was made from another catalogue, other garments or other classes (both named).
     """
-    generator, discriminator, recommender, meta, factors, runs = _models(
+    generator, discriminator, recommender, everyone, factors, runs = _models(
         storage, target.mode, generation.inputs(garments), device
     )
-    everyone = np.asarray(meta["users"])
     order = np.random.default_rng(target.choice_seed).permutation(len(everyone))
     chosen = order if target.users == 0 else order[: target.users]
     pixels = storage.load_garments(generation.inputs(garments)["garments"])
@@ -147,14 +145,13 @@ def open_studio(storage: Storage, target: DesignTargetSettings, garments: pa.Tab
 
 def _models(
     storage: Storage, mode: str, garments: Mapping[str, str], device: torch.device
-) -> tuple[Generator, Discriminator, Recommender, dict, Factors, tuple[str, str]]:
+) -> tuple[Generator, Discriminator, Recommender, np.ndarray, Factors, tuple[str, str]]:
     if mode not in IMAGE_MODES:
         raise BadInput(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
     trained, drawn = storage.current("recommender", mode), storage.current("generator")
     drawn.expect(**garments)
     trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
     generator, discriminator, _ = load_generator(drawn.path, device)
-    cnn, theta, meta = train_dvbpr.load(trained.path, device)
+    recommender, everyone = recommenders.judge(trained, device)
     factors = Factors.load(trained.path / "factors.npz")
-    recommender = Recommender(cnn, meta["input_size"], theta.detach())
-    return generator, discriminator, recommender, meta, factors, (trained.run, drawn.run)
+    return generator, discriminator, recommender, everyone, factors, (trained.run, drawn.run)

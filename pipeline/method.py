@@ -6,12 +6,13 @@ fields set on the asset itself. Sampling, networks, epochs and designs all belon
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import dagster as dg
 
 from pipeline import profiles
-from pipeline.config import OP_SETTINGS, PRESET_NAMES, PRESETS
+from pipeline.config import FALLBACK, OP_SETTINGS, PRESET_NAMES, PRESETS, SECTIONS
 from pipeline.core.sources import BadInput
 
 Settings = TypeVar("Settings")
@@ -61,24 +62,25 @@ class Method(dg.ConfigurableResource):
             config: what was set on the asset itself.
 
         Raises:
-            BadInput: the preset has no such stage, or the values do not fit together.
+            BadInput: the values do not fit together.
         """
         presets = PRESETS.get(cls)
-        if presets is None:
-            base: Any = cls()
-        else:
-            preset = self.chosen_preset()
-            if preset not in presets:
-                raise BadInput(f"preset {preset!r} has no {cls.__name__}; it has: {', '.join(presets)}.")
-            base = presets[preset]
+        base: Any = cls() if presets is None else presets.get(self.chosen_preset(), presets[FALLBACK])
         fields = {f.name: f for f in dataclasses.fields(base)}
-        explicit = {} if config is None else {k: v for k, v in config.model_dump().items() if v is not None}
-        changes = {k: v for k, v in {**self.chosen_profile().ops.get(op, {}), **explicit}.items() if k in fields}
-        changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items()}
+        explicit = {} if config is None else config.model_dump()
+        changes = {**_section(cls, self.chosen_profile().ops.get(op, {})), **_section(cls, explicit)}
+        changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items() if k in fields}
         try:
             return dataclasses.replace(base, **changes)
         except (ValueError, TypeError) as error:
             raise BadInput(f"{op}: {error}") from error
+
+
+def _section(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an op's config is meant for these settings; what was not set is not in it."""
+    own = values.get(SECTIONS[cls]) or {} if cls in SECTIONS else values
+    own = own.model_dump() if isinstance(own, dg.Config) else own
+    return {name: value for name, value in own.items() if value is not None}
 
 
 @functools.cache

@@ -99,11 +99,12 @@ def _settings() -> Iterator[str]:
         for cls in classes:
             meanings = config.described(cls)
             presets = config.PRESETS.get(cls, {"": cls()})
+            section = f"{config.SECTIONS[cls]}." if cls in config.SECTIONS else ""
             for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
                 values = {preset: repr(getattr(made, name)) for preset, made in presets.items()}
                 alike = len(set(values.values())) == 1
                 shown = next(iter(values.values())) if alike else ", ".join(f"{p} {v}" for p, v in values.items())
-                rows.append((f"`{name}`", meanings.get(name, name.replace("_", " ")), f"`{shown}`"))
+                rows.append((f"`{section}{name}`", meanings.get(name, name.replace("_", " ")), f"`{shown}`"))
         yield from _table("setting", "meaning", "value unless set", rows=rows)
 
 

@@ -30,6 +30,7 @@ from pipeline.core.transfer import FetchSettings
 from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
 from pipeline.plan import Segment, plan
+from pipeline.recommenders import name_of
 from pipeline.recovery import recover
 from pipeline.resources import ImageFetcher, RawSources, default_resources
 from pipeline.storage import Storage, write_json
@@ -198,12 +199,13 @@ def _table(mode: str, found: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("model", "AUC", "95% interval", "warm", "cold", "in type", "recall@10"):
         table.add_column(column, justify="left" if column == "model" else "right")
+    own = name_of(found["models"])
     ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
     for model, splits in ordered:
         m = splits["test"]
         low, high = m["auc_ci95"]
         shown = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}", *in_short(m)]
-        table.add_row(model, *shown, style="bold" if model == "dvbpr" else None)
+        table.add_row(model, *shown, style="bold" if model == own else None)
     return table
 
 

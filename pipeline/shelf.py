@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs 
 SPLITS = (*SPLIT_NAMES, BEFORE := "before")  # before: a model that this one went on from was trained on the pair
 FACTORS, SHOP, ABOUT = "factors.npz", "shop.npz", "about.json"
 NO_CLASS = ""
+DVBPR = "dvbpr"  # the model that is trained from pixels
 CPU = torch.device("cpu")
 
 
@@ -195,8 +196,13 @@ class Shelf:
         """A picture's place in the space of tastes, [K] float32: decoded and sized as the pictures of training were.
 
         Raises:
-            ValueError: the bytes are no picture we take (`core/pictures.py`).
+            ValueError: the bytes are no picture we take (`core/pictures.py`), or the model was not trained from pixels.
         """
+        if self.about.get("model", DVBPR) != DVBPR:
+            raise ValueError(
+                f"this model is {self.about['model']}, which knows pictures by their frozen features alone, and no "
+                "network for those is served: a new item cannot be scored. Serve a model of preset paper for that"
+            )
         pixels = pictures.resize(
             pictures.decode(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
         )

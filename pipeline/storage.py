@@ -133,17 +133,35 @@ class Storage(dg.ConfigurableResource):
         """Frozen features of the bank's rows, one file a version."""
         return self.home / "features" / f"{version}.npy"
 
-    def point_features(self, version: str, made_by: str) -> None:
-        """Make these features the current ones. `made_by`: what makes features of a picture."""
-        write_json(self.home / "features" / "current.json", {"run": version, "made_by": made_by})
+    def point_features(self, version: str, made_by: str, size: int) -> None:
+        """Make these features the current ones.
+
+        Args:
+            version: the file's name.
+            made_by: what makes features of a picture.
+            size: pixels a side of the pictures that their network saw.
+        """
+        write_json(self.home / "features" / "current.json", {"run": version, "made_by": made_by, "size": size})
 
     def features_made_by(self) -> str:
         """What makes features of a picture, of the current ones."""
-        return json.loads((self.home / "features" / "current.json").read_text()).get("made_by", "")
+        return self._of_features("made_by")
 
     def current_features(self) -> Path:
         """The current features."""
-        return self.features(json.loads((self.home / "features" / "current.json").read_text())["run"])
+        return self.features(self._of_features("run"))
+
+    def features_size(self) -> int:
+        """Pixels a side of the pictures that the current features are of."""
+        return self._of_features("size")
+
+    def _of_features(self, key: str) -> Any:
+        pointer = self.home / "features" / "current.json"
+        found = json.loads(pointer.read_text()) if pointer.is_file() else {}
+        if key not in found:
+            what = f"says no {key}" if found else "is not there"
+            raise BadInput(f"{pointer} {what}: materialise image_features again.")
+        return found[key]
 
     @property
     def garments(self) -> Path:

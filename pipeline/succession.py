@@ -151,6 +151,7 @@ def _settle(store: Registry, version: Version, judge: Callable[[Version], Decisi
 def _about_recommender(manifest: dict[str, Any], mode: str, made: str, storage: Storage) -> dict[str, Any]:
     bank = open_bank(storage.bank)
     facts = {name: manifest[name] for name in ("inputs", "settings", "dagster_run", "mlflow_run")}
+    facts["model"] = manifest.get("model", shelf.DVBPR)
     return {**facts, "image_mode": mode, "run": made, "bank_size": bank.size, "bank_filter": bank.resample}
 
 

@@ -19,7 +19,7 @@ import yaml
 
 from models.evaluate import exact_auc
 from models.search import Choice, Space, Span
-from pipeline.contenders import CONTENDERS, Entry, Step, Task, entry, settings_of
+from pipeline.contenders import CONTENDERS, Contender, Entry, Step, Task, entry, settings_of
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.sources import BadInput
@@ -109,7 +109,7 @@ def search(model: str, data: ModeData, method: Method, settings: TuningSettings,
                 place.say(f"{model} on {data.mode}: trial {number + 1} of {settings.trials}: {told}")
                 if value is not None:
                     parent.metrics({"best_validation_auc": study.best_value}, step=number)
-                    _write(path, model, data.mode, start.contender.op, study)
+                    _write(path, model, data.mode, start.contender, study)
             found = _found(model, data.mode, start.contender.op, study, path, parent.run_id)
             parent.file(path)
     return found
@@ -242,9 +242,10 @@ def _start_auc(study: "optuna.Study") -> float | None:
     return given[0].value if given else None
 
 
-def _write(path: Path, model: str, mode: str, op: str, study: "optuna.Study") -> None:
+def _write(path: Path, model: str, mode: str, own: Contender, study: "optuna.Study") -> None:
     """The best settings so far, as the `ops` section of a run config."""
-    sharing = [name for name, contender in CONTENDERS.items() if contender.op == op]
+    op = own.op
+    sharing = [name for name, other in CONTENDERS.items() if (other.op, other.settings) == (op, own.settings)]
     start = _start_auc(study)
     before = "" if start is None else f"; {start:.4f} with the settings as they were"
     lines = [
@@ -253,6 +254,6 @@ def _write(path: Path, model: str, mode: str, op: str, study: "optuna.Study") ->
     ]
     if len(sharing) > 1:
         lines.append(f"# The op {op} sets all of: {', '.join(sharing)}.")
-    body = yaml.safe_dump({"ops": {op: {"config": dict(study.best_params)}}}, sort_keys=True)
+    body = yaml.safe_dump({"ops": {op: {"config": own.config(dict(study.best_params))}}}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n" + body))

@@ -51,7 +51,6 @@ READ = {dg.AssetKey(name) for name in ("garments", "lsgan", "dvbpr")}
         ),
     },
     deps=MODELS,
-    pool="gpu",
     internal_asset_deps={"personal_designs": READ, "design_steps": READ},
 )
 def personal_designs(

@@ -11,7 +11,7 @@ from models import baselines as methods
 from models.evaluate import evaluate
 from models.factors import Factors
 from models.scoring import Recommender, pooled
-from pipeline import comparison, plots, runs, sheets, warm_start
+from pipeline import comparison, plots, recommenders, runs, sheets, warm_start
 from pipeline.config import EvaluationConfig, EvaluationSettings
 from pipeline.core import arrays, schemas
 from pipeline.core.schemas import IMAGE_MODES
@@ -24,6 +24,7 @@ from pipeline.progress import reporter
 from pipeline.registry import RECOMMENDER, Registry, model_name
 from pipeline.resources import Compute, RawSources
 from pipeline.storage import Storage
+from pipeline.summary import Ledger
 from pipeline.tracking import Tracker
 
 GROUP = "recommender"
@@ -60,7 +61,8 @@ def recommender_evaluation(
     others = storage.current("baselines", mode)
     trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    models: dict[str, Recommender] = {"dvbpr": Factors.load(trained.path / "factors.npz")}
+    own = trained.manifest().get("model", recommenders.DVBPR)
+    models: dict[str, Recommender] = {own: Factors.load(trained.path / "factors.npz")}
     models |= {name: methods.load(others.path / name) for name in methods.NAMES}
     truth = raw.truth()
     if truth is not None:
@@ -109,8 +111,8 @@ def recommender_evaluation(
     return table_output(
         table,
         figures=figures,
-        validation_auc=figures["dvbpr"]["validation"]["auc"],
-        test_auc=figures["dvbpr"]["test"]["auc"],
+        validation_auc=figures[own]["validation"]["auc"],
+        test_auc=figures[own]["test"]["auc"],
         models=dg.MetadataValue.md(comparison.markdown(figures)),
         item_score=settings.item_score,
         items_without_a_type=int((category < 0).sum()),
@@ -145,7 +147,9 @@ def recommender_comparison(
     missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
     if missing:
         context.log.warning(f"not evaluated yet, and left out: {', '.join(missing)}")
-    rows = comparison.compare(by_mode, settings)
+    ledger = Ledger(context.instance)
+    evaluated = {mode: ledger.of("recommender_evaluation", mode).get("figures", {}) for mode in by_mode}
+    rows = comparison.compare(by_mode, settings, evaluated)
     chart = plots.comparison(rows, "test")
     path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
     of_runs, shown = [], []

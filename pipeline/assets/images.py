@@ -231,7 +231,7 @@ def image_features(
     # The version says what makes features of a picture, not which pictures there are: those are the catalogue's, and a
     # mode without new pictures must not be trained again for another's.
     made_by = digest(bank.size, bank.resample, settings, features.NAME)
-    storage.point_features(version, made_by)
+    storage.point_features(version, made_by, settings.feature_size)
     return dg.MaterializeResult(
         metadata={"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME},
         data_version=dg.DataVersion(made_by),

@@ -1,6 +1,8 @@
-"""The recommender of each image mode: DVBPR, the methods it is held against, and the picks.
+"""The recommender of each image mode: DVBPR, or what the preset trains in its place; the methods it is held against,
+and the picks.
 
-Thin: `models/` trains and scores; this finds the data, the model's folder and the tracker. What the models are worth is
+Thin: `models/` trains and scores; this finds the data, the model's folder and the tracker. Which method it is says
+`recommenders.py`. What the models are worth is
 `evaluation.py`.
 """
 
@@ -20,8 +22,8 @@ from models.dvbpr_dataset import Dataset
 from models.evaluate import top_k
 from models.factors import Factors
 from models.neighbours import Neighbours
-from models.train_dvbpr import DvbprSettings, Progress, train
-from pipeline import plots, sheets, warm_start
+from models.train_dvbpr import Progress
+from pipeline import plots, recommenders, sheets, warm_start
 from pipeline.config import (
     BaselinesConfig,
     DvbprConfig,
@@ -32,7 +34,6 @@ from pipeline.config import (
 from pipeline.core import arrays, schemas
 from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
-from pipeline.core.triplets import TripletSettings
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
@@ -43,7 +44,7 @@ from pipeline.tracking import Tracker
 
 GROUP = "recommender"
 DVBPR_CODE = "1"
-BASELINES_CODE = "2"
+BASELINES_CODE = "3"
 
 
 def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
@@ -58,6 +59,7 @@ def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
     partitions_def=image_modes,
     kinds={"pytorch", "mlflow"},
     code_version=DVBPR_CODE,  # the bank is no input: the catalogue says which pictures it has of it
+    deps=["image_features"],
     pool="gpu",
 )
 def dvbpr(
@@ -71,36 +73,30 @@ def dvbpr(
     splits: pa.Table,
     triplets: pa.Table,
 ) -> dg.MaterializeResult:
-    """DVBPR trained on the mode's triplets, from the last model on where it can; an interrupted training goes on."""
+    """The mode's recommender: DVBPR on the triplets, or with preset `modern` that method on the frozen features.
+
+    DVBPR goes on from the last model where it can. An interrupted training goes on where it stopped.
+    """
     mode = context.partition_key
-    settings = method.settings(DvbprSettings, "dvbpr", config)
     refresh = method.settings(RefreshSettings, "dvbpr", config)
     device = compute.resolve()
     bank = open_bank(storage.bank)
-    inputs = {
-        "catalogue": table_digest(catalogue),
-        "splits": table_digest(splits),
-        "triplets": table_digest(triplets),
-        "image_bank": bank.digest_of(catalogue["bank_row"].to_numpy())[:16],
-    }
-    arrays.check_bank(catalogue, inputs["catalogue"], bank)
+    learner = recommenders.learner(method, config, storage, bank, catalogue, splits, triplets)
+    settings, inputs, configuration = learner.settings, learner.inputs, learner.configuration
     made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": DVBPR_CODE}
-    configuration = {
-        "dvbpr": settings.plain(),
-        "triplets": vars(method.settings(TripletSettings, "triplets")),
-        "image_bank": {"size": bank.size, "resample": bank.resample},
-    }
-    begun = warm_start.start(storage, mode, configuration, DVBPR_CODE, splits, refresh.warm_start)
+    begun = warm_start.start(storage, mode, configuration, DVBPR_CODE, splits, refresh.warm_start and learner.goes_on)
     folder = storage.made_before("recommender", mode, **made) or storage.model(
         "recommender", digest(inputs, settings, DVBPR_CODE, *([begun.run] if begun.run else [])), mode
     )
-    mode_arrays = arrays.mode_arrays(catalogue, splits)
-    report = reporter(context, "training DVBPR")
+    report = reporter(context, f"training {learner.name}")
     reused = folder.finished
     manifest: dict[str, Any]
     with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
         run.parameters(settings, preset=method.chosen_preset(), device=str(device), **inputs)
-        run.data(f"triplets[{mode}]", inputs["triplets"], triplets.num_rows, storage.tables / "triplets")
+        if "triplets" in inputs:
+            run.data(f"triplets[{mode}]", inputs["triplets"], triplets.num_rows, storage.tables / "triplets")
+        else:
+            run.data(f"splits[{mode}]", inputs["splits"], splits.num_rows, storage.tables / "splits")
         if reused:
             context.log.info(f"{folder.path} was trained from the same data, settings and code: used again")
             manifest = folder.manifest()
@@ -112,17 +108,12 @@ def dvbpr(
             def progress(now: Progress) -> None:
                 report(now.done, now.total, now.note)
 
-            trained = train(
-                arrays.dataset(mode_arrays, triplets, bank),
-                settings,
-                folder.path,
-                device,
-                on_progress=progress,
-                start=begun.folder,
-            )
+            trained = learner.fit(folder.path, device, progress, begun.folder)
             trained.factors.save(folder.path / "factors.npz")
             manifest = {
                 "asset": "dvbpr",
+                "model": learner.name,
+                **learner.about,
                 "image_mode": mode,
                 **made,
                 "configuration": configuration,
@@ -133,7 +124,7 @@ def dvbpr(
                 "history": trained.history,
                 "best_epoch": trained.best_epoch,
                 "validation_auc": trained.validation_auc,
-                "notes": trained.notes,
+                "notes": getattr(trained, "notes", []),
             }
         history: list[dict[str, float]] = manifest["history"]
         for entry in history:
@@ -148,6 +139,7 @@ def dvbpr(
         folder.finish(manifest)
     return dg.MaterializeResult(
         metadata={
+            "model": learner.name,
             "epochs": len(history),
             "best_epoch": manifest["best_epoch"],
             "validation_auc": manifest["validation_auc"],
@@ -184,8 +176,7 @@ def baselines(
     bank = open_bank(storage.bank)
     arrays.check_bank(catalogue, table_digest(catalogue), bank)
     data = arrays.dataset(arrays.mode_arrays(catalogue, splits), None, bank)
-    features_path = storage.current_features()
-    image_features = np.load(features_path, mmap_mode="r")[data.bank_row]
+    image_features = recommenders.frozen_features(storage, bank)[data.bank_row]
     inputs = {
         "catalogue": table_digest(catalogue),
         "splits": table_digest(splits),
@@ -247,7 +238,7 @@ def recommendations(
     catalogue: pa.Table,
     splits: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """The best items of every user by DVBPR's score; what the user has is left out."""
+    """The best items of every user by the recommender's score; what the user has is left out."""
     settings = method.settings(RecommendationSettings, "recommendations", config)
     data = arrays.mode_arrays(catalogue, splits)
     trained = storage.current("recommender", context.partition_key)

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.partitions import image_modes
+from pipeline.recommenders import name_of
 from pipeline.registry import RECOMMENDER, model_name
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
@@ -24,12 +25,12 @@ DIVERSITY_BOUND = 0.5
 @dg.asset_check(
     asset="recommender_evaluation",
     partitions_def=image_modes,
-    description="DVBPR's test AUC lies above random by its interval.",
+    description="The recommender's test AUC lies above random by its interval.",
 )
 def dvbpr_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """The lower end of the 95% interval must be above one half; a warning, for a person to look."""
     figures = Ledger(context.instance).of("recommender_evaluation", context.partition_key).get("figures", {})
-    test = figures.get("dvbpr", {}).get("test", {})
+    test = figures.get(name_of(figures), {}).get("test", {})
     low = test.get("auc_ci95", [0.0])[0]
     return dg.AssetCheckResult(
         passed=low > 0.5,
@@ -52,9 +53,8 @@ def not_below_the_champion(
     decided by one. It says, at once and for every run, that something went wrong in between.
     """
     mode = context.partition_key
-    test = (
-        Ledger(context.instance).of("recommender_evaluation", mode).get("figures", {}).get("dvbpr", {}).get("test", {})
-    )
+    figures = Ledger(context.instance).of("recommender_evaluation", mode).get("figures", {})
+    test = figures.get(name_of(figures), {}).get("test", {})
     reigning = champion(tracker, model_name(RECOMMENDER, mode))
     if reigning is None:
         return _warning(True, skipped="no version of the registered model is champion yet")

@@ -17,8 +17,10 @@ NAME = "efflite0"  # part of every metric's name that rests on these features
 
 
 @functools.cache
-def _trunk(device: torch.device) -> nn.Module:
-    """The network without its classifier, in eval mode, its batch norms folded into the convolutions before them.
+def trunk(device: torch.device) -> nn.Module:
+    """The network without its classifier: pictures [B, 3, S, S] in [-1, 1] to features [B, 1280].
+
+    In eval mode, frozen, its batch norms folded into the convolutions before them; gradients reach the pictures.
 
     timm's `tf_efficientnet_lite0` is the architecture the weights were trained in (its `efficientnet_lite0`
     pads differently and silently gives other logits). Both list their tensors in the same order under other names.
@@ -71,7 +73,7 @@ def embed(
         float32 [n, 1280].
     """
     picked = np.arange(len(pictures)) if rows is None else np.asarray(rows)
-    trunk = _trunk(torch.device(device))
+    network = trunk(torch.device(device))
     batch = batch or max(8, min(256, 256 * 64**2 // size**2))
     features = np.empty((len(picked), DIMENSIONS), np.float32)
     with torch.inference_mode():
@@ -82,7 +84,7 @@ def embed(
                 x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
             # The mean and scale these weights were trained with: TensorFlow's [-1, 1].
             x = ((x - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
-            features[start : start + len(chunk)] = trunk(x).cpu().numpy()
+            features[start : start + len(chunk)] = network(x).cpu().numpy()
             if on_progress is not None:
                 on_progress(start + len(chunk), len(picked))
     return features

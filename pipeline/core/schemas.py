@@ -218,7 +218,7 @@ RECOMMENDER_COMPARISON = pa.schema(
         pa.field("auc", pa.float64(), nullable=False),
         pa.field("auc_low", pa.float64(), nullable=False),  # 95 % bootstrap interval over users
         pa.field("auc_high", pa.float64(), nullable=False),
-        ("difference_to_dvbpr", pa.float64()),  # paired over users, model minus DVBPR of the mode
+        ("difference_to_dvbpr", pa.float64()),  # paired over users, model minus the mode's recommender
         ("difference_low", pa.float64()),
         ("difference_high", pa.float64()),
         ("warm_auc", pa.float64()),
@@ -232,6 +232,8 @@ RECOMMENDER_COMPARISON = pa.schema(
         ("ndcg_at_50", pa.float64()),
         ("mrr", pa.float64()),
         ("novelty_at_10", pa.float64()),
+        ("coverage_at_10", pa.float64()),  # share of the catalogue that is in somebody's ten
+        ("gini_at_10", pa.float64()),  # how unevenly: 0 all items alike, 1 one item alone
         ("paper_auc", pa.float64()),  # NAF Table 3, where it has the row
     ]
 )

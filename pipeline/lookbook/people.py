@@ -15,6 +15,7 @@ from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.lookbook.reasons import Reason, Reasons
+from pipeline.lookbook.recommender import shown_name
 from pipeline.lookbook.shelf import Card, cards, first_pictures, titles
 from pipeline.metadata import table_digest
 
@@ -81,6 +82,7 @@ def section(home: Home, album: Album, settings: LookbookSettings) -> Section | L
     content = {
         "mode": mode,
         "words": MODES[mode],
+        "own": _name(home, mode),
         "everyone": pc.count_distinct(there["splits"]["user"]).as_py(),
         "people": people(mode, there, factors, home, album, settings),
         "note": note,
@@ -134,6 +136,11 @@ def people(
             )
         )
     return made
+
+
+def _name(home: Home, mode: str) -> str:
+    folder = home.model("recommender", mode)
+    return shown_name([] if folder is None else [folder.manifest().get("model", "")])
 
 
 def _factors(home: Home, mode: str, splits: pa.Table) -> tuple[Factors | None, str | None]:

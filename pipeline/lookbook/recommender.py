@@ -1,6 +1,6 @@
 """The recommender's section: every model of every mode with its interval, Table 3 beside ours, the training curves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,13 @@ from pipeline.lookbook.album import Album
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
+from pipeline.recommenders import DVBPR, MODERN, name_of
 
 TITLE = "How well taste is predicted"
-DVBPR = "dvbpr"
 PLANTED = "planted_best"
 MODELS = {
     DVBPR: ("DVBPR", "the method: a network trained on the pictures"),
+    MODERN: ("Modern", "a taste read off the pictures of the history"),
     "vbpr": ("VBPR", "ImageNet features and learnt taste"),
     "vbpr_visual": ("VBPR, looks alone", "the same without what belongs to an item's id"),
     "bpr_mf": ("BPR-MF", "learnt taste, no pictures"),
@@ -40,7 +41,7 @@ BESIDE = {  # figures of a model that stand beside its AUC
     "novelty_at_10": "Novelty, bits",
     "gini_at_10": "Gini",
 }
-OWN = (DVBPR, "modern")  # what a mode's own recommender may be
+OWN = (DVBPR, MODERN)  # what a mode's own recommender may be
 BESIDE_MODELS = ("vbpr", "popularity")  # in the charts by group
 PREFERRED_MODE = "vendor_all"
 SETTINGS = {  # what a reader needs to tell this run from the paper's
@@ -60,7 +61,7 @@ class ModelRow:
 
     name: str
     words: str
-    reference: bool  # DVBPR, which the others are held against
+    reference: bool  # the mode's own recommender, which the others are held against
     auc: float
     low: float
     high: float
@@ -109,10 +110,11 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
         chosen = [row for row in rows if row["mode"] == mode and row["split"] == "test"]
         if not chosen:
             continue
+        own = name_of(row["model"] for row in chosen)
         made = [
             ModelRow(
                 *MODELS.get(row["model"], (row["model"], "")),
-                row["model"] == DVBPR,
+                row["model"] == own,
                 row["auc"],
                 row["auc_low"],
                 row["auc_high"],
@@ -133,7 +135,7 @@ def beside(home: Home) -> list[Beside]:
         figures: dict[str, Any] = home.metadata("recommender_evaluation", mode).get("figures", {})
         models = sorted(figures.items(), key=lambda pair: -pair[1]["test"]["auc"])
         rows = [
-            (MODELS.get(name, (name, ""))[0], name == DVBPR, [splits["test"].get(key) for key in BESIDE])
+            (MODELS.get(name, (name, ""))[0], name == name_of(figures), [splits["test"].get(key) for key in BESIDE])
             for name, splits in models
         ]
         if rows:
@@ -142,7 +144,7 @@ def beside(home: Home) -> list[Beside]:
 
 
 def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
-    """What fell short: by mode, the models whose paired interval lies above DVBPR's; the planted truth is none."""
+    """What fell short: by mode, the models whose paired interval lies above the recommender's; the truth is none."""
     truth = MODELS[PLANTED][0]
     found = [
         (t.words, [r.name for r in t.rows if r.difference and r.difference[1] > 0 and r.name != truth]) for t in tables
@@ -223,6 +225,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "groups": grouped(home, shown, BESIDE_MODELS) if shown else [],
         "map": visual_map.draw(home, shown, album) if shown else None,
         "tables": tables,
+        "own": shown_name(row["model"] for row in rows),
         "ahead": ahead(tables),
         "beside": beside(home),
         "beside_heads": list(BESIDE.values()),
@@ -237,6 +240,11 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     wanted = [("recommender_comparison", None)]
     wanted += [(name, mode) for mode in IMAGE_MODES for name in ("dvbpr", "baselines", "recommender_evaluation")]
     return Section("recommender", TITLE, "Prediction", content, home.sources(wanted))
+
+
+def shown_name(models: Iterable[str]) -> str:
+    """The recommender among these models, as a page names it."""
+    return MODELS[name_of(models)][0]
 
 
 def _triple(row: dict[str, Any], *names: str) -> tuple[float, float, float] | None:

@@ -4,6 +4,7 @@ A profile holds no code and no secret. What a field means and its default stand 
 (`pipeline/config.py`); a profile only names the values in which it differs.
 """
 
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def load(name: str) -> Profile:
     checked = {}
     for op, section in ops.items():
         _allow(path, f"ops.{op}", section, {"config"})
-        checked[op] = _checked(path, op, section.get("config") or {})
+        checked[op] = _checked(path, f"ops.{op}.config", CONFIGS[op], section.get("config") or {})
     return Profile(path.stem, preset, checked)
 
 
@@ -73,14 +74,23 @@ def _allow(path: Path, where: str, content: Any, allowed: set[str]) -> None:
             raise BadInput(f"{path}: unknown key {place}; allowed: {', '.join(sorted(allowed))}.")
 
 
-def _checked(path: Path, op: str, values: dict[str, Any]) -> dict[str, Any]:
-    config = CONFIGS[op]
-    _allow(path, f"ops.{op}.config", values, set(config.model_fields))
+def _checked(path: Path, where: str, config: type[dg.Config], values: dict[str, Any]) -> dict[str, Any]:
+    _allow(path, where, values, set(config.model_fields))
     checked = {}
     for key, value in values.items():
+        section = _section(config, key)
+        if section is not None:
+            checked[key] = _checked(path, f"{where}.{key}", section, value)
+            continue
         try:
             checked[key] = getattr(config(**{key: value}), key)
         except (pydantic.ValidationError, dg.DagsterInvalidConfigError, ValueError) as error:
             problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
-            raise BadInput(f"{path}: ops.{op}.config.{key} is {value!r}: {problem}.") from error
+            raise BadInput(f"{path}: {where}.{key} is {value!r}: {problem}.") from error
     return checked
+
+
+def _section(config: type[dg.Config], key: str) -> type[dg.Config] | None:
+    """The Config behind a key that is a section of its own, else None."""
+    kinds = typing.get_args(config.model_fields[key].annotation)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, dg.Config)), None)

@@ -102,7 +102,7 @@ def pictured(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     return made(environment, tmp_path_factory.mktemp("pictured"), "+key:image_features or +key:catalogue")
 
 
-def made(environment: pytest.MonkeyPatch, folder: Path, select: str = "*") -> Home:
+def made(environment: pytest.MonkeyPatch, folder: Path, select: str = "*", profile: Path = TINY) -> Home:
     """A home in which what was selected ran once, on a small catalogue of its own."""
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
@@ -120,5 +120,5 @@ def made(environment: pytest.MonkeyPatch, folder: Path, select: str = "*") -> Ho
         ATELIER_ALLOW_HOSTS=f"{server.HOST}:{settings.port}",
     )
     with server.serve(catalogue.folder, settings.port):
-        said = materialise(select)
+        said = materialise(select, profile)
     return Home(folder / "home", catalogue.folder, catalogue.planted_auc, said)

@@ -1,10 +1,12 @@
 """The method of a run: preset, then profile, then what was set on the asset; the later wins."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.lsgan_settings import LsganSettings
+from models.modern_settings import ModernSettings
 from models.preference import DesignSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
 from pipeline.config import (
@@ -12,6 +14,7 @@ from pipeline.config import (
     EvaluationConfig,
     EvaluationSettings,
     LsganConfig,
+    ModernConfig,
     SplitsConfig,
     SplitSettings,
     config_of,
@@ -68,6 +71,29 @@ def test_zero_and_false_are_values_that_were_set():
 
 def test_lists_of_the_config_become_the_tuples_of_the_settings():
     assert Method().settings(DvbprSettings, "dvbpr", DvbprConfig(betas=[0.5, 0.9])).betas == (0.5, 0.9)
+
+
+def test_the_knobs_of_modern_stand_in_a_section_of_their_own(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "resources: {method: {config: {preset: modern}}}\n"
+        "ops: {dvbpr: {config: {epochs: 3, modern: {k: 16, popularity_weights: [0.0, 1.0]}}}}\n"
+    )
+    method = Method(profile=str(path))
+    config = DvbprConfig(batch_size=32, modern=ModernConfig(whiten=0.25))
+    settings = method.settings(ModernSettings, "dvbpr", config)
+    assert settings == replace(ModernSettings(), k=16, popularity_weights=(0.0, 1.0), whiten=0.25)
+    beside = method.settings(DvbprSettings, "dvbpr", config)
+    assert (beside.epochs, beside.batch_size, beside.k) == (3, 32, PRESETS["paper"].k)
+    with pytest.raises(BadInput, match=r"dvbpr: ModernSettings.whiten=2.0"):
+        method.settings(ModernSettings, "dvbpr", DvbprConfig(modern=ModernConfig(whiten=2.0)))
+
+
+def test_where_modern_has_no_values_of_its_own_the_papers_hold():
+    assert Method(preset="modern").settings(TripletSettings, "triplets") == Method().settings(
+        TripletSettings, "triplets"
+    )
+    Method(profile="modern").check()
 
 
 def test_stages_of_no_preset_have_one_default():

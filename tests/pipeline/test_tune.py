@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pytest
 
 from models import evaluate
-from models.bpr import GRID
+from models.bpr import VBPR_GRID
 from models.search import Choice, Span
 from pipeline import profiles, tuning
 from pipeline.build import build_definitions
-from pipeline.contenders import CONTENDERS
+from pipeline.contenders import CONTENDERS, settings_of
 from pipeline.core.sources import BadInput
 from pipeline.method import Method
 from pipeline.resources import default_resources
@@ -69,6 +69,13 @@ def test_the_best_settings_are_a_config_that_a_profile_takes(tuned: dict[str, An
         assert f"validation AUC {of(pictured, model).best_value:.4f}" in path.read_text()
 
 
+def test_the_best_settings_of_modern_stand_in_its_section(tuned: dict[str, Any], pictured: Home):
+    execute(models=["modern"], modes=[MODE], trials=1)
+    path = pictured.folder / "tuning" / "modern" / f"{MODE}.yaml"
+    assert profiles.load(str(path)).ops == {"dvbpr": {"modern": of(pictured, "modern").best_params}}
+    assert "sets all of" not in path.read_text()
+
+
 def test_what_shares_an_op_is_named_beside_the_config(tuned: dict[str, Any], pictured: Home):
     text = (pictured.folder / "tuning" / "vbpr" / f"{MODE}.yaml").read_text()
     assert "The op baselines sets all of: bpr_mf, vbpr" in text
@@ -82,7 +89,7 @@ def test_the_run_shows_the_best_of_every_model(tuned: dict[str, Any], pictured: 
 
 def test_the_settings_as_they_were_are_among_the_trials(tuned: dict[str, Any], pictured: Home):
     first = of(pictured, "vbpr").trials[0]
-    assert first.params["learning_rate"] == 0.01 and first.params["k"] == 32
+    assert first.params["learning_rate"] == 0.001 and first.params["k"] == 64
     assert of(pictured, "vbpr").best_value >= first.value
 
 
@@ -159,7 +166,7 @@ def test_the_start_that_was_cut_off_is_tried_again(
         with pytest.raises(KeyboardInterrupt):
             searched(trials=1)
     found, study = searched(trials=1)
-    assert params(study) == [{"k": 32, "learning_rate": 0.01, "visual_bias": True}]
+    assert params(study) == [{"k": 64, "learning_rate": 0.001, "visual_bias": True}]
     assert found.start_auc == found.validation_auc
 
 
@@ -177,7 +184,7 @@ def test_validation_pairs_alone_are_ever_measured(
     monkeypatch.setattr(evaluate, "exact_auc", recording)
     searched(trials=2)
     splits = pictured.table("splits", MODE)
-    assert len(measured) > 2 * len(GRID)
+    assert len(measured) > 2 * len(VBPR_GRID)
     assert all(np.array_equal(pairs, measured[0]) for pairs in measured)
     validation = splits.filter(pc.equal(splits["split"], "validation"))
     items = np.unique(pictured.table("catalogue", MODE)["item"].to_numpy())
@@ -243,7 +250,7 @@ def test_an_empty_home_is_told_what_to_materialise(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"models": ("popularity",)}, "models: popularity; there are: bpr_mf, vbpr, vbpr_visual, dvbpr"),
+        ({"models": ("popularity",)}, "models: popularity; there are: bpr_mf, vbpr, vbpr_visual, modern, dvbpr"),
         ({"modes": ("vendor",)}, "modes: vendor; there are: vendor_single"),
         ({"models": ()}, "models: none given"),
         ({"trials": 0}, "trials=0; it must be at least 1"),
@@ -255,12 +262,14 @@ def test_what_cannot_be_searched_is_refused_with_what_can(settings: dict[str, An
 
 
 def test_every_space_is_of_fields_that_the_models_op_takes():
-    from pipeline.config import CONFIGS
-
     spaces = {name: contender for name, contender in CONTENDERS.items() if contender.space}
     assert {"bpr_mf", "vbpr", "dvbpr"} <= set(spaces)
     for name, contender in spaces.items():
-        assert set(contender.space) <= set(CONFIGS[contender.op].model_fields), name
+        method = Method(preset=contender.preset)
+        first = {field: range_.values[0] if isinstance(range_, Choice) else range_.low
+                 for field, range_ in contender.space.items()}  # fmt: skip
+        made = settings_of(contender, method, first)
+        assert {field: getattr(made, field) for field in first} == first, name
 
 
 def test_a_span_without_a_range_is_refused():

@@ -1,0 +1,139 @@
+"""A whole run with preset `modern`: that method is trained in DVBPR's place, and all that follows is of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.factors import Factors
+from pipeline import recommenders
+from pipeline.core.bank import open_bank
+from pipeline.core.sources import BadInput
+from pipeline.registry import RECOMMENDER, Registry, model_name
+from pipeline.shelf import Shelf
+from pipeline.storage import ModelFolder, Storage
+from tests.pipeline.conftest import TINY, Home, made, materialise
+
+MODE = "vendor_all"
+KNOBS = "modern: {k: 8, components: 16, epochs: 2, negatives: 32, batch_size: 64, item_id: false}"
+
+
+def modern_profile(folder: Path) -> Path:
+    """The tiny profile with the other preset; without factors of ids a picture's Phi is its looks alone."""
+    text = TINY.read_text().replace("preset: paper", "preset: modern")
+    path = folder / "modern.yaml"
+    path.write_text(text.replace("  dvbpr:\n    config:\n", f"  dvbpr:\n    config:\n      {KNOBS}\n"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def modern(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which everything ran once with preset `modern`."""
+    folder = tmp_path_factory.mktemp("modern")
+    return made(environment, folder, profile=modern_profile(folder))
+
+
+def factors(home: Home) -> Factors:
+    return Factors.load(home.model("recommender", MODE) / "factors.npz")
+
+
+def test_the_model_says_that_it_is_modern_and_what_it_was_made_from(modern: Home):
+    manifest = json.loads((modern.model("recommender", MODE) / "manifest.json").read_text())
+    assert manifest["model"] == "modern" and manifest["settings"]["components"] == 16
+    assert set(manifest["inputs"]) == {"catalogue", "splits", "image_features"}
+    assert manifest["feature_size"] == 32
+    assert [entry["epoch"] for entry in manifest["history"]] == [1, 2]
+
+
+def test_the_other_models_are_held_against_it_and_nothing_is_called_dvbpr(modern: Home):
+    table = modern.table("recommender_comparison").to_pandas()
+    assert "dvbpr" not in set(table["model"]) and {"modern", "vbpr"} <= set(table["model"])
+    own = table["model"] == "modern"
+    assert table[own]["difference_to_dvbpr"].isna().all() and table[~own]["difference_to_dvbpr"].notna().all()
+    assert table["paper_auc"].isna().all()  # the paper published no such model
+    figures = modern.summary["modes"][MODE]["models"]
+    assert "modern" in figures and "dvbpr" not in figures
+
+
+def test_coverage_and_gini_of_the_evaluation_stand_in_the_comparison(modern: Home):
+    table = modern.table("recommender_comparison").to_pandas().set_index(["mode", "model", "split"])
+    for model, splits in modern.summary["modes"][MODE]["models"].items():
+        row = table.loc[(MODE, model, "test")]
+        assert (row["coverage_at_10"], row["gini_at_10"]) == (
+            splits["test"]["coverage_at_10"], splits["test"]["gini_at_10"],
+        )  # fmt: skip
+    of = table["coverage_at_10"]
+    assert of[MODE, "popularity", "test"] < of[MODE, "random", "test"]
+
+
+def test_the_picks_are_those_of_its_factors(modern: Home):
+    found, picks = factors(modern), modern.table("recommendations", MODE).to_pandas()
+    splits = modern.table("splits", MODE).to_pandas()
+    for row, user in enumerate(found.users[:5]):
+        scores = found.theta[row] @ found.item.T + found.item_bias
+        scores[np.isin(found.items, splits[splits["user"] == user]["item"])] = -np.inf
+        assert picks[picks["user"] == user].sort_values("rank")["item"].iloc[0] == found.items[scores.argmax()]
+
+
+def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
+    found, catalogue = factors(modern), modern.table("catalogue", MODE)
+    folder = modern.model("recommender", MODE)
+    judge, users = recommenders.judge(ModelFolder(folder.parent, folder.name), torch.device("cpu"))
+    bank = open_bank(modern.folder / "bank")
+    pixels = torch.from_numpy(np.ascontiguousarray(bank.pixels[catalogue["bank_row"].to_numpy()[:6]]))
+    pictures = pixels.permute(0, 3, 1, 2).float()
+    pictures = torch.nn.functional.interpolate(pictures, (judge.size, judge.size), mode="bilinear", antialias=True)
+    pictures = ((pictures - 127.5) / 127.5).requires_grad_()
+    phi = judge.phi(pictures)
+    np.testing.assert_allclose(phi.detach().numpy(), found.phi[:6], atol=2e-4)
+    assert np.array_equal(users, found.users)
+    (judge.theta[:6] * phi).sum().backward()
+    assert pictures.grad is not None and (pictures.grad.abs().amax((1, 2, 3)) > 0).all()
+
+
+def test_designs_are_made_with_it_and_raise_its_score(modern: Home):
+    designs = modern.table("personal_designs").to_pandas()
+    assert len(designs) and (designs["score_after"] - designs["score_before"]).mean() > 0
+    assert modern.table("restyled_products").num_rows
+
+
+def test_served_it_ranks_known_items_and_says_why_it_scores_no_new_one(modern: Home):
+    from mlflow.tracking import MlflowClient
+
+    uri = modern.summary["mlflow"]["tracking_uri"]
+    store = Registry(MlflowClient(tracking_uri=uri), uri)
+    reigning = store.champion(model_name(RECOMMENDER, MODE))
+    assert reigning is not None and reigning.made == modern.model("recommender", MODE).name
+    served = Shelf(store.folder(reigning) / "artifacts" / RECOMMENDER)
+    assert len(served.recommend(0, 5)) == 5
+    with pytest.raises(ValueError, match=r"this model is modern, .* a new item cannot be scored"):
+        served.place(0, b"")
+
+
+def test_the_page_names_the_method_it_shows(modern: Home):
+    page = Path(modern.summary["lookbook"]).read_text()
+    assert "Difference to Modern" in page and "Difference to DVBPR" not in page
+
+
+def test_dvbpr_beside_it_is_another_model_and_becomes_the_current_one(modern: Home):
+    """The last test but one of this module: the home's recommenders are DVBPR's from here on."""
+    before = modern.model("recommender", MODE)
+    materialise("key:dvbpr")
+    assert modern.model("recommender", MODE) != before and (before / "factors.npz").is_file()
+
+
+def test_features_of_another_bank_are_refused_with_the_mend(modern: Home):
+    storage = Storage(root=str(modern.folder))
+    path, bank = storage.current_features(), open_bank(modern.folder / "bank")
+    kept = path.read_bytes()
+    try:
+        np.save(path, np.zeros((3, 4), np.float32))
+        with pytest.raises(BadInput, match=rf"3 pictures, .* has {len(bank.pixels)} .*materialise image_features"):
+            recommenders.frozen_features(storage, bank)
+        (path.parent / "current.json").unlink()
+        with pytest.raises(BadInput, match=r"current\.json is not there: materialise image_features"):
+            recommenders.frozen_features(storage, bank)
+    finally:
+        path.write_bytes(kept)
