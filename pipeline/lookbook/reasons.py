@@ -61,7 +61,7 @@ class Reasons:
         if manifest.get("model", "dvbpr") != "dvbpr" or not (home.storage.bank / "bank.json").is_file():
             return None
         bank = open_bank(home.storage.bank)
-        if manifest["inputs"].get("image_bank") != bank.digest:
+        if manifest["inputs"].get("image_bank") != bank.digest_of(catalogue["bank_row"].to_numpy())[:16]:
             return None
         device = torch.device("cpu")
         cnn, theta, meta = train_dvbpr.load(folder.path, device)
