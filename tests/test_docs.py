@@ -1,0 +1,32 @@
+"""The documents say what is so: links lead somewhere, commands exist, the reference is the code's."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import reference
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_pages_leads_to_a_file(page: Path):
+    for link in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_is_named_exists(page: Path):
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:^    |`)(?:\w+=\S+ )*make ([a-z]+)", text, re.MULTILINE)) <= targets
+    for module in re.findall(r"python -m ((?:pipeline|models|benchmarks|tests)(?:\.\w+)*)", text):
+        assert importlib.util.find_spec(module), f"{page.name}: python -m {module}"
+
+
+def test_the_reference_is_what_the_code_says():
+    assert reference.PAGE.read_text() == reference.page(), "run python -m pipeline.reference --write"
