@@ -14,7 +14,7 @@ from tests.pages.browser import CHROMIUM, chromium, served
 # name of the picture: page, width, height, dark
 SHOTS = {
     "lookbook": ("index.html", 1280, 1130, False),
-    "lookbook-people": ("people.html", 1280, 1180, False),
+    "lookbook-people": ("people.html", 1280, 1330, False),
     "lookbook-map": ("recommender.html#alike", 1280, 900, True),
 }
 COLOURS = 128  # a palette halves the file
