@@ -6,7 +6,7 @@ BIN := .venv/bin
 DATASETS ?= ../shared/datasets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup ui lint run soak acceptance clean lock
+.PHONY: help demo test setup ui lint run soak acceptance pages screenshots chromium clean lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,17 @@ soak: setup  ## fifty kill -9 of everything at random moments; the last line say
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)
+
+pages: setup chromium  ## the lookbook's pages in headless Chromium: width, links, keyboard, axe
+	ATELIER_PAGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pages
+
+screenshots: setup chromium  ## docs/lookbook*.png from the demo's lookbook (make demo first)
+	$(BIN)/python -m tests.pages.screenshots --home $${ATELIER_HOME:-var/demo} --out docs
+
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -yqq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+		|| echo "no Chromium, and it cannot be installed here: the pages' tests will be skipped"
 
 lock:  ## compile requirements.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-annotate --no-header \

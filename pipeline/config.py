@@ -214,9 +214,9 @@ class DesignTradeoffSettings:
 
 @dataclass(frozen=True)
 class LookbookSettings:
-    """The page."""
+    """The lookbook."""
 
-    users: int = 8  # people shown with their purchases and picks
+    users: int = 12  # people shown with their purchases and picks
     picks: int = 8  # pictures a person
     seed: int = 0
 

@@ -1,4 +1,4 @@
-"""The report: one page over everything. Thin: `pipeline/lookbook/` builds and writes it."""
+"""The report: a lookbook over everything. Thin: `pipeline/lookbook/` builds and writes it."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ from pipeline.resources import RawSources
 from pipeline.storage import Storage
 
 GROUP = "report"
-# Shown on the page; read from the home, not as inputs, so that what is missing is a missing section.
+# Shown in the lookbook; read from the home, not as inputs, so that what is missing is a missing section.
 WHOLE = (
     "reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger", "image_bank",
     "recommender_comparison", "garments", "lsgan", "generator_evaluation", "generated_garments", "personal_designs",
@@ -28,13 +28,13 @@ BY_MODE = ("splits", "catalogue", "triplets", "dvbpr", "recommender_evaluation",
 @dg.asset(
     group_name=GROUP,
     kinds={"html"},
-    code_version="1",
+    code_version="2",
     deps=[*WHOLE, *(dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in BY_MODE)],
 )
 def lookbook(
     context: dg.AssetExecutionContext, config: LookbookConfig, method: Method, storage: Storage, raw: RawSources
 ) -> dg.MaterializeResult:
-    """A page to look at: the data, how good the models are beside the paper's figures, and what they made."""
+    """Pages to look at: the data, how good the models are beside the paper's figures, and what they made."""
     settings = method.settings(LookbookSettings, "lookbook", config)
     album = Album()
     page = build(Home(storage, context.instance, raw), album, settings, commit(), datetime.now(UTC))

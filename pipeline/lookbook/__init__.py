@@ -1,1 +1,1 @@
-"""The lookbook: templates, and the builder of the page."""
+"""The lookbook: templates, and the builder of its pages."""

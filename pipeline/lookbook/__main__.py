@@ -1,4 +1,4 @@
-"""`python -m pipeline.lookbook --home DIR`: rebuilds the page of a home from what lies in it, without a run.
+"""`python -m pipeline.lookbook --home DIR`: rebuilds the lookbook of a home from what lies in it, without a run.
 
 What the home was made from is read from its own record; the asset `lookbook` does the same inside a run.
 """

@@ -1,4 +1,4 @@
-"""The page put together: its sections in order, the figures at its head, what it leaves out and what it cannot say.
+"""The lookbook put together: its sections in order, the figures at its head, what is left out and cannot be said.
 
 What a section says is its own module's; HTML is the templates', writing is `publish.py`'s.
 """
@@ -10,7 +10,7 @@ from pipeline.instance import recall
 from pipeline.lookbook import data, designs, garments, people, recommender
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
-from pipeline.lookbook.page import LeftOut, Page, Section
+from pipeline.lookbook.page import LEAVES, Door, Fact, LeftOut, Page, Section
 
 ALWAYS = (
     "The AUC is the share of all items a person does not have that the model puts below the one that was held out. "
@@ -53,7 +53,7 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
     """
     made = [
         data.section(home, album),
-        recommender.section(home),
+        recommender.section(home, album),
         people.section(home, album, settings),
         garments.section(home, album),
         designs.personal(home, album, settings),
@@ -71,11 +71,12 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
         sections=sections,
         left_out=tuple(part for part in made if isinstance(part, LeftOut)),
         notes=_notes(home, {section.id for section in sections}),
+        doors=_doors(sections),
     )
 
 
-def _facts(home: Home) -> tuple[tuple[str, str], ...]:
-    """The figures at the head of the page, those that there are."""
+def _facts(home: Home) -> tuple[Fact, ...]:
+    """The figures at the head of the lookbook, those that there are."""
     core = home.metadata("interactions").get("counts", {})
     ledger, designed = home.metadata("image_ledger"), home.metadata("personal_designs")
     modes = home.modes("recommender_evaluation")
@@ -83,15 +84,45 @@ def _facts(home: Home) -> tuple[tuple[str, str], ...]:
     auc = home.metadata("recommender_evaluation", mode).get("test_auc") if mode else None
     agreement = home.metadata("generator_evaluation").get("class_agreement")
     facts = [
-        (core.get("five_core_users"), "people with five purchases or more", "{:,}"),
-        (core.get("five_core_items"), "items they chose", "{:,}"),
-        (None if core else home.metadata("products").get("dagster/row_count"), "products", "{:,}"),
-        (ledger.get("images_ok"), "working pictures", "{:,}"),
-        (auc, "test AUC of DVBPR; 0.5 is chance", "{:.3f}"),
-        (agreement, "of generated garments look like their class", "{:.0%}"),
-        (designed.get("own_rank_first_share"), "of designs rank first with their own person", "{:.0%}"),
-    ]
-    return tuple((form.format(value), words) for value, words, form in facts if value is not None)
+        (core.get("five_core_users"), "people with five purchases or more", "{:,}", "interactions", None),
+        (core.get("five_core_items"), "items they chose", "{:,}", "interactions", None),
+        (None if core else home.metadata("products").get("dagster/row_count"), "products", "{:,}", "products", None),
+        (ledger.get("images_ok"), "working pictures", "{:,}", "image_ledger", None),
+        (auc, "test AUC of the recommender; 0.5 is chance", "{:.3f}", "recommender_evaluation", mode),
+        (agreement, "of generated garments look like their class", "{:.0%}", "generator_evaluation", None),
+        (
+            designed.get("own_rank_first_share"), "of designs rank first with their own person", "{:.0%}",
+            "personal_designs", None,
+        ),
+    ]  # fmt: skip
+    return tuple(
+        Fact(form.format(value), words, asset, partition)
+        for value, words, form, asset, partition in facts
+        if value is not None
+    )
+
+
+def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
+    """The pages beside the first one, each with a picture or two of what is behind it."""
+    content = {section.id: section.content for section in sections}
+    people, classes = content.get("people", {}).get("people", []), content.get("garments", {}).get("classes", [])
+    made = content.get("designs", {}).get("made", [])
+    picked = [card.picture for person in people for card, _ in person.picks[:1] if card.picture]
+    space, rows = content.get("recommender", {}).get("map"), content.get("data", {}).get("sheets", [])
+    chosen = {
+        "data": (
+            "What was read, what was lost on the way, and what its pictures look like",
+            [r.picture for r in rows][:1],
+        ),
+        "recommender": ("How well taste is predicted, for whom, and beside what", [space.picture] if space else []),
+        "people": ("What a person bought, what they would be shown, and why", picked[:3]),
+        "garments": (
+            "What the generator draws, and how near that is to what it learnt from",
+            [c.garments for c in classes[:1]],
+        ),
+        "designs": ("Garments made for one person", [d.strip for one in made[:1] for d in one.designs[:2] if d.strip]),
+    }
+    return tuple(Door(name, *chosen[name]) for name, (_, ids) in LEAVES.items() if any(i in content for i in ids))
 
 
 def _notes(home: Home, there: set[str]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Curves and intervals as coordinates, which the templates draw as SVG and CSS in the reader's own colours.
+"""Charts of the lookbook: SVG by `pipeline/plots.py`, or intervals that a style sheet draws in a table's row.
 
-Charts as pixels, for Dagster and MLflow, are `pipeline/plots.py`.
+What is charted belongs to the section builders.
 """
 
 from collections.abc import Sequence
@@ -8,68 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WIDTH, HEIGHT = 340, 210  # of the view box
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 14, 34
-
 
 @dataclass(frozen=True)
-class Tick:
-    """A mark on an axis: where, and its text."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A curve over whole steps, laid out in a view box of WIDTH x HEIGHT."""
+class Chart:
+    """A drawing with its title, and in words what it shows, for who cannot see it."""
 
     title: str
-    summary: str  # what it shows, in words
-    points: tuple[tuple[float, float], ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    reference: Tick | None  # a level to hold against
-    x_label: str
-    y_label: str
-
-
-def curve(
-    title: str, x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, reference: float | None = None
-) -> Curve:
-    """Lay out a curve.
-
-    Args:
-        title: above it.
-        x: steps, ascending, [n >= 1].
-        y: values, [n].
-        x_label: of the axis.
-        y_label: of the axis.
-        reference: a level drawn in grey, for example the paper's.
-    """
-    levels = [*y, *([] if reference is None else [reference])]
-    marks = _round_marks(min(levels), max(levels))
-    low, high = min(marks[0], *levels), max(marks[-1], *levels)
-    first, last = x[0], x[-1]
-
-    def across(value: float) -> float:
-        share = 0.5 if last == first else (value - first) / (last - first)
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
-
-    def up(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
-
-    steps = sorted({round(step) for step in np.linspace(first, last, min(6, len(x)))})
-    return Curve(
-        title=title,
-        summary=f"{y_label} from {y[0]:.3f} at {x_label} {first:g} to {y[-1]:.3f} at {x_label} {last:g}",
-        points=tuple((across(a), up(b)) for a, b in zip(x, y, strict=True)),
-        x_ticks=tuple(Tick(across(step), str(step)) for step in steps),
-        y_ticks=tuple(Tick(up(mark), f"{mark:g}") for mark in marks),
-        reference=None if reference is None else Tick(up(reference), f"{reference:.4f}"),
-        x_label=x_label,
-        y_label=y_label,
-    )
+    summary: str
+    svg: str
+    asset: str  # that its figures came from
+    partition: str | None = None
 
 
 @dataclass(frozen=True)

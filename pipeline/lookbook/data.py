@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import paper
+from pipeline import paper, plots
 from pipeline.core.schemas import IMAGE_MODES, SOURCES
+from pipeline.lookbook import contact_sheets
 from pipeline.lookbook.album import Album
+from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
-from pipeline.sheets import load
-from pipeline.steps import five_core
+from pipeline.steps import five_core, pruning
 
 TITLE = "The data"
 REASONS = {
@@ -42,6 +43,7 @@ MODES = {
 }
 # Where a class's own words do not do: pants are underwear to half of the readers.
 CLASS_WORDS = {"pants": "trousers"}
+MANY = 6  # pictures of an item that are counted together
 POSSESSIVE = {"women": "women’s", "men": "men’s"}
 
 
@@ -90,6 +92,40 @@ def table_of_steps(core: Mapping[str, Any]) -> list[Step]:
     ]
 
 
+def waterfalls(home: Home) -> list[Chart]:
+    """What each step of the 5-core left, and what pruning left of the mode with most pictures."""
+    core = home.metadata("interactions")
+    steps = five_core(core.get("counts", {}), core.get("k", 5), core.get("iterative", False))
+    svg = plots.waterfall(steps, "The 5-core", form=plots.svg)
+    left = ", ".join(f"{values[-1].left:,} {what}" for what, values in steps.items() if values)
+    made = [Chart("From the files to the five-core", f"The 5-core leaves {left}", svg, "interactions")]
+    mode = next((mode for mode in reversed(IMAGE_MODES) if home.metadata("splits", mode)), None)
+    surviving = home.metadata("splits", mode).get("surviving", {}) if mode else {}
+    if {"users_before", "items_before", "items_without_picture", "users", "items"} <= set(surviving):
+        pruned = pruning(surviving)
+        left = ", ".join(f"{values[-1].left:,} {what}" for what, values in pruned.items())
+        svg = plots.waterfall(pruned, "Pictures", form=plots.svg)
+        title = f"What has a working picture: {MODES[str(mode)]}"
+        made.append(Chart(title, f"Pruning leaves {left}", svg, "splits", mode))
+    return made
+
+
+def pictures_per_item(home: Home) -> Chart | None:
+    """How many pictures an item has, in each image mode."""
+    labels, series, source = [*map(str, range(1, MANY)), f"{MANY} or more"], {}, None
+    for mode in IMAGE_MODES:
+        catalogue = home.table("catalogue", mode)
+        if catalogue is not None and catalogue.num_rows:
+            counts = np.unique(catalogue["item"].to_numpy(), return_counts=True)[1]
+            series[MODES[mode]] = np.bincount(np.minimum(counts, MANY), minlength=MANY + 1)[1:].tolist()
+            source = mode
+    if not series:
+        return None
+    svg = plots.shares(labels, series, "Pictures of an item", "pictures of an item", "items", form=plots.svg)
+    summary = "; ".join(f"{name}: {values[0]:,} items with one picture" for name, values in series.items())
+    return Chart("How many pictures an item has", summary, svg, "catalogue", source)
+
+
 def median_heights(image_urls: pa.Table, image_ledger: pa.Table) -> dict[str, float]:
     """Median height in pixels of the working pictures of each source."""
     ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok")).select(["url", "height"])
@@ -117,7 +153,6 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     broken: dict[str, int] = fetched.get("images_broken", {})
     core = home.metadata("interactions").get("counts", {})
     per_mode = [_mode(home, mode) for mode in IMAGE_MODES]
-    sheet = home.storage.reports / "pictures" / "bank.png"
     content: dict[str, Any] = {
         "products": products.get("dagster/row_count"),
         "rejects": home.metadata("rejects").get("dagster/row_count"),
@@ -134,9 +169,10 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "table_1": [*paper.TABLE_1, our_data_set(home)] if core else [],
         "table_2": [(mode, MODES[mode], paper.TABLE_2[mode], _ours(per_mode, mode)) for mode in IMAGE_MODES],
         "original": paper.TABLE_2[paper.ORIGINAL],
-        "sheet": album.add(load(sheet), "A sample of the decoded pictures of the catalogue", 400)
-        if sheet.is_file()
-        else None,
+        "waterfalls": waterfalls(home) if core else [],
+        "per_item": pictures_per_item(home),
+        "sheets": contact_sheets.by_class(home, album),
+        "pairs": contact_sheets.shop_and_customers(home, album),
     }
     wanted = [(name, None) for name in ("reviews", "products", "rejects", "interactions", "image_urls", "image_ledger")]
     wanted += [(name, mode) for mode in IMAGE_MODES for name in ("splits", "catalogue", "triplets")]

@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import plots
 from pipeline.config import LookbookSettings
 from pipeline.lookbook.album import Album, cut, join, spread
+from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
@@ -76,12 +78,19 @@ def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | 
         made.append(
             _designs(f"design-{user}", title, "", home.storage.reports / "designs" / strip, labels, words, rows, album)
         )
-    curve = home.storage.reports / "pictures" / "tradeoff.png"
-    alt = "A curve: the more weight on realism, the less the person's score rises and the more real the garment looks"
-    tradeoff = album.add(load(curve), alt) if curve.is_file() else None
+    tradeoff = _tradeoff(home)
     sources = home.sources([("personal_designs", None), ("designs_tradeoff", None)])
     content = {"made": made, "tradeoff": tradeoff, **figures(table)}
     return Section("designs", DESIGNS, "Designs", content, sources)
+
+
+def _tradeoff(home: Home) -> Chart | None:
+    """What the score gains against what realism costs, a point a weight; None where it was not swept."""
+    rows = home.metadata("designs_tradeoff").get("rows", [])
+    if not rows:
+        return None
+    alt = "The more weight on realism, the less the person’s score rises and the more real the garment looks"
+    return Chart("What realism costs, by its weight eta", alt, plots.tradeoff(rows, form=plots.svg), "designs_tradeoff")
 
 
 def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | LeftOut:

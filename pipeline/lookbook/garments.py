@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import plots
 from pipeline.lookbook.album import Album, cut, join, spread
+from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
@@ -118,6 +120,15 @@ def frames(folder: Path, names: Sequence[str], album: Album) -> list[Frame]:
     return made
 
 
+def _colours(home: Home) -> Chart | None:
+    """Which colours the garments of each class have, learnt from and drawn."""
+    shares = home.metadata("generator_evaluation").get("colours")
+    if not shares or not shares.get("training"):
+        return None
+    alt = "Colours of the garments by class, of the training pictures and of the generated ones"
+    return Chart("Colours learnt from and drawn", alt, plots.colours(shares, form=plots.svg), "generator_evaluation")
+
+
 def section(home: Home, album: Album) -> Section | LeftOut:
     """The section."""
     folder = home.model("generator")
@@ -131,6 +142,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     names: list[str] = trained.get("classes", [])
     content = {
         "classes": classes,
+        "colours": _colours(home),
         "figures": figures(values),
         "frames": frames(folder.path, names, album) if folder else [],
         "rows": [class_words(name).lower() for name in names],

@@ -102,4 +102,5 @@ class Home:
         metadata = {key: getattr(entry, "value", entry) for key, entry in entries.items()}
         when = datetime.fromtimestamp(records[0].timestamp, UTC)
         mlflow_run = str(metadata["mlflow_run_id"]) if "mlflow_run_id" in metadata else None
-        return Record(metadata, Source(asset, partition, records[0].run_id, mlflow_run, when))
+        place = str(metadata["mlflow_run"]) if "mlflow_run" in metadata else None
+        return Record(metadata, Source(asset, partition, records[0].run_id, mlflow_run, when, place))

@@ -1,10 +1,11 @@
-"""What the page says, as plain values: sections with their content and where each came from.
+"""What the lookbook says, as plain values: sections with their content and where each came from, and on which page.
 
 Builders (`data.py`, `recommender.py`, ...) make these, templates show them; neither files nor HTML belong here.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 
@@ -27,6 +28,17 @@ class Source:
     dagster_run: str
     mlflow_run: str | None
     when: datetime
+    mlflow_page: str | None = None  # of the run, behind the address of MLflow's UI
+
+    @property
+    def id(self) -> str:
+        """Its anchor on the page of sources."""
+        return f"{self.asset}.{self.partition}" if self.partition else self.asset
+
+    @property
+    def name(self) -> str:
+        """As Dagster writes it."""
+        return f"{self.asset}[{self.partition}]" if self.partition else self.asset
 
 
 @dataclass(frozen=True)
@@ -49,30 +61,89 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Leaf:
+    """One page of the lookbook, a file of this name."""
+
+    name: str
+    title: str  # in the contents
+    sections: tuple[Section, ...]
+
+    @property
+    def file(self) -> str:
+        """Its address, relative to its neighbours."""
+        return f"{self.name}.html"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A figure at the head of the lookbook."""
+
+    value: str
+    words: str
+    asset: str  # that it came from
+    partition: str | None = None
+
+
+@dataclass(frozen=True)
+class Door:
+    """What the first page shows of another page."""
+
+    leaf: str  # its name
+    words: str
+    pictures: list[Picture]
+
+
+# Page -> title and the sections on it. The page of sources and the first page are made of all of them.
+LEAVES = {
+    "data": ("Data", ("data",)),
+    "recommender": ("Recommender", ("recommender",)),
+    "people": ("People", ("people",)),
+    "garments": ("Garments", ("garments",)),
+    "designs": ("Designs", ("designs", "restyled")),
+}
+INDEX, SOURCES = "index", "sources"
+
+
+@dataclass(frozen=True)
 class Page:
-    """The whole page."""
+    """The whole lookbook."""
 
     label: str  # which data
     embedded: bool  # drawn by Atelier itself
     files: tuple[str, ...]  # the raw files
-    facts: tuple[tuple[str, str], ...]  # figure, what it counts
+    facts: tuple[Fact, ...]
     commit: str
     profile: str | None
     built: datetime
     sections: tuple[Section, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]  # what these numbers cannot say
+    doors: tuple[Door, ...]
 
     @property
+    def leaves(self) -> list[Leaf]:
+        """The pages of which something could be made, in order; the first page and the sources are not among them."""
+        made = {section.id: section for section in self.sections}
+        chosen = [(n, title, tuple(made[i] for i in ids if i in made)) for n, (title, ids) in LEAVES.items()]
+        return [Leaf(name, title, sections) for name, title, sections in chosen if sections]
+
+    def content(self, section: str) -> dict[str, Any] | None:
+        """What a section holds; None where it was left out."""
+        return next((made.content for made in self.sections if made.id == section), None)
+
+    def source(self, asset: str, partition: str | None = None) -> Source | None:
+        """The materialisation of an asset that the lookbook shows."""
+        return next((s for s in self.sources if (s.asset, s.partition) == (asset, partition)), None)
+
+    @cached_property
     def sources(self) -> list[Source]:
-        """Every materialisation behind the page, once, oldest first."""
+        """Every materialisation behind the lookbook, once, oldest first."""
         found = {(s.asset, s.partition): s for section in self.sections for s in section.sources}
         return sorted(found.values(), key=lambda source: (source.when, source.asset, source.partition or ""))
 
-    @property
-    def designed(self) -> set[str]:
-        """The anchors of the people for whom the page shows designs."""
-        return {made.id for section in self.sections if section.id == "designs" for made in section.content["made"]}
+    def designs_for(self, user: int) -> list[Any]:
+        """What was designed for a person, of the section of designs."""
+        return [made for made in (self.content("designs") or {}).get("made", []) if made.id == f"design-{user}"]
 
     @property
     def people(self) -> int:

@@ -14,6 +14,7 @@ from pipeline.lookbook.album import Album
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
+from pipeline.lookbook.reasons import Reason, Reasons
 from pipeline.lookbook.recommender import shown_name
 from pipeline.lookbook.shelf import Card, cards, first_pictures, titles
 from pipeline.metadata import table_digest
@@ -46,6 +47,7 @@ class Person:
     held_out: Card | None
     standing: Standing | None
     picks: list[tuple[Card, float]]  # with the model's score, best first
+    reasons: list[Reason]  # for the first picks
 
 
 def draw(users: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -82,16 +84,21 @@ def section(home: Home, album: Album, settings: LookbookSettings) -> Section | L
         "words": MODES[mode],
         "own": _name(home, mode),
         "everyone": pc.count_distinct(there["splits"]["user"]).as_py(),
-        "people": people(there, factors, home, album, settings),
+        "people": people(mode, there, factors, home, album, settings),
         "note": note,
         "leaky": home.metadata("splits", mode).get("split_unit") == "image",
     }
-    wanted = [(name, mode) for name in ("recommendations", "splits", "dvbpr")]
+    wanted = [*((name, mode) for name in ("recommendations", "splits", "dvbpr")), ("personal_designs", None)]
     return Section("people", TITLE, "People", content, home.sources(wanted))
 
 
 def people(
-    tables: dict[str, pa.Table], factors: Factors | None, home: Home, album: Album, settings: LookbookSettings
+    mode: str,
+    tables: dict[str, pa.Table],
+    factors: Factors | None,
+    home: Home,
+    album: Album,
+    settings: LookbookSettings,
 ) -> list[Person]:
     """The users drawn, with everything the page shows of them."""
     splits, picked = tables["splits"], tables["recommendations"]
@@ -100,9 +107,15 @@ def people(
     history = {user: _by_split(splits, user) for user in drawn.tolist()}
     picks = {user: _picks(picked, user, settings.picks) for user in history}
     bought = {user: mine["train"][: settings.picks - 1] for user, mine in history.items()}
+    reasons = Reasons.open(home, mode, factors, tables["catalogue"])
     wanted = {item for shown in bought.values() for item in shown}
     wanted |= {item for mine in history.values() for item in mine["test"]}
     wanted |= {item for shown in picks.values() for item, _ in shown}
+    wanted |= (
+        reasons.wanted({user: [item for item, _ in shown] for user, shown in picks.items()}, history)
+        if reasons
+        else set()
+    )
     shelf = cards(
         wanted, titles(tables["items"], tables["products"]), first_pictures(tables["catalogue"]), home.store(), album
     )
@@ -119,6 +132,7 @@ def people(
                 None if target is None else shelf[target],
                 None if target is None or factors is None else standing(factors, user, target, owned),
                 [(shelf[item], score) for item, score in picks[user]],
+                reasons.of(user, [item for item, _ in picks[user]], mine["train"], shelf, album) if reasons else [],
             )
         )
     return made

@@ -1,7 +1,7 @@
-"""The page rendered and put in its place, whole: files first, each named by its content, then the page, then the broom.
+"""The lookbook rendered and put in its place: files first, each named by its content, then the pages, then the broom.
 
-A reader, or a kill at any moment, finds the old page with its pictures or the new one with its own. What the page
-says is `build.py`'s.
+Each page is written whole and after everything that it shows, so a reader, or a kill at any moment, finds the old page
+with its pictures or the new one with its own. What the pages say is `build.py`'s.
 """
 
 from dataclasses import dataclass
@@ -9,22 +9,23 @@ from datetime import datetime
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup
 
 from pipeline.core.durable import write_whole
 from pipeline.lookbook.album import FOLDER, Album
-from pipeline.lookbook.page import Page
+from pipeline.lookbook.data import class_words
+from pipeline.lookbook.page import INDEX, LEAVES, SOURCES, Page
 
 TEMPLATES = Path(__file__).parent / "templates"
-INDEX = "index.html"
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where the page lies, and what a browser loads to show all of it."""
+    """Where the first page lies, and what a browser loads to show all of them."""
 
     path: Path
     files: int
-    size: int  # bytes, the page and its files
+    size: int  # bytes, the pages and their files
 
 
 def environment() -> jinja2.Environment:
@@ -35,28 +36,49 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         lstrip_blocks=True,
     )
-    made.filters |= {"count": _count, "share": _share, "day": _day, "decimals": _decimals}
+    # Only `plots.svg` makes text that stands in a page as it is; matplotlib has escaped what it wrote.
+    made.filters |= {
+        "count": _count,
+        "share": _share,
+        "day": _day,
+        "decimals": _decimals,
+        "drawing": Markup,
+        "class_words": class_words,
+    }
     return made
 
 
-def render(page: Page, style: str) -> str:
-    """The page as HTML; `style` is the address of its style sheet."""
-    return environment().get_template("page.html").render(page=page, style=style)
+def render(page: Page, style: str, script: str) -> dict[str, str]:
+    """Every page as HTML, by its file's name, the first page last; style sheet and script are addresses."""
+    templates = environment()
+    files = {"style": style, "script": script, "page": page}
+    made = {
+        leaf.file: templates.get_template("leaf.html").render(**files, leaf=leaf, here=leaf.name)
+        for leaf in page.leaves
+    }
+    for name in (SOURCES, INDEX):
+        made[f"{name}.html"] = templates.get_template(f"{name}.html").render(**files, here=name)
+    return made
 
 
 def publish(page: Page, album: Album, reports: Path) -> Published:
-    """Write the page into `reports`, in place of the one that is there."""
-    html = render(page, album.add_file((TEMPLATES / "style.css").read_bytes(), "css")).encode()
+    """Write the lookbook into `reports`, in place of the one that is there."""
+    style, script = (album.add_file((TEMPLATES / f"browse.{e}").read_bytes(), e) for e in ("css", "js"))
+    pages = {name: html.encode() for name, html in render(page, style, script).items()}
     folder = reports / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in album.files.items():
         if not (folder / name).is_file():  # a name is a content, so what is there is right
             write_whole(folder / name, lambda temporary, content=content: temporary.write_bytes(content))
-    write_whole(reports / INDEX, lambda temporary: temporary.write_bytes(html))
+    for name, html in pages.items():
+        write_whole(reports / name, lambda temporary, html=html: temporary.write_bytes(html))
+    for name in LEAVES:
+        if f"{name}.html" not in pages:
+            (reports / f"{name}.html").unlink(missing_ok=True)
     for other in folder.iterdir():
         if other.name not in album.files:
             other.unlink()
-    return Published(reports / INDEX, len(album.files), len(html) + album.size)
+    return Published(reports / f"{INDEX}.html", len(album.files), sum(map(len, pages.values())) + album.size)
 
 
 def _count(value: float | None) -> str:

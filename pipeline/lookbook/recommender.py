@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import paper
+from pipeline import paper, plots
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.lookbook import charts
+from pipeline.lookbook import charts, groups, visual_map
+from pipeline.lookbook.album import Album
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
@@ -40,6 +41,9 @@ BESIDE = {  # figures of a model that stand beside its AUC
     "novelty_at_10": "Novelty, bits",
     "gini_at_10": "Gini",
 }
+OWN = (DVBPR, MODERN)  # what a mode's own recommender may be
+BESIDE_MODELS = ("vbpr", "popularity")  # in the charts by group
+PREFERRED_MODE = "vendor_all"
 SETTINGS = {  # what a reader needs to tell this run from the paper's
     "k": "latent factors",
     "epochs": "epochs at most",
@@ -159,8 +163,8 @@ def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
     ]
 
 
-def training_curves(home: Home) -> tuple[list[charts.Curve], list[tuple[str, str]]]:
-    """Validation AUC by epoch of each mode's model, and the settings they share."""
+def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str]]]:
+    """Loss and validation AUC by epoch of each mode's model, and the settings they share."""
     drawn, settings = [], {}
     for mode in IMAGE_MODES:
         folder = home.model("recommender", mode)
@@ -170,13 +174,42 @@ def training_curves(home: Home) -> tuple[list[charts.Curve], list[tuple[str, str
         history = [entry for entry in manifest["history"] if entry.get("validation_auc") is not None]
         settings = manifest.get("settings", {})
         if history:
-            epochs, auc = [entry["epoch"] for entry in history], [entry["validation_auc"] for entry in history]
-            published = paper.TABLE_3[mode] if manifest.get("model", DVBPR) == DVBPR else None
-            drawn.append(charts.curve(MODES[mode], epochs, auc, "epoch", "validation AUC", published))
+            first, last = history[0], history[-1]
+            summary = (
+                f"Validation AUC from {first['validation_auc']:.3f} at epoch {first['epoch']} to "
+                f"{last['validation_auc']:.3f} at epoch {last['epoch']}"
+            )
+            svg = plots.training_curve(history, mode, form=plots.svg)
+            drawn.append(charts.Chart(MODES[mode], summary, svg, "dvbpr", mode))
     return drawn, [(words, f"{settings[name]}") for name, words in SETTINGS.items() if name in settings]
 
 
-def section(home: Home) -> Section | LeftOut:
+def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
+    """AUC on test by how much people bought, and by how often their hidden item was bought by others in training.
+
+    Args:
+        home: what is shown.
+        mode: the image mode.
+        others: models drawn beside the mode's own, which comes first.
+    """
+    evaluation, splits = home.table("recommender_evaluation", mode), home.table("splits", mode)
+    if evaluation is None or splits is None:
+        return []
+    made = []
+    for by in (groups.by_activity, groups.by_popularity):
+        found = by(evaluation, splits, [*OWN, *others])
+        if found is None:
+            continue
+        series = {MODELS.get(name, (name, ""))[0]: values for name, values in found.series.items()}
+        parts = [f"{label}: {values[0]:.3f}" for label, values in zip(found.labels, found.own, strict=True)]
+        labels = [f"{label}\n{count:,}" for label, count in zip(found.labels, found.people, strict=True)]
+        svg = plots.by_group(labels, series, found.title, f"{found.of}; below, how many people", form=plots.svg)
+        summary = f"AUC of {next(iter(series))} by {found.of}: {', '.join(parts)}"
+        made.append(charts.Chart(found.title, summary, svg, "recommender_evaluation", mode))
+    return made
+
+
+def section(home: Home, album: Album) -> Section | LeftOut:
     """The section."""
     compared = home.table("recommender_comparison")
     if compared is None or not compared.num_rows:
@@ -185,7 +218,12 @@ def section(home: Home) -> Section | LeftOut:
     curves, settings = training_curves(home)
     planted = {row["mode"]: row["auc"] for row in rows if row["model"] == PLANTED and row["split"] == "test"}
     tables = mode_tables(rows)
+    shown = next((t.mode for t in tables if t.mode == PREFERRED_MODE), tables[0].mode if tables else None)
     content = {
+        "shown": shown,
+        "shown_words": MODES.get(shown or "", ""),
+        "groups": grouped(home, shown, BESIDE_MODELS) if shown else [],
+        "map": visual_map.draw(home, shown, album) if shown else None,
         "tables": tables,
         "own": shown_name(row["model"] for row in rows),
         "ahead": ahead(tables),

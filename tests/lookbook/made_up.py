@@ -8,13 +8,17 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
 
+from models.dvbpr_dataset import Dataset
 from models.factors import Factors
 from models.picture_grid import grid
+from models.train_dvbpr import DvbprSettings, train
 from pipeline import sheets
 from pipeline.config import LookbookSettings
 from pipeline.core import schemas
+from pipeline.core.bank import Bank, build_bank
 from pipeline.core.garment_classes import built_in
 from pipeline.core.ledger import LedgerRow, PictureStore
 from pipeline.lookbook.album import Album
@@ -31,6 +35,7 @@ USERS, ITEMS = 3, 8
 HOSTILE = "<script>alert('boots')</script> \"quoted\" & <img src=x onerror=alert(1)>"
 REVIEWER = "<b>R0</b>"
 CLASSES = built_in().names
+PLACES = np.stack([-np.arange(ITEMS), np.sin(np.arange(ITEMS))], 1)  # the items' factors; people look at the first
 COMPARED = [  # model, split, AUC, interval, paired difference
     ("dvbpr", "test", 0.61234, 0.58, 0.65, None),
     ("dvbpr", "validation", 0.62345, 0.59, 0.66, None),
@@ -114,7 +119,11 @@ class MadeUp:
         self.table("catalogue", pictures, schemas.CATALOGUE, MODE)
         picks = [{"user": u, "rank": r, "item": 5 + r, "score": 1.5} for u in range(USERS) for r in (1, 2)]
         self.table("recommendations", picks, schemas.RECOMMENDATIONS, MODE)
-        self.say("splits", MODE, surviving=dg.MetadataValue.json({"users": 2345, "items": 8, "item_images": 8}))
+        surviving = {
+            "users_before": 2350, "items_before": 9, "items_without_picture": 1, "users": 2345, "items": 8,
+            "item_images": 8,
+        }  # fmt: skip
+        self.say("splits", MODE, surviving=dg.MetadataValue.json(surviving))
         self._recommender(splits)
         compared = [
             {
@@ -128,20 +137,51 @@ class MadeUp:
         further = {"auc": 0.61234, "warm_auc": 0.625, "cold_auc": None, "auc_category": 0.5625, "gini_at_10": 0.875}
         figures = dg.MetadataValue.json({"vbpr": {"test": {"auc": 0.7}}, "dvbpr": {"test": further}})
         self.say("recommender_evaluation", MODE, figures=figures)
+        self.table("recommender_evaluation", self._evaluated(), schemas.RECOMMENDER_EVALUATION, MODE)
+        for asset in ("recommendations", "dvbpr", "catalogue"):
+            self.say(asset, MODE)
         self.say("recommender_comparison", mlflow_run_id="mlflow-of-comparison")
         return self
+
+    def _evaluated(self) -> list[dict]:
+        """User u's AUC is u / 4 by DVBPR, a half by popularity."""
+        rest = ("auc_strict", "auc_sampled100", "auc_picture", "recall_at_10", "recall_at_50", "ndcg_at_10")
+        rest += ("ndcg_at_50", "reciprocal_rank", "novelty_at_10")
+        return [
+            {"user": u, "model": model, "split": "test", "item": u + 2, "cold": False, "paired": True, "auc": auc}
+            | dict.fromkeys(rest, 0.5)
+            for u in range(USERS)
+            for model, auc in (("dvbpr", u / 4), ("popularity", 0.5))
+        ]
 
     def _recommender(self, splits: pa.Table) -> None:
         """Every user scores item i with -i, so lower items rank higher."""
         folder = self.storage.model("recommender", "abc", MODE)
         Factors(
-            users=np.arange(USERS), items=np.arange(ITEMS), theta=np.ones((USERS, 1)), item=-np.arange(ITEMS)[:, None],
-            item_bias=np.zeros(ITEMS), phi=np.zeros((0, 1)), image_item=np.zeros(0),
+            users=np.arange(USERS), items=np.arange(ITEMS), theta=np.ones((USERS, 1)) * [1, 0], item=PLACES,
+            item_bias=np.zeros(ITEMS), phi=PLACES, image_item=np.arange(ITEMS),
         ).save(folder.path / "factors.npz")  # fmt: skip
-        history = [{"epoch": 1, "validation_auc": 0.5}, {"epoch": 2, "validation_auc": 0.6}]
-        folder.finish(
-            {"asset": "dvbpr", "inputs": {"splits": table_digest(splits)}, "settings": {"k": 50}, "history": history}
-        )
+        bank = self._network(folder.path)
+        history = [
+            {"epoch": 1, "loss": 0.7, "validation_auc": 0.5},
+            {"epoch": 2, "loss": 0.6, "validation_auc": 0.6},
+        ]
+        inputs = {"splits": table_digest(splits), "image_bank": bank.digest_of(np.arange(ITEMS))[:16]}
+        folder.finish({"asset": "dvbpr", "inputs": inputs, "settings": {"k": 50}, "history": history})
+
+    def _network(self, folder: Path) -> Bank:
+        """A bank of the products' pictures, and a network that has seen one batch of it."""
+        bank = build_bank(PictureStore(self.storage.pictures), [f"sha{i}" for i in range(ITEMS)], self.storage.bank, 24)
+        triplets = {"user": [[0, 1, 2]], "positive": [[0, 1, 2]], "negative": [[[5], [6], [7]]]}
+        pairs = np.stack([np.arange(USERS), np.arange(USERS)], 1)
+        data = Dataset(
+            bank=bank.pixels, bank_row=np.arange(ITEMS), image_item=np.arange(ITEMS), users=np.arange(USERS),
+            items=np.arange(ITEMS), train=pairs, validation=pairs + np.array([0, 1]), test=pairs + np.array([0, 2]),
+            **{f"triplets_{name}": np.array(values) for name, values in triplets.items()}, bank_digest=bank.digest,
+        )  # fmt: skip
+        settings = DvbprSettings(k=2, input_size=24, padding="same", width=0.02, hidden=0.001, epochs=1, batch_size=3)
+        train(data, settings, folder, torch.device("cpu"))
+        return bank
 
     def with_generator(self) -> "MadeUp":
         """The generator's grids, frames and figures."""
@@ -154,11 +194,21 @@ class MadeUp:
         for name in ("fakes_init", "fakes_000100", "fakes_000200"):
             sheets.save(folder.path / f"{name}.png", grid(pictures, row_labels=self.classes))
         folder.finish({"asset": "lsgan", "inputs": {}})
+        rows = [
+            {"garment": n, "asin": f"A{n}", "garment_class": self.classes[n // 12], "source": "vendor",
+             "sha256": f"g{n}", "held_out": False} for n in range(12 * len(self.classes))
+        ]  # fmt: skip
+        table = self.table("garments", rows, schemas.GARMENTS)
+        learnt = np.tile(pictures.reshape(-1, 64, 64, 3), (2, 1, 1, 1))[: len(rows)]
+        self.storage.save_garments(table_digest(table), learnt)
+        self.say("garments")
         figures = {"class_agreement": 0.8125, "floor_class_agreement": 0.96875, "strange_figure": 4.5}
         images, classes = (dg.MetadataValue.json(v) for v in (dict.fromkeys(self.classes, 64), list(self.classes)))
         self.say("lsgan", epochs=3.0, steps=200, images=images, classes=classes)
         self.say("generated_garments", classes=classes)
-        self.say("generator_evaluation", figures=dg.MetadataValue.json(figures), **figures)
+        part = {name: {"red": 0.5, "white": 0.5} for name in self.classes}
+        colours = dg.MetadataValue.json({"training": part, "generated": part})
+        self.say("generator_evaluation", figures=dg.MetadataValue.json(figures), colours=colours, **figures)
         return self
 
     def with_designs(self) -> "MadeUp":
@@ -181,6 +231,13 @@ class MadeUp:
         self.table("personal_designs", designed, schemas.DESIGNS)
         restyled = [row(user, "men_tops", 0, "product-0.png") for user in (0, 1)]
         self.table("restyled_products", restyled, schemas.DESIGNS)
+        for asset in ("personal_designs", "restyled_products"):
+            self.say(asset)
+        swept = [
+            {"eta": eta, "preference_gain_sd_mean": 1 - eta, "realism_before_mean": 0.5, "realism_after_mean": eta}
+            for eta in (0.0, 0.5)
+        ]
+        self.say("designs_tradeoff", rows=dg.MetadataValue.json(swept))
         return self
 
     def home(self, reviews: str = "", products: str = "/somewhere/hm/products.jsonl") -> Home:

@@ -1,0 +1,81 @@
+"""Contact sheets of the data: the garments of each class, and the shop's picture of an item beside its customers'.
+
+What the pictures are for belongs to the section that shows them.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline import sheets
+from pipeline.core.pictures import PictureError, decode
+from pipeline.lookbook.album import Album, join
+from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import Picture
+from pipeline.metadata import table_digest
+
+ACROSS, DOWN = 8, 3
+PAIRS, PHOTOS, SIDE = 6, 3, 96  # items, customers' photos of each, pixels
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet, the name of what it shows, and how many there are of it."""
+
+    name: str
+    count: int
+    picture: Picture
+
+
+def by_class(home: Home, album: Album) -> list[Sheet]:
+    """Each garment class: pictures evenly spread over what the generator may learn from."""
+    table = home.table("garments")
+    if table is None:
+        return []
+    path = home.storage.garments / f"{table_digest(table)}.npy"
+    if not path.is_file():  # another version's pixels: materialise garments again
+        return []
+    pixels = np.load(path, mmap_mode="r")
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, name in zip(table["garment"].to_pylist(), table["garment_class"].to_pylist(), strict=True):
+        rows[name].append(row)
+    made = []
+    for name, of_class in rows.items():
+        columns = min(ACROSS, len(of_class))
+        count = min(ACROSS * DOWN, len(of_class) // columns * columns)
+        chosen = [of_class[round(place)] for place in np.linspace(0, len(of_class) - 1, count)]
+        grid = np.stack([pixels[row] for row in chosen]).reshape(-1, columns, *pixels.shape[1:])
+        alt = f"{count} of {len(of_class)} pictures of the class {name.replace('_', ' ')}"
+        made.append(Sheet(name, len(of_class), album.add(join(grid), alt)))
+    return made
+
+
+def shop_and_customers(home: Home, album: Album, mode: str = "vendor_customer") -> list[Sheet]:
+    """Items with most customers' photos, first the shop's picture, then theirs; a sheet an item."""
+    catalogue = home.table("catalogue", mode)
+    if catalogue is None:
+        return []
+    shop: dict[int, str] = {}
+    photos: dict[int, list[str]] = defaultdict(list)
+    columns = catalogue.select(["item", "source", "sha256"]).to_pydict()
+    for item, source, sha in zip(columns["item"], columns["source"], columns["sha256"], strict=True):
+        if source == "vendor":
+            shop.setdefault(item, sha)
+        else:
+            photos[item].append(sha)
+    chosen = sorted((item for item in photos if item in shop), key=lambda item: (-len(photos[item]), item))[:PAIRS]
+    store, pixels = home.store(), {}
+    wanted = {sha for item in chosen for sha in [shop[item], *photos[item][:PHOTOS]] if sha in store}
+    for sha, data in store.read(wanted):
+        try:
+            pixels[sha] = sheets.framed(decode(data), SIDE)
+        except PictureError:  # as in shelf.py
+            continue
+    made = []
+    for item in chosen:
+        row = [pixels[sha] for sha in [shop[item], *photos[item][:PHOTOS]] if sha in pixels]
+        if shop[item] in pixels and len(row) > 1:
+            alt = f"Item {item}: the shop’s picture, then {len(row) - 1} of its customers’"
+            made.append(Sheet(f"Item {item}", len(photos[item]), album.add(join(np.stack(row)[None]), alt)))
+    return made

@@ -1,0 +1,20 @@
+// Shows one person at a time, chosen by the address (#user-5), so that a choice can be linked to and gone back from.
+// Without this file all people stand one below the other, and the same links lead to them.
+(() => {
+  const people = [...document.querySelectorAll("[data-person]")];
+  const links = [...document.querySelectorAll("[data-chooses]")];
+  const said = document.querySelector("[data-said]");
+  if (people.length < 2) return;
+  const show = () => {
+    const wanted = location.hash.slice(1);
+    const chosen = people.find((person) => person.id === wanted) ?? people[0];
+    for (const person of people) person.hidden = person !== chosen;
+    for (const link of links) {
+      if (link.hash === `#${chosen.id}`) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+    if (said) said.textContent = `Showing ${chosen.dataset.person}`;
+  };
+  addEventListener("hashchange", show);
+  show();
+})();

@@ -1,0 +1,65 @@
+"""The heat map of a score: it lies where the score comes from, has its sign, and ignores empty background."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.occlusion import PATCHES, border_colour, occlusion
+
+SIDE = 56  # eight pixels a cell
+WHITE = 255
+
+
+class Reds(nn.Module):
+    """Phi with two factors: the redness of the upper left quarter, and that of the lower right one."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        red = pictures[:, 0] - pictures[:, 1]
+        half = SIDE // 2
+        return torch.stack([red[:, :half, :half].mean((1, 2)), red[:, half:, half:].mean((1, 2))], 1)
+
+
+def red_square(top: int, left: int) -> torch.Tensor:
+    picture = torch.full((1, SIDE, SIDE, 3), WHITE, dtype=torch.uint8)
+    picture[0, top : top + 8, left : left + 8, 1:] = 0
+    return picture
+
+
+def test_the_map_is_hot_where_the_score_comes_from_and_nowhere_else():
+    heat = occlusion(Reds(), torch.tensor([1.0, 0.0]), red_square(16, 16))[0]
+    assert heat.shape == (PATCHES + 1, PATCHES + 1)
+    assert np.unravel_index(heat.argmax(), heat.shape) == (2, 2)
+    assert heat[4:, 4:].tolist() == np.zeros((3, 3)).tolist()  # white under white: nothing was taken away
+
+
+def test_what_the_user_dislikes_is_cold():
+    heat = occlusion(Reds(), torch.tensor([-1.0, 0.0]), red_square(16, 16))[0]
+    assert heat.min() < 0 and heat.max() <= 0
+
+
+def test_a_part_that_the_user_does_not_look_at_is_neither():
+    assert not occlusion(Reds(), torch.tensor([1.0, 0.0]), red_square(40, 40)).any()
+
+
+def test_a_patch_over_everything_coloured_takes_the_whole_score():
+    picture, theta = red_square(16, 16), torch.tensor([1.0, 0.0])
+    whole = float(Reds()(picture.permute(0, 3, 1, 2).float().sub(127.5).div(127.5)) @ theta)
+    assert occlusion(Reds(), theta, picture)[0, 2, 2] == pytest.approx(whole, rel=1e-5)
+
+
+def test_pictures_are_mapped_one_by_one_whatever_the_batch():
+    pictures, theta = torch.cat([red_square(16, 16), red_square(0, 0)]), torch.tensor([1.0, 0.5])
+    together = occlusion(Reds(), theta, pictures, batch=5)
+    for number in range(2):
+        assert np.allclose(together[number], occlusion(Reds(), theta, pictures[number : number + 1])[0])
+
+
+def test_the_cover_has_the_colour_of_most_of_the_border():
+    picture = red_square(0, 0)[0]
+    assert border_colour(picture).tolist() == [WHITE, WHITE, WHITE]
+
+
+def test_pictures_that_are_no_squares_of_bytes_are_refused():
+    with pytest.raises(ValueError, match=r"uint8 \[n, S, S, 3\]"):
+        occlusion(Reds(), torch.ones(2), torch.zeros(1, 8, 9, 3, dtype=torch.uint8))
