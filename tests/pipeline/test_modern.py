@@ -113,7 +113,7 @@ def test_served_it_ranks_known_items_and_says_why_it_scores_no_new_one(modern: H
 
 
 def test_the_page_names_the_method_it_shows(modern: Home):
-    page = Path(modern.summary["lookbook"]).read_text()
+    page = Path(modern.summary["lookbook"]).with_name("recommender.html").read_text()
     assert "Difference to Modern" in page and "Difference to DVBPR" not in page
 
 
