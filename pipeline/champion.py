@@ -15,7 +15,7 @@ from models.evaluate import auc_of_each
 from models.factors import Factors
 from models.generation_metrics import distance_differences
 from models.intervals import bootstrap_mean
-from pipeline.config import ChampionSettings, GeneratorChampionSettings
+from pipeline.settings import ChampionSettings, GeneratorChampionSettings
 from pipeline.shelf import BEFORE, SPLITS, Shop
 
 FIRST, OTHER_CLASSES, BETTER, NOT_WORSE = "first", "other classes", "better", "not worse"

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from models.design import personal_designs
 from models.preference import DesignSettings
-from pipeline.config import DesignTradeoffSettings
 from pipeline.design_tables import design_rows, figures
 from pipeline.designs import Studio
+from pipeline.settings import DesignTradeoffSettings
 
 # What of `design_tables.figures` tells the weights apart.
 TOLD = (

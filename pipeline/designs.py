@@ -19,10 +19,10 @@ from models.preference import Recommender, picture_features
 from models.taste_rank import own_rank, panels, standard_scores
 from models.train_lsgan import load_generator
 from pipeline import generation, recommenders
-from pipeline.config import DesignTargetSettings
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.sources import BadInput
 from pipeline.metadata import table_digest
+from pipeline.settings import DesignTargetSettings
 from pipeline.storage import Storage
 
 JUDGES = 20  # users whose taste a design is measured against, its owner among them

@@ -21,9 +21,9 @@ from models.generation_metrics import (
 from models.lsgan import Generator
 from models.lsgan_settings import LsganSettings
 from models.memorisation import memorisation_ratio, nearest_features, nearest_l1
-from pipeline.config import GenerationMetricSettings
 from pipeline.core import colours, features, inception
 from pipeline.generation import classes, equal_draws, labels, sample
+from pipeline.settings import GenerationMetricSettings
 
 FLOOR = "floor_"  # before the name of a figure: the same of real pictures
 _NEIGHBOURS = 5  # of precision and recall (Kynkaanniemi et al. use 3, Naeem et al. 5)

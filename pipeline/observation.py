@@ -9,11 +9,11 @@ import json
 import dagster as dg
 
 from pipeline.automation import NIGHT
-from pipeline.config import IngestSettings
 from pipeline.core.sources import BadInput
 from pipeline.jobs import observe_sources
 from pipeline.method import Method
 from pipeline.resources import RawSources
+from pipeline.settings import IngestSettings
 
 EVERY = 60  # seconds between two looks; a URL is asked for its headers as often
 TURN = 30  # seconds between two evaluations of what is behind

@@ -24,7 +24,6 @@ from pipeline import environment, fetch_table, instance, profiles, sample_source
 from pipeline.build import build_definitions
 from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
-from pipeline.config import IngestSettings
 from pipeline.core.ledger import PictureStore
 from pipeline.core.transfer import FetchSettings
 from pipeline.jobs import everything, observe_sources
@@ -33,6 +32,7 @@ from pipeline.plan import Segment, plan
 from pipeline.recommenders import name_of
 from pipeline.recovery import recover
 from pipeline.resources import ImageFetcher, RawSources, default_resources
+from pipeline.settings import IngestSettings
 from pipeline.storage import Storage, write_json
 from pipeline.summary import summarise
 from pipeline.terminal import LOGGER, Display

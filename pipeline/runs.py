@@ -14,8 +14,8 @@ import torch
 from models.evaluate import auc_of_each
 from models.factors import Factors
 from models.intervals import bootstrap_mean, mean, paired_difference
-from pipeline.config import EvaluationSettings
 from pipeline.core import arrays
+from pipeline.settings import EvaluationSettings
 from pipeline.storage import ModelFolder, Storage
 from pipeline.warm_start import TRAINED_ON
 

@@ -22,7 +22,6 @@ from models.lsgan_settings import LsganSettings
 from models.train_lsgan import load_generator, train
 from pipeline import environment, generation, generator_figures, profiles
 from pipeline.command import DONE, ended
-from pipeline.config import GarmentSettings, GenerationMetricSettings
 from pipeline.core import features, garments
 from pipeline.core.garments import Garments
 from pipeline.core.irrelevant import RelevanceSettings
@@ -31,6 +30,7 @@ from pipeline.core.sources import BadInput
 from pipeline.metadata import table_digest
 from pipeline.method import Method
 from pipeline.resources import Compute
+from pipeline.settings import GarmentSettings, GenerationMetricSettings
 from pipeline.storage import Storage, digest, write_json
 
 READ = ("image_urls", "image_ledger", "products")

@@ -18,7 +18,6 @@ from rich.markup import escape
 
 from pipeline import environment, profiles, study_cells, study_report
 from pipeline.command import DONE, FAILED, ended
-from pipeline.config import EvaluationSettings, SplitSettings
 from pipeline.contenders import CONTENDERS, Step, entry
 from pipeline.core.durable import sole_writer
 from pipeline.core.schemas import IMAGE_MODES
@@ -26,6 +25,7 @@ from pipeline.core.sources import BadInput
 from pipeline.method import Method
 from pipeline.progress import terminal
 from pipeline.resources import Compute
+from pipeline.settings import EvaluationSettings, SplitSettings
 from pipeline.storage import Storage
 from pipeline.study_cells import Cell
 from pipeline.study_data import HomeData, ModeData, mode_data, open_home

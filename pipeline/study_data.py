@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.dvbpr_dataset import Dataset
-from pipeline.config import FiveCoreSettings, SplitSettings
 from pipeline.core import arrays, catalogue, splits, survivors, triplets
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.bank import Bank, open_bank
@@ -24,6 +23,7 @@ from pipeline.core.triplets import TripletSettings
 from pipeline.io_managers import conform
 from pipeline.metadata import table_digest
 from pipeline.method import Method
+from pipeline.settings import FiveCoreSettings, SplitSettings
 from pipeline.storage import Storage, digest
 
 TABLES = ("interactions", "users", "items", "image_urls", "image_ledger")

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from models.evaluate import bootstrap_mean, mean
 from pipeline import plots, sheets
-from pipeline.config import EvaluationSettings
 from pipeline.core.durable import write_whole
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.sources import BadInput
+from pipeline.settings import EvaluationSettings
 from pipeline.storage import MANIFEST, write_json
 from pipeline.study_cells import PER_USER, SHUFFLED
 

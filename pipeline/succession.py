@@ -23,10 +23,10 @@ from models.lsgan import LsganSettings, sample_z
 from models.train_lsgan import load_generator
 from pipeline import champion, generation, registry, runs, shelf
 from pipeline.champion import Decision, Side
-from pipeline.config import ChampionSettings, GeneratorChampionSettings
 from pipeline.core import features
 from pipeline.core.bank import open_bank
 from pipeline.registry import GENERATOR, RECOMMENDER, Registry, Version
+from pipeline.settings import ChampionSettings, GeneratorChampionSettings
 from pipeline.storage import ModelFolder, Storage
 from pipeline.tracking import TrackedRun
 

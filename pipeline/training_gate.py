@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import RefreshSettings
 from pipeline.method import Method
+from pipeline.settings import RefreshSettings
 from pipeline.storage import Storage
 
 SHARE = 0.01  # of the interactions that a model was made from, where no number is set

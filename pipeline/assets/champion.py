@@ -8,17 +8,13 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline import generation, succession
-from pipeline.config import (
-    ChampionConfig,
-    ChampionSettings,
-    GeneratorChampionConfig,
-    GeneratorChampionSettings,
-)
+from pipeline.config import ChampionConfig, GeneratorChampionConfig
 from pipeline.core.tables import StoredTable
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.registry import CHAMPION
 from pipeline.resources import Compute
+from pipeline.settings import ChampionSettings, GeneratorChampionSettings
 from pipeline.storage import ModelFolder, Storage
 from pipeline.succession import Outcome
 from pipeline.tracking import TrackedRun, Tracker

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import paper, plots, steps
-from pipeline.config import FiveCoreSettings, SplitsConfig, SplitSettings, TripletsConfig
+from pipeline.config import SplitsConfig, TripletsConfig
 from pipeline.core import catalogue as catalogues
 from pipeline.core import splits as hold_outs
 from pipeline.core import survivors
@@ -20,6 +20,7 @@ from pipeline.core.triplets import TripletSettings
 from pipeline.metadata import table_output, thumbnail, waterfall
 from pipeline.method import Method
 from pipeline.partitions import image_modes
+from pipeline.settings import FiveCoreSettings, SplitSettings
 from pipeline.storage import Storage
 
 GROUP = "dataset"

@@ -11,16 +11,12 @@ from models.picture_grid import grid
 from models.preference import DesignSettings
 from models.restyle import restyle
 from pipeline import design_tables, design_tradeoff, designs, generation, plots, sheets
-from pipeline.config import (
-    DesignsConfig,
-    DesignTargetSettings,
-    DesignTradeoffConfig,
-    DesignTradeoffSettings,
-)
+from pipeline.config import DesignsConfig, DesignTradeoffConfig
 from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import Compute
+from pipeline.settings import DesignTargetSettings, DesignTradeoffSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
 

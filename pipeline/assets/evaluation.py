@@ -12,7 +12,7 @@ from models.evaluate import evaluate
 from models.factors import Factors
 from models.scoring import Recommender, pooled
 from pipeline import comparison, plots, recommenders, runs, sheets, warm_start
-from pipeline.config import EvaluationConfig, EvaluationSettings
+from pipeline.config import EvaluationConfig
 from pipeline.core import arrays, schemas
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.splits import unit_of
@@ -23,6 +23,7 @@ from pipeline.partitions import image_modes
 from pipeline.progress import reporter
 from pipeline.registry import RECOMMENDER, Registry, model_name
 from pipeline.resources import Compute, RawSources
+from pipeline.settings import EvaluationSettings
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
 from pipeline.tracking import Tracker

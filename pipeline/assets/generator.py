@@ -14,13 +14,7 @@ from models.lsgan_settings import LsganSettings
 from models.picture_grid import grid
 from models.train_lsgan import Progress, load_generator, train
 from pipeline import generation, generator_figures, plots, sheets
-from pipeline.config import (
-    GarmentsConfig,
-    GarmentSettings,
-    GenerationMetricsConfig,
-    GenerationMetricSettings,
-    LsganConfig,
-)
+from pipeline.config import GarmentsConfig, GenerationMetricsConfig, LsganConfig
 from pipeline.core import features
 from pipeline.core import garments as garment_pictures
 from pipeline.core.irrelevant import RelevanceSettings
@@ -30,6 +24,7 @@ from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import Compute
+from pipeline.settings import GarmentSettings, GenerationMetricSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
 

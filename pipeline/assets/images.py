@@ -13,14 +13,10 @@ import pyarrow.compute as pc
 
 from pipeline import fetch_table, plots, sheets
 from pipeline.config import (
-    BankSettings,
-    FeatureSettings,
     ImageBankConfig,
     ImageFeaturesConfig,
     ImageLedgerConfig,
     ImageUrlsConfig,
-    ImageUrlSettings,
-    LedgerSettings,
     NearDuplicatesConfig,
 )
 from pipeline.core import features, survivors
@@ -37,6 +33,7 @@ from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter, terminal
 from pipeline.resources import Compute, ImageFetcher
+from pipeline.settings import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
 from pipeline.storage import Storage, digest, save_array
 
 GROUP = "images"

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import paper, plots, steps
-from pipeline.config import FiveCoreConfig, FiveCoreSettings, IngestConfig, IngestSettings
+from pipeline.config import FiveCoreConfig, IngestConfig
 from pipeline.core import categories, ingest, kcore, schemas
 from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
@@ -22,6 +22,7 @@ from pipeline.metadata import table_digest, table_output, thumbnail, waterfall
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import RawSources
+from pipeline.settings import FiveCoreSettings, IngestSettings
 from pipeline.storage import Storage, digest
 
 GROUP = "ingest"

@@ -24,13 +24,7 @@ from models.factors import Factors
 from models.neighbours import Neighbours
 from models.train_dvbpr import Progress
 from pipeline import plots, recommenders, sheets, warm_start
-from pipeline.config import (
-    BaselinesConfig,
-    DvbprConfig,
-    RecommendationsConfig,
-    RecommendationSettings,
-    RefreshSettings,
-)
+from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig
 from pipeline.core import arrays, schemas
 from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
@@ -39,6 +33,7 @@ from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.progress import reporter
 from pipeline.resources import Compute
+from pipeline.settings import RecommendationSettings, RefreshSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from pipeline.config import LookbookConfig, LookbookSettings
+from pipeline.config import LookbookConfig
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
 from pipeline.lookbook.home import Home
@@ -13,6 +13,7 @@ from pipeline.metadata import file
 from pipeline.method import Method
 from pipeline.provenance import commit
 from pipeline.resources import RawSources
+from pipeline.settings import LookbookSettings
 from pipeline.storage import Storage
 
 GROUP = "report"

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import environment
-from pipeline.config import LookbookSettings
 from pipeline.instance import open_instance, recall
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
@@ -17,6 +16,7 @@ from pipeline.lookbook.home import Home
 from pipeline.lookbook.publish import publish
 from pipeline.provenance import commit
 from pipeline.resources import RawSources
+from pipeline.settings import LookbookSettings
 from pipeline.storage import Storage
 
 DONE, WRONG_CALL = 0, 2

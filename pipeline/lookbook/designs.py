@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import plots
-from pipeline.config import LookbookSettings
 from pipeline.lookbook.album import Album, cut, join, spread
 from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
 from pipeline.lookbook.shelf import titles
+from pipeline.settings import LookbookSettings
 from pipeline.sheets import load
 
 DESIGNS, RESTYLED = "Designed for one person", "Products moved towards a taste"

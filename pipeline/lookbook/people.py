@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.factors import Factors
-from pipeline.config import LookbookSettings
 from pipeline.core.sources import BadInput
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.data import MODES
@@ -18,6 +17,7 @@ from pipeline.lookbook.reasons import Reason, Reasons
 from pipeline.lookbook.recommender import shown_name
 from pipeline.lookbook.shelf import Card, cards, first_pictures, titles
 from pipeline.metadata import table_digest
+from pipeline.settings import LookbookSettings
 
 TITLE = "What people would be shown"
 PREFERRED_MODE = "vendor_all"

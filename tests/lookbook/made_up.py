@@ -16,7 +16,6 @@ from models.factors import Factors
 from models.picture_grid import grid
 from models.train_dvbpr import DvbprSettings, train
 from pipeline import sheets
-from pipeline.config import LookbookSettings
 from pipeline.core import schemas
 from pipeline.core.bank import Bank, build_bank
 from pipeline.core.garment_classes import built_in
@@ -28,6 +27,7 @@ from pipeline.lookbook.page import Page
 from pipeline.lookbook.publish import Published, publish
 from pipeline.metadata import table_digest
 from pipeline.resources import RawSources
+from pipeline.settings import LookbookSettings
 from pipeline.storage import Storage
 
 MODE = "vendor_all"

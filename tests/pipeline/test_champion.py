@@ -18,7 +18,7 @@ from pipeline.champion import (
     decide,
     other_classes,
 )
-from pipeline.config import ChampionSettings
+from pipeline.settings import ChampionSettings
 from pipeline.shelf import SPLITS, Shop, hashed
 
 CPU = torch.device("cpu")

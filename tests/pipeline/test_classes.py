@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 
 from pipeline.build import build_definitions
-from pipeline.config import IngestSettings
 from pipeline.core import schemas
 from pipeline.core.garment_classes import built_in, classes_of
 from pipeline.core.ledger import LedgerRow, PictureStore
@@ -28,6 +27,7 @@ from pipeline.lookbook.album import cut
 from pipeline.lookbook.data import class_words
 from pipeline.method import Method
 from pipeline.resources import RawSources, default_resources
+from pipeline.settings import IngestSettings
 from pipeline.sheets import load
 from pipeline.storage import Storage
 from pipeline.summary import Ledger

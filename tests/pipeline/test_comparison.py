@@ -18,10 +18,10 @@ from pipeline.comparison import (
     summaries,
     summarise,
 )
-from pipeline.config import EvaluationSettings
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.schemas import RECOMMENDER_EVALUATION
 from pipeline.core.sources import BadInput
+from pipeline.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(seed=1, resamples=200)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from pipeline import generation
-from pipeline.config import DesignTargetSettings
 from pipeline.core import schemas
 from pipeline.core.garment_classes import carrying
 from pipeline.core.sources import BadInput
 from pipeline.design_tables import figures
 from pipeline.designs import open_studio
 from pipeline.metadata import table_digest
+from pipeline.settings import DesignTargetSettings
 from pipeline.storage import Storage
 
 CPU = torch.device("cpu")

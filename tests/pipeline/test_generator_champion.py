@@ -12,10 +12,10 @@ import torch
 from models.lsgan import LsganSettings
 from models.train_lsgan import load_generator, train
 from pipeline import generation, registry, succession
-from pipeline.config import GeneratorChampionSettings
 from pipeline.core import schemas
 from pipeline.core.garment_classes import carrying
 from pipeline.registry import Registry
+from pipeline.settings import GeneratorChampionSettings
 from pipeline.storage import Storage
 from pipeline.succession import Outcome
 from pipeline.tracking import Tracker

@@ -9,19 +9,11 @@ from models.lsgan_settings import LsganSettings
 from models.modern_settings import ModernSettings
 from models.preference import DesignSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
-from pipeline.config import (
-    DvbprConfig,
-    EvaluationConfig,
-    EvaluationSettings,
-    LsganConfig,
-    ModernConfig,
-    SplitsConfig,
-    SplitSettings,
-    config_of,
-)
+from pipeline.config import DvbprConfig, EvaluationConfig, LsganConfig, ModernConfig, SplitsConfig, config_of
 from pipeline.core.sources import BadInput
 from pipeline.core.triplets import TripletSettings
 from pipeline.method import Method
+from pipeline.settings import EvaluationSettings, SplitSettings
 
 
 @pytest.fixture

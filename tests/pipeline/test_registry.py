@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline import registry, succession
-from pipeline.config import ChampionSettings
 from pipeline.core.sources import BadInput
 from pipeline.registry import Registry
+from pipeline.settings import ChampionSettings
 from pipeline.succession import Outcome
 from pipeline.tracking import Tracker
 from tests.pipeline.conftest import free_port

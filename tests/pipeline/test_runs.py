@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.evaluate import exact_auc
-from pipeline.config import EvaluationSettings
 from pipeline.runs import compare_runs, markdown, runs_of
+from pipeline.settings import EvaluationSettings
 from pipeline.warm_start import TRAINED_ON
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 

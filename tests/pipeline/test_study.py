@@ -14,10 +14,10 @@ import pytest
 from models.factors import Factors
 from pipeline import cornac_peer, study_cells, study_report
 from pipeline.command import DONE, FAILED, WRONG_CALL
-from pipeline.config import EvaluationSettings
 from pipeline.contenders import CONTENDERS, entry
 from pipeline.core.sources import BadInput
 from pipeline.method import Method
+from pipeline.settings import EvaluationSettings
 from pipeline.study import duration, main
 from tests.pipeline.conftest import TINY, Home, isolate
 

@@ -12,11 +12,11 @@ import torch
 import yaml
 
 from pipeline.checks import dataset, pictures, tables
-from pipeline.config import DesignTradeoffSettings
 from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS, conform
 from pipeline.method import Method
 from pipeline.partitions import image_modes
+from pipeline.settings import DesignTradeoffSettings
 from pipeline.source_comparison import compare
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
