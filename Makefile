@@ -45,8 +45,9 @@ acceptance: setup  ## the chain on the H&M and Myntra samples, checked against t
 pages: setup chromium  ## the lookbook's pages in headless Chromium: width, links, keyboard, axe
 	ATELIER_PAGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pages
 
-screenshots: setup chromium  ## docs/lookbook*.png from the demo's lookbook (make demo first)
+screenshots: setup chromium  ## the pictures in docs/ from the demo's lookbook and UIs (make demo first)
 	$(BIN)/python -m tests.pages.screenshots --home $${ATELIER_HOME:-var/demo} --out docs
+	$(BIN)/python -m tests.pages.uis --home $${ATELIER_HOME:-var/demo} --out docs
 
 chromium:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
