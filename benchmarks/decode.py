@@ -8,7 +8,6 @@ measurement is a process of its own, both sides in turn; its CPU seconds and pea
 import argparse
 import hashlib
 import io
-import json
 import multiprocessing
 import os
 import queue
@@ -27,7 +26,7 @@ import psutil
 import torch
 from PIL import Image
 
-from benchmarks.measure import machine, medians
+from benchmarks.measure import last_line, machine, medians
 from pipeline.core.bank import build_bank, open_bank
 from pipeline.core.ledger import LedgerRow, PictureStore
 from pipeline.core.near_duplicates import NearDuplicateSettings, close_pairs, signatures
@@ -179,17 +178,8 @@ def main(arguments: list[str] | None = None) -> int:
                 cases.append({"height": height, "cores": count, **found, "ratio": ratio})
     if options.json:
         first = cases[0]
-        result = {
-            "name": "decode",
-            "n": options.pictures,
-            "ours": first["ours"],
-            "peer": {**first["peer"], "what": PEER},
-            "ratio": first["ratio"],
-            "limit_fraction": None,
-            "machine": on,
-            "cases": cases,
-        }
-        print(json.dumps(result))
+        peer_told = {**first["peer"], "what": PEER}
+        print(last_line("decode", options.pictures, first["ours"], peer_told, first["ratio"], on, cases=cases))
     return 0
 
 

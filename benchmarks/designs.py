@@ -7,7 +7,6 @@ random: the speed does not depend on what they learnt.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import machine, medians, timed
+from benchmarks.measure import last_line, machine, medians, timed
 from models import device as devices
 from models.cnnf import CNNF
 from models.design import Designs, personal_designs
@@ -188,16 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     share = "" if limit is None else f"; {limit:.0%} of the H200's bf16 limit"
     print(f"  {fast / slow:.2f} times the peer{share}")
     if options.json:
-        result = {
-            "name": "designs",
-            "n": latents,
-            "ours": mine,
-            "peer": {**theirs, "what": what},
-            "ratio": fast / slow,
-            "limit_fraction": limit,
-            "machine": machine(device),
-        }
-        print(json.dumps(result))
+        print(last_line("designs", latents, mine, {**theirs, "what": what}, fast / slow, machine(device), limit))
     if device.type == "cpu" and apart > 0.02 * rise:
         print("benchmarks.designs: the two sides' scores differ: they did not do the same work", file=sys.stderr)
         return 1

@@ -6,12 +6,11 @@ every pair and the peer a hundred a user.
 """
 
 import argparse
-import json
 import sys
 
 import numpy as np
 
-from benchmarks.measure import machine, medians, timed
+from benchmarks.measure import last_line, machine, medians, timed
 from models import device as devices
 from models.evaluate import exact_auc
 from models.factors import Factors
@@ -78,16 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"  peer  {theirs['wall_s']:8.3f} s  {sampled / theirs['wall_s']:14,.0f} pairs/s  ({what})")
     print(f"  {ratio:,.0f} times the peer, for each scored pair")
     if options.json:
-        result = {
-            "name": "evaluate",
-            "n": pairs,
-            "ours": mine,
-            "peer": {**theirs, "what": what, "n": sampled},
-            "ratio": ratio,
-            "limit_fraction": None,
-            "machine": machine(device),
-        }
-        print(json.dumps(result))
+        peer_told = {**theirs, "what": what, "n": sampled}
+        print(last_line("evaluate", pairs, mine, peer_told, ratio, machine(device)))
     return 0
 
 

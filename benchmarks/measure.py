@@ -3,6 +3,7 @@
 What is measured belongs to the module of the claim.
 """
 
+import json
 import os
 import platform
 import resource
@@ -10,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,3 +72,29 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
     """The median of every figure."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+def last_line(
+    name: str,
+    n: int,
+    ours: Mapping[str, object],
+    peer: Mapping[str, object] | None,
+    ratio: float | None,
+    where: Mapping[str, object],
+    limit_fraction: float | None = None,
+    **more: object,
+) -> str:
+    """What `--json` prints last, for machines: one object of the same keys for every benchmark.
+
+    Args:
+        name: of the claim.
+        n: how many of the claim's units a run handles.
+        ours: medians, `wall_s`, `cpu_s`, `peak_mb` among them.
+        peer: the same, and `what` it is; None where it was left out.
+        ratio: ours over the peer, larger is better.
+        where: what the figures were taken on.
+        limit_fraction: of a named limit.
+        more: what only this claim has.
+    """
+    line = {"name": name, "n": n, "ours": ours, "peer": peer, "ratio": ratio, "limit_fraction": limit_fraction}
+    return json.dumps({**line, "machine": where, **more})

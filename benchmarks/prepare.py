@@ -7,13 +7,12 @@ process of its own, in turn; figures are of the whole process, imports included.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import in_a_process, medians, placed
+from benchmarks.measure import in_a_process, last_line, medians, placed
 
 REVIEWS = 1_000_000
 ITEMS = 186_627  # NAF, table 1
@@ -154,11 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"  {where}")
     if options.json:
         peer = {**found["pandas"], "what": "pandas, written plainly"} if "pandas" in found else None
-        result = {
-            "name": "prepare", "n": options.reviews, "ours": found["ours"], "peer": peer, "ratio": ratio,
-            "limit_fraction": None, "machine": where,
-        }  # fmt: skip
-        print(json.dumps(result))
+        print(last_line("prepare", options.reviews, found["ours"], peer, ratio, where))
     return 0
 
 

@@ -6,7 +6,6 @@ Adam. Pictures, network and batch are equal; the first epoch of each is warm-up 
 
 import argparse
 import io
-import json
 import sys
 import tempfile
 import time
@@ -20,11 +19,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from benchmarks.measure import machine, medians, timed
+from benchmarks.measure import last_line, machine, medians, timed
 from models import device as devices
 from models.cnnf import CNNF
 from models.dvbpr_dataset import Dataset
-from models.dvbpr_settings import DvbprSettings
+from models.dvbpr_settings import PRECISIONS, DvbprSettings
 from models.train_dvbpr import train
 
 # Multiply-adds of one forward at 224 px, width 1, K = 50 (REFERENCE, section 2); a step does three times that.
@@ -140,6 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--triplets", type=int, help="an epoch; default: 12,800 on a GPU, 1,024 otherwise")
     parser.add_argument("--repeats", type=int, default=3, help="counted epochs of each side")
     parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of our side")
     parser.add_argument("--compile", action="store_true", help="torch.compile our network")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = parser.parse_args(arguments)
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
     on_gpu = device.type == "cuda"
     size = options.size or ("paper" if on_gpu else "cpu")
     triplets = options.triplets or (12_800 if on_gpu else 1_024)
-    settings = replace(SIZES[size], epochs=1 + options.repeats, compile=options.compile)
+    settings = replace(SIZES[size], epochs=1 + options.repeats, compile=options.compile, precision=options.precision)
     data = random_data(settings, triplets)
     ours, peer, notes = measure(settings, data, device, options.workers)
     mine, theirs = medians(ours), medians(peer)
@@ -175,16 +175,8 @@ def main(arguments: list[str] | None = None) -> int:
     share = "" if limit is None else f"; {limit:.0%} of the H200's serial limit"
     print(f"  {fast / slow:.2f} times the peer{share}")
     if options.json:
-        result = {
-            "name": "train_dvbpr",
-            "n": 2 * triplets,
-            "ours": mine,
-            "peer": {**theirs, "what": what},
-            "ratio": fast / slow,
-            "limit_fraction": limit,
-            "machine": machine(device),
-        }
-        print(json.dumps(result))
+        peer_told = {**theirs, "what": what}
+        print(last_line("train_dvbpr", 2 * triplets, mine, peer_told, fast / slow, machine(device), limit))
     return 0
 
 

@@ -6,7 +6,6 @@ triplets a second.
 """
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -16,7 +15,7 @@ from itertools import product
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.measure import medians, placed, timed
+from benchmarks.measure import last_line, medians, placed, timed
 from pipeline.core import schemas
 from pipeline.core.triplets import POSITIVE_PICTURE, USER_SAMPLING, TripletSettings, sample
 
@@ -120,11 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     ratio = mine["triplets_per_s"] / theirs["triplets_per_s"]
     print(f"  {ratio:.0f} times the loop, for user, row")
     if options.json:
-        result = {
-            "name": "triplets", "n": n, "ours": {**mine, "all": found}, "peer": {**theirs, "what": "a Python loop"},
-            "ratio": ratio, "limit_fraction": None, "machine": where,
-        }  # fmt: skip
-        print(json.dumps(result))
+        peer_told = {**theirs, "what": "a Python loop"}
+        print(last_line("triplets", n, {**mine, "all": found}, peer_told, ratio, where))
     return 0
 
 

@@ -182,7 +182,7 @@ def _see(recommender: Recommender, pictures: Tensor) -> Tensor:
 
 
 def _autocast(settings: DesignSettings, device: torch.device) -> torch.autocast:
-    on = settings.bf16 and device.type == "cuda"  # no use on a CPU without AMX
+    on = settings.bf16 and device.type == "cuda"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.method import Method
 from pipeline.settings import RefreshSettings
 from pipeline.storage import Storage
+from pipeline.warm_start import PAIR
 
 SHARE = 0.01  # of the interactions that a model was made from, where no number is set
 # asset -> (the kind of its models, the splits that every model's folder keeps)
@@ -47,15 +48,12 @@ def changed(before: pa.Table, now: pa.Table) -> int:
 
     Held-out pairs count as well: they are interactions of the mode. Which of them is held out may change by itself.
     """
-    pair = ["user", "item"]
-    old, new = (table.select(pair).group_by(pair).aggregate([]) for table in (before, now))
-    return old.join(new, pair, join_type="left anti").num_rows + new.join(old, pair, join_type="left anti").num_rows
+    old, new = (table.select(PAIR).group_by(PAIR).aggregate([]) for table in (before, now))
+    return old.join(new, PAIR, join_type="left anti").num_rows + new.join(old, PAIR, join_type="left anti").num_rows
 
 
 @lru_cache(maxsize=16)
 def _changed(before: Path, now: Path, _written: int) -> tuple[int, int]:
     """(pairs changed, pairs before); read once for each table that is written, not at every evaluation."""
-    old = pq.read_table(before, columns=["user", "item"])
-    return changed(old, pq.read_table(now, columns=["user", "item"])), old.group_by(["user", "item"]).aggregate(
-        []
-    ).num_rows
+    old, new = (pq.read_table(path, columns=PAIR) for path in (before, now))
+    return changed(old, new), old.group_by(PAIR).aggregate([]).num_rows

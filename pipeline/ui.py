@@ -110,6 +110,8 @@ def serve(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             return 0
         finally:
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave the servers behind
+                signal.signal(number, signal.SIG_IGN)
             for server in servers.values():
                 server.send_signal(signal.SIGINT)
             for server in servers.values():
