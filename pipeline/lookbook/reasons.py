@@ -6,7 +6,6 @@ have no reasons of this kind.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,8 @@ from pipeline.core.bank import open_bank
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
-from pipeline.lookbook.shelf import Card
+from pipeline.lookbook.shelf import Card, first_rows
+from pipeline.recommenders import DVBPR
 
 PICKS = 3  # of a person that are explained
 OWN = 3  # own items beside each
@@ -58,14 +58,14 @@ class Reasons:
         if factors is None or folder is None or not (folder.path / "best.pt").is_file():
             return None
         manifest = folder.manifest()
-        if manifest.get("model", "dvbpr") != "dvbpr" or not (home.storage.bank / "bank.json").is_file():
+        if manifest.get("model", DVBPR) != DVBPR or not (home.storage.bank / "bank.json").is_file():
             return None
         bank = open_bank(home.storage.bank)
         if manifest["inputs"].get("image_bank") != bank.digest_of(catalogue["bank_row"].to_numpy())[:16]:
             return None
         device = torch.device("cpu")
         cnn, theta, meta = train_dvbpr.load(folder.path, device)
-        images = _images(catalogue)
+        images = first_rows(catalogue)
         rows = catalogue["bank_row"].to_numpy()[list(images.values())]
         pictures = Pictures(bank.pixels, rows, meta["input_size"], device, resize_filter=meta["resize_filter"])
         image_of = {item: place for place, item in enumerate(images)}
@@ -118,17 +118,4 @@ def overlay(picture: np.ndarray, heat: np.ndarray, side: int) -> np.ndarray:
     colour = np.where(strength > 0, RAISES, LOWERS)
     pale = 255 - (255 - grey[..., None].repeat(3, 2)) * 0.75
     share = 0.75 * np.abs(strength)
-    return (pale * (1 - share) + np.minimum(pale, 255) / 255 * colour * share).round().astype(np.uint8)
-
-
-def _images(catalogue: pa.Table) -> dict[int, int]:
-    """item -> row of the catalogue of the picture that stands for it, as `shelf.first_pictures` chooses it."""
-    columns: dict[str, list[Any]] = catalogue.select(["item", "source", "position"]).to_pydict()
-    order = sorted(
-        range(catalogue.num_rows),
-        key=lambda row: (columns["item"][row], columns["source"][row] != "vendor", columns["position"][row]),
-    )
-    found: dict[int, int] = {}
-    for row in order:
-        found.setdefault(columns["item"][row], row)
-    return found
+    return (pale * (1 - share) + pale / 255 * colour * share).round().astype(np.uint8)

@@ -31,14 +31,20 @@ def titles(items: pa.Table, products: pa.Table) -> dict[int, tuple[str, str]]:
     return {item: (asin, title_of.get(asin, "").strip()) for item, asin in pairs}
 
 
-def first_pictures(catalogue: pa.Table) -> dict[int, str]:
-    """item -> sha256 of the picture that stands for it: the shop's first, a customer's where the shop has none."""
-    ordered = catalogue.append_column("vendor", pa.array([s == "vendor" for s in catalogue["source"].to_pylist()]))
-    ordered = ordered.sort_by([("item", "ascending"), ("vendor", "descending"), ("position", "ascending")])
-    found: dict[int, str] = {}
-    for item, sha in zip(ordered["item"].to_pylist(), ordered["sha256"].to_pylist(), strict=True):
-        found.setdefault(item, sha)
+def first_rows(catalogue: pa.Table) -> dict[int, int]:
+    """item -> row of the picture that stands for it: the shop's first, a customer's where the shop has none."""
+    items, sources, positions = (catalogue[name].to_pylist() for name in ("item", "source", "position"))
+    order = sorted(range(len(items)), key=lambda row: (items[row], sources[row] != "vendor", positions[row]))
+    found: dict[int, int] = {}
+    for row in order:
+        found.setdefault(items[row], row)
     return found
+
+
+def first_pictures(catalogue: pa.Table) -> dict[int, str]:
+    """item -> sha256 of the picture that stands for it."""
+    shas = catalogue["sha256"].to_pylist()
+    return {item: shas[row] for item, row in first_rows(catalogue).items()}
 
 
 def cards(
