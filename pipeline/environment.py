@@ -40,6 +40,16 @@ def device() -> str:
     return os.environ.get("ATELIER_DEVICE") or "auto"
 
 
+def engine() -> str:
+    """`ATELIER_ENGINE`: who runs what can be cut into shards, local (this process) or ray (default: local)."""
+    return os.environ.get("ATELIER_ENGINE") or "local"
+
+
+def ray_address() -> str:
+    """`ATELIER_RAY_ADDRESS`: a Ray cluster, `host:port` or `auto` (default: one is started on loopback)."""
+    return os.environ.get("ATELIER_RAY_ADDRESS") or "local"
+
+
 def profile() -> str:
     """`ATELIER_PROFILE`: whose settings a Materialize button uses; set by `make ui` from the home's last run."""
     return os.environ.get("ATELIER_PROFILE", "")

@@ -106,6 +106,7 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
         lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
     )
     resources["compute"].resolve()
+    resources["engine"].check()
     return with_reviews
 
 

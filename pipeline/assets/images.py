@@ -32,7 +32,7 @@ from pipeline.failures import network
 from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter, terminal
-from pipeline.resources import Compute, ImageFetcher
+from pipeline.resources import Compute, Engine, ImageFetcher
 from pipeline.settings import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
 from pipeline.storage import Storage, digest, save_array
 
@@ -72,6 +72,7 @@ def image_ledger(
     config: ImageLedgerConfig,
     method: Method,
     fetcher: ImageFetcher,
+    engine: Engine,
     storage: Storage,
     image_urls: pa.Table,
 ) -> dg.Output[pa.Table]:
@@ -82,7 +83,8 @@ def image_ledger(
     plan = fetcher.plan(urls, store, fetching)
     context.log.info("pictures to fetch: " + fetch_table.line(plan))
     terminal.show(fetch_table.terminal_table(plan))
-    report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"))
+    with engine.running() as runner:
+        report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"), runner)
     known = store.ledger()
     wanted = known.filter(pc.is_in(known["url"], value_set=pa.array(urls, pa.string())))
     settings = method.settings(LedgerSettings, "image_ledger", config)

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import schemas
-from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.durable import move, sole_writer, write_whole
 
 # The status that each reason belongs to (schemas.REASONS says what the reasons mean).
 STATUS_OF = {
@@ -46,6 +46,7 @@ STATUS_OF = {
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PART_ROWS = 16_384  # a ledger part of so many rows is not put together with others
 _ROW_GROUP = 256  # pictures read back at once
+TO_JUDGE = ("url", "reason", "http_status", "sha256")  # the columns that say whether a URL is asked again
 
 
 @dataclass(slots=True)  # not frozen: one is made for every URL
@@ -150,7 +151,8 @@ class PictureStore:
                 with contextlib.nullcontext() if self._writing else sole_writer(self.folder):
                     number = self._next_number()
                     if shas:
-                        self._write_shard(number, shas)
+                        bodies = [self._pictures[sha] for sha in shas]
+                        self._write_shard(number, pa.table([shas, bodies], schema=schemas.PICTURES))
                     _write_ledger(self._path("ledger", number), _rows_table(rows))
             except BaseException:  # a full disk, perhaps: no later part may refer to pictures that were not written
                 self._rows = rows + self._rows
@@ -176,6 +178,23 @@ class PictureStore:
                     self._merge(group)
                     group, rows = [], 0
             self._merge(group)
+
+    def adopt_pictures(self, path: Path) -> None:
+        """Move another store's shard of pictures in here, without the pictures that are here; inside `writing`."""
+        shas = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
+        new = [sha not in self for sha in shas]
+        number = self._next_number()
+        if all(new):
+            move(path, self._path("pictures", number))
+        else:
+            if any(new):
+                self._write_shard(number, pq.ParquetFile(path).read().filter(pa.array(new)))
+            path.unlink()
+        self._shard_of.update((sha, number) for sha, is_new in zip(shas, new, strict=True) if is_new)
+
+    def adopt_ledger(self, path: Path) -> None:
+        """Move another store's ledger part in here, newer than all there are; after its pictures."""
+        move(path, self._path("ledger", self._next_number()))
 
     def _merge(self, numbers: Sequence[int]) -> None:
         """Put neighbouring parts together in the place of the last: until the others are gone they are only older."""
@@ -237,8 +256,7 @@ class PictureStore:
             ledger_bytes=sum(self._path("ledger", number).stat().st_size for number in parts),
         )
 
-    def _write_shard(self, number: int, shas: Sequence[str]) -> None:
-        table = pa.table([shas, [self._pictures[sha] for sha in shas]], schema=schemas.PICTURES)
+    def _write_shard(self, number: int, table: pa.Table) -> None:
         write_whole(
             self._path("pictures", number),
             lambda path: pq.write_table(
