@@ -140,6 +140,7 @@ def image_bank(
     context: dg.AssetExecutionContext,
     config: ImageBankConfig,
     method: Method,
+    engine: Engine,
     storage: Storage,
     image_urls: pa.Table,
     image_ledger: pa.Table,
@@ -151,15 +152,17 @@ def image_bank(
     ok = ok.filter(pc.is_in(ok["url"], value_set=pc.unique(of_items)))
     contents = sorted(set(ok["sha256"].to_pylist()))
     report = reporter(context, "decoding pictures")
-    bank = build_bank(
-        PictureStore(storage.pictures),
-        contents,
-        storage.bank,
-        settings.size,
-        resample=settings.resample,
-        workers=settings.workers,
-        on_progress=lambda now: report(now.done, now.total, ""),
-    )
+    with engine.running() as runner:
+        bank = build_bank(
+            PictureStore(storage.pictures),
+            contents,
+            storage.bank,
+            settings.size,
+            resample=settings.resample,
+            workers=settings.workers,
+            on_progress=lambda now: report(now.done, now.total, ""),
+            runner=runner,
+        )
     if not contents:
         return dg.MaterializeResult(metadata={"dagster/row_count": 0}, data_version=dg.DataVersion(bank.digest))
     sheet = sheets.contact_sheet(bank.pixels)
@@ -210,7 +213,12 @@ def near_duplicates(
 
 @dg.asset(group_name=GROUP, kinds={"numpy", "pytorch"}, code_version="2", deps=[image_bank], pool="gpu")
 def image_features(
-    context: dg.AssetExecutionContext, config: ImageFeaturesConfig, method: Method, storage: Storage, compute: Compute
+    context: dg.AssetExecutionContext,
+    config: ImageFeaturesConfig,
+    method: Method,
+    engine: Engine,
+    storage: Storage,
+    compute: Compute,
 ) -> dg.MaterializeResult:
     """Frozen ImageNet features of every picture of the bank, once for all modes and methods that want them."""
     settings = method.settings(FeatureSettings, "image_features", config)
@@ -219,12 +227,14 @@ def image_features(
     report = reporter(context, "frozen features")
     path = storage.features(version)
     if not path.is_file():
-        found = features.embed(
-            bank.pixels,
-            size=settings.feature_size,
-            device=compute.resolve(),
-            on_progress=lambda done, total: report(done, total, ""),
-        )
+        with engine.running() as runner:
+            found = features.embed_bank(
+                bank,
+                size=settings.feature_size,
+                device=compute.resolve(),
+                runner=runner,
+                on_progress=lambda done, total: report(done, total, ""),
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, found))
     # The version says what makes features of a picture, not which pictures there are: those are the catalogue's, and a

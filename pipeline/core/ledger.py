@@ -232,17 +232,17 @@ class PictureStore:
 
         Raises KeyError naming a picture that the store does not have.
         """
-        wanted: dict[int, set[str]] = {}
+        for path, wanted in self.whereabouts(sha256s):
+            yield from read_pictures(path, wanted)
+
+    def whereabouts(self, sha256s: Iterable[str]) -> list[tuple[Path, dict[str, None]]]:
+        """Which files hold the pictures asked for, in the store's order; errors as in `read`."""
+        wanted: dict[int, dict[str, None]] = {}
         for sha in sha256s:
             if sha not in self._shard_of:
                 raise KeyError(f"{self.folder}: no picture {sha} in the store; fetch its URL again (or flush first)")
-            wanted.setdefault(self._shard_of[sha], set()).add(sha)
-        for number in sorted(wanted):
-            with pq.ParquetFile(self._path("pictures", number), page_checksum_verification=True) as shard:
-                for batch in shard.iter_batches(batch_size=_ROW_GROUP):
-                    for sha, data in zip(batch["sha256"].to_pylist(), batch["bytes"], strict=True):
-                        if sha in wanted[number]:
-                            yield sha, data.as_py()
+            wanted.setdefault(self._shard_of[sha], {})[sha] = None
+        return [(self._path("pictures", number), wanted[number]) for number in sorted(wanted)]
 
     @property
     def sizes(self) -> StoreSizes:
@@ -284,6 +284,15 @@ class PictureStore:
 
     def _path(self, kind: str, number: int) -> Path:
         return self.folder / f"{kind}-{number:06d}.parquet"
+
+
+def read_pictures(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The bytes of the pictures wanted of one file, each once; memory holds one row group."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as shard:
+        for batch in shard.iter_batches(batch_size=_ROW_GROUP):
+            for sha, data in zip(batch["sha256"].to_pylist(), batch["bytes"], strict=True):
+                if sha in wanted:
+                    yield sha, data.as_py()
 
 
 def _write_ledger(path: Path, table: pa.Table) -> None:

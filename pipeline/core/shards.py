@@ -63,3 +63,12 @@ class Here:
 
 
 HERE = Here()
+
+
+def shard_size(count: int, workers: int, least: int = 1, most: int = 20_000) -> int:
+    """How many of `count` pieces of work make a shard, a multiple of `least`: about four shards a worker.
+
+    Fewer would leave workers idle at the end; `most` bounds what a killed one costs, and how long nothing is heard.
+    """
+    fair = min(most, -(-count // (4 * workers)))
+    return max(1, -(-fair // least)) * least

@@ -14,28 +14,10 @@ from pipeline.core.fetch import FetchSettings, Urls, fetch
 from pipeline.core.fetch_shards import deal, fetch_shard, fetch_with
 from pipeline.core.ledger import PictureStore
 from pipeline.core.schedule import Budget
-from pipeline.core.shards import Here
 from pipeline.core.store_shards import absorb, shard_folder
 from tests.core.fault_server import FaultServer
+from tests.core.in_turn import InTurn
 from tests.core.test_killed_fetch import pictures, settings_for, table_bytes, urls_of
-
-
-class InTurn(Here):
-    """As many workers as asked for, one after the other in this process; `dies` ends the work after so many shards."""
-
-    def __init__(self, count: int, dies: int | None = None) -> None:
-        self.count, self.dies = count, dies
-
-    def workers(self, *, gpu: bool = False) -> int:
-        return self.count
-
-    def map(self, work, shards, *common, gpu=False, look=None):
-        for number, shard in enumerate(shards):
-            if number == self.dies:
-                raise KeyboardInterrupt
-            yield work(shard, *common)
-            if look is not None:
-                look()
 
 
 @pytest.fixture

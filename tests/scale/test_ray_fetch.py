@@ -3,6 +3,7 @@
 The picture server counts the connections that are open at the same time.
 """
 
+import contextlib
 import os
 import posixpath
 import signal
@@ -44,8 +45,12 @@ def polite(server: FaultServer, **more) -> FetchSettings:
 
 def workers_at(work: str) -> list[int]:
     """Process ids of the Ray workers that run a function now."""
-    family = psutil.Process().children(recursive=True)
-    return [one.pid for one in family if one.is_running() and f"ray::{work}" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ended while we looked
+            if f"ray::{work}" in " ".join(one.cmdline()):
+                found.append(one.pid)
+    return found
 
 
 def test_a_cluster_of_our_own_listens_on_loopback_alone(cluster: Runner):
