@@ -152,10 +152,10 @@ def main(arguments: list[str] | None = None) -> int:
         for size in growth["sizes"]:
             cpu, wall = (1e6 * size[name] / size["rows"] for name in ("cpu_s", "wall_s"))
             print(f"  {stage:8}{size['rows']:12,.0f}{cpu:15.1f}{wall:9.1f}{size['peak_mb']:10,.0f}")
+        first, middle, clock = (growth[name] for name in ("per_row", "per_row_from_10x", "per_row_wall"))
         print(
-            f"  {'':8}at 100x a row costs {growth['per_row']:.2f} times what it does at 1x, {growth['per_row_from_10x']:.2f}"
-            f" times 10x (bar {BAR}; by the clock {growth['per_row_wall']:.2f}), and adds {growth['bytes_a_row']:,.0f}"
-            " bytes to the peak"
+            f"  {'':8}a row at 100x: {first:.2f} times one at 1x, {middle:.2f} times one at 10x (bar {BAR}; by the"
+            f" clock {clock:.2f}); adds {growth['bytes_a_row']:,.0f} bytes to the peak"
         )
     worst = max(float(growth[name]) for growth in found.values() for name in ("per_row", "per_row_from_10x"))
     if options.json:

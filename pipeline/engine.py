@@ -88,6 +88,7 @@ def _ray(address: str) -> Any:
     if address == OWN_CLUSTER:
         # A token of this process alone; else Ray makes one and leaves it in the person's home.
         switches |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        switches["RAY_worker_niceness"] = "0"  # its default of 15 starves workers on a machine that does other work
     for name, value in switches.items():
         os.environ.setdefault(name, value)
     try:
