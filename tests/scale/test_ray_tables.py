@@ -1,6 +1,5 @@
 """Bank, features, designs and the pipeline's tables by a real Ray cluster: the bytes that one process makes."""
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -92,11 +91,16 @@ def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluste
     shop = small_catalogue()
     catalogue = write_catalogue(tmp_path / "catalogue", shop)
     homes = {name: tmp_path / name for name in engine.ENGINES}
-    with contextlib.ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
+    sent: list[str] = []
+
+    def recorded(runner, work, shards, *common, real=engine.OnRay.map, **named):
+        sent.append(work.__name__)
+        return real(runner, work, shards, *common, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.OnRay, "map", recorded)
         for fault in ("unavailable", "truncated", "hang"):
             patch.setitem(server.FAULTS, fault, 0.0)
-        stack.enter_context(server.serve(catalogue.folder, shop.port))
         for name, home in homes.items():
             isolate(
                 patch,
@@ -106,7 +110,9 @@ def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluste
                 ATELIER_PRODUCTS=str(catalogue.products),
                 ATELIER_ALLOW_HOSTS=f"{server.HOST}:{shop.port}",
             )
-            materialise("+key:image_features")
+            with server.serve(catalogue.folder, shop.port):  # anew: it remembers how often it was busy
+                materialise("+key:image_features")
+    assert sent == ["fetch_shard", "decode_into", "embed_rows"]
     local, ray = homes["local"], homes["ray"]
     tables = sorted(path.relative_to(local) for path in (local / "tables").rglob("*.parquet"))
     assert len(tables) >= 8
