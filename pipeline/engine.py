@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ ENGINES = ("local", "ray")
 OWN_CLUSTER = "local"  # Ray's word for: start one on this machine
 ATTEMPTS = 5  # at a shard, beside the first; a shard that kills every worker (memory) must end some time
 _LOOK_EVERY = 1.0  # seconds
+_KNOCK = 5.0  # likewise
 
 
 class EngineError(Exception):
@@ -54,16 +56,31 @@ def running(name: str, address: str = OWN_CLUSTER, workers: int = 0) -> Generato
         return
     own = _own(workers) if address == OWN_CLUSTER else {}
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **own)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError, OSError) as error:
+        if address == OWN_CLUSTER:
+            raise
         raise BadInput(
             f"ATELIER_RAY_ADDRESS: no Ray cluster answers at {address!r} ({error}); start one (ray start --head), or "
             "leave the variable out for one on this machine"
         ) from error
     try:
+        if address == OWN_CLUSTER and (node := ray.util.get_node_ip_address()) != "127.0.0.1":
+            raise EngineError(
+                f"the Ray cluster of our own is reachable at {node}, because ray was imported before its switch was "
+                f"set: set {' '.join(f'{name}={value}' for name, value in _LOOPBACK.items())} in the environment"
+            )
         yield OnRay(ray, workers)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at a `host:port`: Ray itself would ask for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
 
 
 def _own(workers: int) -> dict[str, Any]:
@@ -160,7 +177,7 @@ def _result(ray: Any, one: Any, name: str, number: int) -> Any:
     try:
         return ray.get(one)
     except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
+        raise (error.cause or error) from error
     except ray.exceptions.RayError as error:
         raise EngineError(
             f"{name}, shard {number}: no worker came to its end in {ATTEMPTS + 1} attempts ({error}). Is there memory "

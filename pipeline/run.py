@@ -50,6 +50,8 @@ environment (a .env file works):
   ATELIER_PRODUCTS      product metadata, likewise
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
+  ATELIER_ENGINE        local, or ray: shards of fetching, decoding, features and designs go to a Ray cluster
+  ATELIER_RAY_ADDRESS   of that cluster, host:port or auto (default: one is started on loopback)
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
   ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)

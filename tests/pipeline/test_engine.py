@@ -10,7 +10,7 @@ from pipeline import engine, environment
 from pipeline.command import WRONG_CALL, ended
 from pipeline.core.shards import HERE, shard_size
 from pipeline.core.sources import BadInput
-from tests.pipeline.conftest import TINY, isolate, small_catalogue
+from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 
 def test_without_a_word_everything_runs_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -25,7 +25,7 @@ def test_an_unknown_engine_is_a_wrong_call_that_names_the_known_ones(monkeypatch
     from pipeline.run import run
     from pipeline.sample.catalogue import write_catalogue
 
-    shop = write_catalogue(tmp_path / "shop", small_catalogue(items=12, users=3, casual_users=0))
+    shop = write_catalogue(tmp_path / "shop", small_catalogue())
     isolate(
         monkeypatch,
         tmp_path / "home",
@@ -47,6 +47,13 @@ def test_ray_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BadInput, match=r"Ray is not installed: pip install -e \.\[ray\]"):
         engine.check("ray")
+
+
+@pytest.mark.parametrize("address", [f"127.0.0.1:{free_port()}", "nonsense"])
+def test_an_address_without_a_cluster_is_a_wrong_call(address: str):
+    pytest.importorskip("ray")
+    with pytest.raises(BadInput, match="no Ray cluster answers at"), engine.running("ray", address):
+        pass
 
 
 def test_shards_are_whole_batches_about_four_a_worker():
