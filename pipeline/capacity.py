@@ -82,7 +82,7 @@ SHOPS = (
 FORMULAS = {
     "reviews, 5-core": (
         "reviews / reviews_a_second",
-        "370e6 + 8 * reviews + 50 * interactions",
+        "370e6 + 20 * reviews + 50 * interactions",
         "review_bytes * reviews",
     ),
     "products": ("products / products_a_second", "370e6 + 5000 * products", "400 * products"),
