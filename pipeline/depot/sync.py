@@ -85,6 +85,8 @@ def push(home: Path, store: Store, grace: float = GRACE) -> Moved | None:
             files = {name: _known(index, name, path) for name, path in sources.items()}
             fresh = {name: stored for name, (_, stored) in files.items() if latest.files.get(name) != stored}
             if not fresh and files.keys() == latest.files.keys():
+                if not grace:
+                    store.prune(latest, grace)
                 return None
 
             there = {digest: size for digest, (size, _) in store.objects().items()}

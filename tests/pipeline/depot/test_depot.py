@@ -203,9 +203,9 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal(tmp_path: Path, folder: 
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         # What the store says is whole; no pointer here leads to what is not there.
-        there = folder.objects()
+        objects = folder.objects()
         for stored in folder.latest().files.values():
-            assert there[stored.sha256][0] == stored.size
+            assert objects[stored.sha256][0] == stored.size
         if (home / "recommender" / "vendor_all" / "current.json").is_file():
             assert (home / "recommender" / "vendor_all" / "abc" / "last.pt").is_file()
     assert killed >= 2
