@@ -44,6 +44,11 @@ PARTS = (
         ("image_ledger", "image_bank", "image_features", "near_duplicates"),
         (*_tables("image_ledger", "near_duplicates"), "bank", "features"),
     ),
-    Part("recommender", (*_OF_MODE, "dvbpr"), (*_tables(*_OF_MODE, mode=MODE), f"recommender/{MODE}"), MODE),
-    Part("generator", ("garments", "lsgan", "generated_garments"), (*_tables("garments"), "garments", "generator")),
+    Part(
+        "recommender",
+        (*_OF_MODE, "dvbpr", "recommender_champion"),
+        (*_tables(*_OF_MODE, mode=MODE), f"recommender/{MODE}"),
+        MODE,
+    ),
+    Part("generator", ("garments", "lsgan", "generator_champion"), (*_tables("garments"), "garments", "generator")),
 )

@@ -16,6 +16,7 @@ import torch
 
 from pipeline import environment, instance
 from pipeline.core.durable import TEMPORARY_SUFFIX
+from pipeline.storage import CURRENT, IN_USE
 from tests.pipeline.conftest import TINY, VARIABLES, small_catalogue
 
 # The faults that a later run would rightly ask again, or that count how often they were asked.
@@ -105,12 +106,12 @@ def _told(table: pa.Table) -> pa.Table:
 
 
 def _models(home: Path, undisturbed: Path) -> Iterator[str]:
-    for pointer in sorted(undisturbed.glob("*/**/current.json")):
+    for pointer in sorted([*undisturbed.glob(f"*/**/{CURRENT}"), *undisturbed.glob(f"*/**/{IN_USE}")]):
         place = pointer.relative_to(undisturbed)
         if not (home / place).is_file():
-            yield f"model {place.parent}: missing"
+            yield f"{place}: missing"
         elif json.loads((home / place).read_text())["run"] != json.loads(pointer.read_text())["run"]:
-            yield f"model {place.parent}: another one is current"
+            yield f"{place}: another model"
 
 
 def _arrays(home: Path, undisturbed: Path) -> Iterator[str]:
