@@ -9,6 +9,8 @@ from pathlib import Path
 import dagster as dg
 import jinja2
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -246,6 +248,14 @@ def test_the_people_are_shown_the_model_that_made_their_picks_not_the_newest_one
     newest.finish({**manifest, "inputs": {"splits": "another"}})
     whole.publish()
     assert "ranked 1 of 6" in read(whole).text and "was trained on other data" not in read(whole).text
+
+
+def test_of_somebody_who_came_after_the_champion_the_page_says_that_there_are_no_picks_yet(whole: MadeUp):
+    picked = whole.storage.tables / "recommendations" / "vendor_all.parquet"
+    table = pq.read_table(picked)
+    pq.write_table(table.filter(pc.not_equal(table["user"], 0)), picked)
+    whole.publish()
+    assert read(whole).text.count("the model in use does not know this person") == 1
 
 
 def test_without_reviews_the_page_shows_products_and_garments_and_names_what_is_left_out(made_up: MadeUp):
