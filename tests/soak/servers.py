@@ -110,11 +110,13 @@ class Servers:
                 answers.append(self._graphql(LAUNCH, {"params": params})["launchRun"])
             except OSError:  # it was just started
                 return False
+            if answers[-1]["__typename"] != "LaunchRunSuccess":  # or has not loaded the code yet
+                with self.log.open("a") as log:
+                    print(f"the launch was refused: {answers[-1]}", file=log)
+                return False
             return True
 
-        self._until(asked, f"the webserver takes no launch; see {self.log}")
-        if answers[-1]["__typename"] != "LaunchRunSuccess":
-            raise RuntimeError(f"the launch was refused: {answers[-1]}")
+        self._until(asked, f"the webserver takes no launch of {job}; see {self.log}")
         return answers[-1]["run"]["runId"]
 
     def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
