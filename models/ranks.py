@@ -78,6 +78,10 @@ class Ranks:
             return mine
         return self.gather(torch.from_numpy(mine).to(device), rows).cpu().numpy()
 
+    def sum(self, mine: Tensor) -> Tensor:
+        """The ranks' sum, of use to all of them; differentiable as often as one likes."""
+        return mine if self.alone else _Sum.apply(mine)
+
     @torch.no_grad()
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its sum over the ranks: one exchange of all of them in a row."""
@@ -121,6 +125,20 @@ class Ranks:
     def _part(self, rows: int, unit: int) -> int:
         """Rows of a full share."""
         return -(-rows // (unit * self.count)) * unit
+
+
+class _Sum(torch.autograd.Function):
+    """What one rank adds changes the loss through every rank's use of the sum: the gradients are summed as well."""
+
+    @staticmethod
+    def forward(_: Any, mine: Tensor) -> Tensor:
+        total = mine.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
 
 
 ALONE = Ranks()
