@@ -6,7 +6,7 @@ BIN := .venv/bin
 DATASETS ?= ../shared/datasets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup ui lint run soak acceptance pages screenshots chromium clean lock
+.PHONY: help demo test setup ui lint run soak acceptance scale pages screenshots chromium clean lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ soak: setup  ## fifty kill -9 of everything at random moments; the last line say
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)
+
+scale: setup  ## training by several processes: equal to one, and killed while at it
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "scale or not scale" tests/models/test_ranks.py tests/pipeline/test_ranked.py
 
 pages: setup chromium  ## the lookbook's pages in headless Chromium: width, links, keyboard, axe
 	ATELIER_PAGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pages

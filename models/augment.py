@@ -40,8 +40,8 @@ class _Draws:
     def uniform(self, count: int, pictures: Tensor) -> Tensor:
         """U(0, 1) of shape [count, B, 1, 1, 1]."""
         rows = len(pictures) * self.ranks.count
-        kind = {"device": pictures.device, "dtype": torch.float32}
-        return torch.rand(count, rows, 1, 1, 1, generator=self.noise, **kind)[:, self.ranks.share(rows)]
+        drawn = torch.rand(count, rows, 1, 1, 1, generator=self.noise, device=pictures.device, dtype=torch.float32)
+        return drawn[:, self.ranks.share(rows)]
 
     def shifted(self, side: int, pictures: Tensor) -> Tensor:
         """Indices [B, side] into a picture padded by one, moved by up to an eighth; what lies outside is the margin."""

@@ -24,12 +24,13 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_mean, self.running_var = like.running_mean, like.running_var
         self.num_batches_tracked = like.num_batches_tracked
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """[B, C, H, W], this rank's pictures; in eval mode as ever."""
         if not self.training:
-            return super().forward(x)
-        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
-        values = x.float()
+            return super().forward(input)
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None and self.running_var is not None
+        values = input.float()
         count = values.numel() // values.shape[1] * self.ranks.count
         mean = self.ranks.sum(values.sum((0, 2, 3))) / count
         deviations = values - mean[:, None, None]
@@ -39,7 +40,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (deviations * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (deviations * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
 def over_ranks(network: nn.Module, ranks: Ranks) -> None:

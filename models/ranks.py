@@ -131,14 +131,14 @@ class _Sum(torch.autograd.Function):
     """What one rank adds changes the loss through every rank's use of the sum: the gradients are summed as well."""
 
     @staticmethod
-    def forward(_: Any, mine: Tensor) -> Tensor:
+    def forward(ctx: Any, mine: Tensor) -> Tensor:
         total = mine.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        return _Sum.apply(gradient)
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Sum.apply(*gradients)
 
 
 ALONE = Ranks()

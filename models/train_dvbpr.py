@@ -104,12 +104,11 @@ def _train(
     autocast = devices.autocast(settings.precision, device)
     pictures = Pictures(data.bank, data.bank_row, settings.input_size, device, resize_filter=settings.resize_filter)
     touched = np.concatenate([data.train, data.validation, data.test])
-    run = Run(settings, data.digest(), data.users, cnn, theta, adam, device)
+    run = Run(settings, data.digest(), data.users, cnn, theta, adam, device, ranks)
     resumed_from = run.resume(out)
     if start is not None and not resumed_from:
         run.start_from(start)
-
-    ranks.expect_same("data, settings or checkpoint", [theta], f"{run.data_digest} {settings} {run.epoch}")
+    run.expect_same()
 
     steps = math.ceil(data.triplets_user.shape[1] / settings.batch_size)
     mine, shares = ranks.epoch(data.triplets_user.shape[1], settings.batch_size)
@@ -142,20 +141,16 @@ def _train(
         stop_if_diverged(losses, epoch, out, MEND)
         row = {"epoch": float(epoch), "loss": float(losses.sum()) / len(users), **clock.stop()}
 
-        ranks.expect_same("weights any more", [*cnn.parameters(), theta])
         phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
         if not np.isfinite(phi).all():
             raise DivergedError(f"epoch {epoch}: the network's output is not finite after its last step; {kept(out)}")
         factors = _factors(data, theta, phi)
         row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device, ranks)
-        better = run.note(row)
-        if better and ranks.first:
+        if run.note(row):
             run.save_best(out)
-        if ranks.first:
-            run.save_last(out)
+        run.save_last(out)
         clock.tell(row["loss"], validation_auc=row["validation_auc"])
 
-    ranks.wait()  # for the last checkpoint
     cnn, theta, _ = load(out, device)
     phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
     return Trained(

@@ -50,6 +50,7 @@ environment (a .env file works):
   ATELIER_PRODUCTS      product metadata, likewise
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
+  ATELIER_RANKS         processes that train one model together, a GPU each: a number or auto (default 1)
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
   ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
@@ -105,7 +106,7 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
     with_reviews = raw.check(
         lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
     )
-    resources["compute"].resolve()
+    resources["compute"].rank_count()
     return with_reviews
 
 

@@ -142,6 +142,12 @@ def test_two_ranks_have_one_ranks_generator(folder: Path, name: str) -> None:
     assert files[0] == files[1]
 
 
+def test_ranks_that_were_given_different_data_train_nothing(folder: Path) -> None:
+    said = [(folder / f"refused-{rank}").read_text() for rank in (0, 1)]
+    assert all("the ranks do not have the same data, settings or weights" in text for text in said)
+    assert not (folder / "other-data").exists()
+
+
 def test_alone_everything_is_handed_back() -> None:
     assert here() == ALONE
     values = torch.rand(5, 2, requires_grad=True)

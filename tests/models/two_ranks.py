@@ -50,6 +50,10 @@ def main(folder: Path) -> None:
             )  # fmt: skip
             assert len(calls) == (0 if rank else 2)
             torch.save(trained.generator.state_dict(), folder / f"{name}-returned-{rank}.pt")
+        try:
+            train_dvbpr.train(planted(seed=rank), asked.DVBPR, folder / "other-data", asked.CPU)
+        except RuntimeError as error:
+            (folder / f"refused-{rank}").write_text(str(error))
 
 
 if __name__ == "__main__":

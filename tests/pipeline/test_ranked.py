@@ -1,0 +1,120 @@
+"""Training on several ranks, as the assets start it: what is heard, a rank killed, a fault that no restart mends."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from models import train_dvbpr, train_lsgan
+from models.dvbpr_dataset import Dataset
+from models.lsgan_progress import Progress as GeneratorProgress
+from pipeline import ranked
+from pipeline.core.sources import BadInput
+from pipeline.generator_measure import kernel_to_training
+from pipeline.resources import Compute
+from tests.models.planted import planted
+from tests.models.test_ranks import CPU, DVBPR, NAMES, PLAIN, garments, state
+
+scale = pytest.mark.scale
+
+
+def mapped(folder: Path, triplets: int = 256) -> Dataset:
+    """The planted shop with its pictures in a file of somebody else's."""
+    planted(triplets=triplets).save(folder)
+    return Dataset.load(folder)
+
+
+def kill_one_rank() -> None:
+    (agent,) = psutil.Process().children()
+    workers = agent.children()
+    assert len(workers) == 2
+    workers[-1].send_signal(signal.SIGKILL)
+
+
+@scale
+def test_a_rank_killed_from_outside_costs_an_epoch_at_most_and_the_curve_is_one_ranks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = mapped(tmp_path / "bank", triplets=4000)  # an epoch is long enough to be killed in
+    heard: list[train_dvbpr.Progress] = []
+
+    def on_progress(progress: train_dvbpr.Progress) -> None:
+        heard.append(progress)
+        if progress.note.startswith("epoch 1") and "validation_auc" in progress.metrics:
+            kill_one_rank()
+
+    before = (tmp_path / "bank" / "bank.npy").read_bytes()
+    trained = ranked.train_recommender(data, DVBPR, tmp_path / "two", CPU, on_progress, None, ranks=2)
+    one = train_dvbpr.train(data, DVBPR, tmp_path / "one", CPU)
+    assert (tmp_path / "bank" / "bank.npy").read_bytes() == before
+    assert [row["loss"] for row in trained.history] == pytest.approx([row["loss"] for row in one.history], rel=1e-6)
+    torch.testing.assert_close(state(tmp_path, "two")["theta"], state(tmp_path, "one")["theta"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trained.factors.phi, one.factors.phi, rtol=1e-3, atol=1e-5)
+    assert trained.notes[-1] == "by 2 ranks"
+    assert [p.note for p in heard if "validation_auc" in p.metrics] == [f"epoch {n} of 3" for n in (1, 2, 3)]
+    assert "a rank was lost; all 2 begin again at the last checkpoint (1 of 3 times)" in caplog.text
+    assert not psutil.Process().children(recursive=True)
+
+
+@scale
+def test_the_generators_pictures_and_progress_are_heard_and_its_measure_is_one_ranks(tmp_path: Path) -> None:
+    heard: list[GeneratorProgress] = []
+    pictures: dict[int, np.ndarray] = {}
+    settings, (pixels, labels) = replace(PLAIN, steps=3), garments()
+    ranked.train_generator(
+        pixels, labels, NAMES, settings, tmp_path / "two", CPU, heard.append, pictures.__setitem__, "digest", ranks=2
+    )
+    measure = kernel_to_training(pixels, labels, settings, CPU)
+    one = train_lsgan.train(
+        pixels, labels, NAMES, settings, tmp_path / "one", CPU, data_digest="digest", measure=measure
+    )
+    _, _, meta = train_lsgan.load_generator(tmp_path / "two")
+    assert meta["history"][0][measure.name] == pytest.approx(one.history[0][measure.name], rel=1e-2)
+    assert heard[-1].note == "tick 1"
+    assert pictures.keys() == {0, 3}
+    assert all(picture.dtype == np.uint8 for picture in pictures.values())
+
+
+@scale
+def test_a_fault_of_the_training_is_said_and_not_tried_again(tmp_path: Path) -> None:
+    data = mapped(tmp_path / "bank")
+    out = tmp_path / "out"
+    train_dvbpr.train(data, replace(DVBPR, epochs=1), out, CPU)
+    with pytest.raises(ranked.RanksFailedError, match=r"(?s)last\.pt is a checkpoint of another run.*learning_rate"):
+        ranked.train_recommender(data, replace(DVBPR, learning_rate=1.0), out, CPU, lambda _: None, None, ranks=2)
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_ranks_are_a_number_or_one_a_gpu() -> None:
+    assert Compute(device="cpu").rank_count() == 1
+    assert Compute(device="cpu", ranks="3").rank_count() == 3
+    assert Compute(device="cpu", ranks="auto").rank_count() == 1
+    for wrong in ("0", "-1", "two", "1.5"):
+        with pytest.raises(BadInput, match=f"ATELIER_RANKS is '{wrong}'; give a number"):
+            Compute(device="cpu", ranks=wrong).rank_count()
+
+
+def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.device.available", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert Compute(device="cuda", ranks="auto").rank_count() == 2
+    assert Compute(device="cuda:1", ranks="auto").rank_count() == 1
+    for device, ranks, of in (("cuda", "3", 2), ("cuda:1", "2", 1)):
+        with pytest.raises(BadInput, match=f"ATELIER_RANKS is {ranks}, but device '{device}' is for {of}"):
+            Compute(device=device, ranks=ranks).rank_count()
+
+
+def test_a_linked_bank_is_never_written_over(tmp_path: Path) -> None:
+    data = mapped(tmp_path / "bank")
+    before = (tmp_path / "bank" / "bank.npy").read_bytes()
+    (tmp_path / "alias").symlink_to(tmp_path / "bank", target_is_directory=True)
+    Dataset.load(tmp_path / "alias").save(tmp_path / "room", link=True)
+    assert (tmp_path / "room" / "bank.npy").resolve() == (tmp_path / "bank" / "bank.npy").resolve()
+    assert Dataset.load(tmp_path / "room").digest() == data.digest()
+    planted(seed=1).save(tmp_path / "room")  # another bank takes the link's place, not the file behind it
+    assert (tmp_path / "bank" / "bank.npy").read_bytes() == before
+    assert not (tmp_path / "room" / "bank.npy").is_symlink()
