@@ -7,6 +7,7 @@ Any other failure ends the process, and torchrun starts all ranks again.
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     """Train as the room's job says."""
     room = Path(arguments[0])
     job = json.loads((room / "job.json").read_text())
-    threading.Thread(target=_leave_with, args=job["parent"], daemon=True).start()
+    threading.Thread(target=_leave_with, args=(os.getppid(), *job["parent"]), daemon=True).start()
     attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
     train = {"recommender": _recommender, "generator": _generator}[job["what"]]
     with joined(devices.resolve(job["device"]), f"file://{room}/store-{attempt}") as device:
@@ -85,17 +86,19 @@ def _say(**event: Any) -> None:
     print(json.dumps(event), flush=True)
 
 
-def _leave_with(pid: int, started: float) -> None:
-    """End this process once the one that started the training is gone: another may go on with its folder."""
-    while True:
-        time.sleep(_LOOK)
+def _leave_with(agent: int, pid: int, started: float) -> None:
+    """End this process once the agent, or the process that started the training, is gone: another may go on with it."""
+    while os.getppid() == agent:
         try:
             process = psutil.Process(pid)
             lives = process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             lives = False
         if not lives:
-            os._exit(1)
+            os.kill(agent, signal.SIGTERM)  # or it would start us again
+            break
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class Learner:
     inputs: dict[str, str]  # digests of what it learns from
     configuration: dict[str, dict[str, Any]]  # all that was set, nested: another one is another line of models
     goes_on: bool  # whether it can begin from the model before; one that learns in seconds need not
+    ranks: int  # processes that train it; one that learns in seconds needs one
     fit: Callable[[Path, torch.device, Callable[[Progress], None], Path | None], Trained]
     about: dict[str, Any]  # what whoever uses the model must know beside its settings
 
@@ -83,6 +84,7 @@ def learner(
             {**tables, "triplets": table_digest(triplets), "image_bank": of_rows[:16]},
             {"dvbpr": settings.plain(), "triplets": sampling, "image_bank": pixels},
             goes_on=True,
+            ranks=ranks,
             fit=partial(_fit_dvbpr, mode, triplets, bank, settings, ranks),
             about={},
         )
@@ -94,6 +96,7 @@ def learner(
         {**tables, "image_features": digest(made_by, of_rows)},
         {"modern": settings.plain(), "image_features": {"made_by": made_by}},
         goes_on=False,
+        ranks=1,
         fit=partial(_fit_modern, mode, bank, found, settings),
         about={"feature_size": storage.features_size()},
     )

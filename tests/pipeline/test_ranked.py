@@ -1,6 +1,9 @@
 """Training on several ranks, as the assets start it: what is heard, a rank killed, a fault that no restart mends."""
 
+import json
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,19 @@ from pipeline.generator_measure import kernel_to_training
 from pipeline.resources import Compute
 from tests.models.planted import planted
 from tests.models.test_ranks import CPU, DVBPR, NAMES, PLAIN, garments, state
+from tests.pipeline.conftest import Home, materialise
+
+ROOT = Path(__file__).parents[2]
+LONG = """
+import sys
+from pathlib import Path
+from models.dvbpr_dataset import Dataset
+from pipeline import ranked
+from tests.models.test_ranks import CPU, DVBPR
+folder = Path(sys.argv[1])
+hear = lambda progress: print("training", flush=True)
+ranked.train_recommender(Dataset.load(folder / "bank"), DVBPR, folder / "out", CPU, hear, None, 2)
+"""
 
 scale = pytest.mark.scale
 
@@ -87,6 +103,36 @@ def test_a_fault_of_the_training_is_said_and_not_tried_again(tmp_path: Path) -> 
     with pytest.raises(ranked.RanksFailedError, match=r"(?s)last\.pt is a checkpoint of another run.*learning_rate"):
         ranked.train_recommender(data, replace(DVBPR, learning_rate=1.0), out, CPU, lambda _: None, None, ranks=2)
     assert not psutil.Process().children(recursive=True)
+
+
+@scale
+@pytest.mark.parametrize("killed", ["the process that started them", "their agent"])
+def test_ranks_end_with(killed: str, tmp_path: Path) -> None:
+    mapped(tmp_path / "bank", triplets=60_000)
+    asking = subprocess.Popen([sys.executable, "-c", LONG, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert asking.stdout is not None
+    assert asking.stdout.readline() == "training\n"
+    (agent,) = psutil.Process(asking.pid).children()
+    ranks = agent.children()
+    assert len(ranks) == 2
+    (asking if killed.startswith("the process") else agent).send_signal(signal.SIGKILL)
+    gone, alive = psutil.wait_procs([agent, *ranks], timeout=60)
+    asking.wait(60)
+    assert (len(gone), alive) == (3, [])
+
+
+@scale
+def test_the_assets_train_by_two_ranks(pictured: Home, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ATELIER_RANKS", "2")
+    materialise("key:triplets or key:dvbpr or key:garments or key:lsgan")
+    for mode in ("vendor_single", "vendor_customer"):
+        manifest = json.loads((pictured.model("recommender", mode) / "manifest.json").read_text())
+        assert manifest["notes"][-1] == "by 2 ranks"
+        assert [row["epoch"] for row in manifest["history"]] == [1, 2]
+    run = json.loads((pictured.folder / "generator" / "current.json").read_text())["run"]
+    _, _, meta = train_lsgan.load_generator(pictured.folder / "generator" / run)
+    assert meta["steps"] == 4
+    assert [name for name in meta["history"][-1] if name.startswith("kernel_to_training")]
 
 
 def test_ranks_are_a_number_or_one_a_gpu() -> None:
