@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import torch
 
 from models import train_dvbpr, train_lsgan
 from models.dvbpr_dataset import Dataset
-from models.lsgan_progress import Progress as GeneratorProgress
 from pipeline import ranked
 from pipeline.core.sources import BadInput
 from pipeline.generator_measure import kernel_to_training
@@ -77,22 +77,33 @@ def test_a_rank_killed_from_outside_costs_an_epoch_at_most_and_the_curve_is_one_
 
 
 @scale
-def test_the_generators_pictures_and_progress_are_heard_and_its_measure_is_one_ranks(tmp_path: Path) -> None:
-    heard: list[GeneratorProgress] = []
-    pictures: dict[int, np.ndarray] = {}
-    settings, (pixels, labels) = replace(PLAIN, steps=3), garments()
-    ranked.train_generator(
-        pixels, labels, NAMES, settings, tmp_path / "two", CPU, heard.append, pictures.__setitem__, "digest", ranks=2
-    )
+def test_a_generators_lost_rank_changes_no_bit_and_its_pictures_and_measure_are_heard(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, (pixels, labels) = replace(PLAIN, steps=40, tick_steps=4, ema_half_life=20), garments()
+
+    def made(name: str, on_progress: Callable[[train_lsgan.Progress], None]) -> tuple[list[torch.Tensor], dict]:
+        pictures: dict[int, np.ndarray] = {}
+        ranked.train_generator(
+            pixels, labels, NAMES, settings, tmp_path / name, CPU, on_progress, pictures.__setitem__, "digest", ranks=2
+        )
+        assert sorted(pictures) == list(range(0, 41, 4))
+        assert all(picture.dtype == np.uint8 for picture in pictures.values())
+        generator, _, meta = train_lsgan.load_generator(tmp_path / name)
+        return list(generator.state_dict().values()), meta
+
+    def deadly(progress: train_lsgan.Progress) -> None:
+        if progress.note == "tick 2":
+            kill_one_rank()
+
+    undisturbed, meta = made("undisturbed", lambda _: None)
+    killed, _ = made("killed", deadly)
+    assert "a rank was lost; all 2 begin again" in caplog.text
+    assert all(torch.equal(a, b) for a, b in zip(undisturbed, killed, strict=True))
     measure = kernel_to_training(pixels, labels, settings, CPU)
-    one = train_lsgan.train(
-        pixels, labels, NAMES, settings, tmp_path / "one", CPU, data_digest="digest", measure=measure
-    )
-    _, _, meta = train_lsgan.load_generator(tmp_path / "two")
+    short = replace(settings, steps=4)
+    one = train_lsgan.train(pixels, labels, NAMES, short, tmp_path / "one", CPU, data_digest="digest", measure=measure)
     assert meta["history"][0][measure.name] == pytest.approx(one.history[0][measure.name], rel=1e-2)
-    assert heard[-1].note == "tick 1"
-    assert pictures.keys() == {0, 3}
-    assert all(picture.dtype == np.uint8 for picture in pictures.values())
 
 
 @scale
