@@ -42,8 +42,8 @@ soak: setup  ## fifty kill -9 of everything at random moments; the last line say
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)
 
-scale: setup  ## training by several processes: equal to one, and killed while at it
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "scale or not scale" tests/models/test_ranks.py tests/pipeline/test_ranked.py
+scale: setup  ## what takes several processes: ranks that train, killed while at it; another machine
+	ATELIER_SCALE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale tests/models/test_ranks.py
 
 pages: setup chromium  ## the lookbook's pages in headless Chromium: width, links, keyboard, axe
 	ATELIER_PAGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pages
