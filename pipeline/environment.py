@@ -50,6 +50,11 @@ def ray_address() -> str:
     return os.environ.get("ATELIER_RAY_ADDRESS") or "local"
 
 
+def ranks() -> str:
+    """`ATELIER_RANKS`: processes that train one model together, a number, or auto for one a GPU (default 1)."""
+    return os.environ.get("ATELIER_RANKS") or "1"
+
+
 def profile() -> str:
     """`ATELIER_PROFILE`: whose settings a Materialize button uses; set by `make ui` from the home's last run."""
     return os.environ.get("ATELIER_PROFILE", "")

@@ -212,6 +212,7 @@ class Compute(dg.ConfigurableResource):
     """Where models run."""
 
     device: str = "auto"
+    ranks: str = "1"
 
     def resolve(self) -> torch.device:
         """The device.
@@ -223,6 +224,26 @@ class Compute(dg.ConfigurableResource):
             return devices.resolve(self.device)
         except (ValueError, RuntimeError) as error:
             raise sources.BadInput(f"ATELIER_DEVICE: {error}") from error
+
+    def rank_count(self) -> int:
+        """How many processes train one model together.
+
+        Raises:
+            BadInput: it is no number of ranks, or the device is not for as many; or as `resolve`.
+        """
+        device = self.resolve()
+        gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else None
+        if self.ranks == "auto":
+            return max(1, gpus or 1)
+        if not (self.ranks.isdecimal() and int(self.ranks) > 0):
+            raise sources.BadInput(f"ATELIER_RANKS is {self.ranks!r}; give a number from 1, or auto: one a GPU")
+        count = int(self.ranks)
+        if count > 1 and device.type != "cpu" and count > (gpus or 1):
+            raise sources.BadInput(
+                f"ATELIER_RANKS is {count}, but device {self.device!r} is for {gpus or 1}: one rank a GPU; lower it, "
+                "or give ATELIER_DEVICE=cuda for all of them"
+            )
+        return count
 
 
 def default_resources() -> dict[str, object]:
@@ -248,5 +269,5 @@ def default_resources() -> dict[str, object]:
         ),
         "fetcher": ImageFetcher(allow_hosts=sorted(environment.allowed_hosts())),
         "engine": Engine(name=environment.engine(), address=environment.ray_address()),
-        "compute": Compute(device=environment.device()),
+        "compute": Compute(device=environment.device(), ranks=environment.ranks()),
     }

@@ -54,6 +54,7 @@ environment (a .env file works):
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
   ATELIER_ENGINE        local, or ray: shards of fetching, decoding, features and designs go to a Ray cluster
   ATELIER_RAY_ADDRESS   of that cluster, host:port or auto (default: one is started on loopback)
+  ATELIER_RANKS         processes that train one model together, a GPU each: a number or auto (default 1)
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
   ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
@@ -110,7 +111,7 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
     with_reviews = raw.check(
         lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
     )
-    resources["compute"].resolve()
+    resources["compute"].rank_count()
     resources["engine"].check()
     return with_reviews
 
