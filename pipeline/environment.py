@@ -51,6 +51,12 @@ def allowed_hosts() -> frozenset[str]:
     return frozenset(host.strip() for host in hosts.split(",") if host.strip())
 
 
+def owners() -> tuple[str, ...]:
+    """`ATELIER_OWNERS`: who owns the assets in Dagster, e-mail or `team:name`, with commas; empty: teams by stage."""
+    named = os.environ.get("ATELIER_OWNERS", "")
+    return tuple(owner.strip() for owner in named.split(",") if owner.strip())
+
+
 def database() -> str:
     """`ATELIER_DATABASE`: where Dagster keeps runs and events, `postgresql://...`; empty: SQLite under the home."""
     return _with_driver(os.environ.get("ATELIER_DATABASE", ""))

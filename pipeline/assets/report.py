@@ -8,6 +8,7 @@ from pipeline.config import LookbookConfig
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
 from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import Page
 from pipeline.lookbook.publish import publish
 from pipeline.metadata import file
 from pipeline.method import Method
@@ -44,6 +45,7 @@ def lookbook(
     published = publish(page, album, storage.reports)
     return dg.MaterializeResult(
         metadata={
+            "preview": dg.MetadataValue.md(_facts(page)),
             "page": file(published.path.resolve()),
             "sections": len(page.sections),
             "left_out": [left.title for left in page.left_out],
@@ -52,3 +54,8 @@ def lookbook(
             "bytes": published.size,
         }
     )
+
+
+def _facts(page: Page) -> str:
+    """The figures at the lookbook's head, as a table."""
+    return "\n".join(["| | |", "|---:|---|", *(f"| **{fact.value}** | {fact.words} |" for fact in page.facts)])

@@ -11,9 +11,11 @@ import pytest
 import torch
 import yaml
 
+from pipeline.build import build_definitions
 from pipeline.checks import dataset, pictures, tables
 from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS, conform
+from pipeline.metadata import THUMBNAIL_BYTES
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.settings import DesignTradeoffSettings
@@ -289,6 +291,32 @@ def test_the_comparison_tables_of_all_runs_lie_in_mlflow(finished: Home):
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
         shown = Ledger(instance).of("recommender_comparison")["runs"]
     assert shown.count("(champion)") == len(MODES)
+
+
+# What has no head of a table, picture or plot to show, and where it is looked at instead.
+NOTHING_TO_SHOW = {
+    "baselines": "eight models at once; recommender_evaluation shows what they are worth",
+    "recommender_champion": "a decision: the sentence `why`",
+    "generator_champion": "a decision: the sentence `why`",
+}
+ROWS_WITHOUT_A_TABLE = {"image_bank", "image_features"}  # arrays
+
+
+def test_every_asset_tells_its_rows_its_columns_and_shows_something_small(finished: Home):
+    graph = build_definitions().resolve_asset_graph()
+    with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
+        for asset in graph.asset_nodes:
+            name = asset.key.to_user_string()
+            for mode in MODES if asset.partitions_def else [None] if asset.is_materializable else []:
+                said = Ledger(instance).of(name, mode)
+                if name in {*SCHEMAS, "triplets"}:
+                    assert said["dagster/row_count"] == finished.table(name, mode).num_rows, name
+                    assert all(column.description for column in said["dagster/column_schema"].columns), name
+                elif name in ROWS_WITHOUT_A_TABLE:
+                    assert said["dagster/row_count"] > 0
+                pictures = [v for v in said.values() if isinstance(v, str) and v.startswith("![picture](data:image")]
+                assert all(len(picture) < THUMBNAIL_BYTES for picture in pictures), name
+                assert (bool(pictures) or "preview" in said) == (name not in NOTHING_TO_SHOW), name
 
 
 def test_every_blocking_check_ran_and_passed(finished: Home):
