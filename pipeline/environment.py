@@ -35,6 +35,11 @@ def classes() -> str:
     return os.environ.get("ATELIER_CLASSES", "")
 
 
+def licence() -> str:
+    """`ATELIER_LICENCE`: under which licence the data may be used, in your words, for the cards; empty: not stated."""
+    return os.environ.get("ATELIER_LICENCE", "")
+
+
 def device() -> str:
     """`ATELIER_DEVICE`: auto, cuda, mps or cpu."""
     return os.environ.get("ATELIER_DEVICE") or "auto"

@@ -100,6 +100,7 @@ LEAVES = {
     "people": ("People", ("people",)),
     "garments": ("Garments", ("garments",)),
     "designs": ("Designs", ("designs", "restyled")),
+    "cards": ("Cards", ("cards",)),
 }
 INDEX, SOURCES = "index", "sources"
 

@@ -240,6 +240,17 @@ class MadeUp:
         self.say("designs_tradeoff", rows=dg.MetadataValue.json(swept))
         return self
 
+    def with_cards(self) -> "MadeUp":
+        """Both cards of the mode's recommender."""
+        folder = self.storage.current("recommender", MODE).path
+        card = (
+            f"---\nlicense: other\n---\n# The model\n\nIt says {HOSTILE}\n\n## Details\n\n| | |\n|---|---|\n| a | 1 |\n"
+        )
+        for name in ("model_card.md", "data_card.md"):
+            (folder / name).write_text(card)
+        self.say("model_cards")
+        return self
+
     def home(self, reviews: str = "", products: str = "/somewhere/hm/products.jsonl") -> Home:
         return Home(self.storage, self.instance, RawSources(reviews=reviews, products=products))
 

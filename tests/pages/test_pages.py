@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-PAGES = ("index", "data", "recommender", "people", "garments", "designs", "sources")
+PAGES = ("index", "data", "recommender", "people", "garments", "designs", "cards", "sources")
 WIDTHS = (390, 1440)
 SERIOUS = {"serious", "critical"}
 

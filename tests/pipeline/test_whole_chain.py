@@ -319,6 +319,59 @@ def test_every_asset_tells_its_rows_its_columns_and_shows_something_small(finish
                 assert (bool(pictures) or "preview" in said) == (name not in NOTHING_TO_SHOW), name
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_the_figures_of_a_model_card_are_the_evaluations_and_its_counts_the_models(finished: Home, mode: str):
+    folder = finished.model("recommender", mode)
+    card, of_data = ((folder / name).read_text() for name in ("model_card.md", "data_card.md"))
+    evaluated = finished.table("recommender_evaluation", mode).to_pandas()
+    own = evaluated[evaluated["model"] == "dvbpr"]
+    auc = {split: rows["auc"].astype(float).mean() for split, rows in own.groupby("split")}
+    assert f"| AUC | {auc['validation']:.4f} | {auc['test']:.4f} |" in card
+    for row in finished.table("recommender_comparison").to_pylist():
+        if row["mode"] == mode and row["split"] == "test" and row["model"] != "dvbpr":
+            interval = f"{row['auc_low']:.3f} to {row['auc_high']:.3f}"
+            assert f" | {row['auc']:.4f} | {interval} | {row['difference_to_dvbpr']:.4f}".replace("-", "−") in card
+    head = yaml.safe_load(card.split("---")[1])
+    [metric] = head["model-index"][0]["results"][0]["metrics"]
+    assert metric["value"] == pytest.approx(auc["test"], abs=1e-6)
+    splits = pq.read_table(folder / "splits.parquet").to_pandas()
+    assert f"| purchases learnt from | {(splits['split'] == 'train').sum():,} |" in of_data
+    assert f"| reviews read | {finished.table('reviews').num_rows} |" in of_data
+    assert str(finished.folder) not in card + of_data
+
+
+def test_the_generators_card_has_its_figures_beside_their_floor(finished: Home):
+    folder = finished.folder / "generator"
+    card = (folder / json.loads((folder / "current.json").read_text())["run"] / "model_card.md").read_text()
+    said = finished.summary["generator"]
+    agreement, floor = said["class_agreement"], said["floor_class_agreement"]
+    assert f"| Class agreement `class_agreement` | {agreement:.4f} | {floor:.4f} |" in card
+    for count in said["images"].values():
+        assert f" | {count} | " in card
+
+
+def test_a_card_stands_in_mlflow_with_its_training_and_behind_its_version(finished: Home):
+    from mlflow.artifacts import load_text
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=finished.summary["mlflow"]["tracking_uri"])
+    run = client.get_run(finished.summary["mlflow"]["run_ids"]["dvbpr[vendor_all]"])
+    card = (finished.model("recommender", "vendor_all") / "model_card.md").read_text()
+    assert load_text(f"{run.info.artifact_uri}/model_card.md") == card
+    assert f"`{run.info.run_id}`" in card
+    version = client.get_model_version_by_alias("atelier-recommender-vendor_all", "champion")
+    decision, _, described = version.description.partition("\n\n***\n\n")
+    assert decision.endswith("had no champion.") and described.startswith("# DVBPR")
+    assert described in card
+
+
+def test_cards_written_again_say_the_same(finished: Home):
+    before = {path: path.read_text() for path in finished.folder.glob("**/*_card.md") if "mlflow" not in path.parts}
+    assert len(before) == 8
+    materialise("key:model_cards")
+    assert {path: path.read_text() for path in before} == before
+
+
 def test_every_blocking_check_ran_and_passed(finished: Home):
     made = dg.load_asset_checks_from_modules([dataset, pictures, tables])
     keys = [spec.key for checks in made for spec in checks.check_specs if spec.blocking]
