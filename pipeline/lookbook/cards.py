@@ -24,7 +24,8 @@ class ModelCards:
     title: str
     model: str
     data: str
-    read: list[tuple[str, str | None]]  # (asset, partition) that the figures came from
+    read: list[tuple[str, str | None]]  # (asset, partition) of the training and of the evaluation
+    learnt: tuple[str, str | None]  # and of the data
 
 
 def section(home: Home) -> Section | LeftOut:
@@ -32,7 +33,7 @@ def section(home: Home) -> Section | LeftOut:
     made = [cards for mode in (*IMAGE_MODES, None) if (cards := _of_model(home, mode))]
     if not made:
         return LeftOut(TITLE, "no model has its cards yet: materialise model_cards")
-    wanted = [("model_cards", None), *(place for cards in made for place in cards.read)]
+    wanted = [("model_cards", None), *(place for cards in made for place in (*cards.read, cards.learnt))]
     return Section("cards", TITLE, "Cards", {"cards": made}, home.sources(wanted))
 
 
@@ -64,4 +65,6 @@ def _of_model(home: Home, mode: str | None) -> ModelCards | None:
         else [("lsgan", None), ("generator_evaluation", None)]
     )
     title = model.splitlines()[0].removeprefix("# ")
-    return ModelCards(f"card-{mode or 'generator'}", title, html(model), html(data), read)
+    return ModelCards(
+        f"card-{mode or 'generator'}", title, html(model), html(data), read, ("splits" if mode else "garments", mode)
+    )

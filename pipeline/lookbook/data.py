@@ -172,9 +172,11 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "waterfalls": waterfalls(home) if core else [],
         "per_item": pictures_per_item(home),
         "sheets": contact_sheets.by_class(home, album),
+        "pairs_mode": contact_sheets.WITH_CUSTOMERS,
         "pairs": contact_sheets.shop_and_customers(home, album),
     }
     wanted = [(name, None) for name in ("reviews", "products", "rejects", "interactions", "image_urls", "image_ledger")]
+    wanted += [("garments", None)]
     wanted += [(name, mode) for mode in IMAGE_MODES for name in ("splits", "catalogue", "triplets")]
     return Section("data", TITLE, "Data", content, home.sources(wanted))
 
