@@ -5,6 +5,7 @@ working directory counts as environment, but never overrides it.
 """
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -58,8 +59,11 @@ def allowed_hosts() -> frozenset[str]:
 
 def owners() -> tuple[str, ...]:
     """`ATELIER_OWNERS`: who owns the assets in Dagster, e-mail or `team:name`, with commas; empty: teams by stage."""
-    named = os.environ.get("ATELIER_OWNERS", "")
-    return tuple(owner.strip() for owner in named.split(",") if owner.strip())
+    named = [owner.strip() for owner in os.environ.get("ATELIER_OWNERS", "").split(",") if owner.strip()]
+    for owner in named:
+        if not re.fullmatch(r"team:\w+|[^@\s]+@[^@\s.]+\.[^@\s]+", owner):
+            raise BadInput(f"ATELIER_OWNERS: {owner!r} is neither an e-mail address nor team:name.")
+    return tuple(named)
 
 
 def database() -> str:

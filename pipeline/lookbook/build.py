@@ -124,7 +124,14 @@ def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
         "cards": ("What each model is, what it learnt from, and what it is not for", []),
         "designs": ("Garments made for one person", [d.strip for one in made[:1] for d in one.designs[:2] if d.strip]),
     }
-    return tuple(Door(name, *chosen[name]) for name, (_, ids) in LEAVES.items() if any(i in content for i in ids))
+    lines = {
+        "cards": [(one.title.partition(",")[0], one.learnt_from) for one in content.get("cards", {}).get("cards", [])]
+    }
+    return tuple(
+        Door(name, *chosen[name], lines.get(name, []))
+        for name, (_, ids) in LEAVES.items()
+        if any(i in content for i in ids)
+    )
 
 
 def _notes(home: Home, there: set[str]) -> tuple[str, ...]:

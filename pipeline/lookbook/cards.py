@@ -10,6 +10,7 @@ from markdown_it.token import Token
 
 from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 
@@ -26,6 +27,7 @@ class ModelCards:
     data: str
     read: list[tuple[str, str | None]]  # (asset, partition) of the training and of the evaluation
     learnt: tuple[str, str | None]  # and of the data
+    learnt_from: str  # in a few words, for the first page
 
 
 def section(home: Home) -> Section | LeftOut:
@@ -65,6 +67,6 @@ def _of_model(home: Home, mode: str | None) -> ModelCards | None:
         else [("lsgan", None), ("generator_evaluation", None)]
     )
     title = model.splitlines()[0].removeprefix("# ")
-    return ModelCards(
-        f"card-{mode or 'generator'}", title, html(model), html(data), read, ("splits" if mode else "garments", mode)
-    )
+    words = MODES[mode] if mode else "pictures of garments, by class"
+    learnt = ("splits" if mode else "garments", mode)
+    return ModelCards(f"card-{mode or 'generator'}", title, html(model), html(data), read, learnt, words)

@@ -94,19 +94,24 @@ class Shop:
 
     def run(self, command: str) -> int:
         """A document's command made smaller, in this process; its exit code."""
-        return execute(self.smaller(command))
+        return execute(self.smaller(called_by_make(command)))
+
+
+def called_by_make(command: str) -> str:
+    """What `make` would call; another command as it is."""
+    if not command.startswith("make "):
+        return command
+    told = subprocess.check_output(["make", "-n", *shlex.split(command)[1:]], cwd=ROOT, text=True)
+    [line] = [line for line in told.splitlines() if " -m pipeline." in line]
+    return line
 
 
 def execute(command: str) -> int:
-    """Run a command; `make` by what it would call."""
+    """Run a command in this process."""
     words = shlex.split(os.path.expandvars(command))
     while re.fullmatch(r"\w+=\S*", words[0]):
         name, _, value = words.pop(0).partition("=")
         os.environ[name] = value
-    if words[0] == "make":
-        told = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        [line] = [line for line in told.splitlines() if " -m pipeline." in line]
-        words = shlex.split(line)
     if words[0] in ("python", ".venv/bin/python"):
         name = words[2]
         package = importlib.util.find_spec(name).submodule_search_locations

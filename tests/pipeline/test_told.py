@@ -5,9 +5,10 @@ import dataclasses
 import dagster as dg
 import pytest
 
-from pipeline import config
+from pipeline import config, environment
 from pipeline.build import build_definitions
 from pipeline.core import meanings
+from pipeline.core.sources import BadInput
 from pipeline.io_managers import SCHEMAS
 
 GRAPH = build_definitions().resolve_asset_graph()
@@ -48,6 +49,12 @@ def test_the_launchpad_says_what_every_field_means_and_its_default(op: str):
             if field.name in shown:
                 said = shown[field.name].description
                 assert said.startswith(meant[field.name]) and "When not set: the profile's value, else" in said
+
+
+def test_an_owner_that_dagster_would_not_take_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATELIER_OWNERS", "team:vision, ada")
+    with pytest.raises(BadInput, match="ATELIER_OWNERS: 'ada' is neither"):
+        environment.owners()
 
 
 def test_a_shop_names_owners_of_its_own(monkeypatch: pytest.MonkeyPatch):
