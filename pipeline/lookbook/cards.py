@@ -6,7 +6,6 @@ What a card says is `pipeline/cards/`.
 from dataclasses import dataclass
 
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
 from pipeline.core.schemas import IMAGE_MODES
@@ -40,17 +39,15 @@ def section(home: Home) -> Section | LeftOut:
 
 
 def html(markdown: str) -> str:
-    """Markdown as HTML to stand under a heading of the second level; HTML in it is shown, not obeyed."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    """Markdown as HTML to stand under a heading of the second level; HTML, links and pictures in it are text."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
     tokens = parser.parse(markdown)
     if tokens and tokens[0].type == "heading_open":  # the card's title, which the page says already
         tokens = tokens[3:]
-    shown: list[Token] = []
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{int(token.tag[1]) + 1}"
-        shown.append(token)
-    text = parser.renderer.render(shown, parser.options, {})
+    text = parser.renderer.render(tokens, parser.options, {})
     opened = '<div class="wide" role="region" aria-label="Table of the card" tabindex="0"><table>'
     text = text.replace("<table>", opened).replace("</table>", "</table></div>")
     return text.replace("<pre>", '<pre tabindex="0">')
