@@ -74,6 +74,7 @@ SMALLER = {
     "models: [vbpr, dvbpr]": "models: [vbpr]",
     "profile: cpu": "profile: {tiny}",
 }
+WITH_PYTHON = [page for page in PAGES if any(block.kind == "python" for block in blocks(page))]
 MAKES_THE_HOME = "make run PROFILE=cpu"
 ERASING = re.compile(r"python -m pipeline\.erase ")
 
@@ -233,11 +234,9 @@ def answers_at(address: str, server: subprocess.Popen, within: float = 240) -> N
             time.sleep(0.5)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
 def test_the_python_of_a_page_runs_from_top_to_bottom(shop: Shop, page: Path):
     python = [block for block in blocks(page) if block.kind == "python"]
-    if not python:
-        pytest.skip("no Python on it")
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{shop.folder}/var/mlflow/mlflow.db"
     names: dict[str, object] = {}
     for block in python:
