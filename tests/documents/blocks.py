@@ -7,7 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(path for path in (ROOT / "docs").glob("*.md") if path.name != "reference.md")])
-SHELL = re.compile(r"(\w+=\S+ +)*(make|python|\.venv/bin/python|mlflow|dagster|curl|echo|export|ssh|\d+ \d+ \* \* \*) ")
+SHELL = re.compile(
+    r"(\w+=\S+ +)*(make|pip|python|\.venv/bin/python|mlflow|dagster|curl|echo|export|ssh|\d+ \d+ \* \* \*) "
+)
 INLINE = re.compile(r"`((?:\w+=\S+ )*(?:make \w+ |python -m |mlflow |dagster )[^`…]*)`|`(\w+=\S+ make \w+)`")
 
 
@@ -64,7 +66,7 @@ def commands(page: Path) -> list[str]:
         if block.kind == "shell":
             joined = re.sub(r" *\\\n +", " ", block.text)
             lines = (re.sub(r"(^|  +)#.*", "", line).strip() for line in joined.splitlines())
-            found += [line for line in lines if line]
+            found += [line for line in lines if line and not re.fullmatch(r"[A-Z_]+=\S+", line)]
     prose = re.sub(r"^(    |```).*$", "", page.read_text(), flags=re.MULTILINE)
     inline = [" ".join((match[1] or match[2]).split()) for match in INLINE.finditer(prose)]
     return found + [

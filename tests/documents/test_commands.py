@@ -34,6 +34,7 @@ EXCEPTIONS = {
     "make lint": CI,
     "make test": f"this very run; {CI}",
     "make ui": SERVERS,
+    "pip install -e .[s3]": "asks a package registry; `make setup` installs the same, pinned",
     "ATELIER_HOME=var/demo make ui": SERVERS,
     "KILLS=10 make soak": "minutes of kill -9; tests/soak is its own command",
     "ssh -N -L 3000:127.0.0.1:3000 -L 5000:127.0.0.1:5000 you@the-server": "needs a second machine",
@@ -67,6 +68,7 @@ SMALLER = {
     "--asin B00XYZ": "--asin {asin}",
     "--url https://...": "--url {url}",
     "--home var": "--home {home}",
+    "python -m pipeline.depot": "ATELIER_STORE={store} python -m pipeline.depot",
     "8080": "{port}",
     "(4, 100)": "(4, 16)",  # the small generator's z
     '"champion", 3': '"champion", 1',
@@ -111,23 +113,27 @@ def called_by_make(command: str) -> str:
 def execute(command: str) -> int:
     """Run a command in this process."""
     words = shlex.split(os.path.expandvars(command))
-    while re.fullmatch(r"\w+=\S*", words[0]):
-        name, _, value = words.pop(0).partition("=")
-        os.environ[name] = value
+    with pytest.MonkeyPatch.context() as patch:
+        while re.fullmatch(r"\w+=\S*", words[0]):
+            patch.setenv(*words.pop(0).split("=", 1))
+        return called(words, patch)
+
+
+def called(words: list[str], patch: pytest.MonkeyPatch) -> int:
+    """Call what a command names, with its arguments."""
     if words[0] in ("python", ".venv/bin/python"):
         name = words[2]
         package = importlib.util.find_spec(name).submodule_search_locations
-        called = importlib.import_module(f"{name}.__main__" if package else name).main
-        return ended(lambda: called(words[3:]))
+        main = importlib.import_module(f"{name}.__main__" if package else name).main
+        return ended(lambda: main(words[3:]))
     point = next(iter(entry_points(group="console_scripts", name=words[0])))  # mlflow's two packages name one
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", words)
-        return ended(point.load())
+    patch.setattr(sys, "argv", words)
+    return ended(point.load())
 
 
-def ended(called) -> int:
+def ended(main) -> int:
     try:
-        return called() or 0
+        return main() or 0
     except SystemExit as end:  # --help, and click
         return int(end.code or 0)
 
@@ -153,7 +159,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             patch, folder / "var", ATELIER_REVIEWS=str(catalogue.reviews), ATELIER_PRODUCTS=str(catalogue.products),
             ATELIER_ALLOW_HOSTS=f"{server.HOST}:{settings.port}",
         )  # fmt: skip
-        made = Shop(folder, {"tiny": str(TINY), "home": str(folder / "var"), "port": str(free_port())})
+        made = Shop(
+            folder,
+            {"tiny": str(TINY), "home": str(folder / "var"), "store": str(folder / "store"), "port": str(free_port())},
+        )
         for page in PAGES:
             for block in blocks(page):
                 if found := re.match(r"# (\w+\.yaml)\n", block.text):

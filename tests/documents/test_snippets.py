@@ -16,7 +16,7 @@ from tests.documents.blocks import PAGES, Block, blocks
 
 ALL = [block for page in PAGES for block in blocks(page)]
 # Not ours: what MLflow and boto3 read.
-FOREIGN = {"MLFLOW_S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+FOREIGN = {"MLFLOW_S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"}
 
 
 def of(kind: str) -> list:
@@ -57,9 +57,10 @@ def test_raw_lines_are_a_review_and_a_product(block: Block, tmp_path: Path):
     assert ingest.read_products([tmp_path / "products.json"], "auto", out=tmp_path).accepted == 1
 
 
-@pytest.mark.parametrize("block", of("environment"))
+@pytest.mark.parametrize("block", [*of("environment"), *of("shell")])
 def test_every_variable_is_one_that_is_read(block: Block):
     reference = next(page for page in PAGES if page.name == "tutorial.md").with_name("reference.md").read_text()
     known = set(re.findall(r"^\| `([A-Z_]+)` \|", reference, re.MULTILINE)) | FOREIGN
-    given = dotenv_values(stream=io.StringIO(block.text))
-    assert given and set(given) <= known
+    lines = [line for line in block.text.splitlines() if re.match(r"[A-Z_0-9]+=\S+( +#.*)?$", line)]
+    given = dotenv_values(stream=io.StringIO("\n".join(lines)))
+    assert len(given) == len(lines) and set(given) <= known
