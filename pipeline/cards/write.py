@@ -1,4 +1,4 @@
-"""The cards of every model in use, written beside it. Tracking and registering them is the asset's."""
+"""The cards of every newest model, written beside it. Tracking and registering them is the asset's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Written:
 def write_all(
     home: Home, licence: str, origin: Callable[[str], Origin], registered: Callable[[str, str], dict[str, Any]]
 ) -> list[Written]:
-    """Write both cards of each current, finished model; those of earlier models stay as they are.
+    """Write both cards of each newest, finished model; those of earlier ones, the champion perhaps, stay as they are.
 
     Args:
         home: where the models are.

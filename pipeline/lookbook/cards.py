@@ -1,4 +1,4 @@
-"""The cards' section: the model card and the data card of every model in use, as they lie beside it.
+"""The cards' section: the model card and the data card of every newest model, as they lie beside it.
 
 What a card says is `pipeline/cards/`.
 """
