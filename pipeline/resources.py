@@ -39,6 +39,7 @@ class RawSources(dg.ConfigurableResource):
     classes: str = ""  # a file of garment classes; empty: the built-in ones
     cache: str = ""  # the folder for what URLs name; empty: URLs are refused
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
+    licence: str = ""  # of the data, in its user's words
     home: str = ""  # whose erasures change what is read; empty: none do
 
     def review_files(self) -> list[Path]:
@@ -263,6 +264,7 @@ def default_resources() -> dict[str, object]:
             reviews=environment.reviews(),
             products=environment.products(),
             classes=environment.classes(),
+            licence=environment.licence(),
             cache=str(home / "inputs"),
             home=str(home),
             allow_hosts=sorted(environment.allowed_hosts()),

@@ -42,7 +42,7 @@ from pipeline.tracking import EXPERIMENT
 from pipeline.workers import this_process
 
 # What `make ui` needs to know of the home's last run.
-REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_ALLOW_HOSTS")
+REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
 
 ENVIRONMENT = """\
 environment (a .env file works):
@@ -51,6 +51,7 @@ environment (a .env file works):
                         between; without them only the generator's assets are made
   ATELIER_PRODUCTS      product metadata, likewise
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
+  ATELIER_LICENCE       the licence of the data, in your words: it stands in the models' cards
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
   ATELIER_ENGINE        local, or ray: shards of fetching, decoding, features and designs go to a Ray cluster
   ATELIER_RAY_ADDRESS   of that cluster, host:port or auto (default: one is started on loopback)

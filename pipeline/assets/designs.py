@@ -88,13 +88,12 @@ def personal_designs(
     yield table_output(
         table,
         "personal_designs",
-        preview=False,
         **figures,
         overview=thumbnail(overview),
         strips=file(folder),
         **run.link(),
     )
-    yield table_output(design_tables.step_rows(studio, found), "design_steps", preview=False)
+    yield table_output(design_tables.step_rows(studio, found), "design_steps")
 
 
 @dg.asset(group_name=GROUP, kinds={"parquet", "png", "mlflow"}, code_version="3", deps=MODELS, pool="gpu")
@@ -130,9 +129,7 @@ def restyled_products(
         run.parameters({**vars(settings), **vars(target)}, **studio.runs)
         run.metrics(figures)
         run.picture("restyled", overview, step=0)
-    return table_output(
-        table, preview=False, **figures, overview=thumbnail(overview), strips=file(folder), **run.link()
-    )
+    return table_output(table, **figures, overview=thumbnail(overview), strips=file(folder), **run.link())
 
 
 @dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="2", deps=MODELS, pool="gpu")

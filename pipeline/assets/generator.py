@@ -199,6 +199,7 @@ def generator_evaluation(
         run.picture("colours", chart, step=0)
     return dg.MaterializeResult(
         metadata={
+            "generator": folder.run,
             "figures": dg.MetadataValue.json(found.overall),
             "by_class": dg.MetadataValue.json(found.by_class),
             "colours": dg.MetadataValue.json(found.colours),

@@ -23,6 +23,7 @@ from pipeline.core import features, survivors
 from pipeline.core.bank import build_bank, open_bank
 from pipeline.core.durable import write_whole
 from pipeline.core.ledger import STATUS_OF, PictureStore, mark_placeholders
+from pipeline.core.likeness import most_alike
 from pipeline.core.near_duplicates import NearDuplicateSettings, find, largest_across_items
 from pipeline.core.pictures import decode
 from pipeline.core.sources import BadInput, OutOfReach
@@ -37,6 +38,7 @@ from pipeline.settings import BankSettings, FeatureSettings, ImageUrlSettings, L
 from pipeline.storage import Storage, digest, save_array
 
 GROUP = "images"
+ALIKE = 6, 8  # pictures shown with what their features find alike, pictures of each
 SHEET_ROWS, SHEET_COLUMNS = 20, 8  # clusters shown, pictures of each
 
 
@@ -241,7 +243,10 @@ def image_features(
     # mode without new pictures must not be trained again for another's.
     made_by = digest(bank.size, bank.resample, settings, features.NAME)
     storage.point_features(version, made_by, settings.feature_size)
-    return dg.MaterializeResult(
-        metadata={"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME},
-        data_version=dg.DataVersion(made_by),
-    )
+    told: dict[str, Any] = {"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME}
+    alike = most_alike(np.load(path, mmap_mode="r"), *ALIKE)
+    if len(alike):
+        told["each_picture_and_those_most_like_it"] = thumbnail(
+            sheets.rows_of([bank.pixels[rows] for rows in alike], ALIKE[1], gap=2)
+        )
+    return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(made_by))
