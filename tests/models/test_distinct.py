@@ -1,4 +1,4 @@
-"""The objective `distinct`: its value by the plain formula, no long theta winning, and designs that tell people apart."""
+"""The objective `distinct`: its value by the plain formula, no long theta winning, designs that tell people apart."""
 
 from dataclasses import replace
 
