@@ -60,7 +60,7 @@ class DesignSettings:
 PRESETS: dict[str, DesignSettings] = {
     "paper": DesignSettings(starts=64),  # the paper's 64 starts; the released code's 16
     "kang2017": DesignSettings(),
-    "modern": DesignSettings(objective="distinct", steps=30),
+    "modern": DesignSettings(objective="distinct", steps=30, lr=0.1),
 }
 
 
