@@ -38,6 +38,7 @@ class DesignSettings:
     every_step: bool = True  # pictures of every step; otherwise of the first and the last only
     approximation_steps: int = 200  # of the search for the z nearest to a product
     approximation_starts: int = 4
+    approximation_lr: float = 0.05  # of that search
     rows_at_once: int = 256  # latents in one pass; bounds the memory, changes nothing else
     bf16: bool = True  # autocast in the search, on CUDA only; what is shown is scored in float32
     seed: int = 0
@@ -50,7 +51,7 @@ class DesignSettings:
         for name in whole:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("lr", "start_sd"):
+        for name in ("lr", "start_sd", "approximation_lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         if self.eta < 0:
