@@ -251,7 +251,6 @@ def looks(model: Modern, found: Factors, touched: np.ndarray) -> np.ndarray:
 
     What `looks_of` gives for them. `touched` bool [I]: the items of train interactions; the others have no id part.
     """
-    if model.item_id is None:
-        return found.phi
+    assert model.item_id is not None
     known = model.item_id.detach().cpu().numpy() * touched[:, None]  # [I, K]
     return np.concatenate([found.phi[:, :-1] - known[found.image_item], found.phi[:, -1:]], axis=1)

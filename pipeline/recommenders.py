@@ -133,15 +133,21 @@ def judge(folder: ModelFolder, device: torch.device) -> Judge:
         taste = Recommender(cnn, meta["input_size"], theta.detach())
         return Judge(DVBPR, taste, np.asarray(meta["users"]), factors.phi)
     model, _ = train_modern.load(folder.path, device)
-    splits = pq.read_table(folder.path / "splits.parquet", columns=["item", "split"])
-    train = splits.filter(pc.equal(splits["split"], "train"))["item"].to_numpy()
     taste = Recommender(
         PhiOfPictures(features.trunk(device), model),
         manifest["feature_size"],
         torch.from_numpy(factors.theta).to(device),
         resample="bilinear",  # as the features it learnt from were made (`core/features.py`)
     )
-    return Judge(MODERN, taste, factors.users, looks(model, factors, np.isin(factors.items, train)))
+    return Judge(MODERN, taste, factors.users, _looks(folder, model, factors))
+
+
+def _looks(folder: ModelFolder, model: Modern, factors: Factors) -> np.ndarray:
+    if model.item_id is None:
+        return factors.phi
+    splits = pq.read_table(folder.path / "splits.parquet", columns=["item", "split"])
+    train = splits.filter(pc.equal(splits["split"], "train"))["item"].to_numpy()
+    return looks(model, factors, np.isin(factors.items, train))
 
 
 def name_of(models: Iterable[str]) -> str:
