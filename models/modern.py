@@ -244,3 +244,13 @@ def factors(model: Modern, histories: Histories, data: Dataset, images: Tensor, 
         phi=phi,
         image_item=data.image_item,
     )
+
+
+def looks(model: Modern, found: Factors, touched: np.ndarray) -> np.ndarray:
+    """Phi of the catalogue's pictures less what is known of their items by id: float32 [images, K + 1].
+
+    What `looks_of` gives for them. `touched` bool [I]: the items of train interactions; the others have no id part.
+    """
+    assert model.item_id is not None
+    known = model.item_id.detach().cpu().numpy() * touched[:, None]  # [I, K]
+    return np.concatenate([found.phi[:, :-1] - known[found.image_item], found.phi[:, -1:]], axis=1)

@@ -13,6 +13,8 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ from models import train_dvbpr, train_modern
 from models.dvbpr_progress import Progress
 from models.dvbpr_settings import DvbprSettings
 from models.factors import Factors
-from models.modern import Modern
+from models.modern import Modern, looks
 from models.modern_settings import ModernSettings
 from models.preference import Recommender
 from pipeline import ranked
@@ -118,16 +120,39 @@ def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
     return found
 
 
-def judge(folder: ModelFolder, device: torch.device) -> tuple[Recommender, np.ndarray]:
-    """A trained recommender as the designs need it: Phi of any picture, and theta of all users with their ids [U]."""
-    manifest = folder.manifest()
+@dataclass(frozen=True)
+class Judge:
+    """A trained recommender as the designs need it."""
+
+    name: str  # one of NAMES
+    recommender: Recommender  # Phi of any picture, and theta of everybody
+    users: np.ndarray  # [U] int32, their global ids
+    catalogue: np.ndarray  # [images, K], Phi of the mode's pictures by their looks alone
+
+
+def judge(folder: ModelFolder, device: torch.device) -> Judge:
+    """The recommender in a model's folder."""
+    manifest, factors = folder.manifest(), Factors.load(folder.path / "factors.npz")
     if manifest.get("model", DVBPR) == DVBPR:
         cnn, theta, meta = train_dvbpr.load(folder.path, device)
-        return Recommender(cnn, meta["input_size"], theta.detach()), np.asarray(meta["users"])
+        taste = Recommender(cnn, meta["input_size"], theta.detach())
+        return Judge(DVBPR, taste, np.asarray(meta["users"]), factors.phi)
     model, _ = train_modern.load(folder.path, device)
-    factors = Factors.load(folder.path / "factors.npz")
-    phi = PhiOfPictures(features.trunk(device), model)
-    return Recommender(phi, manifest["feature_size"], torch.from_numpy(factors.theta).to(device)), factors.users
+    taste = Recommender(
+        PhiOfPictures(features.trunk(device), model),
+        manifest["feature_size"],
+        torch.from_numpy(factors.theta).to(device),
+        resample="bilinear",  # as the features it learnt from were made (`core/features.py`)
+    )
+    return Judge(MODERN, taste, factors.users, _looks(folder, model, factors))
+
+
+def _looks(folder: ModelFolder, model: Modern, factors: Factors) -> np.ndarray:
+    if model.item_id is None:
+        return factors.phi
+    splits = pq.read_table(folder.path / "splits.parquet", columns=["item", "split"])
+    train = splits.filter(pc.equal(splits["split"], "train"))["item"].to_numpy()
+    return looks(model, factors, np.isin(factors.items, train))
 
 
 def name_of(models: Iterable[str]) -> str:

@@ -61,7 +61,7 @@ def personal_designs(
     """Garments made for one person: latents moved until the recommender says that the person would like them."""
     settings = method.settings(DesignSettings, "personal_designs", config)
     target = method.settings(DesignTargetSettings, "personal_designs", config)
-    studio = designs.open_studio(storage, target, garments, compute.resolve())
+    studio = designs.open_studio(storage, target, settings, garments, compute.resolve())
     report = reporter(context, "designing for people")
     with engine.running() as runner:
         found = design_shards.search(
@@ -89,6 +89,8 @@ def personal_designs(
         table,
         "personal_designs",
         **figures,
+        objective=settings.objective,
+        recommender=studio.judged_by,
         overview=thumbnail(overview),
         strips=file(folder),
         **run.link(),
@@ -109,7 +111,7 @@ def restyled_products(
     """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
     settings = method.settings(DesignSettings, "restyled_products", config)
     target = method.settings(DesignTargetSettings, "restyled_products", config)
-    studio = designs.open_studio(storage, target, garments, compute.resolve()).for_first(designs.RESTYLED_FOR)
+    studio = designs.open_studio(storage, target, settings, garments, compute.resolve()).for_first(designs.RESTYLED_FOR)
     rows = generation.one_of_each_class(garments, target.products, target.choice_seed)
     report = reporter(context, "restyling products")
     found = restyle(
@@ -146,7 +148,7 @@ def designs_tradeoff(
     settings = method.settings(DesignSettings, "personal_designs")
     target = method.settings(DesignTargetSettings, "personal_designs")
     sweep = method.settings(DesignTradeoffSettings, "designs_tradeoff", config)
-    studio = designs.open_studio(storage, target, garments, compute.resolve()).for_first(sweep.sweep_users)
+    studio = designs.open_studio(storage, target, settings, garments, compute.resolve()).for_first(sweep.sweep_users)
     report = reporter(context, "weighing realism")
     rows = design_tradeoff.sweep(studio, settings, sweep, on_progress=lambda done, total: report(done, total, ""))
     curve = plots.tradeoff(rows)

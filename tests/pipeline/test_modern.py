@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.factors import Factors
+from models.preference import picture_features
 from pipeline import recommenders
 from pipeline.core.bank import open_bank
 from pipeline.core.sources import BadInput
@@ -80,7 +81,8 @@ def test_the_picks_are_those_of_its_factors(modern: Home):
 def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
     found, catalogue = factors(modern), modern.table("catalogue", MODE)
     folder = modern.model("recommender", MODE)
-    judge, users = recommenders.judge(ModelFolder(folder.parent, folder.name), torch.device("cpu"))
+    judged = recommenders.judge(ModelFolder(folder.parent, folder.name), torch.device("cpu"))
+    judge, users = judged.recommender, judged.users
     bank = open_bank(modern.folder / "bank")
     pixels = torch.from_numpy(np.ascontiguousarray(bank.pixels[catalogue["bank_row"].to_numpy()[:6]]))
     pictures = pixels.permute(0, 3, 1, 2).float()
@@ -88,6 +90,8 @@ def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
     pictures = ((pictures - 127.5) / 127.5).requires_grad_()
     phi = judge.phi(pictures)
     np.testing.assert_allclose(phi.detach().numpy(), found.phi[:6], atol=2e-4)
+    seen = picture_features(judge, bank.pixels[catalogue["bank_row"].to_numpy()[:6]])
+    np.testing.assert_allclose(seen, judged.catalogue[:6], atol=2e-4)  # as the features were made that it learnt from
     assert np.array_equal(users, found.users)
     (judge.theta[:6] * phi).sum().backward()
     assert pictures.grad is not None and (pictures.grad.abs().amax((1, 2, 3)) > 0).all()
@@ -97,6 +101,10 @@ def test_designs_are_made_with_it_and_raise_its_score(modern: Home):
     designs = modern.table("personal_designs").to_pandas()
     assert len(designs) and (designs["score_after"] - designs["score_before"]).mean() > 0
     assert modern.table("restyled_products").num_rows
+    assert (modern.summary["designs"]["objective"], modern.summary["designs"]["recommender"]) == ("distinct", "modern")
+    assert "until Modern says that this person would like the garment more than" in " ".join(
+        Path(modern.summary["lookbook"]).with_name("designs.html").read_text().split()
+    )
 
 
 def test_served_it_ranks_known_items_and_says_why_it_scores_no_new_one(modern: Home):
