@@ -1,7 +1,8 @@
 """DiffAugment (Zhao et al. 2020): the same kind of random, differentiable change for real and fake pictures.
 
-Every draw comes from the generator that is passed in, so that a resumed run repeats it. Changes that are made
-to the data before training (cropping, mirroring the set) do not belong here.
+Also what `modern` changes in pictures that go through its trunk. Every draw comes from the generator that is passed in
+(None: torch's own), so that a resumed run repeats it. Changes that are made to the data before training do not belong
+here.
 """
 
 from collections.abc import Callable
@@ -17,14 +18,14 @@ def check_policy(policy: str) -> None:
         raise ValueError(f"augment names {', '.join(unknown)}; allowed, comma-separated: {', '.join(CHANGES)}")
 
 
-def diff_augment(pictures: Tensor, policy: str, noise: torch.Generator) -> Tensor:
+def diff_augment(pictures: Tensor, policy: str, noise: torch.Generator | None = None) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1] changed one after the other as `policy` says; gradients pass through."""
     for name in _names(policy):
         pictures = CHANGES[name](pictures, noise)
     return pictures
 
 
-def _color(pictures: Tensor, noise: torch.Generator) -> Tensor:
+def _color(pictures: Tensor, noise: torch.Generator | None) -> Tensor:
     """Brightness by up to 0.5 either way, saturation times 0 to 2, contrast times 0.5 to 1.5."""
     brightness, saturation, contrast = _uniform(3, pictures, noise).unbind()
     pictures = pictures + (brightness - 0.5)
@@ -34,7 +35,7 @@ def _color(pictures: Tensor, noise: torch.Generator) -> Tensor:
     return (pictures - mean) * (contrast + 0.5) + mean
 
 
-def _translation(pictures: Tensor, noise: torch.Generator) -> Tensor:
+def _translation(pictures: Tensor, noise: torch.Generator | None) -> Tensor:
     """Moved by up to an eighth of the side each way; what comes in is 0, mid-grey."""
     batch, _, height, width = pictures.shape
     # What lies outside is read from a margin of one pixel of 0.
@@ -45,7 +46,7 @@ def _translation(pictures: Tensor, noise: torch.Generator) -> Tensor:
     return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _cutout(pictures: Tensor, noise: torch.Generator) -> Tensor:
+def _cutout(pictures: Tensor, noise: torch.Generator | None) -> Tensor:
     """A square of half the side set to 0, its centre anywhere in the picture."""
     batch, _, height, width = pictures.shape
     inside = [
@@ -56,18 +57,39 @@ def _cutout(pictures: Tensor, noise: torch.Generator) -> Tensor:
     return pictures * (~hole)[:, None].to(pictures.dtype)
 
 
-def _mirror(pictures: Tensor, noise: torch.Generator) -> Tensor:
+def _mirror(pictures: Tensor, noise: torch.Generator | None) -> Tensor:
     """Left and right exchanged for half of the pictures (ours, not DiffAugment's: garments have no handedness)."""
     (draw,) = _uniform(1, pictures, noise).unbind()
     return torch.where(draw < 0.5, pictures.flip(3), pictures)
 
 
-def _uniform(count: int, pictures: Tensor, noise: torch.Generator) -> Tensor:
+def _crop(pictures: Tensor, noise: torch.Generator | None) -> Tensor:
+    """A window of 3/4 to all of each side, anywhere inside, stretched to the whole (ours, not DiffAugment's).
+
+    Bilinear, as two products of matrices: torch's grid_sample has gradients in no fixed order on a GPU.
+    """
+    shares, places = _uniform(4, pictures, noise)[..., 0, 0, 0].split(2)
+    shares = 1 - shares / 4  # [2, B], of height and width
+    rows, columns = (
+        _stretched(share, place * (1 - share), side)
+        for share, place, side in zip(shares, places, pictures.shape[2:], strict=True)
+    )
+    return torch.einsum("bph,bchw,bqw->bcpq", rows, pictures, columns)
+
+
+def _stretched(share: Tensor, start: Tensor, side: int) -> Tensor:
+    """[B, side, side]: how much each place of a side takes of each old one; share and start [B], of the side."""
+    place = torch.arange(side, device=share.device)
+    read = ((place + 0.5) * share[:, None] + start[:, None] * side - 0.5).clamp_(0, side - 1)  # [B, side]
+    return (1 - (read[:, :, None] - place).abs()).clamp_(min=0)
+
+
+def _uniform(count: int, pictures: Tensor, noise: torch.Generator | None) -> Tensor:
     """U(0, 1) of shape [count, B, 1, 1, 1]."""
     return torch.rand(count, len(pictures), 1, 1, 1, generator=noise, device=pictures.device, dtype=torch.float32)
 
 
-def _shifted(batch: int, side: int, pictures: Tensor, noise: torch.Generator) -> Tensor:
+def _shifted(batch: int, side: int, pictures: Tensor, noise: torch.Generator | None) -> Tensor:
     """Indices [B, side] into a picture padded by one, moved by up to an eighth; what lies outside is the margin."""
     reach = max(1, side // 8)
     move = torch.randint(-reach, reach + 1, (batch, 1), generator=noise, device=pictures.device)
@@ -78,9 +100,10 @@ def _names(policy: str) -> list[str]:
     return [name.strip() for name in policy.split(",") if name.strip()]
 
 
-CHANGES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+CHANGES: dict[str, Callable[[Tensor, torch.Generator | None], Tensor]] = {
     "color": _color,
     "translation": _translation,
     "cutout": _cutout,
     "mirror": _mirror,
+    "crop": _crop,
 }

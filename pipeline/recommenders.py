@@ -23,6 +23,7 @@ from models.factors import Factors
 from models.modern import Modern
 from models.modern_settings import ModernSettings
 from models.preference import Recommender
+from models.trunk import Trunk, retrained
 from pipeline.core import arrays, features
 from pipeline.core.bank import Bank
 from pipeline.core.sources import BadInput
@@ -92,9 +93,14 @@ def learner(
         {**tables, "image_features": digest(made_by, of_rows)},
         {"modern": settings.plain(), "image_features": {"made_by": made_by}},
         goes_on=False,
-        fit=partial(_fit_modern, mode, bank, found, settings),
+        fit=partial(_fit_modern, mode, bank, found, settings, storage.features_size()),
         about={"feature_size": storage.features_size()},
     )
+
+
+def trunk_for(settings: ModernSettings, size: int) -> Trunk | None:
+    """What the features of pictures of `size` pixels a side are made with, where these settings train it."""
+    return Trunk(features.trunk(torch.device("cpu")), size) if settings.trunk_epochs else None
 
 
 def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
@@ -119,9 +125,10 @@ def judge(folder: ModelFolder, device: torch.device) -> tuple[Recommender, np.nd
     if manifest.get("model", DVBPR) == DVBPR:
         cnn, theta, meta = train_dvbpr.load(folder.path, device)
         return Recommender(cnn, meta["input_size"], theta.detach()), np.asarray(meta["users"])
-    model, _ = train_modern.load(folder.path, device)
+    model, meta = train_modern.load(folder.path, device)
     factors = Factors.load(folder.path / "factors.npz")
-    phi = PhiOfPictures(features.trunk(device), model)
+    trunk = features.trunk(device)
+    phi = PhiOfPictures(retrained(trunk, meta["trunk"]) if meta["trunk"] else trunk, model)
     return Recommender(phi, manifest["feature_size"], torch.from_numpy(factors.theta).to(device)), factors.users
 
 
@@ -131,7 +138,7 @@ def name_of(models: Iterable[str]) -> str:
 
 
 class PhiOfPictures(nn.Module):
-    """Pictures [B, 3, S, S] in [-1, 1] to what theta scores [B, K + 1], through the frozen trunk; differentiable."""
+    """Pictures [B, 3, S, S] in [-1, 1] to what theta scores [B, K + 1], through the trunk; differentiable."""
 
     def __init__(self, trunk: nn.Module, model: Modern) -> None:
         super().__init__()
@@ -161,6 +168,7 @@ def _fit_modern(
     bank: Bank,
     found: np.ndarray,
     settings: ModernSettings,
+    size: int,
     folder: Path,
     device: torch.device,
     progress: Callable[[Progress], None],
@@ -168,4 +176,5 @@ def _fit_modern(
 ) -> Trained:
     assert begin_from is None
     data = arrays.dataset(mode, None, bank)
-    return train_modern.train(data, np.asarray(found[data.bank_row]), settings, folder, device, progress)
+    trunk = trunk_for(settings, size)
+    return train_modern.train(data, np.asarray(found[data.bank_row]), settings, folder, device, progress, trunk)
