@@ -1,4 +1,4 @@
-"""The trunk behind the features learns only when it is its turn, only in its last layers, and is what is scored with."""
+"""The trunk learns only when it is its turn, only in its last layers, and is what is scored with afterwards."""
 
 from dataclasses import replace
 from pathlib import Path
