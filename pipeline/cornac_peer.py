@@ -115,7 +115,9 @@ def _trained(
         source, train=data.train, features=item, users=len(data.users), items=len(data.items), seed=seed,
         epochs=epochs, knobs=json.dumps(point),
     )  # fmt: skip
-    done = subprocess.run([python, WORKER, source, target], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, WORKER, source, target], capture_output=True, text=True, check=False, env=_with_our_packages()
+    )
     if done.returncode:
         said = "\n".join(done.stderr.strip().splitlines()[-5:])
         raise PeerError(f"{PACKAGE} {VERSION} failed with exit code {done.returncode}; it says:\n{said}")
@@ -136,19 +138,14 @@ def _trained(
 
 
 def _installed(folder: Path) -> Path:
-    """The Python of an environment with Cornac, which sees our packages too: torch is not installed a second time."""
+    """The Python of an environment with Cornac; what it needs and we have is ours, torch for one."""
     python, ready = folder / "bin" / "python", folder / "ready.json"
     if ready.is_file():
         return python
     try:
         venv.create(folder, with_pip=True, clear=True)
-        inside = subprocess.run(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-        Path(inside, "outer.pth").write_text(sysconfig.get_path("purelib") + os.linesep)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{PACKAGE}=={VERSION}"]
-        subprocess.run(pip, check=True, capture_output=True, text=True)
+        subprocess.run(pip, check=True, capture_output=True, text=True, env=_with_our_packages())
     except (subprocess.CalledProcessError, OSError) as error:
         said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
         raise PeerError(
@@ -157,3 +154,8 @@ def _installed(folder: Path) -> Path:
         ) from error
     ready.write_text(json.dumps({"version": VERSION, "python": sys.version}))
     return python
+
+
+def _with_our_packages() -> dict[str, str]:
+    """Told at every call: the environment stays in the home when the checkout that made it has gone."""
+    return {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
