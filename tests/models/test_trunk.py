@@ -176,9 +176,11 @@ def test_another_trunk_than_the_features_is_refused_and_so_is_none(tmp_path: Pat
     with pytest.raises(ValueError, match=r"trained with another trunk: 9.weight not in this one|of another shape"):
         retrained(trunk.network, {"9.weight": torch.zeros(2)})
     trained(tmp_path / "run")
-    other = replace(trunk, size=24)
-    with pytest.raises(ValueError, match=r"data set or features"):
-        train(data, frozen(data, trunk), TINY, tmp_path / "run", CPU, trunk=other)
+    with pytest.raises(ValueError, match="the trunk makes other features"):
+        train(data, frozen(data, trunk), TINY, tmp_path / "run", CPU, trunk=replace(trunk, size=24))
+    nearly = retrained(trunk.network, {"7.bias": trunk.network.state_dict()["7.bias"] + 1e-5})
+    with pytest.raises(ValueError, match=r"last\.pt.*another run[^.]*data set or features"):
+        train(data, frozen(data, trunk), TINY, tmp_path / "run", CPU, trunk=replace(trunk, network=nearly))
 
 
 def test_settings_that_would_send_every_picture_through_the_trunk_are_refused() -> None:
