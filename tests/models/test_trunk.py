@@ -112,6 +112,26 @@ def test_the_exported_pictures_are_the_trained_trunks(tmp_path: Path, monkeypatc
     np.testing.assert_allclose(found.factors.phi[unknown], phi[unknown], rtol=1e-4, atol=1e-5)
 
 
+def test_an_epoch_is_measured_and_its_users_are_read_by_the_trunk_as_it_is_then(tmp_path: Path, monkeypatch) -> None:
+    aucs, factors = iter(np.linspace(0.6, 0.9, 100).tolist()), modern.factors
+    monkeypatch.setattr("models.evaluate.exact_auc", lambda *_: next(aucs))
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def watched(model, histories, data, images, weight):
+        seen.append((images, histories.sums))
+        return factors(model, histories, data, images, weight)
+
+    monkeypatch.setattr(modern, "factors", watched)
+    trained(tmp_path)
+    *epochs, end = seen  # one after each epoch, and the best one's again: the last
+    assert len(epochs) == 4
+    for what in (0, 1):
+        assert torch.equal(epochs[0][what], epochs[1][what])  # frozen
+        assert not torch.allclose(epochs[1][what], epochs[2][what], atol=1e-3)
+        assert not torch.allclose(epochs[2][what], epochs[3][what], atol=1e-3)
+        assert torch.equal(epochs[3][what], end[what])
+
+
 def test_where_the_trunk_adds_nothing_the_frozen_model_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = planted()
     aucs = iter(np.linspace(0.9, 0.6, 100).tolist())
