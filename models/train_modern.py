@@ -244,13 +244,15 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m models.train_modern",
         description="Train `modern` from a folder with bank.npy and dataset.npz (models.dvbpr_dataset.Dataset.save "
         f"writes both) and {FEATURES}, float [rows of the bank, F], the pictures' frozen features. Writes best.pt, "
-        "last.pt and factors.npz into --out, and goes on with the run that it finds there.",
+        "last.pt and factors.npz into --out, and goes on with the run that it finds there. The trunk stays frozen.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help=f"folder with bank.npy, dataset.npz and {FEATURES}")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; made when missing")
     parser.add_argument("--device", default="auto", help=f"one of {', '.join(devices.NAMES)}, or cuda:N")
     for knob in fields(ModernSettings):
+        if knob.name.startswith("trunk_"):
+            continue  # a trunk is handed in as a module, which no command line can
         assert knob.default is not MISSING
         flag, default = "--" + knob.name.replace("_", "-"), knob.default
         common: dict[str, Any] = {"dest": knob.name, "default": argparse.SUPPRESS, "help": f"default {default}"}
