@@ -68,7 +68,7 @@ class ModernSettings:
 
     # Then, from the best of these epochs on, the trunk that made the features is trained too, from pixels.
     trunk_epochs: int = 0  # 0: its features stay as they are
-    trunk_layers: int | None = 4  # of its convolutions and products, the last so many; 0: none, None: all
+    trunk_layers: int = 4  # of its convolutions and products, the last so many; 0: none; more than there are: all
     trunk_rate: float = 1e-5  # the trunk's learning rate, small: it knows more than a shop can teach; same schedule
     trunk_batch: int = 128  # interactions a step, then: every one is a picture to go through the trunk
     trunk_negatives: int = 128  # and so is every negative
@@ -84,11 +84,10 @@ class ModernSettings:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("components", "early_stopping_patience"):
             self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "None or at least 1")
-        self._require("trunk_layers", self.trunk_layers is None or self.trunk_layers >= 0, "None, or 0 or more")
         # A mean over an item's pictures would send all of them through the trunk in every step.
         mean = self.trunk_epochs and self.train_picture == "mean"
         self._require("train_picture", not mean, "random, where trunk_epochs is above 0")
-        for name in ("feature_noise", "negative_power", "weight_decay", "seed", "trunk_epochs"):
+        for name in ("feature_noise", "negative_power", "weight_decay", "seed", "trunk_epochs", "trunk_layers"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("id_dropout", "feature_dropout", "warm_up"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to under 1")

@@ -43,15 +43,15 @@ class Pixels:
     Batch norms stay in eval mode, statistics and scales alike: a shop's small batches would make both drift.
     """
 
-    def __init__(self, trunk: Trunk, layers: int | None, augment: str, data: Dataset, device: torch.device) -> None:
-        """`layers`: how many learn, counted from the end among those that have a matrix or a kernel; None: all."""
+    def __init__(self, trunk: Trunk, layers: int, augment: str, data: Dataset, device: torch.device) -> None:
+        """`layers`: how many learn, counted from the end among those that have a matrix or a kernel."""
         self.network = copy.deepcopy(trunk.network).to(device).eval().requires_grad_(False)
         found = [
             name
             for name, module in self.network.named_modules()
             if isinstance(weight := getattr(module, "weight", None), Tensor) and weight.ndim > 1
         ]
-        for name in found if layers is None else found[len(found) - min(layers, len(found)) :]:
+        for name in found[max(len(found) - layers, 0) :]:
             self.network.get_submodule(name).requires_grad_(True)
         self.augment, self.size = augment, trunk.size
         self.pictures = Pictures(data.bank, data.bank_row, data.bank.shape[1], device)

@@ -77,7 +77,7 @@ def test_batch_norms_stay_as_they_were_and_so_does_the_network_that_was_handed_i
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pixels, "__init__", noted)
-        train(data, frozen(data, trunk), replace(TINY, trunk_layers=None), tmp_path, CPU, trunk=trunk)
+        train(data, frozen(data, trunk), replace(TINY, trunk_layers=99), tmp_path, CPU, trunk=trunk)
     after = seen[0].network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items() if name.startswith("1."))
     assert not torch.equal(before["0.weight"], after["0.weight"])  # all layers learn; the norm between them does not
@@ -92,7 +92,7 @@ def test_a_gradient_reaches_the_layers_that_learn_and_no_others() -> None:
     reached = {name for name, weight in pixels.network.named_parameters() if weight.grad is not None}
     assert reached == {"7.weight", "7.bias"} == set(pixels.weights())
     assert Pixels(small_trunk(), 0, "", data, CPU).weights() == {}
-    assert len(Pixels(small_trunk(), None, "", data, CPU).weights()) == 6
+    assert len(Pixels(small_trunk(), 99, "", data, CPU).weights()) == 6
 
 
 def test_the_exported_pictures_are_the_trained_trunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
