@@ -69,7 +69,7 @@ class ModernSettings:
     # Then, from the best of these epochs on, the trunk that made the features is trained too, from pixels.
     trunk_epochs: int = 0  # 0: its features stay as they are
     trunk_layers: int = 4  # of its convolutions and products, the last so many; 0: none; more than there are: all
-    trunk_rate: float = 1e-5  # the trunk's learning rate, small: it knows more than a shop can teach; same schedule
+    trunk_rate: float = 1e-4  # the trunk's learning rate, small: it knows more than a shop can teach; same schedule
     trunk_batch: int = 128  # interactions a step, then: every one is a picture to go through the trunk
     trunk_negatives: int = 128  # and so is every negative
     trunk_augment: str = ""  # changes of the pictures that go through it, of models/augment.py: "mirror,crop"
