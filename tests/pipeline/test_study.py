@@ -349,9 +349,10 @@ def test_a_variant_of_a_model_that_no_profile_sets_takes_its_own_fields():
 
 
 def test_modern_is_a_cell_like_any_other(study: Path, call: Call):
-    spec = "modern+epochs=2"
+    spec = "modern+epochs=1+trunk_epochs=1"
     code, said = call(*GRID[:4], "--splits", "1", "--seeds", "1", "--modes", "vendor_customer", "--models", spec)
     assert code == DONE, said
     manifest = json.loads((cell(study, spec) / "manifest.json").read_text())
-    assert manifest["settings"]["epochs"] == 2
+    assert manifest["settings"]["trunk_epochs"] == 1
+    assert [row["epoch"] for row in manifest["notes"]["history"]] == [1, 2]  # the second with the trunk
     shutil.rmtree(cell(study, spec))
