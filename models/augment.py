@@ -1,7 +1,8 @@
 """DiffAugment (Zhao et al. 2020): the same kind of random, differentiable change for real and fake pictures.
 
-Every draw comes from the generator that is passed in, so that a resumed run repeats it. Changes that are made
-to the data before training (cropping, mirroring the set) do not belong here.
+Also what `modern` changes in pictures that go through its trunk. Every draw comes from the generator that is passed in
+(None: torch's own), so that a resumed run repeats it. Changes that are made to the data before training do not belong
+here.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ def check_policy(policy: str) -> None:
         raise ValueError(f"augment names {', '.join(unknown)}; allowed, comma-separated: {', '.join(CHANGES)}")
 
 
-def diff_augment(pictures: Tensor, policy: str, noise: torch.Generator, ranks: Ranks = ALONE) -> Tensor:
+def diff_augment(pictures: Tensor, policy: str, noise: torch.Generator | None = None, ranks: Ranks = ALONE) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1] changed one after the other as `policy` says; gradients pass through.
 
     Where they are one rank's equal share of a batch, they change as they would in the whole one.
@@ -34,7 +35,7 @@ def diff_augment(pictures: Tensor, policy: str, noise: torch.Generator, ranks: R
 class _Draws:
     """Random numbers of a rank's pictures, drawn for those of all ranks."""
 
-    noise: torch.Generator
+    noise: torch.Generator | None
     ranks: Ranks
 
     def uniform(self, count: int, pictures: Tensor) -> Tensor:
@@ -89,6 +90,27 @@ def _mirror(pictures: Tensor, draws: _Draws) -> Tensor:
     return torch.where(draw < 0.5, pictures.flip(3), pictures)
 
 
+def _crop(pictures: Tensor, draws: _Draws) -> Tensor:
+    """A window of 3/4 to all of each side, anywhere inside, stretched to the whole (ours, not DiffAugment's).
+
+    Bilinear, as two products of matrices: torch's grid_sample has gradients in no fixed order on a GPU.
+    """
+    shares, places = draws.uniform(4, pictures)[..., 0, 0, 0].split(2)
+    shares = 1 - shares / 4  # [2, B], of height and width
+    rows, columns = (
+        _stretched(share, place * (1 - share), side)
+        for share, place, side in zip(shares, places, pictures.shape[2:], strict=True)
+    )
+    return torch.einsum("bph,bchw,bqw->bcpq", rows, pictures, columns)
+
+
+def _stretched(share: Tensor, start: Tensor, side: int) -> Tensor:
+    """[B, side, side]: how much each place of a side takes of each old one; share and start [B], of the side."""
+    place = torch.arange(side, device=share.device)
+    read = ((place + 0.5) * share[:, None] + start[:, None] * side - 0.5).clamp_(0, side - 1)  # [B, side]
+    return (1 - (read[:, :, None] - place).abs()).clamp_(min=0)
+
+
 def _names(policy: str) -> list[str]:
     return [name.strip() for name in policy.split(",") if name.strip()]
 
@@ -98,4 +120,5 @@ CHANGES: dict[str, Callable[[Tensor, _Draws], Tensor]] = {
     "translation": _translation,
     "cutout": _cutout,
     "mirror": _mirror,
+    "crop": _crop,
 }

@@ -155,12 +155,16 @@ class Modern(nn.Module):
         assert bias.shape == item.shape
         return phi, bias
 
+    def placed(self, features: Tensor) -> Tensor:
+        """Features [n, F] in the model's space: [n, D]."""
+        return (features - self.centre) @ self.basis
+
     def looks_of(self, features: Tensor) -> Tensor:
-        """Phi of pictures by their frozen features [n, F], of things that no id is known of: [n, K + 1].
+        """Phi of pictures by their features [n, F], of things that no id is known of: [n, K + 1].
 
         The product with `factors`'s theta is the score, without the item's own bias. Gradients flow through.
         """
-        seen = (features - self.centre) @ self.basis
+        seen = self.placed(features)
         nobody = torch.zeros(len(seen), device=seen.device)
         phi, bias = self.items(seen, nobody.long(), nobody)
         return torch.cat([phi, bias[:, None]], 1)

@@ -6,6 +6,7 @@ docs/recommender-study.md.
 
 from dataclasses import asdict, dataclass, fields
 
+from models.augment import check_policy
 from models.search import Choice, Space, Span
 
 _CHOICES = {
@@ -64,22 +65,35 @@ class ModernSettings:
     warm_up: float = 0.05  # share of all steps in which the rate rises from nothing
     weight_decay: float = 0.01  # AdamW's, decoupled, on matrices
     early_stopping_patience: int | None = 2  # epochs without a better validation AUC; None: never stop early
+
+    # Then, from the best of these epochs on, the trunk that made the features is trained too, from pixels.
+    trunk_epochs: int = 0  # 0: its features stay as they are
+    trunk_layers: int = 4  # of its convolutions and products, the last so many; 0: none; more than there are: all
+    trunk_rate: float = 1e-4  # the trunk's learning rate, small: it knows more than a shop can teach; same schedule
+    trunk_batch: int = 128  # interactions a step, then: every one is a picture to go through the trunk
+    trunk_negatives: int = 128  # and so is every negative
+    trunk_augment: str = ""  # changes of the pictures that go through it, of models/augment.py: "mirror,crop"
     seed: int = 0  # of the first weights and every draw
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "popularity_weights", tuple(float(w) for w in self.popularity_weights))
         for name, choices in _CHOICES.items():
             self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        for name in ("k", "epochs", "batch_size", "negatives"):
+        check_policy(self.trunk_augment)
+        for name in ("k", "epochs", "batch_size", "negatives", "trunk_batch", "trunk_negatives"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("components", "early_stopping_patience"):
             self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "None or at least 1")
-        for name in ("feature_noise", "negative_power", "weight_decay", "seed"):
+        # A mean over an item's pictures would send all of them through the trunk in every step.
+        mean = self.trunk_epochs and self.train_picture == "mean"
+        self._require("train_picture", not mean, "random, where trunk_epochs is above 0")
+        for name in ("feature_noise", "negative_power", "weight_decay", "seed", "trunk_epochs", "trunk_layers"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("id_dropout", "feature_dropout", "warm_up"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to under 1")
         self._require("whiten", 0 <= self.whiten <= 1, "from 0 to 1")
-        self._require("learning_rate", self.learning_rate > 0, "above 0")
+        for name in ("learning_rate", "trunk_rate"):
+            self._require(name, getattr(self, name) > 0, "above 0")
         weights = self.popularity_weights
         self._require("popularity_weights", weights and all(w >= 0 for w in weights), "one or more, each 0 or more")
 

@@ -137,6 +137,17 @@ def normalise(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
 
 
+def squashed(pixels: Tensor, size: int) -> Tensor:
+    """uint8 [B, H, H, 3] to float32 [B, 3, size, size] in [-1, 1], bilinear: what frozen features are made from.
+
+    Unlike `resize` nothing is rounded: these never become a picture again. channels_last.
+    """
+    pictures = pixels.permute(0, 3, 1, 2).float()
+    if pictures.shape[2:] != (size, size):
+        pictures = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
+    return ((pictures - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
+
+
 def check_bank(bank: np.ndarray, bank_row: np.ndarray) -> None:
     """Raises ValueError unless `bank` holds square uint8 RGB pictures and `bank_row` names rows of it."""
     if bank.dtype != np.uint8 or bank.ndim != 4 or bank.shape[1] != bank.shape[2] or bank.shape[3] != 3:

@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def train(
     """
     _check_table(data, settings)
     forked = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=forked), _reproducible_kernels():
+    with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
         return _train(data, settings, out, device, on_progress or (lambda _: None), start, here())
 
 
@@ -237,13 +237,6 @@ def _check_table(data: Dataset, settings: DvbprSettings) -> None:
         raise ValueError("the triplet table is empty; sample the triplets again")
     if settings.early_stopping_patience is not None and not len(data.validation):
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
-
-
-@contextlib.contextmanager
-def _reproducible_kernels() -> Generator[None]:
-    # cuDNN otherwise times its kernels and picks by the clock: other kernels, other last bits, in the next process.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from models.factors import Factors
 from models.modern import Modern, looks
 from models.modern_settings import ModernSettings
 from models.preference import Recommender
+from models.trunk import Trunk, retrained
 from pipeline import ranked
 from pipeline.core import arrays, features
 from pipeline.core.bank import Bank
@@ -99,9 +100,14 @@ def learner(
         {"modern": settings.plain(), "image_features": {"made_by": made_by}},
         goes_on=False,
         ranks=1,
-        fit=partial(_fit_modern, mode, bank, found, settings),
+        fit=partial(_fit_modern, mode, bank, found, settings, storage.features_size()),
         about={"feature_size": storage.features_size()},
     )
+
+
+def trunk_for(settings: ModernSettings, size: int) -> Trunk | None:
+    """What the features of pictures of `size` pixels a side are made with, where these settings train it."""
+    return Trunk(features.trunk(torch.device("cpu")), size) if settings.trunk_epochs else None
 
 
 def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
@@ -137,9 +143,10 @@ def judge(folder: ModelFolder, device: torch.device) -> Judge:
         cnn, theta, meta = train_dvbpr.load(folder.path, device)
         taste = Recommender(cnn, meta["input_size"], theta.detach())
         return Judge(DVBPR, taste, np.asarray(meta["users"]), factors.phi)
-    model, _ = train_modern.load(folder.path, device)
+    model, meta = train_modern.load(folder.path, device)
+    trunk = features.trunk(device)
     taste = Recommender(
-        PhiOfPictures(features.trunk(device), model),
+        PhiOfPictures(retrained(trunk, meta["trunk"]) if meta["trunk"] else trunk, model),
         manifest["feature_size"],
         torch.from_numpy(factors.theta).to(device),
         resample="bilinear",  # as the features it learnt from were made (`core/features.py`)
@@ -161,7 +168,7 @@ def name_of(models: Iterable[str]) -> str:
 
 
 class PhiOfPictures(nn.Module):
-    """Pictures [B, 3, S, S] in [-1, 1] to what theta scores [B, K + 1], through the frozen trunk; differentiable."""
+    """Pictures [B, 3, S, S] in [-1, 1] to what theta scores [B, K + 1], through the trunk; differentiable."""
 
     def __init__(self, trunk: nn.Module, model: Modern) -> None:
         super().__init__()
@@ -192,6 +199,7 @@ def _fit_modern(
     bank: Bank,
     found: np.ndarray,
     settings: ModernSettings,
+    size: int,
     folder: Path,
     device: torch.device,
     progress: Callable[[Progress], None],
@@ -199,4 +207,5 @@ def _fit_modern(
 ) -> Trained:
     assert begin_from is None
     data = arrays.dataset(mode, None, bank)
-    return train_modern.train(data, np.asarray(found[data.bank_row]), settings, folder, device, progress)
+    trunk = trunk_for(settings, size)
+    return train_modern.train(data, np.asarray(found[data.bank_row]), settings, folder, device, progress, trunk)

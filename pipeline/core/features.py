@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from models.pictures import squashed
 from pipeline.core.bank import Bank
 from pipeline.core.shards import HERE, Runner, shard_size
 
@@ -88,11 +89,8 @@ def embed(
     with torch.inference_mode():
         for start in range(0, len(picked), batch):
             chunk = np.ascontiguousarray(pictures[picked[start : start + batch]])
-            x = torch.from_numpy(chunk).to(device).permute(0, 3, 1, 2).float()
-            if x.shape[-2:] != (size, size):
-                x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
-            # The mean and scale these weights were trained with: TensorFlow's [-1, 1].
-            x = ((x - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
+            # In [-1, 1], TensorFlow's mean and scale: these weights were trained with them.
+            x = squashed(torch.from_numpy(chunk).to(device), size)
             features[start : start + len(chunk)] = network(x).cpu().numpy()
             if on_progress is not None:
                 on_progress(start + len(chunk), len(picked))
