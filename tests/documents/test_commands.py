@@ -28,6 +28,7 @@ from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 CI = "its own step of .ci/run"
 SERVERS = "servers until Ctrl-C; `make screenshots` starts and ends them (tests/pages/uis.py)"
+RANKS = "four processes and more; tests/models/test_ranks.py and tests/pipeline/test_ranked.py train with two"
 EXCEPTIONS = {
     "make demo": f"minutes; {CI}",
     "make setup": CI,
@@ -35,6 +36,15 @@ EXCEPTIONS = {
     "make test": f"this very run; {CI}",
     "make ui": SERVERS,
     "pip install -e .[s3]": "asks a package registry; `make setup` installs the same, pinned",
+    "pip install -e .[ray]": "asks a package registry, for a library that the tests do without",
+    "python -m tests.soak --folder DIR --seed 1": "minutes of kill -9",
+    "ATELIER_RANKS=4 make run PROFILE=paper": RANKS,
+    "torchrun --nproc-per-node 4 -m models.train_dvbpr --data DIR --out DIR": RANKS,
+    "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --max-restarts 3 -m"
+    " models.train_lsgan --pictures x.npy --labels y.npy --out SHARED_DIR": RANKS,
+    "python -m pipeline.study --name trunk --profile demo --modes vendor_all --reference modern --models modern"
+    " modern+trunk_epochs=3 modern+trunk_epochs=3+trunk_layers=0": "minutes of a trunk's training on a CPU;"
+    " tests/pipeline/test_study.py has it small",
     "ATELIER_HOME=var/demo make ui": SERVERS,
     "KILLS=10 make soak": "minutes of kill -9; tests/soak is its own command",
     "ssh -N -L 3000:127.0.0.1:3000 -L 5000:127.0.0.1:5000 you@the-server": "needs a second machine",
@@ -57,7 +67,8 @@ SMALLER = {
     "--splits 5 --seeds 2": f"--models popularity random {ONE_CELL}",
     "--models vbpr vbpr+k=64 cornac_vbpr": f"--name variants --models vbpr vbpr+k=4 {ONE_CELL}",  # Cornac: a library
     "--models random popularity picture_count bpr_mf visual_neighbours vbpr_visual vbpr modern cornac_vbpr"
-    " paper+epochs=30": "--models random popularity --splits 1 --seeds 1 --modes vendor_single",
+    " cornac_vbpr_tuned+regularisation=[0.3,1.0] paper+epochs=30": "--models random popularity --splits 1 --seeds 1"
+    " --modes vendor_single",
     "--modes vendor_single --models modern modern+popularity_weights=[0.0] modern+user=free": "--splits 1 --seeds 1 "
     "--modes vendor_single --models modern+epochs=1+popularity_weights=[0.0]+user=free",
     "--reference modern ": "",
