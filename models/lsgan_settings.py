@@ -30,6 +30,9 @@ class LsganSettings:
 
     lr_generator: float = 1e-5
     lr_discriminator: float = 1e-5
+    lr_output: float | None = (
+        None  # of D's last layer alone, which sums thousands of inputs unnormed; None: as the rest
+    )
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 1e-5  # coupled L2, as Adam's `weight_decay`
@@ -38,11 +41,15 @@ class LsganSettings:
     steps: int | None = None  # when given, the length of the run instead of `epochs`
 
     loss: str = "least_squares"  # or relativistic: realism against the other side's mean (no absolute realism then)
+    smooth_upsampling: bool = False  # G's stride-2 layers start as bilinear upsampling and learn in its proportions
     spectral_norm: bool = False  # every weight of the discriminator divided by its largest singular value
     r1: float = 0.0  # weight of the squared gradient of D at real pictures, halved; 0 for none
     r1_every: int = 16  # steps between two such penalties, each counted so many times
     balanced: bool = False  # every class equally often in a batch, whatever its share of the pictures
     augment: str = ""  # DiffAugment policy, e.g. "color,translation,cutout"; "" for none
+    augment_target: float | None = None  # augment only as often as keeps D's overfit share at this; None: always
+    augment_ramp: int = 100_000  # pictures in which that often can go from never to always
+    watched_share: float = 0.05  # of each class, kept from training to see the overfit share; with a target only
     ema_half_life: float | None = None  # in pictures; samples then come from the averaged weights
 
     bf16: bool = False  # autocast, where the processor computes in bfloat16
@@ -68,7 +75,7 @@ class LsganSettings:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
         for name in (
             "z_dim", "classes", "tick_steps", "picture_ticks", "metric_ticks", "patience", "grid_columns",
-            "minimum_class", "r1_every",
+            "minimum_class", "r1_every", "augment_ramp",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -88,10 +95,27 @@ class LsganSettings:
                 self.ema_half_life is not None and not self.ema_half_life > 0,
                 f"ema_half_life is {self.ema_half_life}; give a number of pictures, or None for no EMA",
             ),
+            (
+                self.lr_output is not None and not self.lr_output > 0,
+                f"lr_output is {self.lr_output}; it must be positive, or None for lr_discriminator",
+            ),
+            (
+                self.augment_target is not None and not 0 <= self.augment_target < 1,
+                f"augment_target is {self.augment_target}; it must lie in [0, 1), or be None to augment always",
+            ),
+            (
+                not 0 < self.watched_share <= 0.5,
+                f"watched_share is {self.watched_share}; it must be over 0 and at most 0.5",
+            ),
         ):
             if wrong:
                 raise ValueError(said)
         augment.check_policy(self.augment)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether pictures are changed only as often as the discriminator overfits."""
+        return bool(self.augment) and self.augment_target is not None
 
     def filters(self, count: int) -> int:
         """A filter count of the full network, scaled by `width` (at least 4)."""

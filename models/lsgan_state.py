@@ -44,8 +44,15 @@ class LsganRun:
         common: dict[str, Any] = {"betas": (settings.beta1, settings.beta2), "fused": device.type != "mps"}
         common["weight_decay"] = settings.weight_decay
         self.adam_g = torch.optim.Adam(self.generator.parameters(), lr=settings.lr_generator, **common)
-        self.adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=settings.lr_discriminator, **common)
+        last = settings.lr_discriminator if settings.lr_output is None else settings.lr_output
+        output = list(self.discriminator.output.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.discriminator.parameters() if all(p is not q for q in output)]},
+            {"params": output, "lr": last},
+        ]
+        self.adam_d = torch.optim.Adam(groups, lr=settings.lr_discriminator, **common)
         self.noise = torch.Generator(device=device).manual_seed(settings.seed + 2)  # 0 and 1 drew the initial weights
+        self.augment_probability = torch.zeros((), device=device)  # moved by the trainer, where augmenting adapts
         self.step = 0  # finished steps
         self.history: list[dict[str, float]] = []  # one entry a tick
         self.stalled = {"vanished": 0, "alike": 0}  # bad ticks in a row
@@ -93,6 +100,7 @@ class LsganRun:
         """Write last.pt: all that the next step depends on. After best.pt: a cut between them repeats this tick."""
         state = {"identity": self.identity, "step": self.step, "history": self.history, "stalled": self.stalled}
         state |= {"best": self.best, "noise": self.noise.get_state()}
+        state |= {"augment_probability": self.augment_probability}
         checkpoint.save(out / "last.pt", state | {name: part.state_dict() for name, part in self._parts().items()})
 
     def resume(self, out: Path) -> int:
@@ -108,6 +116,7 @@ class LsganRun:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.noise.set_state(state["noise"].cpu())
+        self.augment_probability = state["augment_probability"].to(self.noise.device)
         self.step, self.history, self.stalled, self.best = (state[k] for k in ("step", "history", "stalled", "best"))
         return self.step
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from models import device as devices
 from models import picture_grid
-from models.augment import diff_augment
+from models.augment import adapted, diff_augment
 from models.batch_order import Batches, check_data, total_steps
 from models.lsgan import (
     Discriminator,
@@ -41,6 +41,9 @@ from models.lsgan_state import LsganRun, load_generator
 from models.lsgan_upkeep import DivergenceError, FixedGrid, check_divergence, reals
 
 __all__ = ["PRESETS", "DivergenceError", "LsganSettings", "Measure", "Progress", "load_generator", "train"]
+
+
+_ADAPT_EVERY = 4  # steps between two looks at how much D overfits, as ADA
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def train(
         if on_images is not None:
             on_images(0, first)
 
-    take_step = Step(run, device)
+    take_step = Step(run, device, batches.watched)
     sums = torch.zeros(4, device=device)  # losses of D and G, outputs for real and fake; read at ticks only
     clock = Clock(on_progress, total, run)
     with _reproducible_convolutions():
@@ -107,6 +110,8 @@ def train(
                 continue
             # Upkeep. `.tolist()` is the loop's one synchronisation with a GPU.
             metrics = clock.read((sums / clock.steps).tolist())
+            if settings.adaptive:
+                metrics["augment_probability"] = run.augment_probability.item()
             tick = math.ceil(run.step / settings.tick_steps)
             run.settle()
             picture, metrics["spread"] = grid.draw(run.sampled)
@@ -129,7 +134,11 @@ def train(
 class Step:
     """One step of D, then one of G on the same fakes. `note` says in which precision."""
 
-    def __init__(self, run: LsganRun, device: torch.device) -> None:
+    def __init__(
+        self, run: LsganRun, device: torch.device, watched: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    ) -> None:
+        """`watched`: real pictures and labels that are not trained on, by step; asked where augmenting adapts."""
+        self.watched = watched
         self.run, self.settings, self.device = run, run.settings, device
         self.generator, self.discriminator = run.generator, run.discriminator
         if run.settings.compile:  # the same modules behind other calls: state dicts keep their names
@@ -156,6 +165,8 @@ class Step:
         objective = loss_d
         if penalised:
             objective = loss_d + settings.r1 * settings.r1_every * gradient_penalty(out_real, shown)
+        if settings.adaptive and run.step % _ADAPT_EVERY == 0:
+            self._adapt(out_real.detach().mean(), out_fake.detach().mean())
         _descend(run.adam_d, objective)
 
         # G: through the D just updated, whose own gradients nobody needs now.
@@ -178,7 +189,18 @@ class Step:
         return loss(out_real, out_fake)
 
     def _augment(self, pictures: Tensor) -> Tensor:
-        return diff_augment(pictures, self.settings.augment, self.run.noise)
+        often = self.run.augment_probability if self.settings.adaptive else None
+        return diff_augment(pictures, self.settings.augment, self.run.noise, often)
+
+    @torch.no_grad()
+    def _adapt(self, real: Tensor, fake: Tensor) -> None:
+        """Augment more or less often from here on, as pictures that are not trained on fare."""
+        assert self.watched is not None, "augment_target needs pictures that are not trained on"
+        pictures, y = self.watched(self.run.step // _ADAPT_EVERY)
+        unseen = self._judge(self._augment(pictures), y).mean()
+        move = _ADAPT_EVERY * self.settings.batch_size / self.settings.augment_ramp
+        target = self.settings.augment_target or 0.0
+        self.run.augment_probability = adapted(self.run.augment_probability, real, fake, unseen, target, move)
 
     def _judge(self, pictures: Tensor, y: Tensor) -> Tensor:
         with self._autocast():
