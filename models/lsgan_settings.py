@@ -45,6 +45,7 @@ class LsganSettings:
     spectral_norm: bool = False  # every weight of the discriminator divided by its largest singular value
     r1: float = 0.0  # weight of the squared gradient of D at real pictures, halved; 0 for none
     r1_every: int = 16  # steps between two such penalties, each counted so many times
+    joint_batches: bool = False  # reals and fakes in one batch of D: apart, batch norm hides what all fakes share
     balanced: bool = False  # every class equally often in a batch, whatever its share of the pictures
     augment: str = ""  # DiffAugment policy, e.g. "color,translation,cutout"; "" for none
     augment_target: float | None = None  # augment only as often as keeps D's overfit share at this; None: always

@@ -155,27 +155,26 @@ class Step:
         with self._autocast():
             fake = self.generator(z, y)  # once: D's step and G's step see the same fakes
 
-        # D: real and fake batches apart, each with its own batch-norm statistics.
         run.discriminator.requires_grad_(True)
-        shown = self._augment(real)
+        shown, shown_fake = self._augment(real), self._augment(fake.detach())
         penalised = settings.r1 > 0 and run.step % settings.r1_every == 0
-        out_real = self._judge_for_penalty(shown.requires_grad_(), y) if penalised else self._judge(shown, y)
-        out_fake = self._judge(self._augment(fake.detach()), y)
+        out_real, out_fake = self._judge(shown.requires_grad_(penalised), shown_fake, y, for_penalty=penalised)
         loss_d = self._loss_d(out_real, out_fake)
         objective = loss_d
         if penalised:
             objective = loss_d + settings.r1 * settings.r1_every * gradient_penalty(out_real, shown)
         if settings.adaptive and run.step % _ADAPT_EVERY == 0:
-            self._adapt(out_real.detach().mean(), out_fake.detach().mean())
+            self._adapt(out_real.detach().mean(), out_fake.detach().mean(), shown_fake, y)
         _descend(run.adam_d, objective)
 
         # G: through the D just updated, whose own gradients nobody needs now.
         run.discriminator.requires_grad_(False)
-        out_again = self._judge(self._augment(fake), y)
+        if settings.loss == "relativistic" or settings.joint_batches:
+            reference, out_again = self._judge(self._augment(real.detach()), self._augment(fake), y)
+        else:
+            out_again = self._output(self._augment(fake), y)
         if settings.loss == "relativistic":
-            with torch.no_grad():
-                reference = self._judge(self._augment(real.detach()), y)
-            loss_g = relativistic_loss(out_again, reference)
+            loss_g = relativistic_loss(out_again, reference.detach())
         else:
             loss_g = generator_loss(out_again)
         _descend(run.adam_g, loss_g)
@@ -193,22 +192,31 @@ class Step:
         return diff_augment(pictures, self.settings.augment, self.run.noise, often)
 
     @torch.no_grad()
-    def _adapt(self, real: Tensor, fake: Tensor) -> None:
+    def _adapt(self, real: Tensor, fake: Tensor, shown_fake: Tensor, y: Tensor) -> None:
         """Augment more or less often from here on, as pictures that are not trained on fare."""
         assert self.watched is not None, "augment_target needs pictures that are not trained on"
-        pictures, y = self.watched(self.run.step // _ADAPT_EVERY)
-        unseen = self._judge(self._augment(pictures), y).mean()
+        pictures, labels = self.watched(self.run.step // _ADAPT_EVERY)
+        unseen, _ = self._judge(self._augment(pictures), shown_fake, labels, y)
         move = _ADAPT_EVERY * self.settings.batch_size / self.settings.augment_ramp
         target = self.settings.augment_target or 0.0
-        self.run.augment_probability = adapted(self.run.augment_probability, real, fake, unseen, target, move)
+        often = self.run.augment_probability
+        self.run.augment_probability = adapted(often, real, fake, unseen.mean(), target, move)
 
-    def _judge(self, pictures: Tensor, y: Tensor) -> Tensor:
+    def _judge(
+        self, real: Tensor, fake: Tensor, y: Tensor, y_fake: Tensor | None = None, for_penalty: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """D's outputs [B] for both sides: in one batch, or each with its own batch-norm statistics."""
+        y_fake = y if y_fake is None else y_fake
+        if not self.settings.joint_batches:
+            return self._output(real, y, for_penalty), self._output(fake, y_fake)
+        both = self._output(torch.cat([real, fake]), torch.cat([y, y_fake]), for_penalty)
+        return both[: len(real)], both[len(real) :]
+
+    def _output(self, pictures: Tensor, y: Tensor, for_penalty: bool = False) -> Tensor:
+        if for_penalty:  # in float32 and not compiled: compiled networks cannot be differentiated twice
+            return self.run.discriminator(pictures, y)
         with self._autocast():
             return self.discriminator(pictures, y).float()
-
-    def _judge_for_penalty(self, pictures: Tensor, y: Tensor) -> Tensor:
-        # In float32 and not compiled: compiled networks cannot be differentiated twice.
-        return self.run.discriminator(pictures, y)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         return devices.autocast(self.precision, self.device)

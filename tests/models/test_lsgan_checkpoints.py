@@ -22,7 +22,9 @@ SWITCHES = {
     "R1": {"r1": 0.1, "r1_every": 3},
     "relativistic": {"loss": "relativistic"},
     "smooth upsampling": {"smooth_upsampling": True},
-    "augmenting as needed": {"augment": "color,mirror", "augment_target": 0.2, "augment_ramp": 40},
+    "augmenting as needed, joint batches": {
+        "augment": "color,mirror", "augment_target": 0.2, "augment_ramp": 40, "joint_batches": True, "lr_output": 1e-4,
+    },
     "bf16 and contiguous": {"bf16": True, "channels_last": False},
     "all": {"spectral_norm": True, "r1": 0.1, "r1_every": 3, "loss": "relativistic", "bf16": True, "balanced": True,
             "augment": "color,translation,cutout", "ema_half_life": 20.0},

@@ -158,6 +158,40 @@ def test_smooth_upsampling_learns_in_proportion_to_its_taps_and_keeps_the_networ
     torch.testing.assert_close(moved, layer.taps * 1e-2, rtol=0.05, atol=0)  # Adam's first step is lr, whatever the tap
 
 
+def test_in_joint_batches_the_discriminator_sees_what_all_fakes_share_and_apart_batch_norm_hides_it() -> None:
+    x, y = reals()
+    outputs = {}
+    for joint in (False, True):
+        step = Step(run(joint_batches=joint), CPU)
+        with torch.no_grad():
+            # Fakes that are the very reals behind a second layer which answers higher by a constant.
+            hidden = step.run.discriminator.norms[1].register_forward_pre_hook(
+                lambda _, h, j=joint: (h[0] + 5 * (torch.arange(len(h[0])) >= 4).view(-1, 1, 1, 1) if j else h[0] + 5,)
+            )
+            outputs[joint] = step._judge(x, x, y)
+            hidden.remove()
+    assert torch.allclose(*outputs[False])
+    assert not torch.allclose(*outputs[True], rtol=0.1)
+
+
+def test_the_joint_step_is_that_of_a_plain_loop() -> None:
+    found, plain = run(joint_batches=True), run(joint_batches=True)
+    x, y = reals()
+    for one in (found, plain):
+        with torch.no_grad():
+            one.discriminator.output.weight.mul_(100)
+    twice = torch.cat([y, y])
+    fake = plain.generator(sample_z(plain.settings, 4, plain.noise), y)
+    out = plain.discriminator(torch.cat([x, fake.detach()]), twice)
+    loss_d = discriminator_loss(out[:4], out[4:])
+    plain.adam_d.zero_grad()
+    loss_d.backward()
+    plain.adam_d.step()
+    loss_g = generator_loss(plain.discriminator(torch.cat([x, fake]), twice)[4:])
+    losses = Step(found, CPU)(x, y)[:2]
+    torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("spectral", [False, True])
 def test_the_last_layer_of_the_discriminator_has_the_rate_it_is_given(spectral: bool) -> None:
     found = run(lr_discriminator=1e-2, lr_output=1e-4, spectral_norm=spectral)
@@ -165,7 +199,7 @@ def test_the_last_layer_of_the_discriminator_has_the_rate_it_is_given(spectral: 
     Step(found, CPU)(*reals())
     for name, value in found.discriminator.named_parameters():
         step = 1e-4 if name.startswith(("output", "parametrizations.output")) else 1e-2
-        assert (value.detach() - before[name]).abs().max().item() == pytest.approx(step, rel=0.05), name
+        assert (value.detach() - before[name]).abs().max().item() == pytest.approx(step, rel=0.1), name
 
 
 def test_watched_pictures_are_a_share_of_every_class_and_are_never_trained_on() -> None:
