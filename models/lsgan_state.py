@@ -43,14 +43,9 @@ class LsganRun:
         # Fused: one kernel for all tensors; on a CPU also the difference between 3 and 30 passes over the weights.
         common: dict[str, Any] = {"betas": (settings.beta1, settings.beta2), "fused": device.type != "mps"}
         common["weight_decay"] = settings.weight_decay
-        self.adam_g = torch.optim.Adam(self.generator.parameters(), lr=settings.lr_generator, **common)
-        last = settings.lr_discriminator if settings.lr_output is None else settings.lr_output
-        output = list(self.discriminator.output.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.discriminator.parameters() if all(p is not q for q in output)]},
-            {"params": output, "lr": last},
-        ]
-        self.adam_d = torch.optim.Adam(groups, lr=settings.lr_discriminator, **common)
+        self.adam_g = torch.optim.Adam(self.generator.parameters(), lr=settings.rate(settings.lr_generator), **common)
+        rate_d = settings.rate(settings.lr_discriminator)
+        self.adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate_d, **common)
         self.noise = torch.Generator(device=device).manual_seed(settings.seed + 2)  # 0 and 1 drew the initial weights
         self.augment_probability = torch.zeros((), device=device)  # moved by the trainer, where augmenting adapts
         self.step = 0  # finished steps
@@ -170,9 +165,9 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> tuple[Ge
 
 
 def ema_decay(settings: LsganSettings, step: int) -> float:
-    """The averaging factor of one step: the half-life in pictures, shorter at first (5% of what was seen)."""
+    """The averaging factor of one step: the half-life in pictures, shorter at first (a share of what was seen)."""
     assert settings.ema_half_life is not None
-    half_life = min(settings.ema_half_life, 0.05 * step * settings.batch_size)  # StyleGAN2-ADA's ramp-up
+    half_life = min(settings.ema_half_life, settings.ema_ramp * step * settings.batch_size)  # StyleGAN2-ADA's ramp-up
     return 0.5 ** (settings.batch_size / half_life)
 
 

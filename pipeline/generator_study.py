@@ -36,14 +36,16 @@ from pipeline.config import LsganConfig
 from pipeline.core import features
 from pipeline.core.durable import sole_writer
 from pipeline.core.sources import BadInput
+from pipeline.generator_measure import kernel_to_training
 from pipeline.method import Method
 from pipeline.resources import Compute
 from pipeline.storage import Storage, digest, write_json
 
 # The presets, and `modern` with one switch turned at a time.
 USUAL = (
-    "kang2017", "paper", "kang2017+batch_size=64", "modern", "modern+augment=''", "modern+ema_half_life=null",
-    "modern+balanced=false", "modern+lr_discriminator=2e-4", "modern+bf16=false", "modern+batch_size=16",
+    "kang2017", "paper", "kang2017+batch_size=32", "modern", "modern+joint_batches=false", "modern+smooth_upsampling=false",
+    "modern+lr_discriminator=1e-4", "modern+augment_target=null", "modern+augment=''", "modern+ema_half_life=null",
+    "modern+ema_ramp=0.05", "modern+balanced=false", "modern+bf16=false", "modern+batch_size=64",
     "modern+spectral_norm=true", "modern+r1=0.1", "modern+loss=relativistic",
 )  # fmt: skip
 HALVES = ("both", "first", "second")  # of the held-out products
@@ -232,9 +234,13 @@ def study(options: argparse.Namespace, console: Console) -> int:
                     line = f"{number}/{len(runs)} {run.row} seed {run.settings.seed}: step {now.done} of {now.total}"
                     console.print(f"{line}, {now.seconds_left:.0f} s left", highlight=False, markup=False)
 
+            measure = None  # a row that keeps its best checkpoint chooses it as the pipeline does
+            if run.settings.select == "best":
+                measure = kernel_to_training(pictures, labels, run.settings, device)
             trained = train(
-                pictures, labels, garments.names, run.settings, folder, device, told, data_digest=garments.version
-            )
+                pictures, labels, garments.names, run.settings, folder, device, told,
+                data_digest=garments.version, measure=measure,
+            )  # fmt: skip
             made_by = digest(
                 garments.version, run.settings, options.draws, options.samples, FEATURE_SIZE, options.half
             )  # fmt: skip

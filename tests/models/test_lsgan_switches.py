@@ -192,14 +192,12 @@ def test_the_joint_step_is_that_of_a_plain_loop() -> None:
     torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("spectral", [False, True])
-def test_the_last_layer_of_the_discriminator_has_the_rate_it_is_given(spectral: bool) -> None:
-    found = run(lr_discriminator=1e-2, lr_output=1e-4, spectral_norm=spectral)
-    before = {name: value.detach().clone() for name, value in found.discriminator.named_parameters()}
-    Step(found, CPU)(*reals())
-    for name, value in found.discriminator.named_parameters():
-        step = 1e-4 if name.startswith(("output", "parametrizations.output")) else 1e-2
-        assert (value.detach() - before[name]).abs().max().item() == pytest.approx(step, rel=0.1), name
+def test_narrowed_networks_take_the_full_ones_rates_over_their_width() -> None:
+    found = run(width=0.25, rates_by_width=True, lr_generator=1e-4, lr_discriminator=4e-4)
+    rates = [[group["lr"] for group in adam.param_groups] for adam in (found.adam_g, found.adam_d)]
+    assert rates == [[4e-4], [16e-4]]
+    full = replace(TINY, width=1.0, rates_by_width=True)
+    assert full.rate(1e-4) == replace(TINY, width=0.25).rate(1e-4) == 1e-4
 
 
 def test_watched_pictures_are_a_share_of_every_class_and_are_never_trained_on() -> None:
@@ -309,7 +307,7 @@ def test_a_batch_is_the_same_from_memory_from_a_memory_map_and_in_either_layout(
         ("r1_every", 0),
         ("metric_ticks", 0),
         ("augment_target", 1.0),
-        ("lr_output", 0.0),
+        ("ema_ramp", 0.0),
         ("augment_ramp", 0),
         ("watched_share", 0.0),
     ],
