@@ -43,10 +43,10 @@ from pipeline.storage import Storage, digest, write_json
 
 # The presets, and `modern` with one switch turned at a time.
 USUAL = (
-    "kang2017", "paper", "kang2017+batch_size=32", "modern", "modern+joint_batches=false", "modern+smooth_upsampling=false",
-    "modern+lr_discriminator=1e-4", "modern+augment_target=null", "modern+augment=''", "modern+ema_half_life=null",
-    "modern+ema_ramp=0.05", "modern+balanced=false", "modern+bf16=false", "modern+batch_size=64",
-    "modern+spectral_norm=true", "modern+r1=0.1", "modern+loss=relativistic",
+    "kang2017", "paper", "kang2017+batch_size=32", "modern", "modern+joint_batches=false",
+    "modern+smooth_upsampling=false", "modern+lr_discriminator=1e-4", "modern+augment_target=null", "modern+augment=''",
+    "modern+ema_half_life=null", "modern+ema_ramp=0.05", "modern+balanced=false", "modern+bf16=false",
+    "modern+batch_size=64", "modern+spectral_norm=true", "modern+r1=0.1", "modern+loss=relativistic",
 )  # fmt: skip
 HALVES = ("both", "first", "second")  # of the held-out products
 FEATURE_SIZE = 128  # pixels a side given to the frozen ImageNet network
