@@ -71,6 +71,11 @@ def artifact_root(home: Path) -> str:
     return os.environ.get("ATELIER_ARTIFACTS") or str(home / "mlflow" / "artifacts")
 
 
+def store() -> str:
+    """`ATELIER_STORE`: where the home's copy is kept, a folder or `s3://bucket/prefix`; empty: nowhere."""
+    return os.environ.get("ATELIER_STORE", "")
+
+
 def mlflow_ui() -> str:
     """`ATELIER_MLFLOW_UI`: where links to MLflow lead; by default a tracking server itself, else where `make ui` is."""
     server = os.environ.get("MLFLOW_TRACKING_URI", "")

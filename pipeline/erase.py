@@ -29,6 +29,8 @@ from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.forget import forget
 from pipeline.core.sources import BadInput
+from pipeline.depot.store import Store
+from pipeline.depot.sync import push
 from pipeline.io_managers import SCHEMAS
 from pipeline.recovery import UNFINISHED
 from pipeline.scrub import databases, scrub, scrub_logs
@@ -226,6 +228,9 @@ def main(argv: list[str] | None = None) -> int:
         with sole_writer(home / "staged"):  # no ingest meanwhile
             for told in erase(home, kind, name, tracker):
                 console.print(told, highlight=False, markup=False)
+        if environment.store():
+            push(home, Store(environment.store()), grace=0)
+            console.print(f"{environment.store()}: in step, and nothing before it is kept", highlight=False)
         again, others = left(home, [name, *urls])
         for path in again:
             console.print(f"until the next run: {path}", highlight=False, markup=False)

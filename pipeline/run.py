@@ -6,6 +6,7 @@ work, the order of runs and the closing summary.
 
 import argparse
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
 from pipeline.core.ledger import PictureStore
 from pipeline.core.transfer import FetchSettings
+from pipeline.depot import courier
 from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
 from pipeline.plan import Segment, plan
@@ -53,6 +55,7 @@ environment (a .env file works):
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
   ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
+  ATELIER_STORE         where the home's copy is kept in step: a folder or s3://... (default nowhere)
   MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
 
 exit codes: 0 done; 1 the work failed, the message says what to do; 2 the call or the configuration is wrong
@@ -133,10 +136,11 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
-        with terminal_run.at_work(home), instance.open_instance(home) as opened:
+        told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        with terminal_run.at_work(home), courier.in_step(home, told), instance.open_instance(home) as opened:
             instance.remember(home, profile=profile, **{name: os.environ.get(name, "") for name in REMEMBERED})
-            if told := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]
-                console.print(f"recovered: {told}", highlight=False)
+            if closed := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]
+                console.print(f"recovered: {closed}", highlight=False)
             # The raw files' content becomes their data version.
             definitions.resolve_job_def(observe_sources.name).execute_in_process(
                 instance=opened, run_config={"loggers": {LOGGER: {}}}, tags=this_process()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline import environment, instance, sample_source
 from pipeline.core.sources import BadInput
+from pipeline.depot import courier
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
@@ -90,6 +91,7 @@ def serve(options: argparse.Namespace) -> int:
     _recover(home)
     (home / "mlflow").mkdir(exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(courier.in_step(home, print))
         if known.get("profile") == "demo":
             stack.enter_context(sample_source.embedded(home / "catalogue", print))
         servers = {

@@ -22,7 +22,7 @@ TINY = Path(__file__).parent / "tiny.yaml"
 VARIABLES = (
     "ATELIER_HOME", "ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_DEVICE", "ATELIER_ALLOW_HOSTS",
     "ATELIER_PROFILE", "ATELIER_TRACEBACK", "ATELIER_DAGSTER_UI", "ATELIER_MLFLOW_UI", "ATELIER_DATABASE",
-    "ATELIER_ARTIFACTS", "MLFLOW_TRACKING_URI", "DAGSTER_HOME",
+    "ATELIER_ARTIFACTS", "ATELIER_STORE", "MLFLOW_TRACKING_URI", "DAGSTER_HOME",
 )  # fmt: skip
 
 
@@ -102,7 +102,9 @@ def pictured(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     return made(environment, tmp_path_factory.mktemp("pictured"), "+key:image_features or +key:catalogue")
 
 
-def made(environment: pytest.MonkeyPatch, folder: Path, select: str = "*", profile: Path = TINY) -> Home:
+def made(
+    environment: pytest.MonkeyPatch, folder: Path, select: str = "*", profile: Path = TINY, **variables: str
+) -> Home:
     """A home in which what was selected ran once, on a small catalogue of its own."""
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
@@ -118,6 +120,7 @@ def made(environment: pytest.MonkeyPatch, folder: Path, select: str = "*", profi
         ATELIER_REVIEWS=str(catalogue.reviews),
         ATELIER_PRODUCTS=str(catalogue.products),
         ATELIER_ALLOW_HOSTS=f"{server.HOST}:{settings.port}",
+        **variables,
     )
     with server.serve(catalogue.folder, settings.port):
         said = materialise(select, profile)

@@ -28,6 +28,7 @@ class Erased:
     """A home before, between and after."""
 
     home: Home
+    store: Path  # its copy
     names: dict[str, str]  # by kind
     urls: set[str]  # all that had to go
     pictures: set[str]  # likewise, by content
@@ -58,7 +59,8 @@ def only_theirs(home: Home, reviewer: str, asin: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def erased(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Erased]:
-    home = made(environment, tmp_path_factory.mktemp("erase"), SELECT)
+    store = tmp_path_factory.mktemp("store")
+    home = made(environment, tmp_path_factory.mktemp("erase"), SELECT, ATELIER_STORE=str(store))
     users, items = home.table("users").to_pylist(), home.table("items").to_pylist()
     photos = {
         row["reviewer_id"]: set(row["image_urls"]) for row in home.table("reviews").to_pylist() if row["image_urls"]
@@ -79,7 +81,7 @@ def erased(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     for kind, name in names.items():
         code, after[kind] = call(kind, name, environment)
         assert code == DONE, after[kind]
-    yield Erased(home, names, urls, pictures, who["user"], what["item"], held, said, marked, after)
+    yield Erased(home, store, names, urls, pictures, who["user"], what["item"], held, said, marked, after)
 
 
 def test_before_it_stood_in_tables_store_and_the_uis_database(erased: Erased):
@@ -93,6 +95,11 @@ def test_after_the_next_run_a_search_of_the_whole_home_finds_no_trace(erased: Er
     assert traces.find(erased.home.folder, [*erased.names.values(), *erased.urls]) == []
     for said in erased.said_after.values():
         assert "no trace is left under the home" in said
+
+
+def test_nor_in_the_home_s_copy(erased: Erased):
+    assert len(list((erased.store / "objects").iterdir())) > 10
+    assert traces.find(erased.store, [*erased.names.values(), *erased.urls]) == []
 
 
 def test_until_then_it_says_which_tables_still_hold_it(erased: Erased):
