@@ -106,7 +106,7 @@ class Studio:
 
 
 def open_studio(storage: Storage, target: DesignTargetSettings, garments: pa.Table, device: torch.device) -> Studio:
-    """Load generator and recommender and choose the people.
+    """Load the champions, generator and recommender, and choose the people.
 
     Args:
         storage: the home.
@@ -148,9 +148,11 @@ def _models(
 ) -> tuple[Generator, Discriminator, Recommender, np.ndarray, Factors, tuple[str, str]]:
     if mode not in IMAGE_MODES:
         raise BadInput(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
-    trained, drawn = storage.current("recommender", mode), storage.current("generator")
-    drawn.expect(**garments)
-    trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
+    trained, drawn = storage.in_use("recommender", mode), storage.in_use("generator")
+    # A champion may be of earlier data, which is why it was compared; the newest model may not, nor other classes.
+    drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))
+    if trained.run == storage.current("recommender", mode).run:
+        trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
     generator, discriminator, _ = load_generator(drawn.path, device)
     recommender, everyone = recommenders.judge(trained, device)
     factors = Factors.load(trained.path / "factors.npz")

@@ -14,10 +14,10 @@ import torch
 from models.evaluate import auc_of_each
 from models.factors import Factors
 from models.intervals import bootstrap_mean, mean, paired_difference
+from pipeline import warm_start
 from pipeline.core import arrays
 from pipeline.settings import EvaluationSettings
 from pipeline.storage import ModelFolder, Storage
-from pipeline.warm_start import TRAINED_ON
 
 DATA = ("catalogue", "splits")  # what two recommenders share when they count as trained on the same data
 
@@ -102,17 +102,21 @@ def model_arrays(folder: ModelFolder) -> arrays.ModeArrays:
 
 
 def trained_before(folder: ModelFolder, data: arrays.ModeArrays) -> np.ndarray:
-    """The pairs that the models which this one went on from were trained on, as rows of its data: [n, 2] int64.
+    """The pairs that a model's line was trained on and it was not, as rows of its data: [n, 2] int64.
 
     Pairs of users or items that left are left out.
     """
-    path = folder.path / TRAINED_ON
-    if not path.is_file():
-        return np.zeros((0, 2), np.int64)
-    line = pq.read_table(path, columns=["user", "item"])
+    line = warm_start.trained_on(folder.path)
     user, item = line["user"].to_numpy(), line["item"].to_numpy()
     here = np.isin(user, data.users) & np.isin(item, data.items)
-    return np.stack([np.searchsorted(data.users, user[here]), np.searchsorted(data.items, item[here])], axis=1)
+    pairs = np.stack([np.searchsorted(data.users, user[here]), np.searchsorted(data.items, item[here])], axis=1)
+    own = data.pairs["train"].astype(np.int64)
+    return pairs[~np.isin(_codes(pairs, data), _codes(own, data))]
+
+
+def _codes(pairs: np.ndarray, data: arrays.ModeArrays) -> np.ndarray:
+    """A number for each pair."""
+    return pairs[:, 0] * len(data.items) + pairs[:, 1]
 
 
 def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
@@ -124,8 +128,7 @@ def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
     held_out, before = data.pairs[split].astype(np.int64), trained_before(folder, data)
     touched = np.concatenate([*data.pairs.values(), before])
     auc = auc_of_each(Factors.load(folder.path / "factors.npz"), held_out, touched, device)
-    count = len(data.items)
-    auc[np.isin(held_out[:, 0] * count + held_out[:, 1], before[:, 0] * count + before[:, 1])] = np.nan
+    auc[np.isin(_codes(held_out, data), _codes(before, data))] = np.nan
     return auc
 
 

@@ -19,6 +19,7 @@ from pipeline.core.durable import write_whole
 from pipeline.core.sources import BadInput
 
 MANIFEST = "manifest.json"
+CURRENT, IN_USE = "current.json", "champion.json"  # beside the models of a kind: the newest one, the champion
 ERASED = "erased.json"  # in the folder of a model that learnt from something erased
 
 
@@ -84,10 +85,14 @@ class ModelFolder:
 
     def point(self) -> None:
         """Make this the current model of its kind; those beside it that learnt from something erased go."""
-        write_json(self.parent / "current.json", {"run": self.run})
+        write_json(self.parent / CURRENT, {"run": self.run})
         for other in self.parent.glob(f"*/{ERASED}"):
             if other.parent.name != self.run:
                 shutil.rmtree(other.parent)
+
+    def crown(self, run: str) -> None:
+        """Make the model of this run, which lies beside this one, the one in use: what is made for people is its."""
+        write_json(self.parent / IN_USE, {"run": run})
 
     @property
     def marked(self) -> bool:
@@ -207,8 +212,7 @@ class Storage(dg.ConfigurableResource):
         For models that began from another: their folder's name alone does not say what they were made from.
         """
         parent = self.parent(kind, mode)
-        pointer = parent / "current.json"
-        current = json.loads(pointer.read_text())["run"] if pointer.is_file() else ""
+        current = _pointed(parent / CURRENT)
         for path in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: (path.parent.name != current, path)):
             manifest = json.loads(path.read_text())
             found = ModelFolder(parent, path.parent.name)
@@ -223,9 +227,26 @@ class Storage(dg.ConfigurableResource):
             BadInput: there is none; says which asset makes it.
         """
         parent = self.parent(kind, mode)
-        pointer = parent / "current.json"
-        if not pointer.is_file():
+        run = _pointed(parent / CURRENT)
+        if not run:
             asset = {"recommender": "dvbpr", "baselines": "baselines", "generator": "lsgan"}[kind]
             which = f"{asset} for image mode {mode}" if mode else asset
             raise BadInput(f"no {kind} at {parent}: materialise {which} first.")
-        return ModelFolder(parent, json.loads(pointer.read_text())["run"])
+        return ModelFolder(parent, run)
+
+    def in_use(self, kind: str, mode: str | None = None) -> ModelFolder:
+        """The champion of its kind; the current model where there is no champion yet, or its folder is gone.
+
+        Raises:
+            BadInput: there is no model; says which asset makes it.
+        """
+        parent = self.parent(kind, mode)
+        run = _pointed(parent / IN_USE)
+        if run and (parent / run / MANIFEST).is_file() and not (found := ModelFolder(parent, run)).marked:
+            return found
+        return self.current(kind, mode)
+
+
+def _pointed(pointer: Path) -> str:
+    """The run that a pointer names; empty where there is no pointer."""
+    return json.loads(pointer.read_text())["run"] if pointer.is_file() else ""

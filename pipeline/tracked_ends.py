@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from pipeline.registry import MADE, Registry
+from pipeline.registry import LOGGED, MADE, Registry
 from pipeline.tracking import EXPERIMENT, Tracker
 
 ERASED = "atelier.erased"  # the tag of what was withdrawn, with the moment
@@ -78,8 +78,8 @@ def withdraw(tracker: Tracker, folders: Collection[str], home: Path, assets: Col
     for version in client.search_model_versions(max_results=10_000):
         if version.tags.get(MADE) not in known | names:
             continue
-        if version.model_id:
-            location = client.get_logged_model(version.model_id).artifact_location
+        if model_id := version.tags.get(LOGGED):
+            location = client.get_logged_model(model_id).artifact_location
             get_artifact_repository(location).delete_artifacts()
         for alias, number in dict(client.get_registered_model(version.name).aliases).items():
             if str(number) == str(version.version):

@@ -1,8 +1,11 @@
 """Which trained models are in use: each new one is registered in MLflow, and takes over by the rule or not.
 
-Thin: the rule is `champion.py`, its order `succession.py`. Training is `recommender.py` and `generator.py`; all of a
-data version's models beside each other are `evaluation.py`'s.
+What is made for people, picks and designs, is made by the champion. Thin: the rule is `champion.py`, its order
+`succession.py`. Training is `recommender.py` and `generator.py`; all of a data version's models beside each other are
+`evaluation.py`'s.
 """
+
+from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -15,12 +18,12 @@ from pipeline.partitions import image_modes
 from pipeline.registry import CHAMPION
 from pipeline.resources import Compute
 from pipeline.settings import ChampionSettings, GeneratorChampionSettings
-from pipeline.storage import ModelFolder, Storage
+from pipeline.storage import MANIFEST, ModelFolder, Storage
 from pipeline.succession import Outcome
 from pipeline.tracking import TrackedRun, Tracker
 
 
-@dg.asset(group_name="recommender", partitions_def=image_modes, kinds={"mlflow"}, code_version="1", deps=["dvbpr"])
+@dg.asset(group_name="recommender", partitions_def=image_modes, kinds={"mlflow"}, code_version="2", deps=["dvbpr"])
 def recommender_champion(
     context: dg.AssetExecutionContext,
     config: ChampionConfig,
@@ -43,7 +46,7 @@ def recommender_champion(
         return _told(context, run, trained, outcome)
 
 
-@dg.asset(group_name="generator", kinds={"mlflow"}, code_version="1", deps=["lsgan"])
+@dg.asset(group_name="generator", kinds={"mlflow"}, code_version="2", deps=["lsgan"])
 def generator_champion(
     context: dg.AssetExecutionContext,
     config: GeneratorChampionConfig,
@@ -70,6 +73,13 @@ def _told(
 ) -> dg.MaterializeResult:
     """What became of a model, in MLflow and as metadata."""
     reigning, decision = outcome.champion, outcome.decision
+    in_use = Path(reigning.made).name
+    if not (trained.parent / in_use / MANIFEST).is_file():
+        context.log.warning(
+            f"the champion {reigning.uri} was made from {in_use}, which is not in {trained.parent}: picks and designs "
+            f"of this home are made by {trained.run}"
+        )
+    trained.crown(in_use)
     judged = {"verdict": "judged before"} if decision is None else decision.row()
     why = f"version {outcome.version.number} had been judged before" if decision is None else decision.why
     context.log.info(f"{outcome.version.name}: {why} Champion: version {reigning.number}.")

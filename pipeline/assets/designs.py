@@ -26,8 +26,8 @@ PEOPLE_SHOWN = 8  # in the overview
 
 # The mode that judges is configuration (`mode`); the graph shows its default.
 MODE_OF_DESIGNS = dg.SpecificPartitionsPartitionMapping(["vendor_all"])
-MODELS = ("lsgan", dg.AssetDep("dvbpr", partition_mapping=MODE_OF_DESIGNS))
-READ = {dg.AssetKey(name) for name in ("garments", "lsgan", "dvbpr")}
+MODELS = ("generator_champion", dg.AssetDep("recommender_champion", partition_mapping=MODE_OF_DESIGNS))
+READ = {dg.AssetKey(name) for name in ("garments", "generator_champion", "recommender_champion")}
 
 
 @dg.multi_asset(
@@ -38,12 +38,12 @@ READ = {dg.AssetKey(name) for name in ("garments", "lsgan", "dvbpr")}
         "personal_designs": dg.AssetOut(
             description="Garments made for one person: latents moved until the recommender says they would please.",
             kinds={"parquet", "png", "mlflow"},
-            code_version="2",
+            code_version="3",
         ),
         "design_steps": dg.AssetOut(
             description="Every step of every start of the search: score, realism, objective, latents of what was kept.",
             kinds={"parquet"},
-            code_version="1",
+            code_version="2",
         ),
     },
     deps=MODELS,
@@ -95,7 +95,7 @@ def personal_designs(
     yield table_output(design_tables.step_rows(studio, found), "design_steps", preview=False)
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet", "png", "mlflow"}, code_version="2", deps=MODELS, pool="gpu")
+@dg.asset(group_name=GROUP, kinds={"parquet", "png", "mlflow"}, code_version="3", deps=MODELS, pool="gpu")
 def restyled_products(
     context: dg.AssetExecutionContext,
     config: DesignsConfig,
@@ -133,7 +133,7 @@ def restyled_products(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="1", deps=MODELS, pool="gpu")
+@dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="2", deps=MODELS, pool="gpu")
 def designs_tradeoff(
     context: dg.AssetExecutionContext,
     config: DesignTradeoffConfig,

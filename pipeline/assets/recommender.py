@@ -14,23 +14,24 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models import baselines as methods
 from models.bpr import BprSettings
 from models.dvbpr_dataset import Dataset
-from models.evaluate import top_k
 from models.factors import Factors
 from models.neighbours import Neighbours
 from models.train_dvbpr import Progress
 from pipeline import plots, recommenders, sheets, warm_start
 from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig
-from pipeline.core import arrays, schemas
+from pipeline.core import arrays
 from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
+from pipeline.picks import picks
 from pipeline.progress import reporter
 from pipeline.resources import Compute
 from pipeline.settings import RecommendationSettings, RefreshSettings
@@ -223,7 +224,14 @@ def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSett
     return fits[name]()
 
 
-@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="1", deps=[dvbpr], pool="gpu")
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=image_modes,
+    kinds={"parquet"},
+    code_version="2",
+    deps=["recommender_champion"],
+    pool="gpu",
+)
 def recommendations(
     context: dg.AssetExecutionContext,
     config: RecommendationsConfig,
@@ -233,22 +241,13 @@ def recommendations(
     catalogue: pa.Table,
     splits: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """The best items of every user by the recommender's score; what the user has is left out."""
+    """The best items of every user by the champion's score; what the user has is left out."""
     settings = method.settings(RecommendationSettings, "recommendations", config)
     data = arrays.mode_arrays(catalogue, splits)
-    trained = storage.current("recommender", context.partition_key)
-    trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    factors = Factors.load(trained.path / "factors.npz")
-    owned = np.concatenate(list(data.pairs.values()))
-    rows, scores = top_k(factors, owned, settings.top, compute.resolve())
-    there = rows >= 0
-    table = pa.table(
-        {
-            "user": np.repeat(factors.users, there.sum(1)),
-            "rank": (np.arange(rows.shape[1])[None] + 1).repeat(len(rows), 0)[there].astype(np.int16),
-            "item": factors.items[rows[there]],
-            "score": scores[there],
-        },
-        schema=schemas.RECOMMENDATIONS,
-    )
-    return table_output(table, users=len(factors.users), model=trained.run)
+    trained = storage.in_use("recommender", context.partition_key)
+    table = picks(Factors.load(trained.path / "factors.npz"), data, settings.top, compute.resolve())
+    users = pc.count_distinct(table["user"]).as_py()
+    newcomers = len(data.users) - users
+    if newcomers:
+        context.log.warning(f"{newcomers:,} users have no picks: {trained.run}, the champion, does not know them yet")
+    return table_output(table, users=users, users_without_picks=newcomers, model=trained.run)

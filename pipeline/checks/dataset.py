@@ -44,7 +44,7 @@ def interactions_are_whole(interactions: pa.Table, users: pa.Table, items: pa.Ta
         passed=not (unknown_users or unknown_items or repeated) and dense,
         metadata={
             "unknown_users": unknown_users, "unknown_items": unknown_items, "repeated_pairs": repeated,
-            "numbers_dense": dense,
+            "expected_of_each": 0, "numbers_dense": dense, "numbers_expected": "dense",
         },
     )  # fmt: skip
 

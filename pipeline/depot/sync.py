@@ -147,7 +147,8 @@ def pull(home: Path, store: Store, over: bool = False) -> Moved | None:
 
 def _in_order(names: dict[str, Stored]) -> Iterator[list[str]]:
     """Data before what points to it: a pull that is cut off leaves no pointer to what is not there."""
-    points = {name for name in names if PurePosixPath(name).name in ("current.json", "summary.json", "manifest.json")}
+    pointers = ("current.json", "champion.json", "summary.json", "manifest.json")
+    points = {name for name in names if PurePosixPath(name).name in pointers}
     ledgers = {name for name in names if PurePosixPath(name).name.startswith("ledger-")}
     for step in (names.keys() - points - ledgers, ledgers, points):
         yield sorted(step)

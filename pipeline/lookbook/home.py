@@ -75,6 +75,14 @@ class Home:
             return None
         return folder if folder.finished else None
 
+    def picker(self, mode: str) -> ModelFolder | None:
+        """The model that made a mode's picks, if it is still there."""
+        run = self.metadata("recommendations", mode).get("model")
+        if not run or not (self.storage.parent("recommender", mode) / run).is_dir():
+            return None
+        folder = self.storage.model("recommender", run, mode)
+        return folder if folder.finished else None
+
     def modes(self, table: str) -> list[str]:
         """The image modes that a partitioned table has."""
         return [mode for mode in IMAGE_MODES if self._path(table, mode).is_file()]

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.factors import Factors
-from pipeline.core.sources import BadInput
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
@@ -139,19 +138,20 @@ def people(
 
 
 def _name(home: Home, mode: str) -> str:
-    folder = home.model("recommender", mode)
+    folder = home.picker(mode)
     return shown_name([] if folder is None else [folder.manifest().get("model", "")])
 
 
 def _factors(home: Home, mode: str, splits: pa.Table) -> tuple[Factors | None, str | None]:
-    """The mode's trained factors, or why held-out items cannot be ranked."""
-    folder = home.model("recommender", mode)
+    """The factors of the model that made the picks, or why held-out items cannot be ranked."""
+    folder = home.picker(mode)
     if folder is None:
-        return None, "The trained recommender is gone, so held-out items are not ranked."
-    try:
-        folder.expect(splits=table_digest(splits))
-    except BadInput as error:
-        return None, f"Held-out items are not ranked: {error}"
+        return None, "The recommender that made the picks is gone, so held-out items are not ranked."
+    if folder.manifest()["inputs"].get("splits") != table_digest(splits):
+        return None, (
+            f"The champion, {folder.run}, was trained on other data than there is now, and perhaps on what is held "
+            "out: held-out items are not ranked."
+        )
     return Factors.load(folder.path / "factors.npz"), None
 
 

@@ -54,7 +54,7 @@ class Reasons:
     @classmethod
     def open(cls, home: Home, mode: str, factors: Factors | None, catalogue: pa.Table) -> "Reasons | None":
         """None where there is no network of DVBPR, or not the bank it saw."""
-        folder = home.model("recommender", mode)
+        folder = home.picker(mode)
         if factors is None or folder is None or not (folder.path / "best.pt").is_file():
             return None
         manifest = folder.manifest()

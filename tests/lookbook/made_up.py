@@ -138,7 +138,8 @@ class MadeUp:
         figures = dg.MetadataValue.json({"vbpr": {"test": {"auc": 0.7}}, "dvbpr": {"test": further}})
         self.say("recommender_evaluation", MODE, figures=figures)
         self.table("recommender_evaluation", self._evaluated(), schemas.RECOMMENDER_EVALUATION, MODE)
-        for asset in ("recommendations", "dvbpr", "catalogue"):
+        self.say("recommendations", MODE, model="abc")
+        for asset in ("dvbpr", "catalogue"):
             self.say(asset, MODE)
         self.say("recommender_comparison", mlflow_run_id="mlflow-of-comparison")
         return self

@@ -9,6 +9,8 @@ from pathlib import Path
 import dagster as dg
 import jinja2
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -231,12 +233,29 @@ def test_a_hidden_item_is_ranked_among_what_the_person_does_not_have(shown: Made
     assert people[0].standing.ahead_of == 1.0  # ty: ignore[unresolved-attribute]
 
 
-def test_held_out_items_of_another_split_are_not_ranked_and_the_page_says_so(whole: MadeUp):
+def test_by_a_champion_of_another_split_held_out_items_are_not_ranked_and_the_page_says_so(whole: MadeUp):
     manifest = whole.storage.current("recommender", "vendor_all")
     manifest.finish({**manifest.manifest(), "inputs": {"splits": "another"}})
     whole.publish()
     text = read(whole).text
-    assert "Held-out items are not ranked: the model in" in text and "ranked 1 of 6" not in text
+    assert "The champion, abc, was trained on other data" in text
+    assert "held-out items are not ranked" in text and "ranked 1 of 6" not in text
+
+
+def test_the_people_are_shown_the_model_that_made_their_picks_not_the_newest_one(whole: MadeUp):
+    newest = whole.storage.model("recommender", "newest", "vendor_all")
+    manifest = whole.storage.current("recommender", "vendor_all").manifest()
+    newest.finish({**manifest, "inputs": {"splits": "another"}})
+    whole.publish()
+    assert "ranked 1 of 6" in read(whole).text and "was trained on other data" not in read(whole).text
+
+
+def test_of_somebody_who_came_after_the_champion_the_page_says_that_there_are_no_picks_yet(whole: MadeUp):
+    picked = whole.storage.tables / "recommendations" / "vendor_all.parquet"
+    table = pq.read_table(picked)
+    pq.write_table(table.filter(pc.not_equal(table["user"], 0)), picked)
+    whole.publish()
+    assert read(whole).text.count("the model in use does not know this person") == 1
 
 
 def test_without_reviews_the_page_shows_products_and_garments_and_names_what_is_left_out(made_up: MadeUp):

@@ -77,6 +77,17 @@ def test_a_generator_of_other_classes_is_refused_with_both_lists(storage: Storag
     assert "materialise lsgan again" in said
 
 
+def test_a_champion_of_earlier_garments_draws_but_never_one_of_other_classes(storage: Storage):
+    later = garments(3)
+    newest = storage.model("generator", "g2")
+    newest.finish({"asset": "lsgan", "inputs": generation.inputs(later)})
+    newest.crown("g1")
+    with pytest.raises(FileNotFoundError, match="g1"):  # it is let in; its weights are not there
+        open_studio(storage, DesignTargetSettings(mode="vendor_all"), later, CPU)
+    said = refusal(storage, table=garments(3, classes=CLASSES[::-1]))
+    assert "classes men_tops, women_tops, now women_tops, men_tops" in said
+
+
 def test_without_a_recommender_of_the_chosen_mode_it_says_what_to_make(storage: Storage):
     assert "materialise dvbpr for image mode vendor_customer first" in refusal(storage, mode="vendor_customer")
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipeline import erase, traces
+from pipeline import erase, shelf, traces
 from pipeline.command import DONE, WRONG_CALL
 from pipeline.core.bank import open_bank
 from pipeline.core.erasure import Erasures
@@ -155,6 +155,15 @@ def test_mlflow_keeps_the_runs_without_their_files(erased: Erased):
     withdrawn = client.search_runs(["1"], "tags.`atelier.erased` LIKE '2%'")
     assert len(withdrawn) >= len(MODES)
     assert all(client.list_artifacts(run.info.run_id) == [] for run in withdrawn)
+
+
+def test_no_registered_model_serves_it_any_more(erased: Erased):
+    found = list((erased.home.folder / "mlflow").rglob(shelf.SHOP))
+    assert len(found) == len(MODES), "the files of the models that learnt from it are gone, those of the new ones there"
+    for path in found:
+        with np.load(path) as served:
+            assert erased.names["asin"] not in served["asin"]
+            assert not np.isin(shelf.hashed([erased.names["reviewer"]]), served["reviewer"]).any()
 
 
 def test_somebody_whose_name_only_begins_so_is_not_found(tmp_path: Path):

@@ -34,9 +34,10 @@ SETTINGS = ChampionSettings(minimum=20)
 class Desk:
     """A shop with its tracking store, and the one thing that is done there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, artifacts: str = "") -> None:
         self.shop: LittleShop = little_shop(folder / "home")
-        self.tracker = Tracker(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder / "artifacts"))
+        uri = f"sqlite:///{folder}/mlflow.db"
+        self.tracker = Tracker(tracking_uri=uri, artifact_root=artifacts or str(folder / "artifacts"))
         self.client = self.tracker.client()
 
     @property

@@ -41,6 +41,21 @@ def test_the_pointer_names_the_model_that_finished_last(storage: Storage):
     assert storage.current("recommender", "vendor_all").run == "one"
 
 
+def test_the_model_in_use_is_the_champion_and_the_newest_where_there_is_none_of_it(storage: Storage):
+    with pytest.raises(BadInput, match="materialise lsgan first"):
+        storage.in_use("generator")
+    for run in ("one", "two", "three"):
+        storage.model("generator", run).finish({"asset": "lsgan", "inputs": {}})
+    assert storage.in_use("generator").run == "three"
+    storage.current("generator").crown("one")
+    assert (storage.in_use("generator").run, storage.current("generator").run) == ("one", "three")
+    storage.model("generator", "one").mark(erased="somebody")
+    assert storage.in_use("generator").run == "three"
+    storage.current("generator").crown("of another home")
+    assert storage.in_use("generator").run == "three"
+    assert not (storage.parent("generator") / "of another home").exists()
+
+
 def test_a_missing_model_says_which_asset_makes_it(storage: Storage):
     for kind, mode, said in (
         ("recommender", "vendor_all", "materialise dvbpr for image mode vendor_all first"),

@@ -112,6 +112,9 @@ def test_a_week_of_drops(shop: Shop):
     for mode in MODES:
         assert last(shop, "dvbpr", mode)["begun"].startswith(f"from {before[mode]}; 0 of ")
         assert last(shop, "recommender_evaluation", mode)["held_out_pairs_trained_on_before"] == 0
+        # With so few people nothing is decided: the new model is compared, the picks stay those of the champion.
+        assert last(shop, "recommendations", mode)["model"] == before[mode] != model(shop, mode)
+        assert last(shop, "recommender_champion", mode)["champion_model"] == before[mode]
 
     # Saturday: a photo and no purchase. The other mode is not touched, and one photo is worth no training.
     shop.drop("6-saturday", [shop.review("NEWCOMER4", 6, "newer")])

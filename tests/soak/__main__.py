@@ -2,134 +2,219 @@
 
 Three kills in five fall on the command (at any moment, while a table is being written, while a checkpoint is), two on
 the servers and on runs that they started (the step, the run worker, the daemon, the webserver). After each, the next
-start must go on by itself; whenever everything has been made, it is compared with what an undisturbed run made.
+start must go on by itself; whenever everything has been made, it is compared with what an undisturbed run made. With
+`--folder`, the same call goes on where it was stopped.
 """
 
 import argparse
-import contextlib
+import json
 import random
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psutil
 
+from pipeline.storage import write_json
 from tests.soak import shop as shops
 from tests.soak.lives import Lives
+from tests.soak.parts import PARTS
 from tests.soak.servers import Servers
 
 COMMAND, SERVERS = ("moment", "table", "checkpoint"), ("step", "worker", "daemon", "webserver")
-MODE = "vendor_all"
-# What a run of the servers makes: one image mode, from its splits to its recommender.
-ASSETS = ["splits", "catalogue", "triplets", "dvbpr", "recommendations"]
-TABLES, CHECKPOINTS = 20, 12  # writes of each in a whole run, about
+WRITING = 0.01  # seconds that writing a table or a checkpoint takes here, its flush to the disk included, about
+RUNNING = 8.0  # seconds, about, that a run of a part takes, and a step of one, with its imports
+TRIES = 5  # at hitting something that runs, before the soak gives up
+CLOSING = 90  # seconds in which the daemon must have closed what was left open
 
 
 class Soak:
-    """The kills so far, and what they cost."""
+    """The kills so far, and what they cost; kept in the folder, so that a soak can go on."""
 
-    def __init__(self, folder: Path, seed: int, select: str, patience: float):
-        self.folder, self.select, self.patience = folder, select, patience
-        self.random = random.Random(seed)
-        self.kills: Counter[str] = Counter()
-        self.lost: list[str] = []
-        self.compared = 0
+    def __init__(self, options: argparse.Namespace, folder: Path):
+        self.options, self.folder = options, folder
+        self.home, self.undisturbed = folder / "killed", folder / "undisturbed"
+        self.record = folder / "soak.json"
+        known: dict[str, Any] = json.loads(self.record.read_text()) if self.record.is_file() else {}
+        self.kills: Counter[str] = Counter(known.get("kills", {}))
+        self.half_written: int = known.get("half_written", 0)
+        self.compared: int = known.get("compared", 0)
+        self.lost: list[str] = known.get("lost", [])
+        self.whole: dict[str, float] = known.get("whole", {})  # of an undisturbed run: seconds, tables, checkpoints
+        self.began = time.monotonic() - known.get("seconds", 0.0)
+        self.random = random.Random()
 
-    def command(self, shop: shops.Shop, kinds: Iterator[str], undisturbed: Path) -> None:
-        """Kill the command once for each of `kinds`; homes that get finished are compared, and begun again."""
-        home = shops.emptied(self.folder / "killed")
-        lives = Lives(shop.profile, self.select, shop.of(home), self.folder / "lives.log")
+    @property
+    def seconds(self) -> float:
+        """How long it has taken, all calls together."""
+        return time.monotonic() - self.began
+
+    def run(self) -> None:
+        """All kills that are still to be done."""
+        of_command = self.options.kills - self.options.kills * 2 // 5
+        with shops.opened(self.folder) as shop:
+            if not self.whole:
+                self._undisturbed(shop)
+            if self.kills.total() < of_command or not self.compared:
+                self._command(shop, of_command)
+            if self.kills.total() < self.options.kills:
+                with Servers(
+                    self.home, shop.of(self.home), self.folder / "servers.log", self.options.patience
+                ) as servers:
+                    while self.kills.total() < self.options.kills:
+                        self._strike(servers, self.kills.total() - of_command)
+                    by = time.monotonic() + CLOSING
+                    while shops.left_open(self.home) and time.monotonic() < by:  # the daemon closes it by itself
+                        time.sleep(2)
+                    self._compare(shops.lost(self.home, self.undisturbed))
+
+    def _undisturbed(self, shop: shops.Shop) -> None:
+        shops.emptied(self.undisturbed)
+        lives = self._lives(shop, self.undisturbed)
         began = time.monotonic()
-        first = Lives(shop.profile, self.select, shop.of(undisturbed), self.folder / "lives.log")
-        if first.live(at="end"):
-            raise RuntimeError(f"the undisturbed run failed; see {lives.log}")
-        first.close()
-        whole = time.monotonic() - began
-        print(f"an undisturbed run took {whole:.0f} s", flush=True)
-        for kind in kinds:
-            while self._life(lives, kind, whole) != 9:
-                self._compare(home, undisturbed)
-                shops.emptied(home)
         if lives.live(at="end"):
-            self.lost.append(f"the command does not recover; see {lives.log}")
-        self._compare(home, undisturbed)
+            raise RuntimeError(f"the undisturbed run failed; see {lives.log}")
+        lives.close()
+        self.whole = {"moment": time.monotonic() - began, **lives.seen}
+        print("undisturbed: {moment:.0f} s, {table} tables, {checkpoint} checkpoints".format(**self.whole), flush=True)
+        self._keep()
+
+    def _lives(self, shop: shops.Shop, home: Path) -> Lives:
+        return Lives(shop.profile, "*", shop.of(home), self.folder / "lives.log")
+
+    def _command(self, shop: shops.Shop, kills: int) -> None:
+        """Kill the command; homes that get finished are compared, and begun again, the last one alone stays."""
+        lives = self._lives(shop, self.home)
+        while (number := self.kills.total()) < kills:
+            self._draw(number)
+            self._life(lives, COMMAND[number % len(COMMAND)])
+        if status := lives.live(at="end"):
+            self.lost.append(f"the command does not recover (status {status}); see {lives.log}")
+        self._compare(shops.lost(self.home, self.undisturbed))
         lives.close()
 
-    def _life(self, lives: Lives, kind: str, whole: float) -> int:
-        count = self.random.randint(1, TABLES if kind == "table" else CHECKPOINTS)
-        after = self.random.uniform(0, whole if kind == "moment" else 0.004)
-        status = lives.live(at=kind, count=count, after=after)
+    def _life(self, lives: Lives, kind: str) -> None:
+        most = self.whole[kind]
+        death = {"at": kind, "after": self.random.uniform(0, most if kind == "moment" else WRITING)}
+        if kind != "moment":
+            death["count"] = self.random.randint(1, int(most))
+        before = shops.half_written(self.home)
+        status = lives.live(**death)
         if status == 9:
-            self._count(kind)
-        elif status:
+            where = f"after {death['after']:.1f} s" if kind == "moment" else f"number {death['count']}"
+            self._count(kind, where, len(shops.half_written(self.home) - before))
+            return
+        if status:
             self.lost.append(f"a life ended with {status >> 8}; see {lives.log}")
-        return status
+        self._compare(shops.lost(self.home, self.undisturbed))
+        shops.emptied(self.home)
 
-    def servers(self, shop: shops.Shop, kinds: Iterator[str], undisturbed: Path) -> None:
-        """Kill the servers and what they run, once for each of `kinds`."""
-        home = self.folder / "killed"  # finished by the command
-        with Servers(home, shop.of(home), self.folder / "servers.log", self.patience) as servers:
-            for kind in kinds:
-                for trained in (home / "recommender" / MODE).iterdir():
-                    shops.emptied(trained) if trained.is_dir() else trained.unlink()
-                self._strike(servers, kind)
-            by = time.monotonic() + self.patience
-            while shops.left_open(home) and time.monotonic() < by:  # the daemon closes it by itself
-                time.sleep(5)
-            self._compare(home, undisturbed)
-
-    def _strike(self, servers: Servers, kind: str) -> None:
-        # The step's own process is there with Dagster's default executor alone, which the UI's Materialize uses.
+    def _strike(self, servers: Servers, number: int) -> None:
+        """Kill a server, or what a run of theirs consists of; the run must come to its end all the same."""
+        kind, part = SERVERS[number % len(SERVERS)], PARTS[(number + number // len(PARTS)) % len(PARTS)]
+        self._draw(self.kills.total())
+        # A step's own process is there with Dagster's default executor alone, which the UI's Materialize uses.
         job = "__ASSET_JOB" if kind == "step" else "everything"
-        run_id = servers.launch(job, ASSETS, MODE)
-        worker = servers.worker_of(run_id)
-        time.sleep(self.random.uniform(0, 4))
+        for _ in range(TRIES):
+            part.clear(self.home)
+            before = shops.half_written(self.home)
+            run_id = servers.launch(job, list(part.assets), part.mode)
+            hit = self._hit(servers, kind, run_id)
+            half = len(shops.half_written(self.home) - before)
+            status = servers.outcome(run_id)
+            if kind == "step" and hit and status is dg.DagsterRunStatus.FAILURE:  # what follows is a person's to begin
+                status = servers.outcome(servers.launch(job, list(part.assets), part.mode))
+            if status is not dg.DagsterRunStatus.SUCCESS:
+                self.lost.append(f"after kill -9 of the {kind}: run {run_id} of {part.name} ended {status.value}")
+            self._compare(shops.differences(self.home, self.undisturbed))
+            if hit:
+                self._count(kind, f"in {part.name}", half)
+                return
+        raise RuntimeError(f"no {kind} was hit in {TRIES} runs of {part.name}; see {servers.log}")
+
+    def _hit(self, servers: Servers, kind: str, run_id: str) -> bool:
+        """Kill it while the run is under way; False where the run ended before."""
+        if kind == "step":
+            return self._hit_a_step(servers, run_id)
+        worker = servers.worker_of(run_id) if kind == "worker" else None
+        time.sleep(self.random.uniform(0, RUNNING))
+        if servers.ended(run_id):
+            return False
         if kind == "worker":
-            _kill(worker)
-        elif kind == "step":
-            self._kill_a_step(worker)
-        else:
-            servers.kill(kind)
-            servers.start(kind)
-        self._count(kind)
-        status = servers.outcome(run_id)
-        if kind == "step" and status is dg.DagsterRunStatus.FAILURE:  # the next start is somebody's, or automation's
-            status = servers.outcome(servers.launch(job, ASSETS, MODE))
-        if status is not dg.DagsterRunStatus.SUCCESS:
-            self.lost.append(f"after kill -9 of the {kind}: run {run_id} ended {status.value}")
+            return worker is not None and _killed(worker)
+        servers.kill(kind)
+        time.sleep(self.random.uniform(0, 2))
+        servers.start(kind)
+        return True
 
-    def _kill_a_step(self, worker: psutil.Process) -> None:
-        by = time.monotonic() + self.patience
-        while time.monotonic() < by and worker.is_running():
-            try:
-                steps = [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
-                if steps:
-                    time.sleep(self.random.uniform(0, 6))
-                    _kill(steps[0])
-                    return
-            except psutil.NoSuchProcess:
-                pass
+    def _hit_a_step(self, servers: Servers, run_id: str) -> bool:
+        worker, after = servers.worker_of(run_id), self.random.uniform(0, 2 * RUNNING)
+        first: float | None = None
+        while worker is not None and not servers.ended(run_id):
+            steps = _steps_of(worker)
+            if steps and first is None:
+                first = time.monotonic()
+            if steps and first is not None and time.monotonic() - first >= after and _killed(steps[0]):
+                return True
             time.sleep(0.05)
+        return False
 
-    def _count(self, kind: str) -> None:
+    def _draw(self, number: int) -> None:
+        """Let the draws be this kill's own, wherever the soak was begun."""
+        self.random.seed(f"{self.options.seed} {number}")
+
+    def _count(self, kind: str, where: str, half_written: int) -> None:
         self.kills[kind] += 1
-        print(f"kill {self.kills.total()}: {kind}", flush=True)
+        self.half_written += half_written
+        told = f", {half_written} half-written" if half_written else ""
+        print(f"{self.seconds:5.0f} s  kill {self.kills.total()}: {kind}, {where}{told}", flush=True)
+        self._keep()
 
-    def _compare(self, home: Path, undisturbed: Path) -> None:
+    def _compare(self, found: list[str]) -> None:
         self.compared += 1
-        found = shops.lost(home, undisturbed)
         for line in found:
-            print(f"lost: {line}", flush=True)
+            print(f"{self.seconds:5.0f} s  lost: {line}", flush=True)
         self.lost += found
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write down how far it is."""
+        kept = ("kills", "half_written", "compared", "lost", "whole", "seconds")
+        write_json(self.record, {name: getattr(self, name) for name in kept})
+
+    def verdict(self) -> str:
+        """The last line."""
+        told = ", ".join(f"{kind} {self.kills[kind]}" for kind in (*COMMAND, *SERVERS) if self.kills[kind])
+        lost = f"{len(self.lost)} things lost: {'; '.join(self.lost[:5])}" if self.lost else "nothing lost"
+        return (
+            f"{self.kills.total()} of {self.options.kills} kills ({told}) in {self.seconds:.0f} s, "
+            f"{self.half_written} files cut off half-written, {self.compared} comparisons with an undisturbed run: "
+            f"{lost}"
+        )
 
 
-def _kill(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
+def _steps_of(worker: psutil.Process) -> list[psutil.Process]:
+    """The processes of the steps that a run worker executes now."""
+    try:
+        return [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _killed(process: psutil.Process) -> bool:
+    """kill -9; False where it had ended before."""
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
         process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return True
 
 
 def main() -> int:
@@ -137,29 +222,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--select", default="*", help="what the command makes (Dagster's selection syntax)")
-    parser.add_argument("--folder", type=Path, help="where to work; kept afterwards (default: a temporary one)")
-    parser.add_argument("--patience", type=float, default=600, help="seconds to wait for a server or a run")
+    parser.add_argument("--folder", type=Path, help="where to work, and to go on (default: a temporary one)")
+    parser.add_argument("--patience", type=float, default=300, help="seconds to wait for a server or a run")
     options = parser.parse_args()
-    began = time.monotonic()
-    of_servers = options.kills * 2 // 5
     with tempfile.TemporaryDirectory(prefix="atelier-soak-") as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        soak = Soak(folder, options.seed, options.select, options.patience)
-        undisturbed = folder / "undisturbed"
-        with shops.opened(folder) as shop:
-            kinds = (COMMAND[number % len(COMMAND)] for number in range(options.kills - of_servers))
-            soak.command(shop, kinds, undisturbed)
-            kinds = (SERVERS[number % len(SERVERS)] for number in range(of_servers))
-            if of_servers:
-                soak.servers(shop, kinds, undisturbed)
-    told = ", ".join(f"{kind} {count}" for kind, count in soak.kills.items())
-    verdict = f"{len(soak.lost)} things lost: {'; '.join(soak.lost[:5])}" if soak.lost else "nothing lost"
-    print(
-        f"{soak.kills.total()} kills ({told}) in {time.monotonic() - began:.0f} s, {soak.compared} comparisons with an "
-        f"undisturbed run: {verdict}"
-    )
+        soak = Soak(options, folder)
+        try:
+            soak.run()
+        except Exception:  # whatever it is, the last line says it
+            traceback.print_exc()
+            soak.lost.append("the soak itself did not come to its end")
+    print(soak.verdict())
     return 1 if soak.lost else 0
 
 

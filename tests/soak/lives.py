@@ -1,21 +1,26 @@
-"""Lives of the command `python -m pipeline.run`: one child process each, killed where it was told to die.
+"""Lives of the command `python -m pipeline.run`: one child process each, killed from outside where it was told to die.
 
 Run as a module it imports once and forks a life for every line of its standard input, since importing would take
-longer than most lives. A line is JSON: {"at": "moment" | "table" | "checkpoint" | "end", "count": n, "after": seconds}.
+longer than most lives. A line is JSON: {"at": "moment" | "table" | "checkpoint" | "end", "count": n, "after": seconds},
+and so is the answer: {"status": wait status, "seen": {"table": n, "checkpoint": n}}.
 """
 
 import importlib
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
-import threading
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+WRITES = {"t": "table", "c": "checkpoint"}  # what a life says before it writes one
+LOOK = 0.1  # seconds between two looks whether it has ended
 
 
 class Lives:
@@ -23,6 +28,7 @@ class Lives:
 
     def __init__(self, profile: Path, select: str, variables: dict[str, str], log: Path):
         self.log = log
+        self.seen: dict[str, int] = {}  # how many tables and checkpoints the last life began to write
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.soak.lives", str(profile), select, str(log)],
             stdin=subprocess.PIPE,
@@ -39,64 +45,79 @@ class Lives:
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"the forking process ended; see {self.log}")
-        return int(answer)
+        told = json.loads(answer)
+        self.seen = told["seen"]
+        return told["status"]
 
     def close(self) -> None:
         """End the forking process."""
         self._process.communicate(timeout=60)
 
 
-def _die(after: float) -> None:
-    """SIGKILL to this process, in a while: nothing of it runs any more, as if it came from outside."""
-    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL))
-    timer.daemon = True
-    timer.start()
-
-
-def _arm(death: dict[str, Any]) -> None:
-    """Set the death of this life: at a moment, or while the n-th table or checkpoint is being written."""
+def _tell(say: int) -> None:
+    """Have this life say a letter whenever it begins to write a table or a checkpoint."""
     import pyarrow.parquet as pq
     import torch
 
-    if "file_limit" in death:  # bytes of the longest file: what a full disk does, at a place one can choose
-        resource.setrlimit(resource.RLIMIT_FSIZE, (death["file_limit"], resource.RLIM_INFINITY))
-    if death["at"] == "moment":
-        _die(death["after"])
-    for at, module, name in (("table", pq, "write_table"), ("checkpoint", torch, "save")):
-        if death["at"] != at:
-            continue
-        write, seen = getattr(module, name), 0
+    for letter, owner, name in (("t", pq.ParquetWriter, "write_table"), ("c", torch, "save")):
+        write = getattr(owner, name)
 
-        def writes(*args: Any, write: Any = write, **named: Any) -> Any:
-            nonlocal seen
-            seen += 1
-            if seen == death["count"]:
-                _die(death["after"])
-            return write(*args, **named)
+        def writes(*args: Any, _write: Any = write, _letter: bytes = letter.encode(), **named: Any) -> Any:
+            os.write(say, _letter)
+            return _write(*args, **named)
 
-        setattr(module, name, writes)
+        setattr(owner, name, writes)
+
+
+def _watch(child: int, hears: int, death: dict[str, Any]) -> tuple[int, Counter[str]]:
+    """Wait for the end of a life, and bring it about where that was asked for: its wait status, and what it wrote."""
+    seen: Counter[str] = Counter()
+    deadline = time.monotonic() + death["after"] if death["at"] == "moment" else None
+    listening = [hears]
+    while True:
+        wait = LOOK if deadline is None else max(0.0, min(LOOK, deadline - time.monotonic()))
+        if select.select(listening, [], [], wait)[0]:
+            told = os.read(hears, 4096).decode()
+            listening = listening if told else []
+            for letter in told:
+                seen[WRITES[letter]] += 1
+                if deadline is None and WRITES[letter] == death["at"] and seen[death["at"]] == death["count"]:
+                    deadline = time.monotonic() + death["after"]
+        if deadline is not None and time.monotonic() >= deadline:
+            os.kill(child, signal.SIGKILL)
+            return os.waitpid(child, 0)[1], seen
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status, seen
 
 
 def main() -> None:
     """Fork a life for every line."""
-    profile, select, log = sys.argv[1:]
+    profile, select_, log = sys.argv[1:]
     for slow in ("mlflow.tracking", "pandas", "timm"):  # imported once, for all lives
         importlib.import_module(slow)
 
     from pipeline import run
 
     for line in sys.stdin:
+        death = json.loads(line)
+        hears, say = os.pipe()
         child = os.fork()
         if child == 0:
+            os.close(hears)
             with Path(log).open("a") as said:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
-            _arm(json.loads(line))
-            code = run.main(["--profile", profile, "--select", select])
+            if "file_limit" in death:  # bytes of the longest file: what a full disk does, at a place one can choose
+                resource.setrlimit(resource.RLIMIT_FSIZE, (death["file_limit"], resource.RLIM_INFINITY))
+            _tell(say)
+            code = run.main(["--profile", profile, "--select", select_])
             sys.stdout.flush()
             os._exit(code)
-        status = os.waitpid(child, 0)[1]
-        print(status if os.WIFEXITED(status) else os.WTERMSIG(status), flush=True)
+        os.close(say)
+        status, seen = _watch(child, hears, death)
+        os.close(hears)
+        print(json.dumps({"status": status, "seen": seen}), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from pipeline import environment, instance
+from pipeline.core.durable import TEMPORARY_SUFFIX
+from pipeline.storage import CURRENT, IN_USE
 from tests.pipeline.conftest import TINY, VARIABLES, small_catalogue
 
 # The faults that a later run would rightly ask again, or that count how often they were asked.
@@ -34,14 +39,16 @@ class Shop:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Shop]:
-    """Write the shop and serve its pictures until the block ends."""
+    """Write the shop and serve its pictures until the block ends; in the same folder it is the same shop again."""
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
 
     faults = dict(server.FAULTS)
     server.FAULTS.update(dict.fromkeys(STEADY, 0.0))
     try:
-        settings = small_catalogue()
+        known = folder / "port"  # every URL of the shop names it
+        settings = small_catalogue(**({"port": int(known.read_text())} if known.is_file() else {}))
+        known.write_text(str(settings.port))
         catalogue = write_catalogue(folder / "catalogue", settings)
         variables = {
             **dict.fromkeys(VARIABLES, ""),
@@ -58,43 +65,80 @@ def opened(folder: Path) -> Iterator[Shop]:
 
 
 def lost(home: Path, undisturbed: Path) -> list[str]:
-    """What a home lacks of an undisturbed one: tables, models, and whatever is still open."""
-    return [*_tables(home, undisturbed), *_models(home, undisturbed), *left_open(home)]
+    """What a home lacks of an undisturbed one: tables, models, pictures, and whatever is still open."""
+    return [*differences(home, undisturbed), *left_open(home)]
+
+
+def differences(home: Path, undisturbed: Path) -> list[str]:
+    """The tables, models, banks and features that are not the undisturbed home's, row by row and number by number."""
+    return [*_tables(home, undisturbed), *_models(home, undisturbed), *_arrays(home, undisturbed)]
+
+
+def half_written(home: Path) -> set[Path]:
+    """Files that their writers had not finished."""
+    return set(home.rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
 def _tables(home: Path, undisturbed: Path) -> Iterator[str]:
-    for path in sorted((undisturbed / "tables").rglob("*.parquet")):
-        name = path.relative_to(undisturbed / "tables")
-        other = home / "tables" / name
-        if not other.is_file():
-            yield f"table {name}: missing"
+    names = {path.relative_to(place / "tables") for place in (home, undisturbed) for path in _parquet(place)}
+    for name in sorted(names):
+        ours, theirs = (place / "tables" / name for place in (home, undisturbed))
+        if not ours.is_file() or not theirs.is_file():
+            yield f"table {name}: {'missing' if theirs.is_file() else 'only where it was killed'}"
             continue
-        ours, theirs = pq.read_table(other), pq.read_table(path)
-        if "fetched_at" in theirs.column_names:  # when a URL was fetched is another moment in every run
-            ours, theirs = ours.drop_columns(["fetched_at"]), theirs.drop_columns(["fetched_at"])
-        if not ours.equals(theirs):
+        found, wanted = (_told(pq.read_table(path)) for path in (ours, theirs))
+        if not found.equals(wanted):
             columns = [
                 column
-                for column in theirs.column_names
-                if column not in ours.column_names or not ours[column].equals(theirs[column])
+                for column in wanted.column_names
+                if column not in found.column_names or not found[column].equals(wanted[column])
             ]
             yield f"table {name}: differs in {', '.join(columns)}"
 
 
+def _parquet(home: Path) -> Iterator[Path]:
+    return (home / "tables").rglob("*.parquet")
+
+
+def _told(table: pa.Table) -> pa.Table:
+    """The table without when a URL was fetched, which is another moment in every run."""
+    return table.drop_columns(["fetched_at"]) if "fetched_at" in table.column_names else table
+
+
 def _models(home: Path, undisturbed: Path) -> Iterator[str]:
-    for pointer in sorted(undisturbed.glob("*/**/current.json")):
+    for pointer in sorted([*undisturbed.glob(f"*/**/{CURRENT}"), *undisturbed.glob(f"*/**/{IN_USE}")]):
         place = pointer.relative_to(undisturbed)
         if not (home / place).is_file():
-            yield f"model {place.parent}: missing"
+            yield f"{place}: missing"
+        elif json.loads((home / place).read_text())["run"] != json.loads(pointer.read_text())["run"]:
+            yield f"{place}: another model"
+
+
+def _arrays(home: Path, undisturbed: Path) -> Iterator[str]:
+    """Numbers: of trained models, of the bank, the features and the generator's pictures."""
+    for path in sorted([*undisturbed.rglob("*.npz"), *undisturbed.rglob("*.npy"), *undisturbed.rglob("generator.pt")]):
+        name = path.relative_to(undisturbed)
+        if name.parts[0] not in ("recommender", "baselines", "generator", "bank", "features", "garments"):
             continue
-        run = json.loads(pointer.read_text())["run"]
-        if json.loads((home / place).read_text())["run"] != run:
-            yield f"model {place.parent}: another one is current"
-            continue
-        for factors in sorted((pointer.parent / run).rglob("factors.npz")):
-            with np.load(factors) as theirs, np.load(home / factors.relative_to(undisturbed)) as ours:
-                if any(not np.array_equal(theirs[name], ours[name]) for name in theirs.files):
-                    yield f"model {factors.parent.relative_to(undisturbed)}: other factors"
+        if not (home / name).is_file():
+            yield f"{name}: missing"
+        elif not _equal(_loaded(path), _loaded(home / name)):
+            yield f"{name}: other numbers"
+
+
+def _loaded(path: Path) -> Any:
+    if path.suffix == ".pt":
+        return torch.load(path, weights_only=True)
+    found = np.load(path)
+    return {name: found[name] for name in found.files} if path.suffix == ".npz" else found
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, (np.ndarray, torch.Tensor)):
+        return np.array_equal(np.asarray(one), np.asarray(other))
+    return one == other
 
 
 def left_open(home: Path) -> list[str]:

@@ -1,0 +1,64 @@
+"""The best items of everybody by the recommender in use, as the shop is now.
+
+Whose model is in use is `storage.py`'s pointer and `champion.py`'s rule; scoring is `models/`. A model of earlier data
+knows users and items that have left, and none that came since: neither is in the picks.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from models.evaluate import top_k
+from models.factors import Factors
+from pipeline.core import schemas
+from pipeline.core.arrays import ModeArrays
+
+
+def picks(factors: Factors, data: ModeArrays, top: int, device: torch.device) -> pa.Table:
+    """RECOMMENDATIONS: the `top` best items that each user does not have.
+
+    Args:
+        factors: of the model, which may have been trained on other data than `data`.
+        data: the mode as it is now: its users, its items, and who has what.
+        top: items a user; fewer where no more are left.
+        device: where to score.
+    """
+    known = _among(factors, data)
+    pairs = np.concatenate(list(data.pairs.values()))
+    user, item = data.users[pairs[:, 0]], data.items[pairs[:, 1]]
+    here = np.isin(user, known.users) & np.isin(item, known.items)
+    owned = np.stack([_rows(known.users, user[here]), _rows(known.items, item[here])], axis=1)
+    rows, scores = top_k(known, owned, top, device)
+    there = rows >= 0
+    return pa.table(
+        {
+            "user": np.repeat(known.users, there.sum(1)),
+            "rank": (np.arange(rows.shape[1])[None] + 1).repeat(len(rows), 0)[there].astype(np.int16),
+            "item": known.items[rows[there]],
+            "score": scores[there],
+        },
+        schema=schemas.RECOMMENDATIONS,
+    )
+
+
+def _among(factors: Factors, data: ModeArrays) -> Factors:
+    """The factors of users and items that are there now; without those of pictures, which nothing here needs."""
+    users, items = np.isin(factors.users, data.users), np.isin(factors.items, data.items)
+    return replace(
+        factors,
+        users=factors.users[users],
+        items=factors.items[items],
+        theta=factors.theta[users],
+        item=factors.item[items],
+        item_bias=factors.item_bias[items],
+        phi=np.zeros((0, factors.theta.shape[1])),
+        image_item=np.zeros(0),
+    )
+
+
+def _rows(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The place of each of `wanted` in `known`, all of which are there."""
+    order = np.argsort(known)
+    return order[np.searchsorted(known, wanted, sorter=order)].astype(np.int64)
