@@ -12,6 +12,7 @@ from torch import Tensor
 from models import device as devices
 from models.lsgan import PICTURE_SIZE, normalise
 from models.lsgan_settings import LsganSettings
+from models.ranks import ALONE, Ranks
 
 
 class BatchOrder:
@@ -60,12 +61,19 @@ def total_steps(pictures: int, settings: LsganSettings) -> int:
 
 
 class Batches:
-    """A step's real pictures and labels, on the device. `note` says where the whole set lies."""
+    """This rank's share of a step's real pictures and labels, on the device. `note` says where the whole set lies."""
 
-    def __init__(self, pictures: np.ndarray, labels: np.ndarray, settings: LsganSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        pictures: np.ndarray,
+        labels: np.ndarray,
+        settings: LsganSettings,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
         """Pictures uint8 [N, 64, 64, 3] (a memory map will do), labels int [N]."""
         self.order, self.device, self.channels_last = BatchOrder(labels, settings), device, settings.channels_last
-        self.pictures, self.labels = pictures, labels.astype(np.int64)
+        self.pictures, self.labels, self.ranks = pictures, labels.astype(np.int64), ranks
         self.resident: tuple[Tensor, Tensor] | None = None
         # 10,000 pictures take 123 MB as uint8: a batch is a gather, made float and normalised on the device.
         if settings.resident and device.type != "cpu" and devices.fits(pictures.nbytes, device):
@@ -80,6 +88,7 @@ class Batches:
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Reals float32 [B, 3, 64, 64] in [-1, 1] and labels int64 [B] of step `step`."""
         rows = self.order(step)
+        rows = rows[self.ranks.share(len(rows))]
         if self.resident is not None:
             index = torch.from_numpy(rows).to(self.device, non_blocking=True)
             pixels, labels = (whole[index] for whole in self.resident)

@@ -48,8 +48,8 @@ class ModernSettings:
     visual_bias: bool = True  # that some looks sell, whoever looks
     id_dropout: float = 0.5  # share of occurrences in which an item's or a user's id part is taken away in training
 
-    # Weights w tried for w * log(1 + count), the best on validation kept; an unseen item gets the mean over the seen.
-    popularity_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+    # The best on validation is kept; an unseen item gets the mean over the seen.
+    popularity_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # tried, as w * log(1 + count)
 
     train_picture: str = "random"  # item first, then one of its pictures: many pictures teach no more than one
     score_picture: str = "mean"  # an item is the mean of its pictures, or its first
@@ -57,14 +57,14 @@ class ModernSettings:
     feature_dropout: float = 0.2  # an item must not be known by a few components
 
     user_uniform: bool = True  # users drawn alike, as AUC averages them; else each interaction once an epoch
-    epochs: int = 4
+    epochs: int = 4  # passes over the interactions, at most; the cosine is as long
     batch_size: int = 512  # interactions
-    learning_rate: float = 3e-4
+    learning_rate: float = 3e-4  # AdamW's, at its highest
     schedule: str = "cosine"  # down to nothing at the last step
     warm_up: float = 0.05  # share of all steps in which the rate rises from nothing
     weight_decay: float = 0.01  # AdamW's, decoupled, on matrices
     early_stopping_patience: int | None = 2  # epochs without a better validation AUC; None: never stop early
-    seed: int = 0
+    seed: int = 0  # of the first weights and every draw
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "popularity_weights", tuple(float(w) for w in self.popularity_weights))

@@ -31,17 +31,17 @@ class DesignSettings:
     references: int = 64  # of distinct: how many others, none of them a judge of the finished design
     eta: float = 1.0  # weight of realism against preference
     lr: float = 0.05  # Adam's, on z only
-    steps: int = 10
-    starts: int = 16
+    steps: int = 10  # of the ascent
+    starts: int = 16  # latents that the search of a user and class begins from
     best: int = 3  # designs kept of each user and class, those of the highest objective (the paper shows 3)
     start_sd: float = 0.5  # z ~ N(0, 0.5): nearer the middle than what the generator was trained on
     every_step: bool = True  # pictures of every step; otherwise of the first and the last only
     approximation_steps: int = 200  # of the search for the z nearest to a product
-    approximation_starts: int = 4
+    approximation_starts: int = 4  # latents that this search begins from
     approximation_lr: float = 0.05  # of that search
     rows_at_once: int = 256  # latents in one pass; bounds the memory, changes nothing else
     bf16: bool = True  # autocast in the search, on CUDA only; what is shown is scored in float32
-    seed: int = 0
+    seed: int = 0  # of the latents
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the field that makes no sense."""

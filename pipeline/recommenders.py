@@ -25,6 +25,7 @@ from models.factors import Factors
 from models.modern import Modern, looks
 from models.modern_settings import ModernSettings
 from models.preference import Recommender
+from pipeline import ranked
 from pipeline.core import arrays, features
 from pipeline.core.bank import Bank
 from pipeline.core.sources import BadInput
@@ -52,6 +53,7 @@ class Learner:
     inputs: dict[str, str]  # digests of what it learns from
     configuration: dict[str, dict[str, Any]]  # all that was set, nested: another one is another line of models
     goes_on: bool  # whether it can begin from the model before; one that learns in seconds need not
+    ranks: int  # processes that train it; one that learns in seconds needs one
     fit: Callable[[Path, torch.device, Callable[[Progress], None], Path | None], Trained]
     about: dict[str, Any]  # what whoever uses the model must know beside its settings
 
@@ -64,8 +66,9 @@ def learner(
     catalogue: pa.Table,
     splits: pa.Table,
     triplets: pa.Table,
+    ranks: int = 1,
 ) -> Learner:
-    """The recommender that the run's preset names, over one mode's tables.
+    """The recommender that the run's preset names, over one mode's tables; DVBPR is trained by `ranks` processes.
 
     Raises:
         BadInput: settings do not fit, or bank, features and catalogue do not belong together.
@@ -83,7 +86,8 @@ def learner(
             {**tables, "triplets": table_digest(triplets), "image_bank": of_rows[:16]},
             {"dvbpr": settings.plain(), "triplets": sampling, "image_bank": pixels},
             goes_on=True,
-            fit=partial(_fit_dvbpr, mode, triplets, bank, settings),
+            ranks=ranks,
+            fit=partial(_fit_dvbpr, mode, triplets, bank, settings, ranks),
             about={},
         )
     settings = method.settings(ModernSettings, "dvbpr", config)
@@ -94,6 +98,7 @@ def learner(
         {**tables, "image_features": digest(made_by, of_rows)},
         {"modern": settings.plain(), "image_features": {"made_by": made_by}},
         goes_on=False,
+        ranks=1,
         fit=partial(_fit_modern, mode, bank, found, settings),
         about={"feature_size": storage.features_size()},
     )
@@ -172,13 +177,14 @@ def _fit_dvbpr(
     triplets: pa.Table,
     bank: Bank,
     settings: DvbprSettings,
+    ranks: int,
     folder: Path,
     device: torch.device,
     progress: Callable[[Progress], None],
     begin_from: Path | None,
 ) -> Trained:
     data = arrays.dataset(mode, triplets, bank)
-    return train_dvbpr.train(data, settings, folder, device, progress, start=begin_from)
+    return ranked.train_recommender(data, settings, folder, device, progress, begin_from, ranks)
 
 
 def _fit_modern(
