@@ -6,7 +6,7 @@ BIN := .venv/bin
 DATASETS ?= ../shared/datasets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup ui lint run soak acceptance pages screenshots chromium clean lock
+.PHONY: help demo test setup ui lint run soak scale acceptance pages screenshots chromium clean lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,10 @@ run: setup  ## your own data, as the environment names it: make run PROFILE=cpu
 
 soak: setup  ## fifty kill -9 of everything at random moments; the last line says what was lost
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --kills $${KILLS:-50}
+
+scale: setup  ## several processes: a Ray cluster, ranks, another machine, killed while at it; how work grows
+	ATELIER_SCALE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale tests/models/test_ranks.py
+	$(BIN)/python -m benchmarks.scale
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)

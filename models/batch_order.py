@@ -12,6 +12,7 @@ from torch import Tensor
 from models import device as devices
 from models.lsgan import PICTURE_SIZE, normalise
 from models.lsgan_settings import LsganSettings
+from models.ranks import ALONE, Ranks
 
 
 class BatchOrder:
@@ -70,11 +71,18 @@ def total_steps(pictures: int, settings: LsganSettings) -> int:
 
 
 class Batches:
-    """A step's real pictures and labels, on the device. `note` says where the whole set lies."""
+    """This rank's share of a step's real pictures and labels, on the device. `note` says where the whole set lies."""
 
-    def __init__(self, pictures: np.ndarray, labels: np.ndarray, settings: LsganSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        pictures: np.ndarray,
+        labels: np.ndarray,
+        settings: LsganSettings,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
         """Pictures uint8 [N, 64, 64, 3] (a memory map will do), labels int [N]."""
-        self.device, self.channels_last = device, settings.channels_last
+        self.device, self.channels_last, self.ranks = device, settings.channels_last, ranks
         apart = watched(labels, settings)
         self.order = BatchOrder(labels, settings, np.setdiff1d(np.arange(len(labels)), apart))
         self.order_watched = BatchOrder(labels, settings, apart) if len(apart) else None
@@ -100,6 +108,7 @@ class Batches:
         return self._shown(self.order_watched(step))
 
     def _shown(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        rows = rows[self.ranks.share(len(rows))]
         if self.resident is not None:
             index = torch.from_numpy(rows).to(self.device, non_blocking=True)
             pixels, labels = (whole[index] for whole in self.resident)

@@ -26,14 +26,14 @@ class BprSettings:
     k: int = 64  # latent factors, and in VBPR as many visual ones
     learning_rate: float = 0.001  # BPR-MF's is MF_RATE times that
     regularisation: float = 0.01  # L2 on the rows of the batch, as a mean over it
-    item_bias: bool = True
+    item_bias: bool = True  # that some items sell, whoever looks
     visual_bias: bool = True  # VBPR's beta'
     id_factors: bool = True  # gamma of users and items: without them and the item bias a cold item is like any other
     batch_size: int = 128  # triplets; larger batches gave a worse VBPR on validation
     max_epochs: int = 60  # an epoch: as many triplets as train interactions
     patience: int = 6  # evaluations without a better validation AUC, which may fall before it rises
     evaluate_every: int = 1  # epochs
-    seed: int = 0
+    seed: int = 0  # of the first weights and the triplets
 
     def __post_init__(self) -> None:
         for name in ("k", "batch_size", "max_epochs", "patience", "evaluate_every"):

@@ -59,16 +59,20 @@ class CNNF(nn.Module):
         self.full8 = nn.Linear(units, k, device=device)
         self.initialise(generator)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """[B, 3, S, S] in [-1, 1] to [B, k]; in training every picture has a dropout mask of its own."""
+    def forward(self, pictures: Tensor, place: tuple[int, int] | None = None) -> Tensor:
+        """[B, 3, S, S] in [-1, 1] to [B, k]; in training every picture has a dropout mask of its own.
+
+        `place` (first row, all rows) says which part of a larger batch these are: the masks are those that its rows
+        would have there, and as many random numbers are drawn.
+        """
         x = self._pool(F.relu(self.conv1(self._pad(pictures))))
         x = self._pool(F.relu(self.conv2(x)))
         x = F.relu(self.conv3(x))
         x = F.relu(self.conv4(x))
         x = self._pool(F.relu(self.conv5(x)))
         x = x.flatten(1)
-        x = F.dropout(F.relu(self.full6(x)), self.dropout, self.training)
-        x = F.dropout(F.relu(self.full7(x)), self.dropout, self.training)
+        x = self._dropout(F.relu(self.full6(x)), place)
+        x = self._dropout(F.relu(self.full7(x)), place)
         return self.full8(x)
 
     def weights(self) -> list[nn.Parameter]:
@@ -87,6 +91,13 @@ class CNNF(nn.Module):
                 nn.init.xavier_uniform_(weight, generator=generator)
         for bias in self.biases():
             nn.init.zeros_(bias)
+
+    def _dropout(self, x: Tensor, place: tuple[int, int] | None) -> Tensor:
+        if place is None or not self.training:
+            return F.dropout(x, self.dropout, self.training)
+        first, rows = place
+        mask = F.dropout(x.new_ones(rows, x.shape[1]), self.dropout)
+        return x * mask[first : first + len(x)]
 
     def _pad(self, x: Tensor) -> Tensor:
         if self.padding == "valid":

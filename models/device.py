@@ -4,6 +4,7 @@ Choosing is all: what is computed belongs to the training loops.
 """
 
 import contextlib
+from collections.abc import Generator
 
 import torch
 
@@ -67,6 +68,14 @@ def autocast(name: str, device: torch.device) -> contextlib.AbstractContextManag
     if precision(name, device) == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+@contextlib.contextmanager
+def reproducible_kernels() -> Generator[None]:
+    """The context in which another process computes the same bits on the same device."""
+    # cuDNN otherwise times its kernels and picks by the clock: other kernels, other last bits.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield
 
 
 def fits(nbytes: int, device: torch.device, share: float = 0.5) -> bool:

@@ -103,12 +103,21 @@ class Dataset:
                 digest.update(np.ascontiguousarray(self.bank[self.bank_row[start : start + 1024]]).data)
         return digest.hexdigest()
 
-    def save(self, folder: Path) -> None:
-        """Write dataset.npz and bank.npy into `folder`."""
+    def save(self, folder: Path, link: bool = False) -> None:
+        """Write dataset.npz and bank.npy into `folder`.
+
+        With `link`, a bank that is mapped from a .npy file, from its first row on, is linked to instead of copied.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         rest = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "bank"}
         np.savez(folder / _REST, **rest)
-        if not isinstance(self.bank, np.memmap) or Path(str(self.bank.filename)) != (folder / _BANK).resolve():
+        mapped = Path(str(self.bank.filename)).resolve() if isinstance(self.bank, np.memmap) else None
+        if mapped == (folder / _BANK).resolve():
+            return
+        (folder / _BANK).unlink(missing_ok=True)  # what stands there may be a link to somebody else's bank
+        if link and mapped is not None and mapped.suffix == ".npy":
+            (folder / _BANK).symlink_to(mapped)
+        else:
             np.save(folder / _BANK, self.bank)
 
     @classmethod

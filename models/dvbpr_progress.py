@@ -23,8 +23,10 @@ class Progress:
 class Clock:
     """Counts pictures and seconds of the training region alone (embedding and evaluation stand apart)."""
 
-    def __init__(self, report: Callable[[Progress], None], steps: int, epochs: int, done: int) -> None:
+    def __init__(self, report: Callable[[Progress], None], steps: int, epochs: int, done: int, begun: int = 0) -> None:
+        """`steps` an epoch, `done` of them all done; `begun` epochs went before the first of `epochs`."""
         self._report, self._total, self._epochs, self._done = report, steps * epochs, epochs, done
+        self._begun = begun
         self._wall_start, self._done_start = time.perf_counter(), done
         self._epoch, self._pictures, self._rate, self._begin, self._told = 0, 0, 0.0, 0.0, 0.0
 
@@ -56,5 +58,5 @@ class Clock:
         left = (self._total - self._done) * (now - self._wall_start) / max(self._done - self._done_start, 1)
         rate = self._rate if metrics else self._pictures / (now - self._begin)
         figures = {"epoch": float(self._epoch), "loss": loss, "pictures_per_second": rate, "seconds_left": left}
-        note = f"epoch {self._epoch} of {self._epochs}"
+        note = f"epoch {self._epoch} of {self._begun + self._epochs}"
         self._report(Progress(self._done, self._total, note, {**figures, **metrics}))

@@ -25,12 +25,12 @@ class DvbprSettings:
     padding: Padding = "valid"  # "same" as in K17's code, "valid" as in NAF's figure
     width: float = 1.0  # multiplies CNN-F's filters: under 1 for machines without a GPU
     hidden: float = 1.0  # multiplies the 4,096 units of its two hidden layers
-    dropout: float = 0.5
-    epochs: int = 14
+    dropout: float = 0.5  # of the two hidden layers, in training alone
+    epochs: int = 14  # passes over the triplets, at most
     batch_size: int = 128  # triplets
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
+    learning_rate: float = 1e-4  # Adam's
+    betas: tuple[float, float] = (0.9, 0.999)  # Adam's decay of its two moments
+    eps: float = 1e-8  # Adam's, in the divisor
     weight_decay: float = 1e-3  # lambda1: coupled L2 on the eight weight tensors
     theta_decay: float = 1.0  # lambda2: on theta_u, once for each triplet of u
     resize_filter: str = "bicubic"  # used where the bank's size is not input_size; Pillow's default today
@@ -38,7 +38,7 @@ class DvbprSettings:
     compile: bool = False  # torch.compile the network: worth its minute on a GPU at paper size
     embed_batch: int = 256  # pictures at a time where nothing is learned
     early_stopping_patience: int | None = None  # epochs without a better validation AUC; None: never stop early
-    seed: int = 0
+    seed: int = 0  # of the first weights and dropout
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))

@@ -15,6 +15,7 @@ from models import checkpoint
 from models.cnnf import CNNF
 from models.dvbpr import initial_theta
 from models.dvbpr_settings import ARCHITECTURE, MAY_CHANGE, DvbprSettings
+from models.ranks import ALONE, Ranks
 from models.training_run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
 
 
@@ -46,9 +47,17 @@ class Run(TrainingRun):
     theta: nn.Parameter  # [U, k]
     adam: torch.optim.Optimizer
     device: torch.device
+    ranks: Ranks = ALONE  # who all call what is here; the first one writes
+
+    def expect_same(self) -> None:
+        """Raise RuntimeError unless all ranks hold the same data, settings and weights, after as many epochs."""
+        weights = [*self.cnn.parameters(), self.theta]
+        self.ranks.expect_same("data, settings or weights", weights, f"{self.data_digest} {self.settings} {self.epoch}")
 
     def save_best(self, out: Path) -> None:
         """Write best.pt: the model that `load` gives, without the optimiser's state."""
+        if not self.ranks.first:
+            return
         state = {
             "format": FORMAT,
             "settings": self.settings.plain(),
@@ -62,7 +71,13 @@ class Run(TrainingRun):
         checkpoint.save(out / BEST, state)
 
     def save_last(self, out: Path) -> None:
-        """Write last.pt: all that the next epoch depends on."""
+        """Write last.pt: all that the next epoch depends on, once all ranks are found to have trained the same."""
+        self.expect_same()
+        if self.ranks.first:
+            self._write_last(out)
+        self.ranks.wait()
+
+    def _write_last(self, out: Path) -> None:
         state = {
             "format": FORMAT,
             "settings": self.settings.plain(),

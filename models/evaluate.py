@@ -13,6 +13,7 @@ from torch import Tensor
 from models import diversity
 from models.intervals import bootstrap_mean, mean, paired_difference
 from models.ranking import Rows, best, counts, shares
+from models.ranks import ALONE, Ranks
 from models.scoring import Recommender
 
 __all__ = ["PerUser", "auc_of_each", "bootstrap_mean", "evaluate", "exact_auc", "mean", "paired_difference", "top_k"]
@@ -116,13 +117,19 @@ def evaluate(
 
 
 def exact_auc(
-    model: Recommender, held_out: np.ndarray, touched: np.ndarray, device: torch.device | None = None
+    model: Recommender,
+    held_out: np.ndarray,
+    touched: np.ndarray,
+    device: torch.device | None = None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Mean exact AUC alone (K17, equation 7), for the end of an epoch; nan without held-out pairs.
 
-    `touched` [m, 2] is every pair of every split; ties count a half.
+    `touched` [m, 2] is every pair of every split; ties count a half. Every rank ranks its share of the pairs.
     """
-    return mean(auc_of_each(model, held_out, touched, device))
+    held_out = np.asarray(held_out, np.int64).reshape(-1, 2)
+    mine = auc_of_each(model, held_out[ranks.share(len(held_out))], touched, device)
+    return mean(ranks.gather_array(mine, len(held_out), device or torch.device("cpu")))
 
 
 def auc_of_each(

@@ -22,20 +22,20 @@ MAY_CHANGE = (
 class LsganSettings:
     """Every knob of the networks and their training; the defaults are the `paper` preset."""
 
-    z_dim: int = 256
+    z_dim: int = 256  # numbers in a latent z
     z_distribution: str = "uniform"  # uniform: U(-1, 1); normal: N(0, 1)
-    classes: int = 6
+    classes: int = 6  # of garments; the data decides
     width: float = 1.0  # multiplies every filter count; under 1 for machines without a GPU
     input_batch_norm: bool = False  # after the generator's linear layer: the released code has it, the paper not
 
-    lr_generator: float = 1e-5
-    lr_discriminator: float = 1e-5
+    lr_generator: float = 1e-5  # Adam's
+    lr_discriminator: float = 1e-5  # Adam's
     rates_by_width: bool = False  # the two are the full networks' rates; narrowed ones learn at rate / width
-    beta1: float = 0.9
-    beta2: float = 0.999
+    beta1: float = 0.9  # Adam's decay of the mean gradient
+    beta2: float = 0.999  # Adam's decay of the squared gradient
     weight_decay: float = 1e-5  # coupled L2, as Adam's `weight_decay`
-    batch_size: int = 64
-    epochs: float = 55
+    batch_size: int = 64  # pictures
+    epochs: float = 55  # passes over the pictures
     steps: int | None = None  # when given, the length of the run instead of `epochs`
 
     loss: str = "least_squares"  # or relativistic: realism against the other side's mean (no absolute realism then)
@@ -66,7 +66,7 @@ class LsganSettings:
     vanished_loss: float = 1e-5  # a mean D loss under this says that D has won and G learns nothing
     alike_spread: float = 0.002  # mean sd over the fixed grid of a pixel, on [-1, 1] (a quarter of a grey level)
     grid_columns: int = 8  # pictures a class in the fixed grid
-    seed: int = 0
+    seed: int = 0  # of the first weights, batches and latents
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the field that makes no sense."""

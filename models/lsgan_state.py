@@ -13,8 +13,10 @@ from torch import Tensor
 
 from models import checkpoint
 from models import device as devices
+from models.global_batch_norm import over_ranks
 from models.lsgan import Discriminator, Generator, sample_z
 from models.lsgan_settings import MAY_CHANGE, LsganSettings
+from models.ranks import ALONE, Ranks
 
 _SETTLE_BATCHES = 16  # of 64 latents: the averaged weights' own batch-norm statistics (Wu & Johnson 2021)
 
@@ -29,14 +31,17 @@ class LsganRun:
         counts: dict[str, int],
         data_digest: str,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.settings = settings
+        self.settings, self.ranks = settings, ranks
         # Everything that enters the arithmetic: two runs that agree in it are the same run.
         kept = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
         self.identity: dict[str, Any] = {"settings": kept, "class_names": list(class_names), "counts": counts}
         self.identity["data_digest"] = data_digest
         self.generator = Generator(settings).to(device).train()
         self.discriminator = Discriminator(settings).to(device).train()
+        for network in (self.generator, self.discriminator):
+            over_ranks(network, ranks)
         self.averaged: Generator | None = None
         if settings.ema_half_life is not None:
             self.averaged = Generator(settings).to(device).requires_grad_(False).eval()
@@ -89,10 +94,13 @@ class LsganRun:
         """Write best.pt when the metric, where less is better, has never been as low."""
         if self.best is None or self.best["metric"] != name or value < self.best["value"]:
             self.best = {"step": self.step, "metric": name, "value": value}
-            checkpoint.save(out / "best.pt", {**self._finished(), **self.best})
+            if self.ranks.first:
+                checkpoint.save(out / "best.pt", {**self._finished(), **self.best})
 
     def save(self, out: Path) -> None:
         """Write last.pt: all that the next step depends on. After best.pt: a cut between them repeats this tick."""
+        if not self.ranks.first:
+            return
         state = {"identity": self.identity, "step": self.step, "history": self.history, "stalled": self.stalled}
         state |= {"best": self.best, "noise": self.noise.get_state()}
         state |= {"augment_probability": self.augment_probability}
@@ -118,8 +126,9 @@ class LsganRun:
     def finish(self, out: Path, notes: list[str]) -> dict[str, Any]:
         """Write generator.pt, of the best checkpoint where the settings say so and there is one, and meta.json: this.
 
-        The networks are left as they were written: in eval mode, without gradients.
+        The networks are left as they were written: in eval mode, without gradients. All ranks call it.
         """
+        self.ranks.wait()  # for the first one's last checkpoint
         chosen = self.best if self.settings.select == "best" else None
         if chosen is not None:
             state = checkpoint.load(out / "best.pt", map_location=self.noise.device)
@@ -127,11 +136,13 @@ class LsganRun:
             self.discriminator.load_state_dict(state["discriminator"])
         for network in (self.sampled, self.discriminator):
             network.requires_grad_(False).eval()
-        checkpoint.save(out / "generator.pt", self._finished())
         steps = self.step
         meta = {**self.identity, "steps": steps, "pictures_seen": steps * self.settings.batch_size, "best": self.best}
         meta |= {"settings": asdict(self.settings), "selected_step": chosen["step"] if chosen else steps}
         meta |= {"notes": notes, "torch": torch.__version__, "history": self.history}
+        if not self.ranks.first:
+            return meta
+        checkpoint.save(out / "generator.pt", self._finished())
         temporary = out / ".meta.json.tmp"
         temporary.write_text(json.dumps(meta, indent=1))
         temporary.replace(out / "meta.json")

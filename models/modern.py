@@ -155,12 +155,16 @@ class Modern(nn.Module):
         assert bias.shape == item.shape
         return phi, bias
 
+    def placed(self, features: Tensor) -> Tensor:
+        """Features [n, F] in the model's space: [n, D]."""
+        return (features - self.centre) @ self.basis
+
     def looks_of(self, features: Tensor) -> Tensor:
-        """Phi of pictures by their frozen features [n, F], of things that no id is known of: [n, K + 1].
+        """Phi of pictures by their features [n, F], of things that no id is known of: [n, K + 1].
 
         The product with `factors`'s theta is the score, without the item's own bias. Gradients flow through.
         """
-        seen = (features - self.centre) @ self.basis
+        seen = self.placed(features)
         nobody = torch.zeros(len(seen), device=seen.device)
         phi, bias = self.items(seen, nobody.long(), nobody)
         return torch.cat([phi, bias[:, None]], 1)
@@ -244,3 +248,13 @@ def factors(model: Modern, histories: Histories, data: Dataset, images: Tensor, 
         phi=phi,
         image_item=data.image_item,
     )
+
+
+def looks(model: Modern, found: Factors, touched: np.ndarray) -> np.ndarray:
+    """Phi of the catalogue's pictures less what is known of their items by id: float32 [images, K + 1].
+
+    What `looks_of` gives for them. `touched` bool [I]: the items of train interactions; the others have no id part.
+    """
+    assert model.item_id is not None
+    known = model.item_id.detach().cpu().numpy() * touched[:, None]  # [I, K]
+    return np.concatenate([found.phi[:, :-1] - known[found.image_item], found.phi[:, -1:]], axis=1)

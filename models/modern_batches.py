@@ -4,6 +4,7 @@ Nothing here learns, and nothing here counts epochs: the network is `modern.py`,
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -44,8 +45,17 @@ class Draws:
 class Batches:
     """The scores of a batch as the model has them in training: pictures drawn, features disturbed, ids dropped."""
 
-    def __init__(self, model: Modern, histories: Histories, images: Tensor, data: Dataset, chances: np.ndarray) -> None:
+    def __init__(
+        self,
+        model: Modern,
+        histories: Histories,
+        images: Tensor,  # [images, D], in the model's space
+        data: Dataset,
+        chances: np.ndarray,
+        look: Callable[[Tensor], Tensor] | None = None,  # pictures [n] to [n, D], instead of looking them up
+    ) -> None:
         self.model, self.histories, self.images, self.settings = model, histories, images, model.settings
+        self.look = look
         first, count = picture_lists(data)
         self.first, self.count = (torch.from_numpy(rows).to(images.device) for rows in (first, count))
         log_q = np.log(np.maximum(chances, 1e-30)).astype(np.float32)  # nothing is drawn where the chance is none
@@ -68,7 +78,8 @@ class Batches:
         if self.settings.train_picture == "mean":
             return self.histories.items[item]
         nth = (torch.rand(len(item), device=item.device) * self.count[item]).long()
-        return self.images[self.first[item] + torch.minimum(nth, self.count[item] - 1)]
+        picture = self.first[item] + torch.minimum(nth, self.count[item] - 1)
+        return self.images[picture] if self.look is None else self.look(picture)
 
 
 def picture_lists(data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ docs/recommender-study.md.
 
 from dataclasses import asdict, dataclass, fields
 
+from models.augment import check_policy
 from models.search import Choice, Space, Span
 
 _CHOICES = {
@@ -48,8 +49,8 @@ class ModernSettings:
     visual_bias: bool = True  # that some looks sell, whoever looks
     id_dropout: float = 0.5  # share of occurrences in which an item's or a user's id part is taken away in training
 
-    # Weights w tried for w * log(1 + count), the best on validation kept; an unseen item gets the mean over the seen.
-    popularity_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+    # The best on validation is kept; an unseen item gets the mean over the seen.
+    popularity_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # tried, as w * log(1 + count)
 
     train_picture: str = "random"  # item first, then one of its pictures: many pictures teach no more than one
     score_picture: str = "mean"  # an item is the mean of its pictures, or its first
@@ -57,29 +58,42 @@ class ModernSettings:
     feature_dropout: float = 0.2  # an item must not be known by a few components
 
     user_uniform: bool = True  # users drawn alike, as AUC averages them; else each interaction once an epoch
-    epochs: int = 4
+    epochs: int = 4  # passes over the interactions, at most; the cosine is as long
     batch_size: int = 512  # interactions
-    learning_rate: float = 3e-4
+    learning_rate: float = 3e-4  # AdamW's, at its highest
     schedule: str = "cosine"  # down to nothing at the last step
     warm_up: float = 0.05  # share of all steps in which the rate rises from nothing
     weight_decay: float = 0.01  # AdamW's, decoupled, on matrices
     early_stopping_patience: int | None = 2  # epochs without a better validation AUC; None: never stop early
-    seed: int = 0
+
+    # Then, from the best of these epochs on, the trunk that made the features is trained too, from pixels.
+    trunk_epochs: int = 0  # 0: its features stay as they are
+    trunk_layers: int = 4  # of its convolutions and products, the last so many; 0: none; more than there are: all
+    trunk_rate: float = 1e-4  # the trunk's learning rate, small: it knows more than a shop can teach; same schedule
+    trunk_batch: int = 128  # interactions a step, then: every one is a picture to go through the trunk
+    trunk_negatives: int = 128  # and so is every negative
+    trunk_augment: str = ""  # changes of the pictures that go through it, of models/augment.py: "mirror,crop"
+    seed: int = 0  # of the first weights and every draw
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "popularity_weights", tuple(float(w) for w in self.popularity_weights))
         for name, choices in _CHOICES.items():
             self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        for name in ("k", "epochs", "batch_size", "negatives"):
+        check_policy(self.trunk_augment)
+        for name in ("k", "epochs", "batch_size", "negatives", "trunk_batch", "trunk_negatives"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("components", "early_stopping_patience"):
             self._require(name, getattr(self, name) is None or getattr(self, name) >= 1, "None or at least 1")
-        for name in ("feature_noise", "negative_power", "weight_decay", "seed"):
+        # A mean over an item's pictures would send all of them through the trunk in every step.
+        mean = self.trunk_epochs and self.train_picture == "mean"
+        self._require("train_picture", not mean, "random, where trunk_epochs is above 0")
+        for name in ("feature_noise", "negative_power", "weight_decay", "seed", "trunk_epochs", "trunk_layers"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("id_dropout", "feature_dropout", "warm_up"):
             self._require(name, 0 <= getattr(self, name) < 1, "from 0 to under 1")
         self._require("whiten", 0 <= self.whiten <= 1, "from 0 to 1")
-        self._require("learning_rate", self.learning_rate > 0, "above 0")
+        for name in ("learning_rate", "trunk_rate"):
+            self._require(name, getattr(self, name) > 0, "above 0")
         weights = self.popularity_weights
         self._require("popularity_weights", weights and all(w >= 0 for w in weights), "one or more, each 0 or more")
 

@@ -14,23 +14,31 @@ from models import checkpoint
 from models.modern import Modern, Space
 from models.modern_settings import MAY_CHANGE, ModernSettings
 from models.training_run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
+from models.trunk import Pixels
 
 
 @dataclass
 class Run(TrainingRun):
-    """One training run of `modern`: the model, and what trains it."""
+    """One training run of `modern`, on frozen features or with the trunk: the model, and what trains it."""
 
     settings: ModernSettings
     model: Modern
     adam: torch.optim.Optimizer
+    pixels: Pixels | None = None  # where the trunk is trained too
+
+    @property
+    def planned(self) -> int:
+        """How many epochs there are to be."""
+        return self.settings.epochs if self.pixels is None else self.settings.trunk_epochs
 
     def _common(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "settings": self.settings.plain(),
             "data_digest": self.data_digest,
-            "epoch": self.epoch,
+            "epoch": int(self.history[-1]["epoch"]),
             "model": self.model.state_dict(),
+            "trunk": {} if self.pixels is None else self.pixels.weights(),
         }
 
     def save_best(self, out: Path) -> None:
@@ -50,6 +58,8 @@ class Run(TrainingRun):
         state = checkpoint.load(path)
         refuse_other(path, state, self, MAY_CHANGE, data="data set or features")
         self.model.load_state_dict(state["model"])
+        if self.pixels is not None:
+            self.pixels.restore(state["trunk"])
         self.adam.load_state_dict(state["optimiser"])
         self.stand(state)
         return self.epoch
@@ -58,8 +68,9 @@ class Run(TrainingRun):
 def load(folder: Path, device: torch.device) -> tuple[Modern, dict[str, Any]]:
     """The model of a run's best epoch, in eval mode on `device`, and meta.
 
-    meta: settings (ModernSettings), epoch, validation_auc, popularity_weight, data_digest. Raises FileNotFoundError or
-    ValueError naming the file.
+    meta: settings (ModernSettings), epoch, validation_auc, popularity_weight, data_digest, trunk: the weights by name
+    that training changed in it, none where its features are the frozen ones. Raises FileNotFoundError or ValueError
+    naming the file.
     """
     path = Path(folder) / BEST
     state = checkpoint.load(path)
@@ -71,4 +82,5 @@ def load(folder: Path, device: torch.device) -> tuple[Modern, dict[str, Any]]:
     model = Modern(users, items, Space(weights["centre"].numpy(), weights["basis"].numpy()), settings)
     model.load_state_dict(weights)
     names = ("epoch", "validation_auc", "popularity_weight", "data_digest")
-    return model.to(device).eval(), {"settings": settings, **{name: state[name] for name in names}}
+    meta = {"settings": settings, "trunk": state.get("trunk", {}), **{name: state[name] for name in names}}
+    return model.to(device).eval(), meta

@@ -64,15 +64,19 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def batches(self, images: Tensor | np.ndarray, batch: int) -> Iterator[Tensor]:
-        """Pictures of the image numbers in `images` [n], or [n, m], `batch` rows at a time: uint8 [b * m, S, S, 3]."""
+    def batches(self, images: Tensor | np.ndarray, batch: int | list[int]) -> Iterator[Tensor]:
+        """Pictures of the image numbers in `images` [n], or [n, m], `batch` rows at a time: uint8 [b * m, S, S, 3].
+
+        A list says how many rows each batch has, none being allowed; they add up to n.
+        """
         if self.resident:
             for index in torch.as_tensor(images, dtype=torch.int64).to(self.device).split(batch):
                 assert self._tensor is not None
                 yield self._sized(self._tensor.index_select(0, index.reshape(-1)))
             return
         images = np.asarray(images)
-        chunks = [images[start : start + batch].reshape(-1) for start in range(0, len(images), batch)]
+        sizes = batch if isinstance(batch, list) else [batch] * -(-len(images) // batch)
+        chunks = [part.reshape(-1) for part in np.split(images, np.cumsum(sizes)[:-1])] if sizes else []
         if self.device.type == "cpu":
             for chunk in chunks:
                 yield self._sized(self._gather(chunk))
@@ -113,6 +117,8 @@ def resize(pixels: Tensor, size: int, resize_filter: str) -> Tensor:
     """
     if pixels.shape[1:3] == (size, size):
         return pixels
+    if not len(pixels):
+        return pixels.new_empty(0, size, size, 3)
     pictures = pixels.permute(0, 3, 1, 2).float()
     for shape in ((pixels.shape[1], size), (size, size)):
         if resize_filter == "nearest":
@@ -129,6 +135,17 @@ def normalise(pixels: Tensor) -> Tensor:
     The result keeps the bank's memory order, which is torch's channels_last.
     """
     return pixels.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
+
+
+def squashed(pixels: Tensor, size: int) -> Tensor:
+    """uint8 [B, H, H, 3] to float32 [B, 3, size, size] in [-1, 1], bilinear: what frozen features are made from.
+
+    Unlike `resize` nothing is rounded: these never become a picture again. channels_last.
+    """
+    pictures = pixels.permute(0, 3, 1, 2).float()
+    if pictures.shape[2:] != (size, size):
+        pictures = F.interpolate(pictures, (size, size), mode="bilinear", antialias=True)
+    return ((pictures - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
 
 
 def check_bank(bank: np.ndarray, bank_row: np.ndarray) -> None:

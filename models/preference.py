@@ -17,32 +17,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.distinct import Others
 from models.lsgan import Discriminator, Generator, normalise, to_pixels
+
+OBJECTIVES = ("score", "distinct")
 
 
 @dataclass(frozen=True)
 class DesignSettings:
     """The knobs of the search. Whether tanh keeps z in [-1, 1] is the generator's: where it learnt from U(-1, 1)."""
 
+    objective: str = "score"  # theta . Phi, the paper's; or distinct: what the user wants more than others do
+    references: int = 64  # of distinct: how many others, none of them a judge of the finished design
     eta: float = 1.0  # weight of realism against preference
     lr: float = 0.05  # Adam's, on z only
-    steps: int = 10
-    starts: int = 16
+    steps: int = 10  # of the ascent
+    starts: int = 16  # latents that the search of a user and class begins from
     best: int = 3  # designs kept of each user and class, those of the highest objective (the paper shows 3)
     start_sd: float = 0.5  # z ~ N(0, 0.5): nearer the middle than what the generator was trained on
     every_step: bool = True  # pictures of every step; otherwise of the first and the last only
     approximation_steps: int = 200  # of the search for the z nearest to a product
-    approximation_starts: int = 4
+    approximation_starts: int = 4  # latents that this search begins from
+    approximation_lr: float = 0.05  # of that search
     rows_at_once: int = 256  # latents in one pass; bounds the memory, changes nothing else
     bf16: bool = True  # autocast in the search, on CUDA only; what is shown is scored in float32
-    seed: int = 0
+    seed: int = 0  # of the latents
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the field that makes no sense."""
-        for name in ("steps", "starts", "best", "approximation_steps", "approximation_starts", "rows_at_once"):
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective is {self.objective!r}; it must be one of {', '.join(OBJECTIVES)}")
+        whole = ("references", "steps", "starts", "best", "approximation_steps", "approximation_starts", "rows_at_once")
+        for name in whole:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("lr", "start_sd"):
+        for name in ("lr", "start_sd", "approximation_lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be positive")
         if self.eta < 0:
@@ -52,7 +61,7 @@ class DesignSettings:
 PRESETS: dict[str, DesignSettings] = {
     "paper": DesignSettings(starts=64),  # the paper's 64 starts; the released code's 16
     "kang2017": DesignSettings(),
-    "modern": DesignSettings(),
+    "modern": DesignSettings(objective="distinct", steps=30, lr=0.1),
 }
 
 
@@ -63,10 +72,13 @@ class Recommender:
     phi: nn.Module
     size: int
     theta: Tensor  # [users, K]
+    resample: str = "nearest"  # how a picture comes to `size` (K17); bilinear, antialiased, where phi learnt from that
+    others: Others | None = None  # whom the users are told apart from; the objective `distinct` needs it
 
     def of(self, users: Tensor) -> "Recommender":
-        """With these rows of theta alone."""
-        return replace(self, theta=self.theta[users])
+        """With these users alone."""
+        others = None if self.others is None else self.others.of(users)
+        return replace(self, theta=self.theta[users], others=others)
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Search:
 
 
 def picture_features(recommender: Recommender, pictures: np.ndarray, rows_at_once: int = 256) -> np.ndarray:
-    """Phi of pictures uint8 [n, H, W, 3], enlarged by nearest neighbour to the size it reads: float32 [n, K]."""
+    """Phi of pictures uint8 [n, H, W, 3], brought to the size it reads: float32 [n, K]."""
     device = device_of(recommender.phi)
     found = []
     with frozen(recommender.phi), torch.no_grad():
@@ -142,7 +154,7 @@ def _ascend(search: Search, free: Tensor, labels: Tensor, user: Tensor) -> Ascen
             features = _see(taste, pictures).float()
             assert features.shape == theta.shape, (features.shape, theta.shape)
             realism = search.discriminator(pictures, labels).float()
-            objective = (features * theta).sum(dim=1) - settings.eta * (realism - 1).square()
+            objective = _pleased(search, features, theta, user) - settings.eta * (realism - 1).square()
         columns["score"].append((features.detach() * theta).sum(dim=1))
         columns["realism"].append(realism.detach())
         columns["objective"].append(objective.detach())
@@ -154,6 +166,15 @@ def _ascend(search: Search, free: Tensor, labels: Tensor, user: Tensor) -> Ascen
             (-objective.sum()).backward()
             optimiser.step()
     return Ascent(**{name: torch.stack(column, dim=1).float().cpu() for name, column in columns.items()})
+
+
+def _pleased(search: Search, features: Tensor, theta: Tensor, user: Tensor) -> Tensor:
+    """What is climbed besides realism, [B]."""
+    if search.settings.objective == "score":
+        return (features * theta).sum(dim=1)
+    if search.recommender.others is None:
+        raise ValueError("objective 'distinct' needs `others` of the recommender: whom the users are told apart from")
+    return search.recommender.others.distinct(features, user)
 
 
 @torch.no_grad()
@@ -176,9 +197,11 @@ def show(search: Search, z: Tensor, labels: Tensor, user: Tensor) -> tuple[np.nd
 
 
 def _see(recommender: Recommender, pictures: Tensor) -> Tensor:
-    """Phi of pictures [B, 3, 64, 64], enlarged by nearest neighbour: [B, K]."""
-    size = recommender.size
-    return recommender.phi(F.interpolate(pictures, size=(size, size), mode="nearest"))
+    """Phi of pictures [B, 3, 64, 64], brought to the size it reads: [B, K]."""
+    size = (recommender.size, recommender.size)
+    if recommender.resample == "bilinear":
+        return recommender.phi(F.interpolate(pictures, size=size, mode="bilinear", antialias=True))
+    return recommender.phi(F.interpolate(pictures, size=size, mode="nearest"))
 
 
 def _autocast(settings: DesignSettings, device: torch.device) -> torch.autocast:

@@ -108,7 +108,7 @@ def approximate(
         target = target.repeat_interleave(starts, dim=0)
         y = labels[begin : begin + at_once].to(device).repeat_interleave(starts)
         free = first.to(device).repeat(count, 1).requires_grad_()
-        optimiser = torch.optim.Adam([free], lr=settings.lr)
+        optimiser = torch.optim.Adam([free], lr=settings.approximation_lr)
         nearest = torch.full((count * starts,), float("inf"), device=device)
         kept = free.detach().clone()
         for step in range(settings.approximation_steps + 1):

@@ -34,6 +34,22 @@ def panels(owners: np.ndarray, users: np.ndarray, size: int, seed: int = 0) -> n
     return np.stack(found).astype(np.int64)
 
 
+def references(judges: np.ndarray, everybody: int, count: int, seed: int = 0) -> np.ndarray:
+    """For each owner, himself and `count` others who judge none of his designs: rows int64 [O, 1 + count].
+
+    judges int [O, J] are the rows of `panels`, of `everybody` users. Drawn from the seed and the owner's row alone.
+    With fewer left than `count` all of them are taken; ValueError where a panel leaves nobody.
+    """
+    found = []
+    for panel in judges:
+        rest = np.setdiff1d(np.arange(everybody), panel)
+        drawn = np.random.default_rng([seed, int(panel[0]), 1]).permutation(rest)[:count]
+        found.append(np.concatenate([panel[:1], drawn]))
+    if len(found[0]) < 2:
+        raise ValueError(f"all {everybody} users judge a design: nobody is left whom its owner is told apart from")
+    return np.stack(found).astype(np.int64)
+
+
 def own_rank(standard: np.ndarray, judges: np.ndarray) -> np.ndarray:
     """The owner's rank for each picture, int64 [n]: 1 is first; ties count against the owner.
 

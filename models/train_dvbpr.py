@@ -1,14 +1,15 @@
 """Trains DVBPR: pictures and triplets in, factors and checkpoints out, in one loop that reads top to bottom.
 
-`python -m models.train_dvbpr --help` trains from a folder of arrays alone. What is minimised is in
-`dvbpr.py`, the knobs in `dvbpr_settings.py`, state on disk in `dvbpr_state.py`.
+`python -m models.train_dvbpr --help` trains from a folder of arrays alone, `torchrun -m models.train_dvbpr` on several
+GPUs. What is minimised is in `dvbpr.py`, the knobs in `dvbpr_settings.py`, state on disk in `dvbpr_state.py`, what
+several ranks share in `ranks.py`.
 """
 
 import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from models.dvbpr_settings import PRESETS, DvbprSettings
 from models.dvbpr_state import Run, build, load
 from models.factors import Factors, item_means
 from models.pictures import Pictures, normalise
+from models.ranks import ALONE, Ranks, here, joined
 from models.training_run import DivergedError, kept, stop_if_diverged
 
 __all__ = ["PRESETS", "Dataset", "DivergedError", "DvbprSettings", "Progress", "Trained", "embed", "load", "train"]
@@ -66,14 +68,17 @@ def train(
     validation pairs the last epoch counts as best). A run that was cut off repeats its unfinished epoch and ends
     with the same weights, bit for bit, on the same device. torch's global generators are left as they were.
 
+    Where this process has joined others (`ranks.joined`), each computes its share, the first alone writes and reports,
+    and all return the same; they must see one `out`. The curve is that of one rank to rounding, whatever their number.
+
     Raises ValueError when the table has fewer epochs than the settings, out/last.pt is of another architecture, method
     or data set, or `start` of another architecture or method (all differences listed); DivergedError naming epoch and
     step when the loss is not finite.
     """
     _check_table(data, settings)
     forked = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=forked), _reproducible_kernels():
-        return _train(data, settings, out, device, on_progress or (lambda _: None), start)
+    with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
+        return _train(data, settings, out, device, on_progress or (lambda _: None), start, here())
 
 
 def _train(
@@ -83,6 +88,7 @@ def _train(
     device: torch.device,
     report: Callable[[Progress], None],
     start: Path | None,
+    ranks: Ranks,
 ) -> Trained:
     torch.manual_seed(settings.seed)  # dropout; the first weights come from a generator of their own
     cnn, theta = build(settings, len(data.users), device)
@@ -98,13 +104,15 @@ def _train(
     autocast = devices.autocast(settings.precision, device)
     pictures = Pictures(data.bank, data.bank_row, settings.input_size, device, resize_filter=settings.resize_filter)
     touched = np.concatenate([data.train, data.validation, data.test])
-    run = Run(settings, data.digest(), data.users, cnn, theta, adam, device)
+    run = Run(settings, data.digest(), data.users, cnn, theta, adam, device, ranks)
     resumed_from = run.resume(out)
     if start is not None and not resumed_from:
         run.start_from(start)
+    run.expect_same()
 
     steps = math.ceil(data.triplets_user.shape[1] / settings.batch_size)
-    clock = Clock(report, steps, settings.epochs, done=run.epoch * steps)
+    mine, shares = ranks.epoch(data.triplets_user.shape[1], settings.batch_size)
+    clock = Clock(report if ranks.first else lambda _: None, steps, settings.epochs, done=run.epoch * steps)
     while not run.finished():
         epoch = run.epoch + 1
         users, images = _epoch_order(data, settings.seed, epoch)
@@ -112,17 +120,20 @@ def _train(
         losses = torch.zeros(steps, device=device)
         cnn.train()
         clock.start(epoch)
-        batches = pictures.batches(images, settings.batch_size)
+        batches = pictures.batches(images[mine], shares)
+        sides = images.shape[1]
         for step, (user, pixels) in enumerate(zip(users.split(settings.batch_size), batches, strict=True)):
             with autocast:
                 # Both sides of the siamese network in one forward; every picture draws its own dropout mask.
-                phi = network(normalise(pixels)).float().unflatten(0, (len(user), -1))  # [B, 1 + negatives, k]
+                phi = network(normalise(pixels), ranks.place(len(user) * sides, sides)).float()
+            phi = ranks.gather(phi, len(user) * sides, sides).unflatten(0, (len(user), -1))  # [B, 1 + negatives, k]
             loss = dvbpr.loss(theta[user], phi[:, 0], phi[:, 1:], settings.theta_decay)
             adam.zero_grad(set_to_none=True)
             loss.backward()
+            ranks.sum_gradients(cnn.parameters())  # theta's is whole: every rank has computed the batch's loss
             adam.step()
             losses[step] = loss.detach()
-            clock.tick(pixels.shape[0])
+            clock.tick(len(user) * sides)
             if clock.due():
                 # The one place inside an epoch where host and device wait for each other: once a second.
                 stop_if_diverged(losses, epoch, out, MEND)
@@ -130,18 +141,18 @@ def _train(
         stop_if_diverged(losses, epoch, out, MEND)
         row = {"epoch": float(epoch), "loss": float(losses.sum()) / len(users), **clock.stop()}
 
-        phi = _embed(cnn, pictures, settings.embed_batch, autocast)
+        phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
         if not np.isfinite(phi).all():
             raise DivergedError(f"epoch {epoch}: the network's output is not finite after its last step; {kept(out)}")
         factors = _factors(data, theta, phi)
-        row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device)
+        row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device, ranks)
         if run.note(row):
             run.save_best(out)
         run.save_last(out)
         clock.tell(row["loss"], validation_auc=row["validation_auc"])
 
     cnn, theta, _ = load(out, device)
-    phi = _embed(cnn, pictures, settings.embed_batch, autocast)
+    phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
     return Trained(
         factors=_factors(data, theta, phi),
         history=run.history,
@@ -175,15 +186,22 @@ def embed(
 
 
 @torch.no_grad()
-def _embed(cnn: CNNF, pictures: Pictures, batch: int, autocast: contextlib.AbstractContextManager) -> np.ndarray:
+def _embed(
+    cnn: CNNF,
+    pictures: Pictures,
+    batch: int,
+    autocast: contextlib.AbstractContextManager,
+    ranks: Ranks = ALONE,
+) -> np.ndarray:
     training = cnn.training
     cnn.eval()
-    parts = []
-    for pixels in pictures.batches(torch.arange(len(pictures)), batch):
+    share = ranks.share(len(pictures), unit=batch)  # whole batches: the same kernels, whoever computes them
+    parts = [torch.empty(0, cnn.full8.out_features, device=pictures.device)]
+    for pixels in pictures.batches(torch.arange(len(pictures))[share], batch):
         with autocast:
             parts.append(cnn(normalise(pixels)).float())
     cnn.train(training)
-    return torch.cat(parts).cpu().numpy()
+    return ranks.gather(torch.cat(parts), len(pictures), unit=batch).cpu().numpy()
 
 
 def _factors(data: Dataset, theta: Tensor, phi: np.ndarray) -> Factors:
@@ -221,13 +239,6 @@ def _check_table(data: Dataset, settings: DvbprSettings) -> None:
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
 
 
-@contextlib.contextmanager
-def _reproducible_kernels() -> Generator[None]:
-    # cuDNN otherwise times its kernels and picks by the clock: other kernels, other last bits, in the next process.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Train from a folder of arrays. Exit codes: 0 done, 1 training failed, 2 the call or the settings are wrong."""
     parser = argparse.ArgumentParser(
@@ -262,11 +273,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"train_dvbpr: {error}", file=sys.stderr)
         return 2
     try:
-        trained = train(data, settings, out, device, _print_progress)
-        trained.factors.save(out / "factors.npz")
+        with joined(device) as device:
+            first = here().first
+            trained = train(data, settings, out, device, _print_progress)
+        if first:
+            trained.factors.save(out / "factors.npz")
     except (ValueError, RuntimeError, OSError) as error:
         print(f"\ntrain_dvbpr: {error}", file=sys.stderr)
         return 1
+    if not first:
+        return 0
     for note in trained.notes:
         print(note)
     print(f"best epoch {trained.best_epoch}: validation AUC {trained.validation_auc:.4f}; model in {out}")

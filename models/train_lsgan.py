@@ -2,6 +2,7 @@
 
     python -m models.train_lsgan --pictures pictures.npy --labels labels.npy --out DIR --preset modern
 
+The same under torchrun trains on several GPUs; what the ranks share is in `ranks.py`.
 Where the pictures come from, how runs are tracked, and how good the result is, do not belong here.
 In the folder: reals.png, fakes_init.png, fakes_<step>.png (the same latents and classes each time), last.pt (the whole
 state at the last tick), best.pt (the networks at the best tick, where a metric is given), generator.pt (both networks,
@@ -39,6 +40,7 @@ from models.lsgan_progress import Clock, Progress
 from models.lsgan_settings import PRESETS, LsganSettings
 from models.lsgan_state import LsganRun, load_generator
 from models.lsgan_upkeep import DivergenceError, FixedGrid, check_divergence, reals
+from models.ranks import Ranks, here, joined
 
 __all__ = ["PRESETS", "DivergenceError", "LsganSettings", "Measure", "Progress", "load_generator", "train"]
 
@@ -81,18 +83,23 @@ def train(
     """Train G and D on pictures uint8 [N, 64, 64, 3] with labels int64 [N]; goes on from `out/last.pt` when there.
 
     A resumed run ends with the weights of an uninterrupted one, bit for bit, on one device. `on_images` receives
-    (step, grid uint8 [H, W, 3]). Raises ValueError for pictures or labels that do not fit, a class with too few
-    pictures, or a checkpoint of another run; DivergenceError when training has failed.
+    (step, grid uint8 [H, W, 3]). Where this process has joined others (`ranks.joined`), each takes an equal share of
+    every batch, batch norm is over the whole of it, and the first rank alone writes, reports and measures; they must
+    see one `out`. Raises ValueError for pictures or labels that do not fit, a class with too few pictures, or a
+    checkpoint of another run; DivergenceError when training has failed.
     """
+    ranks = here()
+    _check_ranks(settings, ranks)
     out, device = Path(out), devices.resolve(device) if isinstance(device, str) else device
     counts = check_data(pictures, labels, class_names, settings)
     total = total_steps(len(pictures), settings)
     out.mkdir(parents=True, exist_ok=True)
-    batches = Batches(pictures, labels, settings, device)
-    run = LsganRun(settings, class_names, counts, data_digest, device)
+    batches = Batches(pictures, labels, settings, device, ranks)
+    run = LsganRun(settings, class_names, counts, data_digest, device, ranks)
     grid = FixedGrid(settings, class_names, device)
     resumed_from = run.resume(out)
-    if not resumed_from:
+    ranks.expect_same("settings, data or checkpoint", run.generator.parameters(), f"{run.identity} {total} {run.step}")
+    if not resumed_from and ranks.first:
         picture_grid.write_png(out / "reals.png", reals(pictures, labels, class_names, settings))
         first, _ = grid.draw(run.sampled)
         picture_grid.write_png(out / "fakes_init.png", first)
@@ -101,7 +108,7 @@ def train(
 
     take_step = Step(run, device, batches.watched)
     sums = torch.zeros(4, device=device)  # losses of D and G, outputs for real and fake; read at ticks only
-    clock = Clock(on_progress, total, run)
+    clock = Clock(on_progress if ranks.first else None, total, run)
     with _reproducible_convolutions():
         while run.step < total:
             sums += take_step(*batches(run.step))
@@ -113,14 +120,16 @@ def train(
             if settings.adaptive:
                 metrics["augment_probability"] = run.augment_probability.item()
             tick = math.ceil(run.step / settings.tick_steps)
+            ranks.expect_same("weights any more", [*run.generator.parameters(), *run.discriminator.parameters()])
             run.settle()
             picture, metrics["spread"] = grid.draw(run.sampled)
             check_divergence(metrics, run.stalled, settings, tick, run.step)
             if measure is not None and (tick % settings.metric_ticks == 0 or run.step == total):
-                metrics[measure.name] = _measured(measure, run.sampled)
+                value = _measured(measure, run.sampled) if ranks.first else 0.0
+                metrics[measure.name] = ranks.first_says(value, device)
                 run.note(measure.name, metrics[measure.name], out)
             run.history.append({"step": run.step, **metrics})
-            if tick % settings.picture_ticks == 0 or run.step == total:
+            if ranks.first and (tick % settings.picture_ticks == 0 or run.step == total):
                 picture_grid.write_png(out / f"fakes_{run.step:06d}.png", picture)
                 if on_images is not None:
                     on_images(run.step, picture)
@@ -139,7 +148,7 @@ class Step:
     ) -> None:
         """`watched`: real pictures and labels that are not trained on, by step; asked where augmenting adapts."""
         self.watched = watched
-        self.run, self.settings, self.device = run, run.settings, device
+        self.run, self.settings, self.device, self.ranks = run, run.settings, device, run.ranks
         self.generator, self.discriminator = run.generator, run.discriminator
         if run.settings.compile:  # the same modules behind other calls: state dicts keep their names
             self.generator, self.discriminator = (torch.compile(n) for n in (run.generator, run.discriminator))
@@ -149,9 +158,12 @@ class Step:
             self.note += ": bf16 was asked for, and it has none"
 
     def __call__(self, real: Tensor, y: Tensor) -> Tensor:
-        """Reals [B, 3, 64, 64] and labels [B] -> losses of D and G, D's mean outputs for real and fake: [4]."""
-        run, settings = self.run, self.settings
-        z = sample_z(settings, len(y), run.noise)
+        """Reals [B, 3, 64, 64] and labels [B] -> losses of D and G, D's mean outputs for real and fake: [4].
+
+        The reals are this rank's share; what is drawn, said by D and lost is that of the whole batch.
+        """
+        run, settings, whole = self.run, self.settings, len(y) * self.ranks.count
+        z = sample_z(settings, whole, run.noise)[self.ranks.share(whole)]
         with self._autocast():
             fake = self.generator(z, y)  # once: D's step and G's step see the same fakes
 
@@ -162,22 +174,23 @@ class Step:
         loss_d = self._loss_d(out_real, out_fake)
         objective = loss_d
         if penalised:
-            objective = loss_d + settings.r1 * settings.r1_every * gradient_penalty(out_real, shown)
+            weight = settings.r1 * settings.r1_every / self.ranks.count  # a mean over this rank's share of the reals
+            objective = loss_d + weight * gradient_penalty(out_real, shown)
         if settings.adaptive and run.step % _ADAPT_EVERY == 0:
             self._adapt(out_real.detach().mean(), out_fake.detach().mean(), shown_fake, y)
-        _descend(run.adam_d, objective)
+        self._descend(run.adam_d, run.discriminator, objective)
 
         # G: through the D just updated, whose own gradients nobody needs now.
         run.discriminator.requires_grad_(False)
         if settings.loss == "relativistic" or settings.joint_batches:
             reference, out_again = self._judge(self._augment(real.detach()), self._augment(fake), y)
         else:
-            out_again = self._output(self._augment(fake), y)
+            out_again = self._gathered(self._output(self._augment(fake), y))
         if settings.loss == "relativistic":
             loss_g = relativistic_loss(out_again, reference.detach())
         else:
             loss_g = generator_loss(out_again)
-        _descend(run.adam_g, loss_g)
+        self._descend(run.adam_g, run.generator, loss_g)
 
         run.step += 1
         run.average()
@@ -189,7 +202,7 @@ class Step:
 
     def _augment(self, pictures: Tensor) -> Tensor:
         often = self.run.augment_probability if self.settings.adaptive else None
-        return diff_augment(pictures, self.settings.augment, self.run.noise, often)
+        return diff_augment(pictures, self.settings.augment, self.run.noise, often, self.ranks)
 
     @torch.no_grad()
     def _adapt(self, real: Tensor, fake: Tensor, shown_fake: Tensor, y: Tensor) -> None:
@@ -205,12 +218,14 @@ class Step:
     def _judge(
         self, real: Tensor, fake: Tensor, y: Tensor, y_fake: Tensor | None = None, for_penalty: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """D's outputs [B] for both sides: in one batch, or each with its own batch-norm statistics."""
+        """D's outputs [B] for both sides of the whole batch: in one pass, or each with its own statistics."""
         y_fake = y if y_fake is None else y_fake
         if not self.settings.joint_batches:
-            return self._output(real, y, for_penalty), self._output(fake, y_fake)
-        both = self._output(torch.cat([real, fake]), torch.cat([y, y_fake]), for_penalty)
-        return both[: len(real)], both[len(real) :]
+            of_real, of_fake = self._output(real, y, for_penalty), self._output(fake, y_fake)
+        else:
+            both = self._output(torch.cat([real, fake]), torch.cat([y, y_fake]), for_penalty)
+            of_real, of_fake = both[: len(real)], both[len(real) :]
+        return self._gathered(of_real), self._gathered(of_fake)
 
     def _output(self, pictures: Tensor, y: Tensor, for_penalty: bool = False) -> Tensor:
         if for_penalty:  # in float32 and not compiled: compiled networks cannot be differentiated twice
@@ -218,14 +233,24 @@ class Step:
         with self._autocast():
             return self.discriminator(pictures, y).float()
 
+    def _gathered(self, mine: Tensor) -> Tensor:
+        return self.ranks.gather(mine, len(mine) * self.ranks.count)
+
     def _autocast(self) -> contextlib.AbstractContextManager:
         return devices.autocast(self.precision, self.device)
 
+    def _descend(self, optimiser: torch.optim.Optimizer, network: torch.nn.Module, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.ranks.sum_gradients(network.parameters())
+        optimiser.step()
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
+
+def _check_ranks(settings: LsganSettings, ranks: Ranks) -> None:
+    if settings.batch_size % ranks.count:
+        raise ValueError(f"batch_size is {settings.batch_size}; {ranks.count} ranks need a multiple of {ranks.count}")
+    if settings.compile and not ranks.alone:
+        raise ValueError("compile is for one rank: batch norm over several is not compiled; set compile to false")
 
 
 def _measured(measure: Measure, network: Generator) -> float:
@@ -288,10 +313,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"train_lsgan: {error}", file=sys.stderr)
         return 2
     try:
-        trained = train(pictures, labels, names, settings, asked.out, asked.device, on_progress=_print_progress)
+        with joined(devices.resolve(asked.device)) as device:
+            first = here().first
+            trained = train(pictures, labels, names, settings, asked.out, device, on_progress=_print_progress)
     except (ValueError, RuntimeError) as error:
         print(f"train_lsgan: {error}", file=sys.stderr)
         return 1
+    if not first:
+        return 0
     for note in trained.meta["notes"]:
         print(note)
     print(f"\n{trained.meta['steps']} steps, generator and grids in {trained.folder}")

@@ -1,7 +1,8 @@
-"""Trains `modern`: frozen features and interactions in, factors and checkpoints out, one loop read top to bottom.
+"""Trains `modern`: features and interactions in, factors and checkpoints out, one loop read top to bottom.
 
-`python -m models.train_modern --help` trains from a folder of arrays alone. The network and its loss are in
-`modern.py`, the knobs in `modern_settings.py`.
+The loop runs on frozen features, and if wanted a second time with the trunk behind them. `python -m
+models.train_modern --help` trains from a folder of arrays alone. The network and its loss are in `modern.py`, the
+trunk in `trunk.py`, the knobs in `modern_settings.py`.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models import checkpoint, evaluate, modern, modern_optimiser
 from models import device as devices
-from models import evaluate, modern
 from models.dvbpr_dataset import Dataset
 from models.dvbpr_progress import Clock, Progress
 from models.factors import Factors, item_means
@@ -26,11 +28,13 @@ from models.modern import Histories, Modern, Space
 from models.modern_batches import Batches, Draws
 from models.modern_settings import PRESETS, ModernSettings
 from models.modern_state import Run, load
-from models.training_run import DivergedError, kept, stop_if_diverged
+from models.training_run import BEST, DivergedError, kept, stop_if_diverged
+from models.trunk import Pixels, Trunk
 
-__all__ = ["PRESETS", "Dataset", "DivergedError", "ModernSettings", "Progress", "Trained", "load", "train"]
+__all__ = ["PRESETS", "Dataset", "DivergedError", "ModernSettings", "Progress", "Trained", "Trunk", "load", "train"]
 
 FEATURES = "features.npy"
+FROZEN = "frozen"  # the folder in a run's own of what came before the trunk was trained
 
 MEND = "Lower learning_rate"  # when the loss is no number
 
@@ -58,6 +62,7 @@ def train(
     out: Path,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
+    trunk: Trunk | None = None,  # what made the features; needed where the settings train it
 ) -> Trained:
     """Train on `data`, or go on with the run in `out`, and return the factors of the best validation epoch.
 
@@ -66,13 +71,19 @@ def train(
     that was cut off repeats its unfinished epoch and ends with the same weights, bit for bit, on the same device.
     torch's global generators are left as they were. The triplets of `data` are not used.
 
-    Raises ValueError when features and data do not fit, or out/last.pt is of another method or data set (all
-    differences listed); DivergedError naming epoch and step when the loss is not finite.
+    With trunk_epochs these epochs are in out/frozen; from the best of them the model and a copy of the trunk go on
+    together, in `out`. It stays the best where the trunk's training adds nothing on validation.
+
+    Raises ValueError when features and data, or features and trunk, do not fit, or out/last.pt is of another method or
+    data set (all differences listed); DivergedError naming epoch and step when the loss is not finite.
     """
+    if settings.trunk_epochs and trunk is None:
+        raise ValueError("trunk_epochs needs the trunk that made the features; give it, or set trunk_epochs to 0")
     if settings.early_stopping_patience is not None and not len(data.validation):
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return _train(data, features, settings, out, device, on_progress or (lambda _: None))
+    forked = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
+        return _train(data, features, settings, out, device, on_progress or (lambda _: None), trunk)
 
 
 def _train(
@@ -82,29 +93,87 @@ def _train(
     out: Path,
     device: torch.device,
     report: Callable[[Progress], None],
+    trunk: Trunk | None,
 ) -> Trained:
     space = modern.fit_space(data, features, settings)
     model = Modern(len(data.users), len(data.items), space, settings).to(device)
     images, histories = _placed(data, space, features, device)
     draws = Draws(data, settings)
     batches = Batches(model, histories, images, data, draws.chances)
-    adam = _optimiser(model, settings)
-    run = Run(settings, _digest(data, features), model, adam)
-    resumed_from = run.resume(out)
+    run = Run(settings, _digest(data, features), model, modern_optimiser.build(model, settings))
+    frozen = out / FROZEN if settings.trunk_epochs else out
+    resumed_from = run.resume(frozen)
+    _run(run, data, draws, batches, frozen, report)
+    history, pixels = run.history, None
 
-    steps = draws.steps
-    clock = Clock(report, steps, settings.epochs, done=run.epoch * steps)
+    if settings.trunk_epochs:
+        assert trunk is not None
+        model, meta = load(frozen, device)
+        pixels = Pixels(trunk, settings.trunk_layers, settings.trunk_augment, data, device)
+        pixels.check(features)
+        draws = Draws(data, replace(settings, batch_size=settings.trunk_batch, negatives=settings.trunk_negatives))
+        batches = Batches(model, histories, images, data, draws.chances, partial(_seen, model, pixels))
+
+        def look_again() -> None:
+            batches.images, batches.histories = _placed(data, space, pixels.embedded(), device)
+
+        digest = hashlib.sha256(f"{run.data_digest} {trunk.digest()}".encode()).hexdigest()
+        adam = modern_optimiser.build(model, settings, pixels)
+        run = Run(settings, digest, model, adam, pixels, best_auc=meta["validation_auc"])
+        if resumed := run.resume(out):
+            look_again()
+        else:
+            checkpoint.save(out / BEST, checkpoint.load(frozen / BEST))
+        _run(run, data, draws, batches, out, report, len(history), look_again)
+        history, resumed_from = history + run.history, resumed_from + resumed
+
+    model, meta = load(out, device)
+    if pixels is not None and meta["trunk"]:
+        pixels.restore(meta["trunk"])
+        images, histories = _placed(data, space, pixels.embedded(), device)
+    return Trained(
+        factors=modern.factors(model, histories, data, images, meta["popularity_weight"]),
+        history=history,
+        best_epoch=meta["epoch"],
+        validation_auc=meta["validation_auc"],
+        popularity_weight=meta["popularity_weight"],
+        stopped_early=len(history) < settings.epochs + settings.trunk_epochs,
+        resumed_from=resumed_from,
+        settings=settings,
+        data_digest=run.data_digest,
+        folder=out,
+    )
+
+
+def _run(
+    run: Run,
+    data: Dataset,
+    draws: Draws,
+    batches: Batches,
+    out: Path,
+    report: Callable[[Progress], None],
+    begun: int = 0,
+    look_again: Callable[[], None] | None = None,
+) -> None:
+    """Train until the run is finished; `begun` epochs went before its first, `look_again` renews what the trunk sees.
+
+    Inside an epoch users stay what the trunk saw in their histories when it began: a step can afford to look at its
+    own items, not at all that its users ever had.
+    """
+    settings, model, adam, steps = run.settings, run.model, run.adam, draws.steps
+    device = batches.images.device
+    clock = Clock(report, steps, run.planned, done=run.epoch * steps, begun=begun)
     while not run.finished():
-        epoch = run.epoch + 1
+        epoch = begun + run.epoch + 1
         torch.manual_seed(settings.seed * 1_000_003 + epoch)  # noise, dropout, pictures
         user_of, item_of, negative_of = (torch.from_numpy(drawn).to(device) for drawn in draws.epoch(epoch))
         losses = torch.zeros(steps, device=device)
         model.train()
         clock.start(epoch)
         for step in range(steps):
-            rows = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
+            rows = slice(step * draws.settings.batch_size, (step + 1) * draws.settings.batch_size)
             user, positive, negative = user_of[rows], item_of[rows], negative_of[step]  # [B], [B], [N]
-            _set_rate(adam, settings, (epoch - 1) * steps + step, settings.epochs * steps)
+            modern_optimiser.set_rate(adam, settings, run.epoch * steps + step, run.planned * steps)
 
             scores = batches.scores(user, positive, negative)
             loss = modern.loss(settings.loss, *scores, positive[:, None] == negative)
@@ -120,28 +189,22 @@ def _train(
         stop_if_diverged(losses, epoch, out, MEND)
         row = {"epoch": float(epoch), "loss": float(losses.mean()), **clock.stop()}
 
-        if not all(bool(weights.isfinite().all()) for weights in model.parameters()):
+        learnt = [weight for group in adam.param_groups for weight in group["params"]]
+        if not all(bool(weight.isfinite().all()) for weight in learnt):
             raise DivergedError(f"epoch {epoch}: a weight is not finite after its last step; {kept(out)}")
         model.eval()
-        row["popularity_weight"], row["validation_auc"] = _weighed(model, histories, data, images)
+        if look_again is not None:
+            look_again()
+        row["popularity_weight"], row["validation_auc"] = _weighed(model, batches.histories, data, batches.images)
         if run.note(row):
             run.save_best(out)
         run.save_last(out)
         clock.tell(row["loss"], validation_auc=row["validation_auc"], popularity_weight=row["popularity_weight"])
 
-    model, meta = load(out, device)
-    return Trained(
-        factors=modern.factors(model, histories, data, images, meta["popularity_weight"]),
-        history=run.history,
-        best_epoch=run.best_epoch,
-        validation_auc=run.best_auc,
-        popularity_weight=meta["popularity_weight"],
-        stopped_early=run.epoch < settings.epochs,
-        resumed_from=resumed_from,
-        settings=settings,
-        data_digest=run.data_digest,
-        folder=out,
-    )
+
+def _seen(model: Modern, pixels: Pixels, picture: Tensor) -> Tensor:
+    """Pictures [n] as the trunk sees them now, in the model's space: [n, D]."""
+    return model.placed(pixels.features(picture))
 
 
 def _placed(data: Dataset, space: Space, features: np.ndarray, device: torch.device) -> tuple[Tensor, Histories]:
@@ -167,30 +230,6 @@ def _weighed(model: Modern, histories: Histories, data: Dataset, images: Tensor)
     return weight, auc
 
 
-def _optimiser(model: Modern, settings: ModernSettings) -> torch.optim.Optimizer:
-    """AdamW; vectors (biases, attention) are not decayed."""
-    matrices = [weights for weights in model.parameters() if weights.ndim > 1]
-    vectors = [weights for weights in model.parameters() if weights.ndim == 1]
-    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-
-
-def rate(settings: ModernSettings, step: int, steps: int) -> float:
-    """The learning rate of `step` (from 0) of `steps`: linear warm-up, then half a cosine down to nothing, or flat."""
-    warm = max(1, round(settings.warm_up * steps)) if settings.warm_up else 0
-    if step < warm:
-        return settings.learning_rate * (step + 1) / warm
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _set_rate(adam: torch.optim.Optimizer, settings: ModernSettings, step: int, steps: int) -> None:
-    for group in adam.param_groups:
-        group["lr"] = rate(settings, step, steps)
-
-
 def _digest(data: Dataset, features: np.ndarray) -> str:
     """sha256 of all that training can see."""
     digest = hashlib.sha256(data.digest().encode())
@@ -205,13 +244,15 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m models.train_modern",
         description="Train `modern` from a folder with bank.npy and dataset.npz (models.dvbpr_dataset.Dataset.save "
         f"writes both) and {FEATURES}, float [rows of the bank, F], the pictures' frozen features. Writes best.pt, "
-        "last.pt and factors.npz into --out, and goes on with the run that it finds there.",
+        "last.pt and factors.npz into --out, and goes on with the run that it finds there. The trunk stays frozen.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help=f"folder with bank.npy, dataset.npz and {FEATURES}")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; made when missing")
     parser.add_argument("--device", default="auto", help=f"one of {', '.join(devices.NAMES)}, or cuda:N")
     for knob in fields(ModernSettings):
+        if knob.name.startswith("trunk_"):
+            continue  # a trunk is handed in as a module, which no command line can
         assert knob.default is not MISSING
         flag, default = "--" + knob.name.replace("_", "-"), knob.default
         common: dict[str, Any] = {"dest": knob.name, "default": argparse.SUPPRESS, "help": f"default {default}"}

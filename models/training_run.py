@@ -42,11 +42,16 @@ class TrainingRun:
             self.best_epoch, self.best_auc = self.epoch, auc
         return better
 
+    @property
+    def planned(self) -> int:
+        """How many epochs there are to be."""
+        return self.settings.epochs
+
     def finished(self) -> bool:
         """Whether all epochs are done, or as many have passed without a better one as patience allows."""
         patience = self.settings.early_stopping_patience
         exhausted = patience is not None and self.epoch - self.best_epoch >= patience
-        return exhausted or self.epoch >= self.settings.epochs
+        return exhausted or self.epoch >= self.planned
 
     def standing(self) -> dict[str, Any]:
         """What last.pt keeps of the above."""

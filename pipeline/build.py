@@ -5,14 +5,22 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline import automation, observation, terminal_run
+from pipeline import automation, environment, observation, terminal_run
 from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.checks import dataset as dataset_checks
 from pipeline.checks import freshness, pictures, tables, trained
+from pipeline.core import schemas
+from pipeline.io_managers import SCHEMAS
 from pipeline.jobs import jobs
+from pipeline.metadata import COLUMNS, column_schema
 from pipeline.recovery import close_tracked_runs
 from pipeline.resources import default_resources
 from pipeline.training_gate import TrainingGate
+
+OWNERS = {
+    "ingest": "team:data", "images": "team:data", "dataset": "team:data",
+    "recommender": "team:models", "generator": "team:models", "report": "team:report",
+}  # fmt: skip
 
 
 def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -28,10 +36,19 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
         TrainingGate(storage, present["method"]), busy=lambda: terminal_run.is_at_work(storage.home)
     )
     return dg.Definitions(
-        assets=automation.automated(dg.load_assets_from_modules(modules), condition),
+        assets=dg.map_asset_specs(_told, automation.automated(dg.load_assets_from_modules(modules), condition)),
         asset_checks=dg.load_asset_checks_from_modules([dataset_checks, freshness, pictures, tables, trained]),
         jobs=[*jobs, freshness.job],
         schedules=observation.schedules,
         sensors=[*observation.sensors, freshness.sensor, close_tracked_runs],
         resources=present,
+    )
+
+
+def _told(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """The asset with its owner, and a table's columns, which Dagster shows before there is a table."""
+    of_asset = {**SCHEMAS, "triplets": schemas.triplets()}.get(spec.key.to_user_string())
+    return spec.replace_attributes(
+        owners=list(environment.owners()) or [OWNERS[spec.group_name or ""]],
+        metadata=spec.metadata if of_asset is None else {**spec.metadata, COLUMNS: column_schema(of_asset)},
     )

@@ -174,7 +174,7 @@ def compare(
                         "difference_to_dvbpr": difference[0],
                         "difference_low": difference[1],
                         "difference_high": difference[2],
-                        "paper_auc": TABLE_3[mode] if model == DVBPR and split == "validation" else None,
+                        "paper_auc": TABLE_3.get(mode) if model == DVBPR and split == "validation" else None,
                         **{name: value for name, value in figures.items() if name in RECOMMENDER_COMPARISON.names},
                     }
                 )

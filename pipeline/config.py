@@ -97,10 +97,16 @@ def config_of(*settings: type) -> type[dg.Config]:
             if field.name in fields:
                 raise TypeError(f"{field.name} is a setting of two of {[s.__name__ for s in settings]}")
             meaning = meanings.get(field.name, field.name.replace("_", " "))
-            note = "the profile's or the preset's value" if cls in PRESETS else f"{field.default!r}"
-            description = f"{meaning}. When not set: {note}."
+            description = f"{meaning}. When not set: the profile's value, else {unless_set(cls, field.name)}."
             fields[field.name] = (_config_type(hints[field.name]) | None, pydantic.Field(None, description=description))
     return pydantic.create_model("+".join(s.__name__ for s in settings), __base__=dg.Config, **fields)
+
+
+def unless_set(settings: type, name: str) -> str:
+    """A field's value where neither run nor profile sets it; by preset where the presets differ."""
+    values = {preset: repr(getattr(made, name)) for preset, made in PRESETS.get(settings, {"": settings()}).items()}
+    alike = len(set(values.values())) == 1
+    return next(iter(values.values())) if alike else ", ".join(f"{preset} {value}" for preset, value in values.items())
 
 
 class IngestConfig(config_of(IngestSettings)):

@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from pipeline.config import CONFIGS, SECTIONS
 from pipeline.core.sources import BadInput
 from pipeline.core.triplets import TripletSettings
 from pipeline.method import Method
+from pipeline.recommenders import trunk_for
+from pipeline.storage import Storage
 from pipeline.study_data import ModeData
 
 
@@ -96,7 +99,8 @@ def _dvbpr(task: Task, settings: DvbprSettings) -> Fitted:
 
 
 def _modern(task: Task, settings: ModernSettings) -> Fitted:
-    return _trained(train_modern.train, settings, task, task.dataset(), task.data.features)
+    trunk = trunk_for(settings, Storage(root=str(task.home)).features_size()) if settings.trunk_epochs else None
+    return _trained(partial(train_modern.train, trunk=trunk), settings, task, task.dataset(), task.data.features)
 
 
 def _trained(loop: Callable[..., Any], settings: Any, task: Task, *data: Any) -> Fitted:
@@ -185,6 +189,7 @@ CONTENDERS: dict[str, Contender] = {
     "vbpr_visual": Contender(_bpr(baselines.vbpr_visual, True), "baselines", BprSettings, space=bprs.VBPR_SPACE),
     "modern": Contender(_modern, "dvbpr", ModernSettings, space=moderns.SPACE, epochs=True),
     "cornac_vbpr": Contender(_cornac, settings=cornac_peer.CornacSettings),
+    "cornac_vbpr_tuned": Contender(_cornac, settings=cornac_peer.TunedCornacSettings),
     "dvbpr": _dvbpr_contender(),
     "paper": _dvbpr_contender("paper"),
     "kang2017": _dvbpr_contender("kang2017"),

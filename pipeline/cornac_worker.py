@@ -1,41 +1,70 @@
-"""Trains Cornac's VBPR, as released, on arrays: run by a Python that has Cornac, knows nothing of this project.
+"""Trains Cornac's VBPR on arrays: run by a Python that has Cornac, knows nothing of this project.
 
 `python cornac_worker.py IN.npz OUT.npz`. What it is given and gives is `cornac_peer.py`'s contract.
 """
 
+import json
 import sys
 from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 
 
 def main(source: str, target: str) -> None:
-    """Read the arrays, train, write the factors."""
+    """Read the arrays, train once, write the factors as they stood after each of the `epochs` asked for."""
     import torch
     from cornac.data import Dataset, ImageModality  # ty: ignore[import-not-found]
     from cornac.models import VBPR  # ty: ignore[import-not-found]
 
     with np.load(source) as given:
-        train, features = given["train"], given["features"]
-        users, items, seed, epochs = (int(given[name]) for name in ("users", "items", "seed", "epochs"))
+        train, features, epochs = given["train"], given["features"], sorted(given["epochs"].tolist())
+        users, items, seed = (int(given[name]) for name in ("users", "items", "seed"))
+        knobs = json.loads(str(given["knobs"]))
+    weights: list[torch.Tensor] = []  # Bi, Gu, Gi, Tu, E, Bp, while they are trained
+    kept: list[list[np.ndarray]] = []
+    begun = 0
+
+    # Its loop tells nothing meanwhile. So its optimiser is asked for the weights, its data when an epoch begins.
+    adam = torch.optim.Adam
+
+    def watched_adam(params: list[torch.Tensor], **more: Any) -> torch.optim.Optimizer:
+        weights[:] = params
+        return adam(params, **more)
+
+    def keep() -> None:
+        kept.append([tensor.detach().numpy().copy() for tensor in weights])
+
+    class Watched(Dataset):
+        def uij_iter(self, *given: Any, **more: Any) -> Any:
+            nonlocal begun
+            if begun in epochs:
+                keep()
+            begun += 1
+            return super().uij_iter(*given, **more)
+
+    torch.optim.Adam = watched_adam  # ty: ignore[invalid-assignment]
     torch.manual_seed(seed)
     # Every user and item is in the maps from the start, in our order, so that its rows are ours and an item that
     # nobody has in train is a negative like any other, as for our models.
     uid_map, iid_map = OrderedDict((u, u) for u in range(users)), OrderedDict((i, i) for i in range(items))
     triples = [(int(u), int(i), 1.0) for u, i in train]
-    data = Dataset.build(triples, global_uid_map=uid_map, global_iid_map=iid_map, seed=seed)
+    data = Watched.build(triples, global_uid_map=uid_map, global_iid_map=iid_map, seed=seed)
     images = ImageModality(features=features, ids=list(range(items)), normalized=False)
     images.build(id_map=iid_map)
     data.add_modalities(item_image=images)
-    # No knob but the number of epochs is touched: the released defaults.
-    model = VBPR(n_epochs=epochs, seed=seed, use_gpu=False, verbose=False).fit(data)
+    model = VBPR(n_epochs=epochs[-1], seed=seed, use_gpu=False, verbose=False, **knobs).fit(data)
+    keep()
     if len(model.gamma_item) != items or len(model.gamma_user) != users:
         raise SystemExit(f"Cornac has {len(model.gamma_user)} users and {len(model.gamma_item)} items, not all")
+    if len(kept) != len(epochs):
+        raise SystemExit(f"Cornac went through its data {begun} times, not {epochs[-1]}")
+    bias, gamma_user, gamma_item, theta, projection, beta = (np.stack(rows) for rows in zip(*kept, strict=True))
     np.savez(
         target,
-        theta=np.concatenate([model.gamma_user, model.theta_user], 1),
-        item=np.concatenate([model.gamma_item, model.theta_item], 1),
-        item_bias=model.beta_item + model.visual_bias,
+        theta=np.concatenate([gamma_user, theta], 2),
+        item=np.concatenate([gamma_item, features @ projection], 2),
+        item_bias=bias + (features @ beta)[..., 0],
     )
 
 

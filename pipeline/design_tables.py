@@ -111,6 +111,7 @@ def figures(table: pa.Table) -> dict[str, Any]:
         "preference_gain_mean": float(gain.mean()),
         "preference_gain_sd_mean": float(frame["gain_sd"].mean()),
         "preference_gained_share": float((gain > 0).mean()),
+        "users_gained_share": float((gain > 0).groupby(frame["user"]).all().mean()),
         "own_rank_first_share": float((frame["own_rank"] == 1).mean()),
         "own_rank_in_class_first_share": float((frame["own_rank_in_class"] == 1).mean()),
         "kept_own_rank_first_share": float((kept["own_rank"] == 1).mean()),

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from models.factors import Factors
+from models.distinct import standing
 from models.lsgan import Discriminator, Generator
 from models.memorisation import nearest_l1
-from models.preference import Recommender, picture_features
-from models.taste_rank import own_rank, panels, standard_scores
+from models.preference import DesignSettings, Recommender, picture_features
+from models.taste_rank import own_rank, panels, references, standard_scores
 from models.train_lsgan import load_generator
 from pipeline import generation, recommenders
 from pipeline.core.schemas import IMAGE_MODES
@@ -85,6 +85,7 @@ class Studio:
     users: np.ndarray  # [U] int32, global ids
     jury: Jury
     shop: Shop
+    judged_by: str  # the recommender's name, one of `recommenders.NAMES`
     recommender_run: str
     generator_run: str
     classes: tuple[str, ...]  # the generator's
@@ -105,38 +106,51 @@ class Studio:
         )
 
 
-def open_studio(storage: Storage, target: DesignTargetSettings, garments: pa.Table, device: torch.device) -> Studio:
-    """Load the champions, generator and recommender, and choose the people.
+def open_studio(
+    storage: Storage, target: DesignTargetSettings, settings: DesignSettings, garments: pa.Table, device: torch.device
+) -> Studio:
+    """Load the champions, generator and recommender; choose people, their judges and those they are told apart from.
 
     Args:
         storage: the home.
         target: image mode, how many people, seed.
+        settings: the search that the studio is for.
         garments: what the generator must have been trained on.
         device: where to search.
 
     Raises:
-        BadInput: a model is missing, or was made from another catalogue, other garments or other classes (both named).
+        BadInput: a model is missing, or was made from another catalogue, other garments or other classes (both named);
+            or the objective is `distinct` and there is one user alone.
     """
-    generator, discriminator, recommender, everyone, factors, runs = _models(
-        storage, target.mode, generation.inputs(garments), device
-    )
+    generator, discriminator, judge, runs = _models(storage, target.mode, generation.inputs(garments), device)
+    recommender, everyone = judge.recommender, judge.users
     order = np.random.default_rng(target.choice_seed).permutation(len(everyone))
     chosen = order if target.users == 0 else order[: target.users]
+    distinct = settings.objective == "distinct"
+    if distinct and len(everyone) < 2:
+        raise BadInput(f"designs: {target.mode} has one user, nobody to be told apart from: set objective: score.")
+    # Nobody is judge and reference at once: in a small shop half of the users judge.
+    size = min(JUDGES, (len(everyone) + 1) // 2) if distinct else JUDGES
     pixels = storage.load_garments(generation.inputs(garments)["garments"])
     jury = Jury(
         theta=recommender.theta.cpu().numpy(),
-        judges=panels(everyone[chosen], everyone, JUDGES, target.choice_seed),
-        catalogue=factors.phi,
+        judges=panels(everyone[chosen], everyone, size, target.choice_seed),
+        catalogue=judge.catalogue,
         garments=picture_features(recommender, pixels),
         garment_label=generation.labels(garments),
     )
+    taste = recommender.of(torch.from_numpy(chosen).to(recommender.theta.device))
+    if distinct:
+        rows = references(jury.judges, len(everyone), settings.references, target.choice_seed)
+        taste = dataclasses.replace(taste, others=standing(jury.theta, jury.catalogue, rows))
     return Studio(
         generator,
         discriminator,
-        recommender.of(torch.from_numpy(chosen).to(recommender.theta.device)),
+        taste,
         everyone[chosen],
         jury,
         Shop(pixels, garments["asin"].to_pylist()),
+        judge.name,
         runs[0],
         runs[1],
         generation.classes(garments),
@@ -145,7 +159,7 @@ def open_studio(storage: Storage, target: DesignTargetSettings, garments: pa.Tab
 
 def _models(
     storage: Storage, mode: str, garments: Mapping[str, str], device: torch.device
-) -> tuple[Generator, Discriminator, Recommender, np.ndarray, Factors, tuple[str, str]]:
+) -> tuple[Generator, Discriminator, recommenders.Judge, tuple[str, str]]:
     if mode not in IMAGE_MODES:
         raise BadInput(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
     trained, drawn = storage.in_use("recommender", mode), storage.in_use("generator")
@@ -154,6 +168,4 @@ def _models(
     if trained.run == storage.current("recommender", mode).run:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
     generator, discriminator, _ = load_generator(drawn.path, device)
-    recommender, everyone = recommenders.judge(trained, device)
-    factors = Factors.load(trained.path / "factors.npz")
-    return generator, discriminator, recommender, everyone, factors, (trained.run, drawn.run)
+    return generator, discriminator, recommenders.judge(trained, device), (trained.run, drawn.run)

@@ -5,6 +5,7 @@ working directory counts as environment, but never overrides it.
 """
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -35,9 +36,29 @@ def classes() -> str:
     return os.environ.get("ATELIER_CLASSES", "")
 
 
+def licence() -> str:
+    """`ATELIER_LICENCE`: under which licence the data may be used, in your words, for the cards; empty: not stated."""
+    return os.environ.get("ATELIER_LICENCE", "")
+
+
 def device() -> str:
     """`ATELIER_DEVICE`: auto, cuda, mps or cpu."""
     return os.environ.get("ATELIER_DEVICE") or "auto"
+
+
+def engine() -> str:
+    """`ATELIER_ENGINE`: who runs what can be cut into shards, local (this process) or ray (default: local)."""
+    return os.environ.get("ATELIER_ENGINE") or "local"
+
+
+def ray_address() -> str:
+    """`ATELIER_RAY_ADDRESS`: a Ray cluster, `host:port` or `auto` (default: one is started on loopback)."""
+    return os.environ.get("ATELIER_RAY_ADDRESS") or "local"
+
+
+def ranks() -> str:
+    """`ATELIER_RANKS`: processes that train one model together, a number, or auto for one a GPU (default 1)."""
+    return os.environ.get("ATELIER_RANKS") or "1"
 
 
 def profile() -> str:
@@ -49,6 +70,15 @@ def allowed_hosts() -> frozenset[str]:
     """`ATELIER_ALLOW_HOSTS`: private `host:port` addresses that pictures and inputs may be fetched from."""
     hosts = os.environ.get("ATELIER_ALLOW_HOSTS", "")
     return frozenset(host.strip() for host in hosts.split(",") if host.strip())
+
+
+def owners() -> tuple[str, ...]:
+    """`ATELIER_OWNERS`: who owns the assets in Dagster, e-mail or `team:name`, with commas; empty: teams by stage."""
+    named = [owner.strip() for owner in os.environ.get("ATELIER_OWNERS", "").split(",") if owner.strip()]
+    for owner in named:
+        if not re.fullmatch(r"team:\w+|[^@\s]+@[^@\s.]+\.[^@\s]+", owner):
+            raise BadInput(f"ATELIER_OWNERS: {owner!r} is neither an e-mail address nor team:name.")
+    return tuple(named)
 
 
 def database() -> str:

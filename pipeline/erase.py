@@ -28,7 +28,9 @@ from pipeline.core.copies import rewrite_copies
 from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.forget import forget
+from pipeline.core.ledger import PictureStore
 from pipeline.core.sources import BadInput
+from pipeline.core.store_shards import absorb
 from pipeline.depot.store import Store
 from pipeline.depot.sync import push
 from pipeline.io_managers import SCHEMAS
@@ -116,6 +118,8 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     erased.write(home)  # first: from here on nothing reads it in again
     yield f"recorded; {len(found.urls)} URLs go with it"
     # By the list, not by what the tables say: a call that was cut off before a run still finds its URLs.
+    if storage.pictures.is_dir():
+        absorb(PictureStore(storage.pictures))  # what a fetch by many workers left when it was killed
     pictures = forget(storage.pictures, lambda urls: erased.mask("url", urls))
     yield f"picture store: {len(pictures)} pictures gone"
     found = dataclasses.replace(found, pictures=frozenset(pictures))

@@ -7,7 +7,7 @@ ever, so thumbnails here are kept under 200 kB and the full picture is a file th
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.core import meanings
 from pipeline.core.tables import StoredTable
 
 THUMBNAIL_BYTES = 200_000
 HEAD = 5
+VECTOR = pa.list_(pa.float32())
+COLUMNS = "dagster/column_schema"  # Dagster's name for it
 
 
 def table_digest(table: pa.Table) -> str:
@@ -30,31 +33,44 @@ def table_digest(table: pa.Table) -> str:
     return hashlib.sha256(sink.getbuffer()).hexdigest()[:16]
 
 
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """The columns as Dagster shows them: types, what may be null, and what each means."""
+    meaning = meanings.of_columns(schema.names)
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                field.name,
+                str(field.type),
+                description=meaning.get(field.name),
+                constraints=dg.TableColumnConstraints(nullable=field.nullable),
+            )
+            for field in schema
+        ]
+    )
+
+
 def table_output(
     table: pa.Table | StoredTable,
     output_name: str = "result",
     *,
-    preview: bool = True,
+    leave_out: Sequence[str] = (),
     version: str | None = None,
     **more: Any,
 ) -> dg.Output[Any]:
     """A table as an asset's value: with its row count, columns, head, and its content as data version.
 
-    `version` takes the content's place where more than the rows tells two tables apart.
+    `version` takes the content's place where more than the rows tells two tables apart. The head leaves out vectors
+    and the columns that are named.
     """
     metadata: dict[str, Any] = {
         "dagster/row_count": table.num_rows,
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(f.name, str(f.type), constraints=dg.TableColumnConstraints(nullable=f.nullable))
-                for f in table.schema
-            ]
-        ),
+        COLUMNS: column_schema(table.schema),
         **{key: metadata_value(value) for key, value in more.items() if value is not None},
     }
-    if preview and table.num_rows:
+    if table.num_rows:
         head = next(table.batches(HEAD)) if isinstance(table, StoredTable) else table.slice(0, HEAD)
-        metadata["preview"] = dg.MetadataValue.md(head.to_pandas().to_markdown(index=False))
+        shown = [field.name for field in head.schema if field.type != VECTOR and field.name not in leave_out]
+        metadata["preview"] = dg.MetadataValue.md(head.select(shown).to_pandas().to_markdown(index=False))
     if version is None:
         version = table.digest() if isinstance(table, StoredTable) else table_digest(table)
     return dg.Output(table, output_name=output_name, metadata=metadata, data_version=dg.DataVersion(version))

@@ -17,7 +17,8 @@ GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
 # What can be made from products alone.
 WITHOUT_REVIEWS = (
     "reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger",
-    "garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments", "lookbook",
+    "garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments", "model_cards",
+    "lookbook",
 )  # fmt: skip
 
 

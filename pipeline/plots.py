@@ -115,11 +115,12 @@ def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form
         _dressed(axes, f"DVBPR, {mode}", "epoch", shown)
         axes.plot(epochs, [entry[name] for entry in history], color=ACCENT, marker="o", ms=4)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    panels[1].axhline(TABLE_3[mode], color=GREY, linestyle="--", linewidth=1)
-    panels[1].annotate(
-        "as published", (1, TABLE_3[mode]), xycoords=("axes fraction", "data"), color=GREY,
-        ha="right", va="bottom", fontsize=8,
-    )  # fmt: skip
+    if mode in TABLE_3:
+        panels[1].axhline(TABLE_3[mode], color=GREY, linestyle="--", linewidth=1)
+        panels[1].annotate(
+            "as published", (1, TABLE_3[mode]), xycoords=("axes fraction", "data"), color=GREY,
+            ha="right", va="bottom", fontsize=8,
+        )  # fmt: skip
     panels[1].axhline(0.5, color=GREY, linewidth=0.6)
     return form(made)
 

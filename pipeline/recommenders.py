@@ -13,6 +13,8 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +22,11 @@ from models import train_dvbpr, train_modern
 from models.dvbpr_progress import Progress
 from models.dvbpr_settings import DvbprSettings
 from models.factors import Factors
-from models.modern import Modern
+from models.modern import Modern, looks
 from models.modern_settings import ModernSettings
 from models.preference import Recommender
+from models.trunk import Trunk, retrained
+from pipeline import ranked
 from pipeline.core import arrays, features
 from pipeline.core.bank import Bank
 from pipeline.core.sources import BadInput
@@ -50,6 +54,7 @@ class Learner:
     inputs: dict[str, str]  # digests of what it learns from
     configuration: dict[str, dict[str, Any]]  # all that was set, nested: another one is another line of models
     goes_on: bool  # whether it can begin from the model before; one that learns in seconds need not
+    ranks: int  # processes that train it; one that learns in seconds needs one
     fit: Callable[[Path, torch.device, Callable[[Progress], None], Path | None], Trained]
     about: dict[str, Any]  # what whoever uses the model must know beside its settings
 
@@ -62,8 +67,9 @@ def learner(
     catalogue: pa.Table,
     splits: pa.Table,
     triplets: pa.Table,
+    ranks: int = 1,
 ) -> Learner:
-    """The recommender that the run's preset names, over one mode's tables.
+    """The recommender that the run's preset names, over one mode's tables; DVBPR is trained by `ranks` processes.
 
     Raises:
         BadInput: settings do not fit, or bank, features and catalogue do not belong together.
@@ -81,7 +87,8 @@ def learner(
             {**tables, "triplets": table_digest(triplets), "image_bank": of_rows[:16]},
             {"dvbpr": settings.plain(), "triplets": sampling, "image_bank": pixels},
             goes_on=True,
-            fit=partial(_fit_dvbpr, mode, triplets, bank, settings),
+            ranks=ranks,
+            fit=partial(_fit_dvbpr, mode, triplets, bank, settings, ranks),
             about={},
         )
     settings = method.settings(ModernSettings, "dvbpr", config)
@@ -92,9 +99,15 @@ def learner(
         {**tables, "image_features": digest(made_by, of_rows)},
         {"modern": settings.plain(), "image_features": {"made_by": made_by}},
         goes_on=False,
-        fit=partial(_fit_modern, mode, bank, found, settings),
+        ranks=1,
+        fit=partial(_fit_modern, mode, bank, found, settings, storage.features_size()),
         about={"feature_size": storage.features_size()},
     )
+
+
+def trunk_for(settings: ModernSettings, size: int) -> Trunk | None:
+    """What the features of pictures of `size` pixels a side are made with, where these settings train it."""
+    return Trunk(features.trunk(torch.device("cpu")), size) if settings.trunk_epochs else None
 
 
 def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
@@ -113,16 +126,40 @@ def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
     return found
 
 
-def judge(folder: ModelFolder, device: torch.device) -> tuple[Recommender, np.ndarray]:
-    """A trained recommender as the designs need it: Phi of any picture, and theta of all users with their ids [U]."""
-    manifest = folder.manifest()
+@dataclass(frozen=True)
+class Judge:
+    """A trained recommender as the designs need it."""
+
+    name: str  # one of NAMES
+    recommender: Recommender  # Phi of any picture, and theta of everybody
+    users: np.ndarray  # [U] int32, their global ids
+    catalogue: np.ndarray  # [images, K], Phi of the mode's pictures by their looks alone
+
+
+def judge(folder: ModelFolder, device: torch.device) -> Judge:
+    """The recommender in a model's folder."""
+    manifest, factors = folder.manifest(), Factors.load(folder.path / "factors.npz")
     if manifest.get("model", DVBPR) == DVBPR:
         cnn, theta, meta = train_dvbpr.load(folder.path, device)
-        return Recommender(cnn, meta["input_size"], theta.detach()), np.asarray(meta["users"])
-    model, _ = train_modern.load(folder.path, device)
-    factors = Factors.load(folder.path / "factors.npz")
-    phi = PhiOfPictures(features.trunk(device), model)
-    return Recommender(phi, manifest["feature_size"], torch.from_numpy(factors.theta).to(device)), factors.users
+        taste = Recommender(cnn, meta["input_size"], theta.detach())
+        return Judge(DVBPR, taste, np.asarray(meta["users"]), factors.phi)
+    model, meta = train_modern.load(folder.path, device)
+    trunk = features.trunk(device)
+    taste = Recommender(
+        PhiOfPictures(retrained(trunk, meta["trunk"]) if meta["trunk"] else trunk, model),
+        manifest["feature_size"],
+        torch.from_numpy(factors.theta).to(device),
+        resample="bilinear",  # as the features it learnt from were made (`core/features.py`)
+    )
+    return Judge(MODERN, taste, factors.users, _looks(folder, model, factors))
+
+
+def _looks(folder: ModelFolder, model: Modern, factors: Factors) -> np.ndarray:
+    if model.item_id is None:
+        return factors.phi
+    splits = pq.read_table(folder.path / "splits.parquet", columns=["item", "split"])
+    train = splits.filter(pc.equal(splits["split"], "train"))["item"].to_numpy()
+    return looks(model, factors, np.isin(factors.items, train))
 
 
 def name_of(models: Iterable[str]) -> str:
@@ -131,7 +168,7 @@ def name_of(models: Iterable[str]) -> str:
 
 
 class PhiOfPictures(nn.Module):
-    """Pictures [B, 3, S, S] in [-1, 1] to what theta scores [B, K + 1], through the frozen trunk; differentiable."""
+    """Pictures [B, 3, S, S] in [-1, 1] to what theta scores [B, K + 1], through the trunk; differentiable."""
 
     def __init__(self, trunk: nn.Module, model: Modern) -> None:
         super().__init__()
@@ -147,13 +184,14 @@ def _fit_dvbpr(
     triplets: pa.Table,
     bank: Bank,
     settings: DvbprSettings,
+    ranks: int,
     folder: Path,
     device: torch.device,
     progress: Callable[[Progress], None],
     begin_from: Path | None,
 ) -> Trained:
     data = arrays.dataset(mode, triplets, bank)
-    return train_dvbpr.train(data, settings, folder, device, progress, start=begin_from)
+    return ranked.train_recommender(data, settings, folder, device, progress, begin_from, ranks)
 
 
 def _fit_modern(
@@ -161,6 +199,7 @@ def _fit_modern(
     bank: Bank,
     found: np.ndarray,
     settings: ModernSettings,
+    size: int,
     folder: Path,
     device: torch.device,
     progress: Callable[[Progress], None],
@@ -168,4 +207,5 @@ def _fit_modern(
 ) -> Trained:
     assert begin_from is None
     data = arrays.dataset(mode, None, bank)
-    return train_modern.train(data, np.asarray(found[data.bank_row]), settings, folder, device, progress)
+    trunk = trunk_for(settings, size)
+    return train_modern.train(data, np.asarray(found[data.bank_row]), settings, folder, device, progress, trunk)

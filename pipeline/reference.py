@@ -11,11 +11,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from pipeline import config, environment, method, profiles
 from pipeline.build import build_definitions
-from pipeline.core import schemas
+from pipeline.core import meanings
 
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
@@ -68,24 +66,14 @@ def _tables() -> Iterator[str]:
     yield "## Tables"
     yield ""
     yield "Parquet, one file a table (a file a mode where there are modes). Columns that may be null say so."
-    source = inspect.getsource(schemas)
-    known = {name: value for name, value in vars(schemas).items() if isinstance(value, pa.Schema)}
-    known["TRIPLETS"] = schemas.triplets()
-    for name, schema in sorted(known.items()):
-        meaning = f" ({MOVED[name]})" if name in MOVED else ""
+    for name, schema in sorted(meanings.known().items()):
+        meaning, of_column = f" ({MOVED[name]})" if name in MOVED else "", meanings.of(name)
         yield f"\n### {name.lower()}{meaning}\n"
         rows = [
-            (f"`{field.name}`", f"{field.type}{', nullable' if field.nullable else ''}", _comment(source, name, field))
+            (f"`{field.name}`", f"{field.type}{', nullable' if field.nullable else ''}", of_column.get(field.name, ""))
             for field in schema
         ]
         yield from _table("column", "type", "meaning", rows=rows)
-
-
-def _comment(source: str, table: str, field: pa.Field) -> str:
-    """What stands behind a column in `schemas.py`."""
-    start = source.index(f"def {table.lower()}(" if table == "TRIPLETS" else f"\n{table} = ")
-    found = re.search(rf'"{field.name}", .*?(?:  # (.+))?$', source[start:], re.MULTILINE)
-    return (found and found[1]) or ""
 
 
 def _settings() -> Iterator[str]:
@@ -97,14 +85,10 @@ def _settings() -> Iterator[str]:
         yield f"\n### {op}\n"
         rows = []
         for cls in classes:
-            meanings = config.described(cls)
-            presets = config.PRESETS.get(cls, {"": cls()})
+            meaning = config.described(cls)
             section = f"{config.SECTIONS[cls]}." if cls in config.SECTIONS else ""
             for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
-                values = {preset: repr(getattr(made, name)) for preset, made in presets.items()}
-                alike = len(set(values.values())) == 1
-                shown = next(iter(values.values())) if alike else ", ".join(f"{p} {v}" for p, v in values.items())
-                rows.append((f"`{section}{name}`", meanings.get(name, name.replace("_", " ")), f"`{shown}`"))
+                rows.append((f"`{section}{name}`", meaning.get(name, ""), f"`{config.unless_set(cls, name)}`"))
         yield from _table("setting", "meaning", "value unless set", rows=rows)
 
 

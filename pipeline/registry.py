@@ -32,6 +32,8 @@ PACKAGES = Path(__file__).parents[1]
 # What the served model imports; at the versions that made it.
 RECOMMENDER_NEEDS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "simplejpeg", "torch")
 GENERATOR_NEEDS = ("mlflow", "numpy", "torch")
+CARD_BEGINS = "\n\n***\n\n"  # a rule, between what was decided of a version and its card
+DESCRIPTION_LENGTH = 5000  # MLflow's own bound in SQL stores
 RECOMMENDER, GENERATOR = "recommender", "generator"
 
 
@@ -77,6 +79,15 @@ class Registry:
         """All versions, oldest first."""
         found = (_version(each) for each in self._client.search_model_versions(f"name = '{name}'", max_results=10_000))
         return sorted(found, key=lambda version: version.number)
+
+    def standing(self, name: str, made: str) -> dict[str, Any]:
+        """How a model folder's version stands: `registered`, `version`, `champion`; empty where there is none."""
+        version, reigning = self.find(name, made), self.champion(name)
+        return {
+            "registered": name if version else "",
+            "version": version.number if version else None,
+            "champion": reigning.number if reigning else None,
+        }
 
     def register(
         self, run: TrackedRun, name: str, made: str, write: Callable[[Path, "Model"], None], tags: Mapping[str, str]
@@ -132,6 +143,14 @@ class Registry:
         if promote:
             self._client.set_registered_model_alias(version.name, CHAMPION, number)
         self._client.set_model_version_tag(version.name, number, VERDICT, verdict)
+
+    def describe(self, version: Version, card: str) -> None:
+        """Put a card behind what was decided of a version, in place of an earlier card; cut where the store would."""
+        told = self._client.get_model_version(version.name, str(version.number)).description or ""
+        decision = told.split(CARD_BEGINS)[0]
+        text = f"{decision}{CARD_BEGINS}{card}"
+        if text != told:
+            self._client.update_model_version(version.name, str(version.number), text[:DESCRIPTION_LENGTH])
 
     def folder(self, version: Version) -> Path:
         """The version's files on this machine, downloaded where the store is elsewhere.

@@ -1,4 +1,4 @@
-"""The resources of a run besides storage, method and tracking: the raw sources, the fetcher and the device.
+"""The resources of a run besides storage, method and tracking: raw sources, fetcher, engine and device.
 
 Each reads the environment once, when the definitions are built; nothing else in the pipeline reads it.
 """
@@ -6,6 +6,7 @@ Each reads the environment once, when the definitions are built; nothing else in
 import dataclasses
 import hashlib
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dagster as dg
@@ -13,13 +14,15 @@ import torch
 from upath import UPath
 
 from models import device as devices
-from pipeline import environment
+from pipeline import engine, environment
 from pipeline.core import remote, sources
 from pipeline.core.erasure import Erasures
-from pipeline.core.fetch import FetchReport, Progress, fetch
+from pipeline.core.fetch import FetchReport, Progress
 from pipeline.core.fetch_plan import FetchPlan, plan_fetch
+from pipeline.core.fetch_shards import fetch_with
 from pipeline.core.garment_classes import Rules, built_in, load_rules
 from pipeline.core.ledger import PictureStore
+from pipeline.core.shards import HERE, Runner
 from pipeline.core.transfer import FetchSettings
 from pipeline.io_managers import ParquetTables
 from pipeline.method import Method
@@ -36,6 +39,7 @@ class RawSources(dg.ConfigurableResource):
     classes: str = ""  # a file of garment classes; empty: the built-in ones
     cache: str = ""  # the folder for what URLs name; empty: URLs are refused
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
+    licence: str = ""  # of the data, in its user's words
     home: str = ""  # whose erasures change what is read; empty: none do
 
     def review_files(self) -> list[Path]:
@@ -165,14 +169,21 @@ class ImageFetcher(dg.ConfigurableResource):
 
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
 
-    def fetch(self, urls: list[str], store: PictureStore, settings: FetchSettings, report: Report) -> FetchReport:
-        """Fetch what the store lacks; see `core/fetch.py`."""
+    def fetch(
+        self,
+        urls: list[str],
+        store: PictureStore,
+        settings: FetchSettings,
+        report: Report,
+        runner: Runner = HERE,
+    ) -> FetchReport:
+        """Fetch what the store lacks; see `core/fetch.py`, and for more than one worker `core/fetch_shards.py`."""
 
         def progress(now: Progress) -> None:
             size = f"{now.bytes / 1e6:,.1f} MB"
             report(now.done, now.total, f"{now.rate:,.0f}/s, {now.ok:,} ok, {now.broken:,} broken, {size}")
 
-        return fetch(urls, store, self._allowed(settings), on_progress=progress)
+        return fetch_with(runner, urls, store, self._allowed(settings), on_progress=progress)
 
     def plan(self, urls: list[str], store: PictureStore, settings: FetchSettings) -> FetchPlan:
         """What `fetch` would ask for and what it should cost; asks nothing."""
@@ -182,10 +193,27 @@ class ImageFetcher(dg.ConfigurableResource):
         return dataclasses.replace(settings, allow_hosts=frozenset(self.allow_hosts))
 
 
+class Engine(dg.ConfigurableResource):
+    """Who runs what can be cut into shards: this process, or a Ray cluster."""
+
+    name: str = "local"
+    address: str = engine.OWN_CLUSTER  # of a Ray cluster
+    workers: int = 0  # shards at once; 0: as many as there are processors
+
+    def check(self) -> None:
+        """Raise BadInput for an engine that there is not, or that is not installed."""
+        engine.check(self.name, self.address)
+
+    def running(self) -> AbstractContextManager[Runner]:
+        """A runner while in the block; errors as in `pipeline/engine.py`."""
+        return engine.running(self.name, self.address, self.workers)
+
+
 class Compute(dg.ConfigurableResource):
     """Where models run."""
 
     device: str = "auto"
+    ranks: str = "1"
 
     def resolve(self) -> torch.device:
         """The device.
@@ -197,6 +225,26 @@ class Compute(dg.ConfigurableResource):
             return devices.resolve(self.device)
         except (ValueError, RuntimeError) as error:
             raise sources.BadInput(f"ATELIER_DEVICE: {error}") from error
+
+    def rank_count(self) -> int:
+        """How many processes train one model together.
+
+        Raises:
+            BadInput: it is no number of ranks, or the device is not for as many; or as `resolve`.
+        """
+        device = self.resolve()
+        gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else None
+        if self.ranks == "auto":
+            return max(1, gpus or 1)
+        if not (self.ranks.isdecimal() and int(self.ranks) > 0):
+            raise sources.BadInput(f"ATELIER_RANKS is {self.ranks!r}; give a number from 1, or auto: one a GPU")
+        count = int(self.ranks)
+        if count > 1 and device.type != "cpu" and count > (gpus or 1):
+            raise sources.BadInput(
+                f"ATELIER_RANKS is {count}, but device {self.device!r} is for {gpus or 1}: one rank a GPU; lower it, "
+                "or give ATELIER_DEVICE=cuda for all of them"
+            )
+        return count
 
 
 def default_resources() -> dict[str, object]:
@@ -216,10 +264,12 @@ def default_resources() -> dict[str, object]:
             reviews=environment.reviews(),
             products=environment.products(),
             classes=environment.classes(),
+            licence=environment.licence(),
             cache=str(home / "inputs"),
             home=str(home),
             allow_hosts=sorted(environment.allowed_hosts()),
         ),
         "fetcher": ImageFetcher(allow_hosts=sorted(environment.allowed_hosts())),
-        "compute": Compute(device=environment.device()),
+        "engine": Engine(name=environment.engine(), address=environment.ray_address()),
+        "compute": Compute(device=environment.device(), ranks=environment.ranks()),
     }

@@ -42,7 +42,7 @@ from pipeline.tracking import EXPERIMENT
 from pipeline.workers import this_process
 
 # What `make ui` needs to know of the home's last run.
-REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_ALLOW_HOSTS")
+REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
 
 ENVIRONMENT = """\
 environment (a .env file works):
@@ -51,7 +51,11 @@ environment (a .env file works):
                         between; without them only the generator's assets are made
   ATELIER_PRODUCTS      product metadata, likewise
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
+  ATELIER_LICENCE       the licence of the data, in your words: it stands in the models' cards
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
+  ATELIER_ENGINE        local, or ray: shards of fetching, decoding, features and designs go to a Ray cluster
+  ATELIER_RAY_ADDRESS   of that cluster, host:port or auto (default: one is started on loopback)
+  ATELIER_RANKS         processes that train one model together, a GPU each: a number or auto (default 1)
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
   ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
@@ -108,7 +112,8 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
     with_reviews = raw.check(
         lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
     )
-    resources["compute"].resolve()
+    resources["compute"].rank_count()
+    resources["engine"].check()
     return with_reviews
 
 

@@ -149,7 +149,7 @@ class GarmentSettings:
     minimum: int = 64  # pictures a class must have
     held_out: float = 0.15  # share of products kept from the generator for its evaluation
     sources: str = "vendor_customer"  # whose pictures: vendor, or vendor_customer as NAF
-    seed: int = 0
+    seed: int = 0  # of the cap's draw and the hold-out
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class GenerationMetricSettings:
     samples: int = 600  # pictures compared on each side, at most
     feature_size: int = 128  # pixels a side given to the frozen ImageNet network
     inception_weights: str = ""  # torch-fidelity's InceptionV3 file, for FID and inception score; empty: neither
-    seed: int = 0
+    seed: int = 0  # of every draw
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ class DesignTargetSettings:
 class DesignTradeoffSettings:
     """The sweep over the weight of realism; all else is as for personal designs."""
 
-    etas: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
-    sweep_users: int = 8
-    sweep_starts: int = 4
+    etas: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)  # weights of realism tried
+    sweep_users: int = 8  # people designed for, at each weight
+    sweep_starts: int = 4  # latents that each search begins from
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "etas", tuple(self.etas))
@@ -195,4 +195,4 @@ class LookbookSettings:
 
     users: int = 12  # people shown with their purchases and picks
     picks: int = 8  # pictures a person
-    seed: int = 0
+    seed: int = 0  # of the draw of people

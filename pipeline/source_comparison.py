@@ -115,7 +115,8 @@ def shown(compared: Compared) -> Table:
     """The figures side by side: a row a figure and kind of unseen pictures, a column a generator, then the floor."""
     table = Table(title="Generators by the pictures they learnt from", title_justify="left")
     for column in ("figure", "against", *(f"{side}" for side in SIDES), "real pictures"):
-        table.add_column(column, justify="left" if column in ("figure", "against") else "right")
+        # The names of figures tell their protocol: none is cut off.
+        table.add_column(column, justify="left" if column in ("figure", "against") else "right", overflow="fold")
     floor = generator_figures.FLOOR
     for judge in (f"unseen_{side}" for side in SIDES):
         first = compared.figures[SIDES[0]][judge]

@@ -38,7 +38,7 @@ EPILOG = f"""\
 models: {", ".join(CONTENDERS)}
   A variant is model+field=value[+field=value]: vbpr+k=64, dvbpr+theta_decay=0.1+user_sampling=interaction.
   paper, kang2017 and the like follow that preset whatever --preset says; the profile's sizes hold for all.
-  cornac_vbpr installs Cornac into the home at its first use.
+  cornac_vbpr, as released, and cornac_vbpr_tuned, tuned as vbpr is, install Cornac into the home at their first use.
 
 examples:
   python -m pipeline.study --name baselines --splits 5 --seeds 2

@@ -85,7 +85,7 @@ def summarise(
     if designs:
         keys = (
             "users", "preference_gain_mean", "preference_gain_sd_mean", "own_rank_first_share",
-            "own_rank_in_class_first_share",
+            "own_rank_in_class_first_share", "users_gained_share", "objective", "recommender",
         )  # fmt: skip
         summary["designs"] = {key: designs.get(key) for key in keys}
     page = ledger.of("lookbook").get("page")

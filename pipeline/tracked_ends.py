@@ -1,17 +1,48 @@
 """What becomes of MLflow's runs and versions after their own process: closed where it was killed, withdrawn where they
-learnt from something erased; and what the champion's own evaluation said.
+learnt from something erased; and what a training or the champion's own evaluation said.
 
 Opening and filling runs is `tracking.py`'s, registering models `registry.py`'s.
 """
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.registry import LOGGED, MADE, Registry
 from pipeline.tracking import EXPERIMENT, Tracker
 
 ERASED = "atelier.erased"  # the tag of what was withdrawn, with the moment
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a training's run says of itself; of a run that the store does not know, that nothing was recorded."""
+
+    known: bool = False
+    when: str = "not recorded"
+    seconds: int | None = None
+    commit: str = "not recorded"
+    preset: str = "not recorded"
+
+
+def origin(tracker: Tracker, run_id: str) -> Origin:
+    """When and by which code and preset a run trained, from the store of runs."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = tracker.client().get_run(run_id)
+    except MlflowException:
+        return Origin()
+    begun, ended = run.info.start_time, run.info.end_time
+    return Origin(
+        True,
+        f"{datetime.fromtimestamp(begun / 1000, UTC):%-d %B %Y, %H:%M} UTC" if begun else Origin.when,
+        round((ended - begun) / 1000) if begun and ended else None,
+        run.data.tags.get("git.commit", Origin.commit),
+        run.data.params.get("preset", Origin.preset),
+    )
 
 
 def close(tracker: Tracker, ended: Callable[[str], bool]) -> int:

@@ -104,6 +104,12 @@ def test_mlflow_is_imported_only_inside_functions():
         assert [i for i in imports(name, lazy=False, typing_only=False) if inside(i, "mlflow")] == []
 
 
+def test_ray_is_imported_by_the_engine_alone_and_only_when_it_is_asked_for():
+    importers = offenders("pipeline", lambda i: inside(i, "ray")) + offenders("benchmarks", lambda i: inside(i, "ray"))
+    assert importers == ["pipeline.engine imports ray"]
+    assert not any(inside(i, "ray") for i in imports("pipeline.engine", lazy=False))
+
+
 def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
     def needed(name: str, seen: set[str]) -> set[str]:
         for imported in imports(name):

@@ -1,13 +1,15 @@
-"""The documents say what is so: links lead somewhere, commands exist, the reference is the code's."""
+"""The documents say what is so: links lead somewhere, commands exist, the reference is the code's.
+
+That commands run and snippets are read is tests/documents.
+"""
 
 import importlib.util
 import re
-import textwrap
 from pathlib import Path
 
 import pytest
 
-from pipeline import profiles, reference
+from pipeline import reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -27,13 +29,6 @@ def test_every_command_that_is_named_exists(page: Path):
     assert set(re.findall(r"(?:^    |`)(?:\w+=\S+ )*make ([a-z]+)", text, re.MULTILINE)) <= targets
     for module in re.findall(r"python -m ((?:pipeline|models|benchmarks|tests)(?:\.\w+)*)", text):
         assert importlib.util.find_spec(module), f"{page.name}: python -m {module}"
-
-
-def test_the_tutorials_profile_is_one(tmp_path: Path):
-    block = re.search(r"    # mine\.yaml\n((?:    .*\n)+)", (ROOT / "docs" / "tutorial.md").read_text())
-    assert block
-    (tmp_path / "mine.yaml").write_text(textwrap.dedent(block[1]))
-    assert profiles.load(str(tmp_path / "mine.yaml")).ops["dvbpr"]["k"] == 20
 
 
 def test_the_reference_is_what_the_code_says():

@@ -6,16 +6,15 @@ Thin: the searches are `models/`, who judges `pipeline/designs.py`, tables and s
 import dagster as dg
 import pyarrow as pa
 
-from models.design import personal_designs as search_designs
 from models.picture_grid import grid
 from models.preference import DesignSettings
 from models.restyle import restyle
-from pipeline import design_tables, design_tradeoff, designs, generation, plots, sheets
+from pipeline import design_shards, design_tables, design_tradeoff, designs, generation, plots, sheets
 from pipeline.config import DesignsConfig, DesignTradeoffConfig
 from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter
-from pipeline.resources import Compute
+from pipeline.resources import Compute, Engine
 from pipeline.settings import DesignTargetSettings, DesignTradeoffSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
@@ -55,22 +54,25 @@ def personal_designs(
     method: Method,
     storage: Storage,
     compute: Compute,
+    engine: Engine,
     tracker: Tracker,
     garments: pa.Table,
 ):
     """Garments made for one person: latents moved until the recommender says that the person would like them."""
     settings = method.settings(DesignSettings, "personal_designs", config)
     target = method.settings(DesignTargetSettings, "personal_designs", config)
-    studio = designs.open_studio(storage, target, garments, compute.resolve())
+    studio = designs.open_studio(storage, target, settings, garments, compute.resolve())
     report = reporter(context, "designing for people")
-    found = search_designs(
-        studio.generator,
-        studio.discriminator,
-        studio.recommender,
-        range(len(studio.classes)),
-        settings=settings,
-        on_progress=lambda now: report(now.done, now.total, ""),
-    )
+    with engine.running() as runner:
+        found = design_shards.search(
+            studio.generator,
+            studio.discriminator,
+            studio.recommender,
+            len(studio.classes),
+            settings,
+            runner,
+            lambda done, total: report(done, total, ""),
+        )
     table, strips = design_tables.design_rows(studio, found)
     folder = design_tables.save_strips(storage.reports / "designs", strips)
     figures = design_tables.figures(table)
@@ -86,13 +88,14 @@ def personal_designs(
     yield table_output(
         table,
         "personal_designs",
-        preview=False,
         **figures,
+        objective=settings.objective,
+        recommender=studio.judged_by,
         overview=thumbnail(overview),
         strips=file(folder),
         **run.link(),
     )
-    yield table_output(design_tables.step_rows(studio, found), "design_steps", preview=False)
+    yield table_output(design_tables.step_rows(studio, found), "design_steps")
 
 
 @dg.asset(group_name=GROUP, kinds={"parquet", "png", "mlflow"}, code_version="3", deps=MODELS, pool="gpu")
@@ -108,7 +111,7 @@ def restyled_products(
     """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
     settings = method.settings(DesignSettings, "restyled_products", config)
     target = method.settings(DesignTargetSettings, "restyled_products", config)
-    studio = designs.open_studio(storage, target, garments, compute.resolve()).for_first(designs.RESTYLED_FOR)
+    studio = designs.open_studio(storage, target, settings, garments, compute.resolve()).for_first(designs.RESTYLED_FOR)
     rows = generation.one_of_each_class(garments, target.products, target.choice_seed)
     report = reporter(context, "restyling products")
     found = restyle(
@@ -128,9 +131,7 @@ def restyled_products(
         run.parameters({**vars(settings), **vars(target)}, **studio.runs)
         run.metrics(figures)
         run.picture("restyled", overview, step=0)
-    return table_output(
-        table, preview=False, **figures, overview=thumbnail(overview), strips=file(folder), **run.link()
-    )
+    return table_output(table, **figures, overview=thumbnail(overview), strips=file(folder), **run.link())
 
 
 @dg.asset(group_name=GROUP, kinds={"png", "mlflow"}, code_version="2", deps=MODELS, pool="gpu")
@@ -147,7 +148,7 @@ def designs_tradeoff(
     settings = method.settings(DesignSettings, "personal_designs")
     target = method.settings(DesignTargetSettings, "personal_designs")
     sweep = method.settings(DesignTradeoffSettings, "designs_tradeoff", config)
-    studio = designs.open_studio(storage, target, garments, compute.resolve()).for_first(sweep.sweep_users)
+    studio = designs.open_studio(storage, target, settings, garments, compute.resolve()).for_first(sweep.sweep_users)
     report = reporter(context, "weighing realism")
     rows = design_tradeoff.sweep(studio, settings, sweep, on_progress=lambda done, total: report(done, total, ""))
     curve = plots.tradeoff(rows)

@@ -115,6 +115,7 @@ def recommender_evaluation(
         validation_auc=figures[own]["validation"]["auc"],
         test_auc=figures[own]["test"]["auc"],
         models=dg.MetadataValue.md(comparison.markdown(figures)),
+        recommender=trained.run,
         item_score=settings.item_score,
         items_without_a_type=int((category < 0).sum()),
         held_out_pairs_trained_on_before=known.num_rows,

@@ -12,17 +12,17 @@ import pyarrow as pa
 
 from models.lsgan_settings import LsganSettings
 from models.picture_grid import grid
-from models.train_lsgan import Progress, load_generator, train
+from models.train_lsgan import Progress, load_generator
 from pipeline import generation, generator_figures, plots, sheets
 from pipeline.config import GarmentsConfig, GenerationMetricsConfig, LsganConfig
 from pipeline.core import features
 from pipeline.core import garments as garment_pictures
 from pipeline.core.irrelevant import RelevanceSettings
 from pipeline.core.ledger import PictureStore
-from pipeline.generator_measure import kernel_to_training
 from pipeline.metadata import file, table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter
+from pipeline.ranked import train_generator
 from pipeline.resources import Compute
 from pipeline.settings import GarmentSettings, GenerationMetricSettings
 from pipeline.storage import Storage, digest
@@ -109,7 +109,8 @@ def lsgan(
     report = reporter(context, "training LSGAN")
     reused = folder.finished
     with tracker.run(context, model_folder=str(folder.path)) as run:
-        run.parameters(settings, preset=method.chosen_preset(), **inputs)
+        ranks = compute.rank_count()
+        run.parameters(settings, preset=method.chosen_preset(), ranks=ranks, **inputs)
         run.data("garments", version, len(labels), storage.tables / "garments.parquet")
         if reused:
             context.log.info(f"{folder.path} was trained from the same pictures, settings and code: used again")
@@ -119,7 +120,7 @@ def lsgan(
                 report(now.done, now.total, f"{now.metrics.get('pictures_per_second', 0):,.0f} pictures/s")
 
             pictures, device = storage.load_garments(version)[training], compute.resolve()
-            train(
+            train_generator(
                 pictures,
                 labels,
                 names,
@@ -129,7 +130,7 @@ def lsgan(
                 on_progress=progress,
                 on_images=lambda step, picture: run.picture("fakes", picture, step),
                 data_digest=version,
-                measure=kernel_to_training(pictures, labels, settings, device),
+                ranks=ranks,
             )
         _, _, meta = load_generator(folder.path)
         for entry in meta["history"]:
@@ -198,6 +199,7 @@ def generator_evaluation(
         run.picture("colours", chart, step=0)
     return dg.MaterializeResult(
         metadata={
+            "generator": folder.run,
             "figures": dg.MetadataValue.json(found.overall),
             "by_class": dg.MetadataValue.json(found.by_class),
             "colours": dg.MetadataValue.json(found.colours),

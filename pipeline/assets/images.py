@@ -23,6 +23,7 @@ from pipeline.core import features, survivors
 from pipeline.core.bank import build_bank, open_bank
 from pipeline.core.durable import write_whole
 from pipeline.core.ledger import STATUS_OF, PictureStore, mark_placeholders
+from pipeline.core.likeness import most_alike
 from pipeline.core.near_duplicates import NearDuplicateSettings, find, largest_across_items
 from pipeline.core.pictures import decode
 from pipeline.core.sources import BadInput, OutOfReach
@@ -32,11 +33,12 @@ from pipeline.failures import network
 from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter, terminal
-from pipeline.resources import Compute, ImageFetcher
+from pipeline.resources import Compute, Engine, ImageFetcher
 from pipeline.settings import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
 from pipeline.storage import Storage, digest, save_array
 
 GROUP = "images"
+ALIKE = 6, 8  # pictures shown with what their features find alike, pictures of each
 SHEET_ROWS, SHEET_COLUMNS = 20, 8  # clusters shown, pictures of each
 
 
@@ -72,6 +74,7 @@ def image_ledger(
     config: ImageLedgerConfig,
     method: Method,
     fetcher: ImageFetcher,
+    engine: Engine,
     storage: Storage,
     image_urls: pa.Table,
 ) -> dg.Output[pa.Table]:
@@ -82,7 +85,8 @@ def image_ledger(
     plan = fetcher.plan(urls, store, fetching)
     context.log.info("pictures to fetch: " + fetch_table.line(plan))
     terminal.show(fetch_table.terminal_table(plan))
-    report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"))
+    with engine.running() as runner:
+        report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"), runner)
     known = store.ledger()
     wanted = known.filter(pc.is_in(known["url"], value_set=pa.array(urls, pa.string())))
     settings = method.settings(LedgerSettings, "image_ledger", config)
@@ -138,6 +142,7 @@ def image_bank(
     context: dg.AssetExecutionContext,
     config: ImageBankConfig,
     method: Method,
+    engine: Engine,
     storage: Storage,
     image_urls: pa.Table,
     image_ledger: pa.Table,
@@ -149,15 +154,17 @@ def image_bank(
     ok = ok.filter(pc.is_in(ok["url"], value_set=pc.unique(of_items)))
     contents = sorted(set(ok["sha256"].to_pylist()))
     report = reporter(context, "decoding pictures")
-    bank = build_bank(
-        PictureStore(storage.pictures),
-        contents,
-        storage.bank,
-        settings.size,
-        resample=settings.resample,
-        workers=settings.workers,
-        on_progress=lambda now: report(now.done, now.total, ""),
-    )
+    with engine.running() as runner:
+        bank = build_bank(
+            PictureStore(storage.pictures),
+            contents,
+            storage.bank,
+            settings.size,
+            resample=settings.resample,
+            workers=settings.workers,
+            on_progress=lambda now: report(now.done, now.total, ""),
+            runner=runner,
+        )
     if not contents:
         return dg.MaterializeResult(metadata={"dagster/row_count": 0}, data_version=dg.DataVersion(bank.digest))
     sheet = sheets.contact_sheet(bank.pixels)
@@ -208,7 +215,12 @@ def near_duplicates(
 
 @dg.asset(group_name=GROUP, kinds={"numpy", "pytorch"}, code_version="2", deps=[image_bank], pool="gpu")
 def image_features(
-    context: dg.AssetExecutionContext, config: ImageFeaturesConfig, method: Method, storage: Storage, compute: Compute
+    context: dg.AssetExecutionContext,
+    config: ImageFeaturesConfig,
+    method: Method,
+    engine: Engine,
+    storage: Storage,
+    compute: Compute,
 ) -> dg.MaterializeResult:
     """Frozen ImageNet features of every picture of the bank, once for all modes and methods that want them."""
     settings = method.settings(FeatureSettings, "image_features", config)
@@ -217,19 +229,24 @@ def image_features(
     report = reporter(context, "frozen features")
     path = storage.features(version)
     if not path.is_file():
-        found = features.embed(
-            bank.pixels,
-            size=settings.feature_size,
-            device=compute.resolve(),
-            on_progress=lambda done, total: report(done, total, ""),
-        )
+        with engine.running() as runner:
+            found = features.embed_bank(
+                bank,
+                size=settings.feature_size,
+                device=compute.resolve(),
+                runner=runner,
+                on_progress=lambda done, total: report(done, total, ""),
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, found))
     # The version says what makes features of a picture, not which pictures there are: those are the catalogue's, and a
     # mode without new pictures must not be trained again for another's.
     made_by = digest(bank.size, bank.resample, settings, features.NAME)
     storage.point_features(version, made_by, settings.feature_size)
-    return dg.MaterializeResult(
-        metadata={"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME},
-        data_version=dg.DataVersion(made_by),
-    )
+    told: dict[str, Any] = {"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME}
+    alike = most_alike(np.load(path, mmap_mode="r"), *ALIKE)
+    if len(alike):
+        told["each_picture_and_those_most_like_it"] = thumbnail(
+            sheets.rows_of([bank.pixels[rows] for rows in alike], ALIKE[1], gap=2)
+        )
+    return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(made_by))

@@ -28,28 +28,34 @@ from pipeline.storage import Storage, digest
 GROUP = "ingest"
 
 
-@dg.observable_source_asset(
-    group_name=GROUP, description="The review files; the data version is their content or their server's."
+# Dagster's `observable_source_asset` takes neither owners nor kinds, hence specs.
+def _source(name: str, kind: str, description: str) -> dg.AssetSpec:
+    return dg.AssetSpec(name, description=description, group_name=GROUP, kinds={kind})
+
+
+@dg.multi_observable_source_asset(
+    specs=[_source("raw_reviews", "json", "The review files; the data version is their content or their server's.")]
 )
-def raw_reviews(raw: RawSources) -> dg.DataVersion:
+def raw_reviews(raw: RawSources):
     """Observe the review files."""
-    return dg.DataVersion(raw.review_version())
+    yield dg.ObserveResult("raw_reviews", data_version=dg.DataVersion(raw.review_version()))
 
 
-@dg.observable_source_asset(
-    group_name=GROUP, description="The product metadata; the data version is its content or its server's."
+@dg.multi_observable_source_asset(
+    specs=[_source("raw_products", "json", "The product metadata; the data version is its content or its server's.")]
 )
-def raw_products(raw: RawSources) -> dg.DataVersion:
+def raw_products(raw: RawSources):
     """Observe the metadata files."""
-    return dg.DataVersion(raw.product_version())
+    yield dg.ObserveResult("raw_products", data_version=dg.DataVersion(raw.product_version()))
 
 
-@dg.observable_source_asset(
-    group_name=GROUP, description="The garment classes and their words; the data version is what they say."
+@dg.multi_observable_source_asset(
+    specs=[_source("garment_rules", "toml", "The garment classes and their words; the data version is what they say.")]
 )
-def garment_rules(raw: RawSources, method: Method) -> dg.DataVersion:
+def garment_rules(raw: RawSources, method: Method):
     """Observe the classes' file, or the built-in classes."""
-    return dg.DataVersion(raw.class_rules(method.settings(IngestSettings, "ingest").classes).digest)
+    rules = raw.class_rules(method.settings(IngestSettings, "ingest").classes)
+    yield dg.ObserveResult("garment_rules", data_version=dg.DataVersion(rules.digest))
 
 
 @dg.multi_asset(
@@ -125,7 +131,7 @@ def ingest_files(
         )
         reasons = rejects.read(["reason"])["reason"].value_counts().to_pylist()
         yield table_output(
-            rejects, "rejects", preview=False, reasons={entry["values"]: entry["counts"] for entry in reasons}
+            rejects, "rejects", leave_out=["text"], reasons={entry["values"]: entry["counts"] for entry in reasons}
         )
 
 
@@ -187,5 +193,5 @@ def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews:
         table_1_core_users=ours.core_users,
         table_1_core_items=ours.core_items,
     )
-    yield table_output(core.users, "users", preview=False)
-    yield table_output(core.items, "items", preview=False)
+    yield table_output(core.users, "users")
+    yield table_output(core.items, "items")

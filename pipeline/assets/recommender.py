@@ -77,7 +77,7 @@ def dvbpr(
     refresh = method.settings(RefreshSettings, "dvbpr", config)
     device = compute.resolve()
     bank = open_bank(storage.bank)
-    learner = recommenders.learner(method, config, storage, bank, catalogue, splits, triplets)
+    learner = recommenders.learner(method, config, storage, bank, catalogue, splits, triplets, compute.rank_count())
     settings, inputs, configuration = learner.settings, learner.inputs, learner.configuration
     made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": DVBPR_CODE}
     begun = warm_start.start(storage, mode, configuration, DVBPR_CODE, splits, refresh.warm_start and learner.goes_on)
@@ -88,7 +88,7 @@ def dvbpr(
     reused = folder.finished
     manifest: dict[str, Any]
     with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
-        run.parameters(settings, preset=method.chosen_preset(), device=str(device), **inputs)
+        run.parameters(settings, preset=method.chosen_preset(), device=str(device), ranks=learner.ranks, **inputs)
         if "triplets" in inputs:
             run.data(f"triplets[{mode}]", inputs["triplets"], triplets.num_rows, storage.tables / "triplets")
         else:

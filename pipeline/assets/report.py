@@ -1,36 +1,88 @@
-"""The report: a lookbook over everything. Thin: `pipeline/lookbook/` builds and writes it."""
+"""The report: cards of the trained models, and a lookbook over everything.
+
+Thin: `pipeline/cards/` and `pipeline/lookbook/` build and write them.
+"""
 
 from datetime import UTC, datetime
+from functools import partial
 
 import dagster as dg
 
+from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
+from pipeline.cards.write import write_all
 from pipeline.config import LookbookConfig
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
 from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import Page
 from pipeline.lookbook.publish import publish
 from pipeline.metadata import file
 from pipeline.method import Method
 from pipeline.provenance import commit
+from pipeline.registry import Registry
 from pipeline.resources import RawSources
 from pipeline.settings import LookbookSettings
-from pipeline.storage import Storage
+from pipeline.storage import Storage, digest
+from pipeline.tracked_ends import origin
+from pipeline.tracking import Tracker
 
 GROUP = "report"
 # Shown in the lookbook; read from the home, not as inputs, so that what is missing is a missing section.
 WHOLE = (
     "reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger", "image_bank",
     "recommender_comparison", "garments", "lsgan", "generator_evaluation", "generated_garments", "personal_designs",
-    "restyled_products", "designs_tradeoff",
+    "restyled_products", "designs_tradeoff", "model_cards",
 )  # fmt: skip
 BY_MODE = ("splits", "catalogue", "triplets", "dvbpr", "recommender_evaluation", "recommendations")
+
+CARDS_READ = ("recommender_comparison", "garments", "lsgan", "generator_evaluation", "generator_champion")
+CARDS_READ_BY_MODE = ("dvbpr", "recommender_evaluation", "recommender_champion")
+
+
+def _each_mode(*names: str) -> list[dg.AssetDep]:
+    return [dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in names]
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"markdown", "mlflow"},
+    code_version="1",
+    deps=[*CARDS_READ, *_each_mode(*CARDS_READ_BY_MODE)],
+)
+def model_cards(
+    context: dg.AssetExecutionContext, storage: Storage, tracker: Tracker, raw: RawSources
+) -> dg.MaterializeResult:
+    """A model card and a data card beside each trained model, in MLflow, and behind its registered version."""
+    home = Home(storage, context.instance, raw)
+    with tracker.run(context) as run:
+        store = Registry(run.client, run.uri)
+        made = write_all(home, raw.licence, partial(origin, tracker), store.standing)
+        for cards in made:
+            for name in (MODEL_CARD, DATA_CARD):
+                run.file(cards.folder.path / name, cards.name)
+                if cards.origin.known:
+                    run.client.log_artifact(cards.folder.manifest()["mlflow_run"], str(cards.folder.path / name))
+            version = store.find(cards.registered, cards.folder.run)
+            if version is not None:
+                store.describe(version, body(cards.model_card))
+        link = run.link()
+    rows = [f"| {cards.name} | `{cards.folder.path / MODEL_CARD}` |" for cards in made]
+    return dg.MaterializeResult(
+        metadata={
+            "cards": 2 * len(made),
+            "preview": dg.MetadataValue.md("\n".join(["| model | card |", "|---|---|", *rows])),
+            **{cards.name: dg.MetadataValue.md(body(cards.model_card)) for cards in made},
+            **link,
+        },
+        data_version=dg.DataVersion(digest([(c.name, c.model_card, c.data_card) for c in made])),
+    )
 
 
 @dg.asset(
     group_name=GROUP,
     kinds={"html"},
     code_version="2",
-    deps=[*WHOLE, *(dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping()) for name in BY_MODE)],
+    deps=[*WHOLE, *_each_mode(*BY_MODE)],
 )
 def lookbook(
     context: dg.AssetExecutionContext, config: LookbookConfig, method: Method, storage: Storage, raw: RawSources
@@ -44,6 +96,7 @@ def lookbook(
     published = publish(page, album, storage.reports)
     return dg.MaterializeResult(
         metadata={
+            "preview": dg.MetadataValue.md(_facts(page)),
             "page": file(published.path.resolve()),
             "sections": len(page.sections),
             "left_out": [left.title for left in page.left_out],
@@ -52,3 +105,8 @@ def lookbook(
             "bytes": published.size,
         }
     )
+
+
+def _facts(page: Page) -> str:
+    """The figures at the lookbook's head, as a table."""
+    return "\n".join(["| | |", "|---:|---|", *(f"| **{fact.value}** | {fact.words} |" for fact in page.facts)])

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +24,9 @@ from PIL import Image
 
 from pipeline.core import schemas
 from pipeline.core.durable import sole_writer, write_whole
-from pipeline.core.ledger import PictureStore
+from pipeline.core.ledger import PictureStore, read_pictures
 from pipeline.core.pictures import PictureError, decode, resize
+from pipeline.core.shards import HERE, Runner, shard_size
 
 FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,  # Pillow's default today
@@ -46,6 +47,11 @@ class Bank:
     size: int
     resample: str
     digest: str  # of size, filter and the sha256 of every row, in order
+
+    @property
+    def pixels_path(self) -> Path:
+        """The file of `pixels`, an ordinary NumPy one."""
+        return self.folder / _Meta(self.size, self.resample, len(self.pixels), self.digest).pixels_name
 
     def digest_of(self, rows: np.ndarray) -> str:
         """As `digest`, of these rows alone [n]: it stays the same when pictures of others come."""
@@ -85,11 +91,13 @@ def build_bank(
     resample: str = "bicubic",
     workers: int | None = None,
     on_progress: Callable[[BankProgress], None] | None = None,
+    runner: Runner = HERE,
 ) -> Bank:
     """Bring the bank in `out` up to hold every picture of `sha256s`; only the new ones are decoded.
 
     New rows follow the order of `sha256s`, so that appending gives the same array as building afresh. Memory holds a
-    few hundred compressed pictures. `workers`: threads that decode (None: one a core).
+    few hundred compressed pictures. `workers`: threads that decode here (None: one a core). A runner of many workers
+    has each decode shards of the pictures into the one array, in one thread.
     Raises KeyError for a picture that the store does not have, ValueError for one that does not decode or an unknown
     filter, BlockingIOError if another process is building in `out`.
     """
@@ -107,7 +115,13 @@ def build_bank(
         if new or meta.rows == 0:
             shas = known + new
             with _grown(out / meta.pixels_name, meta, len(shas)) as path:
-                _decode_into(path, store, new, meta, workers=workers, on_progress=on_progress)
+                row_of = {sha: meta.rows + position for position, sha in enumerate(new)}
+                files = [(file, {sha: row_of[sha] for sha in held}) for file, held in store.whereabouts(new)]
+                whole = Decoding(path, size, resample, files)
+                if runner.workers() == 1:
+                    decode_into(whole, _cores() if workers is None else workers, on_progress)
+                else:
+                    _decode_with(runner, whole, on_progress)
             meta = _Meta(size, resample, len(shas), _digest(size, resample, shas))
             _commit(out, meta, shas)
     return open_bank(out)
@@ -200,25 +214,55 @@ def _data_offset(path: Path) -> int:
         return file.tell()
 
 
-def _decode_into(
-    path: Path,
-    store: PictureStore,
-    new: Sequence[str],
-    meta: _Meta,
-    *,
-    workers: int | None,
-    on_progress: Callable[[BankProgress], None] | None,
-) -> None:
-    """Fill the rows of `new`, which follow the `meta.rows` old ones, in whatever order the store gives them."""
-    row_of = {sha: meta.rows + position for position, sha in enumerate(new)}
-    work = _chunks((row_of[sha], sha, data) for sha, data in store.read(new))
-    write = partial(_write_rows, str(path), _data_offset(path), meta.size, meta.resample)
-    workers = _cores() if workers is None else workers
+@dataclass(frozen=True)
+class Decoding:
+    """Pictures to decode: the store's files, of each the pictures and the rows of the array that they become."""
+
+    path: Path  # of the array
+    size: int
+    resample: str
+    files: list[tuple[Path, dict[str, int]]]
+
+    @property
+    def count(self) -> int:
+        """Of pictures."""
+        return sum(len(rows) for _, rows in self.files)
+
+    def cut(self, count: int) -> "list[Decoding]":
+        """The same in pieces of `count` pictures."""
+        flat = [(path, sha, row) for path, rows in self.files for sha, row in rows.items()]
+        pieces = []
+        for start in range(0, len(flat), count):
+            files: dict[Path, dict[str, int]] = {}
+            for path, sha, row in flat[start : start + count]:
+                files.setdefault(path, {})[sha] = row
+            pieces.append(replace(self, files=list(files.items())))
+        return pieces
+
+
+def decode_into(work: Decoding, threads: int = 1, on_progress: Callable[[BankProgress], None] | None = None) -> int:
+    """Fill the rows of these pictures, in whatever order the store gives them, and bring them to the disk.
+
+    Their number. Whoever fills other rows of the array at the same time is not disturbed.
+    """
+    chunks = _chunks((rows[sha], sha, data) for path, rows in work.files for sha, data in read_pictures(path, rows))
+    write = partial(_write_rows, str(work.path), _data_offset(work.path), work.size, work.resample)
     done = 0
-    for count in map(write, work) if workers <= 1 else _in_threads(write, work, workers):
+    for count in map(write, chunks) if threads <= 1 else _in_threads(write, chunks, threads):
         done += count
         if on_progress is not None:
-            on_progress(BankProgress(done, len(new)))
+            on_progress(BankProgress(done, work.count))
+    with work.path.open("r+b") as file:
+        os.fsync(file.fileno())
+    return done
+
+
+def _decode_with(runner: Runner, whole: Decoding, on_progress: Callable[[BankProgress], None] | None) -> None:
+    done = 0
+    for count in runner.map(decode_into, whole.cut(shard_size(whole.count, runner.workers(), least=4 * _CHUNK))):
+        done += count
+        if on_progress is not None:
+            on_progress(BankProgress(done, whole.count))
 
 
 def _cores() -> int:

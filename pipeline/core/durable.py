@@ -30,9 +30,19 @@ def whole(path: Path) -> Generator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def move(path: Path, to: Path) -> None:
+    """Rename a file that is whole and on the disk, on the same file system; afterwards it is there for good."""
+    path.replace(to)
+    _sync_folder(to.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself is only durable with its folder
+        os.fsync(folder)  # a rename itself is only durable with its folder
     finally:
         os.close(folder)
 

@@ -6,11 +6,16 @@ with the features (neighbours, VBPR, Frechet distance) belongs there.
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from models.pictures import squashed
+from pipeline.core.bank import Bank
+from pipeline.core.shards import HERE, Runner, shard_size
 
 DIMENSIONS = 1280
 NAME = "efflite0"  # part of every metric's name that rests on these features
@@ -50,6 +55,11 @@ def _fold(module: nn.Module) -> None:
         before, name_before = child, name
 
 
+def _batch(size: int) -> int:
+    """Pictures at a time that keep the activations near 400 MB."""
+    return max(8, min(256, 256 * 64**2 // size**2))
+
+
 def embed(
     pictures: np.ndarray,
     rows: Sequence[int] | np.ndarray | None = None,
@@ -66,7 +76,7 @@ def embed(
         rows: which pictures, in which order; all when not given.
         size: pixels a side the network sees; pictures of another size are resized bilinearly.
         device: where to compute.
-        batch: pictures at a time; by default as many as keep the activations near 400 MB.
+        batch: pictures at a time; None: by their size.
         on_progress: called with (done, total).
 
     Returns:
@@ -74,17 +84,48 @@ def embed(
     """
     picked = np.arange(len(pictures)) if rows is None else np.asarray(rows)
     network = trunk(torch.device(device))
-    batch = batch or max(8, min(256, 256 * 64**2 // size**2))
+    batch = batch or _batch(size)
     features = np.empty((len(picked), DIMENSIONS), np.float32)
     with torch.inference_mode():
         for start in range(0, len(picked), batch):
             chunk = np.ascontiguousarray(pictures[picked[start : start + batch]])
-            x = torch.from_numpy(chunk).to(device).permute(0, 3, 1, 2).float()
-            if x.shape[-2:] != (size, size):
-                x = torch.nn.functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
-            # The mean and scale these weights were trained with: TensorFlow's [-1, 1].
-            x = ((x - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)
+            # In [-1, 1], TensorFlow's mean and scale: these weights were trained with them.
+            x = squashed(torch.from_numpy(chunk).to(device), size)
             features[start : start + len(chunk)] = network(x).cpu().numpy()
             if on_progress is not None:
                 on_progress(start + len(chunk), len(picked))
     return features
+
+
+def embed_bank(
+    bank: Bank,
+    *,
+    size: int = 224,
+    device: str | torch.device = "cpu",
+    runner: Runner = HERE,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Features of the bank's pictures, float32 [rows, 1280]; arguments as in `embed`.
+
+    Shards are whole batches, so that the network sees the same ones however many workers there are.
+    """
+    gpu = torch.device(device).type == "cuda"
+    workers = runner.workers(gpu=gpu)
+    if workers == 1:
+        return embed(bank.pixels, size=size, device=device, on_progress=on_progress)
+    count = len(bank.pixels)
+    step = shard_size(count, workers, least=_batch(size), most=4096)
+    shards = [slice(start, min(start + step, count)) for start in range(0, count, step)]
+    features, done = np.empty((count, DIMENSIONS), np.float32), 0
+    found = runner.map(embed_rows, shards, bank.pixels_path, size, str(device), gpu=gpu)
+    for rows, of_rows in zip(shards, found, strict=True):
+        features[rows] = of_rows
+        done += len(of_rows)
+        if on_progress is not None:
+            on_progress(done, count)
+    return features
+
+
+def embed_rows(rows: slice, path: Path, size: int, device: str) -> np.ndarray:
+    """Features of these rows of a file of pictures."""
+    return embed(np.load(path, mmap_mode="r"), np.arange(rows.start, rows.stop), size=size, device=device)

@@ -9,7 +9,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import overload
@@ -24,15 +24,14 @@ except ImportError:  # there is none for Windows; asyncio's own loop does the sa
     from asyncio import new_event_loop
 
 from pipeline.core.address import target
-from pipeline.core.ledger import STATUS_OF, LedgerRow, PictureStore
-from pipeline.core.schedule import Host, Job, Schedule
+from pipeline.core.ledger import STATUS_OF, TO_JUDGE, LedgerRow, PictureStore
+from pipeline.core.schedule import Budget, Host, Job, Schedule
 from pipeline.core.transfer import Attempt, FetchSettings, Transfer
 
 __all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
 
 _PROGRESS_EVERY = 0.5  # seconds
 _BATCH = 10_000  # URLs that are Python strings at once
-_TO_JUDGE = ("url", "reason", "http_status", "sha256")  # what `pending` reads of the ledger
 _ASK_TO_PAUSE = (429, 503)  # answers whose Retry-After holds for the whole host (RFC 6585, RFC 9110)
 
 
@@ -97,19 +96,22 @@ def fetch(
     store: PictureStore,
     settings: FetchSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    *,
+    budgets: Mapping[str, Budget] | None = None,
 ) -> FetchReport:
     """Fetch into `store` the URLs that it does not have, or has as transient; nothing is asked twice.
 
     Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises
     BlockingIOError if another process writes to the store, OSError if its disk fails; what a server does is a row in
     the ledger, never an exception. Memory grows by the text of the URLs, and about 200 bytes a picture.
-    `on_progress` is called at most every half second, and once at the end.
+    `on_progress` is called at most every half second, and once at the end. `budgets` holds, by `host:port`, this
+    fetch's part of what the settings allow, for hosts that other fetches ask at the same time.
     """
     settings = settings or FetchSettings()
     with store.writing():
         distinct = Urls.distinct(urls)
-        todo = pending(distinct, store.ledger(_TO_JUDGE), store, settings)
-        run = _Run(todo, store, settings, on_progress)
+        todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
+        run = _Run(todo, store, settings, on_progress, budgets)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
@@ -144,7 +146,12 @@ class _Run:
     """One fetch: at most `concurrency` workers, whatever the number of URLs."""
 
     def __init__(
-        self, todo: Urls, store: PictureStore, settings: FetchSettings, on_progress: Callable[[Progress], None] | None
+        self,
+        todo: Urls,
+        store: PictureStore,
+        settings: FetchSettings,
+        on_progress: Callable[[Progress], None] | None,
+        budgets: Mapping[str, Budget] | None,
     ) -> None:
         self.todo = todo
         self.store = store
@@ -154,7 +161,7 @@ class _Run:
         self.bytes = 0
         self.given_up = 0
         self.schedule = Schedule(
-            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host
+            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host, budgets
         )
         self.started = self.reported = self.flushed = time.monotonic()
         self.jitter = random.Random()

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import schemas
-from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.durable import move, sole_writer, write_whole
 
 # The status that each reason belongs to (schemas.REASONS says what the reasons mean).
 STATUS_OF = {
@@ -46,6 +46,7 @@ STATUS_OF = {
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PART_ROWS = 16_384  # a ledger part of so many rows is not put together with others
 _ROW_GROUP = 256  # pictures read back at once
+TO_JUDGE = ("url", "reason", "http_status", "sha256")  # the columns that say whether a URL is asked again
 
 
 @dataclass(slots=True)  # not frozen: one is made for every URL
@@ -150,7 +151,8 @@ class PictureStore:
                 with contextlib.nullcontext() if self._writing else sole_writer(self.folder):
                     number = self._next_number()
                     if shas:
-                        self._write_shard(number, shas)
+                        bodies = [self._pictures[sha] for sha in shas]
+                        self._write_shard(number, pa.table([shas, bodies], schema=schemas.PICTURES))
                     _write_ledger(self._path("ledger", number), _rows_table(rows))
             except BaseException:  # a full disk, perhaps: no later part may refer to pictures that were not written
                 self._rows = rows + self._rows
@@ -176,6 +178,23 @@ class PictureStore:
                     self._merge(group)
                     group, rows = [], 0
             self._merge(group)
+
+    def adopt_pictures(self, path: Path) -> None:
+        """Move another store's shard of pictures in here, without the pictures that are here; inside `writing`."""
+        shas = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
+        new = [sha not in self for sha in shas]
+        number = self._next_number()
+        if all(new):
+            move(path, self._path("pictures", number))
+        else:
+            if any(new):
+                self._write_shard(number, pq.ParquetFile(path).read().filter(pa.array(new)))
+            path.unlink()
+        self._shard_of.update((sha, number) for sha, is_new in zip(shas, new, strict=True) if is_new)
+
+    def adopt_ledger(self, path: Path) -> None:
+        """Move another store's ledger part in here, newer than all there are; after its pictures."""
+        move(path, self._path("ledger", self._next_number()))
 
     def _merge(self, numbers: Sequence[int]) -> None:
         """Put neighbouring parts together in the place of the last: until the others are gone they are only older."""
@@ -213,17 +232,17 @@ class PictureStore:
 
         Raises KeyError naming a picture that the store does not have.
         """
-        wanted: dict[int, set[str]] = {}
+        for path, wanted in self.whereabouts(sha256s):
+            yield from read_pictures(path, wanted)
+
+    def whereabouts(self, sha256s: Iterable[str]) -> list[tuple[Path, dict[str, None]]]:
+        """Which files hold the pictures asked for, in the store's order; errors as in `read`."""
+        wanted: dict[int, dict[str, None]] = {}
         for sha in sha256s:
             if sha not in self._shard_of:
                 raise KeyError(f"{self.folder}: no picture {sha} in the store; fetch its URL again (or flush first)")
-            wanted.setdefault(self._shard_of[sha], set()).add(sha)
-        for number in sorted(wanted):
-            with pq.ParquetFile(self._path("pictures", number), page_checksum_verification=True) as shard:
-                for batch in shard.iter_batches(batch_size=_ROW_GROUP):
-                    for sha, data in zip(batch["sha256"].to_pylist(), batch["bytes"], strict=True):
-                        if sha in wanted[number]:
-                            yield sha, data.as_py()
+            wanted.setdefault(self._shard_of[sha], {})[sha] = None
+        return [(self._path("pictures", number), wanted[number]) for number in sorted(wanted)]
 
     @property
     def sizes(self) -> StoreSizes:
@@ -237,8 +256,7 @@ class PictureStore:
             ledger_bytes=sum(self._path("ledger", number).stat().st_size for number in parts),
         )
 
-    def _write_shard(self, number: int, shas: Sequence[str]) -> None:
-        table = pa.table([shas, [self._pictures[sha] for sha in shas]], schema=schemas.PICTURES)
+    def _write_shard(self, number: int, table: pa.Table) -> None:
         write_whole(
             self._path("pictures", number),
             lambda path: pq.write_table(
@@ -266,6 +284,15 @@ class PictureStore:
 
     def _path(self, kind: str, number: int) -> Path:
         return self.folder / f"{kind}-{number:06d}.parquet"
+
+
+def read_pictures(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The bytes of the pictures wanted of one file, each once; memory holds one row group."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as shard:
+        for batch in shard.iter_batches(batch_size=_ROW_GROUP):
+            for sha, data in zip(batch["sha256"].to_pylist(), batch["bytes"], strict=True):
+                if sha in wanted:
+                    yield sha, data.as_py()
 
 
 def _write_ledger(path: Path, table: pa.Table) -> None:

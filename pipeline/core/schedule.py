@@ -7,12 +7,39 @@ is a number here, four bytes until its turn comes: what it stands for is the cal
 import heapq
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 _FIRST_LIMIT = 4  # a host proves that it answers before it gets more connections than this
 _STREAK = 4  # single URLs may hang; so many unanswered requests in a row are the host's fault
 _KEPT_BACK = 4  # one slot in so many is only for hosts that are known to answer
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much one host may be asked for."""
+
+    at_once: int  # requests under way
+    rate: float = 0.0  # requests a second; 0: no limit
+    burst: int = 1  # requests that it may get at once after a rest, under a rate
+
+    @property
+    def parts(self) -> int:
+        """Among how many it can be divided: everyone must have a request, and under a rate a token."""
+        return min(self.at_once, self.burst) if self.rate else self.at_once
+
+    def divided(self, among: int) -> "list[Budget]":
+        """Budgets of so many who ask the same host without knowing of each other; together they are this one."""
+        if not 1 <= among <= self.parts:
+            raise ValueError(f"a budget of {self} cannot be divided among {among}; 1 to {self.parts} can share it")
+
+        def part(whole: int, number: int) -> int:
+            return whole // among + (number < whole % among)
+
+        return [
+            Budget(part(self.at_once, number), self.rate / among, max(1, part(self.burst, number)))
+            for number in range(among)
+        ]
 
 
 @dataclass(slots=True)  # not frozen, here and below: one is made for every URL, and frozen ones take thrice the time
@@ -29,6 +56,7 @@ class Host:
     """One `host:port`: its waiting URLs, and how much it may be asked for."""
 
     name: str
+    budget: Budget
     limit: float  # requests at once: grows by one an answer, halves in a streak of failures
     tokens: float  # requests that its rate allows now
     fresh: array = field(default_factory=lambda: array("i"))  # URLs not asked yet; the first `begun` are gone
@@ -66,16 +94,23 @@ class Job:
 class Schedule:
     """Hosts take turns for `concurrency` slots; each has at most `per_host` requests under way.
 
-    A host's token bucket holds `burst` requests and fills at `rate` a second (0: no limit). A slot in four, one at
+    A host's token bucket holds `burst` requests and fills at `rate` a second (0: no limit); a host named in `budgets`
+    has its own, because others ask it as well. A slot in four, one at
     least, is kept for hosts known to answer: however many hosts hang from their first request on, the others go on;
     and hosts that stop answering later lose all slots but one each within one time limit.
     """
 
-    def __init__(self, concurrency: int, per_host: int, rate: float = 0.0, burst: int = 1) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        per_host: int,
+        rate: float = 0.0,
+        burst: int = 1,
+        budgets: Mapping[str, Budget] | None = None,
+    ) -> None:
         self.concurrency = concurrency
-        self.per_host = per_host
-        self.rate = rate
-        self.burst = burst
+        self.budget = Budget(per_host, rate, burst)
+        self.budgets = budgets or {}
         self.hosts: dict[str, Host] = {}
         self.active = 0
         self._unproven_slots = max(1, concurrency - max(1, concurrency // _KEPT_BACK))
@@ -90,7 +125,8 @@ class Schedule:
         """Queue a URL at its host."""
         host = self.hosts.get(host_name)
         if host is None:
-            host = Host(host_name, limit=min(_FIRST_LIMIT, self.per_host), tokens=float(self.burst))
+            budget = self.budgets.get(host_name, self.budget)
+            host = Host(host_name, budget, limit=min(_FIRST_LIMIT, budget.at_once), tokens=float(budget.burst))
             self.hosts[host_name] = host
         host.fresh.append(url)
         self._outstanding += 1
@@ -158,12 +194,13 @@ class Schedule:
 
     def _free_at(self, host: Host, now: float) -> float:
         """When the host may be asked; where that is now, one of its tokens is taken."""
-        if host.not_before > now or not self.rate:
+        rate = host.budget.rate
+        if host.not_before > now or not rate:
             return host.not_before
-        host.tokens = min(float(self.burst), host.tokens + (now - host.filled_at) * self.rate)
+        host.tokens = min(float(host.budget.burst), host.tokens + (now - host.filled_at) * rate)
         host.filled_at = now
         if host.tokens < 1 - 1e-9:  # a clock's sums are not exact
-            return now + (1 - host.tokens) / self.rate
+            return now + (1 - host.tokens) / rate
         host.tokens -= 1
         return now
 
@@ -174,7 +211,7 @@ class Schedule:
         self._unproven_active -= not host.answers
         if answered:
             host.failures = 0
-            host.limit = min(self.per_host, host.limit + 1)
+            host.limit = min(host.budget.at_once, host.limit + 1)
             self._judge(host, answers=True)
         else:
             host.failures += job.attempts == 1

@@ -1,4 +1,4 @@
-"""The contract of every table: one pyarrow schema each, and nothing else.
+"""The contract of every table: one pyarrow schema each, and nothing else; what a column means is `meanings.py`'s.
 
 Ids are strings outside (reviewer_id, asin, sha256) and dense int32 inside (user, item, image,
 bank_row). A stage may rely on these types and must produce them; how a table is computed, stored
@@ -38,30 +38,30 @@ REVIEWS = pa.schema(
         pa.field("reviewer_id", pa.string(), nullable=False),
         pa.field("asin", pa.string(), nullable=False),
         ("rating", pa.float32()),
-        ("time", pa.int64()),  # unix seconds
-        pa.field("image_urls", pa.list_(pa.string()), nullable=False),  # the customer's photos
-        pa.field("review_id", pa.string(), nullable=False),  # hash of (canonical line, occurrence in its file)
+        ("time", pa.int64()),
+        pa.field("image_urls", pa.list_(pa.string()), nullable=False),
+        pa.field("review_id", pa.string(), nullable=False),
     ]
 )
 
 PRODUCTS = pa.schema(
     [
         pa.field("asin", pa.string(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),  # "" where the metadata has none
+        pa.field("title", pa.string(), nullable=False),
         pa.field("categories", pa.list_(pa.string()), nullable=False),
-        pa.field("vendor_urls", pa.list_(pa.string()), nullable=False),  # imageURL, 50 px high
-        pa.field("vendor_urls_high", pa.list_(pa.string()), nullable=False),  # imageURLHighRes
-        ("garment_class", pa.string()),  # one of the classes that the table carries (garment_classes.py), or null
+        pa.field("vendor_urls", pa.list_(pa.string()), nullable=False),
+        pa.field("vendor_urls_high", pa.list_(pa.string()), nullable=False),
+        ("garment_class", pa.string()),
     ]
 )
 
 REJECTS = pa.schema(
     [
         pa.field("file", pa.string(), nullable=False),
-        pa.field("line", pa.int64(), nullable=False),  # 1-based
-        ("offset", pa.int64()),  # byte offset in the decompressed file
+        pa.field("line", pa.int64(), nullable=False),
+        ("offset", pa.int64()),
         pa.field("reason", pa.string(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),  # the first 500 characters
+        pa.field("text", pa.string(), nullable=False),
     ]
 )
 
@@ -69,7 +69,7 @@ INTERACTIONS = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),
         pa.field("item", pa.int32(), nullable=False),
-        ("time", pa.int64()),  # of the user's first review of the item
+        ("time", pa.int64()),
     ]
 )
 
@@ -90,12 +90,12 @@ ITEMS = pa.schema(
 IMAGE_URLS = pa.schema(
     [
         pa.field("asin", pa.string(), nullable=False),
-        ("item", pa.int32()),  # null: a product outside the 5-core, fetched for the generator
+        ("item", pa.int32()),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("position", pa.int16(), nullable=False),  # order within the product or the review
+        pa.field("position", pa.int16(), nullable=False),
         pa.field("url", pa.string(), nullable=False),
-        ("review_id", pa.string()),  # customer pictures only
-        ("reviewer_id", pa.string()),  # customer pictures only
+        ("review_id", pa.string()),
+        ("reviewer_id", pa.string()),
     ]
 )
 
@@ -106,7 +106,7 @@ IMAGE_LEDGER = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
         ("http_status", pa.int16()),
         pa.field("attempts", pa.int16(), nullable=False),
-        ("sha256", pa.string()),  # of the bytes; null unless ok
+        ("sha256", pa.string()),
         ("format", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -135,22 +135,22 @@ NEAR_DUPLICATES = pa.schema(
     [
         pa.field("bank_row", pa.int32(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
-        ("phash", pa.uint64()),  # null: a blank picture, like nothing
-        ("cluster", pa.int32()),  # null: like no other picture
-        pa.field("cluster_items", pa.int32(), nullable=False),  # distinct items behind its cluster, or itself if alone
+        ("phash", pa.uint64()),
+        ("cluster", pa.int32()),
+        pa.field("cluster_items", pa.int32(), nullable=False),
     ]
 )
 
 CATALOGUE = pa.schema(
     [
-        pa.field("image", pa.int32(), nullable=False),  # dense in the mode: the row of phi
+        pa.field("image", pa.int32(), nullable=False),
         pa.field("bank_row", pa.int32(), nullable=False),
         pa.field("item", pa.int32(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("position", pa.int16(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
         ("review_id", pa.string()),
-        ("user", pa.int32()),  # who photographed it, where that is a 5-core user
+        ("user", pa.int32()),
     ]
 )
 
@@ -159,8 +159,8 @@ SPLITS = pa.schema(
         pa.field("user", pa.int32(), nullable=False),
         pa.field("item", pa.int32(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
-        pa.field("paired", pa.bool_(), nullable=False),  # the user's hold-outs are the same in all modes
-        ("sha256", pa.string()),  # null: the pair with all its pictures; else this picture of it alone is held out
+        pa.field("paired", pa.bool_(), nullable=False),
+        ("sha256", pa.string()),
     ]
 )
 
@@ -171,7 +171,7 @@ def triplets(negatives: int = 1) -> pa.Schema:
         [
             pa.field("epoch", pa.int16(), nullable=False),
             pa.field("user", pa.int32(), nullable=False),
-            pa.field("positive", pa.int32(), nullable=False),  # image of the mode
+            pa.field("positive", pa.int32(), nullable=False),
             pa.field("negative", pa.list_(pa.int32(), negatives), nullable=False),
         ]
     )
@@ -184,26 +184,26 @@ RECOMMENDER_EVALUATION = pa.schema(
         pa.field("model", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("item", pa.int32(), nullable=False),
-        pa.field("cold", pa.bool_(), nullable=False),  # nobody else touches the item in train
+        pa.field("cold", pa.bool_(), nullable=False),
         pa.field("paired", pa.bool_(), nullable=False),
         pa.field("auc", pa.float32(), nullable=False),
         pa.field("auc_strict", pa.float32(), nullable=False),
         pa.field("auc_sampled100", pa.float32(), nullable=False),
         pa.field("auc_picture", pa.float32(), nullable=False),
-        ("auc_category", pa.float32()),  # null where the item has no category, or no other item of it is a candidate
-        pa.field("recall_at_10", pa.float32(), nullable=False),  # with one held-out item, the hit rate as well
+        ("auc_category", pa.float32()),
+        pa.field("recall_at_10", pa.float32(), nullable=False),
         pa.field("recall_at_50", pa.float32(), nullable=False),
         pa.field("ndcg_at_10", pa.float32(), nullable=False),
         pa.field("ndcg_at_50", pa.float32(), nullable=False),
         pa.field("reciprocal_rank", pa.float32(), nullable=False),
-        pa.field("novelty_at_10", pa.float32(), nullable=False),  # bits, of the ten recommended
+        pa.field("novelty_at_10", pa.float32(), nullable=False),
     ]
 )
 
 RECOMMENDATIONS = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),
-        pa.field("rank", pa.int16(), nullable=False),  # from 1
+        pa.field("rank", pa.int16(), nullable=False),
         pa.field("item", pa.int32(), nullable=False),
         pa.field("score", pa.float32(), nullable=False),
     ]
@@ -216,38 +216,38 @@ RECOMMENDER_COMPARISON = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("users", pa.int32(), nullable=False),
         pa.field("auc", pa.float64(), nullable=False),
-        pa.field("auc_low", pa.float64(), nullable=False),  # 95 % bootstrap interval over users
+        pa.field("auc_low", pa.float64(), nullable=False),
         pa.field("auc_high", pa.float64(), nullable=False),
-        ("difference_to_dvbpr", pa.float64()),  # paired over users, model minus the mode's recommender
+        ("difference_to_dvbpr", pa.float64()),
         ("difference_low", pa.float64()),
         ("difference_high", pa.float64()),
         ("warm_auc", pa.float64()),
         ("cold_auc", pa.float64()),
         ("cold_users", pa.int32()),
-        ("auc_category", pa.float64()),  # within the held-out item's own category; null where none has one
-        ("category_users", pa.int32()),  # who have it
-        ("recall_at_10", pa.float64()),  # and hit rate
+        ("auc_category", pa.float64()),
+        ("category_users", pa.int32()),
+        ("recall_at_10", pa.float64()),
         ("recall_at_50", pa.float64()),
         ("ndcg_at_10", pa.float64()),
         ("ndcg_at_50", pa.float64()),
         ("mrr", pa.float64()),
         ("novelty_at_10", pa.float64()),
-        ("coverage_at_10", pa.float64()),  # share of the catalogue that is in somebody's ten
-        ("gini_at_10", pa.float64()),  # how unevenly: 0 all items alike, 1 one item alone
-        ("paper_auc", pa.float64()),  # NAF Table 3, where it has the row
+        ("coverage_at_10", pa.float64()),
+        ("gini_at_10", pa.float64()),
+        ("paper_auc", pa.float64()),
     ]
 )
 
 # The class-labelled pictures of the generator; the pixels lie beside it in pictures.npy, row by row.
 GARMENTS = pa.schema(
     [
-        pa.field("garment", pa.int32(), nullable=False),  # row of pictures.npy
+        pa.field("garment", pa.int32(), nullable=False),
         pa.field("asin", pa.string(), nullable=False),
         ("item", pa.int32()),
         pa.field("garment_class", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
-        pa.field("held_out", pa.bool_(), nullable=False),  # kept from the generator, for its evaluation
+        pa.field("held_out", pa.bool_(), nullable=False),
     ]
 )
 
@@ -256,26 +256,22 @@ DESIGNS = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),
         pa.field("garment_class", pa.string(), nullable=False),
-        ("item", pa.int32()),  # restyled products: the product started from
-        pa.field("place", pa.int16(), nullable=False),  # 1 for the best of the user and class; the strip shows that one
+        ("item", pa.int32()),
+        pa.field("place", pa.int16(), nullable=False),
         pa.field("start", pa.int16(), nullable=False),
         pa.field("score_before", pa.float32(), nullable=False),
         pa.field("score_after", pa.float32(), nullable=False),
         pa.field("realism_before", pa.float32(), nullable=False),
         pa.field("realism_after", pa.float32(), nullable=False),
-        ("approximation_l1", pa.float32()),  # restyled products: mean |pixel difference|, 0-255
-        pa.field(
-            "gain_sd", pa.float32(), nullable=False
-        ),  # what the score rose by, in the user's sd over the catalogue
-        # Of the user among the judges, 1 is best: by scores standardised over the catalogue, and over the garments of
-        # the design's own class, which asks about taste within it.
+        ("approximation_l1", pa.float32()),
+        pa.field("gain_sd", pa.float32(), nullable=False),
         pa.field("own_rank", pa.int16(), nullable=False),
         pa.field("own_rank_in_class", pa.int16(), nullable=False),
         pa.field("judges", pa.int16(), nullable=False),
-        ("nearest_asin", pa.string()),  # the garment of the shop whose picture is nearest in L1
-        ("nearest_l1", pa.float32()),  # mean |pixel difference|, 0-255
+        ("nearest_asin", pa.string()),
+        ("nearest_l1", pa.float32()),
         pa.field("z", pa.list_(pa.float32()), nullable=False),
-        pa.field("strip", pa.string(), nullable=False),  # file name
+        pa.field("strip", pa.string(), nullable=False),
     ]
 )
 
@@ -285,11 +281,11 @@ DESIGN_STEPS = pa.schema(
         pa.field("user", pa.int32(), nullable=False),
         pa.field("garment_class", pa.string(), nullable=False),
         pa.field("start", pa.int16(), nullable=False),
-        pa.field("step", pa.int16(), nullable=False),  # 0 is the start
+        pa.field("step", pa.int16(), nullable=False),
         pa.field("score", pa.float32(), nullable=False),
         pa.field("realism", pa.float32(), nullable=False),
-        pa.field("objective", pa.float32(), nullable=False),  # what was climbed
-        ("place", pa.int16()),  # of the start in DESIGNS; null: its design was not kept
-        ("z", pa.list_(pa.float32())),  # of the kept starts' shown steps
+        pa.field("objective", pa.float32(), nullable=False),
+        ("place", pa.int16()),
+        ("z", pa.list_(pa.float32())),
     ]
 )

@@ -24,6 +24,12 @@ IMAGES = pa.schema(
         ("reviewer_id", pa.string()),
     ]
 )
+# Image mode -> whose pictures an item has in it, and whether only the first of them. docs/how-to.md adds one.
+RULES: dict[str, tuple[tuple[str, ...], bool]] = {
+    "vendor_single": (("vendor",), True),
+    "vendor_all": (("vendor",), False),
+    "vendor_customer": (("vendor", "customer"), False),
+}
 MOST_POSITIONS = np.iinfo(np.int16).max
 
 
@@ -116,16 +122,15 @@ def _exploded(table: pa.Table, column: str, source: str) -> pa.Table:
 def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mode: str, k: int = 5) -> Surviving:
     """What `mode` keeps: items without a working picture leave, then users under `k`, then items nobody left touched.
 
-    vendor_single has each item's first working vendor picture, vendor_all all of them, vendor_customer the customers'
-    too. One pass is enough: an item that leaves last was touched by nobody who is left. counts follow the steps.
-    Raises BadInput when no picture works or nobody is left.
+    Which pictures a mode has is RULES'. One pass is enough: an item that leaves last was touched by nobody who is left.
+    counts follow the steps. Raises BadInput when no picture works or nobody is left.
     """
     if mode not in schemas.IMAGE_MODES:
         raise ValueError(f"mode: {mode!r} is not one of {', '.join(schemas.IMAGE_MODES)}")
     images = _working(image_urls, ledger)
-    if mode != "vendor_customer":
-        images = images.filter(pc.equal(images["source"], "vendor"))
-    if mode == "vendor_single":
+    sources, first_alone = RULES[mode]
+    images = images.filter(pc.is_in(images["source"], value_set=pa.array(sources)))
+    if first_alone:
         images = images.sort_by([("item", "ascending"), ("position", "ascending"), ("url", "ascending")])
         images = images.filter(pa.array(_first_of(images.select(["item"]))))
     if not images.num_rows:

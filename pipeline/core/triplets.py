@@ -30,12 +30,12 @@ class TripletSettings:
     picture of it still is one.
     """
 
-    epochs: int = 14
-    seed: int = 0
-    user_sampling: str = "user"
-    positive_picture: str = "row"
-    negatives: str = "train"
-    negatives_per_positive: int = 1
+    epochs: int = 14  # sampled anew, each its own rows of the table
+    seed: int = 0  # of the draw
+    user_sampling: str = "user"  # user: users alike, then one of theirs (K17); interaction: positives alike
+    positive_picture: str = "row"  # row: each picture of a purchase (NAF); item_first: the purchase, then one of its
+    negatives: str = "train"  # of what the user has not touched in train (K17), or in all_splits, which tells too much
+    negatives_per_positive: int = 1  # drawn for each positive
 
     def __post_init__(self) -> None:
         for name, least, most in (("epochs", 1, 32767), ("seed", 0, 2**63), ("negatives_per_positive", 1, 4096)):

@@ -6,7 +6,7 @@ What a section says is its own module's; HTML is the templates', writing is `pub
 from datetime import datetime
 
 from pipeline.instance import recall
-from pipeline.lookbook import data, designs, garments, people, recommender
+from pipeline.lookbook import cards, data, designs, garments, people, recommender
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LEAVES, Door, Fact, LeftOut, Page, Section
@@ -58,6 +58,7 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
         garments.section(home, album),
         designs.personal(home, album, settings),
         designs.restyled(home, album, settings),
+        cards.section(home),
     ]
     sections = tuple(part for part in made if isinstance(part, Section))
     return Page(
@@ -120,9 +121,17 @@ def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
             "What the generator draws, and how near that is to what it learnt from",
             [c.garments for c in classes[:1]],
         ),
+        "cards": ("What each model is, what it learnt from, and what it is not for", []),
         "designs": ("Garments made for one person", [d.strip for one in made[:1] for d in one.designs[:2] if d.strip]),
     }
-    return tuple(Door(name, *chosen[name]) for name, (_, ids) in LEAVES.items() if any(i in content for i in ids))
+    lines = {
+        "cards": [(one.title.partition(",")[0], one.learnt_from) for one in content.get("cards", {}).get("cards", [])]
+    }
+    return tuple(
+        Door(name, *chosen[name], lines.get(name, []))
+        for name, (_, ids) in LEAVES.items()
+        if any(i in content for i in ids)
+    )
 
 
 def _notes(home: Home, there: set[str]) -> tuple[str, ...]:

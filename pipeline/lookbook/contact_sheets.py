@@ -16,6 +16,7 @@ from pipeline.lookbook.page import Picture
 from pipeline.metadata import table_digest
 
 ACROSS, DOWN = 8, 3
+WITH_CUSTOMERS = "vendor_customer"  # the mode that has both
 PAIRS, PHOTOS, SIDE = 6, 3, 96  # items, customers' photos of each, pixels
 
 
@@ -51,7 +52,7 @@ def by_class(home: Home, album: Album) -> list[Sheet]:
     return made
 
 
-def shop_and_customers(home: Home, album: Album, mode: str = "vendor_customer") -> list[Sheet]:
+def shop_and_customers(home: Home, album: Album, mode: str = WITH_CUSTOMERS) -> list[Sheet]:
     """Items with most customers' photos, first the shop's picture, then theirs; a sheet an item."""
     catalogue = home.table("catalogue", mode)
     if catalogue is None:

@@ -167,14 +167,16 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "unclassed": classes.get("none", 0),
         "modes": [found for found in per_mode if found],
         "table_1": [*paper.TABLE_1, our_data_set(home)] if core else [],
-        "table_2": [(mode, MODES[mode], paper.TABLE_2[mode], _ours(per_mode, mode)) for mode in IMAGE_MODES],
+        "table_2": [(mode, MODES[mode], paper.published(mode), _ours(per_mode, mode)) for mode in IMAGE_MODES],
         "original": paper.TABLE_2[paper.ORIGINAL],
         "waterfalls": waterfalls(home) if core else [],
         "per_item": pictures_per_item(home),
         "sheets": contact_sheets.by_class(home, album),
+        "pairs_mode": contact_sheets.WITH_CUSTOMERS,
         "pairs": contact_sheets.shop_and_customers(home, album),
     }
     wanted = [(name, None) for name in ("reviews", "products", "rejects", "interactions", "image_urls", "image_ledger")]
+    wanted += [("garments", None)]
     wanted += [(name, mode) for mode in IMAGE_MODES for name in ("splits", "catalogue", "triplets")]
     return Section("data", TITLE, "Data", content, home.sources(wanted))
 

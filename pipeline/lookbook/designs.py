@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,7 +15,9 @@ from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
+from pipeline.lookbook.recommender import MODELS
 from pipeline.lookbook.shelf import titles
+from pipeline.recommenders import DVBPR
 from pipeline.settings import LookbookSettings
 from pipeline.sheets import load
 
@@ -49,11 +52,13 @@ def figures(table: pa.Table) -> dict[str, Any]:
     """Means over the best designs of a DESIGNS table, with what chance would give."""
     table = table.filter(pc.equal(table["place"], 1))
     before, after = table["score_before"].to_numpy(), table["score_after"].to_numpy()
+    user, fell = table["user"].to_numpy(), after <= before
     rank, judges = table["own_rank"].to_numpy(), table["judges"].to_numpy()
     return {
         "count": table.num_rows,
         "gain": float((after - before).mean()),
         "gained": float((after > before).mean()),
+        "users_gained": 1 - len(np.unique(user[fell])) / len(np.unique(user)),
         "first": float((rank == 1).mean()),
         "first_in_class": float((table["own_rank_in_class"].to_numpy() == 1).mean()),
         "gain_sd": float(table["gain_sd"].to_numpy().mean()),
@@ -80,7 +85,10 @@ def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | 
         )
     tradeoff = _tradeoff(home)
     sources = home.sources([("personal_designs", None), ("designs_tradeoff", None)])
-    content = {"made": made, "tradeoff": tradeoff, **figures(table)}
+    said = home.metadata("personal_designs")
+    name = said.get("recommender", DVBPR)
+    how = {"objective": said.get("objective", "score"), "recommender": MODELS[name][0]}
+    content = {"made": made, "tradeoff": tradeoff, **how, **figures(table)}
     return Section("designs", DESIGNS, "Designs", content, sources)
 
 

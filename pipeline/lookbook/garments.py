@@ -125,6 +125,7 @@ def _colours(home: Home) -> Chart | None:
     shares = home.metadata("generator_evaluation").get("colours")
     if not shares or not shares.get("training"):
         return None
+    shares = {side: {class_words(name): part for name, part in of.items()} for side, of in shares.items()}
     alt = "Colours of the garments by class, of the training pictures and of the generated ones"
     return Chart("Colours learnt from and drawn", alt, plots.colours(shares, form=plots.svg), "generator_evaluation")
 

@@ -91,6 +91,7 @@ class Door:
     leaf: str  # its name
     words: str
     pictures: list[Picture]
+    lines: list[tuple[str, str]]  # in the pictures' place, where it has none: a line and what stands below it
 
 
 # Page -> title and the sections on it. The page of sources and the first page are made of all of them.
@@ -100,6 +101,7 @@ LEAVES = {
     "people": ("People", ("people",)),
     "garments": ("Garments", ("garments",)),
     "designs": ("Designs", ("designs", "restyled")),
+    "cards": ("Cards", ("cards",)),
 }
 INDEX, SOURCES = "index", "sources"
 

@@ -36,7 +36,8 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         lstrip_blocks=True,
     )
-    # Only `plots.svg` makes text that stands in a page as it is; matplotlib has escaped what it wrote.
+    # Only `plots.svg` and the cards make text that stands in a page as it is; matplotlib and markdown-it have escaped
+    # what they wrote.
     made.filters |= {
         "count": _count,
         "share": _share,

@@ -96,7 +96,7 @@ class Published:
 
     mode: str
     words: str
-    paper: float
+    paper: float | None  # None: a mode of our own
     validation: tuple[float, float, float] | None
     test: tuple[float, float, float] | None
 
@@ -158,7 +158,7 @@ def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
         (row["mode"], row["split"]): _triple(row, "auc", "auc_low", "auc_high") for row in rows if row["model"] == DVBPR
     }
     return [
-        Published(mode, MODES[mode], paper.TABLE_3[mode], ours.get((mode, "validation")), ours.get((mode, "test")))
+        Published(mode, MODES[mode], paper.TABLE_3.get(mode), ours.get((mode, "validation")), ours.get((mode, "test")))
         for mode in IMAGE_MODES
     ]
 

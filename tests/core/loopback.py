@@ -12,6 +12,7 @@ class LoopbackHost:
     """`with LoopbackHost() as host`: it listens on `host.host`, at a port of its own, until the block ends."""
 
     def __init__(self) -> None:
+        self.most_connections = 0  # open at the same time
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
@@ -56,6 +57,7 @@ class LoopbackHost:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        self.most_connections = max(self.most_connections, len(self._open))
         try:
             await self._serve_connection(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):

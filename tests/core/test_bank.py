@@ -15,6 +15,7 @@ from pipeline.core.bank import BankProgress, build_bank, open_bank
 from pipeline.core.ledger import LedgerRow, PictureStore
 from pipeline.core.pictures import decode
 from tests.core.fault_server import jpeg
+from tests.core.in_turn import InTurn
 
 COUNT = 12
 
@@ -92,7 +93,7 @@ def test_the_array_is_an_ordinary_numpy_file(store: PictureStore, shas: list[str
     assert np.array_equal(np.load(tmp_path / "bank" / "pixels-16-bicubic.npy"), bank.pixels)
 
 
-@pytest.mark.parametrize("step", ["_decode_into", "_commit", "write_whole"])
+@pytest.mark.parametrize("step", ["decode_into", "_commit", "write_whole"])
 def test_an_interrupted_build_leaves_the_bank_as_it_was_and_the_next_one_completes_it(
     store: PictureStore, shas: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -125,6 +126,19 @@ def test_another_size_or_filter_makes_a_new_bank(store: PictureStore, shas: list
     assert large.pixels.shape == (2, 16, 16, 3)
     assert large.digest != small.digest
     assert not list((tmp_path / "bank").glob("*-8-*"))
+
+
+def test_many_workers_build_the_same_bank(
+    store: PictureStore, shas: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bank_module, "_CHUNK", 1)  # shards of four pictures
+    alone = build_bank(store, shas, tmp_path / "alone", size=16)
+    together = build_bank(store, shas[:3], tmp_path / "together", size=16)
+    told: list[BankProgress] = []
+    together = build_bank(store, shas, tmp_path / "together", size=16, runner=InTurn(2), on_progress=told.append)
+    assert told == [BankProgress(4, 9), BankProgress(8, 9), BankProgress(9, 9)]
+    assert together.pixels_path.read_bytes() == alone.pixels_path.read_bytes()
+    assert (together.index, together.digest) == (alone.index, alone.digest)
 
 
 def test_several_threads_build_the_same_bank(store: PictureStore, shas: list[str], tmp_path: Path) -> None:

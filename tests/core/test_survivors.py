@@ -117,3 +117,24 @@ def hm():
     products = ingest.read_products([DATASETS / "hm/products.jsonl.gz"]).products
     gone = frozenset((DATASETS / "hm/missing.txt").read_text().split())
     return reviews, products, kcore.five_core(reviews), gone
+
+
+def test_every_image_mode_has_a_rule_and_its_words():
+    from pipeline.lookbook.data import MODES
+
+    assert set(schemas.IMAGE_MODES) == set(survivors.RULES) == set(MODES)
+
+
+def test_a_mode_of_ones_own_is_a_name_a_rule_and_words(monkeypatch: pytest.MonkeyPatch):
+    """What docs/how-to.md says of adding one."""
+    from pipeline import paper, plots
+
+    monkeypatch.setattr(schemas, "IMAGE_MODES", (*schemas.IMAGE_MODES, "customer"))
+    monkeypatch.setitem(survivors.RULES, "customer", (("customer",), False))
+    items, products, reviews, interactions = small()
+    urls = survivors.image_urls(items, products, reviews)
+    found = survivors.surviving(interactions, urls, ledger_of(urls["url"].to_pylist()), "customer", k=1)
+    assert set(found.images["source"].to_pylist()) == {"customer"} and found.counts["items"] == 1
+    assert paper.published("customer").users is None
+    curve = plots.training_curve([{"epoch": 1, "loss": 0.6, "validation_auc": 0.6}], "customer")
+    assert curve.ndim == 3

@@ -35,13 +35,20 @@ USERS, ITEMS = 3, 8
 HOSTILE = "<script>alert('boots')</script> \"quoted\" & <img src=x onerror=alert(1)>"
 REVIEWER = "<b>R0</b>"
 CLASSES = built_in().names
-PLACES = np.stack([-np.arange(ITEMS), np.sin(np.arange(ITEMS))], 1)  # the items' factors; people look at the first
 COMPARED = [  # model, split, AUC, interval, paired difference
     ("dvbpr", "test", 0.61234, 0.58, 0.65, None),
     ("dvbpr", "validation", 0.62345, 0.59, 0.66, None),
     ("vbpr", "test", 0.71, 0.68, 0.74, (0.098, 0.05, 0.14)),
     ("planted_best", "test", 0.91, 0.9, 0.92, (0.298, 0.25, 0.33)),
 ]
+
+
+def places(items: int) -> np.ndarray:
+    """The items' factors; people look at the first."""
+    return np.stack([-np.arange(items), np.sin(np.arange(items))], 1)
+
+
+PLACES = places(ITEMS)
 
 
 def shade(number: int) -> np.ndarray:
@@ -52,10 +59,16 @@ def shade(number: int) -> np.ndarray:
 class MadeUp:
     """The home, part by part."""
 
+    users, items, bought, picks, apart = USERS, ITEMS, 2, 2, 0  # apart: items between the picks of two users
+
     def __init__(self, folder: Path, instance: dg.DagsterInstance, classes: tuple[str, ...] = CLASSES):
         self.folder, self.instance, self.classes = folder, instance, classes
         self.storage = Storage(root=str(folder))
         self.storage.tables.mkdir(parents=True)
+        self.places = places(self.items)
+
+    def picture(self, item: int) -> np.ndarray:
+        return shade(item)
 
     def say(self, asset: str, partition: str | None = None, **metadata: object) -> None:
         event = dg.AssetMaterialization(asset, partition=partition, metadata=metadata)
@@ -72,13 +85,13 @@ class MadeUp:
         """Products and their pictures; nothing of reviews but the empty tables that the pipeline writes."""
         store, now = PictureStore(self.storage.pictures), datetime.now(UTC)
         products, urls = [], []
-        for item in range(ITEMS):
+        for item in range(self.items):
             title = HOSTILE if item == 0 else "" if item == 1 else f"Shirt {item}"
             products.append(
                 {"asin": f"A{item}", "title": title, "categories": [], "vendor_urls": [], "vendor_urls_high": []}
             )
             sink = io.BytesIO()
-            Image.fromarray(shade(item)).save(sink, "PNG")
+            Image.fromarray(self.picture(item)).save(sink, "PNG")
             store.add(LedgerRow(f"u{item}", "ok", 1, now, 200, f"sha{item}", "PNG", 100, 150, 99), sink.getvalue())
             urls.append({"asin": f"A{item}", "item": item, "source": "vendor", "position": 0, "url": f"u{item}"})
         store.flush()
@@ -88,9 +101,9 @@ class MadeUp:
         for name, schema in (("users", schemas.USERS), ("items", schemas.ITEMS)):
             self.table(name, [], schema)
         classes = {**dict.fromkeys(self.classes, 1), "none": 2}
-        self.say("products", **{"dagster/row_count": ITEMS, "garment_classes": dg.MetadataValue.json(classes)})
+        self.say("products", **{"dagster/row_count": self.items, "garment_classes": dg.MetadataValue.json(classes)})
         broken = dg.MetadataValue.json({"http_404": 7, "timeout": 2})
-        self.say("image_ledger", images_ok=ITEMS, images_broken=broken)
+        self.say("image_ledger", images_ok=self.items, images_broken=broken)
         return self
 
     def with_reviews(self) -> "MadeUp":
@@ -98,26 +111,32 @@ class MadeUp:
         counts = {
             "reviews": 4321, "users": 777, "items": 99, "users_with_k_reviews": 12, "items_of_users_with_k_reviews": 20,
             "reviews_of_users_with_k_reviews": 60,
-            "five_core_users": USERS, "five_core_items": ITEMS, "interactions": 55,
+            "five_core_users": self.users, "five_core_items": self.items, "interactions": 55,
             "duplicate_reviews": 5,
         }  # fmt: skip
         self.say("reviews", **{"dagster/row_count": 4321, "users": 777, "items": 99})
         self.say("interactions", counts=dg.MetadataValue.json(counts))
         self.table(
-            "users", [{"user": u, "reviewer_id": REVIEWER if u == 0 else f"R{u}"} for u in range(USERS)], schemas.USERS
+            "users",
+            [{"user": u, "reviewer_id": REVIEWER if u == 0 else f"R{u}"} for u in range(self.users)],
+            schemas.USERS,
         )
-        self.table("items", [{"item": i, "asin": f"A{i}"} for i in range(ITEMS)], schemas.ITEMS)
+        self.table("items", [{"item": i, "asin": f"A{i}"} for i in range(self.items)], schemas.ITEMS)
         rows = []
-        for user in range(USERS):
-            for place, split in enumerate(("train", "train", "test")):
+        for user in range(self.users):
+            for place, split in enumerate((*["train"] * self.bought, "test")):
                 rows.append({"user": user, "item": user + place, "split": split, "paired": True})
         splits = self.table("splits", rows, schemas.SPLITS, MODE)
         pictures = [
             {"image": i, "bank_row": i, "item": i, "source": "vendor", "position": 0, "sha256": f"sha{i}"}
-            for i in range(ITEMS)
+            for i in range(self.items)
         ]
         self.table("catalogue", pictures, schemas.CATALOGUE, MODE)
-        picks = [{"user": u, "rank": r, "item": 5 + r, "score": 1.5} for u in range(USERS) for r in (1, 2)]
+        picks = [
+            {"user": u, "rank": r + 1, "item": (u * self.apart + 6 + r) % self.items, "score": 1.5}
+            for u in range(self.users)
+            for r in range(self.picks)
+        ]
         self.table("recommendations", picks, schemas.RECOMMENDATIONS, MODE)
         surviving = {
             "users_before": 2350, "items_before": 9, "items_without_picture": 1, "users": 2345, "items": 8,
@@ -127,7 +146,7 @@ class MadeUp:
         self._recommender(splits)
         compared = [
             {
-                "mode": MODE, "model": model, "split": split, "users": USERS, "auc": auc,
+                "mode": MODE, "model": model, "split": split, "users": self.users, "auc": auc,
                 "auc_low": low, "auc_high": high,
                 "difference_to_dvbpr": d and d[0], "difference_low": d and d[1], "difference_high": d and d[2],
             }
@@ -151,33 +170,37 @@ class MadeUp:
         return [
             {"user": u, "model": model, "split": "test", "item": u + 2, "cold": False, "paired": True, "auc": auc}
             | dict.fromkeys(rest, 0.5)
-            for u in range(USERS)
+            for u in range(self.users)
             for model, auc in (("dvbpr", u / 4), ("popularity", 0.5))
         ]
 
     def _recommender(self, splits: pa.Table) -> None:
         """Every user scores item i with -i, so lower items rank higher."""
         folder = self.storage.model("recommender", "abc", MODE)
+        users, items = np.arange(self.users), np.arange(self.items)
         Factors(
-            users=np.arange(USERS), items=np.arange(ITEMS), theta=np.ones((USERS, 1)) * [1, 0], item=PLACES,
-            item_bias=np.zeros(ITEMS), phi=PLACES, image_item=np.arange(ITEMS),
+            users=users, items=items, theta=np.ones((self.users, 1)) * [1, 0], item=self.places,
+            item_bias=np.zeros(self.items), phi=self.places, image_item=items,
         ).save(folder.path / "factors.npz")  # fmt: skip
         bank = self._network(folder.path)
         history = [
             {"epoch": 1, "loss": 0.7, "validation_auc": 0.5},
             {"epoch": 2, "loss": 0.6, "validation_auc": 0.6},
         ]
-        inputs = {"splits": table_digest(splits), "image_bank": bank.digest_of(np.arange(ITEMS))[:16]}
+        inputs = {"splits": table_digest(splits), "image_bank": bank.digest_of(np.arange(self.items))[:16]}
         folder.finish({"asset": "dvbpr", "inputs": inputs, "settings": {"k": 50}, "history": history})
 
     def _network(self, folder: Path) -> Bank:
         """A bank of the products' pictures, and a network that has seen one batch of it."""
-        bank = build_bank(PictureStore(self.storage.pictures), [f"sha{i}" for i in range(ITEMS)], self.storage.bank, 24)
+        bank = build_bank(
+            PictureStore(self.storage.pictures), [f"sha{i}" for i in range(self.items)], self.storage.bank, 24
+        )
         triplets = {"user": [[0, 1, 2]], "positive": [[0, 1, 2]], "negative": [[[5], [6], [7]]]}
-        pairs = np.stack([np.arange(USERS), np.arange(USERS)], 1)
+        users, items = np.arange(self.users), np.arange(self.items)
+        pairs = np.stack([users, users], 1)
         data = Dataset(
-            bank=bank.pixels, bank_row=np.arange(ITEMS), image_item=np.arange(ITEMS), users=np.arange(USERS),
-            items=np.arange(ITEMS), train=pairs, validation=pairs + np.array([0, 1]), test=pairs + np.array([0, 2]),
+            bank=bank.pixels, bank_row=items, image_item=items, users=users, items=items,
+            train=pairs, validation=pairs + np.array([0, 1]), test=pairs + np.array([0, 2]),
             **{f"triplets_{name}": np.array(values) for name, values in triplets.items()}, bank_digest=bank.digest,
         )  # fmt: skip
         settings = DvbprSettings(k=2, input_size=24, padding="same", width=0.02, hidden=0.001, epochs=1, batch_size=3)
@@ -239,6 +262,17 @@ class MadeUp:
             for eta in (0.0, 0.5)
         ]
         self.say("designs_tradeoff", rows=dg.MetadataValue.json(swept))
+        return self
+
+    def with_cards(self) -> "MadeUp":
+        """Both cards of the mode's recommender."""
+        folder = self.storage.current("recommender", MODE).path
+        card = (
+            f"---\nlicense: other\n---\n# The model\n\nIt says {HOSTILE}\n\n## Details\n\n| | |\n|---|---|\n| a | 1 |\n"
+        )
+        for name in ("model_card.md", "data_card.md"):
+            (folder / name).write_text(card)
+        self.say("model_cards")
         return self
 
     def home(self, reviews: str = "", products: str = "/somewhere/hm/products.jsonl") -> Home:

@@ -15,12 +15,13 @@ from tests.lookbook.made_up import MadeUp
 def test_the_asset_says_where_the_page_is_and_what_it_holds(tmp_path: Path):
     with dg.DagsterInstance.ephemeral() as instance:
         made_up = MadeUp(tmp_path, instance).with_products().with_reviews().with_generator().with_designs()
+        made_up.with_cards()
         resources = {"storage": made_up.storage, "method": Method(), "raw": RawSources(products="/x/products.json")}
         run = dg.materialize([lookbook], instance=instance, resources=resources)
         said = run.asset_materializations_for_node("lookbook")[0].metadata
     page = Path(str(said["page"].value))
     assert page.is_absolute() and page.read_text().startswith("<!doctype html>")
-    assert (said["sections"].value, said["people"].value, said["left_out"].value) == (6, 3, [])
+    assert (said["sections"].value, said["people"].value, said["left_out"].value) == (7, 3, [])
     on_disk = [*page.parent.glob("*.html"), *(page.parent / "files").iterdir()]
     assert said["bytes"].value == sum(path.stat().st_size for path in on_disk)
 

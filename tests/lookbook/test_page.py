@@ -285,6 +285,8 @@ def test_designs_show_score_and_rank_and_are_linked_from_their_person(shown: Mad
     page = read(shown)
     designed = read(shown, "designs.html").text
     assert designed.count("score 0.25 → 1.75") == 8 and "rank 1 of 20" in designed
+    assert "until DVBPR says that this person would like the garment, while" in " ".join(designed.split())
+    assert re.search(r"see their score rise in every design ?100\s%", designed)
     links = {link["href"] for link in page.all("a")}
     assert "designs.html#design-1" in links and "designs.html#design-0" not in links
 

@@ -252,3 +252,15 @@ def test_a_wrong_setting_is_refused_by_its_name(wrong: dict) -> None:
 
 def test_settings_come_back_from_plain_values() -> None:
     assert ModernSettings.from_plain(WHOLE.plain()) == WHOLE
+
+
+def test_the_looks_of_the_catalogue_are_those_of_the_same_features_of_things_without_an_id() -> None:
+    data, model, histories, images = built()
+    found = modern.factors(model, histories, data, images, 0.4)
+    touched = np.bincount(data.train[:, 1], minlength=len(data.items)) > 0
+    assert not touched.all()  # an item without an id part has none to lose
+    nobody = torch.zeros(len(images))
+    phi, bias = model.items(images, nobody.long(), nobody)
+    expected = torch.cat([phi, bias[:, None]], 1).detach().numpy()
+    np.testing.assert_allclose(modern.looks(model, found, touched), expected, atol=1e-5)
+    assert np.abs(found.phi - expected).max() > 0.01

@@ -11,8 +11,9 @@ from models import checkpoint, evaluate, modern, train_modern
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors
 from models.modern_batches import Batches, Draws, picture_lists
+from models.modern_optimiser import rate
 from models.modern_settings import ModernSettings
-from models.train_modern import DivergedError, Progress, load, rate, train
+from models.train_modern import DivergedError, Progress, load, train
 from tests.models.planted import planted
 from tests.models.test_modern import colours
 

@@ -24,7 +24,7 @@ def lookbook(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(home) / "lookbook"
     with dg.DagsterInstance.ephemeral() as instance:
         made_up = MadeUp(tmp_path_factory.mktemp("pages"), instance)
-        made_up.with_products().with_reviews().with_generator().with_designs()
+        made_up.with_products().with_reviews().with_generator().with_designs().with_cards()
         return made_up.publish(reviews="/somewhere/<script>alert(2)</script>.json").path.parent
 
 

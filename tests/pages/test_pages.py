@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-PAGES = ("index", "data", "recommender", "people", "garments", "designs", "sources")
+PAGES = ("index", "data", "recommender", "people", "garments", "designs", "cards", "sources")
 WIDTHS = (390, 1440)
 SERIOUS = {"serious", "critical"}
 
@@ -64,6 +64,27 @@ def test_axe_finds_nothing_serious(seen: Seen, address: str, name: str, dark: bo
     violations = Axe().run(page).response["violations"]
     serious = {v["id"]: [node["html"] for node in v["nodes"]] for v in violations if v["impact"] in SERIOUS}
     assert serious == {}
+
+
+def test_every_figure_table_and_shelf_names_the_asset_and_the_runs_that_made_it(seen: Seen, address: str):
+    sources = seen.open(f"{address}/sources.html", WIDTHS[1])
+    known = sources.evaluate("[...document.querySelectorAll('tr[id]')].map((row) => [row.id, row.innerText])")
+    by_name = {text.split()[0]: text for _, text in known}
+    for name in PAGES[:-1]:
+        page = seen.open(f"{address}/{name}.html", WIDTHS[1])
+        bare = page.evaluate(
+            "[...document.querySelectorAll('main table, main figure, main dl.facts, main .shelf, main .own')]"
+            ".filter((e) => !e.closest('[data-from]'))"
+            ".filter((e) => ((parts) => !parts.length || parts.some((part) => !part.matches('[data-from]')))"
+            "([...e.querySelectorAll('tbody tr, :scope > div')]))"  # or each of its rows by itself
+            ".map((e) => e.outerHTML.slice(0, 160))"
+        )
+        assert bare == [], name
+        named = page.evaluate("[...document.querySelectorAll('[data-from]')].map((e) => ({...e.dataset}))")
+        assert named, name
+        for one in named:
+            assert one["dagsterRun"] in by_name[one["from"]]
+            assert one.get("mlflowRun", "") in by_name[one["from"]]
 
 
 def test_every_link_leads_to_something(seen: Seen, address: str):

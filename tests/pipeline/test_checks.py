@@ -18,7 +18,7 @@ def holding(name: str, table: pa.Table, **more: Any) -> dg.AssetsDefinition:
 
     @dg.asset(name=name)
     def made() -> dg.Output[pa.Table]:
-        return table_output(table, preview=False, **more)
+        return table_output(table, **more)
 
     return made
 
@@ -94,7 +94,7 @@ def in_modes(name: str, table: pa.Table, **more: Any) -> dg.AssetsDefinition:
 
     @dg.asset(name=name, partitions_def=image_modes)
     def made() -> dg.Output[pa.Table]:
-        return table_output(table, preview=False, **more)
+        return table_output(table, **more)
 
     return made
 

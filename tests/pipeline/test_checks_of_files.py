@@ -49,7 +49,7 @@ def of_schema(name: str) -> dg.AssetChecksDefinition:
 def holding(name: str, table: pa.Table, mode: bool = False, **more: Any) -> dg.AssetsDefinition:
     @dg.asset(name=name, partitions_def=image_modes if mode else None)
     def made() -> dg.Output[pa.Table]:
-        return table_output(table, preview=False, **more)
+        return table_output(table, **more)
 
     return made
 

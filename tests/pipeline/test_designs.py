@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from models.preference import DesignSettings
 from pipeline import generation
 from pipeline.core import schemas
 from pipeline.core.garment_classes import carrying
@@ -53,7 +54,9 @@ def storage(tmp_path: Path) -> Storage:
 
 def refusal(storage: Storage, mode: str = "vendor_all", table: pa.Table | None = None) -> str:
     with pytest.raises(BadInput) as caught:
-        open_studio(storage, DesignTargetSettings(mode=mode), garments() if table is None else table, CPU)
+        open_studio(
+            storage, DesignTargetSettings(mode=mode), DesignSettings(), garments() if table is None else table, CPU
+        )
     return str(caught.value)
 
 
@@ -116,6 +119,7 @@ def test_gains_and_ranks_are_means_over_the_best_designs():
     assert (found["users"], found["designs"]) == (2, 4)
     assert (found["preference_gain_mean"], found["preference_gained_share"]) == (0.3125, 0.5)
     assert found["preference_gain_sd_mean"] == 0.625
+    assert found["users_gained_share"] == 0  # each has a design whose score fell, or did not rise
     assert (found["own_rank_first_share"], found["own_rank_in_class_first_share"]) == (0.5, 0)
     assert found["kept_own_rank_first_share"] == 0.4  # the second best of user 1 counts here alone
     assert (found["realism_before_mean"], found["realism_after_mean"]) == (0.25, 0.75)

@@ -138,6 +138,6 @@ def test_two_settings_with_one_field_name_cannot_share_a_config():
 
 def test_what_a_field_means_and_whose_its_default_is_stand_in_the_launchpad():
     fields = DvbprConfig.model_fields
-    assert fields["k"].description == "latent factors. When not set: the profile's or the preset's value."
+    assert fields["k"].description == "latent factors. When not set: the profile's value, else paper 50, kang2017 100."
     assert all(field.description for field in fields.values())
     assert all(not field.is_required() for field in fields.values())

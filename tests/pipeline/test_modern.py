@@ -7,17 +7,26 @@ import numpy as np
 import pytest
 import torch
 
+from models import train_modern
 from models.factors import Factors
+from models.modern_settings import ModernSettings
+from models.pictures import normalise
+from models.preference import picture_features
 from pipeline import recommenders
+from pipeline.core import features
 from pipeline.core.bank import open_bank
 from pipeline.core.sources import BadInput
 from pipeline.registry import RECOMMENDER, Registry, model_name
 from pipeline.shelf import Shelf
 from pipeline.storage import ModelFolder, Storage
+from tests.models.planted import planted
 from tests.pipeline.conftest import TINY, Home, made, materialise
 
 MODE = "vendor_all"
-KNOBS = "modern: {k: 8, components: 16, epochs: 2, negatives: 32, batch_size: 64, item_id: false}"
+KNOBS = (
+    "modern: {k: 8, components: 16, epochs: 2, negatives: 32, batch_size: 64, item_id: false, "
+    "trunk_epochs: 1, trunk_layers: 1, trunk_batch: 32, trunk_negatives: 16}"
+)
 
 
 def modern_profile(folder: Path) -> Path:
@@ -44,7 +53,7 @@ def test_the_model_says_that_it_is_modern_and_what_it_was_made_from(modern: Home
     assert manifest["model"] == "modern" and manifest["settings"]["components"] == 16
     assert set(manifest["inputs"]) == {"catalogue", "splits", "image_features"}
     assert manifest["feature_size"] == 32
-    assert [entry["epoch"] for entry in manifest["history"]] == [1, 2]
+    assert [entry["epoch"] for entry in manifest["history"]] == [1, 2, 3]  # the last with the trunk
 
 
 def test_the_other_models_are_held_against_it_and_nothing_is_called_dvbpr(modern: Home):
@@ -80,7 +89,8 @@ def test_the_picks_are_those_of_its_factors(modern: Home):
 def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
     found, catalogue = factors(modern), modern.table("catalogue", MODE)
     folder = modern.model("recommender", MODE)
-    judge, users = recommenders.judge(ModelFolder(folder.parent, folder.name), torch.device("cpu"))
+    judged = recommenders.judge(ModelFolder(folder.parent, folder.name), torch.device("cpu"))
+    judge, users = judged.recommender, judged.users
     bank = open_bank(modern.folder / "bank")
     pixels = torch.from_numpy(np.ascontiguousarray(bank.pixels[catalogue["bank_row"].to_numpy()[:6]]))
     pictures = pixels.permute(0, 3, 1, 2).float()
@@ -88,15 +98,41 @@ def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
     pictures = ((pictures - 127.5) / 127.5).requires_grad_()
     phi = judge.phi(pictures)
     np.testing.assert_allclose(phi.detach().numpy(), found.phi[:6], atol=2e-4)
+    seen = picture_features(judge, bank.pixels[catalogue["bank_row"].to_numpy()[:6]])
+    np.testing.assert_allclose(seen, judged.catalogue[:6], atol=2e-4)  # as the features were made that it learnt from
     assert np.array_equal(users, found.users)
     (judge.theta[:6] * phi).sum().backward()
     assert pictures.grad is not None and (pictures.grad.abs().amax((1, 2, 3)) > 0).all()
+
+
+def test_a_picture_is_judged_by_the_trunk_that_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data, device = planted(users=12, items=20, side=32), torch.device("cpu")
+    found = features.embed(data.bank, data.bank_row, size=32)
+    settings = ModernSettings(
+        k=4, components=5, epochs=1, negatives=8, item_id=False, trunk_epochs=1, trunk_batch=16, trunk_rate=1e-3
+    )
+    better = iter(np.linspace(0.6, 0.9, 100).tolist())
+    monkeypatch.setattr("models.evaluate.exact_auc", lambda *_: next(better))
+    trunk = recommenders.trunk_for(settings, 32)
+    trained = train_modern.train(data, found, settings, tmp_path / "run", device, trunk=trunk)
+    trained.factors.save(tmp_path / "run" / "factors.npz")
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"model": "modern", "feature_size": 32}))
+    pictures = normalise(torch.from_numpy(data.bank[data.bank_row]))
+    judge, _ = recommenders.judge(ModelFolder(tmp_path, "run"), device)
+    with torch.no_grad():
+        as_trained, as_frozen = judge.phi(pictures), judge.phi.model.looks_of(features.trunk(device)(pictures))
+    np.testing.assert_allclose(as_trained, trained.factors.phi, atol=2e-4)
+    assert not np.allclose(as_frozen, trained.factors.phi, atol=1e-2)
 
 
 def test_designs_are_made_with_it_and_raise_its_score(modern: Home):
     designs = modern.table("personal_designs").to_pandas()
     assert len(designs) and (designs["score_after"] - designs["score_before"]).mean() > 0
     assert modern.table("restyled_products").num_rows
+    assert (modern.summary["designs"]["objective"], modern.summary["designs"]["recommender"]) == ("distinct", "modern")
+    assert "until Modern says that this person would like the garment more than" in " ".join(
+        Path(modern.summary["lookbook"]).with_name("designs.html").read_text().split()
+    )
 
 
 def test_served_it_ranks_known_items_and_says_why_it_scores_no_new_one(modern: Home):

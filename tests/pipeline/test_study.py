@@ -180,19 +180,28 @@ def test_a_cell_that_fails_is_named_and_the_others_are_made(
 def test_a_peers_factors_are_measured_as_our_own(pictured: Home, monkeypatch: pytest.MonkeyPatch, call: Call):
     """Cornac itself is not here: a worker that keeps its contract says what it was given."""
 
-    def peer(python, data, features, epochs, seed, folder) -> Factors:
-        theta = np.full((len(data.users), 1), epochs, np.float32)
+    given: list[dict[str, float]] = []
+
+    def peer(python, data, features, epochs, point, seed, folder) -> list[Factors]:
+        given.append(point)
         item = np.arange(len(data.items), dtype=np.float32)[:, None]
         bias, phi = np.zeros(len(data.items)), np.zeros((0, 1))
-        return Factors(data.users, data.items, theta, item, bias, phi, data.image_item)
+        thetas = [np.full((len(data.users), 1), number, np.float32) for number in epochs]
+        return [Factors(data.users, data.items, theta, item, bias, phi, data.image_item) for theta in thetas]
 
     monkeypatch.setattr(cornac_peer, "_installed", lambda _: Path("python"))
     monkeypatch.setattr(cornac_peer, "_trained", peer)
-    call("--name", "peer", "--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--models", "cornac_vbpr")
+    models = ("cornac_vbpr", "cornac_vbpr_tuned")
+    call("--name", "peer", "--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--models", *models)
     folder = pictured.folder / "studies" / "peer" / "vendor_single" / "split-0" / "seed-0" / "cornac_vbpr"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [point["epochs"] for point in manifest["notes"]["grid"]] == [5, 10, 20]
     assert Factors.load(folder / "factors.npz").theta[0, 0] == 5  # all alike on validation: the first
+    assert given[0] == {}  # as released
+    tuned = json.loads((folder.with_name("cornac_vbpr_tuned") / "manifest.json").read_text())
+    points = cornac_peer.TunedCornacSettings().points()
+    assert given[1:] == points and len(tuned["notes"]["grid"]) == len(points) * len(tuned["settings"]["epochs"])
+    assert all(point["lambda_w"] == point["lambda_e"] for point in points)
 
 
 def test_shuffled_labels_share_nothing_with_the_users_items(study: Path, pictured: Home):
@@ -340,9 +349,10 @@ def test_a_variant_of_a_model_that_no_profile_sets_takes_its_own_fields():
 
 
 def test_modern_is_a_cell_like_any_other(study: Path, call: Call):
-    spec = "modern+epochs=2"
+    spec = "modern+epochs=1+trunk_epochs=1"
     code, said = call(*GRID[:4], "--splits", "1", "--seeds", "1", "--modes", "vendor_customer", "--models", spec)
     assert code == DONE, said
     manifest = json.loads((cell(study, spec) / "manifest.json").read_text())
-    assert manifest["settings"]["epochs"] == 2
+    assert manifest["settings"]["trunk_epochs"] == 1
+    assert [row["epoch"] for row in manifest["notes"]["history"]] == [1, 2]  # the second with the trunk
     shutil.rmtree(cell(study, spec))

@@ -16,7 +16,7 @@ from tests.pipeline.week_shop import ITEMS, MODES, PictureHost, Shop, purchases
 INGEST = {"reviews", "products", "rejects"}
 CORE = {"interactions", "users", "items"}
 PICTURES = {"image_urls", "image_ledger", "image_bank", "image_features"}
-WHOLE = {"recommender_comparison", "lookbook"}
+WHOLE = {"recommender_comparison", "model_cards", "lookbook"}
 BEGUN = (
     "group:ingest or key:image_urls or key:image_ledger or key:image_bank or key:image_features or group:dataset "
     "or group:recommender or group:report"

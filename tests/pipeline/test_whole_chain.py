@@ -11,9 +11,11 @@ import pytest
 import torch
 import yaml
 
+from pipeline.build import build_definitions
 from pipeline.checks import dataset, pictures, tables
 from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS, conform
+from pipeline.metadata import THUMBNAIL_BYTES
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.settings import DesignTradeoffSettings
@@ -289,6 +291,85 @@ def test_the_comparison_tables_of_all_runs_lie_in_mlflow(finished: Home):
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
         shown = Ledger(instance).of("recommender_comparison")["runs"]
     assert shown.count("(champion)") == len(MODES)
+
+
+# What has no head of a table, picture or plot to show, and where it is looked at instead.
+NOTHING_TO_SHOW = {
+    "baselines": "eight models at once; recommender_evaluation shows what they are worth",
+    "recommender_champion": "a decision: the sentence `why`",
+    "generator_champion": "a decision: the sentence `why`",
+}
+ROWS_WITHOUT_A_TABLE = {"image_bank", "image_features"}  # arrays
+
+
+def test_every_asset_tells_its_rows_its_columns_and_shows_something_small(finished: Home):
+    graph = build_definitions().resolve_asset_graph()
+    with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
+        for asset in graph.asset_nodes:
+            name = asset.key.to_user_string()
+            for mode in MODES if asset.partitions_def else [None] if asset.is_materializable else []:
+                said = Ledger(instance).of(name, mode)
+                if name in {*SCHEMAS, "triplets"}:
+                    assert said["dagster/row_count"] == finished.table(name, mode).num_rows, name
+                    assert all(column.description for column in said["dagster/column_schema"].columns), name
+                elif name in ROWS_WITHOUT_A_TABLE:
+                    assert said["dagster/row_count"] > 0
+                pictures = [v for v in said.values() if isinstance(v, str) and v.startswith("![picture](data:image")]
+                assert all(len(picture) < THUMBNAIL_BYTES for picture in pictures), name
+                assert (bool(pictures) or "preview" in said) == (name not in NOTHING_TO_SHOW), name
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_figures_of_a_model_card_are_the_evaluations_and_its_counts_the_models(finished: Home, mode: str):
+    folder = finished.model("recommender", mode)
+    card, of_data = ((folder / name).read_text() for name in ("model_card.md", "data_card.md"))
+    evaluated = finished.table("recommender_evaluation", mode).to_pandas()
+    own = evaluated[evaluated["model"] == "dvbpr"]
+    auc = {split: rows["auc"].astype(float).mean() for split, rows in own.groupby("split")}
+    assert f"| AUC | {auc['validation']:.4f} | {auc['test']:.4f} |" in card
+    for row in finished.table("recommender_comparison").to_pylist():
+        if row["mode"] == mode and row["split"] == "test" and row["model"] != "dvbpr":
+            interval = f"{row['auc_low']:.3f} to {row['auc_high']:.3f}"
+            assert f" | {row['auc']:.4f} | {interval} | {row['difference_to_dvbpr']:.4f}".replace("-", "−") in card
+    head = yaml.safe_load(card.split("---")[1])
+    [metric] = head["model-index"][0]["results"][0]["metrics"]
+    assert metric["value"] == pytest.approx(auc["test"], abs=1e-6)
+    splits = pq.read_table(folder / "splits.parquet").to_pandas()
+    assert f"| purchases learnt from | {(splits['split'] == 'train').sum():,} |" in of_data
+    assert f"| reviews read | {finished.table('reviews').num_rows} |" in of_data
+    assert str(finished.folder) not in card + of_data
+
+
+def test_the_generators_card_has_its_figures_beside_their_floor(finished: Home):
+    folder = finished.folder / "generator"
+    card = (folder / json.loads((folder / "current.json").read_text())["run"] / "model_card.md").read_text()
+    said = finished.summary["generator"]
+    agreement, floor = said["class_agreement"], said["floor_class_agreement"]
+    assert f"| Class agreement `class_agreement` | {agreement:.4f} | {floor:.4f} |" in card
+    for count in said["images"].values():
+        assert f" | {count} | " in card
+
+
+def test_a_card_stands_in_mlflow_with_its_training_and_behind_its_version(finished: Home):
+    from mlflow.artifacts import load_text
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=finished.summary["mlflow"]["tracking_uri"])
+    run = client.get_run(finished.summary["mlflow"]["run_ids"]["dvbpr[vendor_all]"])
+    card = (finished.model("recommender", "vendor_all") / "model_card.md").read_text()
+    assert load_text(f"{run.info.artifact_uri}/model_card.md") == card
+    assert f"`{run.info.run_id}`" in card
+    version = client.get_model_version_by_alias("atelier-recommender-vendor_all", "champion")
+    decision, _, described = version.description.partition("\n\n***\n\n")
+    assert decision.endswith("had no champion.") and described.startswith("# DVBPR")
+    assert described in card
+
+
+def test_cards_written_again_say_the_same(finished: Home):
+    before = {path: path.read_text() for path in finished.folder.glob("**/*_card.md") if "mlflow" not in path.parts}
+    assert len(before) == 8
+    materialise("key:model_cards")
+    assert {path: path.read_text() for path in before} == before
 
 
 def test_every_blocking_check_ran_and_passed(finished: Home):

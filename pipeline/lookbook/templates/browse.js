@@ -1,6 +1,9 @@
 // Shows one person at a time, chosen by the address (#user-5), so that a choice can be linked to and gone back from.
 // Without this file all people stand one below the other, and the same links lead to them.
 (() => {
+  const here = document.querySelector("nav.contents [aria-current]");
+  const row = here?.closest("ul");
+  if (row) row.scrollLeft = here.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
   const people = [...document.querySelectorAll("[data-person]")];
   const links = [...document.querySelectorAll("[data-chooses]")];
   const said = document.querySelector("[data-said]");

@@ -1,0 +1,171 @@
+"""`python -m benchmarks.scale`: the same work at 1x, 10x and 100x, and what a row costs at each.
+
+Reviews go through ingest and the 5-core, pictures from a loopback host through fetch and bank, as the assets call them.
+The reviews are `prepare.py`'s synthetic ones, the pictures `picture_server.py`'s. Every size runs in a process of its
+own; seconds are of the stage, without imports, memory is the process's peak in the stage. The bar: a row at 100x costs
+at most 1.3 times what it does at 1x, and at 10x, where what a start costs weighs less; in CPU seconds, since other work
+on the machine touches them least. Memory is said as it is: what each row adds.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import last_line, medians, placed, timed
+
+GROWTH = (1, 10, 100)
+REVIEWS, PICTURES = 50_000, 300  # at 1x
+BAR = 1.3
+SIZE = 64  # pixels a side of the bank
+SEED = 0
+STAGES = {"reviews": ("ingest", "5-core"), "pictures": ("fetch", "bank")}
+
+
+def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
+    """Ingest and 5-core of a file of so many reviews."""
+    from pipeline.core.ingest import read_reviews
+    from pipeline.core.kcore import five_core
+    from pipeline.core.schemas import REVIEWS as SCHEMA
+    from pipeline.core.tables import StoredTable
+
+    out = folder / "out"
+    out.mkdir()
+    return {
+        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], out=out),
+        "5-core": lambda: five_core(StoredTable(out / "reviews.parquet", SCHEMA)),
+    }
+
+
+def pictures(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
+    """Fetch and bank of so many pictures of a loopback host."""
+    from pipeline.core.bank import build_bank
+    from pipeline.core.fetch import FetchSettings, fetch
+    from pipeline.core.ledger import PictureStore
+
+    host = f"127.0.0.1:{port}"
+    urls = [f"http://{host}/{number}.jpg" for number in range(rows)]
+    settings = FetchSettings(per_host=128, allow_hosts=frozenset({host}))
+
+    def bank() -> None:
+        store = PictureStore(folder / "store")
+        build_bank(store, sorted(store.ledger(["sha256"])["sha256"].to_pylist()), folder / "bank", SIZE)
+
+    return {"fetch": lambda: fetch(urls, PictureStore(folder / "store"), settings), "bank": bank}
+
+
+def one(kind: str, folder: Path, rows: int, port: int) -> dict[str, dict[str, float]]:
+    """The figures of every stage, run in a process of its own. Raises RuntimeError when it fails."""
+    with tempfile.TemporaryDirectory(dir=folder) as run:
+        command = [sys.executable, "-m", "benchmarks.scale", "--side", kind, "--folder", run, "--rows", str(rows)]
+        done = subprocess.run([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{kind}, {rows:,} rows: the process ended with exit code {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measured(run: Callable[[], object]) -> dict[str, float]:
+    """`timed`, with the peak memory of this call alone where the system tells it (Linux)."""
+    own = Path("/proc/self")
+    try:
+        (own / "clear_refs").write_text("5")  # the peak starts anew (proc(5))
+    except OSError:
+        return timed(run)
+    figures = timed(run)
+    peak = next(line for line in (own / "status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return {**figures, "peak_mb": int(peak.split()[1]) / 1024}
+
+
+def grown(kind: str, base: int, folder: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
+    """By stage, the median figures at each size, the rows among them."""
+    from benchmarks.download import serving
+    from benchmarks.prepare import write_reviews
+
+    found: dict[str, list[dict[str, float]]] = {stage: [] for stage in STAGES[kind]}
+    for times in GROWTH:
+        rows = base * times
+        if kind == "reviews":
+            write_reviews(folder / f"reviews-{rows}.json.gz", rows, SEED)
+            runs = [one(kind, folder, rows, 0) for _ in range(repeats)]
+            (folder / f"reviews-{rows}.json.gz").unlink()
+        else:
+            with serving(rows, None) as port:
+                runs = [one(kind, folder, rows, port) for _ in range(repeats)]
+        for stage, sizes in found.items():
+            sizes.append({"rows": rows, **medians([run[stage] for run in runs])})
+        print(f"  {kind} at {times}x done", file=sys.stderr)
+    return found
+
+
+def judged(stage: str, sizes: list[dict[str, float]]) -> dict[str, Any]:
+    """A stage's growth: what a row costs at each size, the last over the first, and what memory a row adds."""
+    first, last = sizes[0], sizes[-1]
+    each = [size["cpu_s"] / size["rows"] for size in sizes]
+    return {
+        "stage": stage,
+        "sizes": sizes,
+        "per_row": each[-1] / each[0],
+        "per_row_from_10x": each[-1] / each[1],
+        "per_row_wall": (last["wall_s"] / last["rows"]) / (first["wall_s"] / first["rows"]),
+        "bytes_a_row": (last["peak_mb"] - first["peak_mb"]) * 2**20 / (last["rows"] - first["rows"]),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run every size and print the growth; 1 where a row at 100x costs more than the bar."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--reviews", type=int, default=REVIEWS, help="at 1x")
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="at 1x")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/scale"))
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    parser.add_argument("--side", choices=sorted(STAGES), help=argparse.SUPPRESS)  # one size, in this process
+    parser.add_argument("--rows", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.side:
+        work = {"reviews": reviews, "pictures": pictures}[options.side](options.folder, options.rows, options.port)
+        print(json.dumps({stage: measured(run) for stage, run in work.items()}))
+        return 0
+    if min(options.reviews, options.pictures, options.repeats) < 1:
+        parser.error("--reviews, --pictures and --repeats must be at least 1")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    try:
+        found = {
+            stage: judged(stage, sizes)
+            for kind, base in (("reviews", options.reviews), ("pictures", options.pictures))
+            for stage, sizes in grown(kind, base, options.folder, options.repeats).items()
+        }
+    finally:
+        shutil.rmtree(options.folder, ignore_errors=True)
+    where = placed()
+    print(f"growth, medians of {options.repeats}, {time.monotonic() - started:.0f} s in all; {where}")
+    print(f"  {'':8}{'rows':>12}{'us a row, CPU':>15}{'wall':>9}{'peak MB':>10}")
+    for stage, growth in found.items():
+        for size in growth["sizes"]:
+            cpu, wall = (1e6 * size[name] / size["rows"] for name in ("cpu_s", "wall_s"))
+            print(f"  {stage:8}{size['rows']:12,.0f}{cpu:15.1f}{wall:9.1f}{size['peak_mb']:10,.0f}")
+        first, middle, clock = (growth[name] for name in ("per_row", "per_row_from_10x", "per_row_wall"))
+        print(
+            f"  {'':8}a row at 100x: {first:.2f} times one at 1x, {middle:.2f} times one at 10x (bar {BAR}; by the"
+            f" clock {clock:.2f}); adds {growth['bytes_a_row']:,.0f} bytes to the peak"
+        )
+    worst = max(float(growth[name]) for growth in found.values() for name in ("per_row", "per_row_from_10x"))
+    if options.json:
+        big, small = ({k: v for k, v in found["ingest"]["sizes"][at].items() if k != "rows"} for at in (-1, 0))
+        peer = {**small, "what": "ingest at 1x"}
+        print(
+            last_line("scale", options.reviews * GROWTH[-1], big, peer, 1 / worst, where, growth=list(found.values()))
+        )
+    return 0 if worst <= BAR else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

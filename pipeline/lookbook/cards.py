@@ -1,0 +1,69 @@
+"""The cards' section: the model card and the data card of every newest model, as they lie beside it.
+
+What a card says is `pipeline/cards/`.
+"""
+
+from dataclasses import dataclass
+
+from markdown_it import MarkdownIt
+
+from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
+from pipeline.core.schemas import IMAGE_MODES
+from pipeline.lookbook.data import MODES
+from pipeline.lookbook.home import Home
+from pipeline.lookbook.page import LeftOut, Section
+
+TITLE = "What the models are, and are not for"
+
+
+@dataclass(frozen=True)
+class ModelCards:
+    """Both cards of a model, as HTML whose own text is escaped."""
+
+    id: str
+    title: str
+    model: str
+    data: str
+    read: list[tuple[str, str | None]]  # (asset, partition) of the training and of the evaluation
+    learnt: tuple[str, str | None]  # and of the data
+    learnt_from: str  # in a few words, for the first page
+
+
+def section(home: Home) -> Section | LeftOut:
+    """The section; a model whose cards were not written yet is not on it."""
+    made = [cards for mode in (*IMAGE_MODES, None) if (cards := _of_model(home, mode))]
+    if not made:
+        return LeftOut(TITLE, "no model has its cards yet: materialise model_cards")
+    wanted = [("model_cards", None), *(place for cards in made for place in (*cards.read, cards.learnt))]
+    return Section("cards", TITLE, "Cards", {"cards": made}, home.sources(wanted))
+
+
+def html(markdown: str) -> str:
+    """Markdown as HTML to stand under a heading of the second level; HTML, links and pictures in it are text."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
+    tokens = parser.parse(markdown)
+    if tokens and tokens[0].type == "heading_open":  # the card's title, which the page says already
+        tokens = tokens[3:]
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{int(token.tag[1]) + 1}"
+    text = parser.renderer.render(tokens, parser.options, {})
+    opened = '<div class="wide" role="region" aria-label="Table of the card" tabindex="0"><table>'
+    text = text.replace("<table>", opened).replace("</table>", "</table></div>")
+    return text.replace("<pre>", '<pre tabindex="0">')
+
+
+def _of_model(home: Home, mode: str | None) -> ModelCards | None:
+    folder = home.model("recommender", mode) if mode else home.model("generator")
+    if folder is None or not all((folder.path / name).is_file() for name in (MODEL_CARD, DATA_CARD)):
+        return None
+    model, data = (body((folder.path / name).read_text()) for name in (MODEL_CARD, DATA_CARD))
+    read = (
+        [("dvbpr", mode), ("recommender_evaluation", mode)]
+        if mode
+        else [("lsgan", None), ("generator_evaluation", None)]
+    )
+    title = model.splitlines()[0].removeprefix("# ")
+    words = MODES[mode] if mode else "pictures of garments, by class"
+    learnt = ("splits" if mode else "garments", mode)
+    return ModelCards(f"card-{mode or 'generator'}", title, html(model), html(data), read, learnt, words)

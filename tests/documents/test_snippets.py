@@ -1,0 +1,66 @@
+"""Every snippet of the documents is read by what reads such a file."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from pipeline import config, profiles
+from pipeline.core import garment_classes, ingest
+from pipeline.method import Method
+from tests.documents.blocks import PAGES, Block, blocks
+
+ALL = [block for page in PAGES for block in blocks(page)]
+# Not ours: what MLflow and boto3 read.
+FOREIGN = {"MLFLOW_S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"}
+
+
+def of(kind: str) -> list:
+    return [pytest.param(block, id=f"{block.page}-{n}") for n, block in enumerate(ALL) if block.kind == kind]
+
+
+def test_every_snippet_is_of_a_kind_that_is_read_here_or_run():
+    assert {block.kind for block in ALL} == {"shell", "python", "yaml", "toml", "json", "environment"}
+
+
+@pytest.mark.parametrize("block", of("yaml"))
+def test_a_profile_is_one_and_its_settings_are_known(block: Block, tmp_path: Path):
+    given = yaml.safe_load(block.text)
+    if "tuning" in given["ops"]:
+        pytest.skip("the job tune's: a command of its page runs it")
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump({"resources": {"method": {"config": {}}}, **given}))
+    assert profiles.load(str(tmp_path / "given.yaml")).ops
+    method = Method(profile=str(tmp_path / "given.yaml"))
+    for op in given["ops"]:
+        for settings in config.OP_SETTINGS[op]:
+            method.settings(settings, op)
+
+
+@pytest.mark.parametrize("block", of("toml"))
+def test_classes_of_ones_own_are_read(block: Block, tmp_path: Path):
+    (tmp_path / "classes.toml").write_text(block.text)
+    assert "women_dresses" in garment_classes.load_rules(tmp_path / "classes.toml").names
+
+
+@pytest.mark.parametrize("block", of("json"))
+def test_raw_lines_are_a_review_and_a_product(block: Block, tmp_path: Path):
+    review, product = block.text.splitlines()
+    for name, line in (("reviews", review), ("products", product)):
+        assert json.loads(line)
+        (tmp_path / f"{name}.json").write_text(line + "\n")
+    read = ingest.read_reviews([tmp_path / "reviews.json"], "auto", out=tmp_path)
+    assert (read.accepted, read.lines) == (1, 1)
+    assert ingest.read_products([tmp_path / "products.json"], "auto", out=tmp_path).accepted == 1
+
+
+@pytest.mark.parametrize("block", [*of("environment"), *of("shell")])
+def test_every_variable_is_one_that_is_read(block: Block):
+    reference = next(page for page in PAGES if page.name == "tutorial.md").with_name("reference.md").read_text()
+    known = set(re.findall(r"^\| `([A-Z_]+)` \|", reference, re.MULTILINE)) | FOREIGN
+    lines = [line for line in block.text.splitlines() if re.match(r"[A-Z_0-9]+=\S+( +#.*)?$", line)]
+    given = dotenv_values(stream=io.StringIO("\n".join(lines)))
+    assert len(given) == len(lines) and set(given) <= known
