@@ -1,4 +1,5 @@
-"""DiffAugment (Zhao et al. 2020): the same kind of random, differentiable change for real and fake pictures.
+"""DiffAugment (Zhao et al. 2020): the same kind of random, differentiable change for real and fake pictures; and how
+often, where that follows from how far the discriminator has begun to know its pictures by heart (Karras et al. 2020).
 
 Also what `modern` changes in pictures that go through its trunk. Every draw comes from the generator that is passed in
 (None: torch's own), so that a resumed run repeats it. Changes that are made to the data before training do not belong
@@ -21,14 +22,39 @@ def check_policy(policy: str) -> None:
         raise ValueError(f"augment names {', '.join(unknown)}; allowed, comma-separated: {', '.join(CHANGES)}")
 
 
-def diff_augment(pictures: Tensor, policy: str, noise: torch.Generator | None = None, ranks: Ranks = ALONE) -> Tensor:
+def diff_augment(
+    pictures: Tensor,
+    policy: str,
+    noise: torch.Generator | None = None,
+    probability: Tensor | None = None,
+    ranks: Ranks = ALONE,
+) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1] changed one after the other as `policy` says; gradients pass through.
 
+    With a probability (one number), each change befalls each picture that often, the others staying as they are.
     Where they are one rank's equal share of a batch, they change as they would in the whole one.
     """
+    draws = _Draws(noise, ranks)
     for name in _names(policy):
-        pictures = CHANGES[name](pictures, _Draws(noise, ranks))
+        changed = CHANGES[name](pictures, draws)
+        if probability is not None:
+            (draw,) = draws.uniform(1, pictures).unbind()
+            changed = torch.where(draw < probability, changed, pictures)
+        pictures = changed
     return pictures
+
+
+def adapted(probability: Tensor, real: Tensor, fake: Tensor, watched: Tensor, target: float, move: float) -> Tensor:
+    """The probability moved by `move` up or down, within [0, 1], so that the overfit share nears `target`.
+
+    The three are the discriminator's mean outputs for pictures it trains on, for fakes, and for real pictures that it
+    never trains on. The share is (real - watched) / (real - fake), ADA's r_v: 0 where what it learnt holds for
+    pictures it has not seen, 1 where those look as false to it as fakes. A discriminator that tells no real picture
+    from a fake has learnt nothing by heart: 0.
+    """
+    apart = real - fake
+    share = torch.where(apart > 0, (real - watched) / apart.clamp(min=1e-6), torch.zeros_like(apart))
+    return (probability + move * torch.sign(share - target)).clamp(0, 1)
 
 
 @dataclass(frozen=True)

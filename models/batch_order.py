@@ -22,12 +22,13 @@ class BatchOrder:
     take turns in shuffled rounds, each class running through its own shuffles.
     """
 
-    def __init__(self, labels: np.ndarray, settings: LsganSettings) -> None:
+    def __init__(self, labels: np.ndarray, settings: LsganSettings, among: np.ndarray | None = None) -> None:
+        """`among`: the rows int64 to draw from; all of them when not given."""
         self.seed, self.batch_size = settings.seed, settings.batch_size
-        everything = np.arange(len(labels))
+        everything = np.arange(len(labels)) if among is None else among
         self.groups = [everything]
         if settings.balanced:
-            self.groups = [everything[labels == c] for c in range(settings.classes)]
+            self.groups = [everything[labels[everything] == c] for c in range(settings.classes)]
         self.shuffles: dict[tuple[int, int, int], np.ndarray] = {}  # the latest of each stream
 
     def __call__(self, step: int) -> np.ndarray:
@@ -53,6 +54,15 @@ class BatchOrder:
         return self.shuffles[key]
 
 
+def watched(labels: np.ndarray, settings: LsganSettings) -> np.ndarray:
+    """Rows int64, ascending, that the networks never train on: `watched_share` of each class, where D is watched."""
+    if not settings.adaptive:
+        return np.empty(0, np.int64)
+    rng = np.random.default_rng([settings.seed, 2])
+    rows = [rng.permutation(np.flatnonzero(labels == c)) for c in range(settings.classes)]
+    return np.sort(np.concatenate([found[: math.ceil(settings.watched_share * len(found))] for found in rows]))
+
+
 def total_steps(pictures: int, settings: LsganSettings) -> int:
     """The run's length: `settings.steps`, or as many batches as `settings.epochs` passes take (10,000 x 55: 8,594)."""
     if settings.steps is not None:
@@ -72,8 +82,11 @@ class Batches:
         ranks: Ranks = ALONE,
     ) -> None:
         """Pictures uint8 [N, 64, 64, 3] (a memory map will do), labels int [N]."""
-        self.order, self.device, self.channels_last = BatchOrder(labels, settings), device, settings.channels_last
-        self.pictures, self.labels, self.ranks = pictures, labels.astype(np.int64), ranks
+        self.device, self.channels_last, self.ranks = device, settings.channels_last, ranks
+        apart = watched(labels, settings)
+        self.order = BatchOrder(labels, settings, np.setdiff1d(np.arange(len(labels)), apart))
+        self.order_watched = BatchOrder(labels, settings, apart) if len(apart) else None
+        self.pictures, self.labels = pictures, labels.astype(np.int64)
         self.resident: tuple[Tensor, Tensor] | None = None
         # 10,000 pictures take 123 MB as uint8: a batch is a gather, made float and normalised on the device.
         if settings.resident and device.type != "cpu" and devices.fits(pictures.nbytes, device):
@@ -87,7 +100,14 @@ class Batches:
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Reals float32 [B, 3, 64, 64] in [-1, 1] and labels int64 [B] of step `step`."""
-        rows = self.order(step)
+        return self._shown(self.order(step))
+
+    def watched(self, step: int) -> tuple[Tensor, Tensor]:
+        """As many real pictures that are never trained on, and their labels."""
+        assert self.order_watched is not None, "nothing is watched under these settings"
+        return self._shown(self.order_watched(step))
+
+    def _shown(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         rows = rows[self.ranks.share(len(rows))]
         if self.resident is not None:
             index = torch.from_numpy(rows).to(self.device, non_blocking=True)

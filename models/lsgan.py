@@ -30,7 +30,11 @@ class Generator(nn.Module):
         blocks: list[nn.Module] = []
         for full, stride in _GENERATOR_LAYERS:
             filters = settings.filters(full)
-            blocks += [SameTransposedConv(channels, filters, stride), _batch_norm(filters), nn.LeakyReLU(_SLOPE)]
+            blocks += [
+                SameTransposedConv(channels, filters, stride, settings.smooth_upsampling),
+                _batch_norm(filters),
+                nn.LeakyReLU(_SLOPE),
+            ]
             channels = filters
         self.blocks = nn.Sequential(*blocks)
         self.output = SameTransposedConv(channels, 3, stride=1)
@@ -104,19 +108,27 @@ class SameTransposedConv(nn.Module):
     the same layer, and the generator's step on a CPU takes 0.6 of the time.
     """
 
-    def __init__(self, channels: int, filters: int, stride: int) -> None:
+    taps: Tensor | None
+
+    def __init__(self, channels: int, filters: int, stride: int, smooth: bool = False) -> None:
+        """`smooth`: at stride 2, weights count by the taps of bilinear upsampling, and start equal over them.
+
+        Where the stride is 2 an output pixel is met by one, two or four of the nine taps. Weighed so, each is met by as
+        much, at the start and by a step of Adam, which is alike for all taps. Any kernel can be learnt still.
+        """
         super().__init__()
         self.stride = stride
+        taps = torch.tensor([0.5, 1.0, 0.5])
+        self.register_buffer("taps", torch.outer(taps, taps) if smooth and stride == 2 else None, persistent=False)
         self.weight = nn.Parameter(torch.empty(channels, filters, 3, 3))
         self.bias = nn.Parameter(torch.empty(filters))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, channels, n, n] -> [B, filters, n * stride, n * stride]."""
+        weight = self.weight if self.taps is None else self.weight * self.taps
         if self.stride == 1:
-            return F.conv_transpose2d(x, self.weight, self.bias, padding=1)
-        turned = F.conv_transpose2d(
-            x.flip(2, 3), self.weight.flip(2, 3), self.bias, stride=2, padding=1, output_padding=1
-        )
+            return F.conv_transpose2d(x, weight, self.bias, padding=1)
+        turned = F.conv_transpose2d(x.flip(2, 3), weight.flip(2, 3), self.bias, stride=2, padding=1, output_padding=1)
         return turned.flip(2, 3)
 
 
@@ -194,6 +206,8 @@ def _initialise(network: nn.Module, seed: int, channels_last: bool) -> None:
             nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04, generator=rng)
         elif isinstance(module, (nn.Linear, SameTransposedConv)):
             nn.init.normal_(module.weight, std=0.02, generator=rng)
+            if isinstance(module, SameTransposedConv) and module.taps is not None:
+                module.weight.copy_(module.weight[:, :, 1:2, 1:2].clone().expand_as(module.weight))
         if isinstance(module, (SameConv, SameTransposedConv, nn.Linear)):
             nn.init.zeros_(module.bias)
     for parameter in network.parameters():

@@ -48,9 +48,11 @@ class LsganRun:
         # Fused: one kernel for all tensors; on a CPU also the difference between 3 and 30 passes over the weights.
         common: dict[str, Any] = {"betas": (settings.beta1, settings.beta2), "fused": device.type != "mps"}
         common["weight_decay"] = settings.weight_decay
-        self.adam_g = torch.optim.Adam(self.generator.parameters(), lr=settings.lr_generator, **common)
-        self.adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=settings.lr_discriminator, **common)
+        self.adam_g = torch.optim.Adam(self.generator.parameters(), lr=settings.rate(settings.lr_generator), **common)
+        rate_d = settings.rate(settings.lr_discriminator)
+        self.adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate_d, **common)
         self.noise = torch.Generator(device=device).manual_seed(settings.seed + 2)  # 0 and 1 drew the initial weights
+        self.augment_probability = torch.zeros((), device=device)  # moved by the trainer, where augmenting adapts
         self.step = 0  # finished steps
         self.history: list[dict[str, float]] = []  # one entry a tick
         self.stalled = {"vanished": 0, "alike": 0}  # bad ticks in a row
@@ -101,6 +103,7 @@ class LsganRun:
             return
         state = {"identity": self.identity, "step": self.step, "history": self.history, "stalled": self.stalled}
         state |= {"best": self.best, "noise": self.noise.get_state()}
+        state |= {"augment_probability": self.augment_probability}
         checkpoint.save(out / "last.pt", state | {name: part.state_dict() for name, part in self._parts().items()})
 
     def resume(self, out: Path) -> int:
@@ -116,6 +119,7 @@ class LsganRun:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.noise.set_state(state["noise"].cpu())
+        self.augment_probability = state["augment_probability"].to(self.noise.device)
         self.step, self.history, self.stalled, self.best = (state[k] for k in ("step", "history", "stalled", "best"))
         return self.step
 
@@ -172,9 +176,9 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> tuple[Ge
 
 
 def ema_decay(settings: LsganSettings, step: int) -> float:
-    """The averaging factor of one step: the half-life in pictures, shorter at first (5% of what was seen)."""
+    """The averaging factor of one step: the half-life in pictures, shorter at first (a share of what was seen)."""
     assert settings.ema_half_life is not None
-    half_life = min(settings.ema_half_life, 0.05 * step * settings.batch_size)  # StyleGAN2-ADA's ramp-up
+    half_life = min(settings.ema_half_life, settings.ema_ramp * step * settings.batch_size)  # StyleGAN2-ADA's ramp-up
     return 0.5 ** (settings.batch_size / half_life)
 
 

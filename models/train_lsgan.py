@@ -25,7 +25,7 @@ from torch import Tensor
 
 from models import device as devices
 from models import picture_grid
-from models.augment import diff_augment
+from models.augment import adapted, diff_augment
 from models.batch_order import Batches, check_data, total_steps
 from models.lsgan import (
     Discriminator,
@@ -43,6 +43,9 @@ from models.lsgan_upkeep import DivergenceError, FixedGrid, check_divergence, re
 from models.ranks import Ranks, here, joined
 
 __all__ = ["PRESETS", "DivergenceError", "LsganSettings", "Measure", "Progress", "load_generator", "train"]
+
+
+_ADAPT_EVERY = 4  # steps between two looks at how much D overfits, as ADA
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def train(
         if on_images is not None:
             on_images(0, first)
 
-    take_step = Step(run, device)
+    take_step = Step(run, device, batches.watched)
     sums = torch.zeros(4, device=device)  # losses of D and G, outputs for real and fake; read at ticks only
     clock = Clock(on_progress if ranks.first else None, total, run)
     with _reproducible_convolutions():
@@ -114,6 +117,8 @@ def train(
                 continue
             # Upkeep. `.tolist()` is the loop's one synchronisation with a GPU.
             metrics = clock.read((sums / clock.steps).tolist())
+            if settings.adaptive:
+                metrics["augment_probability"] = run.augment_probability.item()
             tick = math.ceil(run.step / settings.tick_steps)
             ranks.expect_same("weights any more", [*run.generator.parameters(), *run.discriminator.parameters()])
             run.settle()
@@ -138,7 +143,11 @@ def train(
 class Step:
     """One step of D, then one of G on the same fakes. `note` says in which precision."""
 
-    def __init__(self, run: LsganRun, device: torch.device) -> None:
+    def __init__(
+        self, run: LsganRun, device: torch.device, watched: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    ) -> None:
+        """`watched`: real pictures and labels that are not trained on, by step; asked where augmenting adapts."""
+        self.watched = watched
         self.run, self.settings, self.device, self.ranks = run, run.settings, device, run.ranks
         self.generator, self.discriminator = run.generator, run.discriminator
         if run.settings.compile:  # the same modules behind other calls: state dicts keep their names
@@ -158,26 +167,27 @@ class Step:
         with self._autocast():
             fake = self.generator(z, y)  # once: D's step and G's step see the same fakes
 
-        # D: real and fake batches apart, each with its own batch-norm statistics.
         run.discriminator.requires_grad_(True)
-        shown = self._augment(real)
+        shown, shown_fake = self._augment(real), self._augment(fake.detach())
         penalised = settings.r1 > 0 and run.step % settings.r1_every == 0
-        out_real = self._judge_for_penalty(shown.requires_grad_(), y) if penalised else self._judge(shown, y)
-        out_fake = self._judge(self._augment(fake.detach()), y)
+        out_real, out_fake = self._judge(shown.requires_grad_(penalised), shown_fake, y, for_penalty=penalised)
         loss_d = self._loss_d(out_real, out_fake)
         objective = loss_d
         if penalised:
             weight = settings.r1 * settings.r1_every / self.ranks.count  # a mean over this rank's share of the reals
             objective = loss_d + weight * gradient_penalty(out_real, shown)
+        if settings.adaptive and run.step % _ADAPT_EVERY == 0:
+            self._adapt(out_real.detach().mean(), out_fake.detach().mean(), shown_fake, y)
         self._descend(run.adam_d, run.discriminator, objective)
 
         # G: through the D just updated, whose own gradients nobody needs now.
         run.discriminator.requires_grad_(False)
-        out_again = self._judge(self._augment(fake), y)
+        if settings.loss == "relativistic" or settings.joint_batches:
+            reference, out_again = self._judge(self._augment(real.detach()), self._augment(fake), y)
+        else:
+            out_again = self._gathered(self._output(self._augment(fake), y))
         if settings.loss == "relativistic":
-            with torch.no_grad():
-                reference = self._judge(self._augment(real.detach()), y)
-            loss_g = relativistic_loss(out_again, reference)
+            loss_g = relativistic_loss(out_again, reference.detach())
         else:
             loss_g = generator_loss(out_again)
         self._descend(run.adam_g, run.generator, loss_g)
@@ -191,15 +201,37 @@ class Step:
         return loss(out_real, out_fake)
 
     def _augment(self, pictures: Tensor) -> Tensor:
-        return diff_augment(pictures, self.settings.augment, self.run.noise, self.ranks)
+        often = self.run.augment_probability if self.settings.adaptive else None
+        return diff_augment(pictures, self.settings.augment, self.run.noise, often, self.ranks)
 
-    def _judge(self, pictures: Tensor, y: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _adapt(self, real: Tensor, fake: Tensor, shown_fake: Tensor, y: Tensor) -> None:
+        """Augment more or less often from here on, as pictures that are not trained on fare."""
+        assert self.watched is not None, "augment_target needs pictures that are not trained on"
+        pictures, labels = self.watched(self.run.step // _ADAPT_EVERY)
+        unseen, _ = self._judge(self._augment(pictures), shown_fake, labels, y)
+        move = _ADAPT_EVERY * self.settings.batch_size / self.settings.augment_ramp
+        target = self.settings.augment_target or 0.0
+        often = self.run.augment_probability
+        self.run.augment_probability = adapted(often, real, fake, unseen.mean(), target, move)
+
+    def _judge(
+        self, real: Tensor, fake: Tensor, y: Tensor, y_fake: Tensor | None = None, for_penalty: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """D's outputs [B] for both sides of the whole batch: in one pass, or each with its own statistics."""
+        y_fake = y if y_fake is None else y_fake
+        if not self.settings.joint_batches:
+            of_real, of_fake = self._output(real, y, for_penalty), self._output(fake, y_fake)
+        else:
+            both = self._output(torch.cat([real, fake]), torch.cat([y, y_fake]), for_penalty)
+            of_real, of_fake = both[: len(real)], both[len(real) :]
+        return self._gathered(of_real), self._gathered(of_fake)
+
+    def _output(self, pictures: Tensor, y: Tensor, for_penalty: bool = False) -> Tensor:
+        if for_penalty:  # in float32 and not compiled: compiled networks cannot be differentiated twice
+            return self.run.discriminator(pictures, y)
         with self._autocast():
-            return self._gathered(self.discriminator(pictures, y).float())
-
-    def _judge_for_penalty(self, pictures: Tensor, y: Tensor) -> Tensor:
-        # In float32 and not compiled: compiled networks cannot be differentiated twice.
-        return self._gathered(self.run.discriminator(pictures, y))
+            return self.discriminator(pictures, y).float()
 
     def _gathered(self, mine: Tensor) -> Tensor:
         return self.ranks.gather(mine, len(mine) * self.ranks.count)

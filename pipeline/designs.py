@@ -109,7 +109,7 @@ class Studio:
 def open_studio(
     storage: Storage, target: DesignTargetSettings, settings: DesignSettings, garments: pa.Table, device: torch.device
 ) -> Studio:
-    """Load the champions, generator and recommender; choose the people, their judges and those they are told from.
+    """Load the champions, generator and recommender; choose people, their judges and those they are told apart from.
 
     Args:
         storage: the home.

@@ -36,16 +36,19 @@ from pipeline.config import LsganConfig
 from pipeline.core import features
 from pipeline.core.durable import sole_writer
 from pipeline.core.sources import BadInput
+from pipeline.generator_measure import kernel_to_training
 from pipeline.method import Method
 from pipeline.resources import Compute
 from pipeline.storage import Storage, digest, write_json
 
 # The presets, and `modern` with one switch turned at a time.
 USUAL = (
-    "kang2017", "paper", "kang2017+batch_size=64", "modern", "modern+augment=''", "modern+ema_half_life=null",
-    "modern+balanced=false", "modern+lr_discriminator=2e-4", "modern+bf16=false", "modern+batch_size=16",
-    "modern+spectral_norm=true", "modern+r1=0.1", "modern+loss=relativistic",
+    "kang2017", "paper", "kang2017+batch_size=32", "modern", "modern+joint_batches=false",
+    "modern+smooth_upsampling=false", "modern+lr_discriminator=1e-4", "modern+augment_target=null", "modern+augment=''",
+    "modern+ema_half_life=null", "modern+ema_ramp=0.05", "modern+balanced=false", "modern+bf16=false",
+    "modern+batch_size=64", "modern+spectral_norm=true", "modern+r1=0.1", "modern+loss=relativistic",
 )  # fmt: skip
+HALVES = ("both", "first", "second")  # of the held-out products
 FEATURE_SIZE = 128  # pixels a side given to the frozen ImageNet network
 
 EPILOG = f"""\
@@ -53,7 +56,7 @@ rows: a preset ({", ".join(PRESETS)}), or a variant of one: modern+augment=''+r1
   Every row has the same number of steps and the same --set; what a row names itself wins over --set.
 
 The study is $ATELIER_HOME/generator-study/NAME/: a folder a run, and report.md and report.json over all of them.
-The same command goes on where it was stopped.
+The same command goes on where it was stopped; with another --half nothing is trained again.
 
 exit codes: 0 done; 1 a training failed, the message says what to do; 2 the call or the home is wrong
 """
@@ -105,8 +108,11 @@ def _pairs(changes: list[str], where: str) -> dict[str, Any]:
 class Garments:
     """The home's pictures of garments, and what fakes are held against; the features are computed once a study."""
 
-    def __init__(self, storage: Storage, samples: int, device: torch.device) -> None:
-        """Raises BadInput where the home has none."""
+    def __init__(self, storage: Storage, samples: int, device: torch.device, half: str = "both") -> None:
+        """`half`: of the held-out products, those that distances are told of (`HALVES`).
+
+        Raises BadInput where the home has none.
+        """
         path = storage.tables / "garments.parquet"
         if not path.is_file():
             raise BadInput(f"{path} is missing: python -m pipeline.run --select '+key:garments' makes it.")
@@ -115,12 +121,24 @@ class Garments:
         self.names, self.labels = generation.classes(self.table), generation.labels(self.table)
         self.pixels = storage.load_garments(self.version)  # uint8 [N, 64, 64, 3]
         self.held = np.asarray(self.table["held_out"])
-        self.samples = samples
+        self.samples, self.half = samples, half
 
     @functools.cached_property
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """As many held-out as training pictures of each class: the reals, and those that give the floor."""
-        return generation.equal_draws(self.held, self.labels, len(self.names), self.samples // len(self.names), 0)
+        known = np.flatnonzero(~self.held | self._told())
+        held, labels = self.held[known], self.labels[known]
+        drawn = generation.equal_draws(held, labels, len(self.names), self.samples // len(self.names), 0)
+        return known[drawn[0]], known[drawn[1]]
+
+    def _told(self) -> np.ndarray:
+        """Which held-out pictures are of the half's products, bool [N]."""
+        if self.half == "both":
+            return self.held
+        product = np.asarray(self.table["asin"].to_pylist())
+        products = np.random.default_rng(0).permutation(np.unique(product[self.held]))
+        first = np.isin(product, products[: len(products) // 2])
+        return self.held & (first if self.half == "first" else ~first)
 
     @functools.cached_property
     def reals(self) -> np.ndarray:
@@ -201,7 +219,7 @@ def study(options: argparse.Namespace, console: Console) -> int:
     """Train what is not trained, measure what is not measured, write the report. Raises BadInput for a wrong call."""
     storage = Storage(root=str(environment.writable_home()))
     device = Compute(device=environment.device()).resolve()
-    garments = Garments(storage, options.samples, device)
+    garments = Garments(storage, options.samples, device, options.half)
     common = _pairs(options.set, "--set")
     runs = [run_of(row, common, seed, len(garments.names)) for row in options.rows for seed in range(options.seeds)]
     root = storage.home / "generator-study" / options.name
@@ -216,10 +234,16 @@ def study(options: argparse.Namespace, console: Console) -> int:
                     line = f"{number}/{len(runs)} {run.row} seed {run.settings.seed}: step {now.done} of {now.total}"
                     console.print(f"{line}, {now.seconds_left:.0f} s left", highlight=False, markup=False)
 
+            measure = None  # a row that keeps its best checkpoint chooses it as the pipeline does
+            if run.settings.select == "best":
+                measure = kernel_to_training(pictures, labels, run.settings, device)
             trained = train(
-                pictures, labels, garments.names, run.settings, folder, device, told, data_digest=garments.version
-            )
-            made_by = digest(garments.version, run.settings, options.draws, options.samples, FEATURE_SIZE)
+                pictures, labels, garments.names, run.settings, folder, device, told,
+                data_digest=garments.version, measure=measure,
+            )  # fmt: skip
+            made_by = digest(
+                garments.version, run.settings, options.draws, options.samples, FEATURE_SIZE, options.half
+            )  # fmt: skip
             path = folder / "figures.json"
             found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
             if found.get("made_by") != made_by:
@@ -227,6 +251,8 @@ def study(options: argparse.Namespace, console: Console) -> int:
                 write_json(path, found)
             done.setdefault(run.row, []).append(found)
     about = f"Garments {garments.version}: {len(pictures):,} train, {int(garments.held.sum()):,} held out."
+    if options.half != "both":
+        about += f" Distances to the {options.half} half of the held-out products."
     made = report(done, f"{about} {', '.join(options.set)}; {options.draws} draws of fakes a run.")
     (root / "report.md").write_text(made)
     write_json(root / "report.json", done)
@@ -251,6 +277,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings a row, seeds 0 to N-1 (default 1)")
     parser.add_argument("--draws", type=int, default=3, metavar="N", help="sets of fakes a training (default 3)")
     parser.add_argument("--samples", type=int, default=600, metavar="N", help="pictures of each side (default 600)")
+    parser.add_argument(
+        "--half", choices=HALVES, default="both",
+        help="the held-out products that distances are told of: choose settings on the first half, tell the second's "
+        "figures (default both)",
+    )  # fmt: skip
     return parser.parse_args(argv)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.augment import CHANGES, check_policy, diff_augment
+from models.augment import CHANGES, adapted, check_policy, diff_augment
 
 
 def noise(seed: int = 0) -> torch.Generator:
@@ -57,6 +57,31 @@ def test_colour_changes_are_the_same_for_every_pixel_of_a_picture() -> None:
     flat = torch.rand(5, 3, 1, 1, generator=noise(4)).expand(5, 3, 8, 8)
     changed = diff_augment(flat, "color", noise(5))
     assert torch.allclose(changed, changed[:, :, :1, :1].expand_as(changed), atol=1e-5)
+
+
+def test_a_probability_is_how_many_pictures_change() -> None:
+    x = pictures(400, 4)
+    never, half, always = (diff_augment(x, "color", noise(2), torch.tensor(p)) for p in (0.0, 0.5, 1.0))
+    assert torch.equal(never, x)
+    assert torch.equal(always, diff_augment(x, "color", noise(2)))
+    same = (half == x).flatten(1).all(dim=1)
+    assert 0.4 < same.float().mean() < 0.6
+    assert torch.equal(half[~same], always[~same])
+
+
+def test_the_probability_follows_the_overfit_share_on_numbers_done_by_hand() -> None:
+    def after(real: float, fake: float, watched: float) -> float:
+        outputs = [torch.tensor(value) for value in (real, fake, watched)]
+        return adapted(torch.tensor(0.25), *outputs, target=0.5, move=0.125).item()
+
+    assert after(0.75, 0.25, 0.75) == 0.125  # share 0
+    assert after(0.75, 0.25, 0.375) == 0.375  # share 0.75
+    assert after(0.25, 0.75, 0.0) == 0.125  # tells nothing apart: nothing learnt by heart
+    full, none = (
+        adapted(torch.tensor(p), *map(torch.tensor, (1.0, 0.0, w)), 0.5, 0.5).item()
+        for p, w in ((0.9, 0.0), (0.1, 1.0))
+    )
+    assert (full, none) == (1, 0)
 
 
 def test_an_unknown_change_is_named_with_the_allowed_ones() -> None:

@@ -21,6 +21,10 @@ SWITCHES = {
     "spectral norm": {"spectral_norm": True},
     "R1": {"r1": 0.1, "r1_every": 3},
     "relativistic": {"loss": "relativistic"},
+    "smooth upsampling": {"smooth_upsampling": True},
+    "augmenting as needed, joint batches": {
+        "augment": "color,mirror", "augment_target": 0.2, "augment_ramp": 40, "joint_batches": True,
+    },
     "bf16 and contiguous": {"bf16": True, "channels_last": False},
     "all": {"spectral_norm": True, "r1": 0.1, "r1_every": 3, "loss": "relativistic", "bf16": True, "balanced": True,
             "augment": "color,translation,cutout", "ema_half_life": 20.0},

@@ -143,6 +143,7 @@ def test_the_published_presets_hold_the_published_numbers() -> None:
     assert [getattr(kang, name) for name in names] == [1e-4, 1e-4, 0.5, 0.99, 0.0, 16, 30, 256]
     for preset in (paper, kang):  # none of what came later
         assert (preset.loss, preset.augment, preset.ema_half_life) == ("least_squares", "", None)
+        assert not (preset.joint_batches or preset.smooth_upsampling or preset.rates_by_width or preset.adaptive)
         assert not (preset.balanced or preset.spectral_norm or preset.r1 or preset.bf16 or preset.compile)
         assert preset.select == "last"
 

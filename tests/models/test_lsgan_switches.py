@@ -1,4 +1,5 @@
-"""What came after the paper, a switch at a time: spectral norm, R1, the relativistic loss, precision, layout."""
+"""What came after the paper, a switch at a time: spectral norm, R1, the relativistic loss, rates, smooth upsampling,
+augmenting as needed, precision, layout."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,11 @@ import pytest
 import torch
 
 from models import device as devices
-from models.batch_order import Batches
+from models.batch_order import Batches, watched
 from models.lsgan import (
     Discriminator,
     Generator,
+    SameTransposedConv,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
@@ -121,6 +123,121 @@ def test_the_relativistic_step_is_that_of_a_plain_loop() -> None:
     torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
 
 
+def doublings(smooth: bool) -> list[SameTransposedConv]:
+    settings = replace(TINY, smooth_upsampling=smooth)
+    return [m for m in Generator(settings).modules() if isinstance(m, SameTransposedConv) and m.stride == 2]
+
+
+def test_smooth_upsampling_starts_without_a_lattice_and_the_usual_start_has_one() -> None:
+    def lattice(layer: SameTransposedConv) -> float:
+        flat = layer(torch.ones(1, layer.weight.shape[0], 4, 4))[:, :, 2:-2, 2:-2]  # away from the border
+        return (flat.std(dim=(2, 3)).mean() / flat.abs().mean()).item()
+
+    assert all(lattice(layer) < 1e-5 for layer in doublings(smooth=True))
+    assert all(lattice(layer) > 0.3 for layer in doublings(smooth=False))
+
+
+def test_smooth_upsampling_starts_as_bilinear_interpolation() -> None:
+    layer = doublings(smooth=True)[0]
+    torch.nn.init.ones_(layer.weight)
+    ramp = torch.arange(6.0).expand(1, layer.weight.shape[0], 6, 6)  # its value is its column
+    made = layer(ramp)[0, 0, 3:-3, 3:-3] / layer.weight.shape[0]
+    torch.testing.assert_close(made, (torch.arange(12.0)[3:-3] / 2 - 0.5).expand(6, 6))
+
+
+def test_smooth_upsampling_learns_in_proportion_to_its_taps_and_keeps_the_networks_shape() -> None:
+    found, plain = run(smooth_upsampling=True, lr_generator=1e-2), run()
+    assert {n: v.shape for n, v in found.generator.state_dict().items()} == {
+        n: v.shape for n, v in plain.generator.state_dict().items()
+    }
+    layer = next(m for m in found.generator.modules() if isinstance(m, SameTransposedConv) and m.stride == 2)
+    assert layer.taps is not None
+    before = (layer.weight * layer.taps).detach()
+    Step(found, CPU)(*reals())
+    moved = ((layer.weight * layer.taps).detach() - before).abs().flatten(0, 1).mean(dim=0)
+    torch.testing.assert_close(moved, layer.taps * 1e-2, rtol=0.05, atol=0)  # Adam's first step is lr, whatever the tap
+
+
+def test_in_joint_batches_the_discriminator_sees_what_all_fakes_share_and_apart_batch_norm_hides_it() -> None:
+    x, y = reals()
+    outputs = {}
+    for joint in (False, True):
+        step = Step(run(joint_batches=joint), CPU)
+        with torch.no_grad():
+            # Fakes that are the very reals behind a second layer which answers higher by a constant.
+            hidden = step.run.discriminator.norms[1].register_forward_pre_hook(
+                lambda _, h, j=joint: (h[0] + 5 * (torch.arange(len(h[0])) >= 4).view(-1, 1, 1, 1) if j else h[0] + 5,)
+            )
+            outputs[joint] = step._judge(x, x, y)
+            hidden.remove()
+    assert torch.allclose(*outputs[False])
+    assert not torch.allclose(*outputs[True], rtol=0.1)
+
+
+def test_the_joint_step_is_that_of_a_plain_loop() -> None:
+    found, plain = run(joint_batches=True), run(joint_batches=True)
+    x, y = reals()
+    for one in (found, plain):
+        with torch.no_grad():
+            one.discriminator.output.weight.mul_(100)
+    twice = torch.cat([y, y])
+    fake = plain.generator(sample_z(plain.settings, 4, plain.noise), y)
+    out = plain.discriminator(torch.cat([x, fake.detach()]), twice)
+    loss_d = discriminator_loss(out[:4], out[4:])
+    plain.adam_d.zero_grad()
+    loss_d.backward()
+    plain.adam_d.step()
+    loss_g = generator_loss(plain.discriminator(torch.cat([x, fake]), twice)[4:])
+    losses = Step(found, CPU)(x, y)[:2]
+    torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_narrowed_networks_take_the_full_ones_rates_over_their_width() -> None:
+    found = run(width=0.25, rates_by_width=True, lr_generator=1e-4, lr_discriminator=4e-4)
+    rates = [[group["lr"] for group in adam.param_groups] for adam in (found.adam_g, found.adam_d)]
+    assert rates == [[4e-4], [16e-4]]
+    full = replace(TINY, width=1.0, rates_by_width=True)
+    assert full.rate(1e-4) == replace(TINY, width=0.25).rate(1e-4) == 1e-4
+
+
+def test_watched_pictures_are_a_share_of_every_class_and_are_never_trained_on() -> None:
+    labels = np.repeat([0, 1], [60, 30])
+    settings = replace(TINY, augment="color", augment_target=0.5, watched_share=0.1)
+    apart = watched(labels, settings)
+    assert np.bincount(labels[apart]).tolist() == [6, 3]
+    pictures = np.arange(90, dtype=np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2).repeat(3, 3)
+    for balanced in (False, True):
+        batches = Batches(pictures, labels, replace(settings, balanced=balanced), CPU)
+        trained = {row for step in range(60) for row in batches.order(step).tolist()}
+        assert trained == set(range(90)) - set(apart.tolist())
+        shown, y = batches.watched(0)
+        assert set(shown[:, 0, 0, 0].add(1).mul(127.5).round().int().tolist()) <= set(apart.tolist())
+        assert len(y) == settings.batch_size
+    assert len(watched(labels, replace(settings, augment_target=None))) == 0
+    assert len(watched(labels, replace(settings, augment=""))) == 0
+
+
+def test_pictures_are_changed_more_often_where_the_discriminator_overfits_and_less_where_not() -> None:
+    x, y = reals()
+    often = []
+    # Unseen pictures that look as false as fakes, and unseen ones that are the very reals of the step.
+    fakes, same = lambda found: found.generator(sample_z(found.settings, 4, found.noise), y), lambda _: x
+    for unseen, target in ((fakes, 0.1), (same, 0.9)):
+        found = run(augment="mirror", augment_target=target, augment_ramp=160)
+        found.augment_probability.fill_(0.5)
+        with torch.no_grad():
+            found.discriminator.output.weight.mul_(100)
+            if found.discriminator(x, y).mean() < found.discriminator(found.generator(torch.zeros(4, 6), y), y).mean():
+                found.discriminator.output.weight.neg_()
+        step = Step(found, CPU, lambda _, u=unseen, f=found: (u(f).detach(), y))
+        step(x, y)
+        often.append(found.augment_probability.item())
+        for _ in range(3):
+            step(x, y)
+        assert found.augment_probability.item() == often[-1]  # every fourth step
+    assert often == pytest.approx([0.6, 0.4])  # 4 steps of 4 pictures, of 160
+
+
 def test_both_losses_vanish_where_each_side_has_what_it_wants() -> None:
     assert discriminator_loss(torch.ones(2), torch.zeros(2)) == relativistic_loss(torch.ones(2), torch.zeros(2)) == 0
     assert generator_loss(torch.ones(2)) == relativistic_loss(torch.ones(2), torch.zeros(2)) == 0
@@ -182,7 +299,18 @@ def test_a_batch_is_the_same_from_memory_from_a_memory_map_and_in_either_layout(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("loss", "hinge"), ("select", "first"), ("r1", -1.0), ("r1_every", 0), ("metric_ticks", 0)]
+    ("field", "value"),
+    [
+        ("loss", "hinge"),
+        ("select", "first"),
+        ("r1", -1.0),
+        ("r1_every", 0),
+        ("metric_ticks", 0),
+        ("augment_target", 1.0),
+        ("ema_ramp", 0.0),
+        ("augment_ramp", 0),
+        ("watched_share", 0.0),
+    ],
 )
 def test_a_switch_that_makes_no_sense_is_named(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):

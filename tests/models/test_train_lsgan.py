@@ -163,13 +163,13 @@ def test_a_folder_without_a_finished_generator_says_so(tmp_path: Path) -> None:
 
 def test_averaged_weights_are_the_average_that_was_announced(tmp_path: Path) -> None:
     pictures, labels = garments()
-    settings = replace(TINY, ema_half_life=1000.0, steps=2)
+    settings = replace(TINY, ema_half_life=1000.0, ema_ramp=0.2, steps=2)
     train(pictures, labels, NAMES, replace(settings, steps=1), tmp_path / "one", "cpu")
     train(pictures, labels, NAMES, settings, tmp_path / "two", "cpu")
     one, two = (checkpoint.load(tmp_path / name / "last.pt") for name in ("one", "two"))
     key, average = "input.weight", Generator(settings).input.weight.detach()
     for step, state in enumerate((one, two), start=1):
-        decay = 0.5 ** (4 / (0.05 * step * 4))  # batch over a half-life of 5% of the pictures seen
+        decay = 0.5 ** (4 / (0.2 * step * 4))  # batch over a half-life of 20% of the pictures seen
         average = average * decay + state["generator"][key] * (1 - decay)
     torch.testing.assert_close(two["averaged"][key], average)
 

@@ -86,7 +86,7 @@ def test_a_champion_of_earlier_garments_draws_but_never_one_of_other_classes(sto
     newest.finish({"asset": "lsgan", "inputs": generation.inputs(later)})
     newest.crown("g1")
     with pytest.raises(FileNotFoundError, match="g1"):  # it is let in; its weights are not there
-        open_studio(storage, DesignTargetSettings(mode="vendor_all"), later, CPU)
+        open_studio(storage, DesignTargetSettings(mode="vendor_all"), DesignSettings(), later, CPU)
     said = refusal(storage, table=garments(3, classes=CLASSES[::-1]))
     assert "classes men_tops, women_tops, now women_tops, men_tops" in said
 

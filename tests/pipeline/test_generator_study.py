@@ -97,3 +97,30 @@ def test_fakes_that_copy_the_training_pictures_show_as_memory_and_held_out_ones_
     assert garments.held[asking].all()
     assert garments.memory(garments.pixels[asking], 0) == pytest.approx(1, abs=0.02)  # noise: all equally far
     assert garments.memory(garments.pixels[~garments.held][:8], 0) < 0.9
+
+
+def test_settings_are_chosen_on_one_half_of_the_held_out_products_and_told_on_the_other(home: Path) -> None:
+    sides = {}
+    for half in generator_study.HALVES:
+        garments = generator_study.Garments(Storage(root=str(home)), 48, generator_study.torch.device("cpu"), half)
+        reals, training = garments.rows
+        assert garments.held[reals].all()
+        assert not garments.held[training].any()
+        assert (garments.labels[reals] == garments.labels[training]).all()
+        sides[half] = {garments.table["asin"][int(row)].as_py() for row in reals}
+    assert not sides["first"] & sides["second"]
+    assert len(sides["first"] | sides["second"]) == len(sides["both"]) == 16
+
+
+def test_another_half_is_measured_again_but_not_trained_again(home: Path, capsys: pytest.CaptureFixture) -> None:
+    call = [*SMALL, "--samples", "8", "--rows", "paper"]
+    assert generator_study.main([*call, "--half", "first"]) == 0
+    assert "step 2" in capsys.readouterr().out
+    root = home / "generator-study" / "study"
+    first = json.loads((root / "report.json").read_text())
+    assert generator_study.main([*call, "--half", "second"]) == 0
+    said = capsys.readouterr().out
+    assert "step 2" not in said
+    assert "to the second half of the held-out products" in said
+    second = json.loads((root / "report.json").read_text())
+    assert first["paper"][0] != second["paper"][0]
