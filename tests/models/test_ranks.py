@@ -38,7 +38,8 @@ LSGAN = {
     "plain": PLAIN,
     "switched": replace(
         PLAIN, balanced=True, augment="color,translation,cutout,mirror", ema_half_life=20, input_batch_norm=True,
-        loss="relativistic", spectral_norm=True, r1=1.0, r1_every=2, select="best",
+        loss="relativistic", spectral_norm=True, r1=1.0, r1_every=2, select="best", joint_batches=True,
+        smooth_upsampling=True, augment_target=0.6, watched_share=0.3,
     ),
 }  # fmt: skip
 NAMES = ("tops", "pants")
@@ -132,8 +133,12 @@ def test_all_ranks_return_the_same_model(folder: Path) -> None:
 def test_two_ranks_have_one_ranks_generator(folder: Path, name: str) -> None:
     one, two = (checkpoint.load(folder / which / "last.pt") for which in (f"one-{name}", name))
     for ours, theirs in zip(two["history"], one["history"], strict=True):
-        for figure in ("loss_discriminator", "loss_generator", "output_real", "output_fake", "spread"):
+        for figure in ("loss_discriminator", "loss_generator", "spread"):
             assert ours[figure] == pytest.approx(theirs[figure], rel=1e-3, abs=1e-6), figure
+        # How high both outputs lie is free under a relativistic loss: there rounding moves it.
+        apart, theirs_apart = (row["output_real"] - row["output_fake"] for row in (ours, theirs))
+        assert apart == pytest.approx(theirs_apart, rel=1e-3, abs=2e-4)
+        assert ours.get("augment_probability") == theirs.get("augment_probability")
     assert torch.equal(one["noise"], two["noise"])
     assert two["best"] == one["best"]
     for network in ("generator", "discriminator"):
