@@ -27,9 +27,9 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import last_line, machine, medians
-from pipeline.core.bank import build_bank, open_bank
-from pipeline.core.ledger import LedgerRow, PictureStore
-from pipeline.core.near_duplicates import NearDuplicateSettings, close_pairs, signatures
+from pipeline.core.images.bank import build_bank, open_bank
+from pipeline.core.images.ledger import LedgerRow, PictureStore
+from pipeline.core.images.near_duplicates import NearDuplicateSettings, close_pairs, signatures
 
 SIZE = 224
 SHAPES = {88: (66, 88), 444: (333, 444)}  # height -> width, height

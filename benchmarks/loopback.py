@@ -19,8 +19,8 @@ def ours(port: int, count: int, folder: Path) -> dict[str, object]:
     """Seconds and outcome of the fetch, start-up of the interpreter and imports apart."""
     import pandas  # noqa: F401  (pyarrow imports it when it is first given a list)
 
-    from pipeline.core.fetch import FetchSettings, fetch
-    from pipeline.core.ledger import PictureStore
+    from pipeline.core.images.fetch import FetchSettings, fetch
+    from pipeline.core.images.ledger import PictureStore
 
     # More connections to one host than a stranger's should get, as the peer has its best number of threads.
     settings = FetchSettings(allow_hosts=frozenset({f"127.0.0.1:{port}"}), per_host=CONNECTIONS)
@@ -84,7 +84,7 @@ def main() -> int:
     if options.side == "ours":
         result = ours(options.port, options.count, options.folder)
     else:
-        from pipeline.core.fetch import new_event_loop
+        from pipeline.core.images.fetch import new_event_loop
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             result = runner.run(bare(options.port, options.count))

@@ -67,8 +67,8 @@ def ours(source: Path, out: Path) -> None:
     """Atelier's two stages, as the assets call them."""
     import pyarrow.parquet as pq
 
-    from pipeline.core.ingest import read_reviews
-    from pipeline.core.kcore import five_core
+    from pipeline.core.dataset.kcore import five_core
+    from pipeline.core.raw.ingest import read_reviews
 
     core = five_core(read_reviews([source], out=out).reviews_file)
     pq.write_table(core.interactions, out / "interactions.parquet")

@@ -30,8 +30,8 @@ STAGES = {"reviews": ("ingest", "5-core"), "pictures": ("fetch", "bank")}
 
 def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
     """Ingest and 5-core of a file of so many reviews."""
-    from pipeline.core.ingest import read_reviews
-    from pipeline.core.kcore import five_core
+    from pipeline.core.dataset.kcore import five_core
+    from pipeline.core.raw.ingest import read_reviews
     from pipeline.core.schemas import REVIEWS as SCHEMA
     from pipeline.core.tables import StoredTable
 
@@ -45,9 +45,9 @@ def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object
 
 def pictures(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
     """Fetch and bank of so many pictures of a loopback host."""
-    from pipeline.core.bank import build_bank
-    from pipeline.core.fetch import FetchSettings, fetch
-    from pipeline.core.ledger import PictureStore
+    from pipeline.core.images.bank import build_bank
+    from pipeline.core.images.fetch import FetchSettings, fetch
+    from pipeline.core.images.ledger import PictureStore
 
     host = f"127.0.0.1:{port}"
     urls = [f"http://{host}/{number}.jpg" for number in range(rows)]

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from benchmarks.measure import last_line, medians, placed, timed
 from pipeline.core import schemas
-from pipeline.core.triplets import POSITIVE_PICTURE, USER_SAMPLING, TripletSettings, sample
+from pipeline.core.dataset.triplets import POSITIVE_PICTURE, USER_SAMPLING, TripletSettings, sample
 
 USERS, ITEMS, PICTURES, PAIRS = 2_377, 17_173, 38_053, 20_000  # NAF, tables 1 and 2; about eight items a user
 

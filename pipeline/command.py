@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
 

@@ -15,11 +15,11 @@ from models import diversity
 from models.evaluate import PerUser
 from models.intervals import bootstrap_mean, bootstrap_means, interval, paired_difference
 from pipeline.core.arrays import ModeArrays
+from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
-from pipeline.core.sources import BadInput
-from pipeline.paper import TABLE_3
 from pipeline.recommenders import DVBPR, name_of
 from pipeline.settings import EvaluationSettings
+from pipeline.views.paper import TABLE_3
 
 # Figure: column of RECOMMENDER_EVALUATION whose mean over users it is.
 MEANS = {

@@ -23,11 +23,11 @@ from models.preference import PRESETS as DESIGN_PRESETS
 from models.preference import DesignSettings
 from models.train_dvbpr import PRESETS as DVBPR_PRESETS
 from models.train_dvbpr import DvbprSettings
-from pipeline.core.irrelevant import RelevanceSettings
-from pipeline.core.near_duplicates import NearDuplicateSettings
-from pipeline.core.transfer import FetchSettings
-from pipeline.core.triplets import PRESETS as TRIPLET_PRESETS
-from pipeline.core.triplets import TripletSettings
+from pipeline.core.dataset.triplets import PRESETS as TRIPLET_PRESETS
+from pipeline.core.dataset.triplets import TripletSettings
+from pipeline.core.generator.irrelevant import RelevanceSettings
+from pipeline.core.images.near_duplicates import NearDuplicateSettings
+from pipeline.core.images.transfer import FetchSettings
 from pipeline.settings import (
     BankSettings,
     ChampionSettings,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dotenv import load_dotenv
 
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 
 load_dotenv(Path.cwd() / ".env", override=False)
 

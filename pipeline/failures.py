@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from pipeline.core.sources import BadInput, OutOfReach
+from pipeline.core.raw.sources import BadInput, OutOfReach
 
 RETRIES = 2
 WAIT = 60.0  # seconds before the first retry, twice that before the second; what passes sooner was retried inside

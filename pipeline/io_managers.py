@@ -13,8 +13,8 @@ from upath import UPath
 
 from pipeline.core import schemas
 from pipeline.core.durable import write_whole
-from pipeline.core.garment_classes import CARRIED
-from pipeline.core.sources import BadInput
+from pipeline.core.generator.garment_classes import CARRIED
+from pipeline.core.raw.sources import BadInput
 from pipeline.core.tables import StoredTable
 
 SCHEMAS: dict[str, pa.Schema] = {

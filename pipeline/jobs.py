@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pipeline.tuning_job import tune
+from pipeline.study.tuning_job import tune
 
 everything = dg.define_asset_job(
     "everything",

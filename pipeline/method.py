@@ -13,7 +13,7 @@ import dagster as dg
 
 from pipeline import profiles
 from pipeline.config import FALLBACK, OP_SETTINGS, PRESET_NAMES, PRESETS, SECTIONS
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 
 Settings = TypeVar("Settings")
 

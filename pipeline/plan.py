@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.partitions import image_modes
 
 # Down the page of the design; partitioned assets of a group come before its unpartitioned ones.

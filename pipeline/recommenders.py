@@ -26,14 +26,15 @@ from models.modern import Modern, looks
 from models.modern_settings import ModernSettings
 from models.preference import Recommender
 from models.trunk import Trunk, retrained
-from pipeline import ranked
-from pipeline.core import arrays, features
-from pipeline.core.bank import Bank
-from pipeline.core.sources import BadInput
-from pipeline.core.triplets import TripletSettings
-from pipeline.metadata import table_digest
+from pipeline.core import arrays
+from pipeline.core.dataset.triplets import TripletSettings
+from pipeline.core.images import features
+from pipeline.core.images.bank import Bank
+from pipeline.core.raw.sources import BadInput
 from pipeline.method import Method
+from pipeline.scale import ranked
 from pipeline.storage import ModelFolder, Storage, digest
+from pipeline.views.metadata import table_digest
 
 DVBPR, MODERN = "dvbpr", "modern"  # names of models in tables and manifests; `modern` is a preset's name too
 NAMES = (DVBPR, MODERN)
@@ -149,7 +150,7 @@ def judge(folder: ModelFolder, device: torch.device) -> Judge:
         PhiOfPictures(retrained(trunk, meta["trunk"]) if meta["trunk"] else trunk, model),
         manifest["feature_size"],
         torch.from_numpy(factors.theta).to(device),
-        resample="bilinear",  # as the features it learnt from were made (`core/features.py`)
+        resample="bilinear",  # as the features it learnt from were made (`core/images/features.py`)
     )
     return Judge(MODERN, taste, factors.users, _looks(folder, model, factors))
 

@@ -14,19 +14,20 @@ import torch
 from upath import UPath
 
 from models import device as devices
-from pipeline import engine, environment
-from pipeline.core import remote, sources
+from pipeline import environment
 from pipeline.core.erasure import Erasures
-from pipeline.core.fetch import FetchReport, Progress
-from pipeline.core.fetch_plan import FetchPlan, plan_fetch
-from pipeline.core.fetch_shards import fetch_with
-from pipeline.core.garment_classes import Rules, built_in, load_rules
-from pipeline.core.ledger import PictureStore
+from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
+from pipeline.core.images.fetch import FetchReport, Progress
+from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
+from pipeline.core.images.fetch_shards import fetch_with
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.raw import remote, sources
 from pipeline.core.shards import HERE, Runner
-from pipeline.core.transfer import FetchSettings
 from pipeline.io_managers import ParquetTables
 from pipeline.method import Method
 from pipeline.progress import LOG_EVERY, Report, terminal
+from pipeline.scale import engine
 from pipeline.storage import Storage
 from pipeline.tracking import Tracker
 
@@ -177,7 +178,7 @@ class ImageFetcher(dg.ConfigurableResource):
         report: Report,
         runner: Runner = HERE,
     ) -> FetchReport:
-        """Fetch what the store lacks; see `core/fetch.py`, and for more than one worker `core/fetch_shards.py`."""
+        """Fetch what the store lacks: `core/images/fetch.py`; by more than one worker, `fetch_shards.py` there."""
 
         def progress(now: Progress) -> None:
             size = f"{now.bytes / 1e6:,.1f} MB"
@@ -205,7 +206,7 @@ class Engine(dg.ConfigurableResource):
         engine.check(self.name, self.address)
 
     def running(self) -> AbstractContextManager[Runner]:
-        """A runner while in the block; errors as in `pipeline/engine.py`."""
+        """A runner while in the block; errors as in `pipeline/scale/engine.py`."""
         return engine.running(self.name, self.address, self.workers)
 
 

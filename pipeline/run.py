@@ -21,25 +21,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline import environment, fetch_table, instance, profiles, sample_source, terminal_run
+from pipeline import environment, instance, profiles, sample_source
 from pipeline.build import build_definitions
 from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
-from pipeline.core.ledger import PictureStore
-from pipeline.core.transfer import FetchSettings
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
 from pipeline.depot import courier
 from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
 from pipeline.plan import Segment, plan
 from pipeline.recommenders import name_of
-from pipeline.recovery import recover
 from pipeline.resources import ImageFetcher, RawSources, default_resources
 from pipeline.settings import IngestSettings
 from pipeline.storage import Storage, write_json
 from pipeline.summary import summarise
 from pipeline.terminal import LOGGER, Display
 from pipeline.tracking import EXPERIMENT
-from pipeline.workers import this_process
+from pipeline.upkeep import terminal_run
+from pipeline.upkeep.recovery import recover
+from pipeline.upkeep.workers import this_process
+from pipeline.views import fetch_table
 
 # What `make ui` needs to know of the home's last run.
 REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.sample.catalogue import write_catalogue
 from pipeline.sample.server import PortInUseError, serve
 from pipeline.sample.settings import SampleSettings

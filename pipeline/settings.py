@@ -7,7 +7,7 @@ What stands behind a field is its meaning, which the launchpad and docs/referenc
 from dataclasses import dataclass
 
 from models.scoring import POOLINGS
-from pipeline.core.splits import HOLD_OUTS, SPLIT_UNITS
+from pipeline.core.dataset.splits import HOLD_OUTS, SPLIT_UNITS
 
 
 @dataclass(frozen=True)

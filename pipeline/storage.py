@@ -16,7 +16,7 @@ import dagster as dg
 import numpy as np
 
 from pipeline.core.durable import write_whole
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 
 MANIFEST = "manifest.json"
 CURRENT, IN_USE = "current.json", "champion.json"  # beside the models of a kind: the newest one, the champion

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline import environment, instance, sample_source
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.depot import courier
 
 ROOT = Path(__file__).parent.parent
@@ -125,8 +125,8 @@ def serve(options: argparse.Namespace) -> int:
 
 def _recover(home: Path) -> None:
     """Close what a killed process left open, before the daemon counts it."""
-    from pipeline.recovery import recover
     from pipeline.tracking import Tracker
+    from pipeline.upkeep.recovery import recover
 
     tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
     with instance.open_instance(home) as opened:

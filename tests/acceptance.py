@@ -129,7 +129,8 @@ def check_faults(clean: dict[str, Any], faulty: dict[str, Any], checks: Checks) 
 
 def check_fashion_5(datasets: Path, checks: Checks) -> None:
     """The genuine AMAZON_FASHION_5 file through ingest and the 5-core filter."""
-    from pipeline.core import ingest, kcore
+    from pipeline.core.dataset import kcore
+    from pipeline.core.raw import ingest
 
     read = ingest.read_reviews([datasets / "amazon_fashion_5" / "AMAZON_FASHION_5.json.gz"])
     counts = kcore.five_core(read.reviews).counts

@@ -94,20 +94,20 @@ def test_the_core_knows_nothing_of_the_orchestration_around_it():
 
 def test_mlflow_is_imported_where_it_is_tracked_registered_and_served_alone():
     importers = {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))}
-    of_mlflow = {"tracking", "tracked_ends", "registry", "served_recommender"}
+    of_mlflow = {"tracking", "upkeep.tracked_ends", "champions.registry", "champions.served_recommender"}
     assert importers == {f"pipeline.{name}" for name in of_mlflow}
     assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
 
 
 def test_mlflow_is_imported_only_inside_functions():
-    for name in ("pipeline.tracking", "pipeline.tracked_ends", "pipeline.registry"):
+    for name in ("pipeline.tracking", "pipeline.upkeep.tracked_ends", "pipeline.champions.registry"):
         assert [i for i in imports(name, lazy=False, typing_only=False) if inside(i, "mlflow")] == []
 
 
 def test_ray_is_imported_by_the_engine_alone_and_only_when_it_is_asked_for():
     importers = offenders("pipeline", lambda i: inside(i, "ray")) + offenders("benchmarks", lambda i: inside(i, "ray"))
-    assert importers == ["pipeline.engine imports ray"]
-    assert not any(inside(i, "ray") for i in imports("pipeline.engine", lazy=False))
+    assert importers == ["pipeline.scale.engine imports ray"]
+    assert not any(inside(i, "ray") for i in imports("pipeline.scale.engine", lazy=False))
 
 
 def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
@@ -119,12 +119,12 @@ def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
                     needed(imported, seen)
         return seen
 
-    whole = needed("pipeline.served_recommender", set())
+    whole = needed("pipeline.champions.served_recommender", set())
     assert not {name for name in whole if inside(name, "dagster")}
     outside = {n for n in whole if inside(n, "pipeline") and not inside(n, "pipeline.core")}
-    assert outside <= {"pipeline", "pipeline.shelf"}
+    assert outside <= {"pipeline", "pipeline.champions", "pipeline.champions.shelf"}
     # MLflow runs it as a script that nobody imports.
-    assert not offenders("pipeline", lambda imported: imported == "pipeline.served_recommender")
+    assert not offenders("pipeline", lambda imported: imported == "pipeline.champions.served_recommender")
 
 
 def test_nothing_imports_the_assets_but_the_build():

@@ -10,16 +10,17 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 
-from pipeline import generation, succession
+from pipeline.champions import succession
+from pipeline.champions.registry import CHAMPION
+from pipeline.champions.succession import Outcome
 from pipeline.config import ChampionConfig, GeneratorChampionConfig
 from pipeline.core.tables import StoredTable
+from pipeline.generator import generation
 from pipeline.method import Method
 from pipeline.partitions import image_modes
-from pipeline.registry import CHAMPION
 from pipeline.resources import Compute
 from pipeline.settings import ChampionSettings, GeneratorChampionSettings
 from pipeline.storage import MANIFEST, ModelFolder, Storage
-from pipeline.succession import Outcome
 from pipeline.tracking import TrackedRun, Tracker
 
 

@@ -1,27 +1,27 @@
 """The data set of each image mode: hold-outs, the catalogue of pictures, sampled triplets.
 
-Thin: `core/survivors.py`, `core/splits.py`, `core/catalogue.py` and `core/triplets.py` do the work.
+Thin: survivors, splits, catalogue and triplets are made in `core/dataset/`.
 """
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import paper, plots, steps
 from pipeline.config import SplitsConfig, TripletsConfig
-from pipeline.core import catalogue as catalogues
-from pipeline.core import splits as hold_outs
-from pipeline.core import survivors
-from pipeline.core import triplets as triplet_sampling
-from pipeline.core.bank import open_bank
+from pipeline.core.dataset import catalogue as catalogues
+from pipeline.core.dataset import splits as hold_outs
+from pipeline.core.dataset import survivors
+from pipeline.core.dataset import triplets as triplet_sampling
+from pipeline.core.dataset.triplets import TripletSettings
+from pipeline.core.images.bank import open_bank
+from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.core.sources import BadInput
-from pipeline.core.triplets import TripletSettings
-from pipeline.metadata import table_output, thumbnail, waterfall
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.settings import FiveCoreSettings, SplitSettings
 from pipeline.storage import Storage
+from pipeline.views import paper, plots, steps
+from pipeline.views.metadata import table_output, thumbnail, waterfall
 
 GROUP = "dataset"
 

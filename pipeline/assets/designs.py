@@ -1,6 +1,7 @@
 """Garments made for one person: from noise, from a product, and what realism costs them.
 
-Thin: the searches are `models/`, who judges `pipeline/designs.py`, tables and strips `pipeline/design_tables.py`.
+Thin: the searches are `models/`, who judges, the tables and the strips are in
+`pipeline/generator/`.
 """
 
 import dagster as dg
@@ -9,15 +10,16 @@ import pyarrow as pa
 from models.picture_grid import grid
 from models.preference import DesignSettings
 from models.restyle import restyle
-from pipeline import design_shards, design_tables, design_tradeoff, designs, generation, plots, sheets
 from pipeline.config import DesignsConfig, DesignTradeoffConfig
-from pipeline.metadata import file, table_output, thumbnail
+from pipeline.generator import design_shards, design_tables, design_tradeoff, designs, generation
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import Compute, Engine
 from pipeline.settings import DesignTargetSettings, DesignTradeoffSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
+from pipeline.views import plots, sheets
+from pipeline.views.metadata import file, table_output, thumbnail
 
 GROUP = "generator"
 STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps

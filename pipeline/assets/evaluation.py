@@ -11,22 +11,25 @@ from models import baselines as methods
 from models.evaluate import evaluate
 from models.factors import Factors
 from models.scoring import Recommender, pooled
-from pipeline import comparison, plots, recommenders, runs, sheets, warm_start
+from pipeline import comparison, recommenders
+from pipeline.champions import runs
+from pipeline.champions.registry import RECOMMENDER, Registry, model_name
 from pipeline.config import EvaluationConfig
 from pipeline.core import arrays, schemas
+from pipeline.core.dataset.splits import unit_of
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.core.splits import unit_of
 from pipeline.core.tables import StoredTable
-from pipeline.metadata import table_digest, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.progress import reporter
-from pipeline.registry import RECOMMENDER, Registry, model_name
 from pipeline.resources import Compute, RawSources
 from pipeline.settings import EvaluationSettings
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
 from pipeline.tracking import Tracker
+from pipeline.upkeep import warm_start
+from pipeline.views import plots, sheets
+from pipeline.views.metadata import table_digest, table_output, thumbnail
 
 GROUP = "recommender"
 ORACLE = "planted_best"  # the embedded catalogue's true tastes: what no model can beat, on average

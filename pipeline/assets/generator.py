@@ -1,7 +1,7 @@
 """The generator: its pictures, the LSGAN, and how good it is. What it makes for one person is `designs.py`.
 
-Thin: choosing pictures is `core/garments.py`, networks are `models/`, the figures' choice is
-`pipeline/generator_figures.py`.
+Thin: choosing pictures is `core/generator/garments.py`, networks are `models/`, the figures' choice is
+`pipeline/generator/figures.py`.
 """
 
 import dataclasses
@@ -13,20 +13,21 @@ import pyarrow as pa
 from models.lsgan_settings import LsganSettings
 from models.picture_grid import grid
 from models.train_lsgan import Progress, load_generator
-from pipeline import generation, generator_figures, plots, sheets
 from pipeline.config import GarmentsConfig, GenerationMetricsConfig, LsganConfig
-from pipeline.core import features
-from pipeline.core import garments as garment_pictures
-from pipeline.core.irrelevant import RelevanceSettings
-from pipeline.core.ledger import PictureStore
-from pipeline.metadata import file, table_digest, table_output, thumbnail
+from pipeline.core.generator import garments as garment_pictures
+from pipeline.core.generator.irrelevant import RelevanceSettings
+from pipeline.core.images import features
+from pipeline.core.images.ledger import PictureStore
+from pipeline.generator import figures, generation
 from pipeline.method import Method
 from pipeline.progress import reporter
-from pipeline.ranked import train_generator
 from pipeline.resources import Compute
+from pipeline.scale.ranked import train_generator
 from pipeline.settings import GarmentSettings, GenerationMetricSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
+from pipeline.views import plots, sheets
+from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 
 GROUP = "generator"
 LSGAN_CODE = "2"
@@ -182,7 +183,7 @@ def generator_evaluation(
     folder = storage.current("generator")
     folder.expect(**inputs)
     generator, _, meta = load_generator(folder.path, compute.resolve())
-    found = generator_figures.evaluate(
+    found = figures.evaluate(
         generator,
         LsganSettings(**meta["settings"]),
         storage.load_garments(version),

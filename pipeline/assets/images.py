@@ -1,6 +1,6 @@
 """Pictures: which are wanted, what became of each URL, and the decoded bank.
 
-Thin: fetching is `core/fetch.py`, the ledger `core/ledger.py`, decoding `core/bank.py`.
+Thin: fetching is `core/images/fetch.py`, the ledger `core/images/ledger.py`, decoding `core/images/bank.py`.
 """
 
 from dataclasses import asdict
@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import fetch_table, plots, sheets
 from pipeline.config import (
     ImageBankConfig,
     ImageFeaturesConfig,
@@ -19,23 +18,25 @@ from pipeline.config import (
     ImageUrlsConfig,
     NearDuplicatesConfig,
 )
-from pipeline.core import features, survivors
-from pipeline.core.bank import build_bank, open_bank
+from pipeline.core.dataset import survivors
 from pipeline.core.durable import write_whole
-from pipeline.core.ledger import STATUS_OF, PictureStore, mark_placeholders
-from pipeline.core.likeness import most_alike
-from pipeline.core.near_duplicates import NearDuplicateSettings, find, largest_across_items
-from pipeline.core.pictures import decode
-from pipeline.core.sources import BadInput, OutOfReach
+from pipeline.core.generator.likeness import most_alike
+from pipeline.core.images import features
+from pipeline.core.images.bank import build_bank, open_bank
+from pipeline.core.images.ledger import STATUS_OF, PictureStore, mark_placeholders
+from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, largest_across_items
+from pipeline.core.images.pictures import decode
+from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.raw.sources import BadInput, OutOfReach
 from pipeline.core.tables import StoredTable
-from pipeline.core.transfer import FetchSettings
 from pipeline.failures import network
-from pipeline.metadata import file, table_output, thumbnail
 from pipeline.method import Method
 from pipeline.progress import reporter, terminal
 from pipeline.resources import Compute, Engine, ImageFetcher
 from pipeline.settings import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
 from pipeline.storage import Storage, digest, save_array
+from pipeline.views import fetch_table, plots, sheets
+from pipeline.views.metadata import file, table_output, thumbnail
 
 GROUP = "images"
 ALIKE = 6, 8  # pictures shown with what their features find alike, pictures of each

@@ -1,6 +1,6 @@
 """Ingest: the raw files observed, read into typed tables, and filtered to the 5-core.
 
-Thin: reading is `core/ingest.py`, filtering is `core/kcore.py`.
+Thin: reading is `core/raw/ingest.py`, filtering is `core/dataset/kcore.py`.
 """
 
 from collections.abc import Callable
@@ -10,20 +10,23 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 
-from pipeline import paper, plots, steps
 from pipeline.config import FiveCoreConfig, IngestConfig
-from pipeline.core import categories, ingest, kcore, schemas
+from pipeline.core import schemas
+from pipeline.core.dataset import kcore
 from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
+from pipeline.core.generator import categories
+from pipeline.core.raw import ingest
 from pipeline.core.tables import StoredTable, concatenated
 from pipeline.failures import network
 from pipeline.io_managers import SCHEMAS
-from pipeline.metadata import table_digest, table_output, thumbnail, waterfall
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import RawSources
 from pipeline.settings import FiveCoreSettings, IngestSettings
 from pipeline.storage import Storage, digest
+from pipeline.views import paper, plots, steps
+from pipeline.views.metadata import table_digest, table_output, thumbnail, waterfall
 
 GROUP = "ingest"
 

@@ -23,20 +23,22 @@ from models.dvbpr_dataset import Dataset
 from models.factors import Factors
 from models.neighbours import Neighbours
 from models.train_dvbpr import Progress
-from pipeline import plots, recommenders, sheets, warm_start
+from pipeline import recommenders
+from pipeline.champions.picks import picks
 from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig
 from pipeline.core import arrays
-from pipeline.core.bank import open_bank
 from pipeline.core.durable import write_whole
-from pipeline.metadata import file, table_digest, table_output, thumbnail
+from pipeline.core.images.bank import open_bank
 from pipeline.method import Method
 from pipeline.partitions import image_modes
-from pipeline.picks import picks
 from pipeline.progress import reporter
 from pipeline.resources import Compute
 from pipeline.settings import RecommendationSettings, RefreshSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
+from pipeline.upkeep import warm_start
+from pipeline.views import plots, sheets
+from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 
 GROUP = "recommender"
 DVBPR_CODE = "1"

@@ -10,21 +10,21 @@ import dagster as dg
 
 from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
 from pipeline.cards.write import write_all
+from pipeline.champions.registry import Registry
 from pipeline.config import LookbookConfig
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Page
 from pipeline.lookbook.publish import publish
-from pipeline.metadata import file
 from pipeline.method import Method
 from pipeline.provenance import commit
-from pipeline.registry import Registry
 from pipeline.resources import RawSources
 from pipeline.settings import LookbookSettings
 from pipeline.storage import Storage, digest
-from pipeline.tracked_ends import origin
 from pipeline.tracking import Tracker
+from pipeline.upkeep.tracked_ends import origin
+from pipeline.views.metadata import file
 
 GROUP = "report"
 # Shown in the lookbook; read from the home, not as inputs, so that what is missing is a missing section.

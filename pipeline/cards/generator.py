@@ -7,9 +7,9 @@ from pipeline.cards.render import Card
 from pipeline.lookbook.data import class_words
 from pipeline.lookbook.garments import figures
 from pipeline.lookbook.home import Home
-from pipeline.metadata import table_digest
 from pipeline.storage import ModelFolder
-from pipeline.tracked_ends import Origin
+from pipeline.upkeep.tracked_ends import Origin
+from pipeline.views.metadata import table_digest
 
 ALWAYS = (
     "A picture is 64 pixels high: a sketch, no pattern that can be sewn and no promise that anybody would buy it.",

@@ -12,7 +12,7 @@ from pipeline.lookbook.home import Home
 from pipeline.lookbook.recommender import MODELS, PLANTED
 from pipeline.recommenders import DVBPR
 from pipeline.storage import ModelFolder
-from pipeline.tracked_ends import Origin
+from pipeline.upkeep.tracked_ends import Origin
 
 FIGURES = {  # beside the AUC
     "warm_auc": "AUC where somebody else has the hidden item in training",

@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.ledger import PictureStore
+from pipeline.core.images.ledger import PictureStore
 from pipeline.storage import Storage
 
 SHOWN = 10  # names in metadata

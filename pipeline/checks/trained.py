@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline.champions.registry import RECOMMENDER, model_name
 from pipeline.partitions import image_modes
 from pipeline.recommenders import name_of
-from pipeline.registry import RECOMMENDER, model_name
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
-from pipeline.tracked_ends import champion
 from pipeline.tracking import Tracker
+from pipeline.upkeep.tracked_ends import champion
 
 # Ours: a generator whose garments of a class differ by less than half of what real ones do draws few of them again
 # and again. The measure is Kang et al.'s (2017), who name no bound.

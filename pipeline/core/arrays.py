@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors
-from pipeline.core.bank import Bank
+from pipeline.core.images.bank import Bank
+from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import SPLIT_NAMES
-from pipeline.core.sources import BadInput
 
 NO_TYPE = ("", "unknown")  # what metadata writes where it has no product type
 

@@ -2,7 +2,7 @@
 
 The list must outlive what it names, or the next ingest would read it in again; so it holds keyed digests and no name.
 Whoever has the list and guesses a name can confirm the guess, and no more. Finding and removing what a home already
-holds is `pipeline/erase.py`'s.
+holds is `pipeline/erase/erase.py`'s.
 """
 
 import hashlib

@@ -11,7 +11,7 @@ IMAGE_MODES = ("vendor_single", "vendor_all", "vendor_customer")
 SOURCES = ("vendor", "customer")
 SPLIT_NAMES = ("train", "validation", "test")
 
-# Closed lists: a picture's status and the reason behind it (`core/fetch.py` decides which).
+# Closed lists: a picture's status and the reason behind it (`core/images/fetch.py` decides which).
 STATUSES = ("ok", "gone", "transient", "invalid", "blocked")
 REASONS = (
     "ok",

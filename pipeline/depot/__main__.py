@@ -7,7 +7,7 @@ from rich.console import Console
 
 from pipeline import environment
 from pipeline.command import DONE, ended
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.depot import sync
 from pipeline.depot.store import Store
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from pipeline import environment
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.depot.store import Changed, Store
 from pipeline.depot.sync import Moved, pull, push
 

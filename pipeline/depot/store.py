@@ -19,7 +19,7 @@ from typing import Any
 from upath import UPath
 
 from pipeline.core.durable import whole, write_whole
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 
 GRACE = 3600.0  # seconds that an object no snapshot names is kept: somebody may be reading the snapshot before
 _BLOCK = 1 << 20

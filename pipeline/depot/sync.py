@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.core.durable import TEMPORARY_SUFFIX, sole_writer, write_whole
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.depot.store import GRACE, Changed, Outrun, Seen, Snapshot, Store, Stored, sha256_of
 
 INDEX = "store.json"

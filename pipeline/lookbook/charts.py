@@ -1,4 +1,4 @@
-"""Charts of the lookbook: SVG by `pipeline/plots.py`, or intervals that a style sheet draws in a table's row.
+"""Charts of the lookbook: SVG by `pipeline/views/plots.py`, or intervals that a style sheet draws in a table's row.
 
 What is charted belongs to the section builders.
 """

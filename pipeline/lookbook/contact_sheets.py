@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline import sheets
-from pipeline.core.pictures import PictureError, decode
+from pipeline.core.images.pictures import PictureError, decode
 from pipeline.lookbook.album import Album, join
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
-from pipeline.metadata import table_digest
+from pipeline.views import sheets
+from pipeline.views.metadata import table_digest
 
 ACROSS, DOWN = 8, 3
 WITH_CUSTOMERS = "vendor_customer"  # the mode that has both

@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import paper, plots
 from pipeline.core.schemas import IMAGE_MODES, SOURCES
 from pipeline.lookbook import contact_sheets
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
-from pipeline.steps import five_core, pruning
+from pipeline.views import paper, plots
+from pipeline.views.steps import five_core, pruning
 
 TITLE = "The data"
 REASONS = {

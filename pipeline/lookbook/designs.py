@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import plots
 from pipeline.lookbook.album import Album, cut, join, spread
 from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
@@ -19,7 +18,8 @@ from pipeline.lookbook.recommender import MODELS
 from pipeline.lookbook.shelf import titles
 from pipeline.recommenders import DVBPR
 from pipeline.settings import LookbookSettings
-from pipeline.sheets import load
+from pipeline.views import plots
+from pipeline.views.sheets import load
 
 DESIGNS, RESTYLED = "Designed for one person", "Products moved towards a taste"
 STEPS = 6  # pictures of a strip, from the first to the last

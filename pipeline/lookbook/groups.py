@@ -1,6 +1,6 @@
 """Is the recommender good for everybody? AUC by how much a person bought, and by how often the hidden item was bought.
 
-Tables in, means with intervals out; drawing them is `pipeline/plots.py`.
+Tables in, means with intervals out; drawing them is `pipeline/views/plots.py`.
 """
 
 from collections.abc import Sequence

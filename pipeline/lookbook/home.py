@@ -15,9 +15,9 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.ledger import PictureStore
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.raw.sources import BadInput, shown
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.core.sources import BadInput, shown
 from pipeline.lookbook.page import Source
 from pipeline.resources import RawSources
 from pipeline.storage import ModelFolder, Storage

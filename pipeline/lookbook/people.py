@@ -15,8 +15,8 @@ from pipeline.lookbook.page import LeftOut, Section
 from pipeline.lookbook.reasons import Reason, Reasons
 from pipeline.lookbook.recommender import shown_name
 from pipeline.lookbook.shelf import Card, cards, first_pictures, titles
-from pipeline.metadata import table_digest
 from pipeline.settings import LookbookSettings
+from pipeline.views.metadata import table_digest
 
 TITLE = "What people would be shown"
 PREFERRED_MODE = "vendor_all"

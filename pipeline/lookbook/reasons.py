@@ -16,7 +16,7 @@ from models import train_dvbpr
 from models.factors import Factors
 from models.occlusion import occlusion
 from models.pictures import Pictures
-from pipeline.core.bank import open_bank
+from pipeline.core.images.bank import open_bank
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline import paper, plots
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.lookbook import charts, groups, visual_map
 from pipeline.lookbook.album import Album
@@ -12,6 +11,7 @@ from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.recommenders import DVBPR, MODERN, name_of
+from pipeline.views import paper, plots
 
 TITLE = "How well taste is predicted"
 PLANTED = "planted_best"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.core.ledger import PictureStore
-from pipeline.core.pictures import PictureError, decode
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.pictures import PictureError, decode
 from pipeline.lookbook.album import SHELF_HEIGHT, Album
 from pipeline.lookbook.page import Picture
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from models.factors import Factors
-from pipeline.core.pictures import PictureError, decode
+from pipeline.core.images.pictures import PictureError, decode
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture

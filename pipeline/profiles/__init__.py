@@ -14,7 +14,7 @@ import pydantic
 import yaml
 
 from pipeline.config import CONFIGS, PRESET_NAMES
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 
 FOLDER = Path(__file__).parent
 

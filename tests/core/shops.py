@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from pipeline.core import schemas, survivors
-from pipeline.core.sources import BadInput
+from pipeline.core import schemas
+from pipeline.core.dataset import survivors
+from pipeline.core.raw.sources import BadInput
 
 USERS = ("u0", "u1", "u2", "u3")
 ITEMS = ("i0", "i1", "i2", "i3", "i4", "i5")

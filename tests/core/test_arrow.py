@@ -43,8 +43,8 @@ def test_reading_reviews_and_the_5_core_import_no_pandas(tmp_path):
     (tmp_path / "reviews.jsonl").write_text("\n".join(lines))
     code = (
         "import sys; from pathlib import Path\n"
-        "from pipeline.core.ingest import read_reviews\n"
-        "from pipeline.core.kcore import five_core\n"
+        "from pipeline.core.raw.ingest import read_reviews\n"
+        "from pipeline.core.dataset.kcore import five_core\n"
         f"read = read_reviews([Path({str(tmp_path / 'reviews.jsonl')!r})])\n"
         "print(five_core(read.reviews_file).counts['interactions'], 'pandas' in sys.modules)"
     )

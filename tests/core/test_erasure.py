@@ -6,11 +6,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core import schemas
-from pipeline.core.copies import CopyFolder, Version, rewrite_copies
 from pipeline.core.erasure import LIST, Erasures
-from pipeline.core.forget import forget
-from pipeline.core.ledger import PictureStore
-from tests.core.test_ledger import bad, good, sha_of
+from pipeline.core.images.forget import forget
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.raw.copies import CopyFolder, Version, rewrite_copies
+from tests.core.images.test_ledger import bad, good, sha_of
 
 ANN, BO, COAT, HAT = "A1ANN", "A2BO", "B00COAT", "B00HAT"
 

@@ -28,7 +28,7 @@ from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 CI = "its own step of .ci/run"
 SERVERS = "servers until Ctrl-C; `make screenshots` starts and ends them (tests/pages/uis.py)"
-RANKS = "four processes and more; tests/models/test_ranks.py and tests/pipeline/test_ranked.py train with two"
+RANKS = "four processes and more; tests/models/test_ranks.py and tests/pipeline/scale/test_ranked.py train with two"
 EXCEPTIONS = {
     "make demo": f"minutes; {CI}",
     "make setup": CI,
@@ -44,13 +44,13 @@ EXCEPTIONS = {
     " models.train_lsgan --pictures x.npy --labels y.npy --out SHARED_DIR": RANKS,
     "python -m pipeline.study --name trunk --profile demo --modes vendor_all --reference modern --models modern"
     " modern+trunk_epochs=3 modern+trunk_epochs=3+trunk_layers=0": "minutes of a trunk's training on a CPU;"
-    " tests/pipeline/test_study.py has it small",
+    " tests/pipeline/study/test_study.py has it small",
     "ATELIER_HOME=var/demo make ui": SERVERS,
     "KILLS=10 make soak": "minutes of kill -9; tests/soak is its own command",
     "ssh -N -L 3000:127.0.0.1:3000 -L 5000:127.0.0.1:5000 you@the-server": "needs a second machine",
     "0 3 * * *  cd /srv/atelier && .venv/bin/python -m pipeline.run --profile paper": "a line for cron; its command is"
     " run as `make run PROFILE=paper`",
-    "python -m pipeline.run --profile ...": "the run after an erasure: tests/pipeline/test_erase.py makes it",
+    "python -m pipeline.run --profile ...": "the run after an erasure: tests/pipeline/erase/test_erase.py makes it",
 }
 # The home is made as far as the commands need it; what is made again would be the same.
 MADE = '--profile {tiny} --select "+key:recommender_champion or +key:generator_champion"'

@@ -10,7 +10,8 @@ import yaml
 from dotenv import dotenv_values
 
 from pipeline import config, profiles
-from pipeline.core import garment_classes, ingest
+from pipeline.core.generator import garment_classes
+from pipeline.core.raw import ingest
 from pipeline.method import Method
 from tests.documents.blocks import PAGES, Block, blocks
 

@@ -15,20 +15,20 @@ from models.dvbpr_dataset import Dataset
 from models.factors import Factors
 from models.picture_grid import grid
 from models.train_dvbpr import DvbprSettings, train
-from pipeline import sheets
 from pipeline.core import schemas
-from pipeline.core.bank import Bank, build_bank
-from pipeline.core.garment_classes import built_in
-from pipeline.core.ledger import LedgerRow, PictureStore
+from pipeline.core.generator.garment_classes import built_in
+from pipeline.core.images.bank import Bank, build_bank
+from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Page
 from pipeline.lookbook.publish import Published, publish
-from pipeline.metadata import table_digest
 from pipeline.resources import RawSources
 from pipeline.settings import LookbookSettings
 from pipeline.storage import Storage
+from pipeline.views import sheets
+from pipeline.views.metadata import table_digest
 
 MODE = "vendor_all"
 USERS, ITEMS = 3, 8

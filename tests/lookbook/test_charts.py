@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import plots
 from pipeline.lookbook import visual_map
 from pipeline.lookbook.groups import by_activity, by_popularity, ranges
 from pipeline.lookbook.reasons import overlay
+from pipeline.views import plots
 
 
 def tables() -> tuple[pa.Table, pa.Table]:

@@ -21,10 +21,10 @@ from models.factors import Factors
 from models.train_dvbpr import DvbprSettings, train
 from pipeline.core import schemas
 from pipeline.core.arrays import ModeArrays, mode_arrays
-from pipeline.core.bank import build_bank
-from pipeline.core.ledger import LedgerRow, PictureStore
-from pipeline.metadata import table_digest
+from pipeline.core.images.bank import build_bank
+from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.storage import ModelFolder, Storage
+from pipeline.views.metadata import table_digest
 from tests.models.planted import planted
 
 MODE = "vendor_all"

@@ -10,10 +10,10 @@ from models.evaluate import evaluate
 from models.factors import Factors
 from pipeline.core import schemas
 from pipeline.core.arrays import check_bank, dataset, item_categories, mode_arrays, planted
-from pipeline.core.bank import Bank
-from pipeline.core.catalogue import build
-from pipeline.core.sources import BadInput
-from pipeline.core.splits import leave_one_out
+from pipeline.core.dataset.catalogue import build
+from pipeline.core.dataset.splits import leave_one_out
+from pipeline.core.images.bank import Bank
+from pipeline.core.raw.sources import BadInput
 from tests.core import shops
 
 

@@ -9,8 +9,8 @@ import pytest
 from pipeline.checks import dataset as checks
 from pipeline.checks import trained
 from pipeline.core import schemas
-from pipeline.metadata import table_output
 from pipeline.partitions import image_modes
+from pipeline.views.metadata import table_output
 
 
 def holding(name: str, table: pa.Table, **more: Any) -> dg.AssetsDefinition:

@@ -12,13 +12,13 @@ from upath import UPath
 
 from pipeline.checks import dataset, freshness, pictures, tables, trained
 from pipeline.core import schemas
-from pipeline.core.ledger import PictureStore
+from pipeline.core.images.ledger import PictureStore
 from pipeline.io_managers import ParquetTables
-from pipeline.metadata import table_output
 from pipeline.partitions import image_modes
 from pipeline.storage import Storage
 from pipeline.tracking import Tracker
-from tests.core.test_ledger import bad, good
+from pipeline.views.metadata import table_output
+from tests.core.images.test_ledger import bad, good
 
 
 def verdict(check, *assets: dg.AssetsDefinition, home: Path, mode: str | None = None, instance=None) -> Any:

@@ -17,21 +17,21 @@ from PIL import Image
 
 from pipeline.build import build_definitions
 from pipeline.core import schemas
-from pipeline.core.garment_classes import built_in, classes_of
-from pipeline.core.ledger import LedgerRow, PictureStore
-from pipeline.core.sources import BadInput
-from pipeline.core.survivors import image_urls
-from pipeline.generation import labels
+from pipeline.core.dataset.survivors import image_urls
+from pipeline.core.generator.garment_classes import built_in, classes_of
+from pipeline.core.images.ledger import LedgerRow, PictureStore
+from pipeline.core.raw.sources import BadInput
+from pipeline.generator.generation import labels
 from pipeline.jobs import everything
 from pipeline.lookbook.album import cut
 from pipeline.lookbook.data import class_words
 from pipeline.method import Method
 from pipeline.resources import RawSources, default_resources
 from pipeline.settings import IngestSettings
-from pipeline.sheets import load
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
-from tests.core.test_garment_classes import DRESSES
+from pipeline.views.sheets import load
+from tests.core.generator.test_garment_classes import DRESSES
 from tests.lookbook.made_up import MadeUp
 from tests.pipeline.conftest import TINY, isolate
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.command import DONE, FAILED, WRONG_CALL, ended
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 
 
 def raising(error: BaseException) -> Callable[[], int]:

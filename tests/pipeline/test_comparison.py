@@ -19,8 +19,8 @@ from pipeline.comparison import (
     summarise,
 )
 from pipeline.core.arrays import ModeArrays
+from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import RECOMMENDER_EVALUATION
-from pipeline.core.sources import BadInput
 from pipeline.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(seed=1, resamples=200)

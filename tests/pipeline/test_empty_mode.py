@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.assets.dataset import _surviving
 from pipeline.core import schemas
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.method import Method
 
 

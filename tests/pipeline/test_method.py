@@ -10,8 +10,8 @@ from models.modern_settings import ModernSettings
 from models.preference import DesignSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
 from pipeline.config import DvbprConfig, EvaluationConfig, LsganConfig, ModernConfig, SplitsConfig, config_of
-from pipeline.core.sources import BadInput
-from pipeline.core.triplets import TripletSettings
+from pipeline.core.dataset.triplets import TripletSettings
+from pipeline.core.raw.sources import BadInput
 from pipeline.method import Method
 from pipeline.settings import EvaluationSettings, SplitSettings
 

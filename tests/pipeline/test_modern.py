@@ -13,11 +13,11 @@ from models.modern_settings import ModernSettings
 from models.pictures import normalise
 from models.preference import picture_features
 from pipeline import recommenders
-from pipeline.core import features
-from pipeline.core.bank import open_bank
-from pipeline.core.sources import BadInput
-from pipeline.registry import RECOMMENDER, Registry, model_name
-from pipeline.shelf import Shelf
+from pipeline.champions.registry import RECOMMENDER, Registry, model_name
+from pipeline.champions.shelf import Shelf
+from pipeline.core.images import features
+from pipeline.core.images.bank import open_bank
+from pipeline.core.raw.sources import BadInput
 from pipeline.storage import ModelFolder, Storage
 from tests.models.planted import planted
 from tests.pipeline.conftest import TINY, Home, made, materialise

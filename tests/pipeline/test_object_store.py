@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import environment, tracked_ends
-from pipeline.core.sources import BadInput
+from pipeline import environment
+from pipeline.core.raw.sources import BadInput
+from pipeline.upkeep import tracked_ends
+from tests.pipeline.champions.test_registry import NAME, Desk
 from tests.pipeline.little_shop import MODE
-from tests.pipeline.test_registry import NAME, Desk
 
 BUCKET, PLACE = "shop", "atelier/mlflow"
 

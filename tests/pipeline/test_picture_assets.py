@@ -18,8 +18,8 @@ from pipeline import resources
 from pipeline.assets.images import image_urls
 from pipeline.config import ImageUrlsConfig
 from pipeline.core import schemas
-from pipeline.core.fetch import FetchReport, FetchSettings, Progress
-from pipeline.core.ledger import PictureStore
+from pipeline.core.images.fetch import FetchReport, FetchSettings, Progress
+from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import StoredTable, written
 from pipeline.method import Method
 from pipeline.progress import Terminal

@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.partitions import image_modes
 from pipeline.plan import WITHOUT_REVIEWS, Segment, names, plan
 

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline import environment, instance
-from pipeline.recovery import recover
-from pipeline.scrub import databases, scrub
+from pipeline.erase.scrub import databases, scrub
 from pipeline.tracking import Tracker
-from pipeline.workers import this_process
+from pipeline.upkeep.recovery import recover
+from pipeline.upkeep.workers import this_process
 from tests.pipeline.postgres import server
-from tests.pipeline.test_recovery import job, killed_in_the_middle
+from tests.pipeline.upkeep.test_recovery import job, killed_in_the_middle
 
 
 @pytest.fixture(scope="module")

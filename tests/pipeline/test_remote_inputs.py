@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipeline.core import remote
-from pipeline.core.sources import BadInput
+from pipeline.core.raw import remote
+from pipeline.core.raw.sources import BadInput
 from pipeline.lookbook.home import Home
 from pipeline.resources import RawSources, default_resources
 from pipeline.run import run

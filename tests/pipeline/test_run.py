@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline import sample_source
 from pipeline.command import DONE, FAILED, WRONG_CALL
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.run import main
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 

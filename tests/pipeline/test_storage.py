@@ -8,7 +8,7 @@ import pytest
 
 from models.train_dvbpr import DvbprSettings
 from pipeline import storage as storage_module
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.storage import Storage, digest, write_json
 
 

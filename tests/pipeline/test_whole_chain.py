@@ -14,14 +14,14 @@ import yaml
 from pipeline.build import build_definitions
 from pipeline.checks import dataset, pictures, tables
 from pipeline.core import schemas
+from pipeline.generator.source_comparison import compare
 from pipeline.io_managers import SCHEMAS, conform
-from pipeline.metadata import THUMBNAIL_BYTES
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.settings import DesignTradeoffSettings
-from pipeline.source_comparison import compare
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
+from pipeline.views.metadata import THUMBNAIL_BYTES
 from tests.pipeline.conftest import TINY, Home, materialise
 
 MODES = image_modes.get_partition_keys()

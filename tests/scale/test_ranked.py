@@ -15,8 +15,8 @@ import torch
 
 from models import train_dvbpr, train_lsgan
 from models.dvbpr_dataset import Dataset
-from pipeline import ranked
-from pipeline.generator_measure import kernel_to_training
+from pipeline.generator.measure import kernel_to_training
+from pipeline.scale import ranked
 from tests.models.planted import planted
 from tests.models.test_ranks import CPU, DVBPR, NAMES, PLAIN, garments, state
 from tests.pipeline.conftest import made, materialise

@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import engine
-from pipeline.core.fetch import FetchSettings, fetch
-from pipeline.core.fetch_shards import fetch_with
-from pipeline.core.ledger import PictureStore
+from pipeline.core.images.fetch import FetchSettings, fetch
+from pipeline.core.images.fetch_shards import fetch_with
+from pipeline.core.images.ledger import PictureStore
 from pipeline.core.shards import Runner
+from pipeline.scale import engine
 from tests.core.fault_server import FaultServer
-from tests.core.test_killed_fetch import pictures, settings_for, table_bytes, urls_of
+from tests.core.images.test_killed_fetch import pictures, settings_for, table_bytes, urls_of
 
 WORKERS = 3
 PER_HOST = 7  # divides by no number of workers

@@ -12,16 +12,16 @@ import pytest
 
 from models.design import personal_designs
 from models.preference import DesignSettings
-from pipeline import engine
-from pipeline.core.bank import Bank, build_bank
-from pipeline.core.features import embed_bank
-from pipeline.core.ledger import LedgerRow, PictureStore
+from pipeline.core.images.bank import Bank, build_bank
+from pipeline.core.images.features import embed_bank
+from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.core.shards import Runner
-from pipeline.design_shards import search
+from pipeline.generator.design_shards import search
 from pipeline.sample import server
 from pipeline.sample.catalogue import write_catalogue
+from pipeline.scale import engine
 from tests.core.fault_server import jpeg
-from tests.core.test_killed_fetch import table_bytes
+from tests.core.images.test_killed_fetch import table_bytes
 from tests.models.test_design import networks, recommender
 from tests.pipeline.conftest import isolate, materialise, small_catalogue
 

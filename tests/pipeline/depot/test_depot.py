@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.sources import BadInput
+from pipeline.core.raw.sources import BadInput
 from pipeline.depot import courier, sync
 from pipeline.depot.__main__ import main
 from pipeline.depot.store import Changed, Outrun, Store

@@ -1,0 +1,283 @@
+"""MLflow's model registry, thin: one registered model a image mode, one for the generator, and the alias `champion`.
+
+Models are written in MLflow's default formats with signature and pinned requirements. Which version should be
+champion is decided in `champion.py`; what a recommender's version holds, by `shelf.py`. MLflow is imported where it is
+used: seconds.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from models.lsgan import Generator, to_pixels
+from pipeline.core.raw.sources import BadInput
+from pipeline.tracking import TrackedRun
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import Model
+    from mlflow.tracking import MlflowClient
+
+CHAMPION = "champion"
+# Tags of a version: the folder that was registered, what was decided of it, and MLflow's logged model behind it (of
+# which SQLite and PostgreSQL stores keep no column).
+MADE, VERDICT, LOGGED = "atelier.model", "atelier.verdict", "atelier.logged_model"
+PACKAGES = Path(__file__).parents[2]
+# What the served model imports; at the versions that made it.
+RECOMMENDER_NEEDS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "simplejpeg", "torch")
+GENERATOR_NEEDS = ("mlflow", "numpy", "torch")
+CARD_BEGINS = "\n\n***\n\n"  # a rule, between what was decided of a version and its card
+DESCRIPTION_LENGTH = 5000  # MLflow's own bound in SQL stores
+RECOMMENDER, GENERATOR = "recommender", "generator"
+
+
+def model_name(kind: str, mode: str | None = None) -> str:
+    """The registered model of a kind (`recommender`, with its image mode, or `generator`)."""
+    return f"atelier-{kind}-{mode}" if mode else f"atelier-{kind}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    name: str
+    number: int
+    made: str  # the model's folder under the home
+    verdict: str  # what was decided when it came; empty: nothing yet
+    model_id: str
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        """How MLflow's commands call it."""
+        return f"models:/{self.name}/{self.number}"
+
+
+class Registry:
+    """The registered models of one tracking store."""
+
+    def __init__(self, client: "MlflowClient", uri: str):
+        self._client, self._uri = client, uri
+
+    def champion(self, name: str) -> Version | None:
+        """The version that the alias stands at; None where there is none."""
+        number = self._aliases(name).get(CHAMPION)
+        return None if number is None else _version(self._client.get_model_version(name, str(number)))
+
+    def find(self, name: str, made: str) -> Version | None:
+        """The version that was registered from a model folder, the newest if there are several."""
+        found = [version for version in self.versions(name) if version.made == made]
+        return max(found, key=lambda version: version.number, default=None)
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions, oldest first."""
+        found = (_version(each) for each in self._client.search_model_versions(f"name = '{name}'", max_results=10_000))
+        return sorted(found, key=lambda version: version.number)
+
+    def standing(self, name: str, made: str) -> dict[str, Any]:
+        """How a model folder's version stands: `registered`, `version`, `champion`; empty where there is none."""
+        version, reigning = self.find(name, made), self.champion(name)
+        return {
+            "registered": name if version else "",
+            "version": version.number if version else None,
+            "champion": reigning.number if reigning else None,
+        }
+
+    def register(
+        self, run: TrackedRun, name: str, made: str, write: Callable[[Path, "Model"], None], tags: Mapping[str, str]
+    ) -> Version:
+        """Log what `write` makes as a model of the run, and register it: a version, or nothing at all.
+
+        Args:
+            run: the run that the model is an output of.
+            name: of the registered model.
+            made: the model's folder under the home.
+            write: saves the model in MLflow's format into an empty folder.
+            tags: further ones of model and version.
+        """
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
+        from mlflow.models import Model
+
+        all_tags = {MADE: made, "dagster.run_id": run.dagster_run, **tags}
+        logged = self._client.create_logged_model(run.experiment_id, name, run.run_id, all_tags)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                saved = Path(folder) / "model"
+                write(saved, Model(model_id=logged.model_id, model_uuid=logged.model_id, run_id=run.run_id))
+                self._client.log_model_artifacts(logged.model_id, str(saved))
+            self._client.finalize_logged_model(logged.model_id, "READY")
+        except BaseException:
+            self._client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        self._client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, 0)])
+        try:
+            self._client.create_registered_model(name, description=_about(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        # By place, not as models:/ID: MLflow would look the id up in the process's own store, not in the client's.
+        created = self._client.create_model_version(
+            name,
+            logged.artifact_location,
+            run.run_id,
+            tags={**all_tags, LOGGED: logged.model_id},
+            model_id=logged.model_id,  # by it a tracking server allows the place
+        )
+        return _version(created)
+
+    def conclude(self, version: Version, verdict: str, told: str, promote: bool) -> None:
+        """Write down what was decided of a version, and move the alias where it takes over.
+
+        The tag of a version that takes over comes after the alias: cut off between the two, it reigns and is not
+        judged against itself; cut off before, it is judged again.
+        """
+        number = str(version.number)
+        self._client.update_model_version(version.name, number, told)
+        if promote:
+            self._client.set_registered_model_alias(version.name, CHAMPION, number)
+        self._client.set_model_version_tag(version.name, number, VERDICT, verdict)
+
+    def describe(self, version: Version, card: str) -> None:
+        """Put a card behind what was decided of a version, in place of an earlier card; cut where the store would."""
+        told = self._client.get_model_version(version.name, str(version.number)).description or ""
+        decision = told.split(CARD_BEGINS)[0]
+        text = f"{decision}{CARD_BEGINS}{card}"
+        if text != told:
+            self._client.update_model_version(version.name, str(version.number), text[:DESCRIPTION_LENGTH])
+
+    def folder(self, version: Version) -> Path:
+        """The version's files on this machine, downloaded where the store is elsewhere.
+
+        Raises:
+            BadInput: they are gone; says what to do.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            location = self._client.get_model_version_download_uri(version.name, str(version.number))
+            return Path(download_artifacts(artifact_uri=location, tracking_uri=self._uri))
+        except (MlflowException, OSError) as error:
+            raise BadInput(
+                f"the files of {version.uri} cannot be had ({error}): bring them back, or give the alias {CHAMPION} "
+                f"of {version.name} to another version, or delete it (docs/compare.md)."
+            ) from error
+
+    def _aliases(self, name: str) -> dict[str, Any]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(self._client.get_registered_model(name).aliases)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+
+
+def write_recommender(packed: Path, out: Path, model: "Model") -> None:
+    """Save a served folder (`shelf.pack`) as an MLflow pyfunc, with the packages that it runs on beside it."""
+    import mlflow
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
+
+    # A row may leave any of them out, but MLflow casts by column: a gap among integers fails, a null among booleans
+    # becomes false, and a gap among binaries fails. So the model itself looks at each value.
+    asked = {
+        "user_id": DataType.string,
+        "k": DataType.double,  # a whole number
+        "exclude_seen": AnyType(),  # true or false
+        "class": DataType.string,
+        "picture": DataType.string,  # base64
+    }
+    answered = {
+        "row": DataType.long,
+        "user_id": DataType.string,
+        "known": DataType.boolean,
+        "rank": DataType.long,
+        "item": DataType.string,
+        "score": DataType.double,
+    }
+    mlflow.pyfunc.save_model(
+        path=str(out),
+        mlflow_model=model,
+        python_model=str(PACKAGES / "pipeline" / "champions" / "served_recommender.py"),
+        artifacts={RECOMMENDER: str(packed)},
+        code_paths=[str(PACKAGES / "models"), str(PACKAGES / "pipeline")],
+        signature=ModelSignature(
+            Schema([ColSpec(kind, name, required=False) for name, kind in asked.items()]),
+            Schema([ColSpec(kind, name, required=name not in ("user_id", "item")) for name, kind in answered.items()]),
+        ),
+        input_example=pd.DataFrame([{"user_id": "somebody new", "k": 5.0}]),
+        pip_requirements=pinned(RECOMMENDER_NEEDS),
+    )
+
+
+class Drawing(nn.Module):
+    """A generator of one input, as MLflow's PyTorch flavour wants it: rows of (class number, z) to pictures."""
+
+    def __init__(self, generator: Generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 [n, 1 + z_dim] to uint8 [n, 64, 64, 3]."""
+        return to_pixels(self.generator(rows[:, 1:], rows[:, 0].long()))
+
+
+def write_generator(generator: Generator, about: Path, out: Path, model: "Model") -> None:
+    """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), `about` beside it."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    example = np.zeros((2, 1 + generator.z_dim), np.float32)  # two: a size of one would be exported as a constant
+    mlflow.pytorch.save_model(
+        Drawing(generator),
+        path=str(out),
+        mlflow_model=model,
+        input_example=example,
+        signature=ModelSignature(
+            Schema([TensorSpec(example.dtype, (-1, example.shape[1]))]),
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, 64, 64, 3))]),
+        ),
+        pip_requirements=pinned(GENERATOR_NEEDS),
+        extra_files=[str(about)],
+    )
+
+
+def read_generator(folder: Path) -> nn.Module:
+    """The `Drawing` of a generator's version, on the CPU."""
+    import mlflow
+
+    return mlflow.pytorch.load_model(str(folder))
+
+
+def pinned(packages: tuple[str, ...]) -> list[str]:
+    """`name==version` of what is installed; a build's suffix (`+cpu`) is left out."""
+    return [f"{name}=={installed(name).partition('+')[0]}" for name in packages]
+
+
+def _version(found: "ModelVersion") -> Version:
+    tags = found.tags or {}
+    return Version(
+        found.name,
+        int(found.version),
+        tags.get(MADE, ""),
+        tags.get(VERDICT, ""),
+        tags.get(LOGGED, ""),
+        str(found.run_id),
+    )
+
+
+def _about(name: str) -> str:
+    what = "The garment generator" if name == model_name(GENERATOR) else "The recommender of one image mode"
+    return f"{what}. The alias `{CHAMPION}` is the version in use; moving it restores another."

@@ -1,0 +1,187 @@
+"""Which pictures there are to fetch, and what a mode keeps once the ledger says which of them work.
+
+Fetching belongs to `fetch.py`; merging equal pictures and taking out held-out photos belongs to `catalogue.py`.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core import schemas
+from pipeline.core.raw.sources import BadInput
+
+IMAGES = pa.schema(
+    [
+        pa.field("item", pa.int32(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("position", pa.int16(), nullable=False),
+        pa.field("url", pa.string(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        ("review_id", pa.string()),
+        ("reviewer_id", pa.string()),
+    ]
+)
+# Image mode -> whose pictures an item has in it, and whether only the first of them. docs/how-to.md adds one.
+RULES: dict[str, tuple[tuple[str, ...], bool]] = {
+    "vendor_single": (("vendor",), True),
+    "vendor_all": (("vendor",), False),
+    "vendor_customer": (("vendor", "customer"), False),
+}
+MOST_POSITIONS = np.iinfo(np.int16).max
+
+
+@dataclass(frozen=True)
+class Surviving:
+    """One mode after pruning: pairs (INTERACTIONS), images (IMAGES: working pictures of the items left), counts.
+
+    images has one row an (item, url, reviewer), vendor pictures with a null reviewer; counts["item_images"] is the
+    number of distinct (item, url), as in NAF's Table 2.
+    """
+
+    mode: str
+    pairs: pa.Table
+    images: pa.Table
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def image_urls(
+    items: pa.Table,
+    products: pa.Table,
+    reviews: pa.Table,
+    *,
+    vendor_resolution: str = "low",
+    extra_per_class: int = 0,
+    seed: int = 0,
+) -> pa.Table:
+    """IMAGE_URLS: the vendor pictures of every 5-core item and the customer pictures of all its reviews, by anyone.
+
+    A URL stands once an item for each who showed it: once as a vendor picture (first position), else once a reviewer
+    (first review). Reviewers are kept apart because a photo must be able to leave with each of their held-out reviews.
+    For the generator, `extra_per_class` other products of each garment class (a seeded choice that does not depend on
+    the order of files) come with item null; 0 takes none. `vendor_resolution`: low (imageURL, NAF's) or high.
+    """
+    if vendor_resolution not in ("low", "high"):
+        raise ValueError(f"vendor_resolution: {vendor_resolution!r} is neither low nor high")
+    column = "vendor_urls" if vendor_resolution == "low" else "vendor_urls_high"
+    extra = _extra_products(items, products, extra_per_class, seed) if extra_per_class else products.slice(0, 0)
+    item_of = pc.index_in(products["asin"], value_set=items["asin"].combine_chunks())
+    wanted = products.filter(pc.is_valid(item_of))
+    vendor = pa.concat_tables([_exploded(wanted, column, "vendor"), _exploded(extra, column, "vendor")])
+    of_items = pc.is_in(reviews["asin"], value_set=items["asin"].combine_chunks())
+    customer = _exploded(reviews.filter(of_items), "image_urls", "customer")
+    table = pa.concat_tables([vendor, customer])
+    at = pc.index_in(table["asin"], value_set=items["asin"].combine_chunks())
+    table = table.append_column("item", items["item"].combine_chunks().take(at))
+    # First vendor, then each reviewer once; a customer's copy of a vendor URL is that vendor picture.
+    keys = pa.table({"asin": table["asin"], "url": table["url"], "reviewer": table["reviewer_id"].fill_null("")})
+    table = table.filter(pa.array(_first_of(keys)))
+    pairs = _pair_codes(table["asin"], table["url"])
+    is_vendor = np.asarray(pc.equal(table["source"], "vendor"))
+    table = table.filter(pa.array(is_vendor | ~np.isin(pairs, pairs[is_vendor])))
+    return table.select(schemas.IMAGE_URLS.names).cast(schemas.IMAGE_URLS)
+
+
+def _extra_products(items: pa.Table, products: pa.Table, cap: int, seed: int) -> pa.Table:
+    other = pc.invert(pc.is_in(products["asin"], value_set=items["asin"].combine_chunks()))
+    pool = products.filter(pc.and_(other, pc.is_valid(products["garment_class"])))
+    asins, classes = pool["asin"].to_pylist(), pool["garment_class"].to_pylist()
+    order = sorted(range(len(asins)), key=lambda row: hashlib.blake2b(f"{seed}\0{asins[row]}".encode()).digest())
+    taken: dict[str, int] = {}
+    rows = []
+    for row in order:
+        taken[classes[row]] = taken.get(classes[row], 0) + 1
+        if taken[classes[row]] <= cap:
+            rows.append(row)
+    return pool.take(pa.array(sorted(rows), pa.int64()))
+
+
+def _exploded(table: pa.Table, column: str, source: str) -> pa.Table:
+    """One row a URL of the list column, with its place in the list."""
+    lists = table[column].combine_chunks()
+    row = pc.list_parent_indices(lists)
+    lengths = np.asarray(pc.list_value_length(lists)).astype(np.int64)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    position = np.minimum(np.arange(lengths.sum()) - starts, MOST_POSITIONS).astype(np.int16)
+    nothing = pa.nulls(len(row), pa.string())
+    customer = source == "customer"
+    return pa.table(
+        {
+            "asin": table["asin"].take(row),
+            "source": pa.array([source] * len(row), pa.string()),
+            "position": pa.array(position),
+            "url": pc.list_flatten(lists),
+            "review_id": table["review_id"].take(row) if customer else nothing,
+            "reviewer_id": table["reviewer_id"].take(row) if customer else nothing,
+        }
+    )
+
+
+def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mode: str, k: int = 5) -> Surviving:
+    """What `mode` keeps: items without a working picture leave, then users under `k`, then items nobody left touched.
+
+    Which pictures a mode has is RULES'. One pass is enough: an item that leaves last was touched by nobody who is left.
+    counts follow the steps. Raises BadInput when no picture works or nobody is left.
+    """
+    if mode not in schemas.IMAGE_MODES:
+        raise ValueError(f"mode: {mode!r} is not one of {', '.join(schemas.IMAGE_MODES)}")
+    images = _working(image_urls, ledger)
+    sources, first_alone = RULES[mode]
+    images = images.filter(pc.is_in(images["source"], value_set=pa.array(sources)))
+    if first_alone:
+        images = images.sort_by([("item", "ascending"), ("position", "ascending"), ("url", "ascending")])
+        images = images.filter(pa.array(_first_of(images.select(["item"]))))
+    if not images.num_rows:
+        raise BadInput(
+            f"{mode}: no working picture of any of {len(pc.unique(interactions['item'])):,} items; look at the reasons"
+            " in image_ledger (are the URLs reachable from here, are their hosts allowed?)"
+        )
+    users, items = interactions["user"].to_numpy(), interactions["item"].to_numpy()
+    counts = {"users_before": len(np.unique(users)), "items_before": len(np.unique(items))}
+    counts["interactions_before"] = len(users)
+    pictured = np.isin(items, images["item"].to_numpy())
+    counts["items_without_picture"] = len(np.unique(items[~pictured]))
+    enough = np.bincount(users[pictured], minlength=users.max(initial=0) + 1) >= k
+    kept = pictured & enough[users]
+    counts["users_under_k"] = counts["users_before"] - len(np.unique(users[kept]))
+    counts["items_untouched"] = len(np.unique(items[pictured])) - len(np.unique(items[kept]))
+    pairs = interactions.filter(pa.array(kept))
+    if not pairs.num_rows:
+        raise BadInput(
+            f"{mode}: no user is left with {k} items that have a working picture ({counts['items_without_picture']:,}"
+            f" of {counts['items_before']:,} items have none); look at the reasons in image_ledger"
+        )
+    images = images.filter(pc.is_in(images["item"], value_set=pc.unique(pairs["item"])))
+    counts |= {"users": len(np.unique(users[kept])), "items": len(np.unique(items[kept]))}
+    counts["item_images"] = len(np.unique(_pair_codes(images["item"], images["url"])))
+    counts["interactions"] = pairs.num_rows
+    return Surviving(mode, pairs, images, counts)
+
+
+def _working(image_urls: pa.Table, ledger: pa.Table) -> pa.Table:
+    """IMAGES of the 5-core items whose URL the ledger has as ok, in the order of `image_urls`."""
+    good = ledger.filter(pc.and_(pc.equal(ledger["status"], "ok"), pc.is_valid(ledger["sha256"])))
+    table = image_urls.filter(pc.is_valid(image_urls["item"]))
+    at = pc.index_in(table["url"], value_set=good["url"].combine_chunks())
+    table = table.append_column("sha256", good["sha256"].combine_chunks().take(at))
+    return table.filter(pc.is_valid(at)).select(IMAGES.names).cast(IMAGES)
+
+
+def _pair_codes(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
+    """[rows] int64, equal exactly where both columns are."""
+    a, b = (column.combine_chunks().dictionary_encode() for column in (left, right))
+    return a.indices.to_numpy().astype(np.int64) * (len(b.dictionary) + 1) + b.indices.to_numpy()
+
+
+def _first_of(keys: pa.Table) -> np.ndarray:
+    """[rows] bool: the first row of each distinct combination of the columns of `keys`."""
+    codes = np.zeros(keys.num_rows, np.int64)
+    for column in keys.columns:
+        encoded = column.combine_chunks().dictionary_encode()
+        mixed = codes * (len(encoded.dictionary) + 1) + encoded.indices.to_numpy()
+        codes = np.unique(mixed, return_inverse=True)[1].astype(np.int64)  # dense again, so that nothing overflows
+    first = np.zeros(keys.num_rows, bool)
+    first[np.unique(codes, return_index=True)[1]] = True
+    return first

@@ -1,0 +1,1 @@
+"""What a generator learns from: garment classes, pictures of each, colours."""

@@ -1,0 +1,184 @@
+"""The generator's pictures: which ones, cropped to 64x64, labelled with one of the garment classes.
+
+From the ledger and the products alone, so that it works without any review. It crops the original bytes, not the
+squashed bank. Which pictures are irrelevant is `irrelevant.py`'s; training is `models/train_lsgan.py`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core import schemas
+from pipeline.core.generator import irrelevant
+from pipeline.core.generator.garment_classes import carrying, classes_of
+from pipeline.core.generator.irrelevant import RelevanceSettings, Verdict
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.pictures import centre_crop, decode
+from pipeline.core.raw.sources import BadInput
+
+SIZE = 64  # pixels a side: the networks' depth fixes it
+SOURCES = {"vendor": ("vendor",), "vendor_customer": ("vendor", "customer")}
+
+
+@dataclass(frozen=True)
+class Discarded:
+    """Pictures that were found irrelevant, class by class, within one by reason, the clearest case first."""
+
+    pixels: np.ndarray  # uint8 [n, 64, 64, 3]
+    garment_class: list[str]
+    reason: list[str]  # one of irrelevant.REASONS
+    seen_as: list[str]  # the class that the picture looks like
+
+
+@dataclass(frozen=True)
+class Garments:
+    """table (GARMENTS), pixels uint8 [N, 64, 64, 3] row by row, counts by class, and what was discarded."""
+
+    table: pa.Table
+    pixels: np.ndarray
+    discarded: Discarded
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def build(
+    image_urls: pa.Table,
+    ledger: pa.Table,
+    products: pa.Table,
+    store: PictureStore,
+    *,
+    cap: int,
+    minimum: int,
+    held_out: float,
+    sources: str,
+    seed: int,
+    embed: Callable[[np.ndarray], np.ndarray],
+    relevance: RelevanceSettings | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Garments:
+    """Choose, crop and label the pictures.
+
+    Equal contents count once, under the first product. Irrelevant pictures are discarded (`irrelevant.judge`, on the
+    features uint8 [n, 64, 64, 3] -> [n, D] that `embed` gives). Over the cap, every class gives up pictures in
+    proportion to its size, chosen by a hash of the seed and the content, so that a further product moves few others.
+    A product is held out as a whole: none of its pictures trains. Every class has a held-out product.
+
+    The classes are those that `products` carries, and the table carries them on (`garment_classes.classes_of`).
+
+    Raises:
+        BadInput: a class has fewer than `minimum` pictures to train on; every such class with its count.
+    """
+    if sources not in SOURCES:
+        raise ValueError(f"sources: {sources!r} is not one of {', '.join(SOURCES)}")
+    classes = classes_of(products, "products")
+    chosen = _candidates(image_urls, ledger, products, SOURCES[sources])
+    shas, asins = chosen["sha256"].to_pylist(), np.asarray(chosen["asin"].to_pylist())
+    label = np.array([classes.index(name) for name in chosen["garment_class"].to_pylist()], np.int64)
+    _refuse_few(label, classes, minimum, "")  # before any picture is read
+    pixels = _cropped(store, shas, on_progress)
+    relevance = relevance or RelevanceSettings()
+    seen = embed(pixels) if relevance.asks_features else np.zeros((len(pixels), 1), np.float32)
+    verdict = irrelevant.judge(seen, pixels, label, asins, relevance)
+    stays, found = verdict.kept, label
+    discarded = _discarded(verdict, pixels, label, classes)
+    chosen, pixels, label, asins = chosen.filter(pa.array(stays)), pixels[stays], label[stays], asins[stays]
+    keys = np.array([_hash(f"{seed}\0{sha}") for sha in chosen["sha256"].to_pylist()])
+    held = _held_out(asins, label, len(classes), held_out, seed)
+    kept = _capped(label, keys, len(classes), cap)
+    counts = {
+        name: {
+            "pictures": int((found == number).sum()),
+            **{reason: int((verdict.reason[found == number] == reason).sum()) for reason in irrelevant.REASONS},
+            "kept": int((kept & (label == number)).sum()),
+            "held_out": int((kept & held & (label == number)).sum()),
+        }
+        for number, name in enumerate(classes)
+    }
+    taken = f" (after {(~stays).sum():,} pictures were discarded as irrelevant and {held_out:.0%} of products held out)"
+    _refuse_few(label[kept & ~held], classes, minimum, taken)
+    chosen = chosen.filter(pa.array(kept))
+    columns = {
+        "garment": pa.array(np.arange(chosen.num_rows, dtype=np.int32)),
+        "held_out": pa.array(held[kept]),
+        **{name: chosen[name] for name in ("asin", "item", "garment_class", "source", "sha256")},
+    }
+    table = pa.table([columns[n] for n in schemas.GARMENTS.names], schema=schemas.GARMENTS)
+    return Garments(carrying(table, classes), pixels[kept], discarded, counts)
+
+
+def _refuse_few(label: np.ndarray, classes: tuple[str, ...], minimum: int, when: str) -> None:
+    """BadInput naming every class with fewer than `minimum` pictures, with its count."""
+    count = np.bincount(label, minlength=len(classes))
+    few = [f"{name} has {number}" for name, number in zip(classes, count, strict=True) if number < minimum]
+    if few:
+        raise BadInput(
+            f"too few pictures to train the generator: {', '.join(few)}; at least {minimum} a class are needed{when}. "
+            "Bring more products, raise ops.image_urls.config.extra_per_class, lower ops.garments.config.minimum, or "
+            "leave the class out of the garment classes (README, Classes of your own)."
+        )
+
+
+def _cropped(store: PictureStore, shas: list[str], on_progress: Callable[[int, int], None] | None) -> np.ndarray:
+    """The pictures of these contents, centre-cropped: uint8 [n, 64, 64, 3]."""
+    pixels = np.empty((len(shas), SIZE, SIZE, 3), np.uint8)
+    row_of = {sha: row for row, sha in enumerate(shas)}
+    for done, (sha, data) in enumerate(store.read(shas), start=1):
+        pixels[row_of[sha]] = centre_crop(decode(data), SIZE)
+        if on_progress is not None:
+            on_progress(done, len(shas))
+    return pixels
+
+
+def _discarded(verdict: Verdict, pixels: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> Discarded:
+    gone = np.flatnonzero(~verdict.kept)
+    clear = {"outlier": -verdict.distance, "other_class": verdict.own_class, "near_duplicate": np.zeros(len(label))}
+    ordered = sorted(gone, key=lambda row: (label[row], verdict.reason[row], clear[verdict.reason[row]][row], row))
+    return Discarded(
+        pixels[ordered],
+        [classes[label[row]] for row in ordered],
+        [str(verdict.reason[row]) for row in ordered],
+        [classes[verdict.seen_as[row]] for row in ordered],
+    )
+
+
+def _candidates(image_urls: pa.Table, ledger: pa.Table, products: pa.Table, sources: tuple[str, ...]) -> pa.Table:
+    """Working pictures of products that have a class, one row a content, in a fixed order."""
+    classed = products.filter(pc.is_valid(products["garment_class"])).select(["asin", "garment_class"])
+    ok = ledger.filter(pc.equal(ledger["status"], "ok")).select(["url", "sha256"])
+    wanted = image_urls.filter(pc.is_in(image_urls["source"], value_set=pa.array(sources)))
+    joined = wanted.join(ok, "url", join_type="inner").join(classed, "asin", join_type="inner")
+    joined = joined.append_column("customer", pc.equal(joined["source"], "customer"))
+    joined = joined.sort_by([(n, "ascending") for n in ("customer", "position", "asin", "url", "sha256")])
+    _, first = np.unique(joined["sha256"].to_numpy(zero_copy_only=False), return_index=True)
+    return joined.take(pa.array(np.sort(first)))
+
+
+def _hash(text: str) -> float:
+    """A text's place on [0, 1), uniform."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+
+
+def _held_out(asins: np.ndarray, label: np.ndarray, classes: int, share: float, seed: int) -> np.ndarray:
+    """Which rows belong to held-out products: those whose hash is below the share, at least one product a class."""
+    place = np.array([_hash(f"held\0{seed}\0{asin}") for asin in asins])
+    held = place < share
+    for number in range(classes):
+        rows = np.flatnonzero(label == number)
+        if share > 0 and len(rows) and not held[rows].any():
+            held |= asins == asins[rows[place[rows].argmin()]]
+    return held
+
+
+def _capped(label: np.ndarray, keys: np.ndarray, classes: int, cap: int) -> np.ndarray:
+    """Which rows stay under a cap over all classes, each class keeping its share: bool [N]."""
+    if len(label) <= cap:
+        return np.ones(len(label), bool)
+    kept = np.zeros(len(label), bool)
+    sizes = np.bincount(label, minlength=classes)
+    for number, size in enumerate(sizes):
+        rows = np.flatnonzero(label == number)
+        kept[rows[np.argsort(keys[rows], kind="stable")[: int(size * cap / len(label))]]] = True
+    return kept

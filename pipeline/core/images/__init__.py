@@ -1,0 +1,1 @@
+"""From URLs to pixels: the downloader, the store of pictures, the bank, and features."""

@@ -1,0 +1,340 @@
+"""The downloader: every URL that is missing or was transient is asked for, and what became of it goes to the store.
+
+Here: which URLs are asked, retries, flushing, progress. One attempt is `transfer.py`'s, turns between hosts
+`schedule.py`'s, the tables `ledger.py`'s; which URLs exist at all is decided by `survivors.py`.
+"""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # there is none for Windows; asyncio's own loop does the same, a sixth slower
+    from asyncio import new_event_loop
+
+from pipeline.core.address import target
+from pipeline.core.images.ledger import STATUS_OF, TO_JUDGE, LedgerRow, PictureStore
+from pipeline.core.images.schedule import Budget, Host, Job, Schedule
+from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
+
+__all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
+
+_PROGRESS_EVERY = 0.5  # seconds
+_BATCH = 10_000  # URLs that are Python strings at once
+_ASK_TO_PAUSE = (429, 503)  # answers whose Retry-After holds for the whole host (RFC 6585, RFC 9110)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fetch is."""
+
+    done: int
+    total: int
+    ok: int
+    broken: int
+    rate: float  # URLs settled a second since the start
+    bytes: int  # of good pictures
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """What one call did. `reasons` counts the URLs settled in it, `known` those settled before."""
+
+    urls: int  # distinct
+    known: int
+    requests: int  # sent, redirects and retries included
+    given_up: int  # not asked, because their host had stopped answering (transient: the next run asks)
+    reasons: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0  # of good pictures
+    seconds: float = 0.0
+
+
+class Urls(Sequence[str]):
+    """URLs in a column of Arrow: read like a list, at the bytes of the text and four more each."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self.column = column
+
+    @classmethod
+    def distinct(cls, urls: "Iterable[str] | pa.Array | pa.ChunkedArray | Urls") -> "Urls":
+        """Each URL once, in order."""
+        if isinstance(urls, Urls):
+            urls = urls.column
+        if not isinstance(urls, (pa.Array, pa.ChunkedArray)):
+            rest = iter(urls)
+            batches = iter(lambda: list(itertools.islice(rest, _BATCH)), [])
+            urls = pa.chunked_array([pa.array(batch, pa.string()) for batch in batches], pa.string())
+        return cls(pc.unique(urls.drop_null().cast(pa.string())))
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __iter__(self) -> Iterator[str]:
+        return (url.as_py() for url in self.column)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Urls": ...
+    def __getitem__(self, index: int | slice) -> "str | Urls":
+        return self.column[index].as_py() if isinstance(index, int) else Urls(self.column[index])
+
+
+def fetch(
+    urls: Iterable[str] | pa.Array | pa.ChunkedArray,
+    store: PictureStore,
+    settings: FetchSettings | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    *,
+    budgets: Mapping[str, Budget] | None = None,
+) -> FetchReport:
+    """Fetch into `store` the URLs that it does not have, or has as transient; nothing is asked twice.
+
+    Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises
+    BlockingIOError if another process writes to the store, OSError if its disk fails; what a server does is a row in
+    the ledger, never an exception. Memory grows by the text of the URLs, and about 200 bytes a picture.
+    `on_progress` is called at most every half second, and once at the end. `budgets` holds, by `host:port`, this
+    fetch's part of what the settings allow, for hosts that other fetches ask at the same time.
+    """
+    settings = settings or FetchSettings()
+    with store.writing():
+        distinct = Urls.distinct(urls)
+        todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
+        run = _Run(todo, store, settings, on_progress, budgets)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            report = runner.run(run.run(known=len(distinct) - len(todo)))
+        store.compact()
+    return report
+
+
+def pending(
+    urls: Iterable[str] | pa.Array | pa.ChunkedArray, ledger: pa.Table, store: PictureStore, settings: FetchSettings
+) -> Urls:
+    """The URLs that a fetch would ask for, each once, in order.
+
+    Those not in the ledger, the transient ones, those whose picture the store has lost, and those that only the
+    settings had blocked (an address that is allowed now, a robots tag that is no longer respected).
+    """
+    distinct = Urls.distinct(urls)
+    status_of = [STATUS_OF[reason] for reason in STATUS_OF]
+    reason = pc.index_in(ledger["reason"], value_set=pa.array(STATUS_OF, pa.string()))
+    settled = pc.not_equal(pa.array(status_of, pa.string()).take(reason), "transient").to_numpy()
+    if not settings.respect_robots:
+        settled &= pc.not_equal(ledger["reason"], "robots").to_numpy()
+    refused = pc.and_(pc.equal(ledger["reason"], "private_address"), pc.is_null(ledger["http_status"]))  # at once
+    for row in np.flatnonzero(refused.to_numpy()):
+        asked = target(ledger["url"][int(row)].as_py())
+        settled[row] = asked is None or asked.host_port not in settings.allow_hosts
+    for row, sha256 in enumerate(ledger["sha256"]):
+        settled[row] &= not sha256.is_valid or sha256.as_py() in store
+    known = pc.is_in(distinct.column, value_set=ledger["url"].filter(pa.array(settled)).combine_chunks())
+    return Urls(distinct.column.filter(pc.invert(known)))
+
+
+class _Run:
+    """One fetch: at most `concurrency` workers, whatever the number of URLs."""
+
+    def __init__(
+        self,
+        todo: Urls,
+        store: PictureStore,
+        settings: FetchSettings,
+        on_progress: Callable[[Progress], None] | None,
+        budgets: Mapping[str, Budget] | None,
+    ) -> None:
+        self.todo = todo
+        self.store = store
+        self.settings = settings
+        self.on_progress = on_progress
+        self.reasons: Counter[str] = Counter()
+        self.bytes = 0
+        self.given_up = 0
+        self.schedule = Schedule(
+            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host, budgets
+        )
+        self.started = self.reported = self.flushed = time.monotonic()
+        self.jitter = random.Random()
+        self.workers: set[asyncio.Task[None]] = set()
+        self.idle: list[asyncio.Future[Job]] = []  # workers that wait for a job
+        self.flushing: asyncio.Task[None] | None = None
+        self.held = False  # no new request until the flush under way is done
+        self.alarm: asyncio.TimerHandle | None = None  # when the next retry or pause ends
+        self.alarm_at = 0.0
+
+    async def run(self, known: int) -> FetchReport:
+        self.loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self.loop.create_future()
+        for number, url in enumerate(self.todo):
+            asked = target(url)
+            if asked is not None:
+                self.schedule.add(asked.host_port, number)
+                continue
+            self._settle(url, Attempt("bad_url"), attempts=0)
+            if self._flush_due():  # no request is under way yet that could wait
+                self.store.flush()
+        async with Transfer(self.settings) as self.transfer:
+            upkeep = self._start(self._upkeep())
+            try:
+                self._dispatch()
+                await self.over
+            finally:
+                ends = [upkeep, *self.workers]
+                for task in ends:
+                    task.cancel()
+                if self.flushing is not None:
+                    ends.append(self.flushing)  # its thread goes on in any case
+                await asyncio.gather(*ends, return_exceptions=True)
+        self._report(last=True)
+        return FetchReport(
+            urls=len(self.todo) + known,
+            known=known,
+            requests=self.transfer.requests,
+            given_up=self.given_up,
+            reasons=dict(sorted(self.reasons.items())),
+            bytes=self.bytes,
+            seconds=time.monotonic() - self.started,
+        )
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task whose failure ends the run."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None and not self.over.done():
+                self.over.set_exception(error)
+
+        task = self.loop.create_task(work)
+        task.add_done_callback(ended)
+        return task
+
+    def _take(self) -> Job | None:
+        return None if self.held else self.schedule.take(self.loop.time())
+
+    def _dispatch(self) -> None:
+        """Give every attempt whose turn it is to a worker, and come back when the next retry or pause ends."""
+        while job := self._take():
+            if self.idle:
+                self.idle.pop().set_result(job)
+            else:
+                self.workers.add(self._start(self._work(job)))
+        if self.schedule.finished and not self.over.done():
+            self.over.set_result(None)
+        due = self.schedule.next_due
+        if due is None or self.held or (self.alarm is not None and self.alarm_at <= due):
+            return
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.alarm, self.alarm_at = self.loop.call_at(due, self._ring), due
+
+    def _ring(self) -> None:
+        self.alarm = None
+        self._dispatch()
+
+    async def _work(self, job: Job) -> None:
+        """Attempt after attempt; a worker that finds none to make waits for `_dispatch`."""
+        while True:
+            await self._attempt(job)
+            self._flush_if_due()
+            following = self._take()
+            self._dispatch()  # an answer may have given its host another slot
+            if following is None:
+                idle: asyncio.Future[Job] = self.loop.create_future()
+                self.idle.append(idle)
+                following = await idle
+            job = following
+
+    async def _attempt(self, job: Job) -> None:
+        url = self.todo[job.url]
+        asked = target(url)
+        assert asked is not None  # no other is queued
+        attempt = await self.transfer.attempt(asked)
+        answered = attempt.http_status is not None and attempt.reason != "timeout"
+        given_up = 0 < self.settings.host_failures <= job.host.failures
+        if STATUS_OF[attempt.reason] == "transient" and job.attempts <= self.settings.retries and not given_up:
+            asked_to_pause = attempt.http_status in _ASK_TO_PAUSE and attempt.retry_after is not None
+            at = self.loop.time() + self._delay(job, attempt)
+            self.schedule.retry(job, attempt.reason, at, answered, pause_host=asked_to_pause)
+        else:
+            self._settle(url, attempt, job.attempts)
+            self.schedule.done(job, answered)
+        if 0 < self.settings.host_failures <= job.host.failures:
+            self._give_up(job.host, attempt.reason)
+
+    def _delay(self, job: Job, attempt: Attempt) -> float:
+        """Seconds until the next attempt: what the server asked for, else exponential with jitter."""
+        if attempt.retry_after is not None:
+            return min(attempt.retry_after, self.settings.retry_after_cap)
+        full = min(self.settings.backoff_cap, self.settings.backoff * 2 ** (job.attempts - 1))
+        return full * self.jitter.uniform(0.5, 1.0)
+
+    def _give_up(self, host: Host, reason: str) -> None:
+        for waiting in self.schedule.abandon(host):
+            self.given_up += 1
+            self._settle(self.todo[waiting.url], Attempt(waiting.reason or reason), waiting.attempts)
+
+    def _settle(self, url: str, attempt: Attempt, attempts: int) -> None:
+        self.reasons[attempt.reason] += 1
+        header, size = attempt.header, None
+        if attempt.data is not None:
+            size = len(attempt.data)
+            self.bytes += size
+        row = LedgerRow(
+            url=url,
+            reason=attempt.reason,
+            attempts=attempts,
+            fetched_at=datetime.now(UTC),
+            http_status=attempt.http_status,
+            sha256=attempt.sha256,
+            format=header.format if header else None,
+            width=header.width if header else None,
+            height=header.height if header else None,
+            bytes=size,
+            etag=attempt.etag,
+        )
+        self.store.add(row, attempt.data)
+
+    def _flush_due(self) -> bool:
+        """Half of what may be lost to a kill waits: while it is written, the other half may come."""
+        rows, size = self.store.unflushed
+        late = rows > 0 and time.monotonic() - self.flushed >= self.settings.flush_seconds / 2
+        return 2 * rows >= self.settings.flush_every or 2 * size >= self.settings.flush_bytes or late
+
+    def _flush_if_due(self) -> None:
+        """Flush in a thread while requests go on; a disk that cannot keep up holds them."""
+        if self._flush_due():
+            if self.flushing is None:
+                self.flushing = self._start(self._flush())
+            else:
+                self.held = True
+
+    async def _flush(self) -> None:
+        self.flushed = time.monotonic()
+        await asyncio.to_thread(self.store.flush)
+        self.flushing, self.held = None, False
+        self._dispatch()
+
+    async def _upkeep(self) -> None:
+        """What is due also while no answer comes: the report and the late flush."""
+        while True:
+            await asyncio.sleep(min(_PROGRESS_EVERY, self.settings.flush_seconds / 2))
+            self._flush_if_due()
+            self._report()
+
+    def _report(self, last: bool = False) -> None:
+        now = time.monotonic()
+        if self.on_progress is None or (not last and now - self.reported < _PROGRESS_EVERY):
+            return
+        self.reported = now
+        done, ok = self.reasons.total(), self.reasons["ok"]
+        rate = done / max(now - self.started, 1e-9)
+        self.on_progress(Progress(done, len(self.todo), ok, done - ok, rate, self.bytes))

@@ -1,0 +1,177 @@
+"""The plan before a fetch: requests by host, what is already there, bytes and seconds to expect.
+
+Read from the ledger's own history, host by host; where a host has none, all hosts' is taken, and where there is none
+at all, a stated assumption. Nothing is asked, nothing is written; how it looks is `pipeline/views/fetch_table.py`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.address import target
+from pipeline.core.images.fetch import pending
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
+
+NO_HOST = "(no usable URL)"  # refused without a request
+# Where a number comes from, the best first.
+HERE, LIMIT, ELSEWHERE, ASSUMED = "this host", "the rate limit", "all hosts", "assumed"
+ASSUMED_BYTES = 10_000  # a URL: between Amazon's 50 px pictures (2 kB) and its large ones
+ASSUMED_SECONDS = 0.2  # from asking for a small picture to having it, over a continent
+_ENOUGH = 20  # rows under which a rate is chance
+_PAUSE = 60.0  # seconds without a settled URL: between two runs, not within one
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier fetches say: mean bytes a URL (broken ones included) and URLs settled a second; None: unknown."""
+
+    urls: int
+    bytes_each: float | None
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """What a fetch would ask of one `host:port`. `seconds` is for this host alone; hosts are asked side by side."""
+
+    host: str
+    urls: int  # distinct
+    there: int  # of them settled, not asked again
+    requests: int  # one a URL that is left; redirects and retries come on top
+    bytes: int
+    bytes_from: str  # HERE, ELSEWHERE or ASSUMED: its own earlier pictures, all hosts', or none
+    rate: float  # URLs a second
+    rate_from: str  # HERE, LIMIT (rate_per_host) or ASSUMED
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """The whole: hosts with the most requests first."""
+
+    hosts: tuple[HostPlan, ...]
+    seconds: float  # of the slowest host, or of all requests at what `concurrency` lets through
+    seconds_from: str
+
+    @property
+    def urls(self) -> int:
+        """Distinct URLs."""
+        return sum(host.urls for host in self.hosts)
+
+    @property
+    def there(self) -> int:
+        """Settled before: no request."""
+        return sum(host.there for host in self.hosts)
+
+    @property
+    def requests(self) -> int:
+        """URLs to ask for."""
+        return sum(host.requests for host in self.hosts)
+
+    @property
+    def bytes(self) -> int:
+        """To expect."""
+        return sum(host.bytes for host in self.hosts)
+
+    @property
+    def bytes_from(self) -> str:
+        """The weakest source behind `bytes`."""
+        return _weakest([host.bytes_from for host in self.hosts if host.requests])
+
+    def top(self, count: int) -> tuple[list[HostPlan], HostPlan | None]:
+        """The first `count` hosts, and the others as one (None where there are none)."""
+        first, others = list(self.hosts[:count]), self.hosts[count:]
+        if len(others) < 2:
+            return list(self.hosts), None
+        together = HostPlan(
+            host=f"{len(others):,} other hosts",
+            urls=sum(host.urls for host in others),
+            there=sum(host.there for host in others),
+            requests=sum(host.requests for host in others),
+            bytes=sum(host.bytes for host in others),
+            bytes_from=_weakest([host.bytes_from for host in others if host.requests]),
+            rate=sum(host.rate for host in others if host.requests),
+            rate_from=_weakest([host.rate_from for host in others if host.requests]),
+            seconds=max(host.seconds for host in others),
+        )
+        return first, together
+
+
+def plan_fetch(urls: Sequence[str], store: PictureStore, settings: FetchSettings) -> FetchPlan:
+    """What `fetch(urls, store, settings)` would ask for, and what it should cost."""
+    ledger = store.ledger()
+    distinct = list(dict.fromkeys(urls))
+    ask: dict[str, int] = {}
+    for url in pending(distinct, ledger, store, settings):
+        host = _host(url)
+        ask[host] = ask.get(host, 0) + 1
+    wanted: dict[str, int] = {}
+    for url in distinct:
+        host = _host(url)
+        wanted[host] = wanted.get(host, 0) + 1
+    by_host, overall = histories(ledger)
+    hosts = [_host_plan(host, count, ask.get(host, 0), by_host, overall, settings) for host, count in wanted.items()]
+    hosts.sort(key=lambda host: (-host.requests, -host.urls, host.host))
+    busy = [host for host in hosts if host.requests]
+    if not busy:
+        return FetchPlan(tuple(hosts), 0.0, HERE)
+    # Hosts are asked side by side, but not more of them than `concurrency` allows; a measured rate beats that guess.
+    together = max([settings.concurrency / ASSUMED_SECONDS, *(host.rate for host in busy if host.rate_from == HERE)])
+    seconds = max([*(host.seconds for host in busy), sum(host.requests for host in busy) / together])
+    return FetchPlan(tuple(hosts), seconds, _weakest([host.rate_from for host in busy]))
+
+
+def _host_plan(
+    host: str, urls: int, requests: int, by_host: dict[str, History], overall: History, settings: FetchSettings
+) -> HostPlan:
+    if host == NO_HOST:
+        return HostPlan(host, urls, urls, 0, 0, HERE, 0.0, HERE, 0.0)  # settled without a request
+    own = by_host.get(host, History(0, None, None))
+    each, bytes_from = _first_known((own.bytes_each, HERE), (overall.bytes_each, ELSEWHERE), (ASSUMED_BYTES, ASSUMED))
+    # What another host has reached says little about this one: no host's rate is guessed from the others'.
+    rate, rate_from = _first_known((own.rate, HERE), (settings.per_host / ASSUMED_SECONDS, ASSUMED))
+    if settings.rate_per_host and rate >= settings.rate_per_host:
+        rate, rate_from = settings.rate_per_host, LIMIT
+    return HostPlan(
+        host, urls, urls - requests, requests, round(requests * each), bytes_from, rate, rate_from, requests / rate
+    )
+
+
+def histories(ledger: pa.Table) -> tuple[dict[str, History], History]:
+    """By host and over all: the ledger's own rates. Rows without an HTTP request (bad URLs) do not count."""
+    asked = [attempts > 0 for attempts in ledger["attempts"].to_pylist()]
+    ledger = ledger.filter(pa.array(asked, pa.bool_()))
+    hosts = np.array([_host(url) for url in ledger["url"].to_pylist()], dtype=object)
+    sizes = np.array([size or 0 for size in ledger["bytes"].to_pylist()], np.int64)
+    at = ledger["fetched_at"].cast(pa.int64()).to_numpy().astype(np.float64) / 1e6
+    of_host: dict[str, list[int]] = {}
+    for row, host in enumerate(hosts):
+        of_host.setdefault(host, []).append(row)
+    return {host: _history(sizes[rows], at[rows]) for host, rows in of_host.items()}, _history(sizes, at)
+
+
+def _history(sizes: np.ndarray, at: np.ndarray) -> History:
+    """From bytes and unix seconds of each settled URL."""
+    if len(sizes) == 0:
+        return History(0, None, None)
+    gaps = np.diff(np.sort(at))
+    working = gaps[gaps <= _PAUSE]
+    seconds = float(working.sum())
+    enough = len(working) >= _ENOUGH and seconds > 0
+    return History(len(sizes), float(sizes.mean()), len(working) / seconds if enough else None)
+
+
+def _host(url: str) -> str:
+    found = target(url)
+    return NO_HOST if found is None else found.host_port
+
+
+def _first_known(*choices: tuple[float | None, str]) -> tuple[float, str]:
+    return next((value, source) for value, source in choices if value is not None)
+
+
+def _weakest(sources: Sequence[str]) -> str:
+    return max(sources, key=(HERE, LIMIT, ELSEWHERE, ASSUMED).index, default=HERE)

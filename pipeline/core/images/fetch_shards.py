@@ -1,0 +1,168 @@
+"""One fetch by many workers: URLs dealt out so that no host is asked more than by one, and the shards put together.
+
+Every shard is an ordinary fetch (`fetch.py`) into a picture store of its own, a folder below the store. So a shard that
+is begun again goes on from what it had flushed, and so does the next fetch where the one before was killed: what lies
+there is taken in first. Who the workers are is the runner's business.
+"""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.core.address import target
+from pipeline.core.images.fetch import FetchReport, FetchSettings, Progress, Urls, fetch, pending
+from pipeline.core.images.ledger import TO_JUDGE, PictureStore
+from pipeline.core.images.schedule import Budget
+from pipeline.core.images.store_shards import absorb, shard_folder
+from pipeline.core.shards import Runner
+
+
+@dataclass(frozen=True)
+class UrlShard:
+    """What one worker fetches, all by itself."""
+
+    folder: Path  # of its own picture store
+    urls: pa.Array
+    budgets: dict[str, Budget]  # its part of the hosts that others ask too; it alone asks the rest
+
+
+def fetch_with(
+    runner: Runner,
+    urls: Iterable[str] | pa.Array | pa.ChunkedArray,
+    store: PictureStore,
+    settings: FetchSettings | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> FetchReport:
+    """`fetch`, by as many workers as the runner has; the ledger holds the same rows, the store the same pictures.
+
+    What holds for all workers together: `per_host`, `rate_per_host`, `burst_per_host`. What each has for itself:
+    `concurrency`, the flushes, and what it has learnt of a host: a pause that a host asks of one (Retry-After), and a
+    host given up by one (`host_failures`), the others find out with their own next answer.
+    Raises as `fetch`; BlockingIOError also where a worker of an earlier fetch is still writing.
+    """
+    settings = settings or FetchSettings()
+    workers = runner.workers()
+    with store.writing():
+        absorb(store)
+        if workers == 1:
+            return fetch(urls, store, settings, on_progress)
+        started = time.monotonic()
+        distinct = Urls.distinct(urls)
+        todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
+        shards = deal(todo, store.folder, workers, settings)
+        look = _Look(shards, len(todo), on_progress) if on_progress is not None else None
+        reports = list(runner.map(fetch_shard, shards, settings, look=look))
+        absorb(store)
+        store.compact()
+        done = _outcome(todo, store)
+        if on_progress is not None:
+            rate = len(todo) / max(time.monotonic() - started, 1e-9)
+            on_progress(Progress(len(todo), len(todo), done.ok, len(todo) - done.ok, rate, done.bytes))
+    return FetchReport(
+        urls=len(distinct),
+        known=len(distinct) - len(todo),
+        requests=sum(report.requests for report in reports),
+        given_up=sum(report.given_up for report in reports),
+        reasons=done.reasons,
+        bytes=done.bytes,
+        seconds=time.monotonic() - started,
+    )
+
+
+def fetch_shard(shard: UrlShard, settings: FetchSettings) -> FetchReport:
+    """Fetch what a shard does not have yet. Its report is of this attempt alone."""
+    return fetch(shard.urls, PictureStore(shard.folder), settings, budgets=shard.budgets)
+
+
+def deal(todo: Urls, folder: Path, workers: int, settings: FetchSettings) -> list[UrlShard]:
+    """At most `workers` shards of about as many URLs each, for workers that are all at work at once.
+
+    A host belongs to one shard, unless it has more than a shard's share of the URLs: then to as many as it fills, and
+    as can share its budget, each with its part of it. So all pictures of a shop on one host are fetched by all workers,
+    and the host has no more connections than from one.
+    """
+    whole = Budget(settings.per_host, settings.rate_per_host, settings.burst_per_host)
+    hosts = [_host(url) for url in todo]
+    rows_of: dict[str, list[int]] = {}
+    for row, host in enumerate(hosts):
+        rows_of.setdefault(host, []).append(row)
+    shard_of = np.zeros(len(todo), np.int64)
+    load = np.zeros(workers, np.int64)
+    budgets: list[dict[str, Budget]] = [{} for _ in range(workers)]
+    for host, rows in sorted(rows_of.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        sharers = min(-(-len(rows) * workers // len(todo)), len(rows))
+        sharers = min(sharers, whole.parts) if host else sharers  # URLs without a host are refused unasked
+        chosen = np.argsort(load, kind="stable")[:sharers].tolist()
+        for shard, budget, part in zip(
+            chosen, whole.divided(sharers) if host else [whole] * sharers, np.array_split(rows, sharers), strict=True
+        ):
+            shard_of[part] = shard
+            load[shard] += len(part)
+            if sharers > 1 and host:
+                budgets[shard][host] = budget
+    return [
+        UrlShard(shard_folder(folder, shard), todo.column.filter(pa.array(shard_of == shard)), budgets[shard])
+        for shard in range(workers)
+        if load[shard]
+    ]
+
+
+def _host(url: str) -> str:
+    asked = target(url)
+    return "" if asked is None else asked.host_port
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    reasons: dict[str, int]
+    bytes: int
+
+    @property
+    def ok(self) -> int:
+        return self.reasons.get("ok", 0)
+
+
+def _outcome(todo: Urls, store: PictureStore) -> _Outcome:
+    """What became of the URLs, by the ledger's word: workers that were killed have told nobody."""
+    ledger = store.ledger(["url", "reason", "bytes"])
+    rows = ledger.filter(pc.is_in(ledger["url"], value_set=todo.column))
+    if len(rows) != len(todo):
+        raise RuntimeError(f"{store.folder}: {len(todo)} URLs were to be fetched, the ledger has {len(rows)} of them")
+    counts = {entry["values"]: entry["counts"] for entry in rows["reason"].value_counts().to_pylist()}
+    return _Outcome(dict(sorted(counts.items())), pc.sum(rows["bytes"]).as_py() or 0)
+
+
+class _Look:
+    """How far all shards are, read from the ledger parts that they have flushed; each part is read once."""
+
+    def __init__(self, shards: list[UrlShard], total: int, on_progress: Callable[[Progress], None]) -> None:
+        self.folders = [shard.folder for shard in shards]
+        self.total, self.on_progress = total, on_progress
+        self.started = time.monotonic()
+        self.parts: dict[Path, tuple[Counter[str], int]] = {}
+
+    def __call__(self) -> None:
+        parts = {}
+        for folder in self.folders:
+            for path in folder.glob("ledger-*.parquet"):
+                with contextlib.suppress(OSError):  # put together with others meanwhile
+                    parts[path] = self.parts.get(path) or self._read(path)
+        self.parts = parts
+        reasons = sum((counted for counted, _ in parts.values()), Counter())
+        done, ok = min(reasons.total(), self.total), reasons["ok"]
+        rate = done / max(time.monotonic() - self.started, 1e-9)
+        size = sum(size for _, size in parts.values())
+        self.on_progress(Progress(done, self.total, ok, done - ok, rate, size))
+
+    @staticmethod
+    def _read(path: Path) -> tuple[Counter[str], int]:
+        table = pq.read_table(path, columns=["reason", "bytes"])
+        return Counter(table["reason"].to_pylist()), pc.sum(table["bytes"]).as_py() or 0

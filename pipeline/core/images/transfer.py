@@ -1,0 +1,291 @@
+"""One attempt at one URL: connect, follow redirects, read under a cap, judge the bytes, and name the outcome.
+
+Retries, turns between hosts and the ledger belong to `fetch.py`; one request on the wire to `exchange.py`; which
+addresses are refused to `address.py`; whether it is a picture to `judge.py`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from pipeline.core.address import (
+    PrivateAddressError,
+    Target,
+    guarded_connector,
+    is_public,
+    literal_address,
+    open_connector,
+    target,
+)
+from pipeline.core.images.exchange import Answer, Exchange, Watch, Watched
+from pipeline.core.images.judge import Judge
+from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_DRAIN = 16_384  # an error page up to this size is read away, so that its connection can be used again
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    """How pictures are fetched. Times in seconds; raises ValueError naming the field."""
+
+    concurrency: int = 128  # requests under way
+    per_host: int = 16  # of them to one host
+    rate_per_host: float = 0.0  # requests a second to one host, redirects to it apart; 0: no limit
+    burst_per_host: int = 4  # requests that a host which was left in peace may get at once, under a rate
+    connect_timeout: float = 10.0  # name, TCP and TLS
+    read_timeout: float = 15.0  # silence: from the request to the answer's headers, then between two reads
+    total_timeout: float = 60.0  # one attempt with its redirects
+    retries: int = 3  # after the first attempt, transient failures only
+    backoff: float = 0.5  # before the first retry; doubles, with jitter
+    backoff_cap: float = 30.0  # the longest such wait
+    retry_after_cap: float = 60.0  # a longer Retry-After is shortened to this
+    host_failures: int = 20  # unanswered in a row: the host's other URLs wait for the next run; 0: never
+    max_redirects: int = 5  # followed for one picture, each checked as the first address
+    max_bytes: int = 10_000_000  # a larger answer is cut off and refused
+    max_pixels: int = MAX_PIXELS  # width times height; above it is a bomb, not a picture
+    min_side: int = MIN_SIDE  # pixels; below it stands a placeholder
+    respect_robots: bool = True  # X-Robots-Tag noai, noimageai
+    user_agent: str = "Atelier/0.1 (fashion recommendation research)"  # how the fetcher names itself to the hosts
+    allow_hosts: frozenset[str] = frozenset()  # `host:port` that may be private (ATELIER_ALLOW_HOSTS)
+    flush_every: int = 2000  # ledger rows that a kill may cost, with the requests under way; half are written at once
+    flush_bytes: int = 64_000_000  # picture bytes, likewise
+    flush_seconds: float = 30.0  # likewise
+
+    def __post_init__(self) -> None:
+        for name in (
+            "concurrency",
+            "per_host",
+            "burst_per_host",
+            "max_bytes",
+            "max_pixels",
+            "min_side",
+            "flush_every",
+            "flush_bytes",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("connect_timeout", "read_timeout", "total_timeout", "flush_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 seconds")
+        for name in (
+            "retries",
+            "backoff",
+            "backoff_cap",
+            "retry_after_cap",
+            "host_failures",
+            "max_redirects",
+            "rate_per_host",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.max_bytes >= 2**31:
+            raise ValueError(f"max_bytes is {self.max_bytes}; the ledger counts bytes in 31 bits")
+        if not self.user_agent.strip() or not self.user_agent.isprintable():
+            raise ValueError("user_agent is empty or has control characters; say who is asking")
+        for host in self.allow_hosts:
+            if not host.rpartition(":")[0] or not host.rpartition(":")[2].isdigit():
+                raise ValueError(f"allow_hosts has {host!r}; write host:port, for example 127.0.0.1:8877")
+
+
+@dataclass(slots=True)  # not frozen: one is made for every URL
+class Attempt:
+    """What one attempt came to; `reason` is one of schemas.REASONS."""
+
+    reason: str
+    http_status: int | None = None  # of the last answer; None where no server answered
+    data: bytes | None = None
+    sha256: str | None = None
+    header: Header | None = None
+    etag: str | None = None
+    retry_after: float | None = None  # seconds
+
+
+class Transfer:
+    """The connections that attempts are made over; an async context manager. `requests` counts what was sent."""
+
+    def __init__(self, settings: FetchSettings) -> None:
+        self.settings = settings
+        self.requests = 0
+        self._agent = settings.user_agent.split("/")[0].strip().lower()
+        self._watch = Watch(settings.read_timeout, settings.total_timeout)
+
+    async def __aenter__(self) -> Self:
+        def exchange(connector: aiohttp.TCPConnector) -> Exchange:
+            headers = {"User-Agent": self.settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
+            return Exchange(connector, headers, self.settings.connect_timeout)
+
+        self._guarded = exchange(guarded_connector(self.settings.allow_hosts))
+        self._open = exchange(open_connector())
+        self._judge = Judge(self.settings.max_pixels, self.settings.min_side)
+        self._watching = asyncio.create_task(self._watch.run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._watching.cancel()
+        await self._guarded.close()
+        await self._open.close()
+        self._judge.close()
+
+    async def attempt(self, asked: Target) -> Attempt:
+        """Ask once, with its redirects. Never raises for what a server does or what the bytes are."""
+        watched = self._watch.begin()
+        seen = _Seen(asked)
+        try:
+            return await self._follow(seen, watched)
+        except asyncio.CancelledError:
+            if not watched.expired or watched.task.uncancel() > 0:
+                raise  # it is the run that ends
+            return Attempt("timeout", seen.status)
+        except Exception as error:
+            return Attempt(_reason_of_error(error, seen.hop), seen.status)
+        finally:
+            self._watch.end(watched)
+
+    async def _follow(self, seen: "_Seen", watched: Watched) -> Attempt:
+        """Ask, and follow redirects, each checked anew."""
+        for _ in range(self.settings.max_redirects + 1):
+            self.requests += 1
+            exchange = self._open if seen.hop.host_port in self.settings.allow_hosts else self._guarded
+            answer = await exchange.get(seen.hop, watched)
+            seen.status = answer.status
+            try:
+                if answer.status not in _REDIRECTS or "Location" not in answer.headers:
+                    return await self._meaning(answer, watched)
+                onward = target(URL(seen.hop.url).join(URL(answer.headers["Location"])))
+                await _drain(answer)
+            finally:
+                answer.release()
+            if onward is None:
+                return Attempt("bad_url", seen.status)
+            seen.hop = onward
+        return Attempt("too_many_redirects", seen.status)
+
+    async def _meaning(self, answer: Answer, watched: Watched) -> Attempt:
+        """What a final (not redirecting) answer means."""
+        status, headers = answer.status, answer.headers
+        if not 200 <= status < 300:
+            await _drain(answer)
+            return Attempt(_reason_of(status), status, retry_after=_retry_after(headers.get("Retry-After")))
+        if self.settings.respect_robots and forbids_ai(headers.getall("X-Robots-Tag", ()), self._agent):
+            return Attempt("robots", status)
+        data = await self._body(answer)
+        if data is None:
+            return Attempt("too_large", status)
+        answer.release()  # the next request need not wait for the judge
+        watched.rest()
+        try:
+            sha256, header = await self._judge.verdict(data)
+        except PictureError as error:
+            return Attempt(error.reason, status)
+        return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))
+
+    async def _body(self, answer: Answer) -> bytes | None:
+        """The whole body, or None as soon as it is known to pass the cap, whatever was announced."""
+        announced = answer.announced
+        if announced is not None and announced > self.settings.max_bytes:
+            return None
+        size, pieces = 0, []
+        while piece := await answer.body.readany():
+            size += len(piece)
+            if size > self.settings.max_bytes:
+                return None
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Seen:
+    """How far an attempt came: what was asked last, and the status of the last answer."""
+
+    __slots__ = ("hop", "status")
+
+    def __init__(self, hop: Target) -> None:
+        self.hop = hop
+        self.status: int | None = None
+
+
+def _reason_of_error(error: Exception, hop: Target) -> str:
+    """The reason for what the connector, the parser or the URL raised; an error of ours is raised again."""
+    if isinstance(error, PrivateAddressError):
+        return "private_address"
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, aiohttp.InvalidURL):
+        address = literal_address(hop.host)
+        return "bad_url" if address is None or is_public(address) else "private_address"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "truncated"
+    if isinstance(error, (aiohttp.ClientError, HttpProcessingError, OSError)):
+        return "connection"
+    if isinstance(error, ValueError):  # a host or a Location that cannot be encoded
+        return "bad_url"
+    raise error
+
+
+def _reason_of(status: int) -> str:
+    """The reason for an answer that is neither a success nor a redirect to follow."""
+    if status in (404, 410):
+        return "http_404"
+    if status == 429:
+        return "http_429"
+    if status == 408:  # the server waited too long for us
+        return "timeout"
+    if status >= 500:
+        return "http_5xx"
+    return "http_4xx" if status >= 400 else "not_a_picture"  # 3xx without a Location
+
+
+async def _drain(answer: Answer) -> None:
+    """Read a short body away; a long or unannounced one costs the connection instead."""
+    length = answer.announced
+    if length is not None and length <= _DRAIN:
+        with contextlib.suppress(aiohttp.ClientPayloadError):
+            await answer.body.read()
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None where it says neither."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def forbids_ai(tags: Iterable[str], agent: str) -> bool:
+    """Whether X-Robots-Tag headers hold `noai` or `noimageai` for everybody or for `agent` (lower case).
+
+    A tag may begin with an agent's name, `somebot: noai, nofollow`, which then holds up to the header's end.
+    """
+    for tag in tags:
+        addressee = ""
+        for part in tag.lower().split(","):
+            name, colon, rest = part.partition(":")
+            addressed = colon and name.strip() != "unavailable_after"
+            addressee = name.strip() if addressed else addressee
+            rule = rest if addressed else part
+            if rule.strip() in ("noai", "noimageai") and addressee in ("", "*", agent):
+                return True
+    return False
+
+
+def _short(etag: str | None) -> str | None:
+    """An ETag fit for a table: a hostile one may be kilobytes long or not text at all."""
+    return etag if etag is not None and len(etag) <= 200 and etag.isprintable() else None

@@ -1,0 +1,269 @@
+"""A block of raw lines to rows: each line is accepted or rejected with its place, and nothing is dropped silently.
+
+DuckDB parses a block at once; a line that it cannot parse is tried once more in Python, which takes lone surrogates
+and Python literals. Framing lines is `framing.py`'s, files and their repeats are `ingest.py`'s business; the shapes of
+the vintages are in `vintages.py`.
+
+Outcomes: blank lines are no lines (not counted, though they count in line numbers). Bytes that are not UTF-8 become
+U+FFFD and the line is read (counted). A number as an id is taken as its text; null, blank, list and object are no id.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core import schemas
+from pipeline.core.arrow import to_arrow, to_numpy
+from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
+from pipeline.core.raw.vintages import (
+    PRODUCT_KEYS,
+    REVIEW_KEYS,
+    category_list,
+    clean_title,
+    clean_urls,
+    encodable,
+    parsed,
+    picture_urls,
+    vendor_pictures,
+)
+
+REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
+TEXT_CHARACTERS = 500  # what rejects keep of a line
+WHITE = " \t\r\n\f\v"  # what a blank line is made of; the separators that Unicode adds are not among it
+_BLANK = np.zeros(256, bool)
+_BLANK[[ord(blank) for blank in WHITE]] = True
+# Of the canonical line with one newline. DuckDB's own hash: hashing in Python took a seventh of the whole ingest.
+LINE_HASH = "hash(text)"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A block's accepted rows and the others' places and reasons; how many lines; what was mended or left out."""
+
+    rows: pa.Table  # REVIEWS with the uint64 `hash` of the line instead of review_id, or PRODUCTS without garment_class
+    rejects: list[dict]  # rows of REJECTS
+    lines: int
+    counts: Counter[str]
+
+
+def parsers_database() -> duckdb.DuckDBPyConnection:
+    """What the parsers of a reading share; one thread each, since blocks are parsed side by side, not their lines."""
+    return duckdb.connect(config={"threads": 1})
+
+
+class Parser:
+    """Parses blocks of one kind, `reviews` or `products`, one at a time; for a thread of its own."""
+
+    def __init__(self, kind: str, database: duckdb.DuckDBPyConnection) -> None:
+        self.kind = kind
+        self._counts: Counter[str] = Counter()
+        self._duckdb = database.cursor()
+        self._duckdb.execute("SET enable_progress_bar = false")
+
+    def parse(self, path: Path, block: Block, vintage: str) -> Parsed:
+        """The rows of a block of the file at `path`."""
+        self._counts = Counter()
+        too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
+        lines = self._frame(block)
+        if too_long.any():
+            lines = pc.if_else(pa.array(too_long), pa.scalar("", lines.type), lines)
+        table = self._review_rows(lines, vintage) if self.kind == "reviews" else self._product_rows(lines, vintage)
+        bad = np.flatnonzero(to_numpy(pc.is_valid(table["reason"])))
+        blank, rejected = 0, []
+        for row in bad:
+            start, end = int(block.starts[row]), int(block.starts[row + 1])
+            reason = "too_long" if too_long[row] else table["reason"][int(row)].as_py()
+            if reason == "blank":
+                blank += 1
+                continue
+            head = block.data[start : min(end, start + 4 * TEXT_CHARACTERS)].tobytes()
+            text = head.decode("utf-8", "replace").strip()
+            offset = None if block.offset is None else block.offset + start
+            place = {"file": str(path), "line": block.first_line + int(row), "offset": offset}
+            rejected.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
+        rows = table.drop_columns(["reason"])
+        if len(bad):
+            rows = rows.take(pa.array(np.delete(np.arange(table.num_rows), bad)))
+        return Parsed(rows, rejected, table.num_rows - blank, self._counts)
+
+    def _frame(self, block: Block) -> pa.Array:
+        """The lines without surrounding white space, each with one newline; mostly over the block's own bytes."""
+        data, starts = block.data, block.starts
+        bare = _BLANK[data[starts[:-1]]] | _BLANK[data[np.maximum(starts[1:] - 2, 0)]]
+        if bare.any() or data[-1] != ord("\n"):
+            whole = data.tobytes()
+            trimmed = [whole[a:b].strip() + b"\n" for a, b in pairwise(starts.tolist())]
+            data = np.frombuffer(b"".join(trimmed), np.uint8)
+            starts = np.concatenate(([0], np.cumsum([len(line) for line in trimmed])))
+        offsets, content = pa.py_buffer(starts), pa.py_buffer(data)
+        if data.max(initial=0) < 128:  # ASCII
+            return pa.Array.from_buffers(pa.large_string(), len(starts) - 1, [None, offsets, content])
+        lines = pa.Array.from_buffers(pa.large_binary(), len(starts) - 1, [None, offsets, content])
+        try:
+            return lines.cast(pa.large_string())
+        except pa.ArrowInvalid:  # some bytes are not UTF-8
+            texts = [line.decode("utf-8", "replace") for line in lines.to_pylist()]
+            self._counts["lines_not_utf8"] += sum("\ufffd" in text for text in texts)
+            return pa.array(texts, pa.large_string())
+
+    def _transform(self, lines: pa.Array, keys: dict[str, str], vintage: str) -> pa.Table:
+        """Columns `keys` (a type each), hash (of the line) and reason (null where it is an object), in order."""
+        # One plain projection: an expression over s inside a CASE or a filter would parse the line once more.
+        columns = ", ".join(
+            f's."{key}"{"::VARCHAR" if kind == "JSON" else ""} AS "{key}"' for key, kind in keys.items()
+        )
+        structure = json.dumps(keys).replace("'", "''")
+        query = (
+            f"SELECT {columns}, s IS NULL AS unread, {LINE_HASH} AS hash"
+            f" FROM (SELECT text, try(json_transform(text, '{structure}')) AS s FROM framed)"
+        )
+        text = lines if vintage != "2014" or self.kind == "reviews" else _as_json(lines, keys)
+        table = self._query(query, text).combine_chunks()
+        unread, hashes = to_numpy(table["unread"]).copy(), table["hash"]
+        table = table.drop_columns(["unread", "hash"])
+        # An object has at least an id; what has none, and what could not be read, is looked at one by one.
+        named = [pc.is_valid(table[key]) for key, kind in keys.items() if kind == "VARCHAR"]
+        odd = np.flatnonzero(unread | ~np.logical_or.reduce([to_numpy(column) for column in named]))
+        if not len(odd):
+            return table.append_column("hash", hashes).append_column("reason", pa.nulls(table.num_rows, pa.string()))
+        suspects = lines.take(pa.array(odd))
+        stripped = [suspect.strip(WHITE) for suspect in suspects.to_pylist()]
+        if unread.any() and text is lines:
+            again = unread[odd] & np.array([bool(suspect) for suspect in stripped])
+            mended = self._query(query, _as_json(suspects.filter(pa.array(again)), keys))
+            places = odd[again]
+            unread[places] = np.asarray(mended["unread"])
+            kept = pa.array(np.delete(np.arange(table.num_rows), places))
+            whole = pa.concat_tables([table.take(kept), mended.drop_columns(["unread", "hash"])])
+            order = np.empty(table.num_rows, np.int64)
+            order[np.concatenate([np.asarray(kept), places])] = np.arange(table.num_rows)
+            table = whole.take(pa.array(order)).combine_chunks()
+        reasons: list[str | None] = [None] * table.num_rows
+        for place, suspect in zip(odd, stripped, strict=True):
+            if not suspect:
+                reasons[place] = "blank"
+            elif unread[place]:
+                reasons[place] = "not_json"
+            elif not suspect.startswith("{"):
+                reasons[place] = "not_an_object"
+        return table.append_column("hash", hashes).append_column("reason", pa.array(reasons, pa.string()))
+
+    def _query(self, query: str, text: pa.Array) -> pa.Table:
+        framed = pa.table({"text": text})  # DuckDB finds it by its name; registering it would bind the query twice
+        found = self._duckdb.sql(query).to_arrow_table()
+        del framed
+        return found
+
+    def _review_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
+        names = REVIEW_KEYS[vintage]
+        types = {names["reviewer"]: "VARCHAR", names["asin"]: "VARCHAR", names["variant"]: "VARCHAR"}
+        types |= {names["rating"]: "DOUBLE", names["time"]: "BIGINT", names["pictures"]: "JSON"}
+        table = self._transform(lines, types, vintage)
+        reviewer = _ids(table[names["reviewer"]])
+        asin = _ids(table[names["asin"]])
+        if names["variant"] != names["asin"]:
+            asin = pc.coalesce(asin, _ids(table[names["variant"]]))
+        rating = table[names["rating"]].cast(pa.float32(), safe=False)
+        finite = pc.is_finite(rating)
+        rating = rating if pc.all(finite).as_py() else pc.if_else(finite, rating, None)
+        time = table[names["time"]]
+        reason, pictures = table["reason"], table[names["pictures"]].combine_chunks()
+        if reason.null_count < len(reason) or reviewer.null_count or asin.null_count:
+            reason = pc.case_when(
+                pc.make_struct(pc.is_valid(reason), pc.is_null(reviewer), pc.is_null(asin)),
+                *(reason, pa.scalar("reviewer_missing"), pa.scalar("asin_missing")),
+            )
+            pictures = pc.if_else(pc.is_null(reason).combine_chunks(), pictures, None)
+        return pa.table(
+            {
+                "reviewer_id": reviewer,
+                "asin": asin,
+                "rating": rating,
+                "time": pc.divide(time, 1000) if vintage == "2023" else time,
+                "image_urls": _lists(pictures, lambda text: _urls(text, self._counts)),
+                "hash": table["hash"],
+                "reason": reason,
+            }
+        )
+
+    def _product_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
+        types = dict.fromkeys(PRODUCT_KEYS, "JSON") | {"asin": "VARCHAR", "parent_asin": "VARCHAR"}
+        table = self._transform(lines, types, vintage)
+        asin = _ids(table["asin"])
+        asin = pc.coalesce(_ids(table["parent_asin"]), asin) if vintage == "2023" else asin
+        table = table.append_column("id", asin)
+        rows = []
+        for raw in table.to_pylist():
+            reason = raw["reason"] or (None if raw["id"] else "asin_missing")
+            row = {"reason": reason, "asin": raw["id"]}
+            if reason is None:
+                value = {key: parsed(raw[key]) for key, kind in types.items() if kind == "JSON"}
+                low, high = vendor_pictures(value)
+                row["title"] = clean_title(value["title"])
+                row["categories"] = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
+                row["vendor_urls"] = clean_urls(low, self._counts)
+                row["vendor_urls_high"] = clean_urls(high, self._counts)
+            rows.append(row)
+        wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
+        nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave below, in _parse
+        return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
+
+
+def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`column` trimmed, null where the text is no id: blank, or the JSON of a list or an object."""
+    text = pc.utf8_trim_whitespace(column)
+    blank = pc.invert(pc.binary_length(text).cast(pa.bool_()))
+    none = pc.or_(blank, pc.or_(pc.starts_with(text, "["), pc.starts_with(text, "{")))
+    return pc.if_else(none, None, text) if pc.any(none).as_py() else text
+
+
+def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
+    """The wanted keys of each line as JSON where Python can read it (JSON or a literal), else the line itself."""
+
+    def rewritten(line: str) -> str:
+        value = parsed(line.strip(), literal=True)
+        if not isinstance(value, dict):
+            return line
+        try:
+            return encodable(json.dumps({k: value.get(k) for k in keys}, ensure_ascii=False, default=str))
+        except (ValueError, RecursionError):
+            return line
+
+    return pa.array([rewritten(line) for line in lines.to_pylist()], lines.type)
+
+
+def _urls(text: str, counts: Counter[str]) -> list[str]:
+    """The picture URLs in the JSON of a review's pictures; most are a list of one plain URL, which needs no parsing."""
+    if (
+        text.startswith(('["http://', '["https://'))
+        and text.endswith('"]')
+        and text.count('"') == 2
+        and "\\" not in text
+    ):
+        return [text[2:-2].strip()]
+    return clean_urls(picture_urls(parsed(text)), counts)
+
+
+def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
+    """`read` of every text that is not null, as a list column; few reviews have pictures, so only those are visited."""
+    rows = np.flatnonzero(to_numpy(texts.is_valid()))
+    lists = [read(text) for text in texts.take(to_arrow(rows)).to_pylist()]
+    lengths = np.zeros(len(texts), np.int64)
+    lengths[rows] = [len(urls) for urls in lists]
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    return pa.ListArray.from_arrays(to_arrow(offsets), to_arrow([u for urls in lists for u in urls]))
+
+
+def line_hash(line: str) -> str:
+    """The first part of a review's id, as `read_reviews` computes it: for provenance checks from outside."""
+    found = duckdb.execute(f"SELECT {LINE_HASH} FROM (SELECT ? AS text)", [line.strip(WHITE) + "\n"]).fetchone()
+    assert found is not None
+    return f"{found[0]:016x}"

@@ -1,0 +1,120 @@
+"""Input files behind http(s) URLs: fetched once into the cache, after that only asked whether they changed.
+
+Here: when to ask, and what to do where nobody answers. How is `download.py`'s, what lies in the cache `copies.py`'s,
+what a specification means `sources.py`'s. Pictures are another matter (`fetch.py`): a million small files, of which
+some may fail. User names and passwords in URLs are refused as there; a URL's query, which may hold a signature, is
+used but neither printed nor written down.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.core.durable import sole_writer
+from pipeline.core.raw.copies import Copy, CopyFolder
+from pipeline.core.raw.download import Download, Progress, RemoteSettings, Say, Unreachable, exact_url
+from pipeline.core.raw.sources import BadInput, OutOfReach, shown
+
+__all__ = ["RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
+
+_log = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
+
+
+def fetch_to_cache(
+    url: str,
+    folder: Path,
+    settings: RemoteSettings | None = None,
+    on_progress: Progress | None = None,
+    say: Say = _log.warning,
+) -> Path:
+    """The file behind `url` in the cache `folder`, downloaded unless the copy there is still the server's.
+
+    A stopped download goes on where it was if the server has the same file still. Where the server cannot be reached
+    and there is a copy, that is used and `say` is told its age. `on_progress` is called at most every half second,
+    and at the end of a download.
+    Raises BadInput, naming URL, status and mend, where there is no file to give; OutOfReach where that may pass.
+    """
+    source = _Source(url, folder, settings or RemoteSettings(), say)
+    try:
+        with sole_writer(source.folder.path):
+            return source.fetch(on_progress).path
+    except BlockingIOError as error:
+        raise BadInput(f"{source}: another process is downloading it; run again when that has ended") from error
+    except OSError as error:
+        raise BadInput(
+            f"{source}: {source.folder.path} cannot be written ({error.strerror}); make room on that disk or mend its "
+            "permissions, and run again: the download goes on from what is there"
+        ) from error
+
+
+def data_version(url: str, folder: Path, settings: RemoteSettings | None = None, say: Say = _log.warning) -> str:
+    """A text that changes with the file behind `url`: its ETag, else its Last-Modified and size, without a download.
+
+    Where the server names neither, the file is fetched and its content is the version. Raises as `fetch_to_cache`.
+    """
+    source = _Source(url, folder, settings or RemoteSettings(), say)
+    name = source.look()
+    if not name:
+        fetch_to_cache(url, folder, settings, say=say)
+        held = source.folder.held()
+        name = held.name if held else ""
+    return f"{source.folder.key} {name}"
+
+
+def named_version(url: str, folder: Path, settings: RemoteSettings | None = None, say: Say = _log.warning) -> str:
+    """As `data_version`, but empty where the server names no version: one request for headers, never a download."""
+    return _Source(url, folder, settings or RemoteSettings(), say).look()
+
+
+def check(url: str, folder: Path, settings: RemoteSettings | None = None, say: Say = _log.warning) -> None:
+    """Ask whether there is a file behind `url`, without downloading it. Raises as `fetch_to_cache`."""
+    _Source(url, folder, settings or RemoteSettings(), say).look()
+
+
+class _Source:
+    """One URL and its place in the cache."""
+
+    def __init__(self, url: str, cache: Path, settings: RemoteSettings, say: Say) -> None:
+        self.name = shown(url)
+        parsed = exact_url(url)
+        if parsed is None:
+            raise BadInput(
+                f"{self}: not a URL that can be fetched; give http(s)://host/file without user name and password "
+                "(a signed URL will do), or download the file and give its path"
+            )
+        self.settings, self.say = settings, say
+        self.folder = CopyFolder(cache, str(parsed), parsed.path)
+        self.download = Download(parsed, self.name, self.folder, settings, say)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def fetch(self, on_progress: Progress | None) -> Copy:
+        """The copy, brought up to date."""
+        held = self.folder.held()
+        if held and not str(held.version) and 0 <= time.time() - held.checked_at < self.settings.unversioned_fresh:
+            return held
+        return self._ask(lambda: self.download.run(on_progress), lambda copy: copy)
+
+    def look(self) -> str:
+        """The server's name for the file as it is now; empty where it has none."""
+        return self._ask(self.download.version, lambda copy: copy.name)
+
+    def _ask(self, question: Callable[[], Awaitable[_Answer]], of_copy: Callable[[Copy], _Answer]) -> _Answer:
+        """The answer; where there is none, what the copy says, and a word about it. Raises BadInput without a copy."""
+        try:
+            return asyncio.run(self.download.insist(question))
+        except Unreachable as error:
+            if (held := self.folder.held()) is not None:
+                self.say(f"{self}: {error}; using {held}")
+                return of_copy(held)
+            size, _ = self.folder.begun()
+            kept = f" ({size:,} bytes are here; the download goes on from them where the server can)" if size else ""
+            raise OutOfReach(
+                f"{self}: {error}, and there is no earlier copy; check the address and the connection and run again"
+                + kept
+            ) from error

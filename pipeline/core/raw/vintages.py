@@ -1,0 +1,187 @@
+"""The three shapes of the Amazon review data (2014, 2018, 2023): telling them apart, where each keeps its fields,
+and the cleaning of a field's value.
+
+Plain Python values in and out. Reading files belongs to `sources.py`, tables and rejects to `ingest.py`.
+"""
+
+import ast
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.core.raw.sources import BadInput
+
+VINTAGES = ("2014", "2018", "2023")
+TAG = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL)
+LITERAL_BYTES = 1 << 20  # a longer Python literal is not read: ast builds a tree of many times its size
+
+_OLD = {"reviewer": "reviewerID", "asin": "asin", "variant": "asin", "rating": "overall", "time": "unixReviewTime"}
+REVIEW_KEYS: dict[str, dict[str, str]] = {
+    "2014": {**_OLD, "pictures": "image"},
+    "2018": {**_OLD, "pictures": "image"},
+    # parent_asin is the product; asin there is the variant bought, taken where the parent is missing. Time in ms.
+    "2023": {
+        "reviewer": "user_id",
+        "asin": "parent_asin",
+        "variant": "asin",
+        "rating": "rating",
+        "time": "timestamp",
+        "pictures": "images",
+    },
+}
+PRODUCT_KEYS = (
+    *("asin", "parent_asin", "title", "category", "categories"),
+    *("imageURL", "imageURLHighRes", "image", "imUrl", "images"),
+)
+# Sizes of a 2023 picture, the most fitting first: small review photos are 256 px, larger than the 224 the model takes.
+LOW_SIZES = ("thumb", "small_image_url", "medium_image_url", "large", "large_image_url", "hi_res")
+HIGH_SIZES = ("hi_res", "large", "large_image_url", "medium_image_url", "thumb", "small_image_url")
+REVIEW_SIZES = ("small_image_url", "medium_image_url", "large_image_url", "thumb", "large", "hi_res")
+
+SHAPES = {
+    "reviews": """\
+  2014  {"reviewerID": "A2...", "asin": "B0...", "helpful": [0, 0], "overall": 5.0, "unixReviewTime": 140..., ...}
+  2018  {"overall": 5.0, "reviewerID": "A2...", "asin": "B0...", "unixReviewTime": 144..., "image": ["http..."], ...}
+  2023  {"rating": 5.0, "user_id": "AE...", "parent_asin": "B0...", "timestamp": 160..., "images": [{...}], ...}""",
+    "products": """\
+  2014  {'asin': 'B0...', 'title': '...', 'imUrl': 'http...', 'categories': [['Clothing', 'Women']]}  (a Python literal)
+  2018  {"asin": "B0...", "title": "...", "category": ["..."], "imageURL": ["http..."], "imageURLHighRes": ["http..."]}
+  2023  {"parent_asin": "B0...", "title": "...", "categories": ["..."], "images": [{"thumb": "http...", ...}], ...}""",
+}
+
+
+def detect(path: Path, lines: Sequence[str], kind: str) -> str:
+    """The vintage of `kind` (reviews or products) by the first of `lines` that has a known shape.
+
+    Raises BadInput, with the first line and the three shapes, when none of `lines` has one.
+    """
+    for line in lines:
+        value = parsed(line)
+        literal = value is None and kind == "products"
+        value = parsed(line, literal=True) if literal else value
+        if isinstance(value, dict):
+            vintage = _review_vintage(value) if kind == "reviews" else _product_vintage(value, literal)
+            if vintage:
+                return vintage
+    shown = lines[0][:300] if lines else ""
+    raise BadInput(
+        f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n"
+        f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
+    )
+
+
+def _review_vintage(value: dict) -> str | None:
+    if "user_id" in value:
+        return "2023"
+    if "reviewerID" in value:
+        return "2014" if "helpful" in value else "2018"
+    return None
+
+
+def _product_vintage(value: dict, literal: bool) -> str | None:
+    if "reviewerID" in value or "user_id" in value:
+        return None  # a file of reviews, given as products
+    if literal:
+        return "2014" if "asin" in value else None
+    if "parent_asin" in value:
+        return "2023"
+    return "2018" if "asin" in value else None
+
+
+def parsed(text: str | None, *, literal: bool = False) -> object:
+    """The value of a JSON text, or with `literal` of a Python literal of bounded size too; None where it is neither."""
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    if not literal or len(text) > LITERAL_BYTES:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def picture_urls(value: object, sizes: Sequence[str] = REVIEW_SIZES) -> list[object]:
+    """The pictures in `value`, one URL each: a URL, a list of URLs, a list of {size: URL}, or {size: [URLs]}."""
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        columns = [value[size] for size in sizes if isinstance(value.get(size), list)]
+        if not columns:
+            return picture_urls([value], sizes)
+        longest = max(map(len, columns))
+        rows = [[column[i] for column in columns if i < len(column)] for i in range(longest)]
+        return [next((url for url in row if url), None) for row in rows]
+    if isinstance(value, list):
+        return [_of_sizes(entry, sizes) if isinstance(entry, dict) else entry for entry in value]
+    return [value]
+
+
+def _of_sizes(entry: dict, sizes: Sequence[str]) -> object:
+    return next((entry[size] for size in sizes if entry.get(size)), None)
+
+
+def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
+    """(low, high) resolution pictures of a product, whichever of the vintages' keys it uses; either may be empty."""
+    low = picture_urls(_first(value, "imageURL", "image", "imUrl"))
+    high = picture_urls(value.get("imageURLHighRes"))
+    if not low and not high and value.get("images"):
+        low, high = picture_urls(value["images"], LOW_SIZES), picture_urls(value["images"], HIGH_SIZES)
+    return low, high
+
+
+def category_list(value: dict) -> list[object]:
+    """The categories as one flat list: `category` or `categories`, a list, a list of paths, or `A > B` in one text."""
+    flat: list[object] = []
+    waiting = [_first(value, "category", "categories")]
+    while waiting:
+        entry = waiting.pop(0)
+        if isinstance(entry, list):
+            waiting = [*entry, *waiting]
+        elif isinstance(entry, str):
+            flat.extend(part.strip() for part in entry.split(" > "))
+    return flat
+
+
+def _first(value: dict, *keys: str) -> object:
+    return next((value[key] for key in keys if value.get(key)), None)
+
+
+def clean_title(value: object) -> str:
+    """Text of a title: HTML entities resolved (twice, for `&amp;amp;`), tags taken out, white space collapsed."""
+    if not isinstance(value, str):
+        return ""
+    text = html.unescape(html.unescape(value)) if "&" in value else value
+    text = TAG.sub(" ", text) if "<" in text else text
+    return " ".join(encodable(text).split())
+
+
+def clean_urls(urls: Sequence[object], counts: Counter[str]) -> list[str]:
+    """The absolute http(s) URLs of `urls`, in order and once each; the others are counted under `urls_<reason>`."""
+    kept: dict[str, None] = {}
+    for url in urls:
+        text = encodable(url).strip() if isinstance(url, str) else None
+        if text is None:
+            counts["urls_not_text"] += 1
+        elif not text:
+            counts["urls_empty"] += 1
+        elif text[:5].lower() == "data:":
+            counts["urls_data"] += 1
+        elif not text.lower().startswith(("http://", "https://")):
+            counts["urls_relative"] += 1
+        elif text in kept:
+            counts["urls_repeated"] += 1
+        else:
+            kept[text] = None
+    return list(kept)
+
+
+def encodable(text: str) -> str:
+    """`text` with lone surrogates replaced: JSON may hold them, UTF-8 and Arrow cannot."""
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

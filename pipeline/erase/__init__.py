@@ -1,0 +1,1 @@
+"""`python -m pipeline.erase`: names leave the home, and nothing of them is left."""

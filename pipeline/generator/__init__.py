@@ -1,0 +1,1 @@
+"""The trained generator, measured and used: figures, studies, and designs for people."""

@@ -1,0 +1,185 @@
+"""The engine: whether shards of work are run by this process or by a Ray cluster (`ATELIER_ENGINE`).
+
+Nothing here knows what is run: the functions, their shards and how results are put together are `pipeline/core`'s, and
+the same for both. Ray is an optional extra, imported where it was asked for and nowhere else.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+from pipeline.core.raw.sources import BadInput
+from pipeline.core.shards import HERE, Result, Runner, Shard
+
+ENGINES = ("local", "ray")
+OWN_CLUSTER = "local"  # Ray's word for: start one on this machine
+ATTEMPTS = 5  # at a shard, beside the first; a shard that kills every worker (memory) must end some time
+_LOOK_EVERY = 1.0  # seconds
+_KNOCK = 5.0  # likewise
+
+
+class EngineError(Exception):
+    """The cluster, not the work, failed."""
+
+
+def check(name: str, address: str = OWN_CLUSTER) -> None:
+    """Raise BadInput for an engine that there is not, or that is not installed."""
+    if name not in ENGINES:
+        raise BadInput(f"ATELIER_ENGINE is {name!r}; allowed: {', '.join(ENGINES)}")
+    if name == "ray":
+        _ray(address)
+
+
+@contextlib.contextmanager
+def running(name: str, address: str = OWN_CLUSTER, workers: int = 0) -> Generator[Runner]:
+    """A runner while in the block; a Ray cluster that was started for it ends with it.
+
+    Args:
+        name: one of ENGINES.
+        address: of a Ray cluster, `host:port` or `auto`; `local` starts one of this machine's cores on loopback.
+        workers: how many shards at once; 0: as many as the cluster has processors.
+
+    Raises:
+        BadInput: as `check`, or there is no cluster at the address.
+    """
+    check(name, address)
+    if name == "local":
+        yield HERE
+        return
+    ray = _ray(address)
+    if ray.is_initialized():  # somebody's own, who also ends it
+        yield OnRay(ray, workers)
+        return
+    own = _own(workers) if address == OWN_CLUSTER else {}
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **own)
+    except (ConnectionError, ValueError, OSError) as error:
+        if address == OWN_CLUSTER:
+            raise
+        raise BadInput(
+            f"ATELIER_RAY_ADDRESS: no Ray cluster answers at {address!r} ({error}); start one (ray start --head), or "
+            "leave the variable out for one on this machine"
+        ) from error
+    try:
+        if address == OWN_CLUSTER and (node := ray.util.get_node_ip_address()) != "127.0.0.1":
+            raise EngineError(
+                f"the Ray cluster of our own is reachable at {node}, because ray was imported before its switch was "
+                f"set: set {' '.join(f'{name}={value}' for name, value in _LOOPBACK.items())} in the environment"
+            )
+        yield OnRay(ray, workers)
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at a `host:port`: Ray itself would ask for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
+
+
+def _own(workers: int) -> dict[str, Any]:
+    """What Ray is told where it starts a cluster of its own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"num_cpus": workers or cores, "include_dashboard": False}
+
+
+# Ray reads its switches from the environment when it is imported, and hands them to its processes.
+_SWITCHES = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # no device is hidden from a task that asked for none
+}
+# Named after the systems that it is off on by itself. Off, a cluster of our own binds to loopback; on, to every address
+# of the machine, whatever node address ray.init is given (2.60).
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def _ray(address: str) -> Any:
+    """Ray's module, for a cluster at this address."""
+    switches = {**_SWITCHES, **(_LOOPBACK if address == OWN_CLUSTER else {})}
+    if address == OWN_CLUSTER:
+        # A token of this process alone; else Ray makes one and leaves it in the person's home.
+        switches |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        switches["RAY_worker_niceness"] = "0"  # its default of 15 starves workers on a machine that does other work
+    for name, value in switches.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise BadInput(
+            "ATELIER_ENGINE is ray, and Ray is not installed: pip install -e .[ray], or leave ATELIER_ENGINE out"
+        ) from error
+    return ray
+
+
+class OnRay:
+    """Shards as Ray tasks: on any machine of the cluster, at most `workers` at once, begun again where a worker died.
+
+    The machines must see the same files under the same paths, and have Atelier installed.
+    """
+
+    def __init__(self, ray: Any, workers: int = 0) -> None:
+        self._ray, self._workers = ray, workers
+
+    def workers(self, *, gpu: bool = False) -> int:
+        """The processors (or GPUs) of the cluster, or fewer where so many were asked for; at least one."""
+        there = int(self._ray.cluster_resources().get("GPU" if gpu else "CPU", 0))
+        if gpu and not there:
+            raise EngineError("the Ray cluster has no GPU, and ATELIER_DEVICE asks for one: set it to cpu")
+        return max(1, min(there, self._workers) if self._workers else there)
+
+    def map(
+        self,
+        work: Callable[..., Result],
+        shards: Sequence[Shard],
+        *common: Any,
+        gpu: bool = False,
+        look: Callable[[], object] | None = None,
+    ) -> Iterator[Result]:
+        """As `Runner.map`."""
+        ray, name = self._ray, getattr(work, "__name__", "work")
+        task = ray.remote(work).options(
+            name=name,
+            num_cpus=1,
+            num_gpus=int(gpu),
+            max_retries=ATTEMPTS,
+            retry_exceptions=[BlockingIOError],  # a dead worker's lock, which another machine may see a while longer
+            scheduling_strategy="SPREAD",
+        )
+        sent = [ray.put(thing) for thing in common]
+        at_once = self.workers(gpu=gpu)
+        under_way: dict[Any, int] = {}  # -> number of the shard
+        ended: dict[int, Any] = {}
+        begun = 0
+        try:
+            for number in range(len(shards)):
+                while number not in ended:
+                    while begun < len(shards) and len(under_way) < at_once:
+                        under_way[task.remote(shards[begun], *sent)] = begun
+                        begun += 1
+                    ready, _ = ray.wait(list(under_way), timeout=_LOOK_EVERY)
+                    ended |= {under_way.pop(one): one for one in ready}
+                    if look is not None:
+                        look()
+                yield _result(ray, ended.pop(number), name, number)
+        finally:
+            for one in under_way:
+                ray.cancel(one, force=True)
+
+
+def _result(ray: Any, one: Any, name: str, number: int) -> Any:
+    """What a task returned; what it raised is raised as itself."""
+    try:
+        return ray.get(one)
+    except ray.exceptions.RayTaskError as error:
+        raise (error.cause or error) from error
+    except ray.exceptions.RayError as error:
+        raise EngineError(
+            f"{name}, shard {number}: no worker came to its end in {ATTEMPTS + 1} attempts ({error}). Is there memory "
+            "enough for as many workers as processors? The same command goes on from here."
+        ) from error

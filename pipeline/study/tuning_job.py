@@ -1,0 +1,68 @@
+"""The job `tune`: searches for better settings, one a model and image mode, from the launchpad or the terminal.
+
+A job and no command of its own: what is searched is run config, which the launchpad types and checks, and what was
+found is metadata of a run, beside the runs that will use it. The search is `tuning.py`.
+"""
+
+import dagster as dg
+
+from pipeline.config import config_of
+from pipeline.method import Method
+from pipeline.resources import Compute
+from pipeline.storage import Storage
+from pipeline.study.data import materialised, open_home
+from pipeline.study.tuning import Found, Place, TuningSettings, search
+from pipeline.tracking import Tracker
+
+
+class TuneConfig(config_of(TuningSettings)):
+    """What is searched."""
+
+
+@dg.op(out=dg.Out(dg.Nothing), pool="gpu")
+def tuning(
+    context: dg.OpExecutionContext,
+    config: TuneConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+):
+    """Search for the settings of each model on each image mode; validation decides, test is not looked at."""
+    settings = method.settings(TuningSettings, "tuning", config)
+    home = open_home(storage, method)
+    place = Place(storage.home, compute.resolve(), tracker, context.run_id, context.log.info)
+    found: list[Found] = []
+    for mode in settings.modes:
+        data = materialised(storage, home, mode)
+        found += [search(model, data, method, settings, place) for model in settings.models]
+    metadata: dict[str, dg.MetadataValue] = {"best": dg.MetadataValue.md(_table(found))}
+    for one in found:
+        name = f"{one.model}_{one.mode}"
+        metadata |= {
+            f"{name}_validation_auc": dg.MetadataValue.float(one.validation_auc),
+            f"{name}_config": dg.MetadataValue.path(str(one.file)),
+            f"{name}_mlflow_run": dg.MetadataValue.text(one.mlflow_run),
+        }
+    yield dg.Output(None, metadata=metadata)
+
+
+def _table(found: list[Found]) -> str:
+    lines = ["| model | mode | validation AUC | as it was | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
+    for one in found:
+        before = "" if one.start_auc is None else f"{one.start_auc:.4f}"
+        best = ", ".join(f"{field}={value}" for field, value in sorted(one.best.items()))
+        lines.append(
+            f"| {one.model} | {one.mode} | {one.validation_auc:.4f} | {before} | {one.trials} ({one.pruned}) | {best} |"
+        )
+    return "\n".join(lines)
+
+
+@dg.job(
+    executor_def=dg.in_process_executor,
+    description="Search for better settings of the recommenders on validation AUC. Cut off, it goes on where it was; "
+    "the best are written to tuning/<model>/<mode>.yaml in the home, as run config.",
+)
+def tune() -> None:
+    """One op; what it searches is its config."""
+    tuning()

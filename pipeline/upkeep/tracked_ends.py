@@ -1,0 +1,120 @@
+"""What becomes of MLflow's runs and versions after their own process: closed where it was killed, withdrawn where they
+learnt from something erased; and what a training or the champion's own evaluation said.
+
+Opening and filling runs is `tracking.py`'s, registering models `registry.py`'s.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.champions.registry import LOGGED, MADE, Registry
+from pipeline.tracking import EXPERIMENT, Tracker
+
+ERASED = "atelier.erased"  # the tag of what was withdrawn, with the moment
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a training's run says of itself; of a run that the store does not know, that nothing was recorded."""
+
+    known: bool = False
+    when: str = "not recorded"
+    seconds: int | None = None
+    commit: str = "not recorded"
+    preset: str = "not recorded"
+
+
+def origin(tracker: Tracker, run_id: str) -> Origin:
+    """When and by which code and preset a run trained, from the store of runs."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = tracker.client().get_run(run_id)
+    except MlflowException:
+        return Origin()
+    begun, ended = run.info.start_time, run.info.end_time
+    return Origin(
+        True,
+        f"{datetime.fromtimestamp(begun / 1000, UTC):%-d %B %Y, %H:%M} UTC" if begun else Origin.when,
+        round((ended - begun) / 1000) if begun and ended else None,
+        run.data.tags.get("git.commit", Origin.commit),
+        run.data.params.get("preset", Origin.preset),
+    )
+
+
+def close(tracker: Tracker, ended: Callable[[str], bool]) -> int:
+    """Mark KILLED every run that is still RUNNING though its Dagster run has ended; how many there were.
+
+    Args:
+        tracker: where the runs are.
+        ended: whether the Dagster run of this id has ended.
+    """
+    client = tracker.client()
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        return 0
+    running = client.search_runs([found.experiment_id], "attributes.status = 'RUNNING'", max_results=1000)
+    parents = {run.info.run_id: run for run in running}
+    closed = 0
+    for run in running:
+        of = parents.get(run.data.tags.get("mlflow.parentRunId", ""), run)  # a trial ends with its search
+        dagster_run = of.data.tags.get("dagster.run_id") or of.data.tags.get("dagster.run", "").rpartition("/")[2]
+        if dagster_run and ended(dagster_run):
+            client.set_terminated(run.info.run_id, "KILLED")
+            closed += 1
+    return closed
+
+
+def champion(tracker: Tracker, name: str) -> tuple[str, dict[str, float]] | None:
+    """The champion of a registered model: which folder it was made in, and the metrics of its own evaluation.
+
+    None where no version has the alias; no metrics where it was evaluated elsewhere, or never.
+    """
+    client = tracker.client()
+    version = Registry(client, tracker.tracking_uri).champion(name)
+    if version is None:
+        return None
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs(
+        [experiment.experiment_id] if experiment else [],
+        f"params.recommender = '{Path(version.made).name}' and tags.`dagster.asset` = 'recommender_evaluation'",
+        max_results=1,
+    )
+    return version.made, dict(runs[0].data.metrics) if runs else {}
+
+
+def withdraw(tracker: Tracker, folders: Collection[str], home: Path, assets: Collection[str] = ()) -> int:
+    """Take back what is kept of models in these folders, and all that runs of `assets` show; how many of either.
+
+    Files of runs and versions go, and the versions' aliases. Runs and versions stay, tagged `atelier.erased`, so that
+    their history can be told.
+    """
+    client = tracker.client()
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None or not (folders or assets):
+        return 0
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    now, gone = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), 0
+    known = {*folders, *(str(Path(folder).relative_to(home)) for folder in folders)}
+    names = {Path(folder).name for folder in folders}  # by which a version says what it was made from
+    for run in client.search_runs([experiment.experiment_id], max_results=50_000):
+        if run.data.tags.get("model_folder") in known or run.data.tags.get("dagster.asset") in assets:
+            get_artifact_repository(str(run.info.artifact_uri)).delete_artifacts()
+            client.set_tag(run.info.run_id, ERASED, now)
+            gone += 1
+    for version in client.search_model_versions(max_results=10_000):
+        if version.tags.get(MADE) not in known | names:
+            continue
+        if model_id := version.tags.get(LOGGED):
+            location = client.get_logged_model(model_id).artifact_location
+            get_artifact_repository(location).delete_artifacts()
+        for alias, number in dict(client.get_registered_model(version.name).aliases).items():
+            if str(number) == str(version.version):
+                client.delete_registered_model_alias(version.name, alias)
+        client.set_model_version_tag(version.name, version.version, ERASED, now)
+        gone += 1
+    return gone

@@ -1,0 +1,277 @@
+"""Charts, in one style: labelled axes, error bars where there is n, the paper's figure in grey.
+
+Every chart is pixels for Dagster and MLflow; with `form=svg` it is SVG in the colours of the lookbook's reader. Sheets
+of product pictures are `sheets.py`.
+"""
+
+import hashlib
+import io
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.views.paper import TABLE_3
+from pipeline.views.steps import Steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
+PALE, GRID = "#dfe3e6", "#eceff1"
+BLUE, GREEN = "#2f6f8f", "#6a8f3c"
+# What a style sheet calls these colours, so that a chart in a page is light or dark with it.
+IN_PAGE = {
+    INK: "--ink", ACCENT: "--accent", GREY: "--soft", PALE: "--rule", GRID: "--rule", BLUE: "--blue", GREEN: "--green",
+}  # fmt: skip
+SVG_WIDTH = 4.9  # inches: text stays readable on a telephone
+# Colours that are shown as something milder than their name.
+NAMED = {
+    "red": "#c8372d", "brown": "#7a4f2b", "orange": "#e8923a", "yellow": "#f0d94a", "green": "#4c8a4f",
+    "blue": "#3a62a8", "purple": "#7c4a9a", "pink": "#f0a3b8", "grey": "#9a9a9a",
+}  # fmt: skip
+
+
+def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
+    """An empty figure in the house style; not known to pyplot, so nothing needs closing."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    made.set_facecolor("white")
+    return made
+
+
+def _axes(made: "Figure", title: str, x: str, y: str) -> Any:
+    return _dressed(made.subplots(), title, x, y)
+
+
+def _dressed(axes: Any, title: str, x: str, y: str) -> Any:
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(color=GREY, labelcolor=INK)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def pixels(made: "Figure") -> np.ndarray:
+    """A figure as uint8 [H, W, 3]."""
+    sink = io.BytesIO()
+    made.savefig(sink, format="png")
+    return np.asarray(Image.open(sink).convert("RGB"))
+
+
+def svg(made: "Figure") -> str:
+    """A figure as an <svg> element to stand in a page: no ids that two charts could share, colours by the page's names.
+
+    Its title goes: in a page it is the caption's. Text is text, in the page's letters.
+    """
+    import matplotlib as mpl
+
+    titles = [axes.get_title(loc="left") for axes in made.axes]
+    for axes, title in zip(made.axes, titles, strict=True):  # a title that all share is the chart's
+        axes.set_title("" if len(set(titles)) == 1 else title, loc="left", fontsize=9.5, color=INK)
+    if made.get_suptitle():
+        made.suptitle("")
+    made.set_size_inches(min(made.get_figwidth(), SVG_WIDTH), made.get_figheight())
+    made.patch.set_visible(False)
+    for axes in made.axes:
+        axes.patch.set_visible(False)
+    sink = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "atelier"}):
+        made.savefig(sink, format="svg", metadata=nothing)
+    text = sink.getvalue()
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
+    salt = hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def named(found: re.Match[str]) -> str:
+        return f' id="{found[1]}-{salt}"' if found[1] in used else ""
+
+    text = re.sub(r' id="([^"]*)"', named, text)
+    text = re.sub(r"(url\(#|href=\"#)([^\")]+)", rf"\1\2-{salt}", text)
+    text = re.sub(r"font: ?(\d[\d.]*)px [^;\"]*", r"font-size: \1px", text)
+    for colour, name in IN_PAGE.items():
+        text = text.replace(colour, f"var({name})")
+    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+Form = Callable[["Figure"], Any]  # `pixels`: uint8 [H, W, 3]; `svg`: text
+
+
+def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form = pixels) -> Any:
+    """Loss and validation AUC by epoch, the re-run's final AUC on Amazon Fashion 2018 in grey."""
+    made = figure(9.6, 3.6)
+    epochs = [entry["epoch"] for entry in history]
+    panels = made.subplots(1, 2)
+    for axes, name, shown in zip(panels, ("loss", "validation_auc"), ("training loss", "validation AUC"), strict=True):
+        _dressed(axes, f"DVBPR, {mode}", "epoch", shown)
+        axes.plot(epochs, [entry[name] for entry in history], color=ACCENT, marker="o", ms=4)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if mode in TABLE_3:
+        panels[1].axhline(TABLE_3[mode], color=GREY, linestyle="--", linewidth=1)
+        panels[1].annotate(
+            "as published", (1, TABLE_3[mode]), xycoords=("axes fraction", "data"), color=GREY,
+            ha="right", va="bottom", fontsize=8,
+        )  # fmt: skip
+    panels[1].axhline(0.5, color=GREY, linewidth=0.6)
+    return form(made)
+
+
+def comparison(rows: Sequence[Mapping[str, Any]], split: str, form: Form = pixels) -> Any:
+    """AUC of every model in every mode with its interval; rows as in RECOMMENDER_COMPARISON."""
+    chosen = [row for row in rows if row["split"] == split]
+    modes = list(dict.fromkeys(row["mode"] for row in chosen))
+    models = sorted({row["model"] for row in chosen}, key=lambda m: -max(r["auc"] for r in chosen if r["model"] == m))
+    made = figure(7.2, 0.9 + 0.42 * len(models))
+    axes = _axes(made, f"AUC on {split}, 95% interval over users", "AUC", "")
+    axes.grid(axis="x", color=GRID)
+    shades = [BLUE, ACCENT, GREEN]
+    for offset, mode in enumerate(modes):
+        of_mode = {row["model"]: row for row in chosen if row["mode"] == mode}
+        for place, model in enumerate(models):
+            if model in of_mode:
+                row = of_mode[model]
+                y = place + (offset - (len(modes) - 1) / 2) * 0.22
+                axes.plot([row["auc_low"], row["auc_high"]], [y, y], color=shades[offset % 3], linewidth=2)
+                axes.plot(row["auc"], y, "o", color=shades[offset % 3], ms=5, label=mode if place == 0 else None)
+    axes.axvline(0.5, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(models)), models)
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    return form(made)
+
+
+def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]], form: Form = pixels) -> Any:
+    """Shares of colours, a bar a class and side, each part in its own colour; as `Figures` has them."""
+    rows = [(name, side) for name in shares["training"] for side in ("training", "generated")]
+    made = figure(7.2, 0.9 + 0.26 * len(rows))
+    axes = _axes(made, "Colours of garments", "share of the garment's pixels", "")
+    axes.grid(visible=False)
+    labels = []
+    for place, (name, side) in enumerate(rows):
+        y, left = place + 0.35 * (place // 2), 0.0
+        labels.append((y, f"{name.replace('_', ' ')}, {side}"))
+        for colour, share in shares[side].get(name, {}).items():
+            axes.barh(y, share, 0.85, left=left, color=NAMED.get(colour, colour), edgecolor=PALE, linewidth=0.5)
+            left += share
+    axes.set_yticks([y for y, _ in labels], [label for _, label in labels], fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.invert_yaxis()
+    return form(made)
+
+
+def tradeoff(rows: Sequence[Mapping[str, float]], form: Form = pixels) -> Any:
+    """Preference gained against realism kept, a point a weight; rows as `design_tradeoff.sweep` gives them."""
+    made = figure(6.4, 4.0)
+    axes = _axes(
+        made, "What realism costs", "realism of the finished design (1 is real)", "gain in score, sd of the user"
+    )
+    realism = [row["realism_after_mean"] for row in rows]
+    gain = [row["preference_gain_sd_mean"] for row in rows]
+    axes.plot(realism, gain, color=ACCENT, marker="o", ms=5)
+    for x, y, row in zip(realism, gain, rows, strict=True):
+        axes.annotate(f"eta {row['eta']:g}", (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK)
+    axes.axvline(rows[0]["realism_before_mean"], color=GREY, linestyle="--", linewidth=1)
+    axes.annotate(
+        "before the search", (rows[0]["realism_before_mean"], 0), xycoords=("data", "axes fraction"), color=GREY,
+        xytext=(4, 4), textcoords="offset points", fontsize=8,
+    )  # fmt: skip
+    return form(made)
+
+
+def bars(counts: Mapping[str, int], title: str, x: str = "pictures", form: Form = pixels) -> Any:
+    """Counts as horizontal bars, largest first."""
+    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
+    made = figure(6.4, 0.8 + 0.32 * max(1, len(ordered)))
+    axes = _axes(made, title, x, "")
+    drawn = axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=ACCENT)
+    axes.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8, color=INK)
+    axes.invert_yaxis()
+    return form(made)
+
+
+def waterfall(counted: Steps, title: str, form: Form = pixels) -> Any:
+    """What is left after every step, and in grey what the step took: a panel for each thing that is counted.
+
+    Every panel has its own scale, from 0; the panels share the steps, which run downwards.
+    """
+    names = list(dict.fromkeys(step.name for steps in counted.values() for step in steps))
+    made = figure(1.5 + 2.0 * len(counted), 1.1 + 0.5 * len(names))
+    made.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    made.supxlabel("red: left after the step, grey: what the step took", x=0.01, ha="left", fontsize=7.5, color=GREY)
+    panels = made.subplots(1, len(counted), sharey=True, squeeze=False)[0]
+    for axes, (what, steps) in zip(panels, counted.items(), strict=True):
+        most = max([step.left for step in steps], default=0) or 1
+        before = None
+        for step in steps:
+            y = names.index(step.name)
+            taken = 0 if before is None else before - step.left
+            axes.barh(y, step.left, 0.62, color=ACCENT)
+            if taken:
+                axes.barh(y, taken, 0.62, left=step.left, color=PALE)
+            end = (max(step.left, before or 0), y)
+            words = {"xytext": (5, 6 if taken else 0), "textcoords": "offset points", "va": "center", "fontsize": 8.5}
+            axes.annotate(f"{step.left:,}", end, color=INK, **words)
+            if taken:
+                axes.annotate(f"−{taken:,}", end, color=GREY, **{**words, "xytext": (5, -6)})
+            before = step.left
+        axes.set_title(what, loc="left", fontsize=9.5, color=INK)
+        axes.set_xlim(0, 1.5 * most)  # room for the label of the longest bar
+        axes.set_xticks([])
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+        axes.spines["left"].set_color(GREY)
+        axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
+    panels[0].set_yticks(range(len(names)), [textwrap.fill(name, 21) for name in names])
+    panels[0].invert_yaxis()
+    return form(made)
+
+
+def by_group(
+    groups: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float]]], title: str, x: str,
+    form: Form = pixels,
+) -> Any:  # fmt: skip
+    """AUC with its interval by group, a mark a model: the first in red, the others in milder colours.
+
+    Args:
+        groups: the groups' names, in order.
+        series: model -> for every group (mean, low, high); the first is the one the others are held against.
+        title: above it.
+        x: what the groups are of.
+        form: `pixels` or `svg`.
+    """
+    made = figure(5.6, 3.4)
+    axes = _axes(made, title, x, "AUC")
+    for number, (name, values) in enumerate(series.items()):
+        mean, low, high = np.asarray(values, float).reshape(-1, 3).T
+        place = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * 0.2
+        colour = (ACCENT, BLUE, GREEN, GREY)[number % 4]
+        axes.vlines(place, low, high, color=colour, linewidth=2)
+        axes.plot(place, mean, "osD^"[number % 4], color=colour, ms=5, label=name)
+    axes.axhline(0.5, color=GREY, linewidth=0.8)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=3, labelcolor=INK)
+    return form(made)
+
+
+def shares(
+    groups: Sequence[str], series: Mapping[str, Sequence[float]], title: str, x: str, y: str, form: Form = pixels
+) -> Any:
+    """Columns side by side: a group at a place, a colour a series, its count above."""
+    made = figure(5.6, 3.0)
+    axes = _axes(made, title, x, y)
+    width = 0.8 / max(1, len(series))
+    for number, (name, values) in enumerate(series.items()):
+        place = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        axes.bar(place, values, width * 0.92, color=(BLUE, ACCENT, GREEN)[number % 3], label=name)
+    axes.set_xticks(range(len(groups)), groups)
+    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=2, labelcolor=INK)
+    return form(made)

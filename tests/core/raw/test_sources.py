@@ -1,0 +1,105 @@
+"""Input files: what a specification means, how a URL may be shown, what the digest follows."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.raw import sources
+from pipeline.core.raw.sources import BadInput
+
+
+def written(path: Path, data: bytes = b'{"a": 1}\n') -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_a_folder_means_its_json_files_in_order_and_nothing_else(tmp_path):
+    b, a = written(tmp_path / "b.jsonl"), written(tmp_path / "a.json.gz", gzip.compress(b"{}\n"))
+    written(tmp_path / "notes.txt")
+    assert sources.resolve(str(tmp_path)) == [a, b]
+
+
+def test_paths_and_globs_are_joined_by_commas_and_each_file_comes_once(tmp_path):
+    a, b = written(tmp_path / "a.json"), written(tmp_path / "b.json")
+    assert sources.resolve(f"{b}, {tmp_path}/*.json") == [b, a]
+
+
+def test_a_file_whose_name_holds_a_comma_is_found(tmp_path):
+    path = written(tmp_path / "a,b.json")
+    assert sources.resolve(str(path)) == [path]
+
+
+def test_paths_globs_folders_and_urls_are_mixed_in_order_and_each_comes_once(tmp_path):
+    a, b = written(tmp_path / "a.json"), written(tmp_path / "b.json")
+    (tmp_path / "more").mkdir()
+    c = written(tmp_path / "more" / "c.jsonl")
+    url = "https://shop.example/reviews.json.gz"
+    spec = f"{b}, {url},{tmp_path}/*.json,{tmp_path / 'more'},{url}"
+    assert sources.named(spec) == [b, url, a, c]
+    assert sources.resolve(spec, lambda asked: {url: tmp_path / "cached"}[asked]) == [b, tmp_path / "cached", a, c]
+
+
+@pytest.mark.parametrize(
+    ("spec", "entries"),
+    [
+        ("http://h/x?ids=1,2,3", ["http://h/x?ids=1,2,3"]),
+        ("http://h/x?ids=1,2, http://h/y,4", ["http://h/x?ids=1,2", "http://h/y,4"]),
+        ("http://h/x,HTTPS://h/y", ["http://h/x", "HTTPS://h/y"]),
+        ("http://h/x?to=1,to=http://h/y", ["http://h/x?to=1,to=http://h/y"]),
+        ("http://h/a%2C/b,", ["http://h/a%2C/b"]),
+        ("http://h/x ,\n http://h/y\n", ["http://h/x", "http://h/y"]),
+        ("http://h/" + "long" * 200, ["http://h/" + "long" * 200]),
+    ],
+)
+def test_a_comma_inside_a_url_is_the_urls_until_another_entry_begins(spec, entries):
+    assert sources.named(spec) == entries
+
+
+def test_what_follows_a_urls_comma_is_a_file_where_it_looks_like_one_or_is_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("here.json", "also,here.json"):
+        written(tmp_path / name)
+    there = [Path("here.json"), tmp_path / "here.json", Path("./here.json")]
+    for name in ("here.json", str(tmp_path / "here.json"), "./here.json", "her?.json"):
+        url, path = sources.named(f"http://h/x,{name}")
+        assert url == "http://h/x" and path in there
+    assert sources.named("http://h/x,nowhere.json") == ["http://h/x,nowhere.json"]
+    with pytest.raises(BadInput, match=r"/nowhere\.json: no such file"):
+        sources.named("http://h/x,/nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        ("https://h/a/x.json?sig=secret", "https://h/a/x.json?..."),
+        ("https://h/x#secret", "https://h/x?..."),
+        ("https://me:secret@h:8080/x", "https://h:8080/x"),
+        ("https://[::1]:80/@scope/x", "https://[::1]:80/@scope/x"),
+        ("ftp://me:sec/ret@h/x", "ftp://..."),
+    ],
+)
+def test_a_url_is_printed_without_what_may_be_secret(url, printed):
+    assert sources.shown(url) == printed
+
+
+def test_a_url_of_another_kind_is_refused_without_its_password():
+    with pytest.raises(BadInput, match=r"^s3://shop/x: only http and https URLs are read") as refused:
+        sources.named("s3://me:secret@shop/x")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["missing.json", "no*.json", "empty.json", "folder", "http://h/x.json", ""])
+def test_what_cannot_be_read_is_an_error_that_names_it(tmp_path, name):
+    written(tmp_path / "empty.json", b"")
+    (tmp_path / "folder").mkdir()
+    spec = name if "://" in name or not name else str(tmp_path / name)
+    with pytest.raises(BadInput, match=name.replace("*", r"\*") or "no input"):
+        sources.resolve(spec)
+
+
+def test_the_digest_follows_contents_not_names_or_order(tmp_path):
+    a, b = written(tmp_path / "a", b"1"), written(tmp_path / "b", b"2")
+    c = written(tmp_path / "c", b"1")
+    assert sources.digest([a, b]) == sources.digest([b, c])
+    assert sources.digest([a, b]) != sources.digest([a, a])

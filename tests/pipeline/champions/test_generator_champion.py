@@ -1,0 +1,113 @@
+"""The generator's succession: registered in torch's own format, judged on garments that neither of two has seen."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from models.lsgan import LsganSettings
+from models.train_lsgan import load_generator, train
+from pipeline.champions import registry, succession
+from pipeline.champions.registry import Registry
+from pipeline.champions.succession import Outcome
+from pipeline.core import schemas
+from pipeline.core.generator.garment_classes import carrying
+from pipeline.generator import generation
+from pipeline.settings import GeneratorChampionSettings
+from pipeline.storage import Storage
+from pipeline.tracking import Tracker
+
+CPU = torch.device("cpu")
+CLASSES = ("men_tops", "women_tops")
+NAME = registry.model_name("generator")
+SETTINGS = GeneratorChampionSettings(minimum=10, feature_size=32, resamples=100)
+COUNT, HELD_OUT = 80, 30
+
+
+def garments(classes: tuple[str, ...] = CLASSES, newer: int = 0) -> tuple[pa.Table, np.ndarray]:
+    """Dark and bright garments; `newer` of those that were trained on are held out as well."""
+    rng = np.random.default_rng(0)
+    label = np.arange(COUNT) % 2
+    pixels = (rng.integers(0, 60, (COUNT, 64, 64, 3)) + 150 * label[:, None, None, None]).astype(np.uint8)
+    rows = [
+        {"garment": n, "asin": f"B{n}", "item": None, "garment_class": classes[label[n]], "source": "vendor",
+         "sha256": f"{n:064}"[::-1], "held_out": n < HELD_OUT + newer}
+        for n in range(COUNT)
+    ]  # fmt: skip
+    return carrying(pa.Table.from_pylist(rows, schema=schemas.GARMENTS), classes), pixels
+
+
+class Studio:
+    """A home for generators and its tracking store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.storage = Storage(root=str(folder / "home"))
+        self.tracker = Tracker(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder / "artifacts"))
+        self.store = Registry(self.tracker.client(), self.tracker.tracking_uri)
+
+    def enter(self, name: str, table: pa.Table, pixels: np.ndarray, seed: int = 0) -> Outcome:
+        folder = self.storage.model("generator", name)
+        inputs, labels, training = generation.inputs(table), generation.labels(table), ~np.asarray(table["held_out"])
+        settings = LsganSettings(
+            width=0.05, z_dim=16, steps=2, tick_steps=1, batch_size=8, minimum_class=4, grid_columns=2, classes=2,
+            seed=seed,
+        )  # fmt: skip
+        train(pixels[training], labels[training], generation.classes(table), settings, folder.path, CPU)
+        folder.finish({"asset": "lsgan", "inputs": inputs, "code_version": "1", "mlflow_run": f"mlflow-{name}"})
+        outcomes: list[Outcome] = []
+
+        @dg.asset
+        def generator_champion(context: dg.AssetExecutionContext) -> None:
+            with self.tracker.run(context) as run:
+                outcomes.append(succession.generator(run, folder, table, pixels, SETTINGS, CPU))
+
+        dg.materialize([generator_champion])
+        return outcomes[0]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    return Studio(tmp_path_factory.mktemp("studio"))
+
+
+@pytest.fixture(scope="module")
+def first(studio: Studio) -> Outcome:
+    return studio.enter("first", *garments())
+
+
+def test_what_was_registered_draws_what_was_trained(studio: Studio, first: Outcome):
+    assert first.decision is not None and first.decision.verdict == "first"
+    network, _, _ = load_generator(studio.storage.current("generator").path)
+    rows = torch.cat([torch.tensor([[0.0], [1.0], [1.0]]), torch.randn(3, 16)], dim=1)  # another batch than the example
+    registered = registry.read_generator(studio.store.folder(first.version))
+    drawn, expected = registered(rows), registry.Drawing(network)(rows)
+    assert drawn.dtype == torch.uint8 and tuple(drawn.shape) == (3, 64, 64, 3)
+    assert (drawn.int() - expected.int()).abs().max() <= 1
+
+
+def test_it_says_its_classes_and_what_it_was_trained_on(studio: Studio, first: Outcome):
+    about = json.loads((studio.store.folder(first.version) / "extra_files" / "about.json").read_text())
+    assert about["classes"] == list(CLASSES) and len(about["trained_on"]) == COUNT - HELD_OUT
+
+
+def test_on_the_same_garments_a_challenger_is_judged_by_its_distance_to_those_held_out(studio: Studio, first: Outcome):
+    decision = studio.enter("second", *garments(), seed=1).decision
+    assert decision is not None and decision.same_data is True and decision.margin == 0.0
+    assert decision.compared == HELD_OUT and decision.low <= decision.difference <= decision.high
+    assert decision.promoted == (decision.low > 0)
+
+
+def test_garments_that_the_champion_was_trained_on_do_not_judge(studio: Studio, first: Outcome):
+    decision = studio.enter("newer", *garments(newer=10)).decision
+    assert decision is not None and decision.same_data is False and decision.margin > 0
+    assert decision.compared == HELD_OUT and decision.left_out == {"trained on by the champion": 10}
+
+
+def test_a_generator_of_other_classes_takes_over_and_says_why(studio: Studio, first: Outcome):
+    outcome = studio.enter("classes", *garments(("dresses", "women_tops")))
+    assert outcome.decision is not None and outcome.decision.verdict == "other classes"
+    assert outcome.champion == outcome.version and studio.store.champion(NAME).made == "classes"

@@ -1,0 +1,270 @@
+"""Registered models on a real MLflow store: versions, the champion's alias, and the recommender served over HTTP."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from pipeline.champions import registry, succession
+from pipeline.champions.registry import Registry
+from pipeline.champions.succession import Outcome
+from pipeline.core.raw.sources import BadInput
+from pipeline.settings import ChampionSettings
+from pipeline.tracking import Tracker
+from tests.pipeline.conftest import free_port
+from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
+
+NAME = registry.model_name("recommender", MODE)
+SETTINGS = ChampionSettings(minimum=20)
+
+
+class Desk:
+    """A shop with its tracking store, and the one thing that is done there."""
+
+    def __init__(self, folder: Path, artifacts: str = "") -> None:
+        self.shop: LittleShop = little_shop(folder / "home")
+        uri = f"sqlite:///{folder}/mlflow.db"
+        self.tracker = Tracker(tracking_uri=uri, artifact_root=artifacts or str(folder / "artifacts"))
+        self.client = self.tracker.client()
+
+    @property
+    def store(self) -> Registry:
+        return Registry(self.client, self.tracker.tracking_uri)
+
+    def enter(self, run: str, **changes: Any) -> Outcome:
+        """Finish a model of that name and let it challenge the champion."""
+        trained = self.shop.finish(run, **changes)
+        outcomes: list[Outcome] = []
+
+        @dg.asset
+        def recommender_champion(context: dg.AssetExecutionContext) -> None:
+            with self.tracker.run(context) as tracked:
+                args = (self.shop.storage, MODE, trained, self.shop.names, SETTINGS, CPU)
+                outcomes.append(succession.recommender(tracked, *args))
+
+        dg.materialize([recommender_champion])
+        return outcomes[0]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(tmp_path_factory.mktemp("desk"))
+
+
+@pytest.fixture(scope="module")
+def first(desk: Desk) -> Outcome:
+    return desk.enter("first", factors=desk.shop.taste(0.3, seed=1))
+
+
+def champion(desk: Desk) -> int:
+    found = desk.store.champion(NAME)
+    assert found is not None
+    return found.number
+
+
+def test_where_nothing_is_registered_there_is_no_champion(desk: Desk):
+    assert desk.store.champion("atelier-recommender-none") is None and desk.store.versions("nothing") == []
+
+
+def test_the_life_of_an_alias(desk: Desk, first: Outcome):
+    """One story: each model meets what the ones before it left."""
+    shop = desk.shop
+    assert first.decision is not None and first.decision.verdict == "first"
+    assert first.version.number == champion(desk) == 1
+
+    again = desk.enter("first", factors=shop.taste(0.3, seed=1))
+    assert again.decision is None and len(desk.store.versions(NAME)) == 1  # registered once, judged once
+
+    better = desk.enter("better", factors=shop.taste(3.0, seed=2))
+    assert better.decision is not None and better.decision.verdict == "better" and better.decision.low > 0
+    assert champion(desk) == better.version.number == 2
+
+    worse = desk.enter("worse", factors=shop.taste(0.3, seed=3))
+    assert worse.decision is not None and worse.decision.verdict == "not better" and worse.decision.high < 0
+    assert champion(desk) == 2 and worse.version.number == 3 and worse.champion.number == 2
+
+    # A person restores an old version; models that were judged already do not take it back.
+    desk.client.set_registered_model_alias(NAME, "champion", "1")
+    assert desk.enter("better", factors=shop.taste(3.0, seed=2)).decision is None
+    assert champion(desk) == 1
+    desk.client.set_registered_model_alias(NAME, "champion", "2")
+
+    # Newer data: one user's hold-outs moved. As good as the champion is good enough there, but not far worse.
+    moved = moved_hold_out(shop.splits)
+    equal = desk.enter("newer", splits=moved, factors=shop.taste(3.0, seed=2))
+    assert equal.decision is not None and equal.decision.same_data is False
+    assert equal.decision.verdict == "not worse" and equal.decision.left_out["trained on by the champion"] == 1
+    assert champion(desk) == 4
+    bad = desk.enter("newer-bad", splits=moved, factors=shop.taste(0.3, seed=3))
+    assert bad.decision is not None and bad.decision.same_data is True and champion(desk) == 4
+
+
+def test_a_decision_is_written_where_people_look(desk: Desk, first: Outcome):
+    version = desk.client.get_model_version(NAME, "1")
+    assert version.description == f"{NAME} had no champion." and version.tags["atelier.verdict"] == "first"
+    assert version.tags["data.splits"] and version.tags["trained_by"] == "mlflow-first"
+    assert version.tags["dagster.run_id"] and version.run_id == first.version.run_id
+    model = desk.client.get_logged_model(first.version.model_id)
+    assert model.status == "READY" and model.source_run_id == first.version.run_id
+    run = desk.client.get_run(first.version.run_id)
+    assert [output.model_id for output in run.outputs.model_outputs] == [first.version.model_id]
+
+
+def test_a_champion_that_was_cut_off_before_its_tag_is_not_judged_against_itself(desk: Desk, first: Outcome):
+    number = str(champion(desk))
+    desk.client.delete_model_version_tag(NAME, number, "atelier.verdict")
+    made = desk.client.get_model_version(NAME, number).tags["atelier.model"]
+    before = len(desk.store.versions(NAME))
+    trained = desk.shop.storage.model("recommender", made, MODE)
+    manifest_splits = trained.manifest()["inputs"]["splits"]
+    changes = {"splits": moved_hold_out(desk.shop.splits)} if made.startswith("newer") else {}
+    outcome = desk.enter(made, factors=desk.shop.taste(3.0, seed=2), **changes)
+    assert trained.manifest()["inputs"]["splits"] == manifest_splits
+    assert outcome.decision is None and champion(desk) == int(number) and len(desk.store.versions(NAME)) == before
+
+
+def test_a_model_that_cannot_be_written_is_no_version(desk: Desk, first: Outcome, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    before = [version.number for version in desk.store.versions(NAME)]
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "write_recommender", fails)
+        with pytest.raises(OSError, match="no space left"):
+            desk.enter("unlucky", factors=desk.shop.taste(9.0))
+    assert [version.number for version in desk.store.versions(NAME)] == before
+    models = desk.client.search_logged_models([desk.client.get_experiment_by_name("atelier").experiment_id])
+    assert sorted(str(model.status) for model in models if model.tags["atelier.model"] == "unlucky") == ["FAILED"]
+
+
+def test_a_champion_whose_files_are_gone_is_named_with_the_mend(desk: Desk, first: Outcome):
+    folder = desk.store.folder(first.version)
+    aside = folder.rename(folder.with_name("aside"))
+    with pytest.raises(BadInput, match=rf"files of models:/{NAME}/1 cannot be had .* to another version"):
+        desk.store.folder(first.version)
+    aside.rename(folder)
+
+
+def test_requirements_are_pinned_and_the_packages_it_runs_on_lie_beside_it(desk: Desk, first: Outcome):
+    folder = desk.store.folder(first.version)
+    needed = (folder / "requirements.txt").read_text().split()
+    assert {line.partition("==")[0] for line in needed} == set(registry.RECOMMENDER_NEEDS)
+    assert all("==" in line and "+" not in line for line in needed)
+    assert (folder / "code" / "models" / "factors.py").is_file() and (
+        folder / "code" / "pipeline" / "champions" / "shelf.py"
+    ).is_file()
+    assert not list(folder.rglob("*.pkl"))
+
+
+@pytest.fixture(scope="module")
+def server(desk: Desk, first: Outcome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`mlflow models serve` of the first version, as the docs call it: another process, another folder."""
+    port, log = free_port(), tmp_path_factory.mktemp("serve") / "log"
+    programs = Path(sys.executable).parent
+    command = [
+        str(programs / "mlflow"), "models", "serve", "-m", first.version.uri,
+        "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # mlflow looks for uvicorn there
+        "MLFLOW_TRACKING_URI": desk.tracker.tracking_uri,
+    }
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(
+            command, env=environment, cwd=log.parent, stdout=sink, stderr=sink, start_new_session=True
+        ) as process,
+    ):
+        try:
+            deadline = time.monotonic() + 120
+            while not answers(f"http://127.0.0.1:{port}/ping"):
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # asked politely, its parent takes ten seconds
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def ask(server: str, *records: dict[str, Any]) -> list[dict[str, Any]]:
+    body = json.dumps({"dataframe_records": records}).encode()
+    request = urllib.request.Request(server, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.load(reply)["predictions"]
+
+
+def test_served_over_http_it_ranks_for_one_person(desk: Desk, server: str):
+    user = desk.shop.users["reviewer_id"][3].as_py()
+    rows = ask(server, {"user_id": user, "k": 4})
+    factors = desk.shop.taste(0.3, seed=1)
+    scores = factors.theta[3] @ factors.item.T
+    own = set(desk.shop.splits.filter(pc.equal(desk.shop.splits["user"], int(factors.users[3])))["item"].to_pylist())
+    best = [int(factors.items[row]) for row in np.argsort(-scores) if int(factors.items[row]) not in own][:4]
+    assert [row["item"] for row in rows] == [f"B{item:04}" for item in best]
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4]
+    assert {(row["row"], row["user_id"], row["known"]) for row in rows} == {(0, user, True)}
+    of_item = dict(zip(factors.items.tolist(), scores.tolist(), strict=True))
+    assert [row["score"] for row in rows] == pytest.approx([of_item[item] for item in best], rel=1e-4)
+
+
+def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk: Desk, server: str):
+    user = desk.shop.users["reviewer_id"][0].as_py()
+    picture = base64.b64encode(desk.shop.png[0]).decode()
+    rows = ask(
+        server,
+        {"user_id": user, "k": 2, "class": "women_tops"},
+        {"user_id": "nobody"},
+        {"k": 1},
+        {"user_id": user, "picture": picture},
+        {"user_id": user, "k": 60, "exclude_seen": False},
+        {"user_id": user, "k": 60, "exclude_seen": None},
+    )
+    by_row = {number: [row for row in rows if row["row"] == number] for number in range(6)}
+    kind = dict(
+        zip(desk.shop.products["asin"].to_pylist(), desk.shop.products["garment_class"].to_pylist(), strict=True)
+    )
+    assert [kind[row["item"]] for row in by_row[0]] == ["women_tops"] * 2
+    assert len(by_row[1]) == 10 and not any(row["known"] for row in by_row[1])
+    assert by_row[2][0]["user_id"] is None and by_row[2][0]["item"] == by_row[1][0]["item"]
+    assert len(by_row[3]) == 1 and by_row[3][0]["item"] is None and by_row[3][0]["rank"] >= 1
+    assert len(by_row[4]) == 60 and by_row[4][0]["known"]
+    assert len(by_row[5]) == 60 - 5  # what they have is left out
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"user_id": "R100", "class": "hats"}, "row 0: class 'hats' is unknown; there are: men_tops, women_tops"),
+        ({"user_id": "R100", "k": 0}, "row 0: k=0"),
+        ({"user_id": "R100", "k": 2.5}, "row 0: k=2.5: a whole number"),
+        ({"user_id": "R100", "picture": base64.b64encode(b"<html>").decode()}, "row 0: not_a_picture"),
+        ({"user_id": "R100", "picture": "http://127.0.0.1/new.jpg"}, "row 0: picture: not base64"),
+        ({"user_id": "R100", "exclude_seen": "no"}, "row 0: exclude_seen='no': true or false"),
+    ],
+)
+def test_served_over_http_a_wrong_request_is_a_400_that_says_why(server: str, record: dict[str, Any], said: str):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask(server, record)
+    assert caught.value.code == 400 and said in json.load(caught.value)["message"]

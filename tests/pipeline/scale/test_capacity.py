@@ -1,0 +1,57 @@
+"""The plan's arithmetic, by hand, and that the page quotes what the command says."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.scale.capacity import SHOPS, Machine, Rates, Shop, limits, main, stages
+
+PAGE = Path(__file__).parents[3] / "docs" / "capacity.md"
+SHOP = Shop("a", reviews=1000, products=100, users=10, items=20, interactions=50, pictures=80)
+RATES = Rates(reviews_a_second=500, pictures_a_second=2, answer_seconds=0.5, per_host=4, side=2, epochs=3)
+
+
+def test_each_stage_is_its_formula():
+    found = {stage.name: stage for stage in stages(SHOP, RATES, Machine(workers=3))}
+    assert found["reviews, 5-core"].seconds == 2
+    assert found["reviews, 5-core"].memory == 370e6 + 20 * 1000 + 50 * 50
+    assert found["fetch, one host"].seconds == 80 / 6  # three workers; the host would give eight a second
+    assert found["bank"].disk == 80 * 2 * 2 * 3
+    assert found["dvbpr (GPU)"].seconds == pytest.approx(2 * 3 * 50 * 4 / 425)
+    assert [stage.gpu for stage in found.values()].count(True) == 1
+
+
+def test_more_workers_do_not_make_a_host_faster():
+    def seconds(workers: float) -> float:
+        return next(stage.seconds for stage in stages(SHOP, RATES, Machine(workers=workers)) if "fetch" in stage.name)
+
+    assert seconds(4) == seconds(400) == 80 / 8
+
+
+def test_what_gives_out_first_depends_on_the_machine():
+    largest = SHOPS[-1]
+    assert limits(stages(largest, Rates(), Machine()), Machine()).startswith("bank, which asks for 7.2 of the disk")
+    roomy = Machine(disk=1e15)
+    assert limits(stages(largest, Rates(), roomy), roomy).startswith("products, which asks for 3.8 of the memory")
+    small = replace(Rates(), side=64)
+    assert limits(stages(largest, small, Machine()), Machine()).startswith("products")
+
+
+def test_the_page_quotes_the_command(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0
+    quoted = re.search(r"<!-- begin.*?-->\n(.*)<!-- end -->", PAGE.read_text(), re.DOTALL)
+    assert quoted
+    assert quoted[1] == capsys.readouterr().out
+
+
+def test_a_shop_of_ones_own_is_asked_for_by_its_sizes(capsys: pytest.CaptureFixture[str]):
+    assert main(["--reviews", "2e6", "--memory", "1e9"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("Gives out first") == 1
+    assert "**yours**: 2 M reviews" in said
+    with pytest.raises(SystemExit) as ended:
+        main(["--pictures", "-1"])
+    assert ended.value.code == 2
+    assert "pictures: must be above 0" in capsys.readouterr().err

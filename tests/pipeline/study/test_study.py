@@ -1,0 +1,358 @@
+"""A study: every cell once and for good, the home untouched, and a report whose figures can be checked by hand."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from models.factors import Factors
+from pipeline.command import DONE, FAILED, WRONG_CALL
+from pipeline.core.raw.sources import BadInput
+from pipeline.method import Method
+from pipeline.settings import EvaluationSettings
+from pipeline.study import cornac_peer, one_cell, report
+from pipeline.study.contenders import CONTENDERS, entry
+from pipeline.study.grid import duration, main
+from tests.pipeline.conftest import TINY, Home, isolate
+
+Call = Callable[..., tuple[int, str]]
+GRID = ("--name", "tiny", "--profile", str(TINY), "--splits", "2", "--seeds", "2")
+MODELS = ("popularity", "vbpr", "dvbpr")
+
+
+@pytest.fixture(scope="module")
+def study(environment: pytest.MonkeyPatch, pictured: Home) -> Path:
+    """A small study of one mode, pictured."""
+    before = fingerprint(pictured.folder)
+    assert main([*GRID, "--modes", "vendor_customer", "--models", *MODELS, "--shuffled-labels", "popularity"]) == DONE
+    assert fingerprint(pictured.folder) == before, "a study changed the home"
+    return pictured.folder / "studies" / "tiny"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], pictured: Home) -> Call:
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main(list(arguments))
+        return code, " ".join(capsys.readouterr().out.split())
+
+    return run
+
+
+def fingerprint(home: Path) -> dict[str, str]:
+    """Every file of the home but its studies, by content."""
+    files = (path for path in home.rglob("*") if path.is_file() and "studies" not in path.parts)
+    return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def cell(study: Path, model: str, split: int = 0, seed: int = 0) -> Path:
+    return study / "vendor_customer" / f"split-{split}" / f"seed-{seed}" / model
+
+
+def times(study: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file() and path.parent != study}
+
+
+def test_every_cell_has_a_folder_with_factors_metrics_and_a_manifest(study: Path):
+    for model in ("vbpr", "dvbpr"):
+        for split, seed in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            folder = cell(study, model, split, seed)
+            assert {path.name for path in folder.iterdir()} == {"factors.npz", "per_user.parquet", "manifest.json"}
+            manifest = json.loads((folder / "manifest.json").read_text())
+            assert (manifest["split"], manifest["seed"], manifest["settings"]["seed"]) == (split, seed, seed)
+            assert {"splits", "catalogue", "image_bank", "image_features", "surviving"} <= set(manifest["inputs"])
+            assert manifest["code"]
+
+
+def test_a_cells_metrics_are_those_of_its_factors(study: Path, pictured: Home):
+    table = pq.read_table(cell(study, "vbpr") / "per_user.parquet").to_pandas()
+    factors = Factors.load(cell(study, "vbpr") / "factors.npz")
+    row = table[table["part"] == "test"].iloc[3]
+    user, item = (np.searchsorted(ids, row[name]) for ids, name in ((factors.users, "user"), (factors.items, "item")))
+    # Split 0 is the home's own: its seed is 0.
+    splits = pictured.table("splits", "vendor_customer").to_pandas()
+    own = splits[splits["user"] == row["user"]]
+    assert row["item"] == own[own["split"] == "test"]["item"].item()
+    scores = factors.theta[user] @ factors.item.T + factors.item_bias
+    others = ~np.isin(factors.items, own["item"])
+    expected = (scores[others] < scores[item]).mean() + (scores[others] == scores[item]).mean() / 2
+    assert row["auc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_another_split_holds_out_other_items_and_another_seed_the_same(study: Path):
+    held = {
+        key: pq.read_table(cell(study, "vbpr", *key) / "per_user.parquet")["item"].to_pylist()
+        for key in ((0, 0), (0, 1), (1, 0))
+    }
+    assert held[0, 0] == held[0, 1] and held[0, 0] != held[1, 0]
+    weights = [np.load(cell(study, "vbpr", 0, seed) / "factors.npz")["theta"] for seed in (0, 1)]
+    assert not np.array_equal(*weights)
+
+
+def test_a_model_that_no_seed_changes_runs_once_a_split(study: Path):
+    assert cell(study, "popularity", 1, 0).is_dir() and not cell(study, "popularity", 1, 1).exists()
+
+
+def test_a_finished_cell_is_never_run_again(study: Path, call: Call):
+    before = times(study)
+    code, said = call(*GRID, "--modes", "vendor_customer", "--models", *MODELS, "--shuffled-labels", "popularity")
+    assert code == DONE and "12 cells, 12 finished before" in said
+    assert times(study) == before
+
+
+def test_a_cell_that_was_killed_is_made_again_and_the_others_stay(study: Path, call: Call):
+    before, killed = times(study), cell(study, "dvbpr", 1, 1)
+    theta = np.load(killed / "factors.npz")["theta"]
+    (killed / "manifest.json").unlink()
+    (killed / "work-of-other-settings").mkdir()
+    code, said = call(*GRID, "--modes", "vendor_customer", "--models", *MODELS)
+    assert code == DONE and "validation AUC" in said and "10 cells, 9 finished before" in said
+    assert np.array_equal(np.load(killed / "factors.npz")["theta"], theta)
+    assert not list(killed.glob("work-*"))
+    assert {path for path, time in times(study).items() if before.get(path) != time} == {
+        str(killed / name) for name in ("factors.npz", "per_user.parquet", "manifest.json")
+    }
+
+
+def test_a_study_made_with_other_settings_is_refused_with_the_difference(study: Path, call: Call, tmp_path: Path):
+    other = tmp_path / "other.yaml"
+    other.write_text(TINY.read_text().replace("max_epochs: 3", "max_epochs: 4"))
+    code, said = call("--name", "tiny", "--profile", str(other), "--modes", "vendor_customer", "--models", "vbpr")
+    assert code == WRONG_CALL
+    assert "settings.max_epochs: 3 there, 4 here" in said and "another --name" in said
+
+
+def test_a_study_of_other_pictures_is_refused(study: Path, call: Call, pictured: Home):
+    pointer = pictured.folder / "features" / "current.json"
+    kept = pointer.read_bytes()
+    try:
+        version = json.loads(kept)["run"]
+        shutil.copyfile(pointer.with_name(f"{version}.npy"), pointer.with_name("other.npy"))
+        pointer.write_text(json.dumps({"run": "other"}))
+        code, said = call(*GRID, "--modes", "vendor_customer", "--models", "vbpr")
+    finally:
+        pointer.write_bytes(kept)
+        pointer.with_name("other.npy").unlink()
+    assert code == WRONG_CALL and f"inputs.image_features: {version} there, other here" in said
+
+
+def test_a_variant_is_a_model_of_its_own_with_the_field_changed(study: Path, call: Call):
+    spec = "vbpr+k=4"
+    call(*GRID[:4], "--splits", "1", "--seeds", "1", "--modes", "vendor_customer", "--models", "vbpr", spec)
+    manifest = json.loads((cell(study, spec) / "manifest.json").read_text())
+    assert (manifest["settings"]["k"], manifest["settings"]["max_epochs"]) == (4, 3)
+    shutil.rmtree(cell(study, spec))
+    call("--name", "tiny", "--report-only")
+    assert spec not in (study / "report.md").read_text()
+
+
+def test_the_time_of_a_training_from_pixels_is_said_before_it(call: Call, pictured: Home):
+    code, said = call(
+        "--name", "timed", "--profile", str(TINY), "--splits", "1", "--seeds", "1", "--modes", "vendor_single",
+        "--models", "dvbpr",
+    )  # fmt: skip
+    assert code == DONE
+    assert said.index("dvbpr: about") < said.index("✓ 1/1")
+
+
+def test_a_cell_that_fails_is_named_and_the_others_are_made(
+    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(cornac_peer.venv, "create", offline)
+    code, said = call(
+        "--name", "offline", "--splits", "1", "--seeds", "1", "--modes", "vendor_single",
+        "--models", "cornac_vbpr", "popularity", "--reference", "popularity",
+    )  # fmt: skip
+    assert code == FAILED
+    assert "cornac 3.0.1 could not be installed" in said and "no route to host" in said
+    assert "✓ 2/2 vendor_single split 0 seed 0 popularity" in said
+
+
+def test_a_peers_factors_are_measured_as_our_own(pictured: Home, monkeypatch: pytest.MonkeyPatch, call: Call):
+    """Cornac itself is not here: a worker that keeps its contract says what it was given."""
+
+    given: list[dict[str, float]] = []
+
+    def peer(python, data, features, epochs, point, seed, folder) -> list[Factors]:
+        given.append(point)
+        item = np.arange(len(data.items), dtype=np.float32)[:, None]
+        bias, phi = np.zeros(len(data.items)), np.zeros((0, 1))
+        thetas = [np.full((len(data.users), 1), number, np.float32) for number in epochs]
+        return [Factors(data.users, data.items, theta, item, bias, phi, data.image_item) for theta in thetas]
+
+    monkeypatch.setattr(cornac_peer, "_installed", lambda _: Path("python"))
+    monkeypatch.setattr(cornac_peer, "_trained", peer)
+    models = ("cornac_vbpr", "cornac_vbpr_tuned")
+    call("--name", "peer", "--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--models", *models)
+    folder = pictured.folder / "studies" / "peer" / "vendor_single" / "split-0" / "seed-0" / "cornac_vbpr"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [point["epochs"] for point in manifest["notes"]["grid"]] == [5, 10, 20]
+    assert Factors.load(folder / "factors.npz").theta[0, 0] == 5  # all alike on validation: the first
+    assert given[0] == {}  # as released
+    tuned = json.loads((folder.with_name("cornac_vbpr_tuned") / "manifest.json").read_text())
+    points = cornac_peer.TunedCornacSettings().points()
+    assert given[1:] == points and len(tuned["notes"]["grid"]) == len(points) * len(tuned["settings"]["epochs"])
+    assert all(point["lambda_w"] == point["lambda_e"] for point in points)
+
+
+def test_shuffled_labels_share_nothing_with_the_users_items(study: Path, pictured: Home):
+    table = pq.read_table(cell(study, "popularity" + one_cell.SHUFFLED) / "per_user.parquet").to_pandas()
+    real = pq.read_table(cell(study, "popularity") / "per_user.parquet").to_pandas()
+    assert set(table["user"]) == set(real["user"])
+    assert table["item"].tolist() != real["item"].tolist()
+    assert abs(table["auc"].mean() - 0.5) < 0.15 < 0.5
+
+
+def test_the_report_stands_in_three_forms_and_names_its_protocol(study: Path):
+    text, figures = (study / "report.md").read_text(), json.loads((study / "report.json").read_text())
+    assert (study / "report.png").stat().st_size > 5000
+    assert report.PROTOCOL in text and "minus vbpr (95%)" in text
+    assert set(figures["modes"]["vendor_customer"]["models"]) == set(MODELS)
+    assert "Shuffled labels, popularity:" in text
+    assert "popularity~shuffled" not in figures["modes"]["vendor_customer"]["models"]
+
+
+def rows(model: str, split: int, seed: int, auc: list[float], cold: list[bool] | None = None) -> pd.DataFrame:
+    cold = cold or [False] * len(auc)
+    frame = pd.DataFrame({"user": range(len(auc)), "auc": auc, "cold": cold, "part": "test"})
+    return frame.assign(model=model, split=split, seed=seed)
+
+
+SETTINGS = EvaluationSettings(resamples=200)
+
+
+def test_a_users_values_are_averaged_over_seeds_then_over_splits_before_the_interval():
+    cells = pd.concat(
+        [rows("vbpr", 0, 0, [0.2, 0.4]), rows("vbpr", 0, 1, [0.4, 0.4]), rows("vbpr", 1, 0, [0.9])],
+        ignore_index=True,
+    )
+    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["vbpr"]
+    # user 0: ((0.2 + 0.4) / 2 + 0.9) / 2 = 0.6; user 1: 0.4
+    assert found["auc"]["mean"] == pytest.approx(0.5) and found["auc"]["users"] == 2
+    assert found["auc"]["low"] >= 0.4 - 1e-9 and found["auc"]["high"] <= 0.6 + 1e-9
+    assert found["sd_between_splits"] == pytest.approx(np.std([0.35, 0.9], ddof=1))
+
+
+def test_warm_and_cold_are_counted_by_the_users_that_have_one():
+    cells = pd.concat([rows("vbpr", 0, 0, [0.2, 0.8], [True, False]), rows("vbpr", 1, 0, [0.6, 1.0], [False, False])])
+    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["vbpr"]
+    assert (found["cold"]["mean"], found["cold"]["users"]) == (pytest.approx(0.2), 1)
+    assert found["warm"]["mean"] == pytest.approx((0.6 + 0.9) / 2)
+
+
+def test_a_difference_is_over_the_splits_that_both_models_have():
+    cells = pd.concat([rows("vbpr", 0, 0, [0.5, 0.6]), rows("vbpr", 1, 0, [0.0, 0.0]), rows("dvbpr", 0, 0, [0.6, 0.7])])
+    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["dvbpr"]["difference"]["auc"]
+    assert found["mean"] == pytest.approx(0.1) and found["splits"] == 1
+    assert found["low"] == pytest.approx(0.1) and found["high"] == pytest.approx(0.1)
+
+
+def test_the_spread_between_seeds_is_that_within_a_split():
+    cells = pd.concat([rows("vbpr", 0, 0, [0.5]), rows("vbpr", 0, 1, [0.7]), rows("vbpr", 1, 0, [0.1]),
+                       rows("vbpr", 1, 1, [0.3])])  # fmt: skip
+    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["vbpr"]
+    assert found["sd_between_seeds"] == pytest.approx(np.std([0.5, 0.7], ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("auc", "holds"), [([0.8, 0.9], False), ([0.1, 0.2], False), ([0.4, 0.6], True)], ids=["above", "below", "around"]
+)
+def test_shuffled_labels_that_do_not_read_a_half_are_said_to(auc: list[float], holds: bool):
+    label = "vbpr" + one_cell.SHUFFLED
+    cells = pd.concat([rows("vbpr", 0, 0, [0.5, 0.6]), rows(label, 0, 0, auc)])
+    assert report.of_mode(cells, "vbpr", SETTINGS)["shuffled_labels"][label]["holds"] is holds
+
+
+def test_a_home_without_tables_is_told_what_to_materialise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    isolate(monkeypatch, tmp_path / "empty")
+    assert main(["--models", "vbpr"]) == WRONG_CALL
+    said = " ".join(capsys.readouterr().out.split())
+    assert "lacks interactions, users, items, image_urls, image_ledger, image_bank, image_features" in said
+    assert "python -m pipeline.run --select '+key:interactions" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--models", "vbrp"], "model 'vbrp' is unknown; there are: random, popularity"),
+        (["--modes", "vendor"], "--modes: 'vendor' is unknown; there are: vendor_single"),
+        (["--models", "vbpr+epochs=3"], "'epochs=3' is no setting of it"),
+        (["--models", "popularity+k=3"], "none, it has no settings"),
+        (["--models", "vbpr+k=many"], "baselines: {'k': 'many'}"),
+        (["--splits", "0"], "--splits must be at least 1"),
+        (["--name", "../elsewhere"], "--name: '../elsewhere' is no folder name"),
+        (["--preset", "papre"], "preset 'papre' is unknown"),
+        (["--profile", "gpu"], "profile 'gpu': no such file"),
+        (["--report-only", "--name", "nothing"], "no cell of this study is finished"),
+    ],
+)
+def test_a_wrong_call_is_said_with_what_is_allowed(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    isolate(monkeypatch, tmp_path / "home")
+    assert main(arguments) == WRONG_CALL
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_every_contender_finds_its_settings_under_the_paper_preset():
+    for name, contender in CONTENDERS.items():
+        found = entry(name, Method())
+        assert (found.settings is None) == (contender.settings is None), name
+        assert set(contender.space) <= set(found.plain()), name
+
+
+def test_a_preset_of_its_own_wins_over_the_calls():
+    assert entry("kang2017", Method(preset="paper")).settings.k == 100
+    assert entry("paper", Method(preset="kang2017")).settings.k == 50
+
+
+def test_a_triplet_setting_can_be_varied_beside_the_models_own():
+    found = entry("dvbpr+theta_decay=0.1+user_sampling=interaction", Method())
+    assert (found.settings.theta_decay, found.triplets.user_sampling) == (0.1, "interaction")
+
+
+def test_durations_are_said_as_people_say_them():
+    assert [duration(s) for s in (7.4, 125, 9000)] == ["7 s", "2 min", "2.5 h"]
+
+
+def test_a_study_has_one_writer(study: Path, call: Call):
+    from pipeline.core.durable import sole_writer
+
+    with sole_writer(study):
+        code, said = call(*GRID, "--modes", "vendor_customer", "--models", "popularity")
+    assert code == FAILED and "another process is writing here" in said
+
+
+def test_wrong_values_in_a_variant_name_the_field():
+    with pytest.raises(BadInput, match="padding='smae'"):
+        entry("dvbpr+padding=smae", Method())
+
+
+def test_a_variant_of_a_model_that_no_profile_sets_takes_its_own_fields():
+    settings = entry("modern+user=free+popularity_weights=[0]", Method()).settings
+    assert (settings.user, settings.popularity_weights) == ("free", (0.0,))
+    with pytest.raises(BadInput, match="user='nobody'; it must be one of history, free, both"):
+        entry("modern+user=nobody", Method())
+    with pytest.raises(BadInput, match="'usr=free' is no setting of it"):
+        entry("modern+usr=free", Method())
+
+
+def test_modern_is_a_cell_like_any_other(study: Path, call: Call):
+    spec = "modern+epochs=1+trunk_epochs=1"
+    code, said = call(*GRID[:4], "--splits", "1", "--seeds", "1", "--modes", "vendor_customer", "--models", spec)
+    assert code == DONE, said
+    manifest = json.loads((cell(study, spec) / "manifest.json").read_text())
+    assert manifest["settings"]["trunk_epochs"] == 1
+    assert [row["epoch"] for row in manifest["notes"]["history"]] == [1, 2]  # the second with the trunk
+    shutil.rmtree(cell(study, spec))

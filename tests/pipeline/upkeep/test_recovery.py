@@ -1,0 +1,218 @@
+"""After a kill: the run is closed, its pool slot is free, MLflow knows, and the same work goes through."""
+
+import errno
+import os
+import signal
+import socket
+import time
+import traceback
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from pipeline import environment, failures, instance
+from pipeline.command import explained
+from pipeline.core.raw.sources import BadInput, OutOfReach
+from pipeline.tracking import Tracker
+from pipeline.upkeep import recovery
+from pipeline.upkeep.launcher import WatchedRunLauncher
+from pipeline.upkeep.recovery import recover
+from pipeline.upkeep.workers import HOST_TAG, PROCESS_TAG, Life, life, this_process
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    for name in ("ATELIER_DATABASE", "ATELIER_ARTIFACTS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def tracker_of(home: Path) -> Tracker:
+    return Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
+
+
+def started(opened: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
+    """A run that says it is executing."""
+    empty = dg.GraphDefinition("empty").to_job()
+    return opened.create_run_for_job(job_def=empty, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+
+def a_dead_process() -> str:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return f"{socket.gethostname()} {child} {time.time():.2f}"
+
+
+def test_a_run_of_this_process_lives_and_one_of_a_gone_process_does_not(home: Path):
+    me = psutil.Process()
+    earlier = f"{socket.gethostname()} {me.pid} {me.create_time() - 60:.2f}"  # the id was another process's then
+    with instance.open_instance(home) as opened:
+        assert life(opened, started(opened, **this_process())) is Life.LIVES
+        assert life(opened, started(opened, **{PROCESS_TAG: a_dead_process()})) is Life.GONE
+        assert life(opened, started(opened, **{PROCESS_TAG: earlier})) is Life.GONE
+
+
+def test_of_a_process_on_another_host_nothing_is_known(home: Path):
+    with instance.open_instance(home) as opened:
+        assert life(opened, started(opened, **{PROCESS_TAG: "elsewhere 1 1.0"})) is Life.UNKNOWN
+        assert life(opened, started(opened)) is Life.UNKNOWN
+
+
+def test_the_homes_launcher_finds_a_killed_worker_and_leaves_a_living_one(home: Path):
+    with instance.open_instance(home) as opened:
+        launcher = opened.run_launcher
+        assert isinstance(launcher, WatchedRunLauncher) and launcher.supports_check_run_worker_health
+        for pid, status in ((os.getpid(), "RUNNING"), (int(a_dead_process().split(" ")[1]), "FAILED")):
+            run = started(opened, **{HOST_TAG: socket.gethostname()})
+            assert launcher.check_run_worker_health(run).status.value == "RUNNING"  # it has not said its id yet
+            opened.report_engine_event(f"Started process for run (pid: {pid}).", run)
+            assert launcher.check_run_worker_health(run).status.value == status
+
+
+def job(home: Path, report: int | None) -> dg.JobDefinition:
+    """One step in the GPU's pool that opens an MLflow run; with a pipe to report to, it then hangs."""
+
+    @dg.asset(pool="gpu")
+    def trains(context: dg.AssetExecutionContext, tracker: Tracker) -> None:
+        with tracker.run(context):
+            if report is not None:
+                os.write(report, b".")
+                time.sleep(600)
+
+    defs = dg.Definitions([trains], jobs=[dg.define_asset_job("train")], resources={"tracker": tracker_of(home)})
+    return defs.resolve_job_def("train")
+
+
+def killed_in_the_middle(home: Path) -> None:
+    """A process that executes the job until it holds the slot and the MLflow run, and then gets kill -9."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with instance.open_instance(home) as opened:
+                job(home, writes).execute_in_process(instance=opened, tags=this_process())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(writes)
+    assert os.read(reads, 1) == b"."
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_killed_run_is_closed_its_slot_freed_and_the_next_one_goes_through(home: Path):
+    from mlflow.tracking import MlflowClient
+
+    killed_in_the_middle(home)
+    client = MlflowClient(tracking_uri=tracker_of(home).tracking_uri)
+
+    def tracked() -> list[str]:
+        return [run.info.status for run in client.search_runs(["1"], order_by=["attributes.start_time"])]
+
+    with instance.open_instance(home) as opened:
+        [run] = opened.get_runs()
+        assert run.status is dg.DagsterRunStatus.STARTED and tracked() == ["RUNNING"]
+        assert opened.event_log_storage.get_concurrency_info("gpu").active_slot_count == 1
+
+        done = recover(opened, home, tracker_of(home))
+
+        assert (done.runs, done.slots, done.tracked) == ((run.run_id,), 1, 1)
+        assert "1 run of a killed process marked failed; 1 pool slot freed; 1 MLflow run closed" in str(done)
+        assert opened.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
+        assert opened.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
+        assert tracked() == ["KILLED"]
+        assert str(recover(opened, home, tracker_of(home))) == ""
+        assert job(home, None).execute_in_process(instance=opened, tags=this_process()).success
+        assert tracked() == ["KILLED", "FINISHED"]
+
+
+def test_what_lives_is_left_alone(home: Path):
+    with instance.open_instance(home) as opened:
+        run = started(opened, **this_process())
+        assert recover(opened, home, tracker_of(home)) == recovery.Recovered()
+        assert opened.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_was_made_and_never_started_is_closed_too(home: Path):
+    with instance.open_instance(home) as opened:
+        empty = dg.GraphDefinition("empty").to_job()
+        run = opened.create_run_for_job(job_def=empty, tags={PROCESS_TAG: a_dead_process()})
+        assert run.status is dg.DagsterRunStatus.NOT_STARTED
+        assert recover(opened, home, tracker_of(home)).runs == (run.run_id,)
+        assert opened.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
+
+
+def test_half_written_files_go_when_nobody_can_be_writing_them(home: Path):
+    young, old = home / "tables" / "a.parquet.tmp", home / "recommender" / "m" / ".last.pt.0a.tmp"
+    whole = home / "tables" / "a.parquet"
+    for path in (young, old, whole):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    os.utime(whole, (time.time() - 7200,) * 2)
+    with instance.open_instance(home) as opened:
+        assert recover(opened, home, tracker_of(home)).files == 1
+    assert young.exists() and whole.exists() and not old.exists()
+
+
+def attempts(error: Exception) -> int:
+    """How often a network step runs that always ends so."""
+    tried = 0
+
+    @dg.asset
+    def asks(context: dg.AssetExecutionContext) -> None:
+        nonlocal tried
+        tried += 1
+        with failures.network(context):
+            raise error
+
+    assert not dg.materialize([asks], raise_on_error=False).success
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("error", "times"), [(OutOfReach("nobody answers"), 3), (BadInput("404"), 1), (KeyError("a mistake"), 1)]
+)
+def test_only_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int):
+    monkeypatch.setattr(failures, "WAIT", 0.0)
+    assert attempts(error) == times
+
+
+def test_a_command_still_reads_a_permanent_failure_as_bad_input():
+    @dg.asset
+    def asks(context: dg.AssetExecutionContext) -> None:
+        with failures.network(context):
+            raise BadInput("no such file there")
+
+    with pytest.raises(BadInput, match="no such file there"):
+        dg.materialize([asks])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x/t.parquet"), "/x/t.parquet': make room on that disk"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "mend the permissions"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "mounted read-only"),
+        (RuntimeError("(sqlite3.OperationalError) database is locked\n[SQL: ..."), "another process holds a SQLite"),
+        (ValueError("something else"), "something else"),
+    ],
+)
+def test_trouble_of_the_machine_is_told_with_its_mend(error: Exception, said: str):
+    assert said in explained(error)
+
+
+def test_the_mend_is_found_through_what_wraps_the_error():
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as full:
+            raise RuntimeError("writing failed") from full
+    except RuntimeError as wrapped:
+        assert "make room" in explained(wrapped)

@@ -1,0 +1,179 @@
+"""How much new data a training is worth, and what a training begins from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core import schemas
+from pipeline.core.arrays import mode_arrays
+from pipeline.method import Method
+from pipeline.storage import Storage, write_json
+from pipeline.upkeep import warm_start
+from pipeline.upkeep.training_gate import TrainingGate, changed
+
+MODE = "vendor_all"
+CONFIGURATION = {"dvbpr": {"k": 8, "epochs": 2}, "triplets": {"seed": 0, "epochs": 2}, "image_bank": {"size": 48}}
+
+
+def splits(*rows: tuple[int, int, str]) -> pa.Table:
+    user, item, split = zip(*rows, strict=True)
+    columns = [user, item, split, [True] * len(rows), [None] * len(rows)]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schemas.SPLITS, strict=True)], schema=schemas.SPLITS)
+
+
+def of_users(users: int, items: int = 5) -> list[tuple[int, int, str]]:
+    """Each user's items from 0 on: one for validation, one for test, the others train."""
+    names = ("validation", "test", *["train"] * (items - 2))
+    return [(user, item, names[item]) for user in range(users) for item in range(items)]
+
+
+class Home:
+    """A home with the splits of now and a model of earlier ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.storage = Storage(root=str(folder))
+        self.folder = folder
+
+    def now(self, table: pa.Table) -> None:
+        path = self.storage.tables / "splits" / f"{MODE}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+
+    def model(self, table: pa.Table, run: str = "one", **manifest: Any) -> Path:
+        found = self.storage.model("recommender", run, MODE)
+        pq.write_table(table, found.path / "splits.parquet")
+        found.finish({"asset": "dvbpr", "code_version": "1", "configuration": CONFIGURATION, **manifest})
+        return found.path
+
+    def gate(self, wanted: int | None = None) -> TrainingGate:
+        profile = self.folder / f"wants-{wanted}.yaml"
+        profile.write_text(
+            "{}" if wanted is None else f"ops: {{dvbpr: {{config: {{min_new_interactions: {wanted}}}}}}}"
+        )
+        return TrainingGate(self.storage, Method(profile=str(profile)))
+
+    def start(self, table: pa.Table, wanted: bool = True, code: str = "1", **other: Any) -> warm_start.Start:
+        return warm_start.start(self.storage, MODE, {**CONFIGURATION, **other}, code, table, wanted)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def test_interactions_that_came_and_that_went_count_once_each_whatever_split_they_are_in():
+    before = splits((0, 0, "train"), (0, 1, "test"), (1, 0, "train"))
+    now = splits((0, 0, "test"), (0, 1, "train"), (1, 2, "train"), (1, 3, "train"))
+    assert changed(before, now) == 3 and changed(now, before) == 3 and changed(now, now) == 0
+
+
+@pytest.mark.parametrize(("new", "opens"), [(0, False), (1, False), (2, True)])
+def test_a_training_waits_for_one_percent_of_the_mode(home: Home, new: int, opens: bool):
+    table = of_users(40)  # 200 interactions
+    home.model(splits(*table))
+    home.now(splits(*table, *[(user, 9, "train") for user in range(new)]))
+    assert home.gate()("dvbpr", MODE) is opens
+
+
+def test_a_number_takes_the_place_of_the_percent_and_nought_trains_always(home: Home):
+    table = of_users(40)
+    home.model(splits(*table))
+    home.now(splits(*table, (0, 9, "train")))
+    assert home.gate(1)("dvbpr", MODE) and not home.gate(2)("dvbpr", MODE)
+    home.now(splits(*table))
+    assert home.gate(0)("dvbpr", MODE)
+
+
+def test_what_is_no_recommender_and_what_has_no_model_does_not_wait(home: Home):
+    assert home.gate()("dvbpr", MODE) and home.gate()("baselines", MODE)
+    home.model(splits(*of_users(40)))
+    home.now(splits(*of_users(40)))
+    assert home.gate()("triplets", MODE) and home.gate()("lookbook", None) and not home.gate()("dvbpr", MODE)
+
+
+def test_the_first_model_begins_as_new_and_the_next_one_from_it(home: Home):
+    table = splits(*of_users(40))
+    assert home.start(table).folder is None
+    path = home.model(table)
+    begun = home.start(table)
+    assert (begun.folder, begun.run) == (path, "one") and begun.why.startswith("from one; 0 of 80 ")
+
+
+def test_another_configuration_or_code_begins_as_new_and_says_what_is_other(home: Home):
+    table = splits(*of_users(40))
+    home.model(table)
+    assert "another version of the code" in home.start(table, code="2").why
+    assert (
+        "other dvbpr.k, image_bank.size" in home.start(table, dvbpr={"k": 9, "epochs": 2}, image_bank={"size": 64}).why
+    )
+    assert home.start(table, wanted=False).why == "as new: warm_start is off"
+
+
+def test_more_epochs_are_no_other_configuration(home: Home):
+    table = splits(*of_users(40))
+    home.model(table)
+    longer = {"dvbpr": {"k": 8, "epochs": 9}, "triplets": {"seed": 0, "epochs": 9}}
+    assert home.start(table, **longer).run == "one"
+
+
+def test_a_model_that_knows_much_of_what_is_held_out_now_is_no_beginning(home: Home):
+    """As after another split."""
+    home.model(splits(*of_users(40)))
+    other = splits(*[(user, item, "test" if item == 4 else "train") for user, item, _ in of_users(40)])
+    begun = home.start(other)
+    assert begun.folder is None and "on 40 of the 40 pairs that are held out now" in begun.why
+
+
+def test_a_pair_that_any_model_of_the_line_was_trained_on_stays_known(home: Home):
+    first, later = of_users(200), of_users(200)
+    oldest = home.model(splits(*first), "oldest")
+    # User 0's item 2 was trained on; the test item left, and item 2 took its place.
+    later = [row for row in later if row[:2] != (0, 1)]
+    later[later.index((0, 2, "train"))] = (0, 2, "test")
+    begun = home.start(splits(*later))
+    assert begun.folder == oldest and "1 of 400 pairs" in begun.why
+    middle = home.model(splits(*later), "middle")
+    warm_start.keep_trained_on(middle, splits(*later), begun)
+    newest = home.model(splits(*later), "newest")
+    warm_start.keep_trained_on(newest, splits(*later), warm_start.Start(middle, "middle", ""))
+    known = warm_start.seen(splits(*later), warm_start.trained_on(newest))
+    assert known.select(["user", "item", "split"]).to_pylist() == [{"user": 0, "item": 2, "split": "test"}]
+    cold = home.model(splits(*later), "cold")
+    warm_start.keep_trained_on(cold, splits(*later), warm_start.Start(None, None, "as new"))
+    assert warm_start.seen(splits(*later), warm_start.trained_on(cold)).num_rows == 0
+
+
+def test_known_pairs_leave_what_is_evaluated_and_nothing_else():
+    table = splits(*of_users(3))
+    catalogue = pa.table({"item": pa.array(range(5), pa.int32()), "bank_row": pa.array(range(5), pa.int32())})
+    data = mode_arrays(catalogue, table)
+    known = table.filter(pa.array([row == (1, 1, "test") for row in of_users(3)]))
+    assert data.without("test", known).tolist() == [[0, 1], [2, 1]]
+    assert data.without("validation", known).tolist() == data.pairs["validation"].tolist()
+    assert data.without("test", known.slice(0, 0)).tolist() == data.pairs["test"].tolist()
+
+
+def test_the_pair_of_a_picture_held_out_alone_is_not_meant(home: Home):
+    """Its siblings train by the split's own rule, in the first model as in the next."""
+    table = splits((0, 0, "train"), (0, 0, "test"), (0, 1, "train"), (0, 2, "validation"))
+    assert warm_start.seen(table, table.select(["user", "item"]).slice(0, 1)).num_rows == 0
+
+
+def test_a_model_made_from_the_same_is_found_again_the_current_one_first(home: Home):
+    table = splits(*of_users(3))
+    home.model(table, "a", inputs={"x": "1"})
+    home.model(table, "b", inputs={"x": "1"})
+    home.model(table, "c", inputs={"x": "2"})
+    assert (home.storage.parent("recommender", MODE) / "current.json").read_text() == json.dumps(
+        {"run": "c"}, indent=2
+    ) + "\n"
+    found = home.storage.made_before("recommender", MODE, inputs={"x": "1"})
+    assert found is not None and found.run == "a"
+    write_json(home.storage.parent("recommender", MODE) / "current.json", {"run": "b"})
+    found = home.storage.made_before("recommender", MODE, inputs={"x": "1"}, code_version="1")
+    assert found is not None and found.run == "b"
+    assert home.storage.made_before("recommender", MODE, inputs={"x": "1"}, code_version="2") is None

@@ -1,0 +1,65 @@
+"""What Dagster's UI is told of every asset before it runs: description, owner, group, kinds, columns, settings."""
+
+import dataclasses
+
+import dagster as dg
+import pytest
+
+from pipeline import config, environment
+from pipeline.build import build_definitions
+from pipeline.core import meanings
+from pipeline.core.raw.sources import BadInput
+from pipeline.io_managers import SCHEMAS
+
+GRAPH = build_definitions().resolve_asset_graph()
+ASSETS = {node.key.to_user_string(): node for node in GRAPH.asset_nodes}
+
+
+@pytest.mark.parametrize("name", sorted(ASSETS))
+def test_every_asset_says_what_it_is_whose_it_is_and_what_it_is_made_of(name: str):
+    asset = ASSETS[name]
+    assert len(asset.description or "") > 20
+    assert [owner for owner in asset.owners if owner.startswith("team:")]
+    assert asset.group_name in {"ingest", "images", "dataset", "recommender", "generator", "report"}
+    assert asset.kinds
+
+
+@pytest.mark.parametrize("name", sorted({*SCHEMAS, "triplets"}))
+def test_the_columns_of_every_table_are_explained_before_there_is_one(name: str):
+    columns = ASSETS[name].metadata["dagster/column_schema"].columns
+    assert columns
+    assert [column.name for column in columns if not column.description] == []
+
+
+def test_every_column_has_a_meaning_and_every_meaning_a_column():
+    for name, schema in meanings.known().items():
+        assert set(meanings.of(name)) == set(schema.names), name
+        assert set(meanings.OF_TABLE.get(name, {})) <= set(schema.names), name
+    everywhere = {column for schema in meanings.known().values() for column in schema.names}
+    assert set(meanings.EVERYWHERE) <= everywhere
+
+
+@pytest.mark.parametrize("op", sorted(config.OP_SETTINGS))
+def test_the_launchpad_says_what_every_field_means_and_its_default(op: str):
+    for settings in config.OP_SETTINGS[op]:
+        meant = config.described(settings)
+        shown = (config.ModernConfig if settings in config.SECTIONS else config.CONFIGS[op]).model_fields
+        for field in dataclasses.fields(settings):
+            assert field.name in meant, f"{settings.__name__}.{field.name} has no comment that says what it means"
+            if field.name in shown:
+                said = shown[field.name].description
+                assert said.startswith(meant[field.name]) and "When not set: the profile's value, else" in said
+
+
+def test_an_owner_that_dagster_would_not_take_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATELIER_OWNERS", "team:vision, ada")
+    with pytest.raises(BadInput, match="ATELIER_OWNERS: 'ada' is neither"):
+        environment.owners()
+
+
+def test_a_shop_names_owners_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATELIER_OWNERS", "team:vision, ada@shop.example")
+    graph = build_definitions().resolve_asset_graph()
+    assert {tuple(graph.get(dg.AssetKey(name)).owners) for name in ("reviews", "lookbook", "raw_reviews")} == {
+        ("team:vision", "ada@shop.example")
+    }
