@@ -65,7 +65,8 @@ SMALLER = {
     '"+key:garments"': "key:users",
     '"group:ingest or key:image_urls or key:image_ledger or key:image_bank or key:image_features"': "key:users",
     "--splits 5 --seeds 2": f"--models popularity random {ONE_CELL}",
-    "--models vbpr vbpr+k=64 cornac_vbpr": f"--name variants --models vbpr vbpr+k=4 {ONE_CELL}",  # Cornac: a library
+    # Cornac: a library of its own
+    "--models vbpr vbpr+k=64 cornac_vbpr cornac_vbpr_tuned": f"--name variants --models vbpr vbpr+k=4 {ONE_CELL}",
     "--models random popularity picture_count bpr_mf visual_neighbours vbpr_visual vbpr modern cornac_vbpr"
     " cornac_vbpr_tuned+regularisation=[0.3,1.0] paper+epochs=30": "--models random popularity --splits 1 --seeds 1"
     " --modes vendor_single",

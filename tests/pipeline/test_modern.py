@@ -118,7 +118,7 @@ def test_a_picture_is_judged_by_the_trunk_that_was_trained(tmp_path: Path, monke
     trained.factors.save(tmp_path / "run" / "factors.npz")
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({"model": "modern", "feature_size": 32}))
     pictures = normalise(torch.from_numpy(data.bank[data.bank_row]))
-    judge, _ = recommenders.judge(ModelFolder(tmp_path, "run"), device)
+    judge = recommenders.judge(ModelFolder(tmp_path, "run"), device).recommender
     with torch.no_grad():
         as_trained, as_frozen = judge.phi(pictures), judge.phi.model.looks_of(features.trunk(device)(pictures))
     np.testing.assert_allclose(as_trained, trained.factors.phi, atol=2e-4)

@@ -26,7 +26,7 @@ LONG = """
 import sys
 from pathlib import Path
 from models.dvbpr_dataset import Dataset
-from pipeline import ranked
+from pipeline.scale import ranked
 from tests.models.test_ranks import CPU, DVBPR
 folder = Path(sys.argv[1])
 hear = lambda progress: print("training", flush=True)

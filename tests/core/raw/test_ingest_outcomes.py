@@ -194,7 +194,7 @@ def test_a_single_url_is_a_list_of_one_and_none_is_an_empty_list(tmp_path: Path)
 CHILD = """
 import json, resource, sys
 from pathlib import Path
-from pipeline.core import ingest
+from pipeline.core.raw import ingest
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 ingest.read_reviews([Path(sys.argv[1])])

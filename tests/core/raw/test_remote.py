@@ -352,7 +352,7 @@ def test_a_copy_that_lost_bytes_is_fetched_again(cache: Cache, server: FileServe
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.core import copies, remote
+from pipeline.core.raw import copies, remote
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
 setattr({where}, die)
 remote.fetch_to_cache(sys.argv[1], Path(sys.argv[2]), remote.RemoteSettings(allow_hosts=frozenset([sys.argv[3]])))
