@@ -28,7 +28,7 @@ from models.lsgan_settings import LsganSettings
 from pipeline.generator.measure import kernel_to_training
 from pipeline.views import sheets
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESTARTS = 3  # of all ranks, after one was killed or fell over
 JOB = "job.json"
 _LAST_WORDS = 15  # lines of the ranks' errors that a failure quotes
