@@ -165,9 +165,10 @@ class Servers:
                 assert run is not None
                 group = [run, *opened.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": run_id}))]
                 newest = max(group, key=lambda each: opened.get_run_record_by_id(each.run_id).create_timestamp)
-                waits = newest.tags.get("dagster/will_retry") == "true"
                 last[:] = [newest]
-                return newest.is_finished and not waits
+                # Dagster marks a run failed, and a moment later whether another follows: until then that is open.
+                final = newest.status is dg.DagsterRunStatus.SUCCESS or newest.tags.get("dagster/will_retry") == "false"
+                return newest.is_finished and final
 
         self._until(ended, f"run {run_id} does not end; see {self.log}")
         return last[0].status
