@@ -67,6 +67,18 @@ class Factors:
         """Whether pictures have scores of their own."""
         return len(self.phi) > 0
 
+    def narrowed(self, users: np.ndarray, items: np.ndarray) -> "Factors":
+        """The rows of `users` and `items`, without pictures; each as bool (all rows) or as row numbers [n]."""
+        return Factors(
+            users=self.users[users],
+            items=self.items[items],
+            theta=self.theta[users],
+            item=self.item[items],
+            item_bias=self.item_bias[items],
+            phi=np.zeros((0, self.theta.shape[1])),
+            image_item=np.zeros(0),
+        )
+
     def scorer(self, device: torch.device) -> "_Products":
         """The model on a device (`scoring.Recommender`)."""
         return _Products(self, device)

@@ -5,7 +5,7 @@ held-out pairs, generators by their distance to held-out garments.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -170,16 +170,7 @@ class _On:
     def __init__(self, side: Side, users: np.ndarray, items: np.ndarray) -> None:
         self.shop = side.shop
         whole = side.factors
-        self.factors = replace(
-            whole,
-            users=whole.users[users],
-            items=whole.items[items],
-            theta=whole.theta[users],
-            item=whole.item[items],
-            item_bias=whole.item_bias[items],
-            phi=np.zeros((0, whole.theta.shape[1])),
-            image_item=np.zeros(0),
-        )
+        self.factors = whole.narrowed(users, items)
         self._user, self._item = (
             _places(rows, len(names)) for rows, names in ((users, whole.users), (items, whole.items))
         )

@@ -4,8 +4,6 @@ Whose model is in use is `storage.py`'s pointer and `champion.py`'s rule; scorin
 knows users and items that have left, and none that came since: neither is in the picks.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import torch
@@ -25,7 +23,8 @@ def picks(factors: Factors, data: ModeArrays, top: int, device: torch.device) ->
         top: items a user; fewer where no more are left.
         device: where to score.
     """
-    known = _among(factors, data)
+    # Users and items that are there now.
+    known = factors.narrowed(np.isin(factors.users, data.users), np.isin(factors.items, data.items))
     pairs = np.concatenate(list(data.pairs.values()))
     user, item = data.users[pairs[:, 0]], data.items[pairs[:, 1]]
     here = np.isin(user, known.users) & np.isin(item, known.items)
@@ -40,21 +39,6 @@ def picks(factors: Factors, data: ModeArrays, top: int, device: torch.device) ->
             "score": scores[there],
         },
         schema=schemas.RECOMMENDATIONS,
-    )
-
-
-def _among(factors: Factors, data: ModeArrays) -> Factors:
-    """The factors of users and items that are there now; without those of pictures, which nothing here needs."""
-    users, items = np.isin(factors.users, data.users), np.isin(factors.items, data.items)
-    return replace(
-        factors,
-        users=factors.users[users],
-        items=factors.items[items],
-        theta=factors.theta[users],
-        item=factors.item[items],
-        item_bias=factors.item_bias[items],
-        phi=np.zeros((0, factors.theta.shape[1])),
-        image_item=np.zeros(0),
     )
 
 
