@@ -5,6 +5,7 @@ The home itself is made by the README's own `make run`. Commands of Python modul
 Makefile where they begin with `make`; MLflow's and Dagster's by the entry points that their commands are.
 """
 
+import ast
 import importlib
 import os
 import re
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from tests.documents.blocks import PAGES, ROOT, blocks, everything
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
@@ -255,13 +258,36 @@ def answers_at(address: str, server: subprocess.Popen, within: float = 240) -> N
             time.sleep(0.5)
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: page.name)
-def test_the_python_of_a_page_runs_from_top_to_bottom(shop: Shop, page: Path):
-    python = [block for block in blocks(page) if block.kind == "python"]
+def values_of(shop: Shop, page: str) -> tuple[list[object], dict[str, object]]:
+    """Run a page's Python from top to bottom: what each block's last line is worth, and the names it leaves."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{shop.folder}/var/mlflow/mlflow.db"
     names: dict[str, object] = {}
-    for block in python:
-        exec(compile(shop.smaller(block.text), page.name, "exec"), names)
+    values: list[object] = []
+    for block in blocks(next(path for path in WITH_PYTHON if path.name == page)):
+        if block.kind == "python":
+            lines = ast.parse(shop.smaller(block.text), page).body
+            asked = lines.pop().value if isinstance(lines[-1], ast.Expr) else ast.Constant(None, lineno=1, col_offset=0)
+            exec(compile(ast.Module(lines, []), page, "exec"), names)
+            values.append(eval(compile(ast.Expression(asked), page, "eval"), names))
+    return values, names
+
+
+def test_every_page_with_python_has_a_test_here():
+    assert [page.name for page in WITH_PYTHON] == ["compare.md", "serving.md"]
+
+
+def test_the_python_on_comparing_moves_the_champion(shop: Shop):
+    client, model = MlflowClient(f"sqlite:///{shop.folder}/var/mlflow/mlflow.db"), "atelier-recommender-vendor_all"
+    client.delete_registered_model_alias(model, "champion")
+    values_of(shop, "compare.md")
+    assert client.get_model_version_by_alias(model, "champion").version in ("1", 1)
+
+
+def test_the_python_on_serving_ranks_items_embeds_a_picture_and_draws_garments(shop: Shop):
+    (picks, _, garments), names = values_of(shop, "serving.md")
+    assert list(picks["rank"]) == [1, 2, 3, 4, 5] and picks["item"].is_unique
+    assert names["phi"].ndim == 1 and np.isfinite(names["phi"]).all()
+    assert garments.shape == (4, 64, 64, 3) and garments.dtype == np.uint8
 
 
 def test_what_is_to_be_erased_goes(shop: Shop):
