@@ -1,26 +1,54 @@
 """Reviews to the k-core: which users and items stay, their dense ids, and the count after every step.
 
-Names become numbers in DuckDB, which spills what does not fit into memory; the rest is counting numbers. The
+Who has k items is found by part of the key space (`kcore_parts.py`); the rest is counting numbers, here. The
 definition and its order are NAF's (DESIGN section 4). What working pictures change afterwards belongs to
 `survivors.py`.
 """
 
+import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
+from pipeline.core.dataset.kcore_parts import (
+    NUMBERED,
+    Found,
+    Stretch,
+    Work,
+    database,
+    deal_reviews,
+    find_items,
+    find_users,
+    items_of_part,
+    numbered_pairs,
+    reviews_of,
+    users_of_part,
+)
 from pipeline.core.raw.sources import BadInput
+from pipeline.core.shards import HERE, Runner, shard_size
 from pipeline.core.tables import StoredTable
 
-MEMORY_MB = 256  # of DuckDB, beyond which it spills to disk
+PART_ROWS = 1_000_000  # reviews of a part at most, while
+PARTS = 512  # are enough; each is a file that is open while reviews are dealt
+COUNTS = (
+    "reviews",
+    "users",
+    "items",
+    "users_with_k_reviews",
+    "items_of_users_with_k_reviews",
+    "reviews_of_users_with_k_reviews",
+    "distinct_pairs",
+    "duplicate_reviews",
+)
+_CHUNK = 1 << 20  # pairs looked at at once
 
 
 @dataclass(frozen=True)
@@ -33,6 +61,11 @@ class FiveCore:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+def parts_of(reviews: int, part_rows: int = PART_ROWS) -> int:
+    """How many parts so many reviews are dealt to; 1: they are worked on as they are, by this process."""
+    return max(1, min(PARTS, -(-reviews // part_rows)))
+
+
 def five_core(
     reviews: pa.Table | StoredTable,
     k: int = 5,
@@ -40,7 +73,9 @@ def five_core(
     previous_items: pa.Table | None = None,
     *,
     iterative: bool = False,
-    memory_mb: int = MEMORY_MB,
+    runner: Runner = HERE,
+    folder: Path | None = None,
+    part_rows: int = PART_ROWS,
 ) -> FiveCore:
     """Distinct (user, item) pairs of the users with at least `k` distinct items, and the items they reviewed.
 
@@ -49,112 +84,139 @@ def five_core(
     nothing leaves. An interaction's time is that of the user's first review of the item.
 
     Ids are dense int32 in the order of first appearance in `reviews`. With previous tables the ids there never change
-    and stay in the tables even where their user or item has left; new ones are appended. Memory is `memory_mb` and
-    about 50 bytes an interaction that stays.
+    and stay in the tables even where their user or item has left; new ones are appended.
+
+    A stored table of more than `part_rows` reviews is dealt to `parts_of` it, each worked on by one of the runner's
+    workers; the result is the same for any number of parts and workers. Memory of a worker is that of one part, and
+    here about 25 bytes an interaction that stays, and the names. Disk is 50 bytes a review, in `folder`: a folder that
+    all workers see, for this alone; it is cleared before and removed afterwards. None: a temporary one.
 
     Raises BadInput when nobody is left, ValueError for k < 1.
     """
     if k < 1:
         raise ValueError(f"k: {k} is not at least 1")
-    with _reviews(reviews, memory_mb) as database:
-        counts, pairs, reviewers, asins = _pairs_of_active_users(database, k)
-    users, items = to_numpy(pairs["user"]), to_numpy(pairs["item"])  # [pairs], by first appearance
-    kept = np.ones(len(users), bool)
-    while iterative:
-        fewer = kept.copy()
-        fewer[kept] = _enough(items[kept], len(asins), k)
-        fewer[fewer] = _enough(users[fewer], len(reviewers), k)
-        if fewer.sum() == kept.sum():
-            break
-        kept = fewer
-    users, items, times = users[kept], items[kept], pairs["time"].filter(to_arrow(kept))
+    parts = parts_of(reviews.num_rows, part_rows)
+    if parts == 1 or isinstance(reviews, pa.Table):
+        core = _in_one(reviews, k)
+    else:
+        with _emptied(folder) as empty:
+            core = _by_parts(reviews, parts, k, runner, empty)
+    users, items, times, known, counts = core.users, core.items, core.times, core.known, core.counts
+    if iterative:
+        kept = _closed(users, items, len(core.user_names), len(core.item_names), k)
+        users, items, times, known = users[kept], items[kept], times[kept], known[kept]
     if not len(users):
         raise BadInput(
             f"no user with {k} distinct items among {counts['users']:,} users and {counts['reviews']:,} reviews"
             f" ({counts['users_with_k_reviews']:,} have {k} reviews): give more reviews, or a smaller k"
         )
-    user_ids, user_table = _dense(users, reviewers, previous_users, schemas.USERS)
-    item_ids, item_table = _dense(items, asins, previous_items, schemas.ITEMS)
-    counts["five_core_users"] = len(np.unique(users))
-    counts["five_core_items"] = len(np.unique(items))
+    user_ids, user_table, counts["five_core_users"] = _dense(users, core.user_names, previous_users, schemas.USERS)
+    item_ids, item_table, counts["five_core_items"] = _dense(items, core.item_names, previous_items, schemas.ITEMS)
     counts["interactions"] = len(users)
-    interactions = pa.table([to_arrow(user_ids), to_arrow(item_ids), times], schema=schemas.INTERACTIONS)
+    interactions = pa.table(
+        [to_arrow(user_ids), to_arrow(item_ids), to_arrow(times, known)], schema=schemas.INTERACTIONS
+    )
     return FiveCore(interactions, user_table, item_table, counts)
 
 
-@contextmanager
-def _reviews(reviews: pa.Table | StoredTable, memory_mb: int) -> Generator[duckdb.DuckDBPyConnection]:
-    """A database with a view `reviews` (row, reviewer_id, asin, time), which spills to a folder of its own."""
-    with tempfile.TemporaryDirectory(prefix="atelier-kcore-") as spill:
-        database = duckdb.connect(config={"temp_directory": spill, "memory_limit": f"{memory_mb}MB"})
-        try:
-            database.execute("SET enable_progress_bar = false")
-            database.execute("SET preserve_insertion_order = false")  # every order that matters is asked for
-            if isinstance(reviews, StoredTable):
-                path = str(reviews.path).replace("'", "''")
-                source = f"SELECT file_row_number AS row, * FROM read_parquet('{path}', file_row_number = true)"
-            else:
-                numbered = reviews.select(["reviewer_id", "asin", "time"])
-                numbered = numbered.append_column("row", pa.array(np.arange(len(numbered))))
-                database.register("given", numbered)
-                source = "SELECT * FROM given"
-            database.execute(f"CREATE VIEW reviews AS {source}")
-            yield database
-        finally:
-            database.close()
+@dataclass(frozen=True)
+class _Core:
+    """Pairs in order of their first review, [pairs] each: numbers of user and item, rows of the names, and the time."""
+
+    users: np.ndarray  # int32
+    items: np.ndarray  # int32
+    times: np.ndarray  # int64
+    known: np.ndarray  # bool: whether there is a time
+    user_names: pa.Array
+    item_names: pa.Array
+    counts: dict[str, int]
 
 
-def _pairs_of_active_users(
-    database: duckdb.DuckDBPyConnection, k: int
-) -> tuple[dict[str, int], pa.Table, pa.Array, pa.Array]:
-    """(counts, pairs, names of users, names of items) of the users with at least `k` distinct items.
+def _in_one(reviews: pa.Table | StoredTable, k: int) -> _Core:
+    with database() as session:
+        if isinstance(reviews, StoredTable):
+            session.execute(f"CREATE VIEW reviews AS {reviews_of(reviews.path)}")
+        else:
+            given = reviews.select(["reviewer_id", "asin", "time"])
+            session.register("reviews", given.append_column("row", to_arrow(np.arange(len(given)))))
+        users, items = find_users(session, k), find_items(session)
+        pairs = session.sql(NUMBERED).to_arrow_table()
+    return _together([users], [items], lambda part: pairs)
 
-    pairs: user and item int32 (rows of the names), time, in the order of their first review. A pair stands once; its
-    time is the earliest known (null: none is).
+
+def _by_parts(reviews: StoredTable, parts: int, k: int, runner: Runner, folder: Path) -> _Core:
+    rows, workers = reviews.num_rows, runner.workers()
+    step = shard_size(rows, workers, most=rows) if workers > 1 else rows
+    stretches = [
+        Stretch(number, start, min(start + step, rows)) for number, start in enumerate(range(0, rows, step))
+    ]
+    work = Work(folder, len(stretches), parts, k, threads=int(workers > 1))
+    for _ in runner.map(deal_reviews, stretches, reviews.path, work):
+        pass
+    users = list(runner.map(users_of_part, range(parts), work))
+    items = list(runner.map(items_of_part, range(parts), work, _starts(users)))
+    return _together(users, items, lambda part: numbered_pairs(part, work))
+
+
+def _together(users: Sequence[Found], items: Sequence[Found], pairs: Callable[[int], pa.Table]) -> _Core:
+    """All parts as one; `pairs`: those of a part of items, in order.
+
+    A pair's place is how many first rows are below its own: no part needs to stay in memory for that.
     """
-
-    def numbers(sql: str) -> list[int]:
-        return [int(value) for value in database.execute(sql).fetchall()[0]]
-
-    def names(table: str, name: str, number: str) -> pa.Array:
-        ordered = database.sql(f"SELECT {name} FROM {table} ORDER BY {number}").to_arrow_table()
-        return ordered[name].combine_chunks()
-
-    # Grouped by a hash, which costs half of the names. A hash of one review is a user of one review, and so a pair
-    # already (most users are such); the others are told apart by their names.
-    least = min(k, 2)
-    database.execute(f"""
-        CREATE TEMP TABLE activity AS SELECT hash(reviewer_id) AS hashed, count(*) AS n FROM reviews GROUP BY hashed;
-        CREATE TEMP TABLE pairs AS
-        SELECT reviewer_id, asin, min(row) AS first, min(time) AS time, count(*) AS reviews
-        FROM reviews JOIN (FROM activity WHERE n >= {least}) ON hash(reviewer_id) = hashed GROUP BY reviewer_id, asin;
-        CREATE TEMP TABLE users AS
-        SELECT reviewer_id, min(first) AS first, count(*) AS items, sum(reviews) AS reviews
-        FROM pairs GROUP BY reviewer_id;
-        CREATE TEMP TABLE kept_users AS
-        SELECT reviewer_id, row_number() OVER (ORDER BY first) - 1 AS user FROM users WHERE items >= {k};
-        CREATE TEMP TABLE kept_pairs AS
-        SELECT user, asin, pairs.first, time FROM pairs JOIN kept_users USING (reviewer_id);
-        CREATE TEMP TABLE kept_items AS
-        SELECT asin, row_number() OVER (ORDER BY min(first)) - 1 AS item FROM kept_pairs GROUP BY asin""")
-    reviews, alone = numbers(f"SELECT coalesce(sum(n), 0), count(*) FILTER (n < {least}) FROM activity")
-    users, often, of_often = numbers(
-        f"SELECT count(*), count(*) FILTER (reviews >= {k}), coalesce(sum(reviews) FILTER (reviews >= {k}), 0)"
-        " FROM users"
+    lengths = [found.counts["kept_pairs"] for found in items]
+    first = np.empty(sum(lengths), np.int64)
+    for part, end in enumerate(np.cumsum(lengths).tolist()):
+        first[end - lengths[part] : end] = to_numpy(pairs(part)["first"])
+    first.sort()
+    core = _Core(
+        np.empty(len(first), np.int32),
+        np.empty(len(first), np.int32),
+        np.empty(len(first), np.int64),
+        np.empty(len(first), bool),
+        pa.concat_arrays([found.names for found in users]),
+        pa.concat_arrays([found.names for found in items]),
+        {name: sum(found.counts.get(name, 0) for found in [*users, *items]) for name in COUNTS},
     )
-    (items,) = numbers("SELECT count(DISTINCT asin) FROM reviews")
-    (grouped,) = numbers("SELECT count(*) FROM pairs")
-    (items_of_often,) = numbers(
-        f"SELECT count(DISTINCT asin) FROM pairs SEMI JOIN (FROM users WHERE reviews >= {k}) USING (reviewer_id)"
-    )
-    counts = {"reviews": reviews, "users": users + alone, "items": items, "users_with_k_reviews": often}
-    counts |= {"items_of_users_with_k_reviews": items_of_often, "reviews_of_users_with_k_reviews": of_often}
-    counts |= {"distinct_pairs": grouped + alone, "duplicate_reviews": reviews - grouped - alone}
-    pairs = database.sql(
-        "SELECT user::INTEGER AS user, item::INTEGER AS item, time FROM kept_pairs JOIN kept_items USING (asin)"
-        " ORDER BY first"
-    ).to_arrow_table()
-    return counts, pairs, names("kept_users", "reviewer_id", "user"), names("kept_items", "asin", "item")
+    for part, before in enumerate(_starts(items)):
+        table = pairs(part)
+        places = np.searchsorted(first, to_numpy(table["first"]))
+        core.users[places] = to_numpy(table["user"])
+        core.items[places] = to_numpy(table["item"]) + np.int32(before)
+        core.times[places] = to_numpy(table["time"])
+        core.known[places] = to_numpy(table["known"])
+    return core
+
+
+def _starts(found: Sequence[Found]) -> list[int]:
+    """Of each part, how many names there are in those before it."""
+    return np.cumsum([0, *(len(part.names) for part in found)])[:-1].tolist()
+
+
+@contextmanager
+def _emptied(folder: Path | None) -> Generator[Path]:
+    """`folder`, or a temporary one, empty; it goes at the end."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="atelier-kcore-") as temporary:
+            yield Path(temporary)
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _closed(users: np.ndarray, items: np.ndarray, user_count: int, item_count: int, k: int) -> np.ndarray:
+    """Which pairs stay, bool [pairs], when users and items with fewer than `k` leave until nothing does."""
+    kept = np.ones(len(users), bool)
+    while True:
+        fewer = kept.copy()
+        fewer[kept] = _enough(items[kept], item_count, k)
+        fewer[fewer] = _enough(users[fewer], user_count, k)
+        if fewer.sum() == kept.sum():
+            return kept
+        kept = fewer
 
 
 def _enough(codes: np.ndarray, n: int, k: int) -> np.ndarray:
@@ -163,14 +225,13 @@ def _enough(codes: np.ndarray, n: int, k: int) -> np.ndarray:
 
 def _dense(
     codes: np.ndarray, names: pa.Array, previous: pa.Table | None, schema: pa.Schema
-) -> tuple[np.ndarray, pa.Table]:
-    """Global ids [pairs] int32 of `codes`, and the table of ids: what was there, then what is new in order."""
+) -> tuple[np.ndarray, pa.Table, int]:
+    """Global ids [pairs] int32 of `codes`; the table of ids: what was there, then what is new in order; how many."""
     id_name, name = schema.names
     known = to_arrow([]) if previous is None else previous[name].combine_chunks()
     if previous is not None and not np.array_equal(to_numpy(previous[id_name]), np.arange(len(known))):
         raise ValueError(f"previous_{id_name}s: ids are not 0..{len(known) - 1} in order; the table was changed")
-    present, first = np.unique(codes, return_index=True)
-    present = present[np.argsort(first)]  # by first appearance among the kept pairs
+    present = _by_first_appearance(codes, len(names))
     found = pc.index_in(names.take(to_arrow(present)), value_set=known)
     new = ~to_numpy(found.is_valid())
     ids = np.empty(len(found), np.int32)
@@ -180,4 +241,14 @@ def _dense(
     of_code[present] = ids
     all_names = pa.concat_arrays([known, names.take(to_arrow(present[new]))])
     table = pa.table([to_arrow(np.arange(len(all_names), dtype=np.int32)), all_names], schema=schema)
-    return of_code[codes], table
+    return of_code[codes], table, len(present)
+
+
+def _by_first_appearance(codes: np.ndarray, n: int) -> np.ndarray:
+    """The distinct `codes`, all below `n`, in the order in which they are met; in memory for them, not for `codes`."""
+    first = np.full(n, len(codes))
+    for start in range(0, len(codes), _CHUNK)[::-1]:
+        met = codes[start : start + _CHUNK][::-1]
+        first[met] = np.arange(start + len(met) - 1, start - 1, -1)  # of the same code the last, met first, stays
+    present = np.flatnonzero(first < len(codes))
+    return present[np.argsort(first[present])]
