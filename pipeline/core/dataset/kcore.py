@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +28,16 @@ from pipeline.core.dataset.kcore_parts import (
     deal_reviews,
     find_items,
     find_users,
-    items_of_part,
+    items_of_parts,
     numbered_pairs,
     reviews_of,
-    users_of_part,
+    users_of_parts,
 )
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.shards import HERE, Runner, shard_size
 from pipeline.core.tables import StoredTable
 
-PART_ROWS = 1_000_000  # reviews of a part at most, while
+PART_ROWS = 500_000  # reviews of a part at most, while
 PARTS = 512  # are enough; each is a file that is open while reviews are dealt
 COUNTS = (
     "reviews",
@@ -135,27 +136,31 @@ class _Core:
 def _in_one(reviews: pa.Table | StoredTable, k: int) -> _Core:
     with database() as session:
         if isinstance(reviews, StoredTable):
-            session.execute(f"CREATE VIEW reviews AS {reviews_of(reviews.path)}")
+            session.execute(f"CREATE TEMP VIEW reviews AS {reviews_of(reviews.path)}")
         else:
             given = reviews.select(["reviewer_id", "asin", "time"])
             session.register("reviews", given.append_column("row", to_arrow(np.arange(len(given)))))
+        session.execute("CREATE TEMP VIEW asins AS SELECT asin FROM reviews")
         users, items = find_users(session, k), find_items(session)
         pairs = session.sql(NUMBERED).to_arrow_table()
     return _together([users], [items], lambda part: pairs)
 
 
 def _by_parts(reviews: StoredTable, parts: int, k: int, runner: Runner, folder: Path) -> _Core:
-    rows, workers = reviews.num_rows, runner.workers()
-    step = shard_size(rows, workers, most=rows) if workers > 1 else rows
-    stretches = [
-        Stretch(number, start, min(start + step, rows)) for number, start in enumerate(range(0, rows, step))
-    ]
+    workers = runner.workers()
+    stretches = [Stretch(n, part.start, part.stop) for n, part in enumerate(_cut(reviews.num_rows, workers))]
     work = Work(folder, len(stretches), parts, k, threads=int(workers > 1))
     for _ in runner.map(deal_reviews, stretches, reviews.path, work):
         pass
-    users = list(runner.map(users_of_part, range(parts), work))
-    items = list(runner.map(items_of_part, range(parts), work, _starts(users)))
+    shards = _cut(parts, workers)
+    users = list(chain.from_iterable(runner.map(users_of_parts, shards, work)))
+    items = list(chain.from_iterable(runner.map(items_of_parts, shards, work, _starts(users))))
     return _together(users, items, lambda part: numbered_pairs(part, work))
+
+
+def _cut(count: int, workers: int) -> list[range]:
+    step = shard_size(count, workers, most=count) if workers > 1 else count
+    return [range(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _together(users: Sequence[Found], items: Sequence[Found], pairs: Callable[[int], pa.Table]) -> _Core:

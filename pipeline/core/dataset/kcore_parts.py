@@ -22,7 +22,7 @@ from pipeline.core.dealt import PART, deal, dealt
 
 MEMORY_MB = 128  # of DuckDB, beyond which it spills to disk
 THREADS = 4  # at most: each wants some of that memory for itself
-BATCH = 1 << 17  # rows on their way to the files
+BATCH = 1 << 16  # rows on their way to the files
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,17 @@ class Work:
     stretches: int
     parts: int
     k: int
-    threads: int = 1
+    threads: int = 0  # of a worker; 0: one a core
 
-    def file(self, what: str, of: int, by: int) -> Path:
+    def file(self, what: str, of: int, by: int = 0) -> Path:
         """The file of what part `of` gets from stretch or part `by`."""
         return self.folder / f"{what}-{of}-{by}.arrow"
 
-    def to_all(self, what: str, by: int) -> list[Path]:
-        """The files that `by` deals to all parts."""
-        return [self.file(what, of, by) for of in range(self.parts)]
+    def deal(self, what: str, by: int, key: str, rows: str, session: duckdb.DuckDBPyConnection) -> None:
+        """Deal the rows of a query to all parts, by the hash of the column `key`."""
+        part = f"(hash({key}) % {self.parts})::USMALLINT AS {PART}"
+        found = session.sql(f"SELECT *, {part} FROM ({rows})").to_arrow_reader(BATCH)
+        deal(found, [self.file(what, of, by) for of in range(self.parts)])
 
 
 @dataclass(frozen=True)
@@ -55,61 +57,60 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Found:
-    """Counts that add up over parts, and the names of what stays: the row is the number in the part."""
+    """Of a part: counts, which add up over parts, and the names of what stays; the row is the number in the part."""
 
     counts: dict[str, int]
     names: pa.Array
 
 
 def deal_reviews(stretch: Stretch, reviews: Path, work: Work) -> None:
-    """Deal a stretch of the reviews to the parts of their reviewers."""
+    """Deal a stretch of the reviews to the parts of their reviewers, and its asins to theirs."""
     with database(work.threads) as session:
-        rows = session.sql(
-            f"SELECT row, reviewer_id, asin, time, {_part('reviewer_id', work)} FROM ({reviews_of(reviews)})"
-            f" WHERE row >= {stretch.start} AND row < {stretch.stop}"  # DuckDB reads these rows' row groups alone
-        )
-        deal(rows.to_arrow_reader(BATCH), work.to_all("reviews", stretch.number))
+        # DuckDB reads the row groups of these rows alone.
+        rows = f"({reviews_of(reviews)}) WHERE row >= {stretch.start} AND row < {stretch.stop}"
+        work.deal("reviews", stretch.number, "reviewer_id", f"SELECT row, reviewer_id, asin, time FROM {rows}", session)
+        work.deal("asins", stretch.number, "asin", f"SELECT DISTINCT asin FROM {rows}", session)
 
 
-def users_of_part(part: int, work: Work) -> Found:
-    """The users of a part who have k items; deals their pairs, and the asins of all its reviews, by asin."""
+def users_of_parts(parts: range, work: Work) -> list[Found]:
+    """Of each part the users who have k items; deals their pairs, and the asins of those who nearly have, by asin."""
+    found = []
     with database(work.threads) as session:
-        session.register("reviews", dealt([work.file("reviews", part, by) for by in range(work.stretches)]))
-        found = find_users(session, work.k)
-        pairs = session.sql(f"SELECT user, asin, first, time, {_part('asin', work)} FROM kept_pairs")
-        deal(pairs.to_arrow_reader(BATCH), work.to_all("pairs", part))
-        asins = session.sql(f"SELECT DISTINCT asin, often, {_part('asin', work)} FROM asins")
-        deal(asins.to_arrow_reader(BATCH), work.to_all("asins", part))
+        for part in parts:
+            with _room(session) as room:
+                room.register("reviews", dealt([work.file("reviews", part, by) for by in range(work.stretches)]))
+                found.append(find_users(room, work.k))
+                work.deal("pairs", part, "asin", "SELECT user, asin, first, time FROM kept_pairs", room)
+                work.deal("near", part, "asin", "SELECT DISTINCT asin FROM near", room)
     return found
 
 
-def items_of_part(part: int, work: Work, users_before: Sequence[int]) -> Found:
-    """The items of a part; writes its pairs by number, to be read by `numbered_pairs`.
+def items_of_parts(parts: range, work: Work, users_before: Sequence[int]) -> list[Found]:
+    """The items of each part; writes its pairs by number, to be read by `numbered_pairs`.
 
     `users_before`: of each part of users, how many there are in the parts before it.
     """
-    by = range(work.parts)
+    found = []
     with database(work.threads) as session:
-        pairs = [
-            _shifted(dealt([work.file("pairs", part, of)]), before) for of, before in zip(by, users_before, strict=True)
-        ]
-        session.register("kept_pairs", pa.concat_tables(pairs))
-        session.register("asins", dealt([work.file("asins", part, of) for of in by]))
-        found = find_items(session)
-        pairs = session.sql(NUMBERED).to_arrow_reader(BATCH)
-        with pa.ipc.new_stream(str(work.file("numbered", part, 0)), pairs.schema) as file:
-            for batch in pairs:
-                file.write_batch(batch)
+        for part in parts:
+            with _room(session) as room:
+                pairs = [
+                    _shifted(dealt([work.file("pairs", part, by)]), before) for by, before in enumerate(users_before)
+                ]
+                room.register("kept_pairs", pa.concat_tables(pairs))
+                room.register("near", dealt([work.file("near", part, by) for by in range(work.parts)]))
+                room.register("asins", dealt([work.file("asins", part, by) for by in range(work.stretches)]))
+                found.append(find_items(room))
+                numbered = room.sql(NUMBERED).to_arrow_reader(BATCH)
+                with pa.ipc.new_stream(str(work.file("numbered", part)), numbered.schema) as file:
+                    for batch in numbered:
+                        file.write_batch(batch)
     return found
 
 
 def numbered_pairs(part: int, work: Work) -> pa.Table:
     """NUMBERED of a part, mapped from its file."""
-    return dealt([work.file("numbered", part, 0)])
-
-
-def _part(name: str, work: Work) -> str:
-    return f"(hash({name}) % {work.parts})::USMALLINT AS {PART}"
+    return dealt([work.file("numbered", part)])
 
 
 def _shifted(pairs: pa.Table, before: int) -> pa.Table:
@@ -132,27 +133,35 @@ def database(threads: int = 0) -> Generator[duckdb.DuckDBPyConnection]:
         config = {"temp_directory": spill, "memory_limit": f"{MEMORY_MB}MB", "threads": threads or min(cores, THREADS)}
         session = duckdb.connect(config=config)
         try:
-            session.execute("SET enable_progress_bar = false")
-            session.execute("SET preserve_insertion_order = false")  # every order that matters is asked for
-            yield session
+            session.execute("SET GLOBAL preserve_insertion_order = false")  # every order that matters is asked for
+            with _room(session) as room:
+                yield room
         finally:
             session.close()
+
+
+@contextmanager
+def _room(session: duckdb.DuckDBPyConnection) -> Generator[duckdb.DuckDBPyConnection]:
+    """A connection of the same database with tables and views of its own, which end with it."""
+    with session.cursor() as room:
+        room.execute("SET enable_progress_bar = false")
+        yield room
 
 
 def find_users(session: duckdb.DuckDBPyConnection, k: int) -> Found:
     """The users with at least `k` distinct items among `reviews` (row, reviewer_id, asin, time), in order of their first.
 
     Leaves `kept_pairs` (user, asin, first, time) of them: a pair stands once, `first` is its first row, its time the
-    earliest known (null: none is). And `asins` (asin, often) of all reviews; `often`: of the users with k reviews.
+    earliest known (null: none is). And `near` (asin): what users with k reviews of fewer items reviewed.
     """
     # Grouped by a hash, which costs half of the names. A hash of one review is a user of one review, and so a pair
     # already (most users are such); the others are told apart by their names.
-    least = min(k, 2)
     session.execute(f"""
-        CREATE TEMP TABLE activity AS SELECT hash(reviewer_id) AS hashed, count(*) AS n FROM reviews GROUP BY hashed;
+        CREATE TEMP TABLE active AS
+        SELECT hash(reviewer_id) AS hashed, count(*) AS n FROM reviews GROUP BY hashed HAVING n >= {min(k, 2)};
         CREATE TEMP TABLE pairs AS
         SELECT reviewer_id, asin, min(row) AS first, min(time) AS time, count(*) AS reviews
-        FROM reviews JOIN (FROM activity WHERE n >= {least}) ON hash(reviewer_id) = hashed GROUP BY reviewer_id, asin;
+        FROM reviews JOIN active ON hash(reviewer_id) = hashed GROUP BY reviewer_id, asin;
         CREATE TEMP TABLE users AS
         SELECT reviewer_id, min(first) AS first, count(*) AS items, sum(reviews) AS reviews
         FROM pairs GROUP BY reviewer_id;
@@ -160,32 +169,36 @@ def find_users(session: duckdb.DuckDBPyConnection, k: int) -> Found:
         SELECT reviewer_id, (row_number() OVER (ORDER BY first) - 1)::INTEGER AS user FROM users WHERE items >= {k};
         CREATE TEMP TABLE kept_pairs AS
         SELECT user, asin, pairs.first, time FROM pairs JOIN kept_users USING (reviewer_id);
-        CREATE TEMP VIEW asins AS
-        SELECT asin, false AS often FROM reviews UNION ALL
-        SELECT asin, true FROM pairs SEMI JOIN (FROM users WHERE reviews >= {k}) USING (reviewer_id)""")
-    reviews, alone = _numbers(session, f"SELECT coalesce(sum(n), 0), count(*) FILTER (n < {least}) FROM activity")
-    users, often, of_often = _numbers(
+        CREATE TEMP VIEW near AS
+        SELECT asin FROM pairs SEMI JOIN (FROM users WHERE reviews >= {k} AND items < {k}) USING (reviewer_id)""")
+    (reviews,) = _numbers(session, "SELECT count(*) FROM reviews")
+    (of_active,) = _numbers(session, "SELECT coalesce(sum(n), 0) FROM active")
+    users, pairs, often, of_often = _numbers(
         session,
-        f"SELECT count(*), count(*) FILTER (reviews >= {k}), coalesce(sum(reviews) FILTER (reviews >= {k}), 0)"
-        " FROM users",
+        f"SELECT count(*), coalesce(sum(items), 0), count(*) FILTER (reviews >= {k}),"
+        f" coalesce(sum(reviews) FILTER (reviews >= {k}), 0) FROM users",
     )
-    (grouped,) = _numbers(session, "SELECT count(*) FROM pairs")
+    alone = reviews - of_active
     counts = {"reviews": reviews, "users": users + alone, "users_with_k_reviews": often}
     counts |= {"reviews_of_users_with_k_reviews": of_often}
-    counts |= {"distinct_pairs": grouped + alone, "duplicate_reviews": reviews - grouped - alone}
+    counts |= {"distinct_pairs": pairs + alone, "duplicate_reviews": of_active - pairs}
     return Found(counts, _names(session, "SELECT reviewer_id AS name FROM kept_users ORDER BY user"))
 
 
 def find_items(session: duckdb.DuckDBPyConnection) -> Found:
-    """The items of `kept_pairs`, in order of their first pair; leaves what NUMBERED wants."""
+    """The items of `kept_pairs`, in order of their first pair, and the counts of `asins` and `near` with them.
+
+    Leaves what NUMBERED wants.
+    """
     session.execute("""
         CREATE TEMP TABLE kept_items AS
         SELECT asin, (row_number() OVER (ORDER BY min(first)) - 1)::INTEGER AS item FROM kept_pairs GROUP BY asin""")
-    (items,) = _numbers(session, "SELECT count(DISTINCT asin) FROM asins WHERE NOT often")
-    (of_often,) = _numbers(session, "SELECT count(DISTINCT asin) FROM asins WHERE often")
+    (items,) = _numbers(session, "SELECT count(DISTINCT asin) FROM asins")
+    (near,) = _numbers(session, "SELECT count(DISTINCT asin) FROM near ANTI JOIN kept_items USING (asin)")
     (pairs,) = _numbers(session, "SELECT count(*) FROM kept_pairs")
-    counts = {"items": items, "items_of_users_with_k_reviews": of_often, "kept_pairs": pairs}
-    return Found(counts, _names(session, "SELECT asin AS name FROM kept_items ORDER BY item"))
+    found = Found({}, _names(session, "SELECT asin AS name FROM kept_items ORDER BY item"))
+    found.counts.update(items=items, items_of_users_with_k_reviews=len(found.names) + near, kept_pairs=pairs)
+    return found
 
 
 # Pairs in order of `first`: user and item int32, first int64, time int64 where `known`.
