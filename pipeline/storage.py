@@ -125,6 +125,11 @@ class Storage(dg.ConfigurableResource):
         return self.home / "staged"
 
     @property
+    def dealt(self) -> Path:
+        """What the 5-core deals out to its parts, while it is at work."""
+        return self.staged / "five_core"
+
+    @property
     def pictures(self) -> Path:
         """The ledger's parts and the picture shards."""
         return self.home / "pictures"

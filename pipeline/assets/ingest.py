@@ -4,6 +4,7 @@ Thin: reading is `core/raw/ingest.py`, filtering is `core/dataset/kcore.py`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -22,7 +23,7 @@ from pipeline.failures import network
 from pipeline.io_managers import SCHEMAS
 from pipeline.method import Method
 from pipeline.progress import reporter
-from pipeline.resources import RawSources
+from pipeline.resources import Engine, RawSources
 from pipeline.settings import FiveCoreSettings, IngestSettings
 from pipeline.storage import Storage, digest
 from pipeline.views import paper, plots, steps
@@ -164,20 +165,26 @@ def _previous(storage: Storage, name: str, kind: str) -> pa.Table | None:
     ins={"reviews": dg.AssetIn()},
     code_version="1",
 )
-def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews: StoredTable):
+def five_core(config: FiveCoreConfig, method: Method, engine: Engine, storage: Storage, reviews: StoredTable):
     """Filter to the 5-core in the paper's order, counting after every step."""
     settings = method.settings(FiveCoreSettings, "five_core", config)
     if not reviews.num_rows:  # products alone: nothing to filter, and the generator needs no users
         for name in ("interactions", "users", "items"):
             yield table_output(SCHEMAS[name].empty_table(), name)
         return
-    core = kcore.five_core(
+    filtered = partial(
+        kcore.five_core,
         reviews,
         settings.k,
         iterative=settings.iterative,
         previous_users=_previous(storage, "users", "reviewer"),
         previous_items=_previous(storage, "items", "asin"),
     )
+    if kcore.parts_of(reviews.num_rows) == 1:  # nothing to share: no cluster is started
+        core = filtered()
+    else:
+        with sole_writer(storage.staged), engine.running() as runner:
+            core = filtered(runner=runner, folder=storage.dealt)
     ours = paper.our_data_set("this run", core.counts)
     falls = steps.five_core(core.counts, settings.k, settings.iterative)
     yield table_output(

@@ -62,9 +62,9 @@ class FiveCore:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def parts_of(reviews: int, part_rows: int = PART_ROWS) -> int:
-    """How many parts so many reviews are dealt to; 1: they are worked on as they are, by this process."""
-    return max(1, min(PARTS, -(-reviews // part_rows)))
+def parts_of(reviews: int, part_rows: int | None = None) -> int:
+    """How many parts so many reviews are dealt to, `part_rows` (PART_ROWS) each; 1: they stay where they are."""
+    return max(1, min(PARTS, -(-reviews // (part_rows or PART_ROWS))))
 
 
 def five_core(
@@ -76,7 +76,7 @@ def five_core(
     iterative: bool = False,
     runner: Runner = HERE,
     folder: Path | None = None,
-    part_rows: int = PART_ROWS,
+    part_rows: int | None = None,
 ) -> FiveCore:
     """Distinct (user, item) pairs of the users with at least `k` distinct items, and the items they reviewed.
 
@@ -87,10 +87,10 @@ def five_core(
     Ids are dense int32 in the order of first appearance in `reviews`. With previous tables the ids there never change
     and stay in the tables even where their user or item has left; new ones are appended.
 
-    A stored table of more than `part_rows` reviews is dealt to `parts_of` it, each worked on by one of the runner's
-    workers; the result is the same for any number of parts and workers. Memory of a worker is that of one part, and
-    here about 25 bytes an interaction that stays, and the names. Disk is 50 bytes a review, in `folder`: a folder that
-    all workers see, for this alone; it is cleared before and removed afterwards. None: a temporary one.
+    A stored table is dealt to `parts_of` its reviews, which the runner's workers take; the result is the same for any
+    number of parts and workers. Memory of a worker is that of one part; here it is 25 bytes an interaction that stays,
+    and the names (`iterative`: 45). Disk is 50 bytes a review, in `folder`, which all workers see and nobody else uses:
+    it is cleared before and removed afterwards. None: a temporary one, for workers on this machine.
 
     Raises BadInput when nobody is left, ValueError for k < 1.
     """
@@ -111,12 +111,10 @@ def five_core(
             f"no user with {k} distinct items among {counts['users']:,} users and {counts['reviews']:,} reviews"
             f" ({counts['users_with_k_reviews']:,} have {k} reviews): give more reviews, or a smaller k"
         )
-    user_ids, user_table, counts["five_core_users"] = _dense(users, core.user_names, previous_users, schemas.USERS)
-    item_ids, item_table, counts["five_core_items"] = _dense(items, core.item_names, previous_items, schemas.ITEMS)
+    user_table, counts["five_core_users"] = _made_dense(users, core.user_names, previous_users, schemas.USERS)
+    item_table, counts["five_core_items"] = _made_dense(items, core.item_names, previous_items, schemas.ITEMS)
     counts["interactions"] = len(users)
-    interactions = pa.table(
-        [to_arrow(user_ids), to_arrow(item_ids), to_arrow(times, known)], schema=schemas.INTERACTIONS
-    )
+    interactions = pa.table([to_arrow(users), to_arrow(items), to_arrow(times, known)], schema=schemas.INTERACTIONS)
     return FiveCore(interactions, user_table, item_table, counts)
 
 
@@ -228,10 +226,13 @@ def _enough(codes: np.ndarray, n: int, k: int) -> np.ndarray:
     return (np.bincount(codes, minlength=n) >= k)[codes]
 
 
-def _dense(
+def _made_dense(
     codes: np.ndarray, names: pa.Array, previous: pa.Table | None, schema: pa.Schema
-) -> tuple[np.ndarray, pa.Table, int]:
-    """Global ids [pairs] int32 of `codes`; the table of ids: what was there, then what is new in order; how many."""
+) -> tuple[pa.Table, int]:
+    """The table of ids (what was there, then what is new in order), and how many of them `codes` [pairs] has.
+
+    The codes, rows of `names`, become ids where they stand.
+    """
     id_name, name = schema.names
     known = to_arrow([]) if previous is None else previous[name].combine_chunks()
     if previous is not None and not np.array_equal(to_numpy(previous[id_name]), np.arange(len(known))):
@@ -246,7 +247,9 @@ def _dense(
     of_code[present] = ids
     all_names = pa.concat_arrays([known, names.take(to_arrow(present[new]))])
     table = pa.table([to_arrow(np.arange(len(all_names), dtype=np.int32)), all_names], schema=schema)
-    return of_code[codes], table, len(present)
+    for start in range(0, len(codes), _CHUNK):
+        codes[start : start + _CHUNK] = of_code[codes[start : start + _CHUNK]]
+    return table, len(present)
 
 
 def _by_first_appearance(codes: np.ndarray, n: int) -> np.ndarray:

@@ -130,10 +130,10 @@ def database(threads: int = 0) -> Generator[duckdb.DuckDBPyConnection]:
     """A database that spills to a folder of its own; `threads`: 0 for one a core."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="atelier-kcore-") as spill:
-        config = {"temp_directory": spill, "memory_limit": f"{MEMORY_MB}MB", "threads": threads or min(cores, THREADS)}
-        session = duckdb.connect(config=config)
+        session = duckdb.connect(config={"temp_directory": spill, "memory_limit": f"{MEMORY_MB}MB"})
         try:
-            session.execute("SET GLOBAL preserve_insertion_order = false")  # every order that matters is asked for
+            session.execute(f"SET threads = {threads or min(cores, THREADS)}")
+            session.execute("SET preserve_insertion_order = false")  # every order that matters is asked for
             with _room(session) as room:
                 yield room
         finally:
@@ -149,7 +149,7 @@ def _room(session: duckdb.DuckDBPyConnection) -> Generator[duckdb.DuckDBPyConnec
 
 
 def find_users(session: duckdb.DuckDBPyConnection, k: int) -> Found:
-    """The users with at least `k` distinct items among `reviews` (row, reviewer_id, asin, time), in order of their first.
+    """The users with `k` distinct items or more in `reviews` (row, reviewer_id, asin, time), by their first row.
 
     Leaves `kept_pairs` (user, asin, first, time) of them: a pair stands once, `first` is its first row, its time the
     earliest known (null: none is). And `near` (asin): what users with k reviews of fewer items reviewed.
