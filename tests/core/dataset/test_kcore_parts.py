@@ -1,6 +1,7 @@
 """The 5-core by parts: whatever their number, and whoever works on them, the same tables as in one piece."""
 
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.core.tables import StoredTable
 from tests.core.dataset.test_kcore import named, reviews_of, slow_core
 from tests.core.in_turn import InTurn
 
-# "ab" and "c" beside "a" and "bc"; letters of several bytes, and of none.
+# Some that read alike when reviewer and item stand side by side; letters of several bytes, no letter, a quote, a null.
 NAMES = ["a", "b", "ab", "bc", "c", "", "é", "日本", "\U0001f457", "a'b", "a\0b", "Z" * 40]
 rows_of_shop = st.lists(
     st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.none() | st.integers(-3, 9)), min_size=1, max_size=80
@@ -46,10 +47,31 @@ def same(one: kcore.FiveCore, other: kcore.FiveCore) -> bool:
     return one.counts == other.counts and all(getattr(one, name).equals(getattr(other, name)) for name in tables)
 
 
-@given(rows_of_shop, st.integers(1, 4), st.booleans(), st.integers(10, 40), st.sampled_from([1, 3]))
-@settings(max_examples=20, deadline=None)
-def test_any_number_of_parts_gives_what_a_slow_obvious_one_and_one_piece_give(rows, k, iterative, part_rows, workers):
-    runner = HERE if workers == 1 else InTurn(workers)
+def slow_counts(rows, k, iterative):
+    of_user, pairs = defaultdict(list), {(user, item) for user, item, _ in rows}
+    for user, item, _ in rows:
+        of_user[user].append(item)
+    often = {user: items for user, items in of_user.items() if len(items) >= k}
+    left = slow_core(rows, k, iterative)
+    return {
+        "reviews": len(rows),
+        "users": len(of_user),
+        "items": len({item for _, item in pairs}),
+        "users_with_k_reviews": len(often),
+        "items_of_users_with_k_reviews": len(set().union(*often.values())),
+        "reviews_of_users_with_k_reviews": sum(map(len, often.values())),
+        "distinct_pairs": len(pairs),
+        "duplicate_reviews": len(rows) - len(pairs),
+        "five_core_users": len({user for user, _, _ in left}),
+        "five_core_items": len({item for _, item, _ in left}),
+        "interactions": len(left),
+    }
+
+
+@given(rows_of_shop, st.integers(1, 4), st.booleans(), st.integers(2, 5), st.sampled_from([1, 3]))
+@settings(max_examples=25, deadline=None)
+def test_any_number_of_parts_gives_what_a_slow_obvious_one_and_one_piece_give(rows, k, iterative, parts, workers):
+    runner, part_rows = HERE if workers == 1 else InTurn(workers), -(-len(rows) // parts)
     expected = slow_core(rows, k, iterative)
     with tempfile.TemporaryDirectory() as folder:
         reviews = stored(Path(folder), rows)
@@ -59,6 +81,7 @@ def test_any_number_of_parts_gives_what_a_slow_obvious_one_and_one_piece_give(ro
             return
         core = kcore.five_core(reviews, k, iterative=iterative, part_rows=part_rows, runner=runner)
         assert named(core) == expected
+        assert core.counts == slow_counts(rows, k, iterative)
         assert same(core, kcore.five_core(reviews, k, iterative=iterative))
     assert same(core, kcore.five_core(reviews_of(rows), k, iterative=iterative))
     assert core.interactions.schema == schemas.INTERACTIONS
@@ -70,7 +93,8 @@ def test_a_shop_of_thousands_of_reviews_keeps_its_ids_counts_and_bytes_however_i
     reviews = stored(tmp_path, rows, row_group=400)
     before = kcore.five_core(reviews_of(rows[1500:]), 3)
     whole = kcore.five_core(reviews, 3, before.users, before.items, iterative=iterative)
-    assert len(slow_core(rows, 3, iterative)) == whole.counts["interactions"] > 300
+    assert whole.counts == slow_counts(rows, 3, iterative)
+    assert whole.counts["interactions"] > 300
     assert whole.interactions["time"].null_count
     for part_rows, workers in ((1600, 1), (500, 4)):
         cut = kcore.five_core(
