@@ -15,19 +15,19 @@ from typing import Any
 import dagster as dg
 import pydantic
 
-from models.bpr import BprSettings
+from models.bpr_settings import BprSettings
+from models.design_settings import PRESETS as DESIGN_PRESETS
+from models.design_settings import DesignSettings
+from models.dvbpr_settings import PRESETS as DVBPR_PRESETS
+from models.dvbpr_settings import DvbprSettings
 from models.lsgan_settings import PRESETS as LSGAN_PRESETS
 from models.lsgan_settings import LsganSettings
 from models.modern_settings import ModernSettings
-from models.preference import PRESETS as DESIGN_PRESETS
-from models.preference import DesignSettings
-from models.train_dvbpr import PRESETS as DVBPR_PRESETS
-from models.train_dvbpr import DvbprSettings
 from pipeline.core.dataset.triplets import PRESETS as TRIPLET_PRESETS
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.generator.irrelevant import RelevanceSettings
+from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.near_duplicates import NearDuplicateSettings
-from pipeline.core.images.transfer import FetchSettings
 from pipeline.settings import (
     BankSettings,
     ChampionSettings,

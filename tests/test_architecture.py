@@ -94,14 +94,15 @@ def test_the_core_knows_nothing_of_the_orchestration_around_it():
 
 def test_mlflow_is_imported_where_it_is_tracked_registered_and_served_alone():
     importers = {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))}
-    of_mlflow = {"tracking", "upkeep.tracked_ends", "champions.registry", "champions.served_recommender"}
+    registered = {"champions.registry", "champions.registered_generator", "champions.served_recommender"}
+    of_mlflow = {"tracking", "upkeep.tracked_ends", *registered}
     assert importers == {f"pipeline.{name}" for name in of_mlflow}
     assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
 
 
 def test_mlflow_is_imported_only_inside_functions():
-    for name in ("pipeline.tracking", "pipeline.upkeep.tracked_ends", "pipeline.champions.registry"):
-        assert [i for i in imports(name, lazy=False, typing_only=False) if inside(i, "mlflow")] == []
+    for name in ("tracking", "upkeep.tracked_ends", "champions.registry", "champions.registered_generator"):
+        assert [i for i in imports(f"pipeline.{name}", lazy=False, typing_only=False) if inside(i, "mlflow")] == []
 
 
 def test_ray_is_imported_by_the_engine_alone_and_only_when_it_is_asked_for():
