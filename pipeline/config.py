@@ -8,6 +8,7 @@ every field is optional. What is not set comes from the run's profile, then from
 import dataclasses
 import inspect
 import re
+import sys
 import types
 import typing
 from typing import Any
@@ -26,8 +27,8 @@ from models.modern_settings import ModernSettings
 from pipeline.core.dataset.triplets import PRESETS as TRIPLET_PRESETS
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.generator.irrelevant import RelevanceSettings
-from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.near_duplicates import NearDuplicateSettings
+from pipeline.core.images.transfer import FetchSettings
 from pipeline.settings import (
     BankSettings,
     ChampionSettings,
@@ -69,7 +70,11 @@ FROM_DATA = {(LsganSettings, "classes")}
 
 def described(settings: type) -> dict[str, str]:
     """The comment behind each field of a settings dataclass, which the launchpad shows as its meaning."""
-    return dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", inspect.getsource(settings), re.MULTILINE))
+    # The class is cut out of its module here: `inspect.getsource` of a class parses the whole module each time, a tenth
+    # of a second for all settings, in every process that loads the definitions.
+    module = inspect.getsource(sys.modules[settings.__module__])
+    [own] = re.findall(rf"^class {settings.__name__}\b.*?(?=^\S|\Z)", module, re.MULTILINE | re.DOTALL)
+    return dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", own, re.MULTILINE))
 
 
 def _config_type(annotation: Any) -> Any:

@@ -18,9 +18,9 @@ from pipeline.core.erasure import Erasures
 from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
 from pipeline.core.images.fetch import FetchReport, Progress
 from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
-from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.fetch_shards import fetch_with
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw import remote, sources
 from pipeline.core.shards import HERE, Runner
 from pipeline.io_managers import ParquetTables

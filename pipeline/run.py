@@ -25,8 +25,8 @@ from pipeline import environment, instance, profiles, sample_source
 from pipeline.build import build_definitions
 from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
-from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.recommender_names import name_of
 from pipeline.depot import courier
 from pipeline.jobs import everything, observe_sources

@@ -22,10 +22,10 @@ from pipeline.core.dataset import survivors
 from pipeline.core.durable import write_whole
 from pipeline.core.generator.likeness import most_alike
 from pipeline.core.images.bank import build_bank, open_bank
-from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.ledger import STATUS_OF, PictureStore, mark_placeholders
 from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, largest_across_items
 from pipeline.core.images.pictures import decode
+from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import BadInput, OutOfReach
 from pipeline.core.tables import StoredTable
 from pipeline.failures import network

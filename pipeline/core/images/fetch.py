@@ -24,10 +24,9 @@ except ImportError:  # there is none for Windows; asyncio's own loop does the sa
     from asyncio import new_event_loop
 
 from pipeline.core.address import target
-from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.ledger import STATUS_OF, TO_JUDGE, LedgerRow, PictureStore
 from pipeline.core.images.schedule import Budget, Host, Job, Schedule
-from pipeline.core.images.transfer import Attempt, Transfer
+from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
 
 __all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from pipeline.core.address import target
 from pipeline.core.images.fetch import pending
-from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
 
 NO_HOST = "(no usable URL)"  # refused without a request
 # Where a number comes from, the best first.

@@ -19,8 +19,8 @@ from pipeline.core.images.fetch_plan import (
     histories,
     plan_fetch,
 )
-from pipeline.core.images.fetch_settings import FetchSettings
 from pipeline.core.images.ledger import LedgerRow, PictureStore
+from pipeline.core.images.transfer import FetchSettings
 from pipeline.views import fetch_table
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
