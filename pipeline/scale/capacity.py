@@ -82,8 +82,8 @@ SHOPS = (
 FORMULAS = {
     "reviews, 5-core": (
         "reviews / reviews_a_second",
-        "370e6 + 20 * reviews + 50 * interactions",
-        "review_bytes * reviews",
+        "370e6 + 20 * reviews + 30 * interactions",
+        "(review_bytes + 50) * reviews",
     ),
     "products": ("products / products_a_second", "370e6 + 5000 * products", "400 * products"),
     "fetch, one host": (
