@@ -1,11 +1,9 @@
-"""Rows dealt out to files by a key, so that what belongs together lies together: the step between two kinds of shards.
+"""Rows dealt out by a key, so that what belongs together is read together: the step between two kinds of shards.
 
 What the key is, and what becomes of a part, is the stage's. Tables that stay are Parquet (`tables.py`); these files are
 read once or twice and removed.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -16,33 +14,29 @@ from pipeline.core.arrow import to_arrow, to_numpy
 PART = "part"  # the column that says where a row goes
 
 
-def deal(rows: pa.RecordBatchReader, paths: Sequence[Path]) -> None:
-    """Write each row to the file of the number in its column `part`, uint16, without that column.
+def deal(rows: pa.RecordBatchReader, path: Path, parts: int) -> None:
+    """Write the rows to a file from which `dealt` reads one part; the column `part`, uint16, says which, and is left out.
 
-    Every file is written anew, an empty one where it gets no row; within a file the rows keep their order. Memory is a
-    batch and its copy.
+    One file for all parts, since one for each would cost more than its rows: the file's batches go round the parts.
+    Within a part the rows keep their order. Memory is a batch and its copy.
     """
     schema = pa.schema([field for field in rows.schema if field.name != PART])
-    with ExitStack() as opened:
-        files = [opened.enter_context(pa.ipc.new_stream(str(path), schema)) for path in paths]
+    with pa.ipc.new_file(str(path), schema) as file:
         for batch in rows:
             part = to_numpy(batch[PART])
             in_order = batch.select(schema.names).take(to_arrow(np.argsort(part, kind="stable")))
-            counts = np.bincount(part, minlength=len(paths)).tolist()
             start = 0
-            for file, count in zip(files, counts, strict=True):
-                if count:
-                    file.write_batch(in_order.slice(start, count))
+            for count in np.bincount(part, minlength=parts).tolist():
+                file.write_batch(in_order.slice(start, count))
                 start += count
 
 
-def dealt(paths: Sequence[Path]) -> pa.Table:
-    """The rows of such files, one file after the other; mapped, so that the system may drop what it needs the room of.
+def dealt(path: Path, part: int, parts: int) -> pa.Table:
+    """The rows of a part in such a file; mapped, not read: the system may drop them where it wants the memory.
 
-    Raises FileNotFoundError where one is missing.
+    Raises FileNotFoundError where there is no file, pa.ArrowInvalid where its writer did not come to the end.
     """
-    tables = []
-    for path in paths:
-        with pa.memory_map(str(path)) as file:
-            tables.append(pa.ipc.open_stream(file).read_all())
-    return pa.concat_tables(tables)
+    with pa.memory_map(str(path)) as mapped:
+        file = pa.ipc.open_file(mapped)
+        batches = [file.get_batch(number) for number in range(part, file.num_record_batches, parts)]
+        return pa.Table.from_batches(batches, file.schema)

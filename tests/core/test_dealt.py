@@ -12,24 +12,31 @@ def rows(numbers: list[int], parts: list[int], at_once: int = 3) -> pa.RecordBat
     return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=at_once))
 
 
-def test_every_row_goes_to_its_part_in_order_and_a_part_without_rows_is_an_empty_file(tmp_path):
-    paths = [tmp_path / f"{part}.arrow" for part in range(4)]
+def test_every_row_goes_to_its_part_in_order_and_a_part_may_have_none(tmp_path):
     parts = np.random.default_rng(0).choice([0, 1, 3], 100).tolist()
-    deal(rows(list(range(100)), parts), paths)
-    for part, path in enumerate(paths):
+    deal(rows(list(range(100)), parts), tmp_path / "x.arrow", parts=4)
+    for part in range(4):
         expected = [number for number in range(100) if parts[number] == part]
-        assert dealt([path]).to_pydict() == {"number": expected, "text": [f"é{n}" for n in expected]}
-    together = dealt([paths[3], paths[0]])["number"].to_pylist()
-    assert together == dealt([paths[3]])["number"].to_pylist() + dealt([paths[0]])["number"].to_pylist()
+        found = dealt(tmp_path / "x.arrow", part, parts=4)
+        assert found.to_pydict() == {"number": expected, "text": [f"é{n}" for n in expected]}
 
 
-def test_files_are_written_anew(tmp_path):
-    paths = [tmp_path / "0.arrow", tmp_path / "1.arrow"]
-    deal(rows([1, 2, 3, 4], [0, 0, 1, 1]), paths)
-    deal(rows([5], [1]), paths)
-    assert [dealt([path])["number"].to_pylist() for path in paths] == [[], [5]]
+def test_no_rows_are_no_rows_of_every_part(tmp_path):
+    deal(rows([], []), tmp_path / "x.arrow", parts=2)
+    assert [len(dealt(tmp_path / "x.arrow", part, parts=2)) for part in (0, 1)] == [0, 0]
 
 
-def test_a_file_that_is_missing_is_an_error(tmp_path):
+def test_a_file_is_written_anew(tmp_path):
+    deal(rows([1, 2, 3, 4], [0, 0, 1, 1]), tmp_path / "x.arrow", parts=2)
+    deal(rows([5], [1]), tmp_path / "x.arrow", parts=2)
+    assert [dealt(tmp_path / "x.arrow", part, parts=2)["number"].to_pylist() for part in (0, 1)] == [[], [5]]
+
+
+def test_a_file_that_is_missing_or_cut_short_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
-        dealt([tmp_path / "0.arrow"])
+        dealt(tmp_path / "x.arrow", 0, parts=2)
+    deal(rows([1, 2, 3, 4], [0, 0, 1, 1]), tmp_path / "x.arrow", parts=2)
+    whole = (tmp_path / "x.arrow").read_bytes()
+    (tmp_path / "x.arrow").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(pa.ArrowInvalid):
+        dealt(tmp_path / "x.arrow", 0, parts=2)

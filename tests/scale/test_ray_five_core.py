@@ -69,22 +69,18 @@ class Struck(Here):
 
 
 def dying(shard: tuple[int, object], stage: str, marks: Path, *common):
-    """The stage's work on a shard; at its first attempt at the first one, killed when half its files are written."""
+    """The stage's work on a shard; at its first attempt at the first one, killed when half a file is written."""
     number, given = shard
     mark = marks / f"{stage}-{number}-was-killed"
     work: Callable = getattr(kcore_parts, stage)
     if number or mark.exists():
         return work(given, *common)
 
-    def killed_half_way(rows, paths):
-        paths = list(paths)
-        for path in paths[: len(paths) // 2]:
-            path.write_bytes(b"half a file")
+    def killed_half_way(rows, path: Path, parts: int) -> None:
+        path.write_bytes(b"half a file")
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch:
-        # Every stage is in the midst of its work where it deals, the last one where it writes its pairs.
-        patch.setattr(kcore_parts, "deal", killed_half_way)
-        patch.setattr(kcore_parts.pa.ipc, "new_stream", lambda path, schema: killed_half_way(None, [Path(path)] * 2))
+        patch.setattr(kcore_parts, "deal", killed_half_way)  # what every stage leaves goes through it
         return work(given, *common)

@@ -38,7 +38,7 @@ from pipeline.core.shards import HERE, Runner, shard_size
 from pipeline.core.tables import StoredTable
 
 PART_ROWS = 500_000  # reviews of a part at most, while
-PARTS = 512  # are enough; each is a file that is open while reviews are dealt
+PARTS = 512  # are enough: a batch that is dealt has a thousand rows for each
 COUNTS = (
     "reviews",
     "users",
@@ -140,7 +140,7 @@ def _in_one(reviews: pa.Table | StoredTable, k: int) -> _Core:
             session.register("reviews", given.append_column("row", to_arrow(np.arange(len(given)))))
         session.execute("CREATE TEMP VIEW asins AS SELECT asin FROM reviews")
         users, items = find_users(session, k), find_items(session)
-        pairs = session.sql(NUMBERED).to_arrow_table()
+        pairs = session.sql(f"{NUMBERED} ORDER BY first").to_arrow_table()
     return _together([users], [items], lambda part: pairs)
 
 

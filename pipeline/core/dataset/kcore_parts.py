@@ -22,7 +22,7 @@ from pipeline.core.dealt import PART, deal, dealt
 
 MEMORY_MB = 128  # of DuckDB, beyond which it spills to disk
 THREADS = 4  # at most: each wants some of that memory for itself
-BATCH = 1 << 16  # rows on their way to the files
+BATCH, SLICE = 1 << 16, 1 << 10  # rows dealt at once: at least so many, and so many a part
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,19 @@ class Work:
     k: int
     threads: int = 0  # of a worker; 0: one a core
 
-    def file(self, what: str, of: int, by: int = 0) -> Path:
-        """The file of what part `of` gets from stretch or part `by`."""
-        return self.folder / f"{what}-{of}-{by}.arrow"
-
     def deal(self, what: str, by: int, key: str, rows: str, session: duckdb.DuckDBPyConnection) -> None:
-        """Deal the rows of a query to all parts, by the hash of the column `key`."""
+        """Deal the rows of a query, by stretch or part `by`, to the parts by the hash of the column `key`."""
         part = f"(hash({key}) % {self.parts})::USMALLINT AS {PART}"
-        found = session.sql(f"SELECT *, {part} FROM ({rows})").to_arrow_reader(BATCH)
-        deal(found, [self.file(what, of, by) for of in range(self.parts)])
+        found = session.sql(f"SELECT *, {part} FROM ({rows})").to_arrow_reader(max(BATCH, SLICE * self.parts))
+        deal(found, self.file(what, by), self.parts)
+
+    def dealt(self, what: str, part: int, dealers: int) -> list[pa.Table]:
+        """What the part gets: a table of each that dealt."""
+        return [dealt(self.file(what, by), part, self.parts) for by in range(dealers)]
+
+    def file(self, what: str, by: int) -> Path:
+        """The file of what `by` dealt."""
+        return self.folder / f"{what}-{by}.arrow"
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def users_of_parts(parts: range, work: Work) -> list[Found]:
     with database(work.threads) as session:
         for part in parts:
             with _room(session) as room:
-                room.register("reviews", dealt([work.file("reviews", part, by) for by in range(work.stretches)]))
+                room.register("reviews", pa.concat_tables(work.dealt("reviews", part, work.stretches)))
                 found.append(find_users(room, work.k))
                 work.deal("pairs", part, "asin", "SELECT user, asin, first, time FROM kept_pairs", room)
                 work.deal("near", part, "asin", "SELECT DISTINCT asin FROM near", room)
@@ -94,23 +98,19 @@ def items_of_parts(parts: range, work: Work, users_before: Sequence[int]) -> lis
     with database(work.threads) as session:
         for part in parts:
             with _room(session) as room:
-                pairs = [
-                    _shifted(dealt([work.file("pairs", part, by)]), before) for by, before in enumerate(users_before)
-                ]
-                room.register("kept_pairs", pa.concat_tables(pairs))
-                room.register("near", dealt([work.file("near", part, by) for by in range(work.parts)]))
-                room.register("asins", dealt([work.file("asins", part, by) for by in range(work.stretches)]))
+                pairs = zip(work.dealt("pairs", part, work.parts), users_before, strict=True)
+                room.register("kept_pairs", pa.concat_tables(_shifted(*of_part) for of_part in pairs))
+                room.register("near", pa.concat_tables(work.dealt("near", part, work.parts)))
+                room.register("asins", pa.concat_tables(work.dealt("asins", part, work.stretches)))
                 found.append(find_items(room))
-                numbered = room.sql(NUMBERED).to_arrow_reader(BATCH)
-                with pa.ipc.new_stream(str(work.file("numbered", part)), numbered.schema) as file:
-                    for batch in numbered:
-                        file.write_batch(batch)
+                numbered = room.sql(f"SELECT *, 0::USMALLINT AS {PART} FROM ({NUMBERED}) ORDER BY first")
+                deal(numbered.to_arrow_reader(BATCH), work.file("numbered", part), parts=1)
     return found
 
 
 def numbered_pairs(part: int, work: Work) -> pa.Table:
-    """NUMBERED of a part, mapped from its file."""
-    return dealt([work.file("numbered", part)])
+    """NUMBERED of a part, by `first`; mapped from its file."""
+    return dealt(work.file("numbered", part), 0, parts=1)
 
 
 def _shifted(pairs: pa.Table, before: int) -> pa.Table:
@@ -201,10 +201,10 @@ def find_items(session: duckdb.DuckDBPyConnection) -> Found:
     return found
 
 
-# Pairs in order of `first`: user and item int32, first int64, time int64 where `known`.
+# The pairs: user and item int32, first int64, time int64 where `known`.
 NUMBERED = """
     SELECT user, item, first, coalesce(time, 0) AS time, time IS NOT NULL AS known
-    FROM kept_pairs JOIN kept_items USING (asin) ORDER BY first"""
+    FROM kept_pairs JOIN kept_items USING (asin)"""
 
 
 def _numbers(session: duckdb.DuckDBPyConnection, sql: str) -> list[int]:

@@ -117,13 +117,13 @@ def test_what_a_killed_run_left_is_cleared_and_nothing_is_left_behind(tmp_path):
         kcore.five_core(reviews, 2, part_rows=100, runner=InTurn(3, dies=1), folder=folder)
     assert not folder.exists()
     folder.mkdir()
-    (folder / "reviews-0-0.arrow").write_bytes(b"half a file")
+    (folder / "reviews-0.arrow").write_bytes(b"half a file")
     (folder / "of-another-cut.arrow").write_bytes(b"")
     assert same(kcore.five_core(reviews, 2, part_rows=100, runner=InTurn(3), folder=folder), whole)
     assert not folder.exists()
 
 
-def test_small_tables_are_not_cut_and_large_ones_into_no_more_parts_than_files_can_be_open():
+def test_small_tables_are_not_cut_and_large_ones_into_a_bounded_number_of_parts():
     assert [kcore.parts_of(reviews) for reviews in (0, 1, kcore.PART_ROWS)] == [1, 1, 1]
     assert kcore.parts_of(kcore.PART_ROWS + 1) == 2
-    assert kcore.parts_of(10**10) == kcore.PARTS < 1000
+    assert kcore.parts_of(10**10) == kcore.PARTS

@@ -74,7 +74,7 @@ def erased(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     names = {"reviewer": who["reviewer_id"], "asin": what["asin"], "url": lone["url"]}
     urls = {*only_theirs(home, names["reviewer"], names["asin"]), names["url"]}
     pictures = {ok[url] for url in urls if url in ok} - {ok[url] for url in set(ok) - urls}
-    dealt = home.folder / "staged" / "five_core" / "reviews-0-0.arrow"
+    dealt = home.folder / "staged" / "five_core" / "reviews-0.arrow"
     dealt.parent.mkdir()  # a 5-core that was killed
     dealt.write_text(" ".join(names.values()))
     held = {kind: traces.find(home.folder, [name]) for kind, name in names.items()}
