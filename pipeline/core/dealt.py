@@ -15,10 +15,10 @@ PART = "part"  # the column that says where a row goes
 
 
 def deal(rows: pa.RecordBatchReader, path: Path, parts: int) -> None:
-    """Write the rows to a file from which `dealt` reads one part; the column `part`, uint16, says which, and is left out.
+    """Write the rows to a file from which `dealt` reads those of one part, which their column `part`, uint16, says.
 
     One file for all parts, since one for each would cost more than its rows: the file's batches go round the parts.
-    Within a part the rows keep their order. Memory is a batch and its copy.
+    The column is left out; within a part the rows keep their order. Memory is a batch and its copy.
     """
     schema = pa.schema([field for field in rows.schema if field.name != PART])
     with pa.ipc.new_file(str(path), schema) as file:
