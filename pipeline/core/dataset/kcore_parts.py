@@ -154,11 +154,16 @@ def find_users(session: duckdb.DuckDBPyConnection, k: int) -> Found:
     Leaves `kept_pairs` (user, asin, first, time) of them: a pair stands once, `first` is its first row, its time the
     earliest known (null: none is). And `near` (asin): what users with k reviews of fewer items reviewed.
     """
-    # Grouped by a hash, which costs half of the names. A hash of one review is a user of one review, and so a pair
+    # Counted by hashes, which costs a tenth of the names. A hash of one review is a user of one review, and so a pair
     # already (most users are such); the others are told apart by their names.
+    hashes = to_numpy(session.sql("SELECT hash(reviewer_id) AS hashed FROM reviews").to_arrow_table()["hashed"])
+    reviews = len(hashes)
+    hashes, times = np.unique(hashes, return_counts=True)
+    active = times >= min(k, 2)
+    of_active = int(times[active].sum())
+    session.register("active", pa.table([to_arrow(hashes[active])], names=["hashed"]))
+    del hashes, times
     session.execute(f"""
-        CREATE TEMP TABLE active AS
-        SELECT hash(reviewer_id) AS hashed, count(*) AS n FROM reviews GROUP BY hashed HAVING n >= {min(k, 2)};
         CREATE TEMP TABLE pairs AS
         SELECT reviewer_id, asin, min(row) AS first, min(time) AS time, count(*) AS reviews
         FROM reviews JOIN active ON hash(reviewer_id) = hashed GROUP BY reviewer_id, asin;
@@ -171,8 +176,6 @@ def find_users(session: duckdb.DuckDBPyConnection, k: int) -> Found:
         SELECT user, asin, pairs.first, time FROM pairs JOIN kept_users USING (reviewer_id);
         CREATE TEMP VIEW near AS
         SELECT asin FROM pairs SEMI JOIN (FROM users WHERE reviews >= {k} AND items < {k}) USING (reviewer_id)""")
-    (reviews,) = _numbers(session, "SELECT count(*) FROM reviews")
-    (of_active,) = _numbers(session, "SELECT coalesce(sum(n), 0) FROM active")
     users, pairs, often, of_often = _numbers(
         session,
         f"SELECT count(*), coalesce(sum(items), 0), count(*) FILTER (reviews >= {k}),"
