@@ -39,10 +39,15 @@ class Erasures:
         """The list of a home; empty where nothing was ever erased."""
         path = home / LIST
         if not path.is_file():
-            return cls(secrets.token_hex(16))
+            return cls.none()
         told = json.loads(path.read_text())
         entries = tuple(told["erased"])
         return cls(told["salt"], entries, frozenset(entry["digest"] for entry in entries))
+
+    @classmethod
+    def none(cls) -> "Erasures":
+        """An empty list."""
+        return cls(secrets.token_hex(16))
 
     def __bool__(self) -> bool:
         return bool(self.entries)

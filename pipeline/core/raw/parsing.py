@@ -1,8 +1,8 @@
 """A block of raw lines to rows: each line is accepted or rejected with its place, and nothing is dropped silently.
 
 DuckDB parses a block at once; a line that it cannot parse is tried once more in Python, which takes lone surrogates
-and Python literals. Framing lines is `framing.py`'s, files and their repeats are `ingest.py`'s business; the shapes of
-the vintages are in `vintages.py`.
+and Python literals. Framing lines is `framing.py`'s, a file's rows are `parts.py`'s business, repeats `merging.py`'s;
+the shapes of the vintages are in `vintages.py`.
 
 Outcomes: blank lines are no lines (not counted, though they count in line numbers). Bytes that are not UTF-8 become
 U+FFFD and the line is read (counted). A number as an id is taken as its text; null, blank, list and object are no id.
@@ -42,13 +42,14 @@ _BLANK = np.zeros(256, bool)
 _BLANK[[ord(blank) for blank in WHITE]] = True
 # Of the canonical line with one newline. DuckDB's own hash: hashing in Python took a seventh of the whole ingest.
 LINE_HASH = "hash(text)"
+KEY_OF_ASIN = "SELECT hash(text) AS key FROM framed"
 
 
 @dataclass(frozen=True)
 class Parsed:
     """A block's accepted rows and the others' places and reasons; how many lines; what was mended or left out."""
 
-    rows: pa.Table  # REVIEWS with the uint64 `hash` of the line instead of review_id, or PRODUCTS without garment_class
+    rows: pa.Table  # REVIEWS without review_id or PRODUCTS without garment_class, and `key`: a hash of line or asin
     rejects: list[dict]  # rows of REJECTS
     lines: int
     counts: Counter[str]
@@ -189,7 +190,7 @@ class Parser:
                 "rating": rating,
                 "time": pc.divide(time, 1000) if vintage == "2023" else time,
                 "image_urls": _lists(pictures, lambda text: _urls(text, self._counts)),
-                "hash": table["hash"],
+                "key": table["hash"],
                 "reason": reason,
             }
         )
@@ -214,7 +215,8 @@ class Parser:
             rows.append(row)
         wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
         nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave below, in _parse
-        return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
+        found = pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
+        return found.append_column("key", self._query(KEY_OF_ASIN, found["asin"])["key"])
 
 
 def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:

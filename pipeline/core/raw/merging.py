@@ -1,0 +1,81 @@
+"""What becomes of rows under one key once all files are known: reviews that repeat, products that are named again.
+
+Each function looks at one range of the key space over all parts, and says which of their rows are not taken as they
+stand. Finding them is `repeats.py`'s, putting the tables together `ingest.py`'s.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.arrow import to_arrow
+from pipeline.core.raw.parts import Part
+from pipeline.core.raw.repeats import Repeated, repeated
+
+_PLACE = [pa.field("file", pa.int32(), nullable=False), pa.field("row", pa.uint32(), nullable=False)]
+LEFT_OUT = -1
+# repeat: it is the k-th repeat of its line within its file (k >= 1), or LEFT_OUT: an earlier file holds it as well.
+REVIEW_CHANGES = pa.schema([*_PLACE, pa.field("repeat", pa.int32(), nullable=False)])
+URLS = ("vendor_urls", "vendor_urls_high")
+# The lists of a product that has more under later lines; null: the row is such a later line.
+PRODUCT_CHANGES = pa.schema([*_PLACE, *((name, pa.list_(pa.string())) for name in URLS)])
+
+
+def repeated_reviews(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
+    """REVIEW_CHANGES of a range: a line counts in its own file as often as it stands there.
+
+    A line of a further file is left out when an earlier file holds it as many times.
+    """
+    found = repeated(stretch, [part.folder for part in parts])
+    rows = len(found.key)
+    other_key = np.append(True, found.key[1:] != found.key[:-1])[:rows]
+    other_file = other_key | np.append(True, found.file[1:] != found.file[:-1])[:rows]
+    starts = np.flatnonzero(other_file)  # of each (key, file)
+    times = np.diff(np.append(starts, rows))
+    before = np.arange(rows) - np.repeat(starts, times)
+    # The most times that an earlier file holds the key: a running maximum that begins anew with every key.
+    floor = (np.cumsum(other_key)[starts] - 1) * (rows + 1)
+    most = np.maximum.accumulate(floor + times)
+    earlier = np.maximum(np.append(0, most[:-1])[: len(starts)] - floor, 0)
+    change = np.where(before < np.repeat(earlier, times), LEFT_OUT, before)
+    changed = change != 0
+    columns = (found.file[changed], found.row[changed], change[changed].astype(np.int32))
+    return pa.table([to_arrow(column) for column in columns], schema=REVIEW_CHANGES)
+
+
+def repeated_products(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
+    """PRODUCT_CHANGES of a range: lines under one asin are one product, the first line's, with the URLs of all."""
+    found = repeated(stretch, [part.folder for part in parts])
+    places = list(zip(found.file.tolist(), found.row.tolist(), strict=True))
+    rows = _rows(found, parts)
+    first_of: dict[str, int] = {}
+    lists: dict[int, list[list[str]]] = {}  # by the first row
+    changed: dict[int, list[list[str]] | None] = {}
+    for row, asin in enumerate(rows["asin"].to_pylist()):  # keys are hashes: the asin decides
+        first, urls = first_of.setdefault(asin, row), [rows[name][row].as_py() for name in URLS]
+        if first == row:
+            lists[row] = urls
+            continue
+        changed[row] = None
+        united = [list(dict.fromkeys([*old, *new])) for old, new in zip(lists[first], urls, strict=True)]
+        if united != lists[first]:
+            lists[first] = changed[first] = united
+    told = [
+        {"file": places[row][0], "row": places[row][1], **dict(zip(URLS, urls or (None, None), strict=True))}
+        for row, urls in changed.items()
+    ]
+    return pa.Table.from_pylist(told, schema=PRODUCT_CHANGES)
+
+
+def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
+    """asin and URLs of the found rows, in their order."""
+    pieces, order = [], []
+    for number in np.unique(found.file).tolist():
+        at = np.flatnonzero(found.file == number)
+        pieces.append(parts[number].mapped().select(["asin", *URLS]).take(to_arrow(found.row[at])))
+        order.append(at)
+    if not pieces:
+        return pa.table({"asin": [], **{name: [] for name in URLS}})
+    back = np.argsort(np.concatenate(order))
+    return pa.concat_tables(pieces).take(to_arrow(back)).combine_chunks()
