@@ -31,14 +31,14 @@ STAGES = {"reviews": ("ingest", "5-core"), "pictures": ("fetch", "bank")}
 def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
     """Ingest and 5-core of a file of so many reviews."""
     from pipeline.core.dataset.kcore import five_core
-    from pipeline.core.raw.ingest import read_reviews
+    from pipeline.core.raw.ingest import Around, read_reviews
     from pipeline.core.schemas import REVIEWS as SCHEMA
     from pipeline.core.tables import StoredTable
 
     out = folder / "out"
     out.mkdir()
     return {
-        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], out=out),
+        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], around=Around(out=out)),
         "5-core": lambda: five_core(StoredTable(out / "reviews.parquet", SCHEMA)),
     }
 

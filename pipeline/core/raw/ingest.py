@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,26 +48,34 @@ class Progress:
     note: str
 
 
-@dataclass(frozen=True)
-class ReviewsRead:
-    """The reviews and the rejects as files; reviews + counts["repeated_across_files"] + erased + rejects = lines."""
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What reading some files came to, besides their table; every line is in one of these numbers or rejects."""
 
-    reviews_file: StoredTable  # REVIEWS
     rejects_file: StoredTable  # REJECTS
     lines: int
     erased: int
+    files: int
+    files_known: int  # whose part was kept from an earlier call
     counts: dict[str, int] = field(default_factory=dict)
     vintages: dict[str, str] = field(default_factory=dict)  # file -> vintage
-
-    @cached_property
-    def reviews(self) -> pa.Table:
-        """REVIEWS, in memory."""
-        return self.reviews_file.read()
 
     @cached_property
     def rejects(self) -> pa.Table:
         """REJECTS, in memory."""
         return self.rejects_file.read()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewsRead(Read):
+    """The reviews as a file; reviews + counts["repeated_across_files"] + erased + rejects = lines."""
+
+    reviews_file: StoredTable  # REVIEWS
+
+    @cached_property
+    def reviews(self) -> pa.Table:
+        """REVIEWS, in memory."""
+        return self.reviews_file.read()
 
     @property
     def accepted(self) -> int:
@@ -74,26 +83,16 @@ class ReviewsRead:
         return self.reviews_file.num_rows + self.counts["repeated_across_files"] + self.erased
 
 
-@dataclass(frozen=True)
-class ProductsRead:
-    """The products and the rejects as files; products + counts["repeated_asin"] + erased + rejects = lines."""
+@dataclass(frozen=True, kw_only=True)
+class ProductsRead(Read):
+    """The products as a file; products + counts["repeated_asin"] + erased + rejects = lines."""
 
     products_file: StoredTable  # PRODUCTS
-    rejects_file: StoredTable  # REJECTS
-    lines: int
-    erased: int
-    counts: dict[str, int] = field(default_factory=dict)
-    vintages: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def products(self) -> pa.Table:
         """PRODUCTS, in memory."""
         return self.products_file.read()
-
-    @cached_property
-    def rejects(self) -> pa.Table:
-        """REJECTS, in memory."""
-        return self.rejects_file.read()
 
     @property
     def accepted(self) -> int:
@@ -144,9 +143,9 @@ def read_reviews(
             add(reviews.filter(to_arrow(~gone)) if gone.any() else reviews)
         concatenated([part.rejects for part in parts], folder.path / "reviews-rejects.parquet")
     return ReviewsRead(
-        folder.table("reviews", schemas.REVIEWS),
-        folder.table("reviews-rejects", schemas.REJECTS),
-        *_told(parts, repeated_across_files=left_out),
+        reviews_file=folder.table("reviews", schemas.REVIEWS),
+        rejects_file=folder.table("reviews-rejects", schemas.REJECTS),
+        **_told(parts, repeated_across_files=left_out),
     )
 
 
@@ -177,9 +176,9 @@ def read_products(
             left_out += changes[URLS[0]].null_count
         concatenated([part.rejects for part in parts], folder.path / "products-rejects.parquet")
     return ProductsRead(
-        folder.table("products", schemas.PRODUCTS),
-        folder.table("products-rejects", schemas.REJECTS),
-        *_told(parts, repeated_asin=left_out),
+        products_file=folder.table("products", schemas.PRODUCTS),
+        rejects_file=folder.table("products-rejects", schemas.REJECTS),
+        **_told(parts, repeated_asin=left_out),
     )
 
 
@@ -271,13 +270,19 @@ def _united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
     return pa.concat_tables([products, fuller]).take(to_arrow(np.delete(taken, at[~first])))
 
 
-def _told(parts: Sequence[Part], **counted: int) -> tuple[int, int, dict[str, int], dict[str, str]]:
-    """(lines, erased, counts, vintages) of all parts."""
+def _told(parts: Sequence[Part], **counted: int) -> dict[str, Any]:
+    """The numbers of `Read`, over all parts."""
     counts = Counter(counted)
     for part in parts:
         counts.update(part.counts)
-    vintages = {part.file: part.vintage for part in parts if part.vintage}
-    return sum(part.lines for part in parts), sum(part.erased for part in parts), dict(counts), vintages
+    return {
+        "lines": sum(part.lines for part in parts),
+        "erased": sum(part.erased for part in parts),
+        "files": len(parts),
+        "files_known": sum(part.known for part in parts),
+        "counts": dict(counts),
+        "vintages": {part.file: part.vintage for part in parts if part.vintage},
+    }
 
 
 def _review_ids(keys: np.ndarray, before: np.ndarray) -> pa.Array:

@@ -68,6 +68,7 @@ class Part:
     erased: int  # rows that were read and left out
     vintage: str | None  # None: it holds no lines
     counts: dict[str, int]
+    known: bool = False  # it was kept from an earlier call
 
     def batches(self) -> Iterator[pa.Table]:
         """The rows in the order of their lines, a block at a time."""
@@ -99,7 +100,7 @@ def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int
     number, path = file
     folder = reading.folder / (_name(path, reading) if reading.kept else str(number))
     if (folder / _ABOUT).is_file():
-        return Part(folder, **json.loads((folder / _ABOUT).read_text()))
+        return replace(Part(folder, **json.loads((folder / _ABOUT).read_text())), known=True)
     begun = folder.with_name(folder.name + TEMPORARY_SUFFIX)
     shutil.rmtree(begun, ignore_errors=True)
     begun.mkdir(parents=True)
