@@ -9,6 +9,7 @@ import dataclasses
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.lsgan_settings import LsganSettings
 from models.picture_grid import grid
@@ -18,6 +19,7 @@ from pipeline.core.generator import garments as garment_pictures
 from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.images import features
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.tables import StoredTable
 from pipeline.generator import figures, generation
 from pipeline.method import Method
 from pipeline.progress import reporter
@@ -43,7 +45,7 @@ def garments(
     compute: Compute,
     image_urls: pa.Table,
     image_ledger: pa.Table,
-    products: pa.Table,
+    products: StoredTable,
 ) -> dg.Output[pa.Table]:
     """The class-labelled 64x64 pictures of the garment classes, irrelevant ones discarded; from ledger and products."""
     settings = method.settings(GarmentSettings, "garments", config)
@@ -53,7 +55,7 @@ def garments(
     built = garment_pictures.build(
         image_urls,
         image_ledger,
-        products,
+        products.read(["asin", "garment_class"], pc.field("asin").isin(image_urls["asin"].combine_chunks())),
         PictureStore(storage.pictures),
         embed=lambda pixels: features.embed(
             pixels,

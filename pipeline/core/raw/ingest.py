@@ -27,7 +27,7 @@ from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw.merging import LEFT_OUT, URLS, repeated_products, repeated_reviews
-from pipeline.core.raw.parts import Part, Reading, keep_only, part_of
+from pipeline.core.raw.parts import PARSERS, Part, Reading, keep_only, part_of
 from pipeline.core.raw.repeats import AT_ONCE, ranges
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.raw.vintages import VINTAGES
@@ -201,7 +201,9 @@ def _parts(
             else Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix=f"{kind}-", dir=around.out)))
         )
         folder.mkdir(parents=True, exist_ok=True)
-        reading = Reading(kind, vintage, folder, around.erased, kept=around.parts is not None)
+        # Products are parsed in Python mostly, where threads do not help.
+        threads = PARSERS if kind == "reviews" else 1
+        reading = Reading(kind, vintage, folder, around.erased, kept=around.parts is not None, threads=threads)
         parts = list(_read(runner, [Path(path) for path in paths], reading, on_progress))
         if not any(part.lines for part in parts):
             named = ", ".join(map(str, paths))

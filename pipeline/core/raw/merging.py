@@ -4,6 +4,7 @@ Each function looks at one range of the key space over all parts, and says which
 stand. Finding them is `repeats.py`'s, putting the tables together `ingest.py`'s.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -70,12 +71,12 @@ def repeated_products(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Tab
 
 def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
     """asin and URLs of the found rows, in their order."""
-    pieces, order = [], []
-    for number in np.unique(found.file).tolist():
-        at = np.flatnonzero(found.file == number)
-        pieces.append(parts[number].mapped().select(["asin", *URLS]).take(to_arrow(found.row[at])))
-        order.append(at)
-    if not pieces:
-        return pa.table({"asin": [], **{name: [] for name in URLS}})
-    back = np.argsort(np.concatenate(order))
+    order = np.lexsort((found.row, found.file))
+    bounds = np.searchsorted(found.file[order], np.arange(len(parts) + 1)).tolist()
+    pieces = [
+        part.at(found.row[order[low:high]], ["asin", *URLS])
+        for part, (low, high) in zip(parts, itertools.pairwise(bounds), strict=True)
+    ]
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
     return pa.concat_tables(pieces).take(to_arrow(back)).combine_chunks()

@@ -36,6 +36,7 @@ from pipeline.core.raw.vintages import (
 )
 
 REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
+PRODUCTS_AT_ONCE = 1_000  # as Python objects
 TEXT_CHARACTERS = 500  # what rejects keep of a line
 WHITE = " \t\r\n\f\v"  # what a blank line is made of; the separators that Unicode adds are not among it
 _BLANK = np.zeros(256, bool)
@@ -201,12 +202,18 @@ class Parser:
         asin = _ids(table["asin"])
         asin = pc.coalesce(_ids(table["parent_asin"]), asin) if vintage == "2023" else asin
         table = table.append_column("id", asin)
+        # A few at a time: as Python objects they take ten times the room.
+        found = pa.concat_tables([self._products(rows) for rows in table.to_batches(PRODUCTS_AT_ONCE)])
+        return found.append_column("key", self._query(KEY_OF_ASIN, found["asin"])["key"])
+
+    def _products(self, raw_rows: pa.RecordBatch) -> pa.Table:
+        """PRODUCTS without garment_class, and the reason: null where it is a product."""
         rows = []
-        for raw in table.to_pylist():
+        for raw in raw_rows.to_pylist():
             reason = raw["reason"] or (None if raw["id"] else "asin_missing")
             row = {"reason": reason, "asin": raw["id"]}
             if reason is None:
-                value = {key: parsed(raw[key]) for key, kind in types.items() if kind == "JSON"}
+                value = {key: parsed(raw[key]) for key in PRODUCT_KEYS if key not in ("asin", "parent_asin")}
                 low, high = vendor_pictures(value)
                 row["title"] = clean_title(value["title"])
                 row["categories"] = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
@@ -214,9 +221,8 @@ class Parser:
                 row["vendor_urls_high"] = clean_urls(high, self._counts)
             rows.append(row)
         wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
-        nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave below, in _parse
-        found = pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
-        return found.append_column("key", self._query(KEY_OF_ASIN, found["asin"])["key"])
+        nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave in `parse`
+        return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
 
 
 def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -13,16 +13,17 @@ import os
 import shutil
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from pipeline.core import schemas
-from pipeline.core.arrow import to_numpy
+from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.durable import TEMPORARY_SUFFIX, settle
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
@@ -54,7 +55,7 @@ class Reading:
     folder: Path  # of the parts
     erased: Erasures
     kept: bool  # for the next call; else the folder goes when this one ends
-    threads: int = PARSERS  # that parse; a worker beside others has one
+    threads: int  # that parse; a worker beside others has one
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,17 @@ class Part:
             for number in range(rows.num_record_batches):
                 yield pa.Table.from_batches([rows.get_batch(number)])
 
-    def mapped(self) -> pa.Table:
-        """All rows, in place on the disk: what is taken of them is read, and no more."""
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / _ROWS))).read_all()
+    def at(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Some rows [n], ascending, of some columns: of the file's pages no more than these lie on are read."""
+        pieces, start = [], 0
+        with pa.memory_map(str(self.folder / _ROWS)) as file, pa.ipc.open_file(file) as batches:
+            for number in range(batches.num_record_batches):
+                batch = batches.get_batch(number)
+                low, high = np.searchsorted(rows, (start, start + batch.num_rows))
+                # Batch by batch: of a table, Arrow would put the chunks together first.
+                pieces.append(batch.select(columns).take(to_arrow(rows[low:high].astype(np.int64) - start)))
+                start += batch.num_rows
+            return pa.Table.from_batches(pieces, pa.schema([batches.schema.field(name) for name in columns]))
 
     @property
     def rejects(self) -> StoredTable:
