@@ -20,9 +20,10 @@ from benchmarks.measure import last_line, machine, medians, timed
 from models import device as devices
 from models.cnnf import CNNF
 from models.design import Designs, personal_designs
+from models.design_settings import DesignSettings
 from models.lsgan import Discriminator, Generator
 from models.lsgan_settings import LsganSettings
-from models.preference import DesignSettings, Recommender
+from models.preference import Recommender
 
 H200_BF16 = 790e12  # FLOP/s that matrix products reach (REFERENCE, section 5)
 

@@ -12,14 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.augment_policy import changes_of
 from models.ranks import ALONE, Ranks
-
-
-def check_policy(policy: str) -> None:
-    """Raise ValueError for a policy that is not a comma-separated choice of the known changes ("" is none)."""
-    unknown = [name for name in _names(policy) if name not in CHANGES]
-    if unknown:
-        raise ValueError(f"augment names {', '.join(unknown)}; allowed, comma-separated: {', '.join(CHANGES)}")
 
 
 def diff_augment(
@@ -35,7 +29,7 @@ def diff_augment(
     Where they are one rank's equal share of a batch, they change as they would in the whole one.
     """
     draws = _Draws(noise, ranks)
-    for name in _names(policy):
+    for name in changes_of(policy):
         changed = CHANGES[name](pictures, draws)
         if probability is not None:
             (draw,) = draws.uniform(1, pictures).unbind()
@@ -137,10 +131,7 @@ def _stretched(share: Tensor, start: Tensor, side: int) -> Tensor:
     return (1 - (read[:, :, None] - place).abs()).clamp_(min=0)
 
 
-def _names(policy: str) -> list[str]:
-    return [name.strip() for name in policy.split(",") if name.strip()]
-
-
+# By the names of `augment_policy.CHANGES`.
 CHANGES: dict[str, Callable[[Tensor, _Draws], Tensor]] = {
     "color": _color,
     "translation": _translation,

@@ -4,11 +4,13 @@ Each takes the same data set and returns a `Recommender` (nearly always `Factors
 same way. The ones that learn live in `bpr.py`; the features come from a frozen network elsewhere.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from models.bpr import BprSettings, bpr_mf, vbpr, vbpr_visual
+from models.bpr import bpr_mf, vbpr, vbpr_visual
+from models.bpr_settings import BprSettings
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors, item_means
 from models.neighbours import Neighbours
@@ -18,6 +20,7 @@ __all__ = [
     "BprSettings",
     "bpr_mf",
     "centred",
+    "fit",
     "load",
     "picture_count",
     "popularity",
@@ -34,6 +37,21 @@ NAMES = (
     "visual_neighbours_best",
 )  # fmt: skip
 _FACTORS, _NEIGHBOURS = "factors.npz", "neighbours.npz"
+
+
+def fit(name: str, data: Dataset, features: np.ndarray, settings: BprSettings) -> Factors | Neighbours:
+    """The baseline of that name, one of NAMES, trained; `features` [images, F] are read by those that see pictures."""
+    fits: dict[str, Callable[[], Factors | Neighbours]] = {
+        "random": lambda: random(data, seed=settings.seed),
+        "popularity": lambda: popularity(data),
+        "picture_count": lambda: picture_count(data),
+        "bpr_mf": lambda: bpr_mf(data, settings),
+        "vbpr": lambda: vbpr(data, features, settings),
+        "vbpr_visual": lambda: vbpr_visual(data, features, settings),
+        "visual_neighbours": lambda: visual_neighbours(data, features),
+        "visual_neighbours_best": lambda: visual_neighbours_best(data, features),
+    }
+    return fits[name]()
 
 
 def random(data: Dataset, k: int = 50, seed: int = 0) -> Factors:

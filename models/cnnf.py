@@ -1,24 +1,19 @@
 """CNN-F, the network that turns a picture into a point of the taste space (K17, figure 2; Chatfield et al. 2014).
 
-The architecture and its first weights only: the loss belongs to `dvbpr.py`, the pictures to
-`pictures.py`, the loop to `train_dvbpr.py`.
+The architecture and its first weights only: which pictures fit is `cnnf_input.py`'s, the loss belongs to `dvbpr.py`,
+the pictures to `pictures.py`, the loop to `train_dvbpr.py`.
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Padding = Literal["same", "valid"]
-PADDINGS: tuple[Padding, ...] = ("same", "valid")
+from models.cnnf_input import FIRST_KERNEL, FIRST_STRIDE, Padding, feature_size
 
 FILTERS = (64, 256, 256, 256, 256)
 HIDDEN = 4096
-FIRST_KERNEL, FIRST_STRIDE = 11, 4
-# Three floor poolings leave at least one pixel from here on: ((39 - 11) / 4 + 1) / 2 / 2 / 2 = 1.
-SMALLEST: dict[Padding, int] = {"same": FIRST_KERNEL, "valid": 39}
 
 
 class CNNF(nn.Module):
@@ -114,18 +109,3 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """TensorFlow's SAME: (before, after) such that the output is ceil(size / stride); the odd pixel goes after."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
-
-
-def feature_size(input_size: int, padding: Padding) -> int:
-    """Side of conv5's pooled maps for pictures of `input_size`; ValueError when nothing would be left of them."""
-    if padding not in PADDINGS:
-        raise ValueError(f"padding={padding!r} is unknown; give one of {', '.join(PADDINGS)}")
-    if input_size < SMALLEST[padding]:
-        mend = ", or padding 'same'" if input_size >= SMALLEST["same"] else ""
-        raise ValueError(
-            f"input_size={input_size} is too small for CNN-F with padding {padding!r}; "
-            f"give at least {SMALLEST[padding]}{mend}"
-        )
-    if padding == "valid":
-        return ((input_size - FIRST_KERNEL) // FIRST_STRIDE + 1) // 8
-    return math.ceil(math.ceil(input_size / FIRST_STRIDE) / 8)

@@ -5,8 +5,7 @@ Values only: what a knob does is said here, done in `train_dvbpr.py`.
 
 from dataclasses import asdict, dataclass, fields
 
-from models.cnnf import PADDINGS, Padding, feature_size
-from models.pictures import RESIZE_FILTERS
+from models.cnnf_input import PADDINGS, RESIZE_FILTERS, Padding, feature_size
 from models.search import Choice, Space, Span
 
 PRECISIONS = ("auto", "float32", "bfloat16")

@@ -5,7 +5,7 @@ Values only: what a knob does is said here, done in `lsgan.py` and `train_lsgan.
 
 from dataclasses import dataclass, replace
 
-from models import augment
+from models.augment_policy import check_policy
 
 Z_DISTRIBUTIONS = ("uniform", "normal")
 LOSSES = ("least_squares", "relativistic")
@@ -106,7 +106,7 @@ class LsganSettings:
         ):
             if wrong:
                 raise ValueError(said)
-        augment.check_policy(self.augment)
+        check_policy(self.augment)
 
     def rate(self, rate: float) -> float:
         """A learning rate of the full network, as it holds at this width."""

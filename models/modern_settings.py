@@ -6,7 +6,7 @@ docs/recommender-study.md.
 
 from dataclasses import asdict, dataclass, fields
 
-from models.augment import check_policy
+from models.augment_policy import check_policy
 from models.search import Choice, Space, Span
 
 _CHOICES = {

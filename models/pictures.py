@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models import device as devices
+from models.cnnf_input import RESIZE_FILTERS
 
-# Pillow's names; K17's Pillow defaulted to nearest, today's to bicubic (REFERENCE, section 2).
-RESIZE_FILTERS = ("bicubic", "bilinear", "nearest")
 _CHUNK = 512  # pictures sized or copied at a time
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.design_settings import DesignSettings
 from models.lsgan import Discriminator, Generator, normalise
 from models.preference import (
-    DesignSettings,
     Progress,
     Recommender,
     Search,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-POOLINGS = ("mean", "max", "sum")
+from models.poolings import POOLINGS
 
 
 class Scorer(Protocol):

@@ -5,21 +5,24 @@ The metrics themselves are `models/evaluate.py`; what is shown where belongs to 
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from models import diversity
-from models.evaluate import PerUser
 from models.intervals import bootstrap_mean, bootstrap_means, interval, paired_difference
-from pipeline.core.arrays import ModeArrays
 from pipeline.core.raw.sources import BadInput
+from pipeline.core.recommender_names import DVBPR, name_of
 from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
-from pipeline.recommenders import DVBPR, name_of
 from pipeline.settings import EvaluationSettings
 from pipeline.views.paper import TABLE_3
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.evaluate import PerUser
+    from pipeline.core.arrays import ModeArrays
 
 # Figure: column of RECOMMENDER_EVALUATION whose mean over users it is.
 MEANS = {
@@ -37,7 +40,7 @@ OF_CATALOGUE = ("coverage_at_10", "gini_at_10")
 METRICS = ("auc", "auc_category", *MEANS.values())
 
 
-def per_user_table(measured: PerUser, data: ModeArrays, model: str, split: str) -> pa.Table:
+def per_user_table(measured: "PerUser", data: "ModeArrays", model: str, split: str) -> pa.Table:
     """One model's metrics on one split as rows of RECOMMENDER_EVALUATION; users with nothing to rank are left out."""
     ranked = np.isfinite(measured.auc)
     count = int(ranked.sum())
@@ -53,7 +56,7 @@ def per_user_table(measured: PerUser, data: ModeArrays, model: str, split: str) 
     return pa.table(columns, schema=RECOMMENDER_EVALUATION)
 
 
-def of_catalogue(measured: PerUser, items: int) -> dict[str, float]:
+def of_catalogue(measured: "PerUser", items: int) -> dict[str, float]:
     """What no user has alone: how much of the catalogue of `items` is recommended, and how unevenly."""
     lists = measured.recommended[np.isfinite(measured.auc)]
     return dict(zip(OF_CATALOGUE, (diversity.coverage(lists, items), diversity.gini(lists, items)), strict=True))
@@ -92,7 +95,7 @@ def in_short(figures: Mapping[str, Any]) -> list[str]:
     return ["" if figures[key] is None else f"{figures[key]:.3f}" for key in keys]
 
 
-def summarise(per_user: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
+def summarise(per_user: "pd.DataFrame", settings: EvaluationSettings) -> dict[str, Any]:
     """The figures of one model on one split: means over users, with intervals for the AUCs; None without a user.
 
     Args:
@@ -227,7 +230,9 @@ def between_modes(by_mode: Mapping[str, pa.Table], split: str, settings: Evaluat
     return rows
 
 
-def _side_by_side(frames: Mapping[str, pd.DataFrame], metric: str) -> np.ndarray:
+def _side_by_side(frames: Mapping[str, "pd.DataFrame"], metric: str) -> np.ndarray:
     """One column a frame over the users who have a value in all of them: [users, frames]."""
+    import pandas as pd
+
     columns = [frame.set_index("user")[metric] for frame in frames.values()]
     return pd.concat(columns, axis=1, join="inner").dropna().to_numpy(np.float64) if columns else np.empty((0, 0))

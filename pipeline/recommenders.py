@@ -4,7 +4,7 @@ Here stands in what the two differ: whose settings count, what they learn from, 
 that is in no catalogue is scored. Training itself is `models/`; folders and tracking belong to the asset.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,13 +31,11 @@ from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.images import features
 from pipeline.core.images.bank import Bank
 from pipeline.core.raw.sources import BadInput
+from pipeline.core.recommender_names import DVBPR, MODERN
 from pipeline.method import Method
 from pipeline.scale import ranked
 from pipeline.storage import ModelFolder, Storage, digest
 from pipeline.views.metadata import table_digest
-
-DVBPR, MODERN = "dvbpr", "modern"  # names of models in tables and manifests; `modern` is a preset's name too
-NAMES = (DVBPR, MODERN)
 
 Trained = train_dvbpr.Trained | train_modern.Trained
 
@@ -50,7 +48,7 @@ class Learner:
     with what it finds in the model's own folder.
     """
 
-    name: str  # one of NAMES
+    name: str  # one of `recommender_names.NAMES`
     settings: DvbprSettings | ModernSettings
     inputs: dict[str, str]  # digests of what it learns from
     configuration: dict[str, dict[str, Any]]  # all that was set, nested: another one is another line of models
@@ -131,7 +129,7 @@ def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
 class Judge:
     """A trained recommender as the designs need it."""
 
-    name: str  # one of NAMES
+    name: str  # one of `recommender_names.NAMES`
     recommender: Recommender  # Phi of any picture, and theta of everybody
     users: np.ndarray  # [U] int32, their global ids
     catalogue: np.ndarray  # [images, K], Phi of the mode's pictures by their looks alone
@@ -161,11 +159,6 @@ def _looks(folder: ModelFolder, model: Modern, factors: Factors) -> np.ndarray:
     splits = pq.read_table(folder.path / "splits.parquet", columns=["item", "split"])
     train = splits.filter(pc.equal(splits["split"], "train"))["item"].to_numpy()
     return looks(model, factors, np.isin(factors.items, train))
-
-
-def name_of(models: Iterable[str]) -> str:
-    """Which of a mode's models is its recommender, the one that the others are held against."""
-    return MODERN if MODERN in set(models) else DVBPR
 
 
 class PhiOfPictures(nn.Module):

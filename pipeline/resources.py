@@ -8,12 +8,11 @@ import hashlib
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import torch
 from upath import UPath
 
-from models import device as devices
 from pipeline import environment
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
@@ -30,6 +29,9 @@ from pipeline.progress import LOG_EVERY, Report, terminal
 from pipeline.scale import engine
 from pipeline.storage import Storage
 from pipeline.tracking import Tracker
+
+if TYPE_CHECKING:
+    import torch
 
 
 class RawSources(dg.ConfigurableResource):
@@ -216,12 +218,14 @@ class Compute(dg.ConfigurableResource):
     device: str = "auto"
     ranks: str = "1"
 
-    def resolve(self) -> torch.device:
+    def resolve(self) -> "torch.device":
         """The device.
 
         Raises:
             BadInput: it is not there; names what is.
         """
+        from models import device as devices
+
         try:
             return devices.resolve(self.device)
         except (ValueError, RuntimeError) as error:
@@ -233,6 +237,8 @@ class Compute(dg.ConfigurableResource):
         Raises:
             BadInput: it is no number of ranks, or the device is not for as many; or as `resolve`.
         """
+        import torch
+
         device = self.resolve()
         gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else None
         if self.ranks == "auto":

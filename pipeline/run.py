@@ -27,11 +27,11 @@ from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.recommender_names import name_of
 from pipeline.depot import courier
 from pipeline.jobs import everything, observe_sources
 from pipeline.method import Method
 from pipeline.plan import Segment, plan
-from pipeline.recommenders import name_of
 from pipeline.resources import ImageFetcher, RawSources, default_resources
 from pipeline.settings import IngestSettings
 from pipeline.storage import Storage, write_json

@@ -6,7 +6,7 @@ What stands behind a field is its meaning, which the launchpad and docs/referenc
 
 from dataclasses import dataclass
 
-from models.scoring import POOLINGS
+from models.poolings import POOLINGS
 from pipeline.core.dataset.splits import HOLD_OUTS, SPLIT_UNITS
 
 

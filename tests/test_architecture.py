@@ -94,14 +94,15 @@ def test_the_core_knows_nothing_of_the_orchestration_around_it():
 
 def test_mlflow_is_imported_where_it_is_tracked_registered_and_served_alone():
     importers = {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))}
-    of_mlflow = {"tracking", "upkeep.tracked_ends", "champions.registry", "champions.served_recommender"}
+    registered = {"champions.registry", "champions.registered_generator", "champions.served_recommender"}
+    of_mlflow = {"tracking", "upkeep.tracked_ends", *registered}
     assert importers == {f"pipeline.{name}" for name in of_mlflow}
     assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
 
 
 def test_mlflow_is_imported_only_inside_functions():
-    for name in ("pipeline.tracking", "pipeline.upkeep.tracked_ends", "pipeline.champions.registry"):
-        assert [i for i in imports(name, lazy=False, typing_only=False) if inside(i, "mlflow")] == []
+    for name in ("tracking", "upkeep.tracked_ends", "champions.registry", "champions.registered_generator"):
+        assert [i for i in imports(f"pipeline.{name}", lazy=False, typing_only=False) if inside(i, "mlflow")] == []
 
 
 def test_ray_is_imported_by_the_engine_alone_and_only_when_it_is_asked_for():
@@ -154,6 +155,44 @@ def test_imports_have_no_cycles():
     except CycleError as error:
         pytest.fail("import cycle: " + " -> ".join(reversed(error.args[1])))
     assert set(order) == set(modules())
+
+
+# What takes long to load and no definition needs: seconds in every step's process, in the daemon, at every command.
+NOT_TO_DEFINE = {
+    "jinja2", "markdown_it", "matplotlib", "mlflow", "optuna", "pandas", "scipy", "sklearn", "timm", "torch",
+    "torchvision",
+}  # fmt: skip
+
+
+def chain(start: str, package: str) -> list[str]:
+    """The shortest way by which a module of ours brings a package where it is imported; empty: a library brings it."""
+    ways = {start: [start]}
+    for name in (queue := [start]):
+        for imported in sorted(imports(name, lazy=False, typing_only=False) - set(ways)):
+            ways[imported] = [*ways[name], imported]
+            if inside(imported, package):
+                return ways[imported]
+            if imported in modules():
+                queue.append(imported)
+    return []
+
+
+def test_the_definitions_load_without_what_takes_long(tmp_path: Path):
+    command = "import sys, pipeline.definitions; print(*sys.modules)"
+    variables = {**os.environ, "DAGSTER_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [
+        f"{package}: {' -> '.join(chain('pipeline.definitions', package)) or 'by a library that is imported'}"
+        for package in sorted(NOT_TO_DEFINE & set(done.stdout.split()))
+    ]
+    assert not told, (
+        "the definitions are loaded first by every step's process, the daemon and `dagster definitions validate`, and "
+        "now bring with them what takes long to load. Import it in the function that computes with it (see "
+        f"pipeline/assets/__init__.py), or put the settings into a module of their own:\n{chr(10).join(told)}"
+    )
 
 
 def test_annotations_are_real_where_dagster_reads_them():

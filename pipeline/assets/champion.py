@@ -6,22 +6,23 @@ What is made for people, picks and designs, is made by the champion. Thin: the r
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
 
-from pipeline.champions import succession
 from pipeline.champions.registry import CHAMPION
-from pipeline.champions.succession import Outcome
 from pipeline.config import ChampionConfig, GeneratorChampionConfig
 from pipeline.core.tables import StoredTable
-from pipeline.generator import generation
 from pipeline.method import Method
 from pipeline.partitions import image_modes
 from pipeline.resources import Compute
 from pipeline.settings import ChampionSettings, GeneratorChampionSettings
 from pipeline.storage import MANIFEST, ModelFolder, Storage
 from pipeline.tracking import TrackedRun, Tracker
+
+if TYPE_CHECKING:
+    from pipeline.champions.succession import Outcome
 
 
 @dg.asset(group_name="recommender", partitions_def=image_modes, kinds={"mlflow"}, code_version="2", deps=["dvbpr"])
@@ -37,6 +38,8 @@ def recommender_champion(
     products: StoredTable,
 ) -> dg.MaterializeResult:
     """The mode's recommender as a version of its registered model; the champion where it wins, or there is none."""
+    from pipeline.champions import succession
+
     mode = context.partition_key
     settings = method.settings(ChampionSettings, "recommender_champion", config)
     trained = storage.current("recommender", mode)
@@ -58,6 +61,9 @@ def generator_champion(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """The generator as a version of its registered model; the champion where it wins, or there is none."""
+    from pipeline.champions import succession
+    from pipeline.generator import generation
+
     settings = method.settings(GeneratorChampionSettings, "generator_champion", config)
     inputs = generation.inputs(garments)
     trained = storage.current("generator")
@@ -70,7 +76,7 @@ def generator_champion(
 
 
 def _told(
-    context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: Outcome
+    context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: "Outcome"
 ) -> dg.MaterializeResult:
     """What became of a model, in MLflow and as metadata."""
     reigning, decision = outcome.champion, outcome.decision

@@ -7,11 +7,8 @@ Thin: the searches are `models/`, who judges, the tables and the strips are in
 import dagster as dg
 import pyarrow as pa
 
-from models.picture_grid import grid
-from models.preference import DesignSettings
-from models.restyle import restyle
+from models.design_settings import DesignSettings
 from pipeline.config import DesignsConfig, DesignTradeoffConfig
-from pipeline.generator import design_shards, design_tables, design_tradeoff, designs, generation
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import Compute, Engine
@@ -61,6 +58,9 @@ def personal_designs(
     garments: pa.Table,
 ):
     """Garments made for one person: latents moved until the recommender says that the person would like them."""
+    from models.picture_grid import grid
+    from pipeline.generator import design_shards, design_tables, designs
+
     settings = method.settings(DesignSettings, "personal_designs", config)
     target = method.settings(DesignTargetSettings, "personal_designs", config)
     studio = designs.open_studio(storage, target, settings, garments, compute.resolve())
@@ -111,6 +111,9 @@ def restyled_products(
     garments: pa.Table,
 ) -> dg.Output[pa.Table]:
     """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
+    from models.restyle import restyle
+    from pipeline.generator import design_tables, designs, generation
+
     settings = method.settings(DesignSettings, "restyled_products", config)
     target = method.settings(DesignTargetSettings, "restyled_products", config)
     studio = designs.open_studio(storage, target, settings, garments, compute.resolve()).for_first(designs.RESTYLED_FOR)
@@ -147,6 +150,8 @@ def designs_tradeoff(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """What realism costs: the same designs made with more and less of eta, and what became of score and realism."""
+    from pipeline.generator import design_tradeoff, designs
+
     settings = method.settings(DesignSettings, "personal_designs")
     target = method.settings(DesignTargetSettings, "personal_designs")
     sweep = method.settings(DesignTradeoffSettings, "designs_tradeoff", config)

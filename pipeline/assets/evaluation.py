@@ -7,16 +7,12 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from models import baselines as methods
-from models.evaluate import evaluate
-from models.factors import Factors
-from models.scoring import Recommender, pooled
-from pipeline import comparison, recommenders
-from pipeline.champions import runs
+from pipeline import comparison
 from pipeline.champions.registry import RECOMMENDER, Registry, model_name
 from pipeline.config import EvaluationConfig
-from pipeline.core import arrays, schemas
+from pipeline.core import schemas
 from pipeline.core.dataset.splits import unit_of
+from pipeline.core.recommender_names import DVBPR
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import StoredTable
 from pipeline.method import Method
@@ -58,6 +54,12 @@ def recommender_evaluation(
     products: StoredTable,
 ) -> dg.Output[pa.Table]:
     """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
+    from models import baselines as methods
+    from models.evaluate import evaluate
+    from models.factors import Factors
+    from models.scoring import Recommender, pooled
+    from pipeline.core import arrays
+
     mode = context.partition_key
     settings = method.settings(EvaluationSettings, "recommender_evaluation", config)
     data = arrays.mode_arrays(catalogue, splits)
@@ -65,7 +67,7 @@ def recommender_evaluation(
     others = storage.current("baselines", mode)
     trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    own = trained.manifest().get("model", recommenders.DVBPR)
+    own = trained.manifest().get("model", DVBPR)
     models: dict[str, Recommender] = {own: Factors.load(trained.path / "factors.npz")}
     models |= {name: methods.load(others.path / name) for name in methods.NAMES}
     truth = raw.truth()
@@ -147,6 +149,8 @@ def recommender_comparison(
     recommender_evaluation: dict[str, pa.Table],
 ) -> dg.Output[pa.Table]:
     """The paper's Table 3 with our rows: all models, all modes there are, and all runs of each mode's data version."""
+    from pipeline.champions import runs
+
     settings = method.settings(EvaluationSettings, "recommender_comparison", config)
     by_mode = {mode: recommender_evaluation[mode] for mode in IMAGE_MODES if mode in recommender_evaluation}
     missing = [mode for mode in IMAGE_MODES if mode not in by_mode]

@@ -12,19 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.lsgan_settings import LsganSettings
-from models.picture_grid import grid
-from models.train_lsgan import Progress, load_generator
 from pipeline.config import GarmentsConfig, GenerationMetricsConfig, LsganConfig
 from pipeline.core.generator import garments as garment_pictures
 from pipeline.core.generator.irrelevant import RelevanceSettings
-from pipeline.core.images import features
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import StoredTable
-from pipeline.generator import figures, generation
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import Compute
-from pipeline.scale.ranked import train_generator
 from pipeline.settings import GarmentSettings, GenerationMetricSettings
 from pipeline.storage import Storage, digest
 from pipeline.tracking import Tracker
@@ -48,6 +43,10 @@ def garments(
     products: StoredTable,
 ) -> dg.Output[pa.Table]:
     """The class-labelled 64x64 pictures of the garment classes, irrelevant ones discarded; from ledger and products."""
+    from models.picture_grid import grid
+    from pipeline.core.images import features
+    from pipeline.generator import generation
+
     settings = method.settings(GarmentSettings, "garments", config)
     relevance = method.settings(RelevanceSettings, "garments", config)
     report = reporter(context, "cropping garments")
@@ -101,6 +100,10 @@ def lsgan(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """The category-conditional LSGAN; an interrupted training goes on where it stopped."""
+    from models.train_lsgan import Progress, load_generator
+    from pipeline.generator import generation
+    from pipeline.scale.ranked import train_generator
+
     names = generation.classes(garments)
     settings = dataclasses.replace(method.settings(LsganSettings, "lsgan", config), classes=len(names))
     inputs = generation.inputs(garments)
@@ -179,6 +182,9 @@ def generator_evaluation(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """Distances to held-out garments, class agreement, diversity, memory, colours, each beside real against real."""
+    from models.train_lsgan import load_generator
+    from pipeline.generator import figures, generation
+
     settings = method.settings(GenerationMetricSettings, "generator_evaluation", config)
     inputs = generation.inputs(garments)
     version = inputs["garments"]
@@ -225,6 +231,10 @@ def generated_garments(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """A fixed-seed grid a class, each garment beside the training picture nearest to it in L1."""
+    from models.picture_grid import grid
+    from models.train_lsgan import load_generator
+    from pipeline.generator import generation
+
     inputs = generation.inputs(garments)
     version = inputs["garments"]
     folder = storage.current("generator")

@@ -21,7 +21,6 @@ from pipeline.config import (
 from pipeline.core.dataset import survivors
 from pipeline.core.durable import write_whole
 from pipeline.core.generator.likeness import most_alike
-from pipeline.core.images import features
 from pipeline.core.images.bank import build_bank, open_bank
 from pipeline.core.images.ledger import STATUS_OF, PictureStore, mark_placeholders
 from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, largest_across_items
@@ -225,6 +224,8 @@ def image_features(
     compute: Compute,
 ) -> dg.MaterializeResult:
     """Frozen ImageNet features of every picture of the bank, once for all modes and methods that want them."""
+    from pipeline.core.images import features
+
     settings = method.settings(FeatureSettings, "image_features", config)
     bank = open_bank(storage.bank)
     version = digest(bank.digest, settings, features.NAME)

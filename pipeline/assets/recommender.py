@@ -6,27 +6,18 @@ Thin: `models/` trains and scores; this finds the data, the model's folder and t
 `evaluation.py`.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models import baselines as methods
-from models.bpr import BprSettings
-from models.dvbpr_dataset import Dataset
-from models.factors import Factors
-from models.neighbours import Neighbours
-from models.train_dvbpr import Progress
-from pipeline import recommenders
-from pipeline.champions.picks import picks
+from models.bpr_settings import BprSettings
+from models.dvbpr_progress import Progress
 from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig
-from pipeline.core import arrays
 from pipeline.core.durable import write_whole
 from pipeline.core.images.bank import open_bank
 from pipeline.method import Method
@@ -75,6 +66,8 @@ def dvbpr(
 
     DVBPR goes on from the last model where it can. An interrupted training goes on where it stopped.
     """
+    from pipeline import recommenders
+
     mode = context.partition_key
     refresh = method.settings(RefreshSettings, "dvbpr", config)
     device = compute.resolve()
@@ -169,6 +162,10 @@ def baselines(
     splits: pa.Table,
 ) -> dg.MaterializeResult:
     """The methods DVBPR is held against, on the same splits, tuned on validation."""
+    from models import baselines as methods
+    from pipeline import recommenders
+    from pipeline.core import arrays
+
     mode = context.partition_key
     settings = method.settings(BprSettings, "baselines", config)
     bank = open_bank(storage.bank)
@@ -189,7 +186,7 @@ def baselines(
         if not reused:
             for done, name in enumerate(methods.NAMES):
                 report(done, len(methods.NAMES), name)
-                model = _fit(name, data, image_features, settings)
+                model = methods.fit(name, data, image_features, settings)
                 _keep_tables(folder.path / name, splits, catalogue)
                 methods.save(model, folder.path / name)
             report(len(methods.NAMES), len(methods.NAMES), "")
@@ -211,21 +208,6 @@ def baselines(
     )
 
 
-def _fit(name: str, data: Dataset, image_features: np.ndarray, settings: BprSettings) -> Factors | Neighbours:
-    """One baseline, trained."""
-    fits: dict[str, Callable[[], Factors | Neighbours]] = {
-        "random": lambda: methods.random(data, seed=settings.seed),
-        "popularity": lambda: methods.popularity(data),
-        "picture_count": lambda: methods.picture_count(data),
-        "bpr_mf": lambda: methods.bpr_mf(data, settings),
-        "vbpr": lambda: methods.vbpr(data, image_features, settings),
-        "vbpr_visual": lambda: methods.vbpr_visual(data, image_features, settings),
-        "visual_neighbours": lambda: methods.visual_neighbours(data, image_features),
-        "visual_neighbours_best": lambda: methods.visual_neighbours_best(data, image_features),
-    }
-    return fits[name]()
-
-
 @dg.asset(
     group_name=GROUP,
     partitions_def=image_modes,
@@ -244,6 +226,10 @@ def recommendations(
     splits: pa.Table,
 ) -> dg.Output[pa.Table]:
     """The best items of every user by the champion's score; what the user has is left out."""
+    from models.factors import Factors
+    from pipeline.champions.picks import picks
+    from pipeline.core import arrays
+
     settings = method.settings(RecommendationSettings, "recommendations", config)
     data = arrays.mode_arrays(catalogue, splits)
     trained = storage.in_use("recommender", context.partition_key)

@@ -8,15 +8,10 @@ from functools import partial
 
 import dagster as dg
 
-from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
-from pipeline.cards.write import write_all
 from pipeline.champions.registry import Registry
 from pipeline.config import LookbookConfig
-from pipeline.lookbook.album import Album
-from pipeline.lookbook.build import build
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Page
-from pipeline.lookbook.publish import publish
 from pipeline.method import Method
 from pipeline.provenance import commit
 from pipeline.resources import RawSources
@@ -53,6 +48,9 @@ def model_cards(
     context: dg.AssetExecutionContext, storage: Storage, tracker: Tracker, raw: RawSources
 ) -> dg.MaterializeResult:
     """A model card and a data card beside each trained model, in MLflow, and behind its registered version."""
+    from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
+    from pipeline.cards.write import write_all
+
     home = Home(storage, context.instance, raw)
     with tracker.run(context) as run:
         store = Registry(run.client, run.uri)
@@ -88,6 +86,10 @@ def lookbook(
     context: dg.AssetExecutionContext, config: LookbookConfig, method: Method, storage: Storage, raw: RawSources
 ) -> dg.MaterializeResult:
     """Pages to look at: the data, how good the models are beside the paper's figures, and what they made."""
+    from pipeline.lookbook.album import Album
+    from pipeline.lookbook.build import build
+    from pipeline.lookbook.publish import publish
+
     settings = method.settings(LookbookSettings, "lookbook", config)
     album = Album()
     page = build(Home(storage, context.instance, raw), album, settings, commit(), datetime.now(UTC))

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 
 from models.factors import Factors
 from pipeline.cards.render import Card
+from pipeline.core.recommender_names import DVBPR
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.recommender import MODELS, PLANTED
-from pipeline.recommenders import DVBPR
 from pipeline.storage import ModelFolder
 from pipeline.upkeep.tracked_ends import Origin
 

@@ -1,8 +1,8 @@
 """MLflow's model registry, thin: one registered model a image mode, one for the generator, and the alias `champion`.
 
 Models are written in MLflow's default formats with signature and pinned requirements. Which version should be
-champion is decided in `champion.py`; what a recommender's version holds, by `shelf.py`. MLflow is imported where it is
-used: seconds.
+champion is decided in `champion.py`; what a recommender's version holds, by `shelf.py`, how a generator's is written
+and read, by `registered_generator.py`. MLflow is imported where it is used: seconds.
 """
 
 import tempfile
@@ -12,10 +12,6 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from torch import Tensor, nn
-
-from models.lsgan import Generator, to_pixels
 from pipeline.core.raw.sources import BadInput
 from pipeline.tracking import TrackedRun
 
@@ -31,7 +27,6 @@ MADE, VERDICT, LOGGED = "atelier.model", "atelier.verdict", "atelier.logged_mode
 PACKAGES = Path(__file__).parents[2]
 # What the served model imports; at the versions that made it.
 RECOMMENDER_NEEDS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "simplejpeg", "torch")
-GENERATOR_NEEDS = ("mlflow", "numpy", "torch")
 CARD_BEGINS = "\n\n***\n\n"  # a rule, between what was decided of a version and its card
 DESCRIPTION_LENGTH = 5000  # MLflow's own bound in SQL stores
 RECOMMENDER, GENERATOR = "recommender", "generator"
@@ -219,46 +214,6 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
         input_example=pd.DataFrame([{"user_id": "somebody new", "k": 5.0}]),
         pip_requirements=pinned(RECOMMENDER_NEEDS),
     )
-
-
-class Drawing(nn.Module):
-    """A generator of one input, as MLflow's PyTorch flavour wants it: rows of (class number, z) to pictures."""
-
-    def __init__(self, generator: Generator):
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """float32 [n, 1 + z_dim] to uint8 [n, 64, 64, 3]."""
-        return to_pixels(self.generator(rows[:, 1:], rows[:, 0].long()))
-
-
-def write_generator(generator: Generator, about: Path, out: Path, model: "Model") -> None:
-    """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), `about` beside it."""
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    example = np.zeros((2, 1 + generator.z_dim), np.float32)  # two: a size of one would be exported as a constant
-    mlflow.pytorch.save_model(
-        Drawing(generator),
-        path=str(out),
-        mlflow_model=model,
-        input_example=example,
-        signature=ModelSignature(
-            Schema([TensorSpec(example.dtype, (-1, example.shape[1]))]),
-            Schema([TensorSpec(np.dtype(np.uint8), (-1, 64, 64, 3))]),
-        ),
-        pip_requirements=pinned(GENERATOR_NEEDS),
-        extra_files=[str(about)],
-    )
-
-
-def read_generator(folder: Path) -> nn.Module:
-    """The `Drawing` of a generator's version, on the CPU."""
-    import mlflow
-
-    return mlflow.pytorch.load_model(str(folder))
 
 
 def pinned(packages: tuple[str, ...]) -> list[str]:

@@ -24,6 +24,7 @@ from models.ranking import best
 from models.train_dvbpr import embed
 from models.training_run import BEST
 from pipeline.core.images import pictures
+from pipeline.core.recommender_names import DVBPR
 from pipeline.core.schemas import SPLIT_NAMES
 
 if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs no tables
@@ -35,7 +36,6 @@ if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs 
 SPLITS = (*SPLIT_NAMES, BEFORE := "before")  # before: a model that this one went on from was trained on the pair
 FACTORS, SHOP, ABOUT = "factors.npz", "shop.npz", "about.json"
 NO_CLASS = ""
-DVBPR = "dvbpr"  # the model that is trained from pixels
 CPU = torch.device("cpu")
 
 

@@ -21,11 +21,12 @@ from models.factors import Factors
 from models.generation_metrics import kernel_distance
 from models.lsgan import LsganSettings, sample_z
 from models.train_lsgan import load_generator
-from pipeline.champions import champion, registry, runs, shelf
+from pipeline.champions import champion, registered_generator, registry, runs, shelf
 from pipeline.champions.champion import Decision, Side
 from pipeline.champions.registry import GENERATOR, RECOMMENDER, Registry, Version
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
+from pipeline.core.recommender_names import DVBPR
 from pipeline.generator import generation
 from pipeline.settings import ChampionSettings, GeneratorChampionSettings
 from pipeline.storage import ModelFolder, Storage
@@ -112,7 +113,7 @@ def generator(
         with tempfile.TemporaryDirectory() as folder:
             about = Path(folder) / ABOUT_GENERATOR
             about.write_text(json.dumps({**facts, "trained_on": sorted(shas[~held_out].tolist())}))
-            registry.write_generator(network, about, out, model)
+            registered_generator.write(network, about, out, model)
 
     def judge(reigning: Version) -> Decision:
         place = store.folder(reigning)
@@ -128,7 +129,10 @@ def generator(
             return champion.decide(none, theirs["inputs"] == inputs, settings, 0.0, "held-out garments")
         embed = partial(features.embed, size=settings.feature_size, device=device)
         real = embed(pixels[rows])
-        both = (registry.Drawing(network), meta["settings"]), (registry.read_generator(place), theirs["settings"])
+        both = (
+            (registered_generator.Drawing(network), meta["settings"]),
+            (registered_generator.read(place), theirs["settings"]),
+        )
         ours_drawn, theirs_drawn = (embed(_drawn(drawing, of, label[rows], settings.seed)) for drawing, of in both)
         margin = settings.margin * max(0.0, kernel_distance(real, theirs_drawn, seed=settings.seed)[0])
         compared = champion.compare_generators(real, ours_drawn, theirs_drawn, left_out)
@@ -152,7 +156,7 @@ def _settle(store: Registry, version: Version, judge: Callable[[Version], Decisi
 def _about_recommender(manifest: dict[str, Any], mode: str, made: str, storage: Storage) -> dict[str, Any]:
     bank = open_bank(storage.bank)
     facts = {name: manifest[name] for name in ("inputs", "settings", "dagster_run", "mlflow_run")}
-    facts["model"] = manifest.get("model", shelf.DVBPR)
+    facts["model"] = manifest.get("model", DVBPR)
     return {**facts, "image_mode": mode, "run": made, "bank_size": bank.size, "bank_filter": bank.resample}
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from pipeline.champions.registry import RECOMMENDER, model_name
+from pipeline.core.recommender_names import name_of
 from pipeline.partitions import image_modes
-from pipeline.recommenders import name_of
 from pipeline.storage import Storage
 from pipeline.summary import Ledger
 from pipeline.tracking import Tracker

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from models.design import Designs, personal_designs
+from models.design_settings import DesignSettings
 from models.lsgan import Discriminator, Generator
-from models.preference import DesignSettings, Recommender, device_of, on_cpu, shown_steps
+from models.preference import Recommender, device_of, on_cpu, shown_steps
 from pipeline.core.shards import Runner, shard_size
 
 Network = TypeVar("Network", bound=torch.nn.Module)

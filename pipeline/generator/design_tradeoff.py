@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from models.design import personal_designs
-from models.preference import DesignSettings
+from models.design_settings import DesignSettings
 from pipeline.generator.design_tables import design_rows, figures
 from pipeline.generator.designs import Studio
 from pipeline.settings import DesignTradeoffSettings

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from models.design_settings import DesignSettings
 from models.distinct import standing
 from models.lsgan import Discriminator, Generator
 from models.memorisation import nearest_l1
-from models.preference import DesignSettings, Recommender, picture_features
+from models.preference import Recommender, picture_features
 from models.taste_rank import own_rank, panels, references, standard_scores
 from models.train_lsgan import load_generator
 from pipeline import recommenders
@@ -86,7 +87,7 @@ class Studio:
     users: np.ndarray  # [U] int32, global ids
     jury: Jury
     shop: Shop
-    judged_by: str  # the recommender's name, one of `recommenders.NAMES`
+    judged_by: str  # the recommender's name, one of `recommender_names.NAMES`
     recommender_run: str
     generator_run: str
     classes: tuple[str, ...]  # the generator's

@@ -11,9 +11,7 @@ from pathlib import Path
 from pipeline import environment
 from pipeline.instance import open_instance, recall
 from pipeline.lookbook.album import Album
-from pipeline.lookbook.build import build
 from pipeline.lookbook.home import Home
-from pipeline.lookbook.publish import publish
 from pipeline.provenance import commit
 from pipeline.resources import RawSources
 from pipeline.settings import LookbookSettings
@@ -34,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     if not (folder / "tables").is_dir():
         print(f"error: {folder} is no home: it has no tables. Run python -m pipeline.run first.", file=sys.stderr)
         return WRONG_CALL
+    from pipeline.lookbook.build import build  # brings torch: seconds, which a wrong call or --help does without
+    from pipeline.lookbook.publish import publish
+
     settings = LookbookSettings(options.users, options.picks, options.seed)
     ran_with = recall(folder)
     raw = RawSources(reviews=ran_with.get("ATELIER_REVIEWS", ""), products=ran_with.get("ATELIER_PRODUCTS", ""))

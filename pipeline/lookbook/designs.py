@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.recommender_names import DVBPR
 from pipeline.lookbook.album import Album, cut, join, spread
 from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
@@ -16,7 +17,6 @@ from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
 from pipeline.lookbook.recommender import MODELS
 from pipeline.lookbook.shelf import titles
-from pipeline.recommenders import DVBPR
 from pipeline.settings import LookbookSettings
 from pipeline.views import plots
 from pipeline.views.sheets import load

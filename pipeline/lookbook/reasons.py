@@ -17,11 +17,11 @@ from models.factors import Factors
 from models.occlusion import occlusion
 from models.pictures import Pictures
 from pipeline.core.images.bank import open_bank
+from pipeline.core.recommender_names import DVBPR
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
 from pipeline.lookbook.shelf import Card, first_rows
-from pipeline.recommenders import DVBPR
 
 PICKS = 3  # of a person that are explained
 OWN = 3  # own items beside each

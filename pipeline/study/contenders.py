@@ -18,9 +18,7 @@ import yaml
 from models import baselines, dvbpr, dvbpr_state, train_modern
 from models import bpr as bprs
 from models import device as devices
-from models import dvbpr_settings as dvbprs
-from models import modern_settings as moderns
-from models.bpr import BprSettings
+from models.bpr_settings import BprSettings
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors
 from models.modern_settings import ModernSettings
@@ -34,6 +32,7 @@ from pipeline.recommenders import trunk_for
 from pipeline.storage import Storage
 from pipeline.study import cornac_peer
 from pipeline.study.data import ModeData
+from pipeline.study.tuning_settings import SPACES
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,14 @@ def _cornac(task: Task, settings: cornac_peer.CornacSettings) -> Fitted:
 
 def _dvbpr_contender(preset: str = "") -> Contender:
     return Contender(
-        _dvbpr, "dvbpr", DvbprSettings, preset, dvbprs.SPACE, triplets=True, epochs=True, estimate=_dvbpr_seconds
+        _dvbpr,
+        "dvbpr",
+        DvbprSettings,
+        preset,
+        SPACES[preset or "dvbpr"],
+        triplets=True,
+        epochs=True,
+        estimate=_dvbpr_seconds,
     )
 
 
@@ -184,10 +190,10 @@ CONTENDERS: dict[str, Contender] = {
     "visual_neighbours": Contender(
         _plain(lambda task: baselines.visual_neighbours(task.dataset(), task.data.features)), seeded=False
     ),
-    "bpr_mf": Contender(_bpr(baselines.bpr_mf, False), "baselines", BprSettings, space=bprs.MF_SPACE),
-    "vbpr": Contender(_bpr(baselines.vbpr, True), "baselines", BprSettings, space=bprs.VBPR_SPACE),
-    "vbpr_visual": Contender(_bpr(baselines.vbpr_visual, True), "baselines", BprSettings, space=bprs.VBPR_SPACE),
-    "modern": Contender(_modern, "dvbpr", ModernSettings, space=moderns.SPACE, epochs=True),
+    "bpr_mf": Contender(_bpr(baselines.bpr_mf, False), "baselines", BprSettings, space=SPACES["bpr_mf"]),
+    "vbpr": Contender(_bpr(baselines.vbpr, True), "baselines", BprSettings, space=SPACES["vbpr"]),
+    "vbpr_visual": Contender(_bpr(baselines.vbpr_visual, True), "baselines", BprSettings, space=SPACES["vbpr_visual"]),
+    "modern": Contender(_modern, "dvbpr", ModernSettings, space=SPACES["modern"], epochs=True),
     "cornac_vbpr": Contender(_cornac, settings=cornac_peer.CornacSettings),
     "cornac_vbpr_tuned": Contender(_cornac, settings=cornac_peer.TunedCornacSettings),
     "dvbpr": _dvbpr_contender(),

@@ -1,7 +1,8 @@
 """One search: the settings of one model on one image mode, by Optuna, on validation AUC alone.
 
 It is seeded, and kept in SQLite under the home: cut off, it goes on and ends as if it had not been. Test pairs are
-known to it only as items that are no candidates. Which searches there are, and what is shown, is `tuning_job.py`.
+known to it only as items that are no candidates. Which searches there are, and what is shown, is `tuning_job.py`; what
+may be searched, `tuning_settings.py`.
 """
 
 import dataclasses
@@ -21,36 +22,15 @@ from models.evaluate import exact_auc
 from models.search import Choice, Space, Span
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.raw.sources import BadInput
-from pipeline.core.schemas import IMAGE_MODES
 from pipeline.method import Method
 from pipeline.storage import digest
 from pipeline.study.contenders import CONTENDERS, Contender, Entry, Step, Task, entry, settings_of
 from pipeline.study.data import ModeData
+from pipeline.study.tuning_settings import TuningSettings
 from pipeline.tracking import Tracker
 
 if TYPE_CHECKING:
     import optuna
-
-
-@dataclass(frozen=True)
-class TuningSettings:
-    """What is searched, and how long."""
-
-    models: tuple[str, ...] = ("bpr_mf", "vbpr")  # of the recommenders that have a space to search
-    modes: tuple[str, ...] = ("vendor_single",)  # image modes, each searched by itself
-    trials: int = 20  # of each model and mode in all, those of earlier runs and pruned ones among them
-    unguided_trials: int = 5  # drawn at random before the sampler learns from them, and before anything is pruned
-    seed: int = 0  # of the draws, and of every training
-
-    def __post_init__(self) -> None:
-        tunable = [name for name, contender in CONTENDERS.items() if contender.space]
-        for name, allowed in (("models", tunable), ("modes", IMAGE_MODES)):
-            wrong = [value for value in getattr(self, name) if value not in allowed]
-            if wrong or not getattr(self, name):
-                raise ValueError(f"{name}: {', '.join(wrong) or 'none given'}; there are: {', '.join(allowed)}")
-        for name in ("trials", "unguided_trials"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; it must be at least 1")
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,19 @@ A job and no command of its own: what is searched is run config, which the launc
 found is metadata of a run, beside the runs that will use it. The search is `tuning.py`.
 """
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from pipeline.config import config_of
 from pipeline.method import Method
 from pipeline.resources import Compute
 from pipeline.storage import Storage
-from pipeline.study.data import materialised, open_home
-from pipeline.study.tuning import Found, Place, TuningSettings, search
+from pipeline.study.tuning_settings import TuningSettings
 from pipeline.tracking import Tracker
+
+if TYPE_CHECKING:
+    from pipeline.study.tuning import Found
 
 
 class TuneConfig(config_of(TuningSettings)):
@@ -29,6 +33,9 @@ def tuning(
     tracker: Tracker,
 ):
     """Search for the settings of each model on each image mode; validation decides, test is not looked at."""
+    from pipeline.study.data import materialised, open_home
+    from pipeline.study.tuning import Place, search
+
     settings = method.settings(TuningSettings, "tuning", config)
     home = open_home(storage, method)
     place = Place(storage.home, compute.resolve(), tracker, context.run_id, context.log.info)
@@ -47,7 +54,7 @@ def tuning(
     yield dg.Output(None, metadata=metadata)
 
 
-def _table(found: list[Found]) -> str:
+def _table(found: list["Found"]) -> str:
     lines = ["| model | mode | validation AUC | as it was | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
     for one in found:
         before = "" if one.start_auc is None else f"{one.start_auc:.4f}"

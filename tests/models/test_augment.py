@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.augment import CHANGES, adapted, check_policy, diff_augment
+from models import augment_policy
+from models.augment import CHANGES, adapted, diff_augment
+from models.augment_policy import check_policy
 
 
 def noise(seed: int = 0) -> torch.Generator:
@@ -17,6 +19,10 @@ def pictures(count: int = 6, side: int = 16) -> torch.Tensor:
 
 def test_no_policy_changes_nothing() -> None:
     assert torch.equal(diff_augment(pictures(), "", noise()), pictures())
+
+
+def test_every_change_that_a_policy_may_name_is_there_and_no_other() -> None:
+    assert tuple(CHANGES) == augment_policy.CHANGES
 
 
 @pytest.mark.parametrize("change", list(CHANGES))

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from models import baselines, evaluate, neighbours
-from models.bpr import BprSettings, _Model, _Sampler, _standardised
+from models.bpr import _Model, _Sampler, _standardised
+from models.bpr_settings import BprSettings
 from models.factors import item_means
 from tests.models.planted import planted
 

@@ -10,9 +10,10 @@ from torchvision.io import decode_image
 
 from models import picture_grid
 from models.design import Designs, personal_designs
+from models.design_settings import DesignSettings
 from models.lsgan import Discriminator, Generator
 from models.lsgan_settings import LsganSettings
-from models.preference import DesignSettings, Recommender, picture_features
+from models.preference import Recommender, picture_features
 from models.restyle import restyle
 
 SETTINGS = DesignSettings(starts=3, best=2, steps=4, rows_at_once=16, approximation_starts=1)

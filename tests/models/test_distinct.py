@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models.design import personal_designs
+from models.design_settings import DesignSettings
 from models.distinct import standing
-from models.preference import DesignSettings, Recommender, picture_features
+from models.preference import Recommender, picture_features
 from models.taste_rank import panels, references, standard_scores
 from tests.models.test_design import networks, recommender
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from models.design_settings import DesignSettings
 from models.lsgan_settings import LsganSettings
 from models.modern_settings import ModernSettings
-from models.preference import DesignSettings
 from models.train_dvbpr import PRESETS, DvbprSettings
 from pipeline.config import DvbprConfig, EvaluationConfig, LsganConfig, ModernConfig, SplitsConfig, config_of
 from pipeline.core.dataset.triplets import TripletSettings

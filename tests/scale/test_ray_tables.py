@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.design import personal_designs
-from models.preference import DesignSettings
+from models.design_settings import DesignSettings
 from pipeline.core.images.bank import Bank, build_bank
 from pipeline.core.images.features import embed_bank
 from pipeline.core.images.ledger import LedgerRow, PictureStore

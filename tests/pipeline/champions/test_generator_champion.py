@@ -11,7 +11,7 @@ import torch
 
 from models.lsgan import LsganSettings
 from models.train_lsgan import load_generator, train
-from pipeline.champions import registry, succession
+from pipeline.champions import registered_generator, registry, succession
 from pipeline.champions.registry import Registry
 from pipeline.champions.succession import Outcome
 from pipeline.core import schemas
@@ -83,8 +83,8 @@ def test_what_was_registered_draws_what_was_trained(studio: Studio, first: Outco
     assert first.decision is not None and first.decision.verdict == "first"
     network, _, _ = load_generator(studio.storage.current("generator").path)
     rows = torch.cat([torch.tensor([[0.0], [1.0], [1.0]]), torch.randn(3, 16)], dim=1)  # another batch than the example
-    registered = registry.read_generator(studio.store.folder(first.version))
-    drawn, expected = registered(rows), registry.Drawing(network)(rows)
+    registered = registered_generator.read(studio.store.folder(first.version))
+    drawn, expected = registered(rows), registered_generator.Drawing(network)(rows)
     assert drawn.dtype == torch.uint8 and tuple(drawn.shape) == (3, 64, 64, 3)
     assert (drawn.int() - expected.int()).abs().max() <= 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.design import Designs, personal_designs
-from models.preference import DesignSettings
+from models.design_settings import DesignSettings
 from pipeline.core.shards import HERE
 from pipeline.generator.design_shards import search
 from tests.core.in_turn import InTurn

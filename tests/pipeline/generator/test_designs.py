@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from models.preference import DesignSettings
+from models.design_settings import DesignSettings
 from pipeline.core import schemas
 from pipeline.core.generator.garment_classes import carrying
 from pipeline.core.raw.sources import BadInput

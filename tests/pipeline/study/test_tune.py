@@ -21,7 +21,7 @@ from pipeline.resources import default_resources
 from pipeline.storage import Storage
 from pipeline.study import tuning
 from pipeline.study.contenders import CONTENDERS, settings_of
-from pipeline.study.tuning import TuningSettings
+from pipeline.study.tuning_settings import SPACES, TuningSettings
 from pipeline.tracking import Tracker
 from tests.pipeline.conftest import TINY, Home, isolate
 
@@ -264,6 +264,7 @@ def test_what_cannot_be_searched_is_refused_with_what_can(settings: dict[str, An
 
 def test_every_space_is_of_fields_that_the_models_op_takes():
     spaces = {name: contender for name, contender in CONTENDERS.items() if contender.space}
+    assert set(spaces) == set(SPACES)
     assert {"bpr_mf", "vbpr", "dvbpr"} <= set(spaces)
     for name, contender in spaces.items():
         method = Method(preset=contender.preset)

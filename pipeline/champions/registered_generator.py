@@ -1,0 +1,58 @@
+"""A generator as a registered version holds it: written in MLflow's PyTorch format, and read back.
+
+Apart from `registry.py`, which knows models by their folders and needs no network.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor, nn
+
+from models.lsgan import Generator, to_pixels
+from pipeline.champions.registry import pinned
+
+if TYPE_CHECKING:
+    from mlflow.models import Model
+
+NEEDS = ("mlflow", "numpy", "torch")  # what it imports where it is loaded; at the versions that made it
+
+
+class Drawing(nn.Module):
+    """A generator of one input, as MLflow's PyTorch flavour wants it: rows of (class number, z) to pictures."""
+
+    def __init__(self, generator: Generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """float32 [n, 1 + z_dim] to uint8 [n, 64, 64, 3]."""
+        return to_pixels(self.generator(rows[:, 1:], rows[:, 0].long()))
+
+
+def write(generator: Generator, about: Path, out: Path, model: "Model") -> None:
+    """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), `about` beside it."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    example = np.zeros((2, 1 + generator.z_dim), np.float32)  # two: a size of one would be exported as a constant
+    mlflow.pytorch.save_model(
+        Drawing(generator),
+        path=str(out),
+        mlflow_model=model,
+        input_example=example,
+        signature=ModelSignature(
+            Schema([TensorSpec(example.dtype, (-1, example.shape[1]))]),
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, 64, 64, 3))]),
+        ),
+        pip_requirements=pinned(NEEDS),
+        extra_files=[str(about)],
+    )
+
+
+def read(folder: Path) -> nn.Module:
+    """The `Drawing` of a generator's version, on the CPU."""
+    import mlflow
+
+    return mlflow.pytorch.load_model(str(folder))
