@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pyarrow as pa
 
 from pipeline.config import FiveCoreConfig, IngestConfig
@@ -19,7 +18,7 @@ from pipeline.core.dataset import kcore
 from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator import categories
-from pipeline.core.raw import ingest
+from pipeline.core.raw import ingest, parts
 from pipeline.core.shards import HERE
 from pipeline.core.tables import StoredTable, concatenated
 from pipeline.failures import network
@@ -83,7 +82,7 @@ def garment_rules(raw: RawSources, method: Method):
         "rejects": {dg.AssetKey("raw_reviews"), dg.AssetKey("raw_products")},
     },
     pool="network",
-    code_version=f"4, DuckDB {duckdb.__version__}",  # whose hash the reviews are named by
+    code_version=f"4, of files {parts.VERSION}",
 )
 def ingest_files(
     context: dg.AssetExecutionContext,

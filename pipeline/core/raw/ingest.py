@@ -26,9 +26,18 @@ import pyarrow as pa
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.erasure import Erasures
-from pipeline.core.raw.merging import LEFT_OUT, URLS, repeated_products, repeated_reviews
+from pipeline.core.raw.merging import (
+    LEFT_OUT,
+    URLS,
+    blocks_with,
+    changes_of,
+    repeated_products,
+    repeated_reviews,
+    review_ids,
+    united,
+)
 from pipeline.core.raw.parts import PARSERS, Part, Reading, keep_only, part_of
-from pipeline.core.raw.repeats import AT_ONCE, ranges
+from pipeline.core.raw.repeats import AT_ONCE
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.raw.vintages import VINTAGES
 from pipeline.core.shards import HERE, Runner
@@ -134,11 +143,11 @@ def read_reviews(
         _parts("reviews", paths, vintage, on_progress, around) as parts,
         written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time"), (PICTURES,)) as add,
     ):
-        for rows, at, changes in _changed(parts, _changes(repeated_reviews, parts, AT_ONCE, around.runner)):
+        for rows, at, changes in blocks_with(parts, changes_of(repeated_reviews, parts, AT_ONCE, around.runner)):
             repeat = np.zeros(len(rows), np.int64)
             repeat[at] = to_numpy(changes["repeat"])
             gone = repeat == LEFT_OUT
-            reviews = rows.append_column("review_id", _review_ids(to_numpy(rows["key"]), np.maximum(repeat, 0)))
+            reviews = rows.append_column("review_id", review_ids(to_numpy(rows["key"]), np.maximum(repeat, 0)))
             left_out += int(gone.sum())
             add(reviews.filter(to_arrow(~gone)) if gone.any() else reviews)
         concatenated([part.rejects for part in parts], folder.path / "reviews-rejects.parquet")
@@ -169,10 +178,12 @@ def read_products(
         _parts("products", paths, vintage, on_progress, around) as parts,
         written(folder.path / "products.parquet", schema, ("categories.list.element", "garment_class"), packed) as add,
     ):
-        for rows, at, changes in _changed(parts, _changes(repeated_products, parts, PRODUCTS_AT_ONCE, around.runner)):
+        for rows, at, changes in blocks_with(
+            parts, changes_of(repeated_products, parts, PRODUCTS_AT_ONCE, around.runner)
+        ):
             products = rows.append_column("garment_class", pa.nulls(len(rows), pa.string()))
             products = products.select(schemas.PRODUCTS.names).cast(schemas.PRODUCTS)
-            add(classed(_united(products, at, changes)))
+            add(classed(united(products, at, changes)))
             left_out += changes[URLS[0]].null_count
         concatenated([part.rejects for part in parts], folder.path / "products-rejects.parquet")
     return ProductsRead(
@@ -235,43 +246,6 @@ def _read(
         yield part
 
 
-def _changes(
-    work: Callable[[tuple[int, int], Sequence[Part]], pa.Table], parts: Sequence[Part], at_once: int, runner: Runner
-) -> pa.Table:
-    """What `work` says of all ranges of keys, by file and row."""
-    stretches = ranges(sum(part.rows for part in parts), at_once)
-    found = (runner if len(stretches) > 1 else HERE).map(work, stretches, parts)
-    return pa.concat_tables(found).sort_by([("file", "ascending"), ("row", "ascending")])
-
-
-def _changed(parts: Sequence[Part], changes: pa.Table) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table]]:
-    """Every block of rows in order, which rows of it change [n], and what becomes of them (n rows)."""
-    files, rows = to_numpy(changes["file"]), to_numpy(changes["row"]).astype(np.int64)
-    bounds = np.searchsorted(files, np.arange(len(parts) + 1)).tolist()
-    for number, part in enumerate(parts):
-        of_part = rows[bounds[number] : bounds[number + 1]]
-        start = 0
-        for block in part.batches():
-            low, high = np.searchsorted(of_part, (start, start + len(block))).tolist()
-            yield block, of_part[low:high] - start, changes.slice(bounds[number] + low, high - low)
-            start += len(block)
-
-
-def _united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
-    """A block of products without the later lines of an asin, and with all URLs at the first."""
-    if not len(at):
-        return products
-    first = to_numpy(changes[URLS[0]].is_valid())
-    fuller = products.take(to_arrow(at[first]))
-    for name in URLS:
-        column = fuller.schema.get_field_index(name)
-        urls = changes[name].filter(to_arrow(first)).cast(fuller.schema.field(name).type)
-        fuller = fuller.set_column(column, fuller.schema.field(name), urls)
-    taken = np.arange(len(products))
-    taken[at[first]] = len(products) + np.arange(len(fuller))
-    return pa.concat_tables([products, fuller]).take(to_arrow(np.delete(taken, at[~first])))
-
-
 def _told(parts: Sequence[Part], **counted: int) -> dict[str, Any]:
     """The numbers of `Read`, over all parts."""
     counts = Counter(counted)
@@ -285,19 +259,6 @@ def _told(parts: Sequence[Part], **counted: int) -> dict[str, Any]:
         "counts": dict(counts),
         "vintages": {part.file: part.vintage for part in parts if part.vintage},
     }
-
-
-def _review_ids(keys: np.ndarray, before: np.ndarray) -> pa.Array:
-    """Ids [n] from the hashes of the lines and how often each stood in its file before."""
-    digits = keys.astype(">u8").tobytes().hex()  # big-endian bytes in hexadecimal, all rows in one call
-    pieces, ends, cut = [], np.arange(0, len(digits) + 1, 16, dtype=np.int32), 0
-    for row in np.flatnonzero(before):  # few
-        suffix = f"-{before[row]}"
-        pieces += [digits[cut : 16 * (row + 1)], suffix]
-        ends[row + 1 :] += len(suffix)
-        cut = 16 * (row + 1)
-    content = "".join([*pieces, digits[cut:]]).encode()
-    return pa.Array.from_buffers(pa.string(), len(keys), [None, pa.py_buffer(ends), pa.py_buffer(content)])
 
 
 class _Folder:

@@ -1,18 +1,20 @@
 """What becomes of rows under one key once all files are known: reviews that repeat, products that are named again.
 
-Each function looks at one range of the key space over all parts, and says which of their rows are not taken as they
-stand. Finding them is `repeats.py`'s, putting the tables together `ingest.py`'s.
+`changes_of` says, by ranges of the key space over all parts, which of their rows are not taken as they stand;
+`blocks_with`, `review_ids` and `united` take them as they are then. Finding equal keys is `repeats.py`'s, writing the
+tables `ingest.py`'s.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.arrow import to_arrow
+from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.raw.parts import Part
-from pipeline.core.raw.repeats import Repeated, repeated
+from pipeline.core.raw.repeats import Repeated, ranges, repeated
+from pipeline.core.shards import HERE, Runner
 
 _PLACE = [pa.field("file", pa.int32(), nullable=False), pa.field("row", pa.uint32(), nullable=False)]
 LEFT_OUT = -1
@@ -21,6 +23,15 @@ REVIEW_CHANGES = pa.schema([*_PLACE, pa.field("repeat", pa.int32(), nullable=Fal
 URLS = ("vendor_urls", "vendor_urls_high")
 # The lists of a product that has more under later lines; null: the row is such a later line.
 PRODUCT_CHANGES = pa.schema([*_PLACE, *((name, pa.list_(pa.string())) for name in URLS)])
+
+
+def changes_of(
+    work: Callable[[tuple[int, int], Sequence[Part]], pa.Table], parts: Sequence[Part], at_once: int, runner: Runner
+) -> pa.Table:
+    """What `work` says of all ranges of keys, by file and row."""
+    stretches = ranges(sum(part.rows for part in parts), at_once)
+    found = (runner if len(stretches) > 1 else HERE).map(work, stretches, parts)
+    return pa.concat_tables(found).sort_by([("file", "ascending"), ("row", "ascending")])
 
 
 def repeated_reviews(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
@@ -80,3 +91,44 @@ def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
     return pa.concat_tables(pieces).take(to_arrow(back)).combine_chunks()
+
+
+def blocks_with(parts: Sequence[Part], changes: pa.Table) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table]]:
+    """Every block of rows in order, which rows of it change [n], and what becomes of them (n rows)."""
+    files, rows = to_numpy(changes["file"]), to_numpy(changes["row"]).astype(np.int64)
+    bounds = np.searchsorted(files, np.arange(len(parts) + 1)).tolist()
+    for number, part in enumerate(parts):
+        of_part = rows[bounds[number] : bounds[number + 1]]
+        start = 0
+        for block in part.batches():
+            low, high = np.searchsorted(of_part, (start, start + len(block))).tolist()
+            yield block, of_part[low:high] - start, changes.slice(bounds[number] + low, high - low)
+            start += len(block)
+
+
+def united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
+    """A block of products without the later lines of an asin, and with all URLs at the first."""
+    if not len(at):
+        return products
+    first = to_numpy(changes[URLS[0]].is_valid())
+    fuller = products.take(to_arrow(at[first]))
+    for name in URLS:
+        column = fuller.schema.get_field_index(name)
+        urls = changes[name].filter(to_arrow(first)).cast(fuller.schema.field(name).type)
+        fuller = fuller.set_column(column, fuller.schema.field(name), urls)
+    taken = np.arange(len(products))
+    taken[at[first]] = len(products) + np.arange(len(fuller))
+    return pa.concat_tables([products, fuller]).take(to_arrow(np.delete(taken, at[~first])))
+
+
+def review_ids(keys: np.ndarray, before: np.ndarray) -> pa.Array:
+    """Ids [n] from the hashes of the lines and how often each stood in its file before."""
+    digits = keys.astype(">u8").tobytes().hex()  # big-endian bytes in hexadecimal, all rows in one call
+    pieces, ends, cut = [], np.arange(0, len(digits) + 1, 16, dtype=np.int32), 0
+    for row in np.flatnonzero(before):  # few
+        suffix = f"-{before[row]}"
+        pieces += [digits[cut : 16 * (row + 1)], suffix]
+        ends[row + 1 :] += len(suffix)
+        cut = 16 * (row + 1)
+    content = "".join([*pieces, digits[cut:]]).encode()
+    return pa.Array.from_buffers(pa.string(), len(keys), [None, pa.py_buffer(ends), pa.py_buffer(content)])
