@@ -1,10 +1,11 @@
 """`python -m benchmarks.scale`: the same work at 1x, 10x and 100x, and what a row costs at each.
 
-Reviews go through ingest and the 5-core, pictures from a loopback host through fetch and bank, as the assets call them.
-The reviews are `prepare.py`'s synthetic ones, the pictures `picture_server.py`'s. Every size runs in a process of its
-own; seconds are of the stage, without imports, memory is the process's peak in the stage. The bar: a row at 100x costs
-at most 1.3 times what it does at 1x, and at 10x, where what a start costs weighs less; in CPU seconds, since other work
-on the machine touches them least. Memory is said as it is: what each row adds.
+Reviews go through ingest and the 5-core, products through ingest and their classes, pictures from a loopback host
+through fetch and bank, as the assets call them. The reviews are `prepare.py`'s synthetic ones, the pictures
+`picture_server.py`'s. Every size runs in a process of its own; seconds are of the stage, without imports, memory is the
+process's peak in the stage. The bar: a row at 100x costs at most 1.3 times what it does at 1x, and at 10x, where what a
+start costs weighs less; in CPU seconds, since other work on the machine touches them least. Memory is said as it is:
+what each row adds.
 """
 
 import argparse
@@ -18,29 +19,61 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.measure import last_line, medians, placed, timed
 
 GROWTH = (1, 10, 100)
-REVIEWS, PICTURES = 50_000, 300  # at 1x
+REVIEWS, PRODUCTS, PICTURES = 50_000, 6_000, 300  # at 1x
 BAR = 1.3
 SIZE = 64  # pixels a side of the bank
 SEED = 0
-STAGES = {"reviews": ("ingest", "5-core"), "pictures": ("fetch", "bank")}
+STAGES = {"reviews": ("ingest", "5-core"), "products": ("products",), "pictures": ("fetch", "bank")}
 
 
 def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
     """Ingest and 5-core of a file of so many reviews."""
     from pipeline.core.dataset.kcore import five_core
-    from pipeline.core.raw.ingest import read_reviews
+    from pipeline.core.raw.ingest import Around, read_reviews
     from pipeline.core.schemas import REVIEWS as SCHEMA
     from pipeline.core.tables import StoredTable
 
     out = folder / "out"
     out.mkdir()
     return {
-        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], out=out),
+        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], around=Around(out=out)),
         "5-core": lambda: five_core(StoredTable(out / "reviews.parquet", SCHEMA)),
     }
+
+
+def products(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
+    """Ingest of a file of so many products, and their garment classes."""
+    from pipeline.core.generator.categories import map_products
+    from pipeline.core.raw.ingest import Around, read_products
+
+    source, around = folder.parent / f"products-{rows}.json.gz", Around(out=folder)
+    return {"products": lambda: read_products([source], around=around, classed=map_products)}
+
+
+def write_products(path: Path, rows: int, seed: int) -> None:
+    """A file of products in AMAZON_FASHION's shape, gzipped: four pictures in two sizes, one in fifty named again."""
+    from isal import igzip
+
+    rng = np.random.default_rng(seed)
+    kinds = ("Shirts", "Dresses", "Pants", "Shoes", "Watches")
+    with igzip.open(path, "wb", compresslevel=2) as file:
+        for row in range(rows):
+            asin = f"B{(row if rng.random() > 0.02 else rng.integers(0, row + 1)):09d}"
+            urls = [f"https://pictures.example/I/{row:09d}{picture}" for picture in range(4)]
+            small, large = ([f"{url}._{size}_.jpg" for url in urls] for size in ("SS40", "SL1500"))
+            product = {
+                "title": f"Women's {kinds[row % 5]} number {row}, of cotton",
+                "category": ["Clothing, Shoes & Jewelry", "Women", "Clothing", kinds[row % 5]],
+                "asin": asin,
+                "imageURL": small,
+                "imageURLHighRes": large,
+            }
+            file.write(json.dumps(product).encode() + b"\n")
 
 
 def pictures(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
@@ -90,13 +123,14 @@ def grown(kind: str, base: int, folder: Path, repeats: int) -> dict[str, list[di
     found: dict[str, list[dict[str, float]]] = {stage: [] for stage in STAGES[kind]}
     for times in GROWTH:
         rows = base * times
-        if kind == "reviews":
-            write_reviews(folder / f"reviews-{rows}.json.gz", rows, SEED)
-            runs = [one(kind, folder, rows, 0) for _ in range(repeats)]
-            (folder / f"reviews-{rows}.json.gz").unlink()
-        else:
+        if kind == "pictures":
             with serving(rows, None) as port:
                 runs = [one(kind, folder, rows, port) for _ in range(repeats)]
+        else:
+            source = folder / f"{kind}-{rows}.json.gz"
+            {"reviews": write_reviews, "products": write_products}[kind](source, rows, SEED)
+            runs = [one(kind, folder, rows, 0) for _ in range(repeats)]
+            source.unlink()
         for stage, sizes in found.items():
             sizes.append({"rows": rows, **medians([run[stage] for run in runs])})
         print(f"  {kind} at {times}x done", file=sys.stderr)
@@ -121,6 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run every size and print the growth; 1 where a row at 100x costs more than the bar."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--reviews", type=int, default=REVIEWS, help="at 1x")
+    parser.add_argument("--products", type=int, default=PRODUCTS, help="at 1x")
     parser.add_argument("--pictures", type=int, default=PICTURES, help="at 1x")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/scale"))
@@ -130,17 +165,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:
-        work = {"reviews": reviews, "pictures": pictures}[options.side](options.folder, options.rows, options.port)
+        side = {"reviews": reviews, "products": products, "pictures": pictures}[options.side]
+        work = side(options.folder, options.rows, options.port)
         print(json.dumps({stage: measured(run) for stage, run in work.items()}))
         return 0
-    if min(options.reviews, options.pictures, options.repeats) < 1:
-        parser.error("--reviews, --pictures and --repeats must be at least 1")
+    bases = {kind: getattr(options, kind) for kind in STAGES}
+    if min(*bases.values(), options.repeats) < 1:
+        parser.error("--reviews, --products, --pictures and --repeats must be at least 1")
     options.folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     try:
         found = {
             stage: judged(stage, sizes)
-            for kind, base in (("reviews", options.reviews), ("pictures", options.pictures))
+            for kind, base in bases.items()
             for stage, sizes in grown(kind, base, options.folder, options.repeats).items()
         }
     finally:

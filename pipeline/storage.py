@@ -130,6 +130,11 @@ class Storage(dg.ConfigurableResource):
         return self.staged / "five_core"
 
     @property
+    def parts(self) -> Path:
+        """What each raw file came to, by kind: read again instead of the file as long as it says the same."""
+        return self.home / "parts"
+
+    @property
     def pictures(self) -> Path:
         """The ledger's parts and the picture shards."""
         return self.home / "pictures"

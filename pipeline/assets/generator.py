@@ -9,12 +9,14 @@ import dataclasses
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.lsgan_settings import LsganSettings
 from pipeline.config import GarmentsConfig, GenerationMetricsConfig, LsganConfig
 from pipeline.core.generator import garments as garment_pictures
 from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.tables import StoredTable
 from pipeline.method import Method
 from pipeline.progress import reporter
 from pipeline.resources import Compute
@@ -38,7 +40,7 @@ def garments(
     compute: Compute,
     image_urls: pa.Table,
     image_ledger: pa.Table,
-    products: pa.Table,
+    products: StoredTable,
 ) -> dg.Output[pa.Table]:
     """The class-labelled 64x64 pictures of the garment classes, irrelevant ones discarded; from ledger and products."""
     from models.picture_grid import grid
@@ -52,7 +54,7 @@ def garments(
     built = garment_pictures.build(
         image_urls,
         image_ledger,
-        products,
+        products.read(["asin", "garment_class"], pc.field("asin").isin(image_urls["asin"].combine_chunks())),
         PictureStore(storage.pictures),
         embed=lambda pixels: features.embed(
             pixels,

@@ -47,16 +47,17 @@ def image_urls(
     config: ImageUrlsConfig,
     method: Method,
     items: pa.Table,
-    products: pa.Table,
+    products: StoredTable,
     reviews: StoredTable,
 ) -> dg.Output[pa.Table]:
     """One row a wanted picture: of every 5-core item, and for the generator of other products up to a cap a class."""
     settings = method.settings(ImageUrlSettings, "image_urls", config)
     of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column of no chunks would have no type
+    wanted = of_items | pc.field("garment_class").is_valid() if settings.extra_per_class else of_items
     with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & of_items
     table = survivors.image_urls(
         items,
-        products,
+        products.read(["asin", "garment_class", survivors.url_column(settings.vendor_resolution)], wanted),
         reviews.read(where=with_photo),
         vendor_resolution=settings.vendor_resolution,
         extra_per_class=settings.extra_per_class,

@@ -3,12 +3,13 @@
 Thin: reading is `core/raw/ingest.py`, filtering is `core/dataset/kcore.py`.
 """
 
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
-import duckdb
 import pyarrow as pa
 
 from pipeline.config import FiveCoreConfig, IngestConfig
@@ -17,7 +18,8 @@ from pipeline.core.dataset import kcore
 from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator import categories
-from pipeline.core.raw import ingest
+from pipeline.core.raw import ingest, parts
+from pipeline.core.shards import HERE
 from pipeline.core.tables import StoredTable, concatenated
 from pipeline.failures import network
 from pipeline.io_managers import SCHEMAS
@@ -27,7 +29,7 @@ from pipeline.resources import Engine, RawSources
 from pipeline.settings import FiveCoreSettings, IngestSettings
 from pipeline.storage import Storage, digest
 from pipeline.views import paper, plots, steps
-from pipeline.views.metadata import table_digest, table_output, thumbnail, waterfall
+from pipeline.views.metadata import table_output, thumbnail, waterfall
 
 GROUP = "ingest"
 
@@ -80,12 +82,17 @@ def garment_rules(raw: RawSources, method: Method):
         "rejects": {dg.AssetKey("raw_reviews"), dg.AssetKey("raw_products")},
     },
     pool="network",
-    code_version=f"3, DuckDB {duckdb.__version__}",  # whose hash the reviews are named by
+    code_version=f"4, of files {parts.VERSION}",
 )
 def ingest_files(
-    context: dg.AssetExecutionContext, config: IngestConfig, method: Method, raw: RawSources, storage: Storage
+    context: dg.AssetExecutionContext,
+    config: IngestConfig,
+    method: Method,
+    raw: RawSources,
+    engine: Engine,
+    storage: Storage,
 ):
-    """Read the raw files; what cannot be read is kept in `rejects`, so that accepted + rejected = lines."""
+    """Read the raw files that are new; what cannot be read is in `rejects`, so that accepted + rejected = lines."""
     settings = method.settings(IngestSettings, "ingest", config)
     rules = raw.class_rules(settings.classes)
     if rules.moved:
@@ -94,49 +101,57 @@ def ingest_files(
         product_files, review_files = raw.product_files(), raw.review_files()
     erased = Erasures.of(storage.home)
     with sole_writer(storage.staged) as staged:
-        products = ingest.read_products(
-            product_files, settings.vintage, _progress(context, "reading products"), out=staged
-        )
-        if review_files:
-            read = ingest.read_reviews(
-                review_files, settings.vintage, _progress(context, "reading reviews"), out=staged
+        several = max(len(product_files), len(review_files)) > 1
+        with engine.running() if several else contextlib.nullcontext(HERE) as runner:
+            around = ingest.Around(staged, storage.parts, erased, runner)
+            products = ingest.read_products(
+                product_files,
+                settings.vintage,
+                _progress(context, "reading products"),
+                around,
+                partial(categories.map_products, rules=rules),
             )
-            accepted, rows = read.accepted, read.reviews_file.num_rows
-            reviews = erased.kept(read.reviews_file, erased.from_reviews)
-            yield table_output(
-                reviews,
-                "reviews",
-                lines=read.lines,
-                accepted=accepted,
-                erased=rows - reviews.num_rows if erased else None,
-                counts=read.counts,
-                vintages=read.vintages,
+            read = (
+                ingest.read_reviews(review_files, settings.vintage, _progress(context, "reading reviews"), around)
+                if review_files
+                else None
             )
-            rejects = [erased.kept(table, erased.from_rejects) for table in (read.rejects_file, products.rejects_file)]
-            rejects = concatenated(rejects, staged / "rejects.parquet")
+        if read is not None:
+            yield table_output(read.reviews_file, "reviews", **_told(read))
         else:
             context.log.warning("no review files: only the generator's assets can be made")
             yield table_output(schemas.REVIEWS.empty_table(), "reviews", lines=0, accepted=0)
-            rejects = erased.kept(products.rejects_file, erased.from_rejects)
-        mapped = categories.map_products(erased.from_products(products.products), rules)
-        classes = mapped.column("garment_class").value_counts().to_pylist()
+        mapped = products.products_file
+        classes = mapped.read(["garment_class"])["garment_class"].value_counts().to_pylist()
         counted = {entry["values"] or "none": entry["counts"] for entry in classes}
         yield table_output(
             mapped,
             "products",
-            version=digest(table_digest(mapped), rules.digest),
-            lines=products.lines,
-            accepted=products.accepted,
-            counts=products.counts,
-            vintages=products.vintages,
+            version=digest(mapped.digest(), rules.digest),
+            **_told(products),
             garment_classes={**dict.fromkeys(rules.names, 0), **counted},
             class_rules=rules.digest,
             words_moved=rules.moved or None,
         )
+        rejected = [found.rejects_file for found in (read, products) if found is not None]
+        rejects = concatenated(rejected, staged / "rejects.parquet")
         reasons = rejects.read(["reason"])["reason"].value_counts().to_pylist()
         yield table_output(
             rejects, "rejects", leave_out=["text"], reasons={entry["values"]: entry["counts"] for entry in reasons}
         )
+
+
+def _told(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:
+    """What reading counted, for the asset's metadata."""
+    return {
+        "lines": read.lines,
+        "accepted": read.accepted,
+        "files": read.files,
+        "files_known": read.files_known,
+        "erased": read.erased or None,
+        "counts": read.counts,
+        "vintages": read.vintages,
+    }
 
 
 def _progress(context: dg.AssetExecutionContext, title: str) -> Callable[[ingest.Progress], None]:

@@ -30,21 +30,28 @@ def whole(path: Path) -> Generator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    _sync(path.parent)  # a rename itself is only durable with its folder
 
 
 def move(path: Path, to: Path) -> None:
     """Rename a file that is whole and on the disk, on the same file system; afterwards it is there for good."""
     path.replace(to)
-    _sync_folder(to.parent)
+    _sync(to.parent)
 
 
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
+def settle(folder: Path) -> None:
+    """Have the files of `folder` on the disk, so that it can be moved into place as a whole."""
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # a rename itself is only durable with its folder
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 @contextlib.contextmanager

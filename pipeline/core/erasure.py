@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.durable import write_whole
-from pipeline.core.tables import StoredTable, written
 
 KINDS = ("reviewer", "asin", "url")
 LIST = "erased.json"  # under the home
@@ -39,10 +38,15 @@ class Erasures:
         """The list of a home; empty where nothing was ever erased."""
         path = home / LIST
         if not path.is_file():
-            return cls(secrets.token_hex(16))
+            return cls.none()
         told = json.loads(path.read_text())
         entries = tuple(told["erased"])
         return cls(told["salt"], entries, frozenset(entry["digest"] for entry in entries))
+
+    @classmethod
+    def none(cls) -> "Erasures":
+        """An empty list."""
+        return cls(secrets.token_hex(16))
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -105,16 +109,6 @@ class Erasures:
             return rejects
         column = pa.array(["" if named else text for text, named in zip(texts, names, strict=True)], pa.string())
         return rejects.set_column(rejects.schema.get_field_index("text"), rejects.schema.field("text"), column)
-
-    def kept(self, table: StoredTable, keep: Callable[[pa.Table], pa.Table]) -> StoredTable:
-        """A stored table as `keep` leaves it, in the place of the one it was."""
-        if self.entries:
-            path = table.path.with_name(f"kept-{table.path.name}")
-            with written(path, table.schema) as add:
-                for rows in table.batches():
-                    add(keep(rows))
-            path.replace(table.path)
-        return table
 
     def from_names(self, table: pa.Table, kind: str) -> pa.Table:
         """USERS or ITEMS with a tombstone instead of an erased name: numbers never move, so the row stays."""

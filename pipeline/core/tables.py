@@ -36,12 +36,15 @@ class StoredTable:
         return pq.read_metadata(self.path).num_rows
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
-        """The rows, in order, in memory: `columns` of those that `where` holds for."""
+        """The rows, in order, in memory: `columns` of those that `where` holds for; with the file's metadata."""
         import pyarrow.dataset as ds  # brings pandas along, 40 MB that ingest does without
 
         names = list(columns) if columns is not None else self.schema.names
-        table = ds.dataset(self.path, format="parquet").to_table(columns=names, filter=where)
-        return table.cast(pa.schema([self.schema.field(name) for name in names]))
+        file = ds.dataset(self.path, format="parquet")
+        carried = file.schema.metadata
+        return file.to_table(columns=names, filter=where).cast(
+            pa.schema([self.schema.field(name) for name in names], carried)
+        )
 
     def batches(self, rows: int = DIGEST_ROWS) -> Iterator[pa.Table]:
         """The rows in order, `rows` at a time, whatever the file's row groups."""

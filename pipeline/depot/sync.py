@@ -20,8 +20,8 @@ from pipeline.depot.store import GRACE, Changed, Outrun, Seen, Snapshot, Store, 
 
 INDEX = "store.json"
 # Databases, which move by ATELIER_DATABASE, MLFLOW_TRACKING_URI and ATELIER_ARTIFACTS; what a run makes again in
-# minutes from the rest (decoded pictures, the sample's catalogue, copies of remote inputs); scratch.
-LEFT_OUT = frozenset({"dagster", "mlflow", "bank", "catalogue", "inputs", "staged", INDEX, "terminal.lock"})
+# minutes from the rest (decoded pictures, the sample's catalogue, copies of remote inputs, raw files' parts); scratch.
+LEFT_OUT = frozenset({"dagster", "mlflow", "bank", "catalogue", "inputs", "parts", "staged", INDEX, "terminal.lock"})
 _COPIES = 8  # files on their way at once: a lookbook is hundreds of small ones
 _SQLITE = b"SQLite format 3\0"
 

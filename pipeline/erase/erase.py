@@ -133,7 +133,9 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield "lookbook: removed, the next run makes it again"
     for path in storage.staged.glob("*.parquet"):  # what the last ingest left; the caller holds the folder
         path.unlink()
-    shutil.rmtree(storage.dealt, ignore_errors=True)  # likewise, of a 5-core that was killed
+    shutil.rmtree(storage.dealt, ignore_errors=True)  # and a 5-core that was killed
+    shutil.rmtree(storage.parts, ignore_errors=True)
+    yield "what raw files came to: removed, the next ingest reads them anew"
     needles = [text.encode() for text in found.names]
     copies = rewrite_copies(home / "inputs", lambda line: not any(needle in line for needle in needles))
     yield f"copies of remote inputs: {copies} lines removed"

@@ -1,7 +1,7 @@
 """Where a home still holds a name: every file under it is read, whatever its form, and searched for the text.
 
-Parquet, gzip and zstd are looked into, databases and everything else are read as bytes. Pictures and arrays hold no
-names: for those `erase.py` goes by content and by number.
+Parquet, Arrow, gzip and zstd are looked into, databases and everything else are read as bytes. Pictures and arrays hold
+no names: for those `erase.py` goes by content and by number.
 """
 
 import gzip
@@ -51,13 +51,13 @@ class _Search:
         """Whether a name stands in a file."""
         try:
             with path.open("rb") as file:
-                head = file.read(4)
+                head = file.read(6)
                 file.seek(0)
-                if head == b"PAR1":
-                    return self._in_table(path)
+                if head[:4] == b"PAR1" or head == b"ARROW1":
+                    return self._in_table(path, arrow=head == b"ARROW1")
                 if head[:2] == _GZIP:
                     return self._in_stream(gzip.open(file).read)
-                if head == _ZSTD:
+                if head[:4] == _ZSTD:
                     return self._in_stream(pa.CompressedInputStream(pa.PythonFile(file), "zstd").read)
                 return self._in_stream(file.read)
         except FileNotFoundError:  # gone while we looked
@@ -76,16 +76,21 @@ class _Search:
             tail = text[-self.longest :]
         return False
 
-    def _in_table(self, path: Path) -> bool:
+    def _in_table(self, path: Path, arrow: bool) -> bool:
+        if arrow:
+            with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as rows:
+                return any(self._in_rows(rows.get_batch(number)) for number in range(rows.num_record_batches))
         with pq.ParquetFile(path) as file:
             if any(self.in_bytes.search(value) for value in (file.schema_arrow.metadata or {}).values()):
                 return True
             columns = [field.name for field in file.schema_arrow if _textual(field.type)]
-            for batch in file.iter_batches(columns=columns):
-                for column in batch.columns:
-                    texts = column.flatten() if pa.types.is_list(column.type) else column
-                    if pc.any(pc.match_substring_regex(texts, self.in_text)).as_py():
-                        return True
+            return any(self._in_rows(batch) for batch in file.iter_batches(columns=columns))
+
+    def _in_rows(self, rows: pa.RecordBatch) -> bool:
+        for column in rows.columns:
+            texts = column.flatten() if pa.types.is_list(column.type) else column
+            if _textual(texts.type) and pc.any(pc.match_substring_regex(texts, self.in_text)).as_py():
+                return True
         return False
 
 

@@ -1,8 +1,7 @@
 """One rank of a training that `ranked.py` started: reads the job, joins the others, trains, prints events.
 
-An event is a line of JSON: which attempt begins, progress, a picture that was written, or an error that another attempt
-would meet again.
-Any other failure ends the process, and torchrun starts all ranks again.
+An event is a line of JSON: which attempt begins, progress, a picture that was written, an error that another attempt
+would meet again, or what else went wrong: then the process ends, and torchrun starts all ranks again.
 """
 
 import json
@@ -11,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ def main(arguments: list[str]) -> int:
         except PERMANENT as error:
             _say(error=str(error))
             return 1
+        except Exception:
+            _say(failed=traceback.format_exc())
+            raise
     return 0
 
 

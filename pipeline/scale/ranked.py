@@ -127,12 +127,14 @@ def _run(room: Path, job: dict[str, Any], ranks: int, heard: Callable[[dict[str,
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     with (room / "errors").open("w") as errors:
         agent = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        failed = ""  # what the first rank said that failed in this attempt; the others then lose it, and say so
         try:
             assert agent.stdout is not None
             for line in agent.stdout:
                 event = _read(line)
                 if "error" in event:
                     raise RanksFailedError(event["error"])
+                failed = "" if "attempt" in event else failed or event.get("failed", "")
                 if event.get("attempt"):
                     dg.get_dagster_logger().warning(
                         f"a rank was lost; all {ranks} begin again at the last checkpoint "
@@ -143,7 +145,7 @@ def _run(room: Path, job: dict[str, Any], ranks: int, heard: Callable[[dict[str,
         finally:
             _end(agent)
     if code:
-        said = "\n".join((room / "errors").read_text().strip().splitlines()[-_LAST_WORDS:])
+        said = "\n".join((failed or (room / "errors").read_text()).strip().splitlines()[-_LAST_WORDS:])
         raise RanksFailedError(
             f"training on {ranks} ranks ended with exit code {code} after {RESTARTS} restarts at most; run again, it "
             f"goes on from the last checkpoint in {job['out']}. The last words:\n{said}"

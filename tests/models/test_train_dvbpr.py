@@ -11,6 +11,7 @@ from models import checkpoint, evaluate, train_dvbpr
 from models.dvbpr_settings import PRESETS, DvbprSettings
 from models.factors import item_means
 from models.train_dvbpr import Dataset, DivergedError, Progress, embed, load, train
+from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
 
 CPU = torch.device("cpu")
@@ -25,20 +26,6 @@ TINY = DvbprSettings(
     learning_rate=2e-3,
     theta_decay=0.01,
 )
-
-
-class KilledError(Exception):
-    pass
-
-
-def kill_at(epoch: int):
-    """An on_progress that raises when `epoch` has been written: the machine goes down before the next one is."""
-
-    def on_progress(progress: Progress) -> None:
-        if progress.metrics["epoch"] == epoch:
-            raise KilledError
-
-    return on_progress
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

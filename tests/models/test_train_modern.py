@@ -14,6 +14,7 @@ from models.modern_batches import Batches, Draws, picture_lists
 from models.modern_optimiser import rate
 from models.modern_settings import ModernSettings
 from models.train_modern import DivergedError, Progress, load, train
+from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
 from tests.models.test_modern import colours
 
@@ -21,20 +22,6 @@ CPU = torch.device("cpu")
 TINY = ModernSettings(
     k=4, components=5, epochs=3, batch_size=32, negatives=16, user="both", pooling="attention", feature_noise=0.1
 )
-
-
-class KilledError(Exception):
-    pass
-
-
-def kill_at(epoch: int):
-    """An on_progress that raises when `epoch` has been written: the machine goes down before the next one is."""
-
-    def on_progress(progress: Progress) -> None:
-        if progress.metrics["epoch"] == epoch:
-            raise KilledError
-
-    return on_progress
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -15,8 +15,8 @@ from models.modern_settings import ModernSettings
 from models.pictures import normalise
 from models.train_modern import FROZEN, DivergedError, Trained, load, train
 from models.trunk import Pixels, Trunk, retrained
+from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
-from tests.models.test_train_modern import KilledError, kill_at
 
 CPU = torch.device("cpu")
 TINY = ModernSettings(

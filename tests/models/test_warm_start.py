@@ -12,8 +12,9 @@ from models.dvbpr_dataset import Dataset
 from models.dvbpr_state import Run, build
 from models.train_dvbpr import train
 from models.training_run import BEST
+from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
-from tests.models.test_train_dvbpr import CPU, TINY, KilledError, kill_at, weights
+from tests.models.test_train_dvbpr import CPU, TINY, weights
 
 
 @pytest.fixture(scope="module")

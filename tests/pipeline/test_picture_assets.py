@@ -141,15 +141,18 @@ def test_the_terminals_bar_shows_counts_time_left_and_note():
 
 
 def test_products_alone_want_their_own_pictures_and_nobodys_photos(tmp_path: Path):
-    with written(tmp_path / "reviews.parquet", schemas.REVIEWS):
-        pass
     product = {"asin": "B1", "title": "Women's top", "categories": [], "vendor_urls": ["http://h/1.jpg"],
                "vendor_urls_high": [], "garment_class": "women_tops"}  # fmt: skip
+    stored = {}
+    for name, rows in (("REVIEWS", []), ("PRODUCTS", [product])):
+        stored[name] = StoredTable(tmp_path / f"{name}.parquet", getattr(schemas, name))
+        with written(stored[name].path, stored[name].schema) as add:
+            add(pa.Table.from_pylist(rows, schema=stored[name].schema))
     wanted = image_urls(
         config=ImageUrlsConfig(),
         method=Method(),
         items=pa.table([pa.chunked_array([], field.type) for field in schemas.ITEMS], schema=schemas.ITEMS),
-        products=pa.Table.from_pylist([product], schema=schemas.PRODUCTS),
-        reviews=StoredTable(tmp_path / "reviews.parquet", schemas.REVIEWS),
+        products=stored["PRODUCTS"],
+        reviews=stored["REVIEWS"],
     ).value
     assert wanted.select(["asin", "item", "url"]).to_pylist() == [{"asin": "B1", "item": None, "url": "http://h/1.jpg"}]

@@ -109,6 +109,12 @@ def test_a_fault_of_the_training_is_said_and_not_tried_again(tmp_path: Path) -> 
     assert not psutil.Process().children(recursive=True)
 
 
+def test_ranks_that_fail_every_time_are_heard_with_what_went_wrong_there(tmp_path: Path) -> None:
+    data, too_wide = mapped(tmp_path / "bank"), replace(DVBPR, k=10**13)
+    with pytest.raises(ranked.RanksFailedError, match=r"(?s)after 3 restarts.*allocate memory"):
+        ranked.train_recommender(data, too_wide, tmp_path / "out", CPU, lambda _: None, None, ranks=2)
+
+
 @pytest.mark.parametrize("killed", ["the process that started them", "their agent"])
 def test_ranks_end_with(killed: str, tmp_path: Path) -> None:
     mapped(tmp_path / "bank", triplets=60_000)

@@ -1,5 +1,6 @@
 """Bank, features, designs and the pipeline's tables by a real Ray cluster: the bytes that one process makes."""
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
@@ -91,6 +92,7 @@ def test_the_designs_are_the_ones_that_one_process_makes(cluster: Runner):
 def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluster: Runner):
     shop = small_catalogue()
     catalogue = write_catalogue(tmp_path / "catalogue", shop)
+    halves = halved(catalogue.reviews)
     homes = {name: tmp_path / name for name in engine.ENGINES}
     sent: list[str] = []
 
@@ -108,14 +110,14 @@ def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluste
                 patch,
                 home,
                 ATELIER_ENGINE=name,
-                ATELIER_REVIEWS=str(catalogue.reviews),
+                ATELIER_REVIEWS=",".join(map(str, halves)),
                 ATELIER_PRODUCTS=str(catalogue.products),
                 ATELIER_ALLOW_HOSTS=f"{server.HOST}:{shop.port}",
             )
             with server.serve(catalogue.folder, shop.port):  # anew: it remembers how often it was busy
                 materialise("+key:image_features")
     of_five_core = ["deal_reviews", "users_of_parts", "items_of_parts"]
-    assert sent == [*of_five_core, "fetch_shard", "decode_into", "embed_rows"]
+    assert sent == ["part_of", *of_five_core, "fetch_shard", "decode_into", "embed_rows"]
     local, ray = homes["local"], homes["ray"]
     tables = sorted(path.relative_to(local) for path in (local / "tables").rglob("*.parquet"))
     assert len(tables) >= 8
@@ -127,3 +129,13 @@ def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluste
             assert (local / table).read_bytes() == (ray / table).read_bytes(), table
     for folder in ("bank", "features"):
         assert files(local / folder) == files(ray / folder)
+
+
+def halved(path: Path) -> list[Path]:
+    """A gzipped file of lines as two, which share the line in the middle."""
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    middle = len(lines) // 2
+    halves = [path.with_name(f"{half}-{path.name}") for half in ("first", "second")]
+    for half, of_half in zip(halves, (lines[: middle + 1], lines[middle:]), strict=True):
+        half.write_bytes(gzip.compress(b"".join(of_half)))
+    return halves

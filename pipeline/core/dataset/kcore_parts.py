@@ -154,7 +154,7 @@ def find_users(session: duckdb.DuckDBPyConnection, k: int) -> Found:
     Leaves `kept_pairs` (user, asin, first, time) of them: a pair stands once, `first` is its first row, its time the
     earliest known (null: none is). And `near` (asin): what users with k reviews of fewer items reviewed.
     """
-    # Counted by hashes, which costs a tenth of the names. A hash of one review is a user of one review, and so a pair
+    # Counted by hashes, which sort much faster than names. A hash of one review is a user of one review, and so a pair
     # already (most users are such); the others are told apart by their names.
     hashes = to_numpy(session.sql("SELECT hash(reviewer_id) AS hashed FROM reviews").to_arrow_table()["hashed"])
     reviews = len(hashes)

@@ -61,11 +61,10 @@ def image_urls(
     A URL stands once an item for each who showed it: once as a vendor picture (first position), else once a reviewer
     (first review). Reviewers are kept apart because a photo must be able to leave with each of their held-out reviews.
     For the generator, `extra_per_class` other products of each garment class (a seeded choice that does not depend on
-    the order of files) come with item null; 0 takes none. `vendor_resolution`: low (imageURL, NAF's) or high.
+    the order of files) come with item null; 0 takes none. `vendor_resolution`: low (imageURL, NAF's) or high. Of
+    products only asin, garment_class and `url_column` are looked at.
     """
-    if vendor_resolution not in ("low", "high"):
-        raise ValueError(f"vendor_resolution: {vendor_resolution!r} is neither low nor high")
-    column = "vendor_urls" if vendor_resolution == "low" else "vendor_urls_high"
+    column = url_column(vendor_resolution)
     extra = _extra_products(items, products, extra_per_class, seed) if extra_per_class else products.slice(0, 0)
     item_of = pc.index_in(products["asin"], value_set=items["asin"].combine_chunks())
     wanted = products.filter(pc.is_valid(item_of))
@@ -82,6 +81,13 @@ def image_urls(
     is_vendor = np.asarray(pc.equal(table["source"], "vendor"))
     table = table.filter(pa.array(is_vendor | ~np.isin(pairs, pairs[is_vendor])))
     return table.select(schemas.IMAGE_URLS.names).cast(schemas.IMAGE_URLS)
+
+
+def url_column(vendor_resolution: str) -> str:
+    """The column of PRODUCTS with the vendor pictures of a resolution. Raises ValueError for any but low and high."""
+    if vendor_resolution not in ("low", "high"):
+        raise ValueError(f"vendor_resolution: {vendor_resolution!r} is neither low nor high")
+    return "vendor_urls" if vendor_resolution == "low" else "vendor_urls_high"
 
 
 def _extra_products(items: pa.Table, products: pa.Table, cap: int, seed: int) -> pa.Table:

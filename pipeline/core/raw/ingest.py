@@ -1,39 +1,50 @@
 """Raw review and product files to typed tables; every line is accepted or listed in `rejects` with its place.
 
-One way in for all lines: `framing.blocks` frames them, `parsing.py` reads a block at once, several blocks side by side,
-and their rows go to a Parquet file in the order of the lines, so that memory grows with the files by 8 bytes a line
-alone (`repeats.py`). Filtering belongs to `kcore.py`, classes to `categories.py`.
+Each file is read by itself into a part (`parts.py`), by whoever the runner has; where keys stand more than once is
+found by ranges of their space (`repeats.py`, `merging.py`); and the parts are put together in the order of the files
+and their lines. So the tables are the same whoever read the files and however often before, and memory does not grow
+with the rows, but by some 12 bytes for each that repeats another. Filtering belongs to `kcore.py`, classes to
+`categories.py`.
 
 `review_id` is 16 hex digits, DuckDB's 64-bit hash of the canonical line, which is the line as it stands in the file
 without surrounding white space, followed by `-k` for its k-th repeat (k >= 1) within one file. It names the same
 review for as long as DuckDB keeps its hash: the ingest's code version holds DuckDB's.
 """
 
-import os
+import contextlib
 import tempfile
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
-from pipeline.core.raw.framing import Block, Meter, blocks
-from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
-from pipeline.core.raw.repeats import Repeats
+from pipeline.core.erasure import Erasures
+from pipeline.core.raw.merging import (
+    LEFT_OUT,
+    URLS,
+    blocks_with,
+    changes_of,
+    repeated_products,
+    repeated_reviews,
+    review_ids,
+    united,
+)
+from pipeline.core.raw.parts import PARSERS, Part, Reading, keep_only, part_of
+from pipeline.core.raw.repeats import AT_ONCE
 from pipeline.core.raw.sources import BadInput
-from pipeline.core.raw.vintages import VINTAGES, detect
-from pipeline.core.tables import StoredTable, written
+from pipeline.core.raw.vintages import VINTAGES
+from pipeline.core.shards import HERE, Runner
+from pipeline.core.tables import StoredTable, concatenated, written
 
 PICTURES = "image_urls.list.element"  # the leaf of a review's URLs in its Parquet file
-SNIFFED_LINES = 100  # looked at to tell the vintage
-PARSERS = min(4, os.cpu_count() or 1)  # threads; inflating the file keeps up with no more
+PRODUCTS_AT_ONCE = 50_000  # compared at once; where all are named twice, 5 kB each
 
 
 @dataclass(frozen=True)
@@ -46,89 +57,104 @@ class Progress:
     note: str
 
 
-@dataclass(frozen=True)
-class ReviewsRead:
-    """The reviews and the rejects as files; reviews + counts["repeated_across_files"] + rejects = lines."""
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What reading some files came to, besides their table; every line is in one of these numbers or rejects."""
 
-    reviews_file: StoredTable  # REVIEWS
     rejects_file: StoredTable  # REJECTS
     lines: int
+    erased: int
+    files: int
+    files_known: int  # whose part was kept from an earlier call
     counts: dict[str, int] = field(default_factory=dict)
     vintages: dict[str, str] = field(default_factory=dict)  # file -> vintage
+
+    @cached_property
+    def rejects(self) -> pa.Table:
+        """REJECTS, in memory."""
+        return self.rejects_file.read()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewsRead(Read):
+    """The reviews as a file; reviews + counts["repeated_across_files"] + erased + rejects = lines."""
+
+    reviews_file: StoredTable  # REVIEWS
 
     @cached_property
     def reviews(self) -> pa.Table:
         """REVIEWS, in memory."""
         return self.reviews_file.read()
 
+    @property
+    def accepted(self) -> int:
+        """Lines that held a review, those met again in a further file and those erased included."""
+        return self.reviews_file.num_rows + self.counts["repeated_across_files"] + self.erased
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductsRead(Read):
+    """The products as a file; products + counts["repeated_asin"] + erased + rejects = lines."""
+
+    products_file: StoredTable  # PRODUCTS
+
     @cached_property
-    def rejects(self) -> pa.Table:
-        """REJECTS, in memory."""
-        return self.rejects_file.read()
+    def products(self) -> pa.Table:
+        """PRODUCTS, in memory."""
+        return self.products_file.read()
 
     @property
     def accepted(self) -> int:
-        """Lines that held a review, those met again in a further file included."""
-        return self.reviews_file.num_rows + self.counts["repeated_across_files"]
+        """Lines that held a product, repeats of an asin and those erased included."""
+        return self.products_file.num_rows + self.counts["repeated_asin"] + self.erased
 
 
 @dataclass(frozen=True)
-class ProductsRead:
-    """products (PRODUCTS, garment_class null), rejects; products + counts["repeated_asin"] + rejects = lines."""
+class Around:
+    """Who reads, where, and what is not read.
 
-    products: pa.Table
-    rejects_file: StoredTable  # REJECTS
-    lines: int
-    counts: dict[str, int] = field(default_factory=dict)
-    vintages: dict[str, str] = field(default_factory=dict)
+    out: the folder for the tables (None: a temporary one that goes with the result). parts: where the files' parts are
+    kept for the next call, which then reads the new files alone (None: nothing is kept). erased: what is left out.
+    runner: who reads several files, and compares several ranges of keys.
+    """
 
-    @cached_property
-    def rejects(self) -> pa.Table:
-        """REJECTS, in memory."""
-        return self.rejects_file.read()
-
-    @property
-    def accepted(self) -> int:
-        """Lines that held a product, repeats of an asin included."""
-        return self.products.num_rows + self.counts["repeated_asin"]
+    out: Path | None = None
+    parts: Path | None = None
+    erased: Erasures = field(default_factory=Erasures.none)
+    runner: Runner = HERE
 
 
 def read_reviews(
     paths: Sequence[Path],
     vintage: str = "auto",
     on_progress: Callable[[Progress], None] | None = None,
-    *,
-    out: Path | None = None,
+    around: Around | None = None,
 ) -> ReviewsRead:
     """All reviews of `paths`, in their order, each once however many files hold it.
 
     `vintage` overrides what looking at the file says: "auto", "2014", "2018" or "2023" (REFERENCE section 1).
-    A missing or unusable rating or time is null; a file without lines beside others adds nothing. `out` is the folder
-    for the two files (None: a temporary one that goes with the result). Raises BadInput for a file of unknown shape or
-    whose compressed data is cut short, and where no file holds a line: then nothing of any file is returned.
+    A missing or unusable rating or time is null; a file without lines beside others adds nothing.
+    Raises BadInput for a file of unknown shape or whose compressed data is cut short, and where no file holds a line:
+    then there are no tables.
     """
-    reading = _Reading(vintage, "reviews", on_progress)
-    folder, repeats = _Folder(out), Repeats()
+    around = around or Around()
+    folder, left_out = _Folder(around.out), 0
     with (
+        _parts("reviews", paths, vintage, on_progress, around) as parts,
         written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time"), (PICTURES,)) as add,
-        written(folder.path / "reviews-rejects.parquet", schemas.REJECTS, packed=("text",)) as reject,
     ):
-        for path in reading.in_turn(paths):
-            repeats.next_file()
-            for found in reading.file(path):
-                hashes = to_numpy(found.rows["hash"])
-                before, known = repeats.add(hashes)
-                reviews = found.rows.append_column("review_id", _review_ids(hashes, before))
-                reading.counts["repeated_across_files"] += int(known.sum())
-                add(reviews.filter(to_arrow(~known)) if known.any() else reviews)
-                if found.rejects:
-                    reject(pa.Table.from_pylist(found.rejects, schema=schemas.REJECTS))
+        for rows, at, changes in blocks_with(parts, changes_of(repeated_reviews, parts, AT_ONCE, around.runner)):
+            repeat = np.zeros(len(rows), np.int64)
+            repeat[at] = to_numpy(changes["repeat"])
+            gone = repeat == LEFT_OUT
+            reviews = rows.append_column("review_id", review_ids(to_numpy(rows["key"]), np.maximum(repeat, 0)))
+            left_out += int(gone.sum())
+            add(reviews.filter(to_arrow(~gone)) if gone.any() else reviews)
+        concatenated([part.rejects for part in parts], folder.path / "reviews-rejects.parquet")
     return ReviewsRead(
-        folder.table("reviews", schemas.REVIEWS),
-        folder.table("reviews-rejects", schemas.REJECTS),
-        reading.lines,
-        dict(reading.counts),
-        reading.vintages,
+        reviews_file=folder.table("reviews", schemas.REVIEWS),
+        rejects_file=folder.table("reviews-rejects", schemas.REJECTS),
+        **_told(parts, repeated_across_files=left_out),
     )
 
 
@@ -136,43 +162,103 @@ def read_products(
     paths: Sequence[Path],
     vintage: str = "auto",
     on_progress: Callable[[Progress], None] | None = None,
-    *,
-    out: Path | None = None,
+    around: Around | None = None,
+    classed: Callable[[pa.Table], pa.Table] = lambda products: products,
 ) -> ProductsRead:
     """All products of `paths`; lines under one asin are one product: the first line's fields, the union of the URLs.
 
-    Arguments and errors as in `read_reviews`. `garment_class` is left null (`categories.map_products` fills it).
+    Arguments and errors as in `read_reviews`. `classed` is given PRODUCTS without garment classes, a block at a time,
+    and gives them back with (`categories.map_products`); without it there are none.
     """
-    reading, folder = _Reading(vintage, "products", on_progress), _Folder(out)
-    products: dict[str, dict] = {}
-    with written(folder.path / "products-rejects.parquet", schemas.REJECTS, packed=("text",)) as reject:
-        for path in reading.in_turn(paths):
-            for found in reading.file(path):
-                if found.rejects:
-                    reject(pa.Table.from_pylist(found.rejects, schema=schemas.REJECTS))
-                for row in found.rows.to_pylist():
-                    first = products.setdefault(row["asin"], row)
-                    if first is not row:
-                        reading.counts["repeated_asin"] += 1
-                        for name in ("vendor_urls", "vendor_urls_high"):
-                            first[name] = list(dict.fromkeys(first[name] + row[name]))
-    rows = [{"garment_class": None, **row} for row in products.values()]
-    table = pa.Table.from_pylist(rows, schema=schemas.PRODUCTS)
-    rejected = folder.table("products-rejects", schemas.REJECTS)
-    return ProductsRead(table, rejected, reading.lines, dict(reading.counts), reading.vintages)
+    around = around or Around()
+    folder, left_out = _Folder(around.out), 0
+    schema = classed(schemas.PRODUCTS.empty_table()).schema
+    packed = ("title", *(f"{name}.list.element" for name in URLS))
+    with (
+        _parts("products", paths, vintage, on_progress, around) as parts,
+        written(folder.path / "products.parquet", schema, ("categories.list.element", "garment_class"), packed) as add,
+    ):
+        for rows, at, changes in blocks_with(
+            parts, changes_of(repeated_products, parts, PRODUCTS_AT_ONCE, around.runner)
+        ):
+            products = rows.append_column("garment_class", pa.nulls(len(rows), pa.string()))
+            products = products.select(schemas.PRODUCTS.names).cast(schemas.PRODUCTS)
+            add(classed(united(products, at, changes)))
+            left_out += changes[URLS[0]].null_count
+        concatenated([part.rejects for part in parts], folder.path / "products-rejects.parquet")
+    return ProductsRead(
+        products_file=folder.table("products", schemas.PRODUCTS),
+        rejects_file=folder.table("products-rejects", schemas.REJECTS),
+        **_told(parts, repeated_asin=left_out),
+    )
 
 
-def _review_ids(hashes: np.ndarray, before: np.ndarray) -> pa.Array:
-    """Ids [n] from the hashes of the lines and how often each stood in its file before."""
-    digits = hashes.astype(">u8").tobytes().hex()  # big-endian bytes in hexadecimal, all rows in one call
-    pieces, ends, cut = [], np.arange(0, len(digits) + 1, 16, dtype=np.int32), 0
-    for row in np.flatnonzero(before):  # few
-        suffix = f"-{before[row]}"
-        pieces += [digits[cut : 16 * (row + 1)], suffix]
-        ends[row + 1 :] += len(suffix)
-        cut = 16 * (row + 1)
-    content = "".join([*pieces, digits[cut:]]).encode()
-    return pa.Array.from_buffers(pa.string(), len(hashes), [None, pa.py_buffer(ends), pa.py_buffer(content)])
+@contextlib.contextmanager
+def _parts(
+    kind: str,
+    paths: Sequence[Path],
+    vintage: str,
+    on_progress: Callable[[Progress], None] | None,
+    around: Around,
+) -> Generator[list[Part]]:
+    """The parts of `paths`, in their order; those that nothing needs any more go at the end of the block."""
+    if vintage not in ("auto", *VINTAGES):
+        raise ValueError(f"vintage: {vintage!r} is not one of auto, {', '.join(VINTAGES)}")
+    runner = around.runner if len(paths) > 1 else HERE
+    with contextlib.ExitStack() as scratch:
+        folder = (
+            around.parts / kind
+            if around.parts
+            else Path(scratch.enter_context(tempfile.TemporaryDirectory(prefix=f"{kind}-", dir=around.out)))
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        # Products are parsed in Python mostly, where threads do not help.
+        threads = PARSERS if kind == "reviews" else 1
+        reading = Reading(kind, vintage, folder, around.erased, kept=around.parts is not None, threads=threads)
+        parts = list(_read(runner, [Path(path) for path in paths], reading, on_progress))
+        if not any(part.lines for part in parts):
+            named = ", ".join(map(str, paths))
+            raise BadInput(f"{named}: the file holds no lines; fetch it again or take it out of the input")
+        yield parts
+        if around.parts:
+            keep_only(folder, parts)
+
+
+def _read(
+    runner: Runner, paths: Sequence[Path], reading: Reading, on_progress: Callable[[Progress], None] | None
+) -> Iterator[Part]:
+    """The files' parts, telling how far they are: by the line here, by the file where others read them."""
+    sizes = [path.stat().st_size for path in paths]
+    lines = read = 0
+
+    def tell(more_lines: int, more_bytes: int, path: Path) -> None:
+        if on_progress is not None:
+            on_progress(Progress(lines + more_lines, read + more_bytes, sum(sizes), path.name))
+
+    files = list(enumerate(paths))
+    if runner.workers() == 1:
+        parts = (part_of(file, reading, partial(tell, path=file[1])) for file in files)
+    else:
+        parts = runner.map(part_of, files, replace(reading, threads=1))
+    for part, path, size in zip(parts, paths, sizes, strict=True):
+        tell(part.lines, size, path)
+        lines, read = lines + part.lines, read + size
+        yield part
+
+
+def _told(parts: Sequence[Part], **counted: int) -> dict[str, Any]:
+    """The numbers of `Read`, over all parts."""
+    counts = Counter(counted)
+    for part in parts:
+        counts.update(part.counts)
+    return {
+        "lines": sum(part.lines for part in parts),
+        "erased": sum(part.erased for part in parts),
+        "files": len(parts),
+        "files_known": sum(part.known for part in parts),
+        "counts": dict(counts),
+        "vintages": {part.file: part.vintage for part in parts if part.vintage},
+    }
 
 
 class _Folder:
@@ -184,67 +270,3 @@ class _Folder:
 
     def table(self, name: str, schema: pa.Schema) -> StoredTable:
         return StoredTable(self.path / f"{name}.parquet", schema, owner=self._owner)
-
-
-class _Reading:
-    """One call's tally: lines, counts and vintages over all its files, and their blocks parsed side by side."""
-
-    def __init__(self, vintage: str, kind: str, on_progress: Callable[[Progress], None] | None) -> None:
-        if vintage not in ("auto", *VINTAGES):
-            raise ValueError(f"vintage: {vintage!r} is not one of auto, {', '.join(VINTAGES)}")
-        self.vintage, self.kind, self.on_progress = vintage, kind, on_progress
-        self.lines = 0
-        self.counts: Counter[str] = Counter(
-            dict.fromkeys(("repeated_across_files",) if kind == "reviews" else ("repeated_asin",), 0)
-        )
-        self.vintages: dict[str, str] = {}
-        self._bytes = self._total = 0  # on disk: of the files that are read, and of all
-        self._of_thread, self._database = threading.local(), parsers_database()
-
-    def in_turn(self, paths: Sequence[Path]) -> Iterator[Path]:
-        """`paths`, and how far they are read."""
-        sizes = [Path(path).stat().st_size for path in paths]
-        self._total = sum(sizes)
-        for path, size in zip(paths, sizes, strict=True):
-            yield Path(path)
-            self._bytes += size
-        if not self.lines:
-            named = ", ".join(map(str, paths))
-            raise BadInput(f"{named}: the file holds no lines; fetch it again or take it out of the input")
-
-    def file(self, path: Path) -> Iterator[Parsed]:
-        """`path` a block at a time, in order; while the caller takes one, the next ones are parsed."""
-        vintage, meter = None, Meter()
-        waiting: deque[Future[Parsed]] = deque()
-        with ThreadPoolExecutor(PARSERS) as pool:
-            for block in blocks(path, meter=meter):
-                if vintage is None and not block.too_long:
-                    vintage = self._vintage(path, block)
-                    self.vintages[str(path)] = vintage
-                waiting.append(pool.submit(self._parse, path, block, vintage or "2018"))
-                if len(waiting) > PARSERS:
-                    yield self._counted(waiting.popleft().result(), path, meter)
-            while waiting:
-                yield self._counted(waiting.popleft().result(), path, meter)
-
-    def _parse(self, path: Path, block: Block, vintage: str) -> Parsed:
-        if not hasattr(self._of_thread, "parser"):
-            self._of_thread.parser = Parser(self.kind, self._database)
-        found = self._of_thread.parser.parse(path, block, vintage)
-        block.release()
-        return found
-
-    def _counted(self, found: Parsed, path: Path, meter: Meter) -> Parsed:
-        self.lines += found.lines
-        self.counts.update(found.counts)
-        if self.on_progress:
-            self.on_progress(Progress(self.lines, self._bytes + meter.bytes, self._total, path.name))
-        return found
-
-    def _vintage(self, path: Path, block: Block) -> str:
-        if self.vintage != "auto":
-            return self.vintage
-        pairs = zip(block.starts[:-1], block.starts[1:], strict=True)
-        heads = (block.data[a:b].tobytes() for a, b in pairs if b - a < 1 << 20)
-        lines = [text for _, text in zip(range(SNIFFED_LINES), filter(None, map(bytes.strip, heads)), strict=False)]
-        return detect(path, [line.decode("utf-8", "replace") for line in lines], self.kind)

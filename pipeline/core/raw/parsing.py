@@ -1,8 +1,8 @@
 """A block of raw lines to rows: each line is accepted or rejected with its place, and nothing is dropped silently.
 
 DuckDB parses a block at once; a line that it cannot parse is tried once more in Python, which takes lone surrogates
-and Python literals. Framing lines is `framing.py`'s, files and their repeats are `ingest.py`'s business; the shapes of
-the vintages are in `vintages.py`.
+and Python literals. Framing lines is `framing.py`'s, a file's rows are `parts.py`'s business, repeats `merging.py`'s;
+the shapes of the vintages are in `vintages.py`.
 
 Outcomes: blank lines are no lines (not counted, though they count in line numbers). Bytes that are not UTF-8 become
 U+FFFD and the line is read (counted). A number as an id is taken as its text; null, blank, list and object are no id.
@@ -36,19 +36,21 @@ from pipeline.core.raw.vintages import (
 )
 
 REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
+PRODUCTS_AT_ONCE = 1_000  # as Python objects
 TEXT_CHARACTERS = 500  # what rejects keep of a line
 WHITE = " \t\r\n\f\v"  # what a blank line is made of; the separators that Unicode adds are not among it
 _BLANK = np.zeros(256, bool)
 _BLANK[[ord(blank) for blank in WHITE]] = True
 # Of the canonical line with one newline. DuckDB's own hash: hashing in Python took a seventh of the whole ingest.
 LINE_HASH = "hash(text)"
+KEY_OF_ASIN = "SELECT hash(text) AS key FROM framed"
 
 
 @dataclass(frozen=True)
 class Parsed:
     """A block's accepted rows and the others' places and reasons; how many lines; what was mended or left out."""
 
-    rows: pa.Table  # REVIEWS with the uint64 `hash` of the line instead of review_id, or PRODUCTS without garment_class
+    rows: pa.Table  # REVIEWS without review_id or PRODUCTS without garment_class, and `key`: a hash of line or asin
     rejects: list[dict]  # rows of REJECTS
     lines: int
     counts: Counter[str]
@@ -189,7 +191,7 @@ class Parser:
                 "rating": rating,
                 "time": pc.divide(time, 1000) if vintage == "2023" else time,
                 "image_urls": _lists(pictures, lambda text: _urls(text, self._counts)),
-                "hash": table["hash"],
+                "key": table["hash"],
                 "reason": reason,
             }
         )
@@ -200,12 +202,18 @@ class Parser:
         asin = _ids(table["asin"])
         asin = pc.coalesce(_ids(table["parent_asin"]), asin) if vintage == "2023" else asin
         table = table.append_column("id", asin)
+        # A few at a time: as Python objects they take ten times the room.
+        found = pa.concat_tables([self._products(rows) for rows in table.to_batches(PRODUCTS_AT_ONCE)])
+        return found.append_column("key", self._query(KEY_OF_ASIN, found["asin"])["key"])
+
+    def _products(self, raw_rows: pa.RecordBatch) -> pa.Table:
+        """PRODUCTS without garment_class, and the reason: null where it is a product."""
         rows = []
-        for raw in table.to_pylist():
+        for raw in raw_rows.to_pylist():
             reason = raw["reason"] or (None if raw["id"] else "asin_missing")
             row = {"reason": reason, "asin": raw["id"]}
             if reason is None:
-                value = {key: parsed(raw[key]) for key, kind in types.items() if kind == "JSON"}
+                value = {key: parsed(raw[key]) for key in PRODUCT_KEYS if key not in ("asin", "parent_asin")}
                 low, high = vendor_pictures(value)
                 row["title"] = clean_title(value["title"])
                 row["categories"] = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
@@ -213,7 +221,7 @@ class Parser:
                 row["vendor_urls_high"] = clean_urls(high, self._counts)
             rows.append(row)
         wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
-        nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave below, in _parse
+        nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave in `parse`
         return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
 
 

@@ -1,97 +1,99 @@
-"""Which lines of the review files stand more than once: found while reading, from 8 bytes a line.
+"""Which rows of many files stand under one key.
 
-Only hashes in, numbers out; what a repeat means for a review is `ingest.py`'s to say.
+The keys lie on disk, sorted block by block, and are compared a range of the key space at a time: a range is a slice of
+every block, and memory does not grow with the rows.
+
+A key is a 64-bit hash, of a review's line or a product's asin. What a repeat means for a table is `ingest.py`'s to say.
 """
+
+import contextlib
+import itertools
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-_SEEN_BITS, _NEAR_BITS = 24, 20  # by the first bits of a hash: 16 MB of marks for all lines, 4 MB for a block's rows
+PREFIX_BITS = 10  # ranges begin and end where the first bits of a key change
+AT_ONCE = 1_000_000  # rows compared at once, 40 bytes each
+_PREFIXES = 1 << PREFIX_BITS
+_KEYS, _ROWS, _MARKS = "keys.u64", "rows.u32", "marks.u32"
 
 
-class Repeats:
-    """The hashes of all lines so far: those of earlier files, and those of the file being read.
+@dataclass(frozen=True)
+class Repeated:
+    """Every row whose key stands more than once, by key, then by file, then by row."""
 
-    A line is counted in its own file. A line of a further file is known when an earlier file holds it as many times.
-    """
-
-    def __init__(self) -> None:
-        self._earlier, self._file = _Runs(), _Runs()
-        # First looks that say no almost always, in one gather: a mark for each of many places.
-        self._seen = np.zeros(1 << _SEEN_BITS, bool)
-        self._near = np.zeros(1 << _NEAR_BITS, np.int32)
-        self._shared = np.zeros(1 << _NEAR_BITS, bool)
-        # Of the hashes that stand more than once: how often in the file being read, and at most in an earlier one.
-        self._in_file: dict[int, int] = {}
-        self._in_earlier: dict[int, int] = {}
-
-    def next_file(self) -> None:
-        """What comes now is of another file."""
-        for value, count in self._in_file.items():
-            self._in_earlier[value] = max(count, self._in_earlier.get(value, 1))
-        self._earlier.absorb(self._file)
-        self._file, self._in_file = _Runs(), {}
-
-    def add(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(how often each line stood in its file before [n] int64, whether an earlier file held it [n] bool)."""
-        before, known = np.zeros(len(hashes), np.int64), np.zeros(len(hashes), bool)
-        suspects = np.flatnonzero(self._suspected(hashes))
-        order = np.argsort(hashes[suspects], kind="stable")
-        rows, ranked = suspects[order], hashes[suspects][order]
-        of_earlier, repeated = self._earlier.hold(ranked), self._file.hold(ranked)
-        repeated[1:] |= ranked[1:] == ranked[:-1]
-        known[rows] = of_earlier
-        for place in np.flatnonzero(repeated):
-            value, row = int(ranked[place]), rows[place]
-            count = self._in_file.get(value, 1)
-            self._in_file[value] = count + 1
-            before[row] = count
-            known[row] = of_earlier[place] and count < self._in_earlier.get(value, 1)
-        self._file.add(np.sort(hashes[before == 0]))
-        return before, known
-
-    def _suspected(self, hashes: np.ndarray) -> np.ndarray:
-        """Which of a block may have been met before, here or in an earlier block: all that were, and few others."""
-        place = hashes >> np.uint64(64 - _SEEN_BITS)
-        suspected = self._seen[place]
-        self._seen[place] = True
-        # Two of the block in one place: the later one overwrites the row that the earlier one left there.
-        near = (hashes >> np.uint64(64 - _NEAR_BITS)).astype(np.intp)
-        rows = np.arange(len(hashes), dtype=np.int32)
-        self._near[near] = rows
-        shared = near[self._near[near] != rows]
-        self._shared[shared] = True
-        suspected |= self._shared[near]
-        self._shared[shared] = False
-        return suspected
+    key: np.ndarray  # [n] uint64
+    file: np.ndarray  # [n] int32, its place among the folders
+    row: np.ndarray  # [n] uint32, in the file
 
 
-class _Runs:
-    """A set of distinct uint64 as a few sorted arrays, merged so that each is at most half of the one before it."""
+@contextlib.contextmanager
+def recorded(folder: Path) -> Generator[Callable[[np.ndarray], None]]:
+    """A function that takes the keys of a file's next rows [n] uint64; at the end of the block they lie in `folder`."""
+    rows = 0
+    with contextlib.ExitStack() as files:
+        keys, places, marks = (files.enter_context((folder / name).open("wb")) for name in (_KEYS, _ROWS, _MARKS))
 
-    def __init__(self) -> None:
-        self._runs: list[np.ndarray] = []
+        def add(hashes: np.ndarray) -> None:
+            nonlocal rows
+            order = np.argsort(hashes)  # among equals any order: they are put in order when they are found
+            ordered = hashes[order]
+            keys.write(ordered.tobytes())
+            places.write((order + rows).astype(np.uint32).tobytes())
+            first_bits = ordered >> np.uint64(64 - PREFIX_BITS)
+            marks.write((np.searchsorted(first_bits, np.arange(_PREFIXES + 1)) + rows).astype(np.uint32).tobytes())
+            rows += len(hashes)
 
-    def hold(self, values: np.ndarray) -> np.ndarray:
-        """Which of `values` (sorted) are in the set."""
-        held = np.zeros(len(values), bool)
-        for run in self._runs:
-            at = np.searchsorted(run, values)
-            at[at == len(run)] = 0
-            held |= run[at] == values
-        return held
+        yield add
 
-    def add(self, values: np.ndarray) -> None:
-        """Put in `values` (sorted), none of which are in the set."""
-        if not len(values):
-            return
-        self._runs.append(values)
-        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
-            merged = np.concatenate(self._runs[-2:])
-            self._runs[-2:] = []
-            merged.sort(kind="stable")  # two sorted runs: one pass
-            self._runs.append(merged)
 
-    def absorb(self, other: "_Runs") -> None:
-        """Put in all of `other`."""
-        for run in other._runs:
-            self.add(run[~self.hold(run)])
+def ranges(rows: int, at_once: int = AT_ONCE) -> list[tuple[int, int]]:
+    """The key space cut so that a range holds about `at_once` of `rows` keys, as far as their first bits allow."""
+    pieces = min(max(1, -(-rows // at_once)), _PREFIXES)
+    ends = [_PREFIXES * piece // pieces for piece in range(pieces + 1)]
+    return list(itertools.pairwise(ends))
+
+
+def repeated(stretch: tuple[int, int], folders: Sequence[Path]) -> Repeated:
+    """The rows of the files recorded in `folders` whose keys are of this range and stand more than once."""
+    found = [_of_range(folder, *stretch) for folder in folders]
+    keys = np.concatenate([keys for keys, _ in found]) if found else np.empty(0, np.uint64)
+    ordered = np.sort(keys)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    at = np.flatnonzero(_among(keys, twice))
+    rows = np.concatenate([rows for _, rows in found]) if found else np.empty(0, np.uint32)
+    ends = np.cumsum([len(keys) for keys, _ in found])
+    file = np.searchsorted(ends, at, side="right").astype(np.int32)
+    keys, rows = keys[at], rows[at]
+    order = np.lexsort((rows, file, keys))
+    return Repeated(keys[order], file[order], rows[order])
+
+
+def _among(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which of `keys` are among `values` (sorted): bool [n]."""
+    if not len(values):
+        return np.zeros(len(keys), bool)
+    at = np.searchsorted(values, keys)
+    at[at == len(values)] = 0
+    return values[at] == keys
+
+
+def _of_range(folder: Path, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+    """(keys, rows) of a file's rows in a range of first bits: a slice of every block."""
+    marks = np.fromfile(folder / _MARKS, np.uint32).reshape(-1, _PREFIXES + 1)
+    slices = list(zip(marks[:, low].tolist(), marks[:, high].tolist(), strict=True))
+    return _read(folder / _KEYS, np.uint64, slices), _read(folder / _ROWS, np.uint32, slices)
+
+
+def _read(path: Path, kind: type, slices: Sequence[tuple[int, int]]) -> np.ndarray:
+    """The elements start:end of an array on disk, one slice after the other."""
+    size = np.dtype(kind).itemsize
+    with path.open("rb") as file:
+
+        def piece(start: int, end: int) -> bytes:
+            file.seek(start * size)
+            return file.read((end - start) * size)
+
+        return np.frombuffer(b"".join(piece(start, end) for start, end in slices), kind)

@@ -1,42 +1,78 @@
-"""Repeated lines: counted in their own file, and known when an earlier file holds them as many times."""
+"""Repeated keys: found by ranges as a dictionary would find them, and what becomes of the reviews that have them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.raw.repeats import Repeats
+from pipeline.core.raw.merging import LEFT_OUT, repeated_reviews
+from pipeline.core.raw.parts import Part
+from pipeline.core.raw.repeats import ranges, recorded, repeated
 
-SPREAD = 0x9E3779B97F4A7C15  # odd, so that small numbers become distinct hashes with their own first bits
-FILES = st.lists(st.lists(st.lists(st.integers(0, 12), max_size=9), max_size=5), max_size=4)
+SPREAD = 0x9E3779B97F4A7C15  # odd, so that small numbers become distinct keys with their own first bits
+FILES = st.lists(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=9), max_size=5), max_size=4)
 
 
-@given(FILES, st.sampled_from((1, SPREAD)))
+def parts_of(files: list[list[list[int]]], spread: int, folder: Path) -> list[Part]:
+    """Files of blocks of keys, recorded."""
+    parts = []
+    for number, blocks in enumerate(files):
+        (folder / str(number)).mkdir()
+        with recorded(folder / str(number)) as record:
+            for block in blocks:
+                record(np.array(block, np.uint64) * np.uint64(spread))
+        rows = sum(map(len, blocks))
+        parts.append(Part(folder / str(number), "x", rows, rows, 0, None, {}))
+    return parts
+
+
+@given(FILES, st.sampled_from((1, SPREAD)), st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
-def test_every_line_is_counted_as_a_dictionary_would(files, spread):
-    repeats, of_earlier = Repeats(), Counter()
-    for blocks in files:
-        repeats.next_file()
+def test_every_row_whose_key_stands_twice_is_found_whatever_the_ranges(files, spread, at_once):
+    places = defaultdict(list)
+    for number, blocks in enumerate(files):
+        for row, value in enumerate(key for block in blocks for key in block):
+            places[value].append((number, row))
+    wanted = {place for found in places.values() if len(found) > 1 for place in found}
+    with TemporaryDirectory() as folder:
+        parts = parts_of(files, spread, Path(folder))
+        found = []
+        for stretch in ranges(sum(part.rows for part in parts), at_once):
+            here = repeated(stretch, [part.folder for part in parts])
+            order = list(zip(here.key.tolist(), here.file.tolist(), here.row.tolist(), strict=True))
+            assert order == sorted(order)
+            found += [(file, row) for _, file, row in order]
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
+
+
+@given(FILES, st.sampled_from((1, SPREAD)), st.integers(1, 40))
+@settings(max_examples=200, deadline=None)
+def test_a_line_is_counted_in_its_file_and_left_out_where_an_earlier_one_holds_it_as_often(files, spread, at_once):
+    of_earlier, wanted = Counter(), {}
+    for number, blocks in enumerate(files):
         in_file = Counter()
-        for block in blocks:
-            before, known = repeats.add(np.array(block, np.uint64) * np.uint64(spread))
-            for value, count, held in zip(block, before, known, strict=True):
-                assert count == in_file[value]
-                assert held == (of_earlier[value] > in_file[value])
-                in_file[value] += 1
+        for row, value in enumerate(key for block in blocks for key in block):
+            change = LEFT_OUT if of_earlier[value] > in_file[value] else in_file[value]
+            in_file[value] += 1
+            if change:
+                wanted[number, row] = change
         for value, count in in_file.items():
             of_earlier[value] = max(of_earlier[value], count)
+    with TemporaryDirectory() as folder:
+        parts = parts_of(files, spread, Path(folder))
+        found = {}
+        for stretch in ranges(sum(part.rows for part in parts), at_once):
+            for change in repeated_reviews(stretch, parts).to_pylist():
+                found[change["file"], change["row"]] = change["repeat"]
+    assert found == wanted
 
 
-def test_a_long_file_is_held_in_a_few_sorted_runs():
-    repeats, rng = Repeats(), np.random.default_rng(0)
-    hashes = rng.permutation(40_000).astype(np.uint64) * np.uint64(SPREAD)
-    repeats.next_file()
-    for block in hashes.reshape(400, 100):
-        before, known = repeats.add(block)
-        assert not before.any() and not known.any()
-    assert len(repeats._file._runs) < 12
-    repeats.next_file()
-    before, known = repeats.add(hashes[:500])
-    assert known.all() and not before.any()
+def test_ranges_cover_the_key_space_in_pieces_of_the_size_that_was_asked_for():
+    for rows, at_once, pieces in ((0, 10, 1), (10, 10, 1), (11, 10, 2), (10**9, 10, 1024)):
+        cut = ranges(rows, at_once)
+        assert len(cut) == pieces
+        assert [low for low, _ in cut] + [1024] == [0] + [high for _, high in cut]
