@@ -30,7 +30,7 @@ class Rates:
 
     reviews_a_second: float = 885_000  # prepare: 10M in 11.3 s, two cores
     review_bytes: float = 122  # gzipped, as prepare's
-    products_a_second: float = 24_000  # read_products, one core
+    products_a_second: float = 29_000  # read_products with its classes, one core
     pictures_a_second: float = 11_953  # download: a worker, from loopback
     answer_seconds: float = 0.2  # of a host over a continent; assumed
     per_host: float = 16  # requests at once to one host (FetchSettings)
@@ -82,10 +82,10 @@ SHOPS = (
 FORMULAS = {
     "reviews, 5-core": (
         "reviews / reviews_a_second",
-        "370e6 + 20 * reviews + 30 * interactions",
-        "(review_bytes + 50) * reviews",
+        "300e6 + 30 * interactions",
+        "(review_bytes + 170) * reviews",
     ),
-    "products": ("products / products_a_second", "370e6 + 5000 * products", "400 * products"),
+    "products": ("products / products_a_second", "400e6 + 240 * products", "650 * products"),
     "fetch, one host": (
         "pictures / min(per_host / answer_seconds, workers * pictures_a_second)",
         "200e6 + 600 * pictures",

@@ -102,6 +102,7 @@ def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluste
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine.OnRay, "map", recorded)
+        patch.setattr(kcore, "UNDEALT", 100)
         patch.setattr(kcore, "PART_ROWS", 100)
         for fault in ("unavailable", "truncated", "hang"):
             patch.setitem(server.FAULTS, fault, 0.0)

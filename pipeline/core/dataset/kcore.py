@@ -37,8 +37,9 @@ from pipeline.core.raw.sources import BadInput
 from pipeline.core.shards import HERE, Runner, shard_size
 from pipeline.core.tables import StoredTable
 
-PART_ROWS = 500_000  # reviews of a part at most, while
-PARTS = 512  # are enough: a batch that is dealt has a thousand rows for each
+UNDEALT = 1_000_000  # reviews up to which one part is quicker and takes no more memory
+PART_ROWS = 500_000  # reviews of a part beyond that, while
+PARTS = 512  # are enough
 COUNTS = (
     "reviews",
     "users",
@@ -63,7 +64,9 @@ class FiveCore:
 
 
 def parts_of(reviews: int, part_rows: int | None = None) -> int:
-    """How many parts so many reviews are dealt to, `part_rows` (PART_ROWS) each; 1: they stay where they are."""
+    """How many parts so many reviews are dealt to, `part_rows` each (None: PART_ROWS); 1: they stay where they are."""
+    if part_rows is None and reviews <= UNDEALT:
+        return 1
     return max(1, min(PARTS, -(-reviews // (part_rows or PART_ROWS))))
 
 

@@ -85,7 +85,7 @@ def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
     order = np.lexsort((found.row, found.file))
     bounds = np.searchsorted(found.file[order], np.arange(len(parts) + 1)).tolist()
     pieces = [
-        part.at(found.row[order[low:high]], ["asin", *URLS])
+        part.products(found.row[order[low:high]], ["asin", *URLS])
         for part, (low, high) in zip(parts, itertools.pairwise(bounds), strict=True)
     ]
     back = np.empty(len(order), np.int64)

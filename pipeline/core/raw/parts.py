@@ -77,17 +77,18 @@ class Part:
             for number in range(rows.num_record_batches):
                 yield pa.Table.from_batches([rows.get_batch(number)])
 
-    def at(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Some rows [n], ascending, of some columns: of the file's pages no more than these lie on are read."""
-        pieces, start = [], 0
-        with pa.memory_map(str(self.folder / _ROWS)) as file, pa.ipc.open_file(file) as batches:
-            for number in range(batches.num_record_batches):
-                batch = batches.get_batch(number)
-                low, high = np.searchsorted(rows, (start, start + batch.num_rows))
-                # Batch by batch: of a table, Arrow would put the chunks together first.
-                pieces.append(batch.select(columns).take(to_arrow(rows[low:high].astype(np.int64) - start)))
-                start += batch.num_rows
-            return pa.Table.from_batches(pieces, pa.schema([batches.schema.field(name) for name in columns]))
+    def products(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Some rows [n], ascending, of products, and some columns of them, read from where they lie."""
+        starts = repeats.starts(self.folder)
+        schema = pa.schema([SCHEMAS["products"].field(name) for name in columns])
+        pieces = []
+        for block in np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist():
+            low, high = np.searchsorted(rows, starts[block : block + 2])
+            # The file is mapped anew for every block: what was touched of the last one leaves the memory with it.
+            with pa.memory_map(str(self.folder / _ROWS)) as file, pa.ipc.open_file(file) as batches:
+                there = batches.get_batch(block).select(columns)
+                pieces.append(there.take(to_arrow(rows[low:high].astype(np.int64) - starts[block])))
+        return pa.Table.from_batches(pieces, schema)
 
     @property
     def rejects(self) -> StoredTable:

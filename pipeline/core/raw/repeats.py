@@ -80,9 +80,15 @@ def _among(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
     return values[at] == keys
 
 
+def starts(folder: Path) -> np.ndarray:
+    """The first row of every block that was recorded, and behind them the number of rows: [blocks + 1] int64."""
+    marks = _marks(folder)
+    return np.append(marks[:, 0], marks[-1:, -1]).astype(np.int64)
+
+
 def _of_range(folder: Path, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
     """(keys, rows) of a file's rows in a range of first bits: a slice of every block."""
-    marks = np.fromfile(folder / _MARKS, np.uint32).reshape(-1, _PREFIXES + 1)
+    marks = _marks(folder)
     slices = list(zip(marks[:, low].tolist(), marks[:, high].tolist(), strict=True))
     return _read(folder / _KEYS, np.uint64, slices), _read(folder / _ROWS, np.uint32, slices)
 
@@ -97,3 +103,8 @@ def _read(path: Path, kind: type, slices: Sequence[tuple[int, int]]) -> np.ndarr
             return file.read((end - start) * size)
 
         return np.frombuffer(b"".join(piece(start, end) for start, end in slices), kind)
+
+
+def _marks(folder: Path) -> np.ndarray:
+    """Where each prefix begins in every block: [blocks, prefixes + 1] uint32."""
+    return np.fromfile(folder / _MARKS, np.uint32).reshape(-1, _PREFIXES + 1)

@@ -124,6 +124,6 @@ def test_what_a_killed_run_left_is_cleared_and_nothing_is_left_behind(tmp_path):
 
 
 def test_small_tables_are_not_cut_and_large_ones_into_a_bounded_number_of_parts():
-    assert [kcore.parts_of(reviews) for reviews in (0, 1, kcore.PART_ROWS)] == [1, 1, 1]
-    assert kcore.parts_of(kcore.PART_ROWS + 1) == 2
+    assert [kcore.parts_of(reviews) for reviews in (0, 1, kcore.UNDEALT)] == [1, 1, 1]
+    assert kcore.parts_of(kcore.UNDEALT + 1) == 3
     assert kcore.parts_of(10**10) == kcore.PARTS

@@ -16,7 +16,7 @@ RATES = Rates(reviews_a_second=500, pictures_a_second=2, answer_seconds=0.5, per
 def test_each_stage_is_its_formula():
     found = {stage.name: stage for stage in stages(SHOP, RATES, Machine(workers=3))}
     assert found["reviews, 5-core"].seconds == 2
-    assert found["reviews, 5-core"].memory == 370e6 + 20 * 1000 + 30 * 50
+    assert found["reviews, 5-core"].memory == 300e6 + 30 * 50
     assert found["fetch, one host"].seconds == 80 / 6  # three workers; the host would give eight a second
     assert found["bank"].disk == 80 * 2 * 2 * 3
     assert found["dvbpr (GPU)"].seconds == pytest.approx(2 * 3 * 50 * 4 / 425)
@@ -34,9 +34,11 @@ def test_what_gives_out_first_depends_on_the_machine():
     largest = SHOPS[-1]
     assert limits(stages(largest, Rates(), Machine()), Machine()).startswith("bank, which asks for 7.2 of the disk")
     roomy = Machine(disk=1e15)
-    assert limits(stages(largest, Rates(), roomy), roomy).startswith("products, which asks for 3.8 of the memory")
+    assert limits(stages(largest, Rates(), roomy), roomy).startswith(
+        "fetch, one host, which asks for 0.9 of the memory"
+    )
     small = replace(Rates(), side=64)
-    assert limits(stages(largest, small, Machine()), Machine()).startswith("products")
+    assert limits(stages(largest, small, Machine()), Machine()).startswith("fetch, one host")
 
 
 def test_the_page_quotes_the_command(capsys: pytest.CaptureFixture[str]):
