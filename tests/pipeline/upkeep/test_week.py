@@ -64,6 +64,12 @@ def last(shop: Shop, asset: str, mode: str | None = None) -> dict:
     return Ledger(shop.instance).of(asset, mode)
 
 
+def read_anew(shop: Shop) -> tuple[int, int]:
+    """Of the review files, how many the last ingest read, and how many there were."""
+    said = last(shop, "reviews")
+    return said["files"] - said["files_known"], said["files"]
+
+
 def test_a_week_of_drops(shop: Shop):
     """One test, as each day begins where the day before it ended."""
     asked_before = dict(shop.host.asked)
@@ -78,6 +84,7 @@ def test_a_week_of_drops(shop: Shop):
     shop.drop("1-monday", [shop.review("NEWCOMER1", 3), shop.review("NEWCOMER2", 4)])
     day = shop.day()
     assert set(day.made) == INGEST | CORE | {"image_urls", "lookbook"}
+    assert read_anew(shop) == (1, 2)
 
     # Tuesday: an empty file. It is not even looked into.
     (shop.drops / "2-tuesday.jsonl.gz").touch()
@@ -109,6 +116,7 @@ def test_a_week_of_drops(shop: Shop):
     new = shop.host.asked - shop.host.asked.__class__(asked_before)
     assert new == {"/photo-new.jpg": 1} and sum(new.values()) <= 0.05 * everything
     assert last(shop, "rejects")["dagster/row_count"] == 1
+    assert read_anew(shop) == (1, 4)  # Wednesday's was read on Thursday, before the damage was met
     for mode in MODES:
         assert last(shop, "dvbpr", mode)["begun"].startswith(f"from {before[mode]}; 0 of ")
         assert last(shop, "recommender_evaluation", mode)["held_out_pairs_trained_on_before"] == 0
@@ -125,6 +133,7 @@ def test_a_week_of_drops(shop: Shop):
         INGEST | CORE | PICTURES | by_mode("splits", "catalogue") | by_mode("triplets", modes=customer)
     )
     assert {mode: model(shop, mode) for mode in MODES} == trained
+    assert read_anew(shop) == (1, 5)
 
     # Sunday: an item has vanished from the shop, one that nobody photographed. It leaves, and both modes train again.
     shop.write_products(without=gone())
@@ -132,6 +141,7 @@ def test_a_week_of_drops(shop: Shop):
     assert set(day.made) == (
         INGEST | {"image_urls", "image_ledger", "image_bank"} | by_mode(*DATASET, *TRAINED, *JUDGED) | WHOLE
     )
+    assert read_anew(shop) == (0, 5)
     assert len(shop.host.asked) == everything + 2 and set(shop.host.asked.values()) == {1}
     assert shop.day().made == {}
 
