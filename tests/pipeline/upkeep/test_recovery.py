@@ -2,10 +2,10 @@
 
 import errno
 import os
-import signal
 import socket
+import subprocess
+import sys
 import time
-import traceback
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +20,8 @@ from pipeline.upkeep import recovery
 from pipeline.upkeep.launcher import WatchedRunLauncher
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import HOST_TAG, PROCESS_TAG, Life, life, this_process
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -90,20 +92,20 @@ def job(home: Path, report: int | None) -> dg.JobDefinition:
 
 def killed_in_the_middle(home: Path) -> None:
     """A process that executes the job until it holds the slot and the MLflow run, and then gets kill -9."""
+    body = "import sys; from tests.pipeline.upkeep.test_recovery import live; live(sys.argv[1], int(sys.argv[2]))"
     reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            with instance.open_instance(home) as opened:
-                job(home, writes).execute_in_process(instance=opened, tags=this_process())
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
+    child = subprocess.Popen([sys.executable, "-c", body, str(home), str(writes)], pass_fds=[writes], cwd=ROOT)
     os.close(writes)
     assert os.read(reads, 1) == b"."
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    child.kill()
+    child.wait()
+    os.close(reads)
+
+
+def live(home: str, writes: int) -> None:
+    """What that process does."""
+    with instance.open_instance(Path(home)) as opened:
+        job(Path(home), writes).execute_in_process(instance=opened, tags=this_process())
 
 
 def test_a_killed_run_is_closed_its_slot_freed_and_the_next_one_goes_through(home: Path):
