@@ -17,18 +17,11 @@ from pipeline.core.images.fetch import FetchSettings, fetch
 from pipeline.core.images.fetch_shards import fetch_with
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.shards import Runner
-from pipeline.scale import engine
 from tests.core.fault_server import FaultServer
 from tests.core.images.test_killed_fetch import pictures, settings_for, table_bytes, urls_of
+from tests.scale.conftest import WORKERS
 
-WORKERS = 3
 PER_HOST = 7  # divides by no number of workers
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Runner]:
-    with engine.running("ray", workers=WORKERS) as runner:
-        yield runner
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,18 +10,10 @@ import pytest
 from pipeline.core.dataset import kcore, kcore_parts
 from pipeline.core.shards import Here, Runner
 from pipeline.core.tables import StoredTable
-from pipeline.scale import engine
 from tests.core.dataset.test_kcore_parts import as_file, random_rows, stored
 
-WORKERS = 3
 PART_ROWS = 2_000
 STAGES = ("deal_reviews", "users_of_parts", "items_of_parts")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Runner]:
-    with engine.running("ray", workers=WORKERS) as runner:
-        yield runner
 
 
 @pytest.fixture(scope="module")

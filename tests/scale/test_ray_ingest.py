@@ -7,26 +7,18 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.raw import ingest
-from pipeline.core.raw.ingest import Around
+from pipeline.core.raw.ingest import Surroundings
 from pipeline.core.shards import HERE, Runner
 from pipeline.scale import engine
 from tests.core.raw.test_ingest import review
 from tests.scale.test_ray_fetch import workers_at
 
-WORKERS = 3
 FILES, LINES = 6, 20_000
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Runner]:
-    with engine.running("ray", workers=WORKERS) as runner:
-        yield runner
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +51,7 @@ def read(files: dict[str, list[Path]], out: Path, runner: Runner) -> dict[str, b
     """Every table's bytes."""
     out.mkdir()
     told: list[ingest.Progress] = []
-    around = Around(out, out / "parts", runner=runner)
+    around = Surroundings(out, out / "parts", runner=runner)
     ingest.read_reviews(files["reviews"], "2018", told.append, around)
     assert told[-1].bytes == told[-1].bytes_total
     ingest.read_products(files["products"], "2018", None, around)

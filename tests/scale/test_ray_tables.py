@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,15 +25,9 @@ from tests.core.fault_server import jpeg
 from tests.core.images.test_killed_fetch import table_bytes
 from tests.models.test_design import networks, recommender
 from tests.pipeline.conftest import isolate, materialise, small_catalogue
+from tests.scale.conftest import WORKERS
 
-WORKERS = 3
 PICTURES = 1_700  # four shards of the bank, seven batches of the network
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Runner]:
-    with engine.running("ray", workers=WORKERS) as runner:
-        yield runner
 
 
 @pytest.fixture(scope="module")
