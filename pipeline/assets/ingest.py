@@ -103,7 +103,7 @@ def ingest_files(
     with sole_writer(storage.staged) as staged:
         several = max(len(product_files), len(review_files)) > 1
         with engine.running() if several else contextlib.nullcontext(HERE) as runner:
-            around = ingest.Around(staged, storage.parts, erased, runner)
+            around = ingest.Surroundings(staged, storage.parts, erased, runner)
             products = ingest.read_products(
                 product_files,
                 settings.vintage,

@@ -110,7 +110,7 @@ class ProductsRead(Read):
 
 
 @dataclass(frozen=True)
-class Around:
+class Surroundings:
     """Who reads, where, and what is not read.
 
     out: the folder for the tables (None: a temporary one that goes with the result). parts: where the files' parts are
@@ -128,7 +128,7 @@ def read_reviews(
     paths: Sequence[Path],
     vintage: str = "auto",
     on_progress: Callable[[Progress], None] | None = None,
-    around: Around | None = None,
+    around: Surroundings | None = None,
 ) -> ReviewsRead:
     """All reviews of `paths`, in their order, each once however many files hold it.
 
@@ -137,7 +137,7 @@ def read_reviews(
     Raises BadInput for a file of unknown shape or whose compressed data is cut short, and where no file holds a line:
     then there are no tables.
     """
-    around = around or Around()
+    around = around or Surroundings()
     folder, left_out = _Folder(around.out), 0
     with (
         _parts("reviews", paths, vintage, on_progress, around) as parts,
@@ -162,7 +162,7 @@ def read_products(
     paths: Sequence[Path],
     vintage: str = "auto",
     on_progress: Callable[[Progress], None] | None = None,
-    around: Around | None = None,
+    around: Surroundings | None = None,
     classed: Callable[[pa.Table], pa.Table] = lambda products: products,
 ) -> ProductsRead:
     """All products of `paths`; lines under one asin are one product: the first line's fields, the union of the URLs.
@@ -170,7 +170,7 @@ def read_products(
     Arguments and errors as in `read_reviews`. `classed` is given PRODUCTS without garment classes, a block at a time,
     and gives them back with (`categories.map_products`); without it there are none.
     """
-    around = around or Around()
+    around = around or Surroundings()
     folder, left_out = _Folder(around.out), 0
     schema = classed(schemas.PRODUCTS.empty_table()).schema
     packed = ("title", *(f"{name}.list.element" for name in URLS))
@@ -199,7 +199,7 @@ def _parts(
     paths: Sequence[Path],
     vintage: str,
     on_progress: Callable[[Progress], None] | None,
-    around: Around,
+    around: Surroundings,
 ) -> Generator[list[Part]]:
     """The parts of `paths`, in their order; those that nothing needs any more go at the end of the block."""
     if vintage not in ("auto", *VINTAGES):
