@@ -5,15 +5,16 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline import environment
 from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.checks import dataset as dataset_checks
 from pipeline.checks import freshness, pictures, tables, trained
 from pipeline.core import schemas
-from pipeline.io_managers import SCHEMAS
-from pipeline.jobs import jobs
-from pipeline.resources import default_resources
+from pipeline.home import environment
+from pipeline.home.io_managers import SCHEMAS
+from pipeline.runtime.resources import default_resources
+from pipeline.study.tuning_job import tune
 from pipeline.upkeep import automation, observation, terminal_run
+from pipeline.upkeep.jobs import jobs
 from pipeline.upkeep.recovery import close_tracked_runs
 from pipeline.upkeep.training_gate import TrainingGate
 from pipeline.views.metadata import COLUMNS, column_schema
@@ -39,7 +40,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     return dg.Definitions(
         assets=dg.map_asset_specs(_told, automation.automated(dg.load_assets_from_modules(modules), condition)),
         asset_checks=dg.load_asset_checks_from_modules([dataset_checks, freshness, pictures, tables, trained]),
-        jobs=[*jobs, freshness.job],
+        jobs=[*jobs, tune, freshness.job],
         schedules=observation.schedules,
         sensors=[*observation.sensors, freshness.sensor, close_tracked_runs],
         resources=present,

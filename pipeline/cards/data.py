@@ -8,10 +8,10 @@ import pyarrow as pa
 from pipeline.cards.generator import garments_of
 from pipeline.cards.recommender import counts_of
 from pipeline.cards.render import Card
-from pipeline.lookbook.data import class_words
-from pipeline.lookbook.home import Home
-from pipeline.storage import ModelFolder
-from pipeline.views.metadata import table_digest
+from pipeline.core.tables import table_digest
+from pipeline.home.storage import ModelFolder
+from pipeline.views.home_contents import Home
+from pipeline.views.words import class_words
 
 DRAWN = "Drawn by Atelier itself, to show and test the whole chain where there is no shop's data."
 OF_A_SHOP = "Kept by a shop for its own business; used here to learn taste from what was bought and pictured."

@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from pipeline.cards.render import Card
-from pipeline.lookbook.data import class_words
-from pipeline.lookbook.garments import figures
-from pipeline.lookbook.home import Home
-from pipeline.storage import ModelFolder
+from pipeline.core.tables import table_digest
+from pipeline.home.storage import ModelFolder
 from pipeline.upkeep.tracked_ends import Origin
-from pipeline.views.metadata import table_digest
+from pipeline.views.generator_figures import figures
+from pipeline.views.home_contents import Home
+from pipeline.views.words import class_words
 
 ALWAYS = (
     "A picture is 64 pixels high: a sketch, no pattern that can be sewn and no promise that anybody would buy it.",

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from models.factors import Factors
+from models.data.factors import Factors
 from pipeline.cards.render import Card
 from pipeline.core.recommender_names import DVBPR
-from pipeline.lookbook.data import MODES
-from pipeline.lookbook.home import Home
-from pipeline.lookbook.recommender import MODELS, PLANTED
-from pipeline.storage import ModelFolder
+from pipeline.home.storage import ModelFolder
 from pipeline.upkeep.tracked_ends import Origin
+from pipeline.views.home_contents import Home
+from pipeline.views.model_words import MODELS, PLANTED
+from pipeline.views.words import MODES
 
 FIGURES = {  # beside the AUC
     "warm_auc": "AUC where somebody else has the hidden item in training",

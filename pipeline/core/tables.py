@@ -116,3 +116,11 @@ def concatenated(tables: Sequence[StoredTable], path: Path) -> StoredTable:
             for rows in table.batches():
                 add(rows)
     return StoredTable(path, schema)
+
+
+def table_digest(table: pa.Table) -> str:
+    """Content hash of a table: same rows in the same order, same digest, whatever its chunks."""
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
+        writer.write_table(table.replace_schema_metadata(None).combine_chunks())
+    return hashlib.sha256(sink.getbuffer()).hexdigest()[:16]

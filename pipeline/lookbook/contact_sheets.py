@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.images.pictures import PictureError, decode
+from pipeline.core.tables import table_digest
 from pipeline.lookbook.album import Album, join
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
 from pipeline.views import sheets
-from pipeline.views.metadata import table_digest
+from pipeline.views.home_contents import Home
 
 ACROSS, DOWN = 8, 3
 WITH_CUSTOMERS = "vendor_customer"  # the mode that has both

@@ -12,10 +12,11 @@ from pipeline.core.schemas import IMAGE_MODES, SOURCES
 from pipeline.lookbook import contact_sheets
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.charts import Chart
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views import paper, plots
-from pipeline.views.steps import five_core, pruning
+from pipeline.views.filter_counts import five_core, pruning
+from pipeline.views.home_contents import Home
+from pipeline.views.words import MODES, class_words
 
 TITLE = "The data"
 REASONS = {
@@ -36,15 +37,7 @@ REASONS = {
     "private_address": "private address",
     "robots": "robots said no",
 }
-MODES = {
-    "vendor_single": "first shop picture",
-    "vendor_all": "all shop pictures",
-    "vendor_customer": "shop and customer pictures",
-}
-# Where a class's own words do not do: pants are underwear to half of the readers.
-CLASS_WORDS = {"pants": "trousers"}
 MANY = 6  # pictures of an item that are counted together
-POSSESSIVE = {"women": "women’s", "men": "men’s"}
 
 
 @dataclass(frozen=True)
@@ -65,12 +58,6 @@ class Step:
     users: int
     items: int
     share: float  # of the reviews read, 0-100
-
-
-def class_words(name: str) -> str:
-    """A garment class for people, whoever named it: women_dresses is "Women’s dresses"."""
-    first, *rest = name.split("_")
-    return " ".join([POSSESSIVE.get(first, first), *(CLASS_WORDS.get(word, word) for word in rest)]).capitalize()
 
 
 def bars(counts: Mapping[str, int], names: Mapping[str, str]) -> list[Bar]:

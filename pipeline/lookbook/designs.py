@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 from pipeline.core.recommender_names import DVBPR
 from pipeline.lookbook.album import Album, cut, join, spread
 from pipeline.lookbook.charts import Chart
-from pipeline.lookbook.data import class_words
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
-from pipeline.lookbook.recommender import MODELS
-from pipeline.lookbook.shelf import titles
-from pipeline.settings import LookbookSettings
+from pipeline.lookbook.product_cards import titles
+from pipeline.settings.assets import LookbookSettings
 from pipeline.views import plots
+from pipeline.views.home_contents import Home
+from pipeline.views.model_words import MODELS
 from pipeline.views.sheets import load
+from pipeline.views.words import class_words
 
 DESIGNS, RESTYLED = "Designed for one person", "Products moved towards a taste"
 STEPS = 6  # pictures of a strip, from the first to the last

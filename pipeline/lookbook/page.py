@@ -8,6 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from pipeline.views.sources import Source
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -17,28 +19,6 @@ class Picture:
     width: int
     height: int
     alt: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """The materialisation that a figure came from."""
-
-    asset: str
-    partition: str | None
-    dagster_run: str
-    mlflow_run: str | None
-    when: datetime
-    mlflow_page: str | None = None  # of the run, behind the address of MLflow's UI
-
-    @property
-    def id(self) -> str:
-        """Its anchor on the page of sources."""
-        return f"{self.asset}.{self.partition}" if self.partition else self.asset
-
-    @property
-    def name(self) -> str:
-        """As Dagster writes it."""
-        return f"{self.asset}[{self.partition}]" if self.partition else self.asset
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from pipeline.core.durable import write_whole
 from pipeline.lookbook.album import FOLDER, Album
-from pipeline.lookbook.data import class_words
 from pipeline.lookbook.page import INDEX, LEAVES, SOURCES, Page
+from pipeline.views.words import class_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 

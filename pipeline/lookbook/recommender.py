@@ -8,26 +8,13 @@ from pipeline.core.recommender_names import DVBPR, MODERN, name_of
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.lookbook import charts, groups, visual_map
 from pipeline.lookbook.album import Album
-from pipeline.lookbook.data import MODES
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views import paper, plots
+from pipeline.views.home_contents import Home
+from pipeline.views.model_words import MODELS, PLANTED
+from pipeline.views.words import MODES
 
 TITLE = "How well taste is predicted"
-PLANTED = "planted_best"
-MODELS = {
-    DVBPR: ("DVBPR", "the method: a network trained on the pictures"),
-    MODERN: ("Modern", "a taste read off the pictures of the history"),
-    "vbpr": ("VBPR", "ImageNet features and learnt taste"),
-    "vbpr_visual": ("VBPR, looks alone", "the same without what belongs to an item's id"),
-    "bpr_mf": ("BPR-MF", "learnt taste, no pictures"),
-    "visual_neighbours": ("Visual neighbours", "looks like what the user has"),
-    "visual_neighbours_best": ("Best neighbour", "looks like one thing that the user has"),
-    "popularity": ("Popularity", "the same list for all"),
-    "picture_count": ("Picture count", "items with more pictures first"),
-    "random": ("Random", "a coin"),
-    PLANTED: ("Planted tastes", "the truth the shoppers were drawn with"),
-}
 BESIDE = {  # figures of a model that stand beside its AUC
     "warm_auc": "AUC, warm",
     "cold_auc": "AUC, cold",

@@ -9,11 +9,11 @@ import json
 import dagster as dg
 
 from pipeline.core.raw.sources import BadInput
-from pipeline.jobs import observe_sources
-from pipeline.method import Method
-from pipeline.resources import RawSources
-from pipeline.settings import IngestSettings
+from pipeline.runtime.resources import RawSources
+from pipeline.settings.assets import IngestSettings
+from pipeline.settings.method import Method
 from pipeline.upkeep.automation import NIGHT
+from pipeline.upkeep.jobs import observe_sources
 
 EVERY = 60  # seconds between two looks; a URL is asked for its headers as often
 TURN = 30  # seconds between two evaluations of what is behind

@@ -5,7 +5,6 @@ ever, so thumbnails here are kept under 200 kB and the full picture is a file th
 """
 
 import base64
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,21 +15,13 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.core import meanings
-from pipeline.core.tables import StoredTable
+from pipeline.core import column_docs as meanings
+from pipeline.core.tables import StoredTable, table_digest
 
 THUMBNAIL_BYTES = 200_000
 HEAD = 5
 VECTOR = pa.list_(pa.float32())
 COLUMNS = "dagster/column_schema"  # Dagster's name for it
-
-
-def table_digest(table: pa.Table) -> str:
-    """Content hash of a table: same rows in the same order, same digest, whatever its chunks."""
-    sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
-        writer.write_table(table.replace_schema_metadata(None).combine_chunks())
-    return hashlib.sha256(sink.getbuffer()).hexdigest()[:16]
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:

@@ -122,7 +122,7 @@ def hm():
 
 
 def test_every_image_mode_has_a_rule_and_its_words():
-    from pipeline.lookbook.data import MODES
+    from pipeline.views.words import MODES
 
     assert set(schemas.IMAGE_MODES) == set(survivors.RULES) == set(MODES)
 

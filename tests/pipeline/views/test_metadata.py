@@ -3,7 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.views.metadata import THUMBNAIL_BYTES, table_digest, table_output, thumbnail
+from pipeline.core.tables import table_digest
+from pipeline.views.metadata import THUMBNAIL_BYTES, table_output, thumbnail
 from pipeline.views.sheets import contact_sheet, grid, stack
 
 TABLE = pa.table({"user": pa.array([1, 2, 3], pa.int32()), "name": ["a", None, "c"]})

@@ -1,0 +1,1 @@
+"""Recommenders that DVBPR is compared with: popularity, BPR-MF, VBPR, visual neighbours."""

@@ -1,0 +1,1 @@
+"""Data that trainers read: one image mode as arrays, factors, pictures, augmentation."""

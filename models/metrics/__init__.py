@@ -1,0 +1,1 @@
+"""Metrics of recommenders and generators: arrays and scores in, numbers out. Nothing here trains."""

@@ -1,1 +1,0 @@
-"""The home's copy in an object store: what another machine goes on from."""

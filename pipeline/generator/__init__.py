@@ -1,1 +1,0 @@
-"""The trained generator, measured and used: figures, studies, and designs for people."""

@@ -1,0 +1,1 @@
+"""Training on several GPUs of one machine: starting the ranks, and what one rank runs."""

@@ -1,0 +1,1 @@
+"""What surrounds a run: tracking, progress, typed failures, provenance, the summary, exit codes. No data work."""

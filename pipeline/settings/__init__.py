@@ -1,0 +1,1 @@
+"""Settings: one table of ops and their settings classes, presets, profiles. No values are computed with here."""

@@ -1,0 +1,19 @@
+"""The jobs that cover the whole asset graph: everything, and a look at the sources."""
+
+import dagster as dg
+
+everything = dg.define_asset_job(
+    "everything",
+    selection=dg.AssetSelection.all(),
+    description="From the raw reviews to the lookbook. `python -m pipeline.run` runs it in order, mode by mode.",
+    executor_def=dg.in_process_executor,
+)
+
+observe_sources = dg.define_asset_job(
+    "observe_sources",
+    selection=dg.AssetSelection.assets("raw_reviews", "raw_products", "garment_rules"),
+    description="Look at the raw files and the garment classes: their content is their data version.",
+    executor_def=dg.in_process_executor,
+)
+
+jobs = [everything, observe_sources]
