@@ -35,7 +35,9 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     present: dict[str, Any] = {**default_resources(), **(resources or {})}
     storage = present["storage"]
     condition = automation.refresh(
-        TrainingGate(storage, present["method"]), busy=lambda: terminal_run.is_at_work(storage.home)
+        TrainingGate(storage, present["method"]),
+        busy=lambda: terminal_run.is_at_work(storage.home),
+        unused=present["method"].leaves_out,
     )
     return dg.Definitions(
         assets=dg.map_asset_specs(_told, automation.automated(dg.load_assets_from_modules(modules), condition)),

@@ -1,57 +1,13 @@
-"""What DVBPR is held against: recommenders that see no pixels, and recommenders on frozen features.
+"""Baselines that learn nothing: chance, counts, and visual neighbours on frozen features.
 
-Each takes the same data set and returns a `Recommender` (nearly always `Factors`), so that all are measured in the
-same way. The ones that learn live in `bpr.py`; the features come from a frozen network elsewhere.
+Each takes the same data set and returns a scoring model, nearly always `Factors`, so that all are measured alike.
 """
-
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from models.baselines.bpr import bpr_mf, vbpr, vbpr_visual
 from models.baselines.neighbours import Neighbours
-from models.baselines.settings import BprSettings
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means
-
-__all__ = [
-    "NAMES",
-    "BprSettings",
-    "bpr_mf",
-    "centred",
-    "fit",
-    "load",
-    "picture_count",
-    "popularity",
-    "random",
-    "save",
-    "vbpr",
-    "vbpr_visual",
-    "visual_neighbours",
-    "visual_neighbours_best",
-]
-
-NAMES = (
-    "random", "popularity", "picture_count", "bpr_mf", "vbpr", "vbpr_visual", "visual_neighbours",
-    "visual_neighbours_best",
-)  # fmt: skip
-_FACTORS, _NEIGHBOURS = "factors.npz", "neighbours.npz"
-
-
-def fit(name: str, data: Dataset, features: np.ndarray, settings: BprSettings) -> Factors | Neighbours:
-    """The baseline of that name, one of NAMES, trained; `features` [images, F] are read by those that see pictures."""
-    fits: dict[str, Callable[[], Factors | Neighbours]] = {
-        "random": lambda: random(data, seed=settings.seed),
-        "popularity": lambda: popularity(data),
-        "picture_count": lambda: picture_count(data),
-        "bpr_mf": lambda: bpr_mf(data, settings),
-        "vbpr": lambda: vbpr(data, features, settings),
-        "vbpr_visual": lambda: vbpr_visual(data, features, settings),
-        "visual_neighbours": lambda: visual_neighbours(data, features),
-        "visual_neighbours_best": lambda: visual_neighbours_best(data, features),
-    }
-    return fits[name]()
 
 
 def random(data: Dataset, k: int = 50, seed: int = 0) -> Factors:
@@ -105,18 +61,6 @@ def visual_neighbours_best(data: Dataset, features: np.ndarray, nearest: int = 1
         history=data.train,
         nearest=np.array(nearest),
     )
-
-
-def save(model: Factors | Neighbours, folder: Path) -> None:
-    """Write a baseline into `folder`, factors.npz or neighbours.npz."""
-    model.save(folder / (_FACTORS if isinstance(model, Factors) else _NEIGHBOURS))
-
-
-def load(folder: Path) -> Factors | Neighbours:
-    """The baseline that `save` wrote into `folder`. FileNotFoundError when there is none."""
-    if (folder / _NEIGHBOURS).is_file():
-        return Neighbours.load(folder / _NEIGHBOURS)
-    return Factors.load(folder / _FACTORS)
 
 
 def _unit(data: Dataset, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

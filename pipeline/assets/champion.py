@@ -15,6 +15,7 @@ from pipeline.champions.registry import CHAMPION
 from pipeline.core.tables import StoredTable
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import MANIFEST, ModelFolder, Storage
+from pipeline.recommenders import registry
 from pipeline.runtime.resources import Compute
 from pipeline.runtime.tracking import TrackedRun, Tracker
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from pipeline.champions.succession import Outcome
 
 
-@dg.asset(group_name="recommender", partitions_def=image_modes, kinds={"mlflow"}, code_version="2", deps=["dvbpr"])
+@dg.asset(
+    group_name="recommender",
+    partitions_def=image_modes,
+    kinds={"mlflow"},
+    code_version="2",
+    deps=[one.op for one in registry.main()],
+)
 def recommender_champion(
     context: dg.AssetExecutionContext,
     config: ChampionConfig,

@@ -10,12 +10,11 @@ import pyarrow as pa
 from pipeline.champions.registry import RECOMMENDER, Registry, model_name
 from pipeline.core import schemas
 from pipeline.core.dataset.splits import unit_of
-from pipeline.core.recommender_names import DVBPR
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import StoredTable, table_digest
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
-from pipeline.recommenders import warm_start
+from pipeline.recommenders import registry, warm_start
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import Compute, RawSources
 from pipeline.runtime.summary import Ledger
@@ -27,7 +26,6 @@ from pipeline.views import comparison, plots, sheets
 from pipeline.views.metadata import table_output, thumbnail
 
 GROUP = "recommender"
-ORACLE = "planted_best"  # the embedded catalogue's true tastes: what no model can beat, on average
 
 
 @dg.asset(
@@ -35,7 +33,7 @@ ORACLE = "planted_best"  # the embedded catalogue's true tastes: what no model c
     partitions_def=image_modes,
     kinds={"parquet", "mlflow"},
     code_version="3",
-    deps=["dvbpr", "baselines"],
+    deps=[*(one.op for one in registry.main()), "baselines"],
     pool="gpu",
 )
 def recommender_evaluation(
@@ -53,8 +51,6 @@ def recommender_evaluation(
     products: StoredTable,
 ) -> dg.Output[pa.Table]:
     """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
-    from models.baselines import simple as methods
-    from models.data.factors import Factors
     from models.metrics.evaluate import evaluate
     from models.metrics.scoring import Recommender, pooled
     from pipeline.core import arrays
@@ -66,13 +62,14 @@ def recommender_evaluation(
     others = storage.current("baselines", mode)
     trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    own = trained.manifest().get("model", DVBPR)
-    models: dict[str, Recommender] = {own: Factors.load(trained.path / "factors.npz")}
-    models |= {name: methods.load(others.path / name) for name in methods.NAMES}
+    main = registry.of_manifest(trained.manifest())
+    own = main.name
+    models: dict[str, Recommender] = {own: main.load(trained.path)}
+    models |= {one.name: one.load(others.path / one.name) for one in registry.baselines()}
     truth = raw.truth()
     if truth is not None:
         with np.load(truth) as planted:
-            models[ORACLE] = arrays.planted(dict(planted), data, users, items)
+            models[registry.oracle().name] = arrays.planted(dict(planted), data, users, items)
     if settings.item_score != "mean":
         context.log.warning(
             f"item_score is {settings.item_score}: items with more pictures score higher, so these figures leak; "

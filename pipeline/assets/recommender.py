@@ -1,9 +1,6 @@
-"""The recommender of each image mode: DVBPR, or what the preset trains in its place; the methods it is held against,
-and the picks.
+"""The recommenders of each image mode: an asset for each main one, one for all baselines, and the picks.
 
-Thin: `models/` trains and scores; this finds the data, the model's folder and the tracker. Which method it is says
-`recommenders.py`. What the models are worth is
-`evaluation.py`.
+Thin: a recommender trains itself (`pipeline/recommenders/`); this finds the data, the model's folder and the tracker.
 """
 
 from functools import partial
@@ -11,29 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.baselines.settings import BprSettings
-from models.training.progress import Progress
+from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.durable import write_whole
-from pipeline.core.images.bank import open_bank
+from pipeline.core.images.bank import Bank, open_bank
 from pipeline.core.tables import table_digest
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage, digest
-from pipeline.recommenders import warm_start
+from pipeline.recommenders import registry, warm_start
+from pipeline.recommenders.contract import FEATURES, PIXELS, TRIPLETS, FitContext, Recommender
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import Compute
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import RecommendationSettings, RefreshSettings
-from pipeline.settings.launchpad import BaselinesConfig, DvbprConfig, RecommendationsConfig
+from pipeline.settings.launchpad import BaselinesConfig, DvbprConfig, ModernConfig, RecommendationsConfig
 from pipeline.settings.method import Method
 from pipeline.views import plots, sheets
 from pipeline.views.metadata import file, table_output, thumbnail
 
 GROUP = "recommender"
-DVBPR_CODE = "1"
+TRAINING_CODE = "1"
 BASELINES_CODE = "3"
 
 
@@ -48,7 +47,7 @@ def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
     group_name=GROUP,
     partitions_def=image_modes,
     kinds={"pytorch", "mlflow"},
-    code_version=DVBPR_CODE,  # the bank is no input: the catalogue says which pictures it has of it
+    code_version=TRAINING_CODE,  # the bank is no input: the catalogue says which pictures it has of it
     deps=["image_features"],
     pool="gpu",
 )
@@ -63,29 +62,68 @@ def dvbpr(
     splits: pa.Table,
     triplets: pa.Table,
 ) -> dg.MaterializeResult:
-    """The mode's recommender: DVBPR on the triplets, or with preset `modern` that method on the frozen features.
+    """Train DVBPR from pixels on the mode's triplets.
 
-    DVBPR goes on from the last model where it can. An interrupted training goes on where it stopped.
+    It goes on from the last model where it can. An interrupted training goes on where it stopped.
     """
-    from pipeline.recommenders import learner as recommenders
+    return _train(context, config, method, storage, compute, tracker, catalogue, splits, triplets)
 
-    mode = context.partition_key
-    refresh = method.settings(RefreshSettings, "dvbpr", config)
-    device = compute.resolve()
+
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=image_modes,
+    kinds={"pytorch", "mlflow"},
+    code_version=TRAINING_CODE,
+    deps=["image_features"],
+    pool="gpu",
+)
+def modern(
+    context: dg.AssetExecutionContext,
+    config: ModernConfig,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    catalogue: pa.Table,
+    splits: pa.Table,
+) -> dg.MaterializeResult:
+    """Train the recommender of preset `modern` on the mode's frozen picture features."""
+    return _train(context, config, method, storage, compute, tracker, catalogue, splits, None)
+
+
+def _train(
+    context: dg.AssetExecutionContext,
+    config: dg.Config,
+    method: Method,
+    storage: Storage,
+    compute: Compute,
+    tracker: Tracker,
+    catalogue: pa.Table,
+    splits: pa.Table,
+    triplets: pa.Table | None,
+) -> dg.MaterializeResult:
+    """Train the recommender that the asset is named after, or use again what was trained from the same inputs."""
+    from pipeline.core import arrays
+
+    name, mode = context.asset_key.to_user_string(), context.partition_key
+    recommender = registry.get(name)
+    refresh = method.settings(RefreshSettings, recommender.op, config)
+    settings = method.settings(_settings_class(recommender), recommender.op, config)
     bank = open_bank(storage.bank)
-    learner = recommenders.learner(method, config, storage, bank, catalogue, splits, triplets, compute.rank_count())
-    settings, inputs, configuration = learner.settings, learner.inputs, learner.configuration
-    made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": DVBPR_CODE}
-    begun = warm_start.start(storage, mode, configuration, DVBPR_CODE, splits, refresh.warm_start and learner.goes_on)
+    inputs, configuration = _made_from(recommender, settings, method, storage, bank, catalogue, splits, triplets)
+    made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": TRAINING_CODE}
+    wanted = refresh.warm_start and recommender.warm_starts
+    begun = warm_start.start(storage, mode, configuration, TRAINING_CODE, splits, wanted)
     folder = storage.made_before("recommender", mode, **made) or storage.model(
-        "recommender", digest(inputs, settings, DVBPR_CODE, *([begun.run] if begun.run else [])), mode
+        "recommender", digest(inputs, settings, TRAINING_CODE, *([begun.run] if begun.run else [])), mode
     )
-    report = reporter(context, f"training {learner.name}")
+    device, ranks = compute.resolve(), compute.rank_count() if recommender.on_ranks else 1
+    report = reporter(context, f"training {name}")
     reused = folder.finished
     manifest: dict[str, Any]
     with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
-        run.parameters(settings, preset=method.chosen_preset(), device=str(device), ranks=learner.ranks, **inputs)
-        if "triplets" in inputs:
+        run.parameters(settings, preset=method.chosen_preset(), device=str(device), ranks=ranks, **inputs)
+        if triplets is not None:
             run.data(f"triplets[{mode}]", inputs["triplets"], triplets.num_rows, storage.tables / "triplets")
         else:
             run.data(f"splits[{mode}]", inputs["splits"], splits.num_rows, storage.tables / "splits")
@@ -96,16 +134,26 @@ def dvbpr(
             context.log.info(f"training begins {begun.why}")
             _keep_tables(folder.path, splits, catalogue)
             warm_start.keep_trained_on(folder.path, splits, begun)
-
-            def progress(now: Progress) -> None:
-                report(now.done, now.total, now.note)
-
-            trained = learner.fit(folder.path, device, progress, begun.folder)
-            trained.factors.save(folder.path / "factors.npz")
+            fitted = recommender.fit(
+                FitContext(
+                    data=arrays.dataset(arrays.mode_arrays(catalogue, splits), triplets, bank),
+                    features=_features(recommender, storage, bank, catalogue),
+                    feature_size=storage.features_size() if recommender.reads(FEATURES) else 0,
+                    folder=folder.path,
+                    device=device,
+                    seed=settings.seed,
+                    home=storage.home,
+                    ranks=ranks,
+                    begin_from=begun.folder,
+                    report=lambda step: report(step.done, step.total, step.note),
+                ),
+                settings,
+            )
+            recommender.save(fitted.model, folder.path)
             manifest = {
-                "asset": "dvbpr",
-                "model": learner.name,
-                **learner.about,
+                "asset": name,
+                "model": name,
+                **recommender.about(storage.features_size() if recommender.reads(FEATURES) else 0),
                 "image_mode": mode,
                 **made,
                 "configuration": configuration,
@@ -113,10 +161,10 @@ def dvbpr(
                 "begun": begun.why,
                 "dagster_run": context.run_id,
                 "mlflow_run": run.run_id,
-                "history": trained.history,
-                "best_epoch": trained.best_epoch,
-                "validation_auc": trained.validation_auc,
-                "notes": getattr(trained, "notes", []),
+                "history": fitted.history,
+                "best_epoch": fitted.best_epoch,
+                "validation_auc": fitted.validation_auc,
+                "notes": fitted.notes,
             }
         history: list[dict[str, float]] = manifest["history"]
         for entry in history:
@@ -131,7 +179,7 @@ def dvbpr(
         folder.finish(manifest)
     return dg.MaterializeResult(
         metadata={
-            "model": learner.name,
+            "model": name,
             "epochs": len(history),
             "best_epoch": manifest["best_epoch"],
             "validation_auc": manifest["validation_auc"],
@@ -144,6 +192,52 @@ def dvbpr(
         },
         data_version=dg.DataVersion(folder.run),
     )
+
+
+def _settings_class(recommender: Recommender) -> type[Any]:
+    assert recommender.settings_class is not None
+    return recommender.settings_class
+
+
+def _made_from(
+    recommender: Recommender,
+    settings: Any,
+    method: Method,
+    storage: Storage,
+    bank: Bank,
+    catalogue: pa.Table,
+    splits: pa.Table,
+    triplets: pa.Table | None,
+) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Digest what the recommender learns from, and collect all that was set: another setting, another line of models.
+
+    Raises:
+        BadInput: bank, features and catalogue do not belong together.
+    """
+    from pipeline.core import arrays
+
+    inputs = {"catalogue": table_digest(catalogue), "splits": table_digest(splits)}
+    arrays.check_bank(catalogue, inputs["catalogue"], bank)
+    of_rows = bank.digest_of(catalogue["bank_row"].to_numpy())
+    configuration: dict[str, dict[str, Any]] = {recommender.name: settings.plain()}
+    if recommender.reads(TRIPLETS):
+        assert triplets is not None
+        inputs["triplets"] = table_digest(triplets)
+        configuration["triplets"] = vars(method.settings(TripletSettings, "triplets"))
+    if recommender.reads(PIXELS):
+        inputs["image_bank"] = of_rows[:16]
+        configuration["image_bank"] = {"size": bank.size, "resample": bank.resample}
+    if recommender.reads(FEATURES):
+        inputs["image_features"] = digest(storage.features_made_by(), of_rows)
+        configuration["image_features"] = {"made_by": storage.features_made_by()}
+    return inputs, configuration
+
+
+def _features(recommender: Recommender, storage: Storage, bank: Bank, catalogue: pa.Table) -> np.ndarray | None:
+    """Read the frozen features of the catalogue's pictures [images, F] where the recommender needs them."""
+    if not recommender.reads(FEATURES):
+        return None
+    return storage.frozen_features(len(bank.pixels), bank.digest)[catalogue["bank_row"].to_numpy()]
 
 
 @dg.asset(
@@ -162,17 +256,16 @@ def baselines(
     catalogue: pa.Table,
     splits: pa.Table,
 ) -> dg.MaterializeResult:
-    """The methods DVBPR is held against, on the same splits, tuned on validation."""
-    from models.baselines import simple as methods
+    """Train the recommenders that the main one is compared with, on the same splits, tuned on validation."""
+    import torch
+
     from pipeline.core import arrays
-    from pipeline.recommenders import learner as recommenders
 
     mode = context.partition_key
     settings = method.settings(BprSettings, "baselines", config)
     bank = open_bank(storage.bank)
     arrays.check_bank(catalogue, table_digest(catalogue), bank)
     data = arrays.dataset(arrays.mode_arrays(catalogue, splits), None, bank)
-    image_features = recommenders.frozen_features(storage, bank)[data.bank_row]
     inputs = {
         "catalogue": table_digest(catalogue),
         "splits": table_digest(splits),
@@ -180,17 +273,27 @@ def baselines(
     }
     folder = storage.model("baselines", digest(inputs, settings, BASELINES_CODE), mode)
     report = reporter(context, "training baselines")
+    recommenders = registry.baselines()
     with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
         run.parameters(settings, **inputs)
         run.data(f"splits[{mode}]", inputs["splits"], splits.num_rows, storage.tables / "splits")
         reused = folder.finished
         if not reused:
-            for done, name in enumerate(methods.NAMES):
-                report(done, len(methods.NAMES), name)
-                model = methods.fit(name, data, image_features, settings)
-                _keep_tables(folder.path / name, splits, catalogue)
-                methods.save(model, folder.path / name)
-            report(len(methods.NAMES), len(methods.NAMES), "")
+            given = FitContext(
+                data=data,
+                features=storage.frozen_features(len(bank.pixels), bank.digest)[data.bank_row],
+                feature_size=storage.features_size(),
+                folder=folder.path,
+                device=torch.device("cpu"),
+                seed=settings.seed,
+                home=storage.home,
+            )
+            for done, recommender in enumerate(recommenders):
+                report(done, len(recommenders), recommender.name)
+                fitted = recommender.fit(given, settings)
+                _keep_tables(folder.path / recommender.name, splits, catalogue)
+                recommender.save(fitted.model, folder.path / recommender.name)
+            report(len(recommenders), len(recommenders), "")
             folder.finish(
                 {
                     "asset": "baselines",
@@ -204,7 +307,7 @@ def baselines(
             )
     folder.point()
     return dg.MaterializeResult(
-        metadata={"models": len(methods.NAMES), "reused": reused, "folder": file(folder.path), **run.link()},
+        metadata={"models": len(recommenders), "reused": reused, "folder": file(folder.path), **run.link()},
         data_version=dg.DataVersion(folder.run),
     )
 

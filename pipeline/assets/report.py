@@ -11,6 +11,7 @@ import dagster as dg
 from pipeline.champions.registry import Registry
 from pipeline.home.storage import Storage, digest
 from pipeline.lookbook.page import Page
+from pipeline.recommenders.registry import main
 from pipeline.runtime.provenance import commit
 from pipeline.runtime.resources import RawSources
 from pipeline.runtime.tracking import Tracker
@@ -28,10 +29,11 @@ WHOLE = (
     "recommender_comparison", "garments", "lsgan", "generator_evaluation", "generated_garments", "personal_designs",
     "restyled_products", "designs_tradeoff", "model_cards",
 )  # fmt: skip
-BY_MODE = ("splits", "catalogue", "triplets", "dvbpr", "recommender_evaluation", "recommendations")
+TRAINED = tuple(one.op for one in main())
+BY_MODE = ("splits", "catalogue", "triplets", *TRAINED, "recommender_evaluation", "recommendations")
 
 CARDS_READ = ("recommender_comparison", "garments", "lsgan", "generator_evaluation", "generator_champion")
-CARDS_READ_BY_MODE = ("dvbpr", "recommender_evaluation", "recommender_champion")
+CARDS_READ_BY_MODE = (*TRAINED, "recommender_evaluation", "recommender_champion")
 
 
 def _each_mode(*names: str) -> list[dg.AssetDep]:

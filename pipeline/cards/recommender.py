@@ -7,11 +7,10 @@ import pyarrow.parquet as pq
 
 from models.data.factors import Factors
 from pipeline.cards.render import Card
-from pipeline.core.recommender_names import DVBPR
 from pipeline.home.storage import ModelFolder
+from pipeline.recommenders import registry
 from pipeline.upkeep.tracked_ends import Origin
 from pipeline.views.home_contents import Home
-from pipeline.views.model_words import MODELS, PLANTED
 from pipeline.views.words import MODES
 
 FIGURES = {  # beside the AUC
@@ -22,10 +21,6 @@ FIGURES = {  # beside the AUC
     "ndcg_at_10": "NDCG at 10",
     "mrr": "mean reciprocal rank",
     "coverage_at_10": "share of the catalogue in anybody's ten",
-}
-METHODS = {
-    DVBPR: "DVBPR, a convolutional network and user factors trained together from pixels (Kang et al. 2017)",
-    "modern": "a taste read off frozen ImageNet features of the pictures of a person's history",
 }
 ALWAYS = (
     "It learns from what was bought, and what was bought was on show: popular items look better than they are liked, "
@@ -56,7 +51,8 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
         licence: of the data.
     """
     manifest = folder.manifest()
-    method = manifest.get("model", DVBPR)
+    recommender = registry.of_manifest(manifest)
+    method = recommender.name
     figures = figures_of(home, mode, folder)
     own = figures.get(method, {})
     counts = counts_of(folder)
@@ -65,22 +61,22 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
     users = {row["split"]: row["users"] for row in rows if row["model"] == method}
     test, validation = ({**own[split], "users": users.get(split)} if own else None for split in ("test", "validation"))
     others = [
-        {**row, "words": MODELS.get(row["model"], (row["model"],))[0]}
+        {**row, "words": registry.title(row["model"])}
         for row in sorted(rows, key=lambda row: -row["auc"])
         if row["split"] == "test" and row["model"] != method
     ]
-    name = f"{MODELS[method][0]}, {MODES[mode]}"
+    name = f"{recommender.title}, {MODES[mode]}"
     history = manifest.get("history", [])
     content = {
         **counts, **registered,
-        "name": name, "method": METHODS[method], "method_name": MODELS[method][0], "mode": mode,
+        "name": name, "method": recommender.description, "method_name": recommender.title, "mode": mode,
         "mode_words": MODES[mode], "run": folder.run, "best_epoch": manifest.get("best_epoch"), "epochs": len(history),
         "begun": manifest.get("begun", "as new"), "settings": sorted(manifest.get("settings", {}).items()),
         "notes": manifest.get("notes", []), "code_version": manifest.get("code_version"), "origin": origin,
         "preset": origin.preset, "dagster_run": manifest.get("dagster_run"), "mlflow_run": manifest.get("mlflow_run"),
         "inputs": sorted(manifest["inputs"].items()), "licence": licence, "validation": validation, "test": test,
         "figures": [(key, words) for key, words in FIGURES.items() if test and test.get(key) is not None],
-        "others": others, "limits": limits(home, mode, counts, test, others, MODELS[method][0]),
+        "others": others, "limits": limits(home, mode, counts, test, others, recommender.title),
         "unit_words": (
             "A picture was hidden, not an item: the item's other pictures were learnt from, so these figures leak."
             if counts["leaky"]
@@ -121,7 +117,7 @@ def limits(
         )
     if counts["leaky"]:
         found.append("`split_unit: image`: the figures leak and may only be set beside others that leak so.")
-    ahead = [r["words"] for r in others if r["model"] != PLANTED and (r["difference_low"] or 0) > 0]
+    ahead = [r["words"] for r in others if r["model"] != registry.oracle().name and (r["difference_low"] or 0) > 0]
     if ahead:
         found.append(f"On this data {own} is behind {', '.join(ahead)}, by more than chance over people explains.")
     if test and test["auc_ci95"] and test["auc_ci95"][0] <= 0.5:

@@ -8,7 +8,7 @@ Reviewers stand in it as hashes alone. How it is called over HTTP is `served_rec
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,11 @@ import torch
 from PIL import Image
 
 from models.data.factors import Factors, write_arrays
-from models.dvbpr.cnnf import CNNF
-from models.dvbpr.state import load as load_network
-from models.dvbpr.train import embed
 from models.metrics.ranking import best
 from models.training.run import BEST
 from pipeline.core.images import pictures
-from pipeline.core.recommender_names import DVBPR
 from pipeline.core.schemas import SPLIT_NAMES
+from pipeline.recommenders.registry import of_manifest
 
 if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs no tables
     import pyarrow as pa
@@ -36,7 +33,6 @@ if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs 
 SPLITS = (*SPLIT_NAMES, BEFORE := "before")  # before: a model that this one went on from was trained on the pair
 FACTORS, SHOP, ABOUT = "factors.npz", "shop.npz", "about.json"
 NO_CLASS = ""
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +77,7 @@ def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "p
     }
     if any(unknown.values()):
         counts = ", ".join(f"{len(rows)} {name}(s)" for name, rows in unknown.items())
-        raise ValueError(f"{counts} of the model are in no table any more: materialise dvbpr again")
+        raise ValueError(f"{counts} of the model are in no table any more: train the recommender again")
     reviewer = dict(zip(users["user"].to_pylist(), users["reviewer_id"].to_pylist(), strict=True))
     asin = dict(zip(items["item"].to_pylist(), items["asin"].to_pylist(), strict=True))
     kind = dict(zip(products["asin"].to_pylist(), products["garment_class"].to_pylist(), strict=True))
@@ -147,8 +143,7 @@ class Shelf:
         train = self.shop.pairs("train")
         self.popularity = np.bincount(train[:, 1], minlength=len(self.shop.asin)).astype(np.float32)  # [I]
         self.classes = sorted(set(self.shop.garment_class.tolist()) - {NO_CLASS})
-        self._cnn: CNNF | None = None
-        self._resize_filter = ""
+        self._embed: Callable[[np.ndarray], np.ndarray] | None = None
 
     def user(self, reviewer_id: str | None) -> int | None:
         """The row of a reviewer; None for somebody the model does not know."""
@@ -196,25 +191,14 @@ class Shelf:
         """A picture's place in the space of tastes, [K] float32: decoded and sized as the pictures of training were.
 
         Raises:
-            ValueError: the bytes are no picture we take (`core/images/pictures.py`), or the model is not from pixels.
+            ValueError: the bytes are no picture we take (`core/images/pictures.py`), or the model cannot score one.
         """
-        if self.about.get("model", DVBPR) != DVBPR:
-            raise ValueError(
-                f"this model is {self.about['model']}, which knows pictures by their frozen features alone, and no "
-                "network for those is served: a new item cannot be scored. Serve a model of preset paper for that"
-            )
+        if self._embed is None:  # read when a picture first asks for it: the paper's network is 280 MB
+            self._embed = of_manifest(self.about).picture_embedder(self.folder)
         pixels = pictures.resize(
             pictures.decode(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
         )
-        cnn = self._network()
-        return embed(cnn, pixels[None], np.zeros(1, np.int64), CPU, resize_filter=self._resize_filter)[0]
-
-    def _network(self) -> CNNF:
-        """The network, read when a picture first asks for it: at the paper's size it is 280 MB."""
-        if self._cnn is None:
-            self._cnn, _, meta = load_network(self.folder, CPU)
-            self._resize_filter = meta["resize_filter"]
-        return self._cnn
+        return self._embed(pixels[None])[0]
 
     def _theta(self, user: int | None) -> np.ndarray:
         return self.factors.theta.mean(0) if user is None else self.factors.theta[user]  # [K]

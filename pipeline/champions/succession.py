@@ -28,8 +28,8 @@ from pipeline.champions.registry import GENERATOR, RECOMMENDER, Registry, Versio
 from pipeline.core.generator import generation
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
-from pipeline.core.recommender_names import DVBPR
 from pipeline.home.storage import ModelFolder, Storage
+from pipeline.recommenders import registry as recommenders
 from pipeline.runtime.tracking import TrackedRun
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 
@@ -157,7 +157,7 @@ def _settle(store: Registry, version: Version, judge: Callable[[Version], Decisi
 def _about_recommender(manifest: dict[str, Any], mode: str, made: str, storage: Storage) -> dict[str, Any]:
     bank = open_bank(storage.bank)
     facts = {name: manifest[name] for name in ("inputs", "settings", "dagster_run", "mlflow_run")}
-    facts["model"] = manifest.get("model", DVBPR)
+    facts["model"] = recommenders.of_manifest(manifest).name
     return {**facts, "image_mode": mode, "run": made, "bank_size": bank.size, "bank_filter": bank.resample}
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 
 from pipeline.champions.registry import RECOMMENDER, model_name
-from pipeline.core.recommender_names import name_of
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
+from pipeline.recommenders.registry import leading
 from pipeline.runtime.summary import Ledger
 from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.tracked_ends import champion
@@ -30,7 +30,7 @@ DIVERSITY_BOUND = 0.5
 def dvbpr_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """The lower end of the 95% interval must be above one half; a warning, for a person to look."""
     figures = Ledger(context.instance).of("recommender_evaluation", context.partition_key).get("figures", {})
-    test = figures.get(name_of(figures), {}).get("test", {})
+    test = figures.get(leading(figures), {}).get("test", {})
     low = test.get("auc_ci95", [0.0])[0]
     return dg.AssetCheckResult(
         passed=low > 0.5,
@@ -54,7 +54,7 @@ def not_below_the_champion(
     """
     mode = context.partition_key
     figures = Ledger(context.instance).of("recommender_evaluation", mode).get("figures", {})
-    test = figures.get(name_of(figures), {}).get("test", {})
+    test = figures.get(leading(figures), {}).get("test", {})
     reigning = champion(tracker, model_name(RECOMMENDER, mode))
     if reigning is None:
         return _warning(True, skipped="no version of the registered model is champion yet")

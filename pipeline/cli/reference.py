@@ -88,9 +88,8 @@ def _settings() -> Iterator[str]:
         rows = []
         for cls in classes:
             meaning = config.described(cls)
-            section = f"{config.SECTIONS[cls]}." if cls in config.SECTIONS else ""
             for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
-                rows.append((f"`{section}{name}`", meaning.get(name, ""), f"`{config.unless_set(cls, name)}`"))
+                rows.append((f"`{name}`", meaning.get(name, ""), f"`{config.unless_set(cls, name)}`"))
         yield from _table("setting", "meaning", "value unless set", rows=rows)
 
 

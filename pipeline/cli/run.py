@@ -24,10 +24,10 @@ from rich.table import Table
 from pipeline.build import build_definitions
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
-from pipeline.core.recommender_names import name_of
 from pipeline.home import environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync as courier
+from pipeline.recommenders.registry import leading
 from pipeline.runtime.exits import DONE, ended
 from pipeline.runtime.plan import Segment, plan
 from pipeline.runtime.resources import ImageFetcher, RawSources, default_resources
@@ -134,7 +134,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
         display = Display(console)
         definitions = _definitions(profile, display)
         with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)}, console)
-        segments = plan(definitions, select, with_reviews)
+        segments = plan(definitions, select, with_reviews, Method(profile=profile).leaves_out)
         if not with_reviews:
             console.print("No reviews named: the generator's assets only.")
         if dry_run:
@@ -212,7 +212,7 @@ def _table(mode: str, found: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("model", "AUC", "95% interval", "warm", "cold", "in type", "recall@10"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    own = name_of(found["models"])
+    own = leading(found["models"])
     ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
     for model, splits in ordered:
         m = splits["test"]

@@ -24,7 +24,8 @@ from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import table_digest
 from pipeline.home.storage import Storage
-from pipeline.recommenders import learner as recommenders
+from pipeline.recommenders.contract import Taste
+from pipeline.recommenders.registry import of_manifest
 from pipeline.settings.assets import DesignTargetSettings
 
 JUDGES = 20  # users whose taste a design is measured against, its owner among them
@@ -87,7 +88,7 @@ class Studio:
     users: np.ndarray  # [U] int32, global ids
     jury: Jury
     shop: Shop
-    judged_by: str  # the recommender's name, one of `recommender_names.NAMES`
+    judged_by: str  # the recommender's name
     recommender_run: str
     generator_run: str
     classes: tuple[str, ...]  # the generator's
@@ -161,7 +162,7 @@ def open_studio(
 
 def _models(
     storage: Storage, mode: str, garments: Mapping[str, str], device: torch.device
-) -> tuple[Generator, Discriminator, recommenders.Judge, tuple[str, str]]:
+) -> tuple[Generator, Discriminator, Taste, tuple[str, str]]:
     if mode not in IMAGE_MODES:
         raise BadInput(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
     trained, drawn = storage.in_use("recommender", mode), storage.in_use("generator")
@@ -170,4 +171,9 @@ def _models(
     if trained.run == storage.current("recommender", mode).run:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
     generator, discriminator, _ = load_generator(drawn.path, device)
-    return generator, discriminator, recommenders.judge(trained, device), (trained.run, drawn.run)
+    return (
+        generator,
+        discriminator,
+        of_manifest(trained.manifest()).taste(trained.path, trained.manifest(), device),
+        (trained.run, drawn.run),
+    )

@@ -20,6 +20,8 @@ from pipeline.core.raw.sources import BadInput
 
 MANIFEST = "manifest.json"
 CURRENT, IN_USE = "current.json", "champion.json"  # beside the models of a kind: the newest one, the champion
+# What makes the models of a kind, in words.
+MADE_BY = {"recommender": "the recommender", "baselines": "baselines", "generator": "lsgan"}
 ERASED = "erased.json"  # in the folder of a model that learnt from something erased
 
 
@@ -178,6 +180,21 @@ class Storage(dg.ConfigurableResource):
             raise BadInput(f"{pointer} {what}: materialise image_features again.")
         return found[key]
 
+    def frozen_features(self, rows: int, bank_digest: str) -> np.ndarray:
+        """Map the current features [rows of the bank, F].
+
+        Raises:
+            BadInput: there are none, or they are of another bank.
+        """
+        path = self.current_features()
+        found = np.load(path, mmap_mode="r")
+        if len(found) != rows:
+            raise BadInput(
+                f"{path} has features of {len(found):,} pictures, the bank {self.bank} has {rows:,} (digest "
+                f"{bank_digest}): materialise image_features again."
+            )
+        return found
+
     @property
     def garments(self) -> Path:
         """The generator's pictures."""
@@ -239,8 +256,7 @@ class Storage(dg.ConfigurableResource):
         parent = self.parent(kind, mode)
         run = _pointed(parent / CURRENT)
         if not run:
-            asset = {"recommender": "dvbpr", "baselines": "baselines", "generator": "lsgan"}[kind]
-            which = f"{asset} for image mode {mode}" if mode else asset
+            which = f"{MADE_BY[kind]} for image mode {mode}" if mode else MADE_BY[kind]
             raise BadInput(f"no {kind} at {parent}: materialise {which} first.")
         return ModelFolder(parent, run)
 

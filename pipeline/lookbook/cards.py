@@ -59,7 +59,7 @@ def _of_model(home: Home, mode: str | None) -> ModelCards | None:
         return None
     model, data = (body((folder.path / name).read_text()) for name in (MODEL_CARD, DATA_CARD))
     read = (
-        [("dvbpr", mode), ("recommender_evaluation", mode)]
+        [(home.recommender_asset(mode), mode), ("recommender_evaluation", mode)]
         if mode
         else [("lsgan", None), ("generator_evaluation", None)]
     )

@@ -9,15 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.recommender_names import DVBPR
 from pipeline.lookbook.album import Album, cut, join, spread
 from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.page import LeftOut, Picture, Section
 from pipeline.lookbook.product_cards import titles
+from pipeline.recommenders import registry
 from pipeline.settings.assets import LookbookSettings
 from pipeline.views import plots
 from pipeline.views.home_contents import Home
-from pipeline.views.model_words import MODELS
 from pipeline.views.sheets import load
 from pipeline.views.words import class_words
 
@@ -86,8 +85,10 @@ def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | 
     tradeoff = _tradeoff(home)
     sources = home.sources([("personal_designs", None), ("designs_tradeoff", None)])
     said = home.metadata("personal_designs")
-    name = said.get("recommender", DVBPR)
-    how = {"objective": said.get("objective", "score"), "recommender": MODELS[name][0]}
+    how = {
+        "objective": said.get("objective", "score"),
+        "recommender": registry.of_manifest({"model": said["recommender"]} if "recommender" in said else {}).title,
+    }
     content = {"made": made, "tradeoff": tradeoff, **how, **figures(table)}
     return Section("designs", DESIGNS, "Designs", content, sources)
 

@@ -87,7 +87,8 @@ def section(home: Home, album: Album, settings: LookbookSettings) -> Section | L
         "note": note,
         "leaky": home.metadata("splits", mode).get("split_unit") == "image",
     }
-    wanted = [*((name, mode) for name in ("recommendations", "splits", "dvbpr")), ("personal_designs", None)]
+    by_mode = ("recommendations", "splits", home.recommender_asset(mode))
+    wanted = [*((name, mode) for name in by_mode), ("personal_designs", None)]
     return Section("people", TITLE, "People", content, home.sources(wanted))
 
 

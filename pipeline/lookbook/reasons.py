@@ -13,13 +13,13 @@ from PIL import Image
 
 from models.data.factors import Factors
 from models.data.pictures import Pictures
-from models.dvbpr import train as train_dvbpr
 from models.metrics.occlusion import occlusion
 from pipeline.core.images.bank import open_bank
-from pipeline.core.recommender_names import DVBPR
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import Picture
 from pipeline.lookbook.product_cards import Card, first_rows
+from pipeline.recommenders.contract import PixelNetwork
+from pipeline.recommenders.registry import of_manifest
 from pipeline.views.home_contents import Home
 
 PICKS = 3  # of a person that are explained
@@ -41,10 +41,11 @@ class Reason:
 class Reasons:
     """The network and pictures of a mode, and the nearest own items of its people."""
 
-    def __init__(self, cnn: torch.nn.Module, theta: torch.Tensor, users: np.ndarray, pictures: Pictures,
-                 image_of: Mapping[int, int], factors: Factors) -> None:  # fmt: skip
-        self.cnn, self.theta, self.pictures, self.image_of, self.factors = cnn, theta, pictures, image_of, factors
-        self.user_row = {int(user): row for row, user in enumerate(users)}
+    def __init__(
+        self, network: PixelNetwork, pictures: Pictures, image_of: Mapping[int, int], factors: Factors
+    ) -> None:
+        self.network, self.pictures, self.image_of, self.factors = network, pictures, image_of, factors
+        self.user_row = {int(user): row for row, user in enumerate(network.users)}
         self.item_row = {int(item): row for row, item in enumerate(factors.items)}
         # Around the mean: what all items share tells none from another, and makes every cosine nearly 1.
         centred = factors.item - factors.item.mean(0)
@@ -52,23 +53,25 @@ class Reasons:
 
     @classmethod
     def open(cls, home: Home, mode: str, factors: Factors | None, catalogue: pa.Table) -> "Reasons | None":
-        """None where there is no network of DVBPR, or not the bank it saw."""
+        """Load them; None where the recommender has no network from pixels, or not the bank it saw."""
         folder = home.picker(mode)
         if factors is None or folder is None or not (folder.path / "best.pt").is_file():
             return None
         manifest = folder.manifest()
-        if manifest.get("model", DVBPR) != DVBPR or not (home.storage.bank / "bank.json").is_file():
+        if not (home.storage.bank / "bank.json").is_file():
             return None
         bank = open_bank(home.storage.bank)
         if manifest["inputs"].get("image_bank") != bank.digest_of(catalogue["bank_row"].to_numpy())[:16]:
             return None
+        network = of_manifest(manifest).pixel_network(folder.path, manifest)
+        if network is None:
+            return None
         device = torch.device("cpu")
-        cnn, theta, meta = train_dvbpr.load(folder.path, device)
         images = first_rows(catalogue)
         rows = catalogue["bank_row"].to_numpy()[list(images.values())]
-        pictures = Pictures(bank.pixels, rows, meta["input_size"], device, resize_filter=meta["resize_filter"])
+        pictures = Pictures(bank.pixels, rows, network.input_size, device, resize_filter=network.resize_filter)
         image_of = {item: place for place, item in enumerate(images)}
-        return cls(cnn, theta.detach(), meta["users"], pictures, image_of, factors)
+        return cls(network, pictures, image_of, factors)
 
     def own(self, item: int, history: list[int]) -> list[tuple[int, float]]:
         """The person's items most like this one, [(item, cosine)], best first."""
@@ -97,7 +100,7 @@ class Reasons:
             return []
         images = np.array([self.image_of[item] for item in items])
         pixels = torch.cat(list(self.pictures.batches(images, len(images))))
-        heats = occlusion(self.cnn, self.theta[self.user_row[user]], pixels)
+        heats = occlusion(self.network.network, self.network.theta[self.user_row[user]], pixels)
         made = []
         for item, picture, heat in zip(items, pixels.numpy(), heats, strict=True):
             card = shelf[item]

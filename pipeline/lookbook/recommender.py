@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.recommender_names import DVBPR, MODERN, name_of
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.lookbook import charts, groups, visual_map
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import LeftOut, Section
+from pipeline.recommenders import registry
 from pipeline.views import paper, plots
 from pipeline.views.home_contents import Home
-from pipeline.views.model_words import MODELS, PLANTED
 from pipeline.views.words import MODES
 
 TITLE = "How well taste is predicted"
@@ -28,8 +27,6 @@ BESIDE = {  # figures of a model that stand beside its AUC
     "novelty_at_10": "Novelty, bits",
     "gini_at_10": "Gini",
 }
-OWN = (DVBPR, MODERN)  # what a mode's own recommender may be
-BESIDE_MODELS = ("vbpr", "popularity")  # in the charts by group
 PREFERRED_MODE = "vendor_all"
 SETTINGS = {  # what a reader needs to tell this run from the paper's
     "k": "latent factors",
@@ -97,10 +94,11 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
         chosen = [row for row in rows if row["mode"] == mode and row["split"] == "test"]
         if not chosen:
             continue
-        own = name_of(row["model"] for row in chosen)
+        own = registry.leading(row["model"] for row in chosen)
         made = [
             ModelRow(
-                *MODELS.get(row["model"], (row["model"], "")),
+                registry.title(row["model"]),
+                registry.hint(row["model"]),
                 row["model"] == own,
                 row["auc"],
                 row["auc_low"],
@@ -122,7 +120,7 @@ def beside(home: Home) -> list[Beside]:
         figures: dict[str, Any] = home.metadata("recommender_evaluation", mode).get("figures", {})
         models = sorted(figures.items(), key=lambda pair: -pair[1]["test"]["auc"])
         rows = [
-            (MODELS.get(name, (name, ""))[0], name == name_of(figures), [splits["test"].get(key) for key in BESIDE])
+            (registry.title(name), name == registry.leading(figures), [splits["test"].get(key) for key in BESIDE])
             for name, splits in models
         ]
         if rows:
@@ -132,7 +130,7 @@ def beside(home: Home) -> list[Beside]:
 
 def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
     """What fell short: by mode, the models whose paired interval lies above the recommender's; the truth is none."""
-    truth = MODELS[PLANTED][0]
+    truth = registry.oracle().title
     found = [
         (t.words, [r.name for r in t.rows if r.difference and r.difference[1] > 0 and r.name != truth]) for t in tables
     ]
@@ -141,8 +139,11 @@ def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
 
 def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
     """The paper's Table 3 with our rows."""
+    published = {name for name, one in registry.RECOMMENDERS.items() if one.published}
     ours = {
-        (row["mode"], row["split"]): _triple(row, "auc", "auc_low", "auc_high") for row in rows if row["model"] == DVBPR
+        (row["mode"], row["split"]): _triple(row, "auc", "auc_low", "auc_high")
+        for row in rows
+        if row["model"] in published
     }
     return [
         Published(mode, MODES[mode], paper.TABLE_3.get(mode), ours.get((mode, "validation")), ours.get((mode, "test")))
@@ -167,7 +168,7 @@ def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str
                 f"{last['validation_auc']:.3f} at epoch {last['epoch']}"
             )
             svg = plots.training_curve(history, mode, form=plots.svg)
-            drawn.append(charts.Chart(MODES[mode], summary, svg, "dvbpr", mode))
+            drawn.append(charts.Chart(MODES[mode], summary, svg, home.recommender_asset(mode), mode))
     return drawn, [(words, f"{settings[name]}") for name, words in SETTINGS.items() if name in settings]
 
 
@@ -184,10 +185,10 @@ def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
         return []
     made = []
     for by in (groups.by_activity, groups.by_popularity):
-        found = by(evaluation, splits, [*OWN, *others])
+        found = by(evaluation, splits, [*(one.name for one in registry.main()), *others])
         if found is None:
             continue
-        series = {MODELS.get(name, (name, ""))[0]: values for name, values in found.series.items()}
+        series = {registry.title(name): values for name, values in found.series.items()}
         parts = [f"{label}: {values[0]:.3f}" for label, values in zip(found.labels, found.own, strict=True)]
         labels = [f"{label}\n{count:,}" for label, count in zip(found.labels, found.people, strict=True)]
         svg = plots.by_group(labels, series, found.title, f"{found.of}; below, how many people", form=plots.svg)
@@ -203,13 +204,17 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         return LeftOut(TITLE, "no recommender was compared: materialise recommender_comparison (it needs reviews)")
     rows = compared.to_pylist()
     curves, settings = training_curves(home)
-    planted = {row["mode"]: row["auc"] for row in rows if row["model"] == PLANTED and row["split"] == "test"}
+    planted = {
+        row["mode"]: row["auc"] for row in rows if row["model"] == registry.oracle().name and row["split"] == "test"
+    }
     tables = mode_tables(rows)
     shown = next((t.mode for t in tables if t.mode == PREFERRED_MODE), tables[0].mode if tables else None)
+    beside_main = [name for name, one in registry.RECOMMENDERS.items() if one.in_group_charts]
     content = {
         "shown": shown,
         "shown_words": MODES.get(shown or "", ""),
-        "groups": grouped(home, shown, BESIDE_MODELS) if shown else [],
+        "trained_by": home.recommender_asset(shown) if shown else "",
+        "groups": grouped(home, shown, beside_main) if shown else [],
         "map": visual_map.draw(home, shown, album) if shown else None,
         "tables": tables,
         "own": shown_name(row["model"] for row in rows),
@@ -225,13 +230,17 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "between_modes": home.metadata("recommender_comparison").get("between_modes") or [],
     }
     wanted = [("recommender_comparison", None)]
-    wanted += [(name, mode) for mode in IMAGE_MODES for name in ("dvbpr", "baselines", "recommender_evaluation")]
+    wanted += [
+        (name, mode)
+        for mode in IMAGE_MODES
+        for name in (*(one.op for one in registry.main()), "baselines", "recommender_evaluation")
+    ]
     return Section("recommender", TITLE, "Prediction", content, home.sources(wanted))
 
 
 def shown_name(models: Iterable[str]) -> str:
     """The recommender among these models, as a page names it."""
-    return MODELS[name_of(models)][0]
+    return registry.title(registry.leading(models))
 
 
 def _triple(row: dict[str, Any], *names: str) -> tuple[float, float, float] | None:

@@ -20,6 +20,7 @@ import dagster as dg
 import numpy as np
 import psutil
 import torch
+from PIL import Image
 
 from models.data.dataset import Dataset
 from models.dvbpr import train as train_dvbpr
@@ -27,7 +28,6 @@ from models.dvbpr.settings import DvbprSettings
 from models.lsgan import train as train_lsgan
 from models.lsgan.settings import LsganSettings
 from pipeline.core.generator.measure import kernel_to_training
-from pipeline.views import sheets
 
 ROOT = Path(__file__).parents[2]
 RESTARTS = 3  # of all ranks, after one was killed or fell over
@@ -99,7 +99,7 @@ def train_generator(
             if "progress" in event:
                 on_progress(train_lsgan.Progress(**event["progress"]))
             if "picture" in event:
-                on_images(event["picture"], sheets.load(Path(event["file"])))
+                on_images(event["picture"], np.asarray(Image.open(event["file"]).convert("RGB")))
 
         job = {"what": "generator", "settings": asdict(settings), "class_names": class_names, "digest": data_digest}
         _run(room, {**job, "out": str(out), "device": device.type}, ranks, heard)

@@ -4,7 +4,7 @@ Dagster runs a partitioned and an unpartitioned asset in one run only under one 
 is cut where the partitioning changes: ingest to pictures, then each image mode, then what reads all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -30,13 +30,19 @@ class Segment:
     partition: str | None = None
 
 
-def plan(definitions: dg.Definitions, select: str = "*", with_reviews: bool = True) -> list[Segment]:
+def plan(
+    definitions: dg.Definitions,
+    select: str = "*",
+    with_reviews: bool = True,
+    leaves_out: Callable[[str], bool] = lambda _: False,
+) -> list[Segment]:
     """The runs that materialise the selected assets, every image mode of each, in dependency order.
 
     Args:
         definitions: the whole of Atelier.
         select: Dagster's selection syntax; `*` is everything.
         with_reviews: without them only the generator's assets are planned.
+        leaves_out: whether the run's method does not use an asset; it is planned only where `select` names it alone.
 
     Raises:
         BadInput: the selection is not understood, or selects nothing.
@@ -47,6 +53,8 @@ def plan(definitions: dg.Definitions, select: str = "*", with_reviews: bool = Tr
     except Exception as error:
         raise BadInput(f"--select {select!r} is not understood: {error}") from error
     chosen = [key for key in graph.toposorted_asset_keys if key in selected and graph.get(key).is_materializable]
+    used = [key for key in chosen if not leaves_out(key.to_user_string())]
+    chosen = used or chosen
     if not with_reviews:
         chosen = [key for key in chosen if key.to_user_string() in WITHOUT_REVIEWS]
     if not chosen:

@@ -59,9 +59,6 @@ PRESETS: dict[type, dict[str, Any]] = {
 PRESET_NAMES = ("paper", "kang2017", "modern")
 # The preset whose values hold where another has none of its own: `modern` renews only some stages.
 FALLBACK = "paper"
-# Settings that stand in a section of their own in their op's config, not beside those that the op has else.
-SECTIONS: dict[type, str] = {ModernSettings: "modern"}
-
 # Fields that the environment decides, not a run.
 FROM_ENVIRONMENT = {"allow_hosts", "device"}
 # (settings, field) that the data decides: how many classes the garments have.
@@ -150,16 +147,12 @@ class TripletsConfig(config_of(TripletSettings)):
     """Triplet sampling."""
 
 
-class ModernConfig(config_of(ModernSettings)):
+class ModernConfig(config_of(ModernSettings, RefreshSettings)):
     """The recommender of preset `modern`, on frozen features."""
 
 
 class DvbprConfig(config_of(DvbprSettings, RefreshSettings)):
-    """The recommender: DVBPR's knobs, and behind `modern` those of the method that preset `modern` trains instead."""
-
-    modern: ModernConfig | None = pydantic.Field(
-        None, description="knobs of the recommender that preset `modern` trains in DVBPR's place; other presets: unused"
-    )
+    """DVBPR, from pixels."""
 
 
 class BaselinesConfig(config_of(BprSettings)):
@@ -218,6 +211,7 @@ CONFIGS: dict[str, type[dg.Config]] = {
     "splits": SplitsConfig,
     "triplets": TripletsConfig,
     "dvbpr": DvbprConfig,
+    "modern": ModernConfig,
     "baselines": BaselinesConfig,
     "recommender_evaluation": EvaluationConfig,
     "recommender_comparison": EvaluationConfig,
@@ -244,7 +238,8 @@ OP_SETTINGS: dict[str, tuple[type, ...]] = {
     "image_features": (FeatureSettings,),
     "splits": (SplitSettings,),
     "triplets": (TripletSettings,),
-    "dvbpr": (DvbprSettings, RefreshSettings, ModernSettings),
+    "dvbpr": (DvbprSettings, RefreshSettings),
+    "modern": (ModernSettings, RefreshSettings),
     "baselines": (BprSettings,),
     "recommender_evaluation": (EvaluationSettings,),
     "recommender_comparison": (EvaluationSettings,),

@@ -6,14 +6,14 @@ fields set on the asset itself. Sampling, networks, epochs and designs all belon
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import dagster as dg
 
 from pipeline.core.raw.sources import BadInput
+from pipeline.recommenders.registry import main, of_preset
 from pipeline.settings import profiles
-from pipeline.settings.launchpad import FALLBACK, OP_SETTINGS, PRESET_NAMES, PRESETS, SECTIONS
+from pipeline.settings.launchpad import FALLBACK, OP_SETTINGS, PRESET_NAMES, PRESETS
 
 Settings = TypeVar("Settings")
 
@@ -38,6 +38,11 @@ class Method(dg.ConfigurableResource):
         if preset not in PRESET_NAMES:
             raise BadInput(f"preset {preset!r} is unknown; allowed: {', '.join(PRESET_NAMES)}.")
         return preset
+
+    def leaves_out(self, asset: str) -> bool:
+        """Whether this method does not use an asset: the main recommender of other presets."""
+        used = of_preset(self.chosen_preset())
+        return any(asset == one.op for one in main() if one is not used)
 
     def check(self) -> None:
         """Make every stage's settings once, so that a wrong value is found before any work.
@@ -68,19 +73,14 @@ class Method(dg.ConfigurableResource):
         base: Any = cls() if presets is None else presets.get(self.chosen_preset(), presets[FALLBACK])
         fields = {f.name: f for f in dataclasses.fields(base)}
         explicit = {} if config is None else config.model_dump()
-        changes = {**_section(cls, self.chosen_profile().ops.get(op, {})), **_section(cls, explicit)}
-        changes = {k: tuple(v) if isinstance(v, list) else v for k, v in changes.items() if k in fields}
+        layers = {**self.chosen_profile().ops.get(op, {}), **{k: v for k, v in explicit.items() if v is not None}}
+        changes = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in layers.items() if k in fields and v is not None
+        }
         try:
             return dataclasses.replace(base, **changes)
         except (ValueError, TypeError) as error:
             raise BadInput(f"{op}: {error}") from error
-
-
-def _section(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an op's config is meant for these settings; what was not set is not in it."""
-    own = values.get(SECTIONS[cls]) or {} if cls in SECTIONS else values
-    own = own.model_dump() if isinstance(own, dg.Config) else own
-    return {name: value for name, value in own.items() if value is not None}
 
 
 @functools.cache

@@ -86,12 +86,7 @@ def open_home(storage: Storage, method: Method) -> HomeData:
         )
     read = {name: _table(storage, name) for name in TABLES}
     bank, path = open_bank(storage.bank), storage.current_features()
-    features = np.load(path, mmap_mode="r")
-    if len(features) != len(bank.pixels):
-        raise BadInput(
-            f"{path} has features of {len(features):,} pictures, the bank {storage.bank} has {len(bank.pixels):,}: "
-            "materialise image_features again."
-        )
+    features = storage.frozen_features(len(bank.pixels), bank.digest)
     k = method.settings(FiveCoreSettings, "five_core").k
     by_mode = {
         mode: survivors.surviving(read["interactions"], read["image_urls"], read["image_ledger"], mode, k=k)

@@ -1,4 +1,4 @@
-"""`python -m pipeline.study.generator_presets`: compare the generator's presets and switches, trained and measured alike.
+"""`python -m pipeline.study.generator_presets`: compare the generator's presets and switches under equal training.
 
 The home's garments are only read, and no pointer moves: the current generator stays current. What a figure is belongs
 to `generation.py`; how a network is trained to `models/lsgan/train.py`.

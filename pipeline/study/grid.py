@@ -21,6 +21,8 @@ from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home import environment
 from pipeline.home.storage import Storage
+from pipeline.recommenders.contract import Step
+from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.exits import DONE, FAILED, ended
 from pipeline.runtime.progress import terminal
 from pipeline.runtime.resources import Compute
@@ -28,16 +30,16 @@ from pipeline.settings import profiles
 from pipeline.settings.assets import EvaluationSettings, SplitSettings
 from pipeline.settings.method import Method
 from pipeline.study import one_cell, report
-from pipeline.study.contenders import CONTENDERS, Step, entry
 from pipeline.study.data import HomeData, ModeData, mode_data, open_home
+from pipeline.study.entries import entry
 from pipeline.study.one_cell import Cell
 
 # What runs when no models are named: everything that needs no pixels and no other package.
-USUAL = ("random", "popularity", "picture_count", "bpr_mf", "visual_neighbours", "vbpr")
-REFERENCE = "vbpr"
+USUAL = tuple(name for name, one in in_studies().items() if one.usual)
+REFERENCE = next(name for name, one in in_studies().items() if one.reference)
 
 EPILOG = f"""\
-models: {", ".join(CONTENDERS)}
+models: {", ".join(in_studies())}
   A variant is model+field=value[+field=value]: vbpr+k=64, dvbpr+theta_decay=0.1+user_sampling=interaction.
   paper, kang2017 and the like follow that preset whatever --preset says; the profile's sizes hold for all.
   cornac_vbpr, as released, and cornac_vbpr_tuned, tuned as vbpr is, install Cornac into the home at their first use.
@@ -133,7 +135,7 @@ def cells(plan: Plan, root: Path, method: Method) -> list[Cell]:
     def of_split(mode: str, split: int) -> Iterator[Cell]:
         for seed in range(plan.seeds):
             for one in entries:
-                if one.contender.seeded or seed == 0:
+                if one.recommender.seeded or seed == 0:
                     yield Cell(root, mode, split, seed, one.seeded(seed))
         for one in sanity:
             yield Cell(root, mode, split, 0, one.seeded(0), shuffled=True)
@@ -246,10 +248,10 @@ class Study:
                 bar(step.done, step.total, step.note)
 
         task = cell.task(self.data(home, cell), device, home.home, report)
-        estimate, found = times.of(cell), cell.entry.contender.estimate
-        if estimate is None and found is not None:
-            estimate = found(task, cell.entry.settings)
-        if found is not None and estimate is not None:
+        estimate, measures = times.of(cell), cell.entry.recommender.measures_seconds
+        if estimate is None and measures:
+            estimate = task.seconds(cell.entry)
+        if measures and estimate is not None:
             self.say(f"{escape(title)}: about {duration(estimate)} ...")
         try:
             return one_cell.run(cell, task, self.protocol())

@@ -25,9 +25,10 @@ from models.metrics.evaluate import evaluate
 from pipeline.core.durable import write_whole
 from pipeline.core.raw.sources import BadInput
 from pipeline.home.storage import MANIFEST, digest, write_json
+from pipeline.recommenders.contract import Step
 from pipeline.runtime.provenance import commit
-from pipeline.study.contenders import Entry, Step, Task
 from pipeline.study.data import ModeData
+from pipeline.study.entries import Entry, Task
 
 FACTORS, PER_USER, WORK = "factors.npz", "per_user.parquet", "work-"
 SHUFFLED = "~shuffled"  # ends the label of a model that was trained and measured on shuffled labels
@@ -96,10 +97,11 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
             shutil.rmtree(other)
     task.folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    fitted = cell.entry.contender.fit(task, cell.entry.settings)
+    fitted = task.fit(cell.entry)
+    assert isinstance(fitted.model, Factors)
     trained = time.monotonic()
-    fitted.factors.save(cell.folder / FACTORS)
-    table = measured(fitted.factors, task.data, evaluation["seed"], task.device)
+    fitted.model.save(cell.folder / FACTORS)
+    table = measured(fitted.model, task.data, evaluation["seed"], task.device)
     write_whole(cell.folder / PER_USER, partial(pq.write_table, table, compression="zstd"))
     shutil.rmtree(task.folder)
     manifest = {
@@ -119,7 +121,7 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
         "training_seconds": round(trained - started, 2),
         "device": str(task.device),
         "code": commit(),
-        "notes": fitted.notes,
+        "notes": fitted.details,
     }
     write_json(cell.folder / MANIFEST, manifest)
     return manifest

@@ -23,10 +23,12 @@ from models.training.search import Choice, Space, Span
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.raw.sources import BadInput
 from pipeline.home.storage import digest
+from pipeline.recommenders.contract import Recommender, Step
+from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.method import Method
-from pipeline.study.contenders import CONTENDERS, Contender, Entry, Step, Task, entry, settings_of
 from pipeline.study.data import ModeData
+from pipeline.study.entries import Entry, Task, entry, settings_of
 from pipeline.study.tuning_settings import TuningSettings
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def search(model: str, data: ModeData, method: Method, settings: TuningSettings,
         BlockingIOError: another process is searching in this home.
     """
     start = entry(model, method).seeded(settings.seed)
-    space = start.contender.space
+    space = start.recommender.space
     name = f"{model}[{data.mode}]-{digest(start.plain(), _plain(space), data.inputs, settings.seed)}"
     with sole_writer(place.folder), _study(place.folder / "optuna.db", name, settings) as study:
         first = {field: getattr(start.settings, field) for field in space if _holds(space[field], start, field)}
@@ -89,8 +91,8 @@ def search(model: str, data: ModeData, method: Method, settings: TuningSettings,
                 place.say(f"{model} on {data.mode}: trial {number + 1} of {settings.trials}: {told}")
                 if value is not None:
                     parent.metrics({"best_validation_auc": study.best_value}, step=number)
-                    _write(path, model, data.mode, start.contender, study)
-            found = _found(model, data.mode, start.contender.op, study, path, parent.run_id)
+                    _write(path, model, data.mode, start.recommender, study)
+            found = _found(model, data.mode, start.recommender.op, study, path, parent.run_id)
             parent.file(path)
     return found
 
@@ -102,7 +104,7 @@ def _trial(
     import optuna
 
     trial = study.ask()
-    values = {field: _suggest(trial, field, range_) for field, range_ in start.contender.space.items()}
+    values = {field: _suggest(trial, field, range_) for field, range_ in start.recommender.space.items()}
     run.parameters(values)
     changed = dataclasses.replace(start, settings=_with(start, method, values))
     work = place.folder / "work"
@@ -120,7 +122,7 @@ def _trial(
     said = ", ".join(f"{field} {value:.3g}" if isinstance(value, float) else f"{field} {value}"
                      for field, value in values.items())  # fmt: skip
     try:
-        fitted = changed.contender.fit(task, changed.settings)
+        fitted = task.fit(changed)
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         return None, f"{said}: pruned, under the median of its epoch"
@@ -131,7 +133,7 @@ def _trial(
         shutil.rmtree(work, ignore_errors=True)
     pairs = data.arrays.pairs
     touched = np.concatenate(list(pairs.values()))
-    value = exact_auc(fitted.factors, pairs["validation"], touched, place.device)
+    value = exact_auc(fitted.model, pairs["validation"], touched, place.device)
     run.metrics({"best_epoch_validation_auc": value})
     study.tell(trial, value)
     return value, f"{said}: validation AUC {value:.4f}, best {study.best_value:.4f}"
@@ -196,8 +198,9 @@ def _holds(range_: Span | Choice, start: Entry, field: str) -> bool:
 
 def _with(start: Entry, method: Method, values: dict[str, Any]) -> Any:
     """The entry's settings with the trial's values, made as the asset will make them from the written snippet."""
-    followed = Method(preset=start.contender.preset, profile=method.profile) if start.contender.preset else method
-    made = settings_of(start.contender, followed, values)
+    preset = start.recommender.preset
+    followed = Method(preset=preset, profile=method.profile) if preset else method
+    made = settings_of(start.recommender, followed, values)
     return dataclasses.replace(made, seed=start.settings.seed)
 
 
@@ -222,10 +225,11 @@ def _start_auc(study: "optuna.Study") -> float | None:
     return given[0].value if given else None
 
 
-def _write(path: Path, model: str, mode: str, own: Contender, study: "optuna.Study") -> None:
+def _write(path: Path, model: str, mode: str, own: Recommender, study: "optuna.Study") -> None:
     """The best settings so far, as the `ops` section of a run config."""
     op = own.op
-    sharing = [name for name, other in CONTENDERS.items() if (other.op, other.settings) == (op, own.settings)]
+    alike = (op, own.settings_class)
+    sharing = [name for name, other in in_studies().items() if (other.op, other.settings_class) == alike]
     start = _start_auc(study)
     before = "" if start is None else f"; {start:.4f} with the settings as they were"
     lines = [
@@ -234,6 +238,6 @@ def _write(path: Path, model: str, mode: str, own: Contender, study: "optuna.Stu
     ]
     if len(sharing) > 1:
         lines.append(f"# The op {op} sets all of: {', '.join(sharing)}.")
-    body = yaml.safe_dump({"ops": {op: {"config": own.config(dict(study.best_params))}}}, sort_keys=True)
+    body = yaml.safe_dump({"ops": {op: {"config": dict(study.best_params)}}}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: temporary.write_text("\n".join(lines) + "\n" + body))

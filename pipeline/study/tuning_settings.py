@@ -1,26 +1,16 @@
 """What a search is told, and what it may turn of each recommender: values only, so that the job's form needs no model.
 
-The recommenders themselves are `contenders.py`, the search `tuning.py`.
+The search itself is in `tuning.py`.
 """
 
 from dataclasses import dataclass
 
-from models.baselines import settings as bpr_settings
-from models.dvbpr import settings as dvbpr_settings
-from models.modern import settings as modern_settings
 from models.training.search import Space
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.recommenders.registry import in_studies
 
-# By the name of the contender; the others have nothing to search.
-SPACES: dict[str, Space] = {
-    "bpr_mf": bpr_settings.MF_SPACE,
-    "vbpr": bpr_settings.VBPR_SPACE,
-    "vbpr_visual": bpr_settings.VBPR_SPACE,
-    "modern": modern_settings.SPACE,
-    "dvbpr": dvbpr_settings.SPACE,
-    "paper": dvbpr_settings.SPACE,
-    "kang2017": dvbpr_settings.SPACE,
-}
+# By the name of the recommender; the others have nothing to search.
+SPACES: dict[str, Space] = {name: one.space for name, one in in_studies().items() if one.space}
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,14 @@ NIGHT = "0 3 * * *"  # UTC
 Gate = Callable[[str, str | None], bool]
 # Whether somebody else is making things; while it is so nothing is asked for.
 Busy = Callable[[], bool]
+# Whether the run's method leaves an asset out: such an asset is never requested, and nothing waits for it.
+Unused = Callable[[str], bool]
 
 
 def refresh(
-    gate: Gate = lambda _asset, _partition: True, busy: Busy = lambda: False
+    gate: Gate = lambda _asset, _partition: True,
+    busy: Busy = lambda: False,
+    unused: Unused = lambda _asset: False,
 ) -> dg.AutomationCondition[dg.AssetKey]:
     """Make again what is behind, once, when all that it is made from is as it will be.
 
@@ -43,8 +47,8 @@ def refresh(
     unchecked = condition.any_deps_match(
         condition.any_checks_match(condition.check_failed() | condition.in_progress(), blocking_only=True)
     ).with_label("an input's blocking check runs or has failed")
-    again = (Behind(gate, busy) & condition.cron_tick_passed(NIGHT)).with_label("behind, and a new night")
-    due = (Untried(gate, busy) | again).with_label("due")
+    again = (Behind(gate, busy, unused) & condition.cron_tick_passed(NIGHT)).with_label("behind, and a new night")
+    due = (Untried(gate, busy, unused) | again).with_label("due")
     return (due & ~condition.in_progress() & ~unchecked).with_label("refresh")
 
 
@@ -62,8 +66,8 @@ def automated(assets: Iterable[Any], condition: dg.AutomationCondition) -> list[
 class Behind(dg.AutomationCondition[dg.AssetKey]):
     """True for the partitions that are behind, with nothing above them that is behind or being made."""
 
-    def __init__(self, gate: Gate, busy: Busy) -> None:
-        self.gate, self.busy = gate, busy
+    def __init__(self, gate: Gate, busy: Busy, unused: Unused) -> None:
+        self.gate, self.busy, self.unused = gate, busy, unused
 
     @property
     def name(self) -> str:
@@ -84,9 +88,9 @@ class Behind(dg.AutomationCondition[dg.AssetKey]):
 
     async def ready(self, context: dg.AutomationContext[dg.AssetKey]) -> set[AssetKeyPartitionKey]:
         """The partitions that are behind and whose turn it is."""
-        if self.busy():
+        if self.busy() or self.unused(context.key.to_user_string()):
             return set()
-        versions = Versions.of(context.asset_graph_view)
+        versions = Versions.of(context.asset_graph_view, self.unused)
         whole = context.asset_graph_view.get_full_subset(key=context.key)
         return {at for at in whole.expensively_compute_asset_partitions() if await versions.turn(at, self.gate)}
 
@@ -106,7 +110,7 @@ class Untried(Behind):
         for partition in _partitions(asked):
             if partition in state["offered"]:
                 state["tried"][partition] = state["offered"][partition]
-        versions = Versions.of(context.asset_graph_view)
+        versions = Versions.of(context.asset_graph_view, self.unused)
         ready = {str(at.partition_key): at for at in await self.ready(context)}
         made_from = {partition: versions.fingerprint(at) for partition, at in ready.items()}
         offered = {p: version for p, version in sorted(made_from.items()) if version != state["tried"].get(p)}
@@ -124,14 +128,14 @@ class Versions:
     _latest: "Versions | None" = None
 
     @classmethod
-    def of(cls, view: AssetGraphView) -> "Versions":
+    def of(cls, view: AssetGraphView, unused: Unused) -> "Versions":
         """One for all assets of an evaluation, so that each version is looked up once."""
         if cls._latest is None or cls._latest._view is not view:
-            cls._latest = cls(view)
+            cls._latest = cls(view, unused)
         return cls._latest
 
-    def __init__(self, view: AssetGraphView) -> None:
-        self._view = view
+    def __init__(self, view: AssetGraphView, unused: Unused) -> None:
+        self._view, self._unused = view, unused
         self._resolver = CachingStaleStatusResolver(
             view.instance, view.asset_graph, view, view.get_inner_queryer_for_back_compat()
         )
@@ -167,6 +171,7 @@ class Versions:
         return [
             parent
             for key in sorted(self._view.asset_graph.get(at.asset_key).parent_keys)
+            if not self._unused(key.to_user_string())
             for parent in sorted(subset.compute_parent_subset(key).expensively_compute_asset_partitions())
         ]
 

@@ -12,13 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.home.storage import Storage
+from pipeline.recommenders.registry import baselines, main, of_preset
 from pipeline.recommenders.warm_start import PAIR
 from pipeline.settings.assets import RefreshSettings
 from pipeline.settings.method import Method
 
 SHARE = 0.01  # of the interactions that a model was made from, where no number is set
 # asset -> (the kind of its models, the splits that every model's folder keeps)
-TRAINED = {"dvbpr": ("recommender", "splits.parquet"), "baselines": ("baselines", "popularity/splits.parquet")}
+TRAINED = {one.op: ("recommender", "splits.parquet") for one in main()}
+TRAINED["baselines"] = ("baselines", f"{baselines()[0].name}/splits.parquet")
 
 
 class TrainingGate:
@@ -39,7 +41,7 @@ class TrainingGate:
         if not before.is_file() or not now.is_file():
             return True
         changed, of = _changed(before, now, now.stat().st_mtime_ns)
-        wanted = self._method.settings(RefreshSettings, "dvbpr").min_new_interactions
+        wanted = self._method.settings(RefreshSettings, of_preset(self._method.chosen_preset()).op).min_new_interactions
         return changed >= (math.ceil(SHARE * of) if wanted is None else wanted)
 
 

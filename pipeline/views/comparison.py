@@ -13,8 +13,8 @@ import pyarrow as pa
 from models.metrics import diversity
 from models.metrics.intervals import bootstrap_mean, bootstrap_means, interval, paired_difference
 from pipeline.core.raw.sources import BadInput
-from pipeline.core.recommender_names import DVBPR, name_of
 from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
+from pipeline.recommenders.registry import RECOMMENDERS, leading
 from pipeline.settings.assets import EvaluationSettings
 from pipeline.views.paper import TABLE_3
 
@@ -64,7 +64,7 @@ def of_catalogue(measured: "PerUser", items: int) -> dict[str, float]:
 
 def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
     """Figures as MLflow metrics: the recommender's under their own names, the others' behind the model's."""
-    values, own = {}, name_of(figures)
+    values, own = {}, leading(figures)
     for model, splits in figures.items():
         for split, metrics in splits.items():
             prefix = f"{split}_" if model == own else f"{model}.{split}_"
@@ -133,7 +133,7 @@ def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: in
         BadInput: nobody's was; names mode and split, and where to look.
     """
     for split in ("validation", "test"):
-        if split not in figures.get(name_of(figures), {}):
+        if split not in figures.get(leading(figures), {}):
             raise BadInput(
                 f"image mode {mode}: none of {users} users has a {split} item and other items to rank it against "
                 f"({items} items), so nothing can be evaluated: see the counts of splits[{mode}] for the step that "
@@ -153,11 +153,12 @@ def compare(
         settings: seed and number of bootstrap draws.
         evaluated: {mode: {model: {split: figures}}}, for the figures of a whole catalogue, which no user's row has.
     """
+    published = {name for name, one in RECOMMENDERS.items() if one.published}
     rows = []
     for mode, table in by_mode.items():
         for split, of_split in table.to_pandas().groupby("split", sort=False):
             models = {str(model): frame for model, frame in of_split.groupby("model", sort=False)}
-            own = name_of(models)
+            own = leading(models)
             reference = models.get(own)
             for model, frame in models.items():
                 whole = (evaluated or {}).get(mode, {}).get(model, {}).get(str(split), {})
@@ -177,7 +178,7 @@ def compare(
                         "difference_to_dvbpr": difference[0],
                         "difference_low": difference[1],
                         "difference_high": difference[2],
-                        "paper_auc": TABLE_3.get(mode) if model == DVBPR and split == "validation" else None,
+                        "paper_auc": TABLE_3.get(mode) if model in published and split == "validation" else None,
                         **{name: value for name, value in figures.items() if name in RECOMMENDER_COMPARISON.names},
                     }
                 )
@@ -219,7 +220,7 @@ def between_modes(by_mode: Mapping[str, pa.Table], split: str, settings: Evaluat
     values = {}
     for mode, table in by_mode.items():
         frame = table.to_pandas()
-        own = frame["model"] == name_of(frame["model"])
+        own = frame["model"] == leading(frame["model"])
         values[mode] = frame[own & (frame["split"] == split) & frame["paired"]]
     rows = []
     for first, second in combinations(values, 2):

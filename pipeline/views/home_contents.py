@@ -19,6 +19,7 @@ from pipeline.core.images.ledger import PictureStore
 from pipeline.core.raw.sources import BadInput, shown
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home.storage import ModelFolder, Storage
+from pipeline.recommenders.registry import main
 from pipeline.runtime.resources import RawSources
 from pipeline.views.sources import Source
 
@@ -52,6 +53,11 @@ class Home:
         if self.embedded:
             return "embedded catalogue"
         return next(iter(self.files()), "unnamed files")
+
+    def recommender_asset(self, mode: str) -> str:
+        """The asset that made the mode's newest recommender; of an older home, the one it was made under."""
+        made = [(found.source.when, one.op) for one in main() if (found := self.record(one.op, mode)) is not None]
+        return max(made)[1] if made else main()[-1].op
 
     def files(self) -> list[str]:
         """The files it was made from, each with its folder's name."""

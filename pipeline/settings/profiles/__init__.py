@@ -4,7 +4,6 @@ A profile holds no code and no secret. What a field means and its default stand 
 (`pipeline/settings/launchpad.py`); a profile only names the values in which it differs.
 """
 
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,19 +77,9 @@ def _checked(path: Path, where: str, config: type[dg.Config], values: dict[str, 
     _allow(path, where, values, set(config.model_fields))
     checked = {}
     for key, value in values.items():
-        section = _section(config, key)
-        if section is not None:
-            checked[key] = _checked(path, f"{where}.{key}", section, value)
-            continue
         try:
             checked[key] = getattr(config(**{key: value}), key)
         except (pydantic.ValidationError, dg.DagsterInvalidConfigError, ValueError) as error:
             problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
             raise BadInput(f"{path}: {where}.{key} is {value!r}: {problem}.") from error
     return checked
-
-
-def _section(config: type[dg.Config], key: str) -> type[dg.Config] | None:
-    """The Config behind a key that is a section of its own, else None."""
-    kinds = typing.get_args(config.model_fields[key].annotation)
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, dg.Config)), None)

@@ -5,7 +5,6 @@ torch VBPR adds a (B,) to a (B, 1), so that its loss is over B x B differences, 
 those of the release but for the number of epochs, or tuned on validation over a grid as ours are.
 """
 
-import itertools
 import json
 import os
 import subprocess
@@ -13,7 +12,6 @@ import sys
 import sysconfig
 import venv
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,45 +21,14 @@ from models.baselines.simple import centred
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means
 from models.metrics import evaluate
+from pipeline.recommenders.cornac_settings import VERSION, CornacSettings
 
-PACKAGE, VERSION = "cornac", "3.0.1"
+PACKAGE = "cornac"
 WORKER = Path(__file__).with_name("cornac_worker.py")
 
 
 class PeerError(RuntimeError):
     """Cornac cannot be had here, or failed."""
-
-
-@dataclass(frozen=True)
-class CornacSettings:
-    """The number of epochs is chosen on validation: its default, 50, is past its best on small data."""
-
-    epochs: tuple[int, ...] = (5, 10, 20)
-    version: str = VERSION
-
-    def points(self) -> list[dict[str, float]]:
-        """What is tried, as arguments of Cornac's VBPR: every point with every number of epochs."""
-        return [{}]
-
-
-@dataclass(frozen=True)
-class TunedCornacSettings(CornacSettings):
-    """All knobs that ours has are chosen on validation, in ranges like ours (`models/baselines/bpr.py`)."""
-
-    epochs: tuple[int, ...] = (2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
-    k: int = 64  # latent factors, and as many visual ones
-    batch_size: int = 128
-    learning_rate: tuple[float, ...] = (0.001,)
-    # As ours counts it, for one triplet; its loss counts a batch of B triplets B times, so this counts as often.
-    regularisation: tuple[float, ...] = (0.1, 0.3, 1.0)
-
-    def points(self) -> list[dict[str, float]]:
-        """Every rate with every regulariser, which holds for factors, biases and projection alike."""
-        fixed = {"k": self.k, "k2": self.k, "batch_size": self.batch_size}
-        return [
-            {**fixed, "learning_rate": rate} | dict.fromkeys(("lambda_w", "lambda_b", "lambda_e"), l2 * self.batch_size)
-            for rate, l2 in itertools.product(self.learning_rate, self.regularisation)
-        ]
 
 
 def fit(

@@ -1,0 +1,29 @@
+"""Adapts the resumable training loops of `models/` to the contract."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.recommenders.contract import FitContext, Fitted, Step
+
+
+def step_reporter(context: FitContext) -> Callable[[Any], None]:
+    """Make the callback of a training loop: its progress becomes the context's steps."""
+
+    def report(now: Any) -> None:
+        auc = now.metrics.get("validation_auc")
+        context.report(Step(now.done, now.total, now.note, None if auc is None else int(now.metrics["epoch"]), auc))
+
+    return report
+
+
+def fitted(trained: Any) -> Fitted:
+    """Take what a loop returns as the contract's record."""
+    details = {"history": trained.history, "best_epoch": trained.best_epoch, "resumed_from": trained.resumed_from}
+    return Fitted(
+        trained.factors,
+        trained.history,
+        trained.best_epoch,
+        trained.validation_auc,
+        getattr(trained, "notes", []),
+        details,
+    )

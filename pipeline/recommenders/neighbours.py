@@ -1,0 +1,57 @@
+"""Visual neighbours: items that look like what the user has, by frozen features."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.recommenders.contract import FEATURES, FitContext, Fitted, Recommender
+
+if TYPE_CHECKING:
+    from models.metrics.scoring import Recommender as ScoringModel
+
+
+class VisualNeighbours(Recommender):
+    """The mean cosine to the user's items."""
+
+    name = "visual_neighbours"
+    title = "Visual neighbours"
+    hint = "looks like what the user has"
+    usual = True
+    needs = frozenset({FEATURES})
+    baseline = True
+    seeded = False
+
+    def fit(self, context: FitContext, settings: Any) -> Fitted:
+        """Average the user's items; a user without any likes nothing in particular."""
+        from models.baselines import simple
+
+        assert context.features is not None
+        return Fitted(simple.visual_neighbours(context.data, context.features))
+
+
+class BestNeighbour(Recommender):
+    """The largest cosine to any of the user's items: a maximum, so no product of factors, and kept in its own form."""
+
+    name = "visual_neighbours_best"
+    title = "Best neighbour"
+    hint = "looks like one thing that the user has"
+    needs = frozenset({FEATURES})
+    baseline = True
+    in_studies = False  # a study keeps factors
+    seeded = False
+
+    def fit(self, context: FitContext, settings: Any) -> Fitted:
+        """Keep the history and the features."""
+        from models.baselines import simple
+
+        assert context.features is not None
+        return Fitted(simple.visual_neighbours_best(context.data, context.features))
+
+    def load(self, folder: Path) -> "ScoringModel":
+        """Load the history and the features."""
+        from models.baselines.neighbours import Neighbours
+
+        return Neighbours.load(folder / "neighbours.npz")
+
+    def save(self, model: "ScoringModel", folder: Path) -> None:
+        """Write the history and the features."""
+        model.save(folder / "neighbours.npz")  # ty: ignore[missing-attribute]
