@@ -95,13 +95,13 @@ def test_the_core_knows_nothing_of_the_orchestration_around_it():
 def test_mlflow_is_imported_where_it_is_tracked_registered_and_served_alone():
     importers = {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))}
     registered = {"champions.registry", "champions.registered_generator", "champions.served_recommender"}
-    of_mlflow = {"tracking", "upkeep.tracked_ends", *registered}
+    of_mlflow = {"runtime.tracking", "upkeep.tracked_ends", *registered}
     assert importers == {f"pipeline.{name}" for name in of_mlflow}
     assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
 
 
 def test_mlflow_is_imported_only_inside_functions():
-    for name in ("tracking", "upkeep.tracked_ends", "champions.registry", "champions.registered_generator"):
+    for name in ("runtime.tracking", "upkeep.tracked_ends", "champions.registry", "champions.registered_generator"):
         assert [i for i in imports(f"pipeline.{name}", lazy=False, typing_only=False) if inside(i, "mlflow")] == []
 
 
@@ -113,7 +113,8 @@ def test_ray_is_imported_by_the_engine_alone_and_only_when_it_is_asked_for():
 
 def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
     def needed(name: str, seen: set[str]) -> set[str]:
-        for imported in imports(name):
+        # What a recommender imports to train is inside its methods, and serving does not train.
+        for imported in imports(name, lazy=not inside(name, "pipeline.recommenders")):
             if imported not in seen:
                 seen.add(imported)
                 if imported in modules():
@@ -122,8 +123,8 @@ def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
 
     whole = needed("pipeline.champions.served_recommender", set())
     assert not {name for name in whole if inside(name, "dagster")}
-    outside = {n for n in whole if inside(n, "pipeline") and not inside(n, "pipeline.core")}
-    assert outside <= {"pipeline", "pipeline.champions", "pipeline.champions.served_model"}
+    allowed = ("pipeline.core", "pipeline.champions", "pipeline.recommenders")
+    assert not {n for n in whole if inside(n, "pipeline") and not any(inside(n, a) for a in allowed)} - {"pipeline"}
     # MLflow runs it as a script that nobody imports.
     assert not offenders("pipeline", lambda imported: imported == "pipeline.champions.served_recommender")
 
@@ -155,6 +156,62 @@ def test_imports_have_no_cycles():
     except CycleError as error:
         pytest.fail("import cycle: " + " -> ".join(reversed(error.args[1])))
     assert set(order) == set(modules())
+
+
+ROOMS_OF_MODELS = ("training", "data", "metrics")  # each may import those before it; the models are above them
+MODELS_ROOMS = ("dvbpr", "modern", "baselines", "lsgan")
+
+
+def room(name: str) -> str:
+    """The room of a module: `models.dvbpr`, `pipeline.core`; a module in a package's root is a room of its own."""
+    return ".".join(name.split(".")[:2])
+
+
+def rooms() -> dict[str, set[str]]:
+    """Every room, and the rooms that its modules import, inside functions too."""
+    found: dict[str, set[str]] = {}
+    for name in modules():
+        if name not in ("models", "pipeline", "benchmarks"):
+            known = {room(i) for i in imports(name) if i in modules() and "." in i}
+            found.setdefault(room(name), set()).update(known - {room(name)})
+    return found
+
+
+def test_rooms_have_no_circle():
+    try:
+        list(TopologicalSorter(rooms()).static_order())
+    except CycleError as error:
+        pytest.fail("circle of rooms: " + " -> ".join(reversed(error.args[1])))
+
+
+def test_the_rooms_of_models_import_only_downward():
+    allowed = {f"models.{one}": {f"models.{o}" for o in ROOMS_OF_MODELS[:n]} for n, one in enumerate(ROOMS_OF_MODELS)}
+    below = {f"models.{one}" for one in ROOMS_OF_MODELS}
+    allowed |= {f"models.{one}": below for one in MODELS_ROOMS}
+    allowed["models.design"] = below | {"models.lsgan"}
+    found = {name: wanted for name, wanted in rooms().items() if name.startswith("models.")}
+    assert set(found) == set(allowed)
+    assert {name: wanted - allowed[name] for name, wanted in found.items() if wanted - allowed[name]} == {}
+
+
+def test_the_pipelines_root_holds_its_entry_points_alone():
+    in_root = {name for name, (path, _) in modules().items() if path.parent == ROOT / "pipeline"}
+    assert in_root == {"pipeline", *(f"pipeline.{name}" for name in ("build", "definitions", "run", "ui"))}
+    for name in ("run", "ui"):
+        assert len((ROOT / "pipeline" / f"{name}.py").read_text().splitlines()) <= 10
+
+
+def test_no_recommender_is_named_outside_its_room():
+    from pipeline.recommenders.registry import RECOMMENDERS
+
+    # Ops are named in the table of settings. Some names are presets too, and a hold-out can be random.
+    tables, homographs = {"pipeline.settings.launchpad"}, {"paper", "kang2017", "modern", "random"}
+    found = []
+    for name, (_, tree) in modules().items():
+        if inside(name, "pipeline") and not inside(name, "pipeline.recommenders") and name not in tables:
+            named = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+            found += [f"{name}: {value!r}" for value in sorted(named & (set(RECOMMENDERS) - homographs))]
+    assert found == []
 
 
 # What takes long to load and no definition needs: seconds in every step's process, in the daemon, at every command.

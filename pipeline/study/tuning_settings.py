@@ -12,12 +12,14 @@ from pipeline.recommenders.registry import in_studies
 # By the name of the recommender; the others have nothing to search.
 SPACES: dict[str, Space] = {name: one.space for name, one in in_studies().items() if one.space}
 
+USUAL = tuple(name for name, one in in_studies().items() if one.usual and one.space)
+
 
 @dataclass(frozen=True)
 class TuningSettings:
     """What is searched, and how long."""
 
-    models: tuple[str, ...] = ("bpr_mf", "vbpr")  # of the recommenders that have a space to search
+    models: tuple[str, ...] = USUAL  # of the recommenders that have a space to search
     modes: tuple[str, ...] = ("vendor_single",)  # image modes, each searched by itself
     trials: int = 20  # of each model and mode in all, those of earlier runs and pruned ones among them
     unguided_trials: int = 5  # drawn at random before the sampler learns from them, and before anything is pruned

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.baselines import neighbours
+from models.baselines import bpr, neighbours
 from models.baselines import simple as baselines
 from models.baselines.bpr import _Model, _Sampler, _standardised
 from models.baselines.settings import BprSettings
@@ -117,12 +117,11 @@ def test_a_baseline_comes_back_from_its_folder_whatever_its_form(tmp_path: Path)
         ("mean", baselines.visual_neighbours(data, features(data))),
         ("best", baselines.visual_neighbours_best(data, features(data), 2)),
     ):
-        baselines.save(model, tmp_path / name)
-        back = baselines.load(tmp_path / name)
+        model.save(tmp_path / f"{name}.npz")
+        back = type(model).load(tmp_path / f"{name}.npz")
         assert type(back) is type(model)
         for field, value in vars(model).items():
             np.testing.assert_array_equal(getattr(back, field), value)
-    assert sorted(file.name for file in tmp_path.glob("*/*")) == ["factors.npz", "neighbours.npz"]
 
 
 @pytest.mark.parametrize(
@@ -141,18 +140,18 @@ def test_neighbours_whose_arrays_do_not_fit_are_refused(changes: dict, message: 
 
 def test_visual_only_vbpr_has_dvbprs_score_no_factors_of_ids_and_no_biases() -> None:
     data = planted(users=60, items=200)
-    factors = baselines.vbpr_visual(data, features(data), SMALL)
+    factors = bpr.vbpr_visual(data, features(data), SMALL)
     assert not factors.item_bias.any()
     np.testing.assert_array_equal(factors.theta[:, -1], 1)  # VBPR's beta . f, which is nothing here
     assert not factors.phi[:, -1].any() and factors.theta.shape[1] == SMALL.k + 1
     twin = features(data)
     twin[data.image_item == 7] = twin[data.image_item == 8].mean(0)
-    alike = baselines.vbpr_visual(data, twin, SMALL)  # items that look alike score alike, whoever bought them
+    alike = bpr.vbpr_visual(data, twin, SMALL)  # items that look alike score alike, whoever bought them
     mean = np.stack([alike.item[7], alike.phi[data.image_item == 8].mean(0)])
     np.testing.assert_allclose(*(alike.theta @ row for row in mean), atol=1e-4)
     assert auc(data, factors) > 0.65
     with pytest.raises(ValueError, match="id_factors=False leaves nothing of BPR-MF"):
-        baselines.bpr_mf(data, replace(SMALL, id_factors=False))
+        bpr.bpr_mf(data, replace(SMALL, id_factors=False))
 
 
 def test_features_of_held_out_items_do_not_move_the_centre() -> None:
@@ -168,8 +167,8 @@ def test_features_of_held_out_items_do_not_move_the_centre() -> None:
 
 def test_vbpr_and_neighbours_learn_a_visual_taste_that_bpr_mf_cannot_see() -> None:
     data = planted(users=60, items=200)
-    blind = auc(data, baselines.bpr_mf(data, SMALL, GRID))
-    seeing = auc(data, baselines.vbpr(data, features(data), SMALL, GRID))
+    blind = auc(data, bpr.bpr_mf(data, SMALL, GRID))
+    seeing = auc(data, bpr.vbpr(data, features(data), SMALL, GRID))
     assert seeing > 0.65 > blind + 0.05
 
 
@@ -185,12 +184,12 @@ def test_bpr_mf_learns_a_taste_that_many_shoppers_share() -> None:
         validation=np.stack([user, owned[:, 0]], 1),
         test=np.stack([user, owned[:, 1]], 1),
     )
-    assert auc(data, baselines.bpr_mf(data, SMALL, GRID)) > 0.75
+    assert auc(data, bpr.bpr_mf(data, SMALL, GRID)) > 0.75
 
 
 def test_vbprs_items_are_the_mean_of_its_pictures_and_its_score_is_the_models() -> None:
     data = planted()
-    factors = baselines.vbpr(data, features(data), replace(SMALL, max_epochs=2), GRID)
+    factors = bpr.vbpr(data, features(data), replace(SMALL, max_epochs=2), GRID)
     for item in (0, 11):
         np.testing.assert_allclose(
             factors.phi[data.image_item == item].mean(0), factors.item[item], rtol=1e-4, atol=1e-5
@@ -217,7 +216,7 @@ def test_visual_only_vbpr_knows_nothing_of_an_item_but_its_pictures() -> None:
     raw = features(data)
     warm, cold = int(data.train[0, 1]), int(np.setdiff1d(np.arange(len(data.items)), data.train[:, 1])[0])
     raw[data.image_item == cold] = item_means(raw, data.image_item, len(data.items))[warm]
-    factors = baselines.vbpr_visual(data, raw, replace(SMALL, max_epochs=3), grid=GRID)
+    factors = bpr.vbpr_visual(data, raw, replace(SMALL, max_epochs=3), grid=GRID)
     np.testing.assert_allclose(factors.item[cold], factors.item[warm], rtol=1e-4, atol=1e-5)
     assert not factors.item_bias.any()
     assert factors.theta.shape == (len(data.users), SMALL.k + 1)  # theta and the visual bias, no gamma
@@ -227,7 +226,7 @@ def test_the_grid_point_that_is_best_on_validation_is_the_one_returned() -> None
     data = planted(users=60)
     seen = []
     grid = ({"regularisation": 1e6}, {"regularisation": 0.01})
-    chosen = baselines.vbpr(data, features(data), SMALL, grid, seen.append)
+    chosen = bpr.vbpr(data, features(data), SMALL, grid, seen.append)
     touched = np.concatenate([data.train, data.validation, data.test])
     best = max(progress.metrics["validation_auc"] for progress in seen)
     assert [progress.done for progress in seen] == [1, 2]
@@ -252,4 +251,4 @@ def test_features_that_do_not_fit_the_pictures_are_refused() -> None:
         with pytest.raises(ValueError, match="one finite row for each of 90 pictures"):
             baselines.visual_neighbours(data, wrong)
         with pytest.raises(ValueError, match="one finite row for each of 90 pictures"):
-            baselines.vbpr(data, wrong)
+            bpr.vbpr(data, wrong)

@@ -12,19 +12,21 @@ from models.data.pictures import normalise
 from models.design.preference import picture_features
 from models.modern import train as train_modern
 from models.modern.settings import ModernSettings
+from models.modern.trunk import Trunk
 from pipeline.champions.registry import RECOMMENDER, Registry, model_name
 from pipeline.champions.served_model import Shelf
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
 from pipeline.core.raw.sources import BadInput
-from pipeline.home.storage import ModelFolder, Storage
-from pipeline.recommenders import learner as recommenders
+from pipeline.home import instance
+from pipeline.home.storage import Storage
+from pipeline.recommenders.registry import get
 from tests.models.planted import planted
 from tests.pipeline.conftest import TINY, Home, made, materialise
 
 MODE = "vendor_all"
 KNOBS = (
-    "modern: {k: 8, components: 16, epochs: 2, negatives: 32, batch_size: 64, item_id: false, "
+    "{k: 8, components: 16, epochs: 2, negatives: 32, batch_size: 64, item_id: false, "
     "trunk_epochs: 1, trunk_layers: 1, trunk_batch: 32, trunk_negatives: 16}"
 )
 
@@ -33,7 +35,7 @@ def modern_profile(folder: Path) -> Path:
     """The tiny profile with the other preset; without factors of ids a picture's Phi is its looks alone."""
     text = TINY.read_text().replace("preset: paper", "preset: modern")
     path = folder / "modern.yaml"
-    path.write_text(text.replace("  dvbpr:\n    config:\n", f"  dvbpr:\n    config:\n      {KNOBS}\n"))
+    path.write_text(f"{text.rstrip()}\n  modern:\n    config: {KNOBS}\n")
     return path
 
 
@@ -89,7 +91,8 @@ def test_the_picks_are_those_of_its_factors(modern: Home):
 def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
     found, catalogue = factors(modern), modern.table("catalogue", MODE)
     folder = modern.model("recommender", MODE)
-    judged = recommenders.judge(ModelFolder(folder.parent, folder.name), torch.device("cpu"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    judged = get("modern").taste(folder, manifest, torch.device("cpu"))
     judge, users = judged.recommender, judged.users
     bank = open_bank(modern.folder / "bank")
     pixels = torch.from_numpy(np.ascontiguousarray(bank.pixels[catalogue["bank_row"].to_numpy()[:6]]))
@@ -113,12 +116,11 @@ def test_a_picture_is_judged_by_the_trunk_that_was_trained(tmp_path: Path, monke
     )
     better = iter(np.linspace(0.6, 0.9, 100).tolist())
     monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(better))
-    trunk = recommenders.trunk_for(settings, 32)
+    trunk = Trunk(features.trunk(device), 32)
     trained = train_modern.train(data, found, settings, tmp_path / "run", device, trunk=trunk)
     trained.factors.save(tmp_path / "run" / "factors.npz")
-    (tmp_path / "run" / "manifest.json").write_text(json.dumps({"model": "modern", "feature_size": 32}))
     pictures = normalise(torch.from_numpy(data.bank[data.bank_row]))
-    judge = recommenders.judge(ModelFolder(tmp_path, "run"), device).recommender
+    judge = get("modern").taste(tmp_path / "run", {"feature_size": 32}, device).recommender
     with torch.no_grad():
         as_trained, as_frozen = judge.phi(pictures), judge.phi.model.looks_of(features.trunk(device)(pictures))
     np.testing.assert_allclose(as_trained, trained.factors.phi, atol=2e-4)
@@ -153,6 +155,12 @@ def test_the_page_names_the_method_it_shows(modern: Home):
     assert "Difference to Modern" in page and "Difference to DVBPR" not in page
 
 
+def test_the_profile_trains_its_own_recommender_and_does_not_plan_the_other(modern: Home):
+    with instance.open_instance(modern.folder) as opened:
+        made = {key.to_user_string() for key in opened.all_asset_keys() if opened.get_latest_materialization_event(key)}
+    assert "modern" in made and "dvbpr" not in made
+
+
 def test_dvbpr_beside_it_is_another_model_and_becomes_the_current_one(modern: Home):
     """The last test but one of this module: the home's recommenders are DVBPR's from here on."""
     before = modern.model("recommender", MODE)
@@ -167,9 +175,9 @@ def test_features_of_another_bank_are_refused_with_the_mend(modern: Home):
     try:
         np.save(path, np.zeros((3, 4), np.float32))
         with pytest.raises(BadInput, match=rf"3 pictures, .* has {len(bank.pixels)} .*materialise image_features"):
-            recommenders.frozen_features(storage, bank)
+            storage.frozen_features(len(bank.pixels), bank.digest)
         (path.parent / "current.json").unlink()
         with pytest.raises(BadInput, match=r"current\.json is not there: materialise image_features"):
-            recommenders.frozen_features(storage, bank)
+            storage.frozen_features(len(bank.pixels), bank.digest)
     finally:
         path.write_bytes(kept)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.study import cornac_worker
+from pipeline.recommenders import cornac_worker
 
 USERS, ITEMS, WIDTH = 4, 6, 3
 

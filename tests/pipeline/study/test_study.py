@@ -13,11 +13,12 @@ import pytest
 
 from models.data.factors import Factors
 from pipeline.core.raw.sources import BadInput
+from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
 from pipeline.settings.assets import EvaluationSettings
 from pipeline.settings.method import Method
 from pipeline.study import cornac_peer, one_cell, report
-from pipeline.study.contenders import CONTENDERS, entry
+from pipeline.study.entries import entry
 from pipeline.study.grid import duration, main
 from tests.pipeline.conftest import TINY, Home, isolate
 
@@ -305,11 +306,11 @@ def test_a_wrong_call_is_said_with_what_is_allowed(
     assert said in " ".join(capsys.readouterr().out.split())
 
 
-def test_every_contender_finds_its_settings_under_the_paper_preset():
-    for name, contender in CONTENDERS.items():
+def test_every_recommender_finds_its_settings_under_the_paper_preset():
+    for name, recommender in in_studies().items():
         found = entry(name, Method())
-        assert (found.settings is None) == (contender.settings is None), name
-        assert set(contender.space) <= set(found.plain()), name
+        assert (found.settings is None) == (recommender.settings_class is None), name
+        assert set(recommender.space) <= set(found.plain()), name
 
 
 def test_a_preset_of_its_own_wins_over_the_calls():

@@ -16,12 +16,13 @@ from models.training.search import Choice, Span
 from pipeline.build import build_definitions
 from pipeline.core.raw.sources import BadInput
 from pipeline.home.storage import Storage
+from pipeline.recommenders.registry import get, in_studies
 from pipeline.runtime.resources import default_resources
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings import profiles
 from pipeline.settings.method import Method
 from pipeline.study import tuning
-from pipeline.study.contenders import CONTENDERS, settings_of
+from pipeline.study.entries import settings_of
 from pipeline.study.tuning_settings import SPACES, TuningSettings
 from tests.pipeline.conftest import TINY, Home, isolate
 
@@ -70,10 +71,10 @@ def test_the_best_settings_are_a_config_that_a_profile_takes(tuned: dict[str, An
         assert f"validation AUC {of(pictured, model).best_value:.4f}" in path.read_text()
 
 
-def test_the_best_settings_of_modern_stand_in_its_section(tuned: dict[str, Any], pictured: Home):
+def test_the_best_settings_of_modern_are_those_of_its_own_op(tuned: dict[str, Any], pictured: Home):
     execute(models=["modern"], modes=[MODE], trials=1)
     path = pictured.folder / "tuning" / "modern" / f"{MODE}.yaml"
-    assert profiles.load(str(path)).ops == {"dvbpr": {"modern": of(pictured, "modern").best_params}}
+    assert profiles.load(str(path)).ops == {"modern": of(pictured, "modern").best_params}
     assert "sets all of" not in path.read_text()
 
 
@@ -136,7 +137,7 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(
     tuned: dict[str, Any], searched: Any, monkeypatch: pytest.MonkeyPatch
 ):
     whole, unbroken = searched("unbroken", trials=5)
-    fit, calls = tuning.CONTENDERS["vbpr"].fit, 0
+    fit, calls = get("vbpr").fit, 0
 
     def killed(*arguments: Any) -> Any:
         nonlocal calls
@@ -145,9 +146,8 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(
             raise KeyboardInterrupt
         return fit(*arguments)
 
-    contender = tuning.dataclasses.replace(CONTENDERS["vbpr"], fit=killed)
     with monkeypatch.context() as patch:
-        patch.setitem(CONTENDERS, "vbpr", contender)
+        patch.setattr(get("vbpr"), "fit", killed)
         with pytest.raises(KeyboardInterrupt):
             searched("broken", trials=5)
     resumed, broken = searched("broken", trials=5)
@@ -163,7 +163,7 @@ def test_the_start_that_was_cut_off_is_tried_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setitem(CONTENDERS, "vbpr", tuning.dataclasses.replace(CONTENDERS["vbpr"], fit=killed))
+        patch.setattr(get("vbpr"), "fit", killed)
         with pytest.raises(KeyboardInterrupt):
             searched(trials=1)
     found, study = searched(trials=1)
@@ -196,15 +196,15 @@ def test_a_trial_under_the_median_of_its_epoch_is_pruned(
     tuned: dict[str, Any], searched: Any, monkeypatch: pytest.MonkeyPatch
 ):
     aucs = iter([0.6, 0.7, 0.8, 0.1])
-    fit = CONTENDERS["vbpr"].fit
+    fit = get("vbpr").fit
 
-    def by_epochs(task: Any, settings: Any) -> Any:
+    def by_epochs(context: Any, settings: Any) -> Any:
         auc = next(aucs)
         for epoch in (1, 2, 3):
-            task.report(tuning.Step(epoch, 3, "", epoch, auc))
-        return fit(task, settings)
+            context.report(tuning.Step(epoch, 3, "", epoch, auc))
+        return fit(context, settings)
 
-    monkeypatch.setitem(CONTENDERS, "vbpr", tuning.dataclasses.replace(CONTENDERS["vbpr"], fit=by_epochs))
+    monkeypatch.setattr(get("vbpr"), "fit", by_epochs)
     found, study = searched()
     assert found.pruned == 1
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3 + ["PRUNED"]
@@ -213,7 +213,7 @@ def test_a_trial_under_the_median_of_its_epoch_is_pruned(
 def test_a_training_that_diverges_is_an_answer_and_the_search_goes_on(
     tuned: dict[str, Any], searched: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    fit, calls = CONTENDERS["vbpr"].fit, 0
+    fit, calls = get("vbpr").fit, 0
 
     def diverging(*arguments: Any) -> Any:
         nonlocal calls
@@ -222,7 +222,7 @@ def test_a_training_that_diverges_is_an_answer_and_the_search_goes_on(
             raise RuntimeError("the loss is nan")
         return fit(*arguments)
 
-    monkeypatch.setitem(CONTENDERS, "vbpr", tuning.dataclasses.replace(CONTENDERS["vbpr"], fit=diverging))
+    monkeypatch.setattr(get("vbpr"), "fit", diverging)
     found, _ = searched(trials=3)
     assert (found.trials, found.pruned) == (3, 1)
 
@@ -251,7 +251,7 @@ def test_an_empty_home_is_told_what_to_materialise(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"models": ("popularity",)}, "models: popularity; there are: bpr_mf, vbpr, vbpr_visual, modern, dvbpr"),
+        ({"models": ("popularity",)}, "models: popularity; there are: modern, dvbpr, bpr_mf, vbpr, vbpr_visual"),
         ({"modes": ("vendor",)}, "modes: vendor; there are: vendor_single"),
         ({"models": ()}, "models: none given"),
         ({"trials": 0}, "trials=0; it must be at least 1"),
@@ -263,14 +263,14 @@ def test_what_cannot_be_searched_is_refused_with_what_can(settings: dict[str, An
 
 
 def test_every_space_is_of_fields_that_the_models_op_takes():
-    spaces = {name: contender for name, contender in CONTENDERS.items() if contender.space}
+    spaces = {name: recommender for name, recommender in in_studies().items() if recommender.space}
     assert set(spaces) == set(SPACES)
     assert {"bpr_mf", "vbpr", "dvbpr"} <= set(spaces)
-    for name, contender in spaces.items():
-        method = Method(preset=contender.preset)
+    for name, recommender in spaces.items():
+        method = Method(preset=recommender.preset)
         first = {field: range_.values[0] if isinstance(range_, Choice) else range_.low
-                 for field, range_ in contender.space.items()}  # fmt: skip
-        made = settings_of(contender, method, first)
+                 for field, range_ in recommender.space.items()}  # fmt: skip
+        made = settings_of(recommender, method, first)
         assert {field: getattr(made, field) for field in first} == first, name
 
 
