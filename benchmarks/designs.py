@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import last_line, machine, medians, timed
-from models import device as devices
-from models.cnnf import CNNF
-from models.design import Designs, personal_designs
-from models.design_settings import DesignSettings
-from models.lsgan import Discriminator, Generator
-from models.lsgan_settings import LsganSettings
-from models.preference import Recommender
+from models.design.from_noise import Designs, personal_designs
+from models.design.preference import Recommender
+from models.design.settings import DesignSettings
+from models.dvbpr.cnnf import CNNF
+from models.lsgan.networks import Discriminator, Generator
+from models.lsgan.settings import LsganSettings
+from models.training import device as devices
 
 H200_BF16 = 790e12  # FLOP/s that matrix products reach (REFERENCE, section 5)
 

@@ -11,9 +11,9 @@ import sys
 import numpy as np
 
 from benchmarks.measure import last_line, machine, medians, timed
-from models import device as devices
-from models.evaluate import exact_auc
-from models.factors import Factors
+from models.data.factors import Factors
+from models.metrics.evaluate import exact_auc
+from models.training import device as devices
 
 USERS, ITEMS, K = 2_377, 38_053, 50  # NAF, table 2: vendor_customer
 

@@ -24,7 +24,7 @@ def machine(device: "torch.device") -> dict[str, object]:
     # Here, not above: a process whose memory is measured must not hold torch for the sake of a name.
     import torch
 
-    from models import device as devices
+    from models.training import device as devices
 
     gpu = devices.describe(device) if device.type != "cpu" else None
     cpu = platform.processor() or platform.machine()

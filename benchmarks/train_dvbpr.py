@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from benchmarks.measure import last_line, machine, medians, timed
-from models import device as devices
-from models.cnnf import CNNF
-from models.dvbpr_dataset import Dataset
-from models.dvbpr_settings import PRECISIONS, DvbprSettings
-from models.train_dvbpr import train
+from models.data.dataset import Dataset
+from models.dvbpr.cnnf import CNNF
+from models.dvbpr.settings import PRECISIONS, DvbprSettings
+from models.dvbpr.train import train
+from models.training import device as devices
 
 # Multiply-adds of one forward at 224 px, width 1, K = 50 (REFERENCE, section 2); a step does three times that.
 MULTIPLY_ADDS = {"same": 809_160_704, "valid": 720_114_432}

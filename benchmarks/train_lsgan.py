@@ -24,10 +24,10 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import machine, medians, timed
-from models import device as devices
-from models.lsgan import PICTURE_SIZE, Discriminator, Generator, SameConv, SameTransposedConv
-from models.lsgan_settings import PRESETS, LsganSettings
-from models.train_lsgan import Progress, train
+from models.lsgan.networks import PICTURE_SIZE, Discriminator, Generator, SameConv, SameTransposedConv
+from models.lsgan.settings import PRESETS, LsganSettings
+from models.lsgan.train import Progress, train
+from models.training import device as devices
 
 CLASSES = tuple(f"class {number}" for number in range(6))
 SIZES = {"paper": 1.0, "cpu": 0.25}  # width of both networks

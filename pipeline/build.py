@@ -5,14 +5,14 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline import environment
 from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.checks import dataset as dataset_checks
 from pipeline.checks import freshness, pictures, tables, trained
 from pipeline.core import schemas
-from pipeline.io_managers import SCHEMAS
-from pipeline.jobs import jobs
-from pipeline.resources import default_resources
+from pipeline.home import environment
+from pipeline.home.io_managers import SCHEMAS
+from pipeline.runtime.resources import default_resources
+from pipeline.study.jobs import jobs
 from pipeline.upkeep import automation, observation, terminal_run
 from pipeline.upkeep.recovery import close_tracked_runs
 from pipeline.upkeep.training_gate import TrainingGate

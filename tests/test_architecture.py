@@ -107,8 +107,8 @@ def test_mlflow_is_imported_only_inside_functions():
 
 def test_ray_is_imported_by_the_engine_alone_and_only_when_it_is_asked_for():
     importers = offenders("pipeline", lambda i: inside(i, "ray")) + offenders("benchmarks", lambda i: inside(i, "ray"))
-    assert importers == ["pipeline.scale.engine imports ray"]
-    assert not any(inside(i, "ray") for i in imports("pipeline.scale.engine", lazy=False))
+    assert importers == ["pipeline.core.engine imports ray"]
+    assert not any(inside(i, "ray") for i in imports("pipeline.core.engine", lazy=False))
 
 
 def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
@@ -123,7 +123,7 @@ def test_the_served_model_needs_neither_dagster_nor_the_orchestration():
     whole = needed("pipeline.champions.served_recommender", set())
     assert not {name for name in whole if inside(name, "dagster")}
     outside = {n for n in whole if inside(n, "pipeline") and not inside(n, "pipeline.core")}
-    assert outside <= {"pipeline", "pipeline.champions", "pipeline.champions.shelf"}
+    assert outside <= {"pipeline", "pipeline.champions", "pipeline.champions.served_model"}
     # MLflow runs it as a script that nobody imports.
     assert not offenders("pipeline", lambda imported: imported == "pipeline.champions.served_recommender")
 

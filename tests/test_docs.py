@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import reference
+from pipeline.cli import reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -32,4 +32,4 @@ def test_every_command_that_is_named_exists(page: Path):
 
 
 def test_the_reference_is_what_the_code_says():
-    assert reference.PAGE.read_text() == reference.page(), "run python -m pipeline.reference --write"
+    assert reference.PAGE.read_text() == reference.page(), "run python -m pipeline.cli.reference --write"

@@ -12,14 +12,14 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline.champions.registry import CHAMPION
-from pipeline.config import ChampionConfig, GeneratorChampionConfig
 from pipeline.core.tables import StoredTable
-from pipeline.method import Method
-from pipeline.partitions import image_modes
-from pipeline.resources import Compute
-from pipeline.settings import ChampionSettings, GeneratorChampionSettings
-from pipeline.storage import MANIFEST, ModelFolder, Storage
-from pipeline.tracking import TrackedRun, Tracker
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import MANIFEST, ModelFolder, Storage
+from pipeline.runtime.resources import Compute
+from pipeline.runtime.tracking import TrackedRun, Tracker
+from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
+from pipeline.settings.launchpad import ChampionConfig, GeneratorChampionConfig
+from pipeline.settings.method import Method
 
 if TYPE_CHECKING:
     from pipeline.champions.succession import Outcome
@@ -62,7 +62,7 @@ def generator_champion(
 ) -> dg.MaterializeResult:
     """The generator as a version of its registered model; the champion where it wins, or there is none."""
     from pipeline.champions import succession
-    from pipeline.generator import generation
+    from pipeline.core.generator import generation
 
     settings = method.settings(GeneratorChampionSettings, "generator_champion", config)
     inputs = generation.inputs(garments)

@@ -7,7 +7,6 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config import SplitsConfig, TripletsConfig
 from pipeline.core.dataset import catalogue as catalogues
 from pipeline.core.dataset import splits as hold_outs
 from pipeline.core.dataset import survivors
@@ -16,11 +15,13 @@ from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.images.bank import open_bank
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.method import Method
-from pipeline.partitions import image_modes
-from pipeline.settings import FiveCoreSettings, SplitSettings
-from pipeline.storage import Storage
-from pipeline.views import paper, plots, steps
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage
+from pipeline.settings.assets import FiveCoreSettings, SplitSettings
+from pipeline.settings.launchpad import SplitsConfig, TripletsConfig
+from pipeline.settings.method import Method
+from pipeline.views import filter_counts as steps
+from pipeline.views import paper, plots
 from pipeline.views.metadata import table_output, thumbnail, waterfall
 
 GROUP = "dataset"

@@ -7,14 +7,14 @@ Thin: the searches are `models/`, who judges, the tables and the strips are in
 import dagster as dg
 import pyarrow as pa
 
-from models.design_settings import DesignSettings
-from pipeline.config import DesignsConfig, DesignTradeoffConfig
-from pipeline.method import Method
-from pipeline.progress import reporter
-from pipeline.resources import Compute, Engine
-from pipeline.settings import DesignTargetSettings, DesignTradeoffSettings
-from pipeline.storage import Storage, digest
-from pipeline.tracking import Tracker
+from models.design.settings import DesignSettings
+from pipeline.home.storage import Storage, digest
+from pipeline.runtime.progress import reporter
+from pipeline.runtime.resources import Compute, Engine
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.assets import DesignTargetSettings, DesignTradeoffSettings
+from pipeline.settings.launchpad import DesignsConfig, DesignTradeoffConfig
+from pipeline.settings.method import Method
 from pipeline.views import plots, sheets
 from pipeline.views.metadata import file, table_output, thumbnail
 
@@ -58,8 +58,10 @@ def personal_designs(
     garments: pa.Table,
 ):
     """Garments made for one person: latents moved until the recommender says that the person would like them."""
-    from models.picture_grid import grid
-    from pipeline.generator import design_shards, design_tables, designs
+    from models.data.picture_grid import grid
+    from pipeline.designs import designs
+    from pipeline.designs import shards as design_shards
+    from pipeline.designs import tables as design_tables
 
     settings = method.settings(DesignSettings, "personal_designs", config)
     target = method.settings(DesignTargetSettings, "personal_designs", config)
@@ -111,8 +113,10 @@ def restyled_products(
     garments: pa.Table,
 ) -> dg.Output[pa.Table]:
     """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
-    from models.restyle import restyle
-    from pipeline.generator import design_tables, designs, generation
+    from models.design.restyle import restyle
+    from pipeline.core.generator import generation
+    from pipeline.designs import designs
+    from pipeline.designs import tables as design_tables
 
     settings = method.settings(DesignSettings, "restyled_products", config)
     target = method.settings(DesignTargetSettings, "restyled_products", config)
@@ -150,7 +154,8 @@ def designs_tradeoff(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """What realism costs: the same designs made with more and less of eta, and what became of score and realism."""
-    from pipeline.generator import design_tradeoff, designs
+    from pipeline.designs import designs
+    from pipeline.designs import tradeoff as design_tradeoff
 
     settings = method.settings(DesignSettings, "personal_designs")
     target = method.settings(DesignTargetSettings, "personal_designs")

@@ -1,30 +1,29 @@
 """What the recommenders are worth: every model of a mode on the held-out items, then the modes beside each other.
 
-Thin: `models/evaluate.py` measures, `comparison.py` makes figures of it. Training belongs to `recommender.py`.
+Thin: `models/metrics/evaluate.py` measures, `comparison.py` makes figures of it. Training belongs to `recommender.py`.
 """
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from pipeline import comparison
 from pipeline.champions.registry import RECOMMENDER, Registry, model_name
-from pipeline.config import EvaluationConfig
 from pipeline.core import schemas
 from pipeline.core.dataset.splits import unit_of
 from pipeline.core.recommender_names import DVBPR
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import StoredTable
-from pipeline.method import Method
-from pipeline.partitions import image_modes
-from pipeline.progress import reporter
-from pipeline.resources import Compute, RawSources
-from pipeline.settings import EvaluationSettings
-from pipeline.storage import Storage
-from pipeline.summary import Ledger
-from pipeline.tracking import Tracker
-from pipeline.upkeep import warm_start
-from pipeline.views import plots, sheets
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage
+from pipeline.recommenders import warm_start
+from pipeline.runtime.progress import reporter
+from pipeline.runtime.resources import Compute, RawSources
+from pipeline.runtime.summary import Ledger
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.assets import EvaluationSettings
+from pipeline.settings.launchpad import EvaluationConfig
+from pipeline.settings.method import Method
+from pipeline.views import comparison, plots, sheets
 from pipeline.views.metadata import table_digest, table_output, thumbnail
 
 GROUP = "recommender"
@@ -54,10 +53,10 @@ def recommender_evaluation(
     products: StoredTable,
 ) -> dg.Output[pa.Table]:
     """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
-    from models import baselines as methods
-    from models.evaluate import evaluate
-    from models.factors import Factors
-    from models.scoring import Recommender, pooled
+    from models.baselines import simple as methods
+    from models.data.factors import Factors
+    from models.metrics.evaluate import evaluate
+    from models.metrics.scoring import Recommender, pooled
     from pipeline.core import arrays
 
     mode = context.partition_key

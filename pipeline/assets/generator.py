@@ -1,7 +1,7 @@
 """The generator: its pictures, the LSGAN, and how good it is. What it makes for one person is `designs.py`.
 
 Thin: choosing pictures is `core/generator/garments.py`, networks are `models/`, the figures' choice is
-`pipeline/generator/figures.py`.
+`pipeline/core/generator/figures.py`.
 """
 
 import dataclasses
@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.lsgan_settings import LsganSettings
-from pipeline.config import GarmentsConfig, GenerationMetricsConfig, LsganConfig
+from models.lsgan.settings import LsganSettings
 from pipeline.core.generator import garments as garment_pictures
 from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import StoredTable
-from pipeline.method import Method
-from pipeline.progress import reporter
-from pipeline.resources import Compute
-from pipeline.settings import GarmentSettings, GenerationMetricSettings
-from pipeline.storage import Storage, digest
-from pipeline.tracking import Tracker
+from pipeline.home.storage import Storage, digest
+from pipeline.runtime.progress import reporter
+from pipeline.runtime.resources import Compute
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.assets import GarmentSettings, GenerationMetricSettings
+from pipeline.settings.launchpad import GarmentsConfig, GenerationMetricsConfig, LsganConfig
+from pipeline.settings.method import Method
 from pipeline.views import plots, sheets
 from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 
@@ -43,9 +43,9 @@ def garments(
     products: StoredTable,
 ) -> dg.Output[pa.Table]:
     """The class-labelled 64x64 pictures of the garment classes, irrelevant ones discarded; from ledger and products."""
-    from models.picture_grid import grid
+    from models.data.picture_grid import grid
+    from pipeline.core.generator import generation
     from pipeline.core.images import features
-    from pipeline.generator import generation
 
     settings = method.settings(GarmentSettings, "garments", config)
     relevance = method.settings(RelevanceSettings, "garments", config)
@@ -100,9 +100,9 @@ def lsgan(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """The category-conditional LSGAN; an interrupted training goes on where it stopped."""
-    from models.train_lsgan import Progress, load_generator
-    from pipeline.generator import generation
-    from pipeline.scale.ranked import train_generator
+    from models.lsgan.train import Progress, load_generator
+    from pipeline.core.generator import generation
+    from pipeline.multi_gpu.launch import train_generator
 
     names = generation.classes(garments)
     settings = dataclasses.replace(method.settings(LsganSettings, "lsgan", config), classes=len(names))
@@ -182,8 +182,8 @@ def generator_evaluation(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """Distances to held-out garments, class agreement, diversity, memory, colours, each beside real against real."""
-    from models.train_lsgan import load_generator
-    from pipeline.generator import figures, generation
+    from models.lsgan.train import load_generator
+    from pipeline.core.generator import figures, generation
 
     settings = method.settings(GenerationMetricSettings, "generator_evaluation", config)
     inputs = generation.inputs(garments)
@@ -231,9 +231,9 @@ def generated_garments(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """A fixed-seed grid a class, each garment beside the training picture nearest to it in L1."""
-    from models.picture_grid import grid
-    from models.train_lsgan import load_generator
-    from pipeline.generator import generation
+    from models.data.picture_grid import grid
+    from models.lsgan.train import load_generator
+    from pipeline.core.generator import generation
 
     inputs = generation.inputs(garments)
     version = inputs["garments"]

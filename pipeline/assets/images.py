@@ -11,13 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config import (
-    ImageBankConfig,
-    ImageFeaturesConfig,
-    ImageLedgerConfig,
-    ImageUrlsConfig,
-    NearDuplicatesConfig,
-)
 from pipeline.core.dataset import survivors
 from pipeline.core.durable import write_whole
 from pipeline.core.generator.likeness import most_alike
@@ -28,12 +21,19 @@ from pipeline.core.images.pictures import decode
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import BadInput, OutOfReach
 from pipeline.core.tables import StoredTable
-from pipeline.failures import network
-from pipeline.method import Method
-from pipeline.progress import reporter, terminal
-from pipeline.resources import Compute, Engine, ImageFetcher
-from pipeline.settings import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
-from pipeline.storage import Storage, digest, save_array
+from pipeline.home.storage import Storage, digest, save_array
+from pipeline.runtime.failures import network
+from pipeline.runtime.progress import reporter, terminal
+from pipeline.runtime.resources import Compute, Engine, ImageFetcher
+from pipeline.settings.assets import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
+from pipeline.settings.launchpad import (
+    ImageBankConfig,
+    ImageFeaturesConfig,
+    ImageLedgerConfig,
+    ImageUrlsConfig,
+    NearDuplicatesConfig,
+)
+from pipeline.settings.method import Method
 from pipeline.views import fetch_table, plots, sheets
 from pipeline.views.metadata import file, table_output, thumbnail
 

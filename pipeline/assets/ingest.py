@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from pipeline.config import FiveCoreConfig, IngestConfig
 from pipeline.core import schemas
 from pipeline.core.dataset import kcore
 from pipeline.core.durable import sole_writer
@@ -21,14 +20,16 @@ from pipeline.core.generator import categories
 from pipeline.core.raw import ingest, parts
 from pipeline.core.shards import HERE
 from pipeline.core.tables import StoredTable, concatenated
-from pipeline.failures import network
-from pipeline.io_managers import SCHEMAS
-from pipeline.method import Method
-from pipeline.progress import reporter
-from pipeline.resources import Engine, RawSources
-from pipeline.settings import FiveCoreSettings, IngestSettings
-from pipeline.storage import Storage, digest
-from pipeline.views import paper, plots, steps
+from pipeline.home.io_managers import SCHEMAS
+from pipeline.home.storage import Storage, digest
+from pipeline.runtime.failures import network
+from pipeline.runtime.progress import reporter
+from pipeline.runtime.resources import Engine, RawSources
+from pipeline.settings.assets import FiveCoreSettings, IngestSettings
+from pipeline.settings.launchpad import FiveCoreConfig, IngestConfig
+from pipeline.settings.method import Method
+from pipeline.views import filter_counts as steps
+from pipeline.views import paper, plots
 from pipeline.views.metadata import table_output, thumbnail, waterfall
 
 GROUP = "ingest"

@@ -15,19 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.bpr_settings import BprSettings
-from models.dvbpr_progress import Progress
-from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig
+from models.baselines.settings import BprSettings
+from models.training.progress import Progress
 from pipeline.core.durable import write_whole
 from pipeline.core.images.bank import open_bank
-from pipeline.method import Method
-from pipeline.partitions import image_modes
-from pipeline.progress import reporter
-from pipeline.resources import Compute
-from pipeline.settings import RecommendationSettings, RefreshSettings
-from pipeline.storage import Storage, digest
-from pipeline.tracking import Tracker
-from pipeline.upkeep import warm_start
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage, digest
+from pipeline.recommenders import warm_start
+from pipeline.runtime.progress import reporter
+from pipeline.runtime.resources import Compute
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.assets import RecommendationSettings, RefreshSettings
+from pipeline.settings.launchpad import BaselinesConfig, DvbprConfig, RecommendationsConfig
+from pipeline.settings.method import Method
 from pipeline.views import plots, sheets
 from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 
@@ -66,7 +66,7 @@ def dvbpr(
 
     DVBPR goes on from the last model where it can. An interrupted training goes on where it stopped.
     """
-    from pipeline import recommenders
+    from pipeline.recommenders import learner as recommenders
 
     mode = context.partition_key
     refresh = method.settings(RefreshSettings, "dvbpr", config)
@@ -162,9 +162,9 @@ def baselines(
     splits: pa.Table,
 ) -> dg.MaterializeResult:
     """The methods DVBPR is held against, on the same splits, tuned on validation."""
-    from models import baselines as methods
-    from pipeline import recommenders
+    from models.baselines import simple as methods
     from pipeline.core import arrays
+    from pipeline.recommenders import learner as recommenders
 
     mode = context.partition_key
     settings = method.settings(BprSettings, "baselines", config)
@@ -226,7 +226,7 @@ def recommendations(
     splits: pa.Table,
 ) -> dg.Output[pa.Table]:
     """The best items of every user by the champion's score; what the user has is left out."""
-    from models.factors import Factors
+    from models.data.factors import Factors
     from pipeline.champions.picks import picks
     from pipeline.core import arrays
 

@@ -9,15 +9,15 @@ from functools import partial
 import dagster as dg
 
 from pipeline.champions.registry import Registry
-from pipeline.config import LookbookConfig
-from pipeline.lookbook.home import Home
+from pipeline.home.contents import Home
+from pipeline.home.storage import Storage, digest
 from pipeline.lookbook.page import Page
-from pipeline.method import Method
-from pipeline.provenance import commit
-from pipeline.resources import RawSources
-from pipeline.settings import LookbookSettings
-from pipeline.storage import Storage, digest
-from pipeline.tracking import Tracker
+from pipeline.runtime.provenance import commit
+from pipeline.runtime.resources import RawSources
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.assets import LookbookSettings
+from pipeline.settings.launchpad import LookbookConfig
+from pipeline.settings.method import Method
 from pipeline.upkeep.tracked_ends import origin
 from pipeline.views.metadata import file
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 from pipeline.cards.generator import garments_of
 from pipeline.cards.recommender import counts_of
 from pipeline.cards.render import Card
+from pipeline.home.contents import Home
+from pipeline.home.storage import ModelFolder
 from pipeline.lookbook.data import class_words
-from pipeline.lookbook.home import Home
-from pipeline.storage import ModelFolder
 from pipeline.views.metadata import table_digest
 
 DRAWN = "Drawn by Atelier itself, to show and test the whole chain where there is no shop's data."

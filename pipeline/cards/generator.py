@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 from pipeline.cards.render import Card
+from pipeline.home.contents import Home
+from pipeline.home.storage import ModelFolder
 from pipeline.lookbook.data import class_words
 from pipeline.lookbook.garments import figures
-from pipeline.lookbook.home import Home
-from pipeline.storage import ModelFolder
 from pipeline.upkeep.tracked_ends import Origin
 from pipeline.views.metadata import table_digest
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from models.factors import Factors
+from models.data.factors import Factors
 from pipeline.cards.render import Card
 from pipeline.core.recommender_names import DVBPR
+from pipeline.home.contents import Home
+from pipeline.home.storage import ModelFolder
 from pipeline.lookbook.data import MODES
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.recommender import MODELS, PLANTED
-from pipeline.storage import ModelFolder
 from pipeline.upkeep.tracked_ends import Origin
 
 FIGURES = {  # beside the AUC

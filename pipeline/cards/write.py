@@ -8,8 +8,8 @@ from pipeline.cards import data, generator, recommender
 from pipeline.cards.render import DATA_CARD, MODEL_CARD, plain, write
 from pipeline.champions.registry import GENERATOR, RECOMMENDER, model_name
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.lookbook.home import Home
-from pipeline.storage import ModelFolder
+from pipeline.home.contents import Home
+from pipeline.home.storage import ModelFolder
 from pipeline.upkeep.tracked_ends import Origin
 
 NOT_STATED = "not stated; set ATELIER_LICENCE"

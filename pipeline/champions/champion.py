@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.evaluate import auc_of_each
-from models.factors import Factors
-from models.generation_metrics import distance_differences
-from models.intervals import bootstrap_mean
-from pipeline.champions.shelf import BEFORE, SPLITS, Shop
-from pipeline.settings import ChampionSettings, GeneratorChampionSettings
+from models.data.factors import Factors
+from models.metrics.evaluate import auc_of_each
+from models.metrics.generation import distance_differences
+from models.metrics.intervals import bootstrap_mean
+from pipeline.champions.served_model import BEFORE, SPLITS, Shop
+from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 
 FIRST, OTHER_CLASSES, BETTER, NOT_WORSE = "first", "other classes", "better", "not worse"
 NOT_BETTER, WORSE, UNDECIDED = "not better", "worse", "undecided"

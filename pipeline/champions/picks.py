@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from models.evaluate import top_k
-from models.factors import Factors
+from models.data.factors import Factors
+from models.metrics.evaluate import top_k
 from pipeline.core import schemas
 from pipeline.core.arrays import ModeArrays
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
-from models.lsgan import Generator, to_pixels
+from models.lsgan.networks import Generator, to_pixels
 from pipeline.champions.registry import pinned
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.raw.sources import BadInput
-from pipeline.tracking import TrackedRun
+from pipeline.runtime.tracking import TrackedRun
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

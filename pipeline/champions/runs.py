@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from models.evaluate import auc_of_each
-from models.factors import Factors
-from models.intervals import bootstrap_mean, mean, paired_difference
+from models.data.factors import Factors
+from models.metrics.evaluate import auc_of_each
+from models.metrics.intervals import bootstrap_mean, mean, paired_difference
 from pipeline.core import arrays
-from pipeline.settings import EvaluationSettings
-from pipeline.storage import ModelFolder, Storage
-from pipeline.upkeep import warm_start
+from pipeline.home.storage import ModelFolder, Storage
+from pipeline.recommenders import warm_start
+from pipeline.settings.assets import EvaluationSettings
 
 DATA = ("catalogue", "splits")  # what two recommenders share when they count as trained on the same data
 

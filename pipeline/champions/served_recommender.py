@@ -13,7 +13,7 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
-from pipeline.champions.shelf import Pick, Shelf
+from pipeline.champions.served_model import Pick, Shelf
 
 DEFAULT_K = 10
 COLUMNS = {"row": "int64", "user_id": object, "known": bool, "rank": "int64", "item": object, "score": float}

@@ -17,20 +17,21 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from models.factors import Factors
-from models.generation_metrics import kernel_distance
-from models.lsgan import LsganSettings, sample_z
-from models.train_lsgan import load_generator
-from pipeline.champions import champion, registered_generator, registry, runs, shelf
+from models.data.factors import Factors
+from models.lsgan.networks import LsganSettings, sample_z
+from models.lsgan.train import load_generator
+from models.metrics.generation import kernel_distance
+from pipeline.champions import champion, registered_generator, registry, runs
+from pipeline.champions import served_model as shelf
 from pipeline.champions.champion import Decision, Side
 from pipeline.champions.registry import GENERATOR, RECOMMENDER, Registry, Version
+from pipeline.core.generator import generation
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
 from pipeline.core.recommender_names import DVBPR
-from pipeline.generator import generation
-from pipeline.settings import ChampionSettings, GeneratorChampionSettings
-from pipeline.storage import ModelFolder, Storage
-from pipeline.tracking import TrackedRun
+from pipeline.home.storage import ModelFolder, Storage
+from pipeline.runtime.tracking import TrackedRun
+from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 
 ABOUT_GENERATOR = "about.json"
 TRAINED_ON = 16  # hex digits of a picture's sha256 that a registered generator keeps

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.partitions import image_modes
-from pipeline.storage import Storage
-from pipeline.summary import Ledger
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage
+from pipeline.runtime.summary import Ledger
 
 
 @dg.asset_check(asset="rejects", blocking=True, description="Every line of the raw files is either read or rejected.")

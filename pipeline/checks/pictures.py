@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.images.ledger import PictureStore
-from pipeline.storage import Storage
+from pipeline.home.storage import Storage
 
 SHOWN = 10  # names in metadata
 # So much may the share of broken URLs rise before somebody should look, or three standard errors where few are asked.

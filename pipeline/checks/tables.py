@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import schemas
-from pipeline.io_managers import SCHEMAS
-from pipeline.partitions import image_modes
-from pipeline.storage import Storage
-from pipeline.summary import Ledger
+from pipeline.home.io_managers import SCHEMAS
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage
+from pipeline.runtime.summary import Ledger
 
 BY_MODE = ("catalogue", "splits", "triplets", "recommender_evaluation", "recommendations")
 # What names a row of a table: no two rows share it.

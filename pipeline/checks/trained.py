@@ -11,10 +11,10 @@ import dagster as dg
 
 from pipeline.champions.registry import RECOMMENDER, model_name
 from pipeline.core.recommender_names import name_of
-from pipeline.partitions import image_modes
-from pipeline.storage import Storage
-from pipeline.summary import Ledger
-from pipeline.tracking import Tracker
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage
+from pipeline.runtime.summary import Ledger
+from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.tracked_ends import champion
 
 # Ours: a generator whose garments of a class differ by less than half of what real ones do draws few of them again

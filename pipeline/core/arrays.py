@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.dvbpr_dataset import Dataset
-from models.factors import Factors
+from models.data.dataset import Dataset
+from models.data.factors import Factors
 from pipeline.core.images.bank import Bank
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import SPLIT_NAMES

@@ -1,7 +1,7 @@
 """Work cut into shards: the one thing that core functions ask of whoever runs them.
 
 What a shard is, and how results are put together, is each function's own; the runner that spreads shards over a cluster
-is `pipeline/scale/engine.py`'s.
+is `pipeline/core/engine.py`'s.
 """
 
 from collections.abc import Callable, Iterator, Sequence

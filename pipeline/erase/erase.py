@@ -22,8 +22,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from pipeline import environment, instance
-from pipeline.command import DONE, FAILED, ended
 from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.images.forget import forget
@@ -31,16 +29,18 @@ from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.store_shards import absorb
 from pipeline.core.raw.copies import rewrite_copies
 from pipeline.core.raw.sources import BadInput
-from pipeline.depot.store import Store
-from pipeline.depot.sync import push
 from pipeline.erase import traces
 from pipeline.erase.scrub import databases, scrub, scrub_logs
-from pipeline.io_managers import SCHEMAS
-from pipeline.storage import ModelFolder, Storage
-from pipeline.tracking import Tracker
+from pipeline.home import environment, instance
+from pipeline.home.io_managers import SCHEMAS
+from pipeline.home.storage import ModelFolder, Storage
+from pipeline.mirror.store import Store
+from pipeline.mirror.sync import push
+from pipeline.recommenders.warm_start import TRAINED_ON
+from pipeline.runtime.exits import DONE, FAILED, ended
+from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep import terminal_run, tracked_ends
 from pipeline.upkeep.recovery import UNFINISHED
-from pipeline.upkeep.warm_start import TRAINED_ON
 
 # Their MLflow runs show pictures of products, and which ones cannot be told from the files.
 SHOW_PICTURES = ("generated_garments", "restyled_products")

@@ -8,14 +8,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import environment
-from pipeline.instance import open_instance, recall
+from pipeline.home import environment
+from pipeline.home.contents import Home
+from pipeline.home.instance import open_instance, recall
+from pipeline.home.storage import Storage
 from pipeline.lookbook.album import Album
-from pipeline.lookbook.home import Home
-from pipeline.provenance import commit
-from pipeline.resources import RawSources
-from pipeline.settings import LookbookSettings
-from pipeline.storage import Storage
+from pipeline.runtime.provenance import commit
+from pipeline.runtime.resources import RawSources
+from pipeline.settings.assets import LookbookSettings
 
 DONE, WRONG_CALL = 0, 2
 

@@ -15,7 +15,9 @@ from pipeline.lookbook.page import Picture
 FOLDER = "files"
 QUALITY = 82
 SHELF_HEIGHT = 112  # pixels; product pictures of 2018 are 50 px high, larger ones are brought down to this
-GAP = 2  # pixels between the pictures of models/picture_grid.py, whose letters are 6 wide and whose head is 11 high
+GAP = (
+    2  # pixels between the pictures of models/data/picture_grid.py, whose letters are 6 wide and whose head is 11 high
+)
 LETTER, MARGIN, HEAD = 6, 4, 11
 
 
@@ -48,7 +50,7 @@ class Album:
 
 
 def cut(sheet: np.ndarray, row_labels: Sequence[str], column_labels: bool = False) -> np.ndarray | None:
-    """The pictures of a sheet of `models/picture_grid.py`, uint8 [rows, columns, H, W, 3] of squares.
+    """The pictures of a sheet of `models/data/picture_grid.py`, uint8 [rows, columns, H, W, 3] of squares.
 
     Args:
         sheet: uint8 [H, W, 3].

@@ -5,12 +5,12 @@ What a section says is its own module's; HTML is the templates', writing is `pub
 
 from datetime import datetime
 
-from pipeline.instance import recall
+from pipeline.home.contents import Home
+from pipeline.home.instance import recall
 from pipeline.lookbook import cards, data, designs, garments, people, recommender
 from pipeline.lookbook.album import Album
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LEAVES, Door, Fact, LeftOut, Page, Section
-from pipeline.settings import LookbookSettings
+from pipeline.settings.assets import LookbookSettings
 
 ALWAYS = (
     "The AUC is the share of all items a person does not have that the model puts below the one that was held out. "

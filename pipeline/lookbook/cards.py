@@ -9,8 +9,8 @@ from markdown_it import MarkdownIt
 
 from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.home.contents import Home
 from pipeline.lookbook.data import MODES
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 
 TITLE = "What the models are, and are not for"

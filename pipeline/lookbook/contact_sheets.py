@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.images.pictures import PictureError, decode
+from pipeline.home.contents import Home
 from pipeline.lookbook.album import Album, join
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
 from pipeline.views import sheets
 from pipeline.views.metadata import table_digest

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.schemas import IMAGE_MODES, SOURCES
+from pipeline.home.contents import Home
 from pipeline.lookbook import contact_sheets
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.charts import Chart
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views import paper, plots
-from pipeline.views.steps import five_core, pruning
+from pipeline.views.filter_counts import five_core, pruning
 
 TITLE = "The data"
 REASONS = {

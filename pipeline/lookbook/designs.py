@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.recommender_names import DVBPR
+from pipeline.home.contents import Home
 from pipeline.lookbook.album import Album, cut, join, spread
 from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
+from pipeline.lookbook.product_cards import titles
 from pipeline.lookbook.recommender import MODELS
-from pipeline.lookbook.shelf import titles
-from pipeline.settings import LookbookSettings
+from pipeline.settings.assets import LookbookSettings
 from pipeline.views import plots
 from pipeline.views.sheets import load
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.home.contents import Home
 from pipeline.lookbook.album import Album, cut, join, spread
 from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.data import class_words
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Picture, Section
 from pipeline.views import plots
 from pipeline.views.sheets import load
@@ -16,7 +16,7 @@ TITLE = "Garments nobody made"
 COLUMNS = 5  # pictures side by side in a class's card
 FRAMES = 4
 FLOOR = "floor_"
-# Figures of pipeline/generator/figures.py by the start of their name: words, what it means, which way is good.
+# Figures of pipeline/core/generator/figures.py by the start of their name: words, what it means, which way is good.
 FIGURES = (
     ("class_agreement_", None, ""),
     ("frechet", "Fréchet distance", "How far generated pictures lie from held-out real ones, as two clouds of ImageNet"

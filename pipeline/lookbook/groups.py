@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from models.intervals import bootstrap_mean
+from models.metrics.intervals import bootstrap_mean
 
 GROUPS = 4  # at most
 

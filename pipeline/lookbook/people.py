@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.factors import Factors
+from models.data.factors import Factors
+from pipeline.home.contents import Home
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.data import MODES
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
+from pipeline.lookbook.product_cards import Card, cards, first_pictures, titles
 from pipeline.lookbook.reasons import Reason, Reasons
 from pipeline.lookbook.recommender import shown_name
-from pipeline.lookbook.shelf import Card, cards, first_pictures, titles
-from pipeline.settings import LookbookSettings
+from pipeline.settings.assets import LookbookSettings
 from pipeline.views.metadata import table_digest
 
 TITLE = "What people would be shown"

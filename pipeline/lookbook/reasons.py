@@ -1,6 +1,6 @@
 """Why an item is recommended: which parts of its picture raise the score, and which own items it resembles most.
 
-The map is `models/occlusion.py`'s; here it becomes a picture. Only DVBPR's network sees pixels, so other recommenders
+The map is `models/metrics/occlusion.py`'s; here it becomes a picture. Only DVBPR's network sees pixels, so other recommenders
 have no reasons of this kind.
 """
 
@@ -12,16 +12,16 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from models import train_dvbpr
-from models.factors import Factors
-from models.occlusion import occlusion
-from models.pictures import Pictures
+from models.data.factors import Factors
+from models.data.pictures import Pictures
+from models.dvbpr import train as train_dvbpr
+from models.metrics.occlusion import occlusion
 from pipeline.core.images.bank import open_bank
 from pipeline.core.recommender_names import DVBPR
+from pipeline.home.contents import Home
 from pipeline.lookbook.album import Album
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
-from pipeline.lookbook.shelf import Card, first_rows
+from pipeline.lookbook.product_cards import Card, first_rows
 
 PICKS = 3  # of a person that are explained
 OWN = 3  # own items beside each

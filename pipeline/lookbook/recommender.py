@@ -6,10 +6,10 @@ from typing import Any
 
 from pipeline.core.recommender_names import DVBPR, MODERN, name_of
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.home.contents import Home
 from pipeline.lookbook import charts, groups, visual_map
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.data import MODES
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views import paper, plots
 

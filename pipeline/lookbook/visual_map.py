@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from models.factors import Factors
+from models.data.factors import Factors
 from pipeline.core.images.pictures import PictureError, decode
+from pipeline.home.contents import Home
 from pipeline.lookbook.album import Album
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Picture
-from pipeline.lookbook.shelf import first_pictures
+from pipeline.lookbook.product_cards import first_pictures
 
 WIDTH, HEIGHT, SIDE = 1440, 880, 40  # pixels of the map and of a picture on it
 REACH = 5  # cells that a picture may stand off its place

@@ -15,21 +15,24 @@ import pydantic
 import torch
 import yaml
 
-from models import baselines, dvbpr, dvbpr_state, train_modern
-from models import bpr as bprs
-from models import device as devices
-from models.bpr_settings import BprSettings
-from models.dvbpr_dataset import Dataset
-from models.factors import Factors
-from models.modern_settings import ModernSettings
-from models.search import Space
-from models.train_dvbpr import DvbprSettings, train
-from pipeline.config import CONFIGS, SECTIONS
+from models.baselines import bpr as bprs
+from models.baselines import simple as baselines
+from models.baselines.settings import BprSettings
+from models.data.dataset import Dataset
+from models.data.factors import Factors
+from models.dvbpr import objective as dvbpr
+from models.dvbpr import state as dvbpr_state
+from models.dvbpr.train import DvbprSettings, train
+from models.modern import train as train_modern
+from models.modern.settings import ModernSettings
+from models.training import device as devices
+from models.training.search import Space
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.raw.sources import BadInput
-from pipeline.method import Method
-from pipeline.recommenders import trunk_for
-from pipeline.storage import Storage
+from pipeline.home.storage import Storage
+from pipeline.recommenders.learner import trunk_for
+from pipeline.settings.launchpad import CONFIGS, SECTIONS
+from pipeline.settings.method import Method
 from pipeline.study import cornac_peer
 from pipeline.study.data import ModeData
 from pipeline.study.tuning_settings import SPACES

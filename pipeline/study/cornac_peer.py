@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from models import evaluate
-from models.baselines import centred
-from models.dvbpr_dataset import Dataset
-from models.factors import Factors, item_means
+from models.baselines.simple import centred
+from models.data.dataset import Dataset
+from models.data.factors import Factors, item_means
+from models.metrics import evaluate
 
 PACKAGE, VERSION = "cornac", "3.0.1"
 WORKER = Path(__file__).with_name("cornac_worker.py")
@@ -46,7 +46,7 @@ class CornacSettings:
 
 @dataclass(frozen=True)
 class TunedCornacSettings(CornacSettings):
-    """All knobs that ours has are chosen on validation, in ranges like ours (`models/bpr.py`)."""
+    """All knobs that ours has are chosen on validation, in ranges like ours (`models/baselines/bpr.py`)."""
 
     epochs: tuple[int, ...] = (2, 4, 6, 8, 10, 12, 14, 16, 18, 20)
     k: int = 64  # latent factors, and as many visual ones

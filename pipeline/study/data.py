@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from models.dvbpr_dataset import Dataset
+from models.data.dataset import Dataset
 from pipeline.core import arrays
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.dataset import catalogue, splits, survivors, triplets
@@ -21,10 +21,10 @@ from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.images.bank import Bank, open_bank
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.io_managers import conform
-from pipeline.method import Method
-from pipeline.settings import FiveCoreSettings, SplitSettings
-from pipeline.storage import Storage, digest
+from pipeline.home.io_managers import conform
+from pipeline.home.storage import Storage, digest
+from pipeline.settings.assets import FiveCoreSettings, SplitSettings
+from pipeline.settings.method import Method
 from pipeline.views.metadata import table_digest
 
 TABLES = ("interactions", "users", "items", "image_urls", "image_ledger")

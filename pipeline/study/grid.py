@@ -16,16 +16,17 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline import environment, profiles
-from pipeline.command import DONE, FAILED, ended
 from pipeline.core.durable import sole_writer
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.method import Method
-from pipeline.progress import terminal
-from pipeline.resources import Compute
-from pipeline.settings import EvaluationSettings, SplitSettings
-from pipeline.storage import Storage
+from pipeline.home import environment
+from pipeline.home.storage import Storage
+from pipeline.runtime.exits import DONE, FAILED, ended
+from pipeline.runtime.progress import terminal
+from pipeline.runtime.resources import Compute
+from pipeline.settings import profiles
+from pipeline.settings.assets import EvaluationSettings, SplitSettings
+from pipeline.settings.method import Method
 from pipeline.study import one_cell, report
 from pipeline.study.contenders import CONTENDERS, Step, entry
 from pipeline.study.data import HomeData, ModeData, mode_data, open_home

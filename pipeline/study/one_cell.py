@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from models.evaluate import evaluate
-from models.factors import Factors
+from models.data.factors import Factors
+from models.metrics.evaluate import evaluate
 from pipeline.core.durable import write_whole
 from pipeline.core.raw.sources import BadInput
-from pipeline.provenance import commit
-from pipeline.storage import MANIFEST, digest, write_json
+from pipeline.home.storage import MANIFEST, digest, write_json
+from pipeline.runtime.provenance import commit
 from pipeline.study.contenders import Entry, Step, Task
 from pipeline.study.data import ModeData
 

@@ -1,6 +1,6 @@
 """What a study says: report.md, report.json and report.png over all of its finished cells.
 
-The only reader of a study's test figures. Nothing is trained or chosen here; intervals are `models/evaluate.py`'s.
+The only reader of a study's test figures. Nothing is trained or chosen here; intervals are `models/metrics/evaluate.py`'s.
 """
 
 import json
@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from models.evaluate import bootstrap_mean, mean
+from models.metrics.evaluate import bootstrap_mean, mean
 from pipeline.core.durable import write_whole
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.settings import EvaluationSettings
-from pipeline.storage import MANIFEST, write_json
+from pipeline.home.storage import MANIFEST, write_json
+from pipeline.settings.assets import EvaluationSettings
 from pipeline.study.one_cell import PER_USER, SHUFFLED
 from pipeline.views import plots, sheets
 

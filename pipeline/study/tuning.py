@@ -18,16 +18,16 @@ import numpy as np
 import torch
 import yaml
 
-from models.evaluate import exact_auc
-from models.search import Choice, Space, Span
+from models.metrics.evaluate import exact_auc
+from models.training.search import Choice, Space, Span
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.raw.sources import BadInput
-from pipeline.method import Method
-from pipeline.storage import digest
+from pipeline.home.storage import digest
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.method import Method
 from pipeline.study.contenders import CONTENDERS, Contender, Entry, Step, Task, entry, settings_of
 from pipeline.study.data import ModeData
 from pipeline.study.tuning_settings import TuningSettings
-from pipeline.tracking import Tracker
 
 if TYPE_CHECKING:
     import optuna

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline.config import config_of
-from pipeline.method import Method
-from pipeline.resources import Compute
-from pipeline.storage import Storage
+from pipeline.home.storage import Storage
+from pipeline.runtime.resources import Compute
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.launchpad import config_of
+from pipeline.settings.method import Method
 from pipeline.study.tuning_settings import TuningSettings
-from pipeline.tracking import Tracker
 
 if TYPE_CHECKING:
     from pipeline.study.tuning import Found

@@ -5,8 +5,10 @@ The recommenders themselves are `contenders.py`, the search `tuning.py`.
 
 from dataclasses import dataclass
 
-from models import bpr_settings, dvbpr_settings, modern_settings
-from models.search import Space
+from models.baselines import settings as bpr_settings
+from models.dvbpr import settings as dvbpr_settings
+from models.modern import settings as modern_settings
+from models.training.search import Space
 from pipeline.core.schemas import IMAGE_MODES
 
 # By the name of the contender; the others have nothing to search.

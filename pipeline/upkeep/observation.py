@@ -9,10 +9,10 @@ import json
 import dagster as dg
 
 from pipeline.core.raw.sources import BadInput
-from pipeline.jobs import observe_sources
-from pipeline.method import Method
-from pipeline.resources import RawSources
-from pipeline.settings import IngestSettings
+from pipeline.runtime.resources import RawSources
+from pipeline.settings.assets import IngestSettings
+from pipeline.settings.method import Method
+from pipeline.study.jobs import observe_sources
 from pipeline.upkeep.automation import NIGHT
 
 EVERY = 60  # seconds between two looks; a URL is asked for its headers as often

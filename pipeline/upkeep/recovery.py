@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline.core.durable import TEMPORARY_SUFFIX
-from pipeline.tracking import Tracker
+from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep import tracked_ends
 from pipeline.upkeep.workers import Life, life
 

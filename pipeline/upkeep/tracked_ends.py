@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.champions.registry import LOGGED, MADE, Registry
-from pipeline.tracking import EXPERIMENT, Tracker
+from pipeline.runtime.tracking import EXPERIMENT, Tracker
 
 ERASED = "atelier.erased"  # the tag of what was withdrawn, with the moment
 

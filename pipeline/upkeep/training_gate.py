@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.method import Method
-from pipeline.settings import RefreshSettings
-from pipeline.storage import Storage
-from pipeline.upkeep.warm_start import PAIR
+from pipeline.home.storage import Storage
+from pipeline.recommenders.warm_start import PAIR
+from pipeline.settings.assets import RefreshSettings
+from pipeline.settings.method import Method
 
 SHARE = 0.01  # of the interactions that a model was made from, where no number is set
 # asset -> (the kind of its models, the splits that every model's folder keeps)

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.core import meanings
+from pipeline.core import column_docs as meanings
 from pipeline.core.tables import StoredTable
 
 THUMBNAIL_BYTES = 200_000

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from pipeline.views.filter_counts import Steps
 from pipeline.views.paper import TABLE_3
-from pipeline.views.steps import Steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

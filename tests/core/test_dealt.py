@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.dealt import PART, deal, dealt
+from pipeline.core.partition import PART, deal, dealt
 
 
 def rows(numbers: list[int], parts: list[int], at_once: int = 3) -> pa.RecordBatchReader:

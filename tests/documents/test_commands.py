@@ -42,9 +42,9 @@ EXCEPTIONS = {
     "pip install -e .[ray]": "asks a package registry, for a library that the tests do without",
     "python -m tests.soak --folder DIR --seed 1": "minutes of kill -9",
     "ATELIER_RANKS=4 make run PROFILE=paper": RANKS,
-    "torchrun --nproc-per-node 4 -m models.train_dvbpr --data DIR --out DIR": RANKS,
+    "torchrun --nproc-per-node 4 -m models.dvbpr.train --data DIR --out DIR": RANKS,
     "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --max-restarts 3 -m"
-    " models.train_lsgan --pictures x.npy --labels y.npy --out SHARED_DIR": RANKS,
+    " models.lsgan.train --pictures x.npy --labels y.npy --out SHARED_DIR": RANKS,
     "python -m pipeline.study --name trunk --profile demo --modes vendor_all --reference modern --models modern"
     " modern+trunk_epochs=3 modern+trunk_epochs=3+trunk_layers=0": "minutes of a trunk's training on a CPU;"
     " tests/pipeline/study/test_study.py has it small",
@@ -83,7 +83,7 @@ SMALLER = {
     "--asin B00XYZ": "--asin {asin}",
     "--url https://...": "--url {url}",
     "--home var": "--home {home}",
-    "python -m pipeline.depot": "ATELIER_STORE={store} python -m pipeline.depot",
+    "python -m pipeline.mirror": "ATELIER_STORE={store} python -m pipeline.mirror",
     "8080": "{port}",
     "(4, 100)": "(4, 16)",  # the small generator's z
     '"champion", 3': '"champion", 1',
@@ -212,7 +212,7 @@ def test_every_exception_is_still_a_command_of_a_page(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("command", in_process())
 def test_a_command_does_what_its_page_says(shop: Shop, command: str):
-    if command == "python -m pipeline.reference --write":
+    if command == "python -m pipeline.cli.reference --write":
         before = (ROOT / "docs" / "reference.md").read_text()
         assert shop.run(command) == 0
         assert (ROOT / "docs" / "reference.md").read_text() == before

@@ -9,10 +9,11 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from pipeline import config, profiles
 from pipeline.core.generator import garment_classes
 from pipeline.core.raw import ingest
-from pipeline.method import Method
+from pipeline.settings import launchpad as config
+from pipeline.settings import profiles
+from pipeline.settings.method import Method
 from tests.documents.blocks import PAGES, Block, blocks
 
 ALL = [block for page in PAGES for block in blocks(page)]

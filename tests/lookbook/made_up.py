@@ -11,22 +11,22 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from models.dvbpr_dataset import Dataset
-from models.factors import Factors
-from models.picture_grid import grid
-from models.train_dvbpr import DvbprSettings, train
+from models.data.dataset import Dataset
+from models.data.factors import Factors
+from models.data.picture_grid import grid
+from models.dvbpr.train import DvbprSettings, train
 from pipeline.core import schemas
 from pipeline.core.generator.garment_classes import built_in
 from pipeline.core.images.bank import Bank, build_bank
 from pipeline.core.images.ledger import LedgerRow, PictureStore
+from pipeline.home.contents import Home
+from pipeline.home.storage import Storage
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
-from pipeline.lookbook.home import Home
 from pipeline.lookbook.page import Page
 from pipeline.lookbook.publish import Published, publish
-from pipeline.resources import RawSources
-from pipeline.settings import LookbookSettings
-from pipeline.storage import Storage
+from pipeline.runtime.resources import RawSources
+from pipeline.settings.assets import LookbookSettings
 from pipeline.views import sheets
 from pipeline.views.metadata import table_digest
 

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.assets.report import lookbook
 from pipeline.lookbook.__main__ import main
-from pipeline.method import Method
-from pipeline.resources import RawSources
+from pipeline.runtime.resources import RawSources
+from pipeline.settings.method import Method
 from tests.lookbook.made_up import MadeUp
 
 

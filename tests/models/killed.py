@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from models import train_dvbpr, train_modern
+from models.dvbpr import train as train_dvbpr
+from models.modern import train as train_modern
 
 
 class KilledError(Exception):

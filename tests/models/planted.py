@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.dvbpr_dataset import Dataset
+from models.data.dataset import Dataset
 
 
 def planted(

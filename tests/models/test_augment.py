@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import augment_policy
-from models.augment import CHANGES, adapted, diff_augment
-from models.augment_policy import check_policy
+from models.data import augment_policy
+from models.data.augment import CHANGES, adapted, diff_augment
+from models.data.augment_policy import check_policy
 
 
 def noise(seed: int = 0) -> torch.Generator:

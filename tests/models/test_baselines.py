@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from models import baselines, evaluate, neighbours
-from models.bpr import _Model, _Sampler, _standardised
-from models.bpr_settings import BprSettings
-from models.factors import item_means
+from models.baselines import neighbours
+from models.baselines import simple as baselines
+from models.baselines.bpr import _Model, _Sampler, _standardised
+from models.baselines.settings import BprSettings
+from models.data.factors import item_means
+from models.metrics import evaluate
 from tests.models.planted import planted
 
 SMALL = BprSettings(k=8, batch_size=64, max_epochs=30)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import checkpoint
+from models.training import checkpoint
 
 
 class CrashError(Exception):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cnnf import CNNF, same_padding
+from models.dvbpr.cnnf import CNNF, same_padding
 
 
 def convolve(

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torchvision.io import decode_image
 
-from models import picture_grid
-from models.design import Designs, personal_designs
-from models.design_settings import DesignSettings
-from models.lsgan import Discriminator, Generator
-from models.lsgan_settings import LsganSettings
-from models.preference import Recommender, picture_features
-from models.restyle import restyle
+from models.data import picture_grid
+from models.design.from_noise import Designs, personal_designs
+from models.design.preference import Recommender, picture_features
+from models.design.restyle import restyle
+from models.design.settings import DesignSettings
+from models.lsgan.networks import Discriminator, Generator
+from models.lsgan.settings import LsganSettings
 
 SETTINGS = DesignSettings(starts=3, best=2, steps=4, rows_at_once=16, approximation_starts=1)
 SIZE = 80

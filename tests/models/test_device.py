@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import device
+from models.training import device
 
 
 def test_auto_takes_the_best_device_there_is() -> None:

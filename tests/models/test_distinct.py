@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.design import personal_designs
-from models.design_settings import DesignSettings
-from models.distinct import standing
-from models.preference import Recommender, picture_features
-from models.taste_rank import panels, references, standard_scores
+from models.design.distinct import standing
+from models.design.from_noise import personal_designs
+from models.design.preference import Recommender, picture_features
+from models.design.settings import DesignSettings
+from models.design.taste_rank import panels, references, standard_scores
 from tests.models.test_design import networks, recommender
 
 EVERYBODY, K = 12, 5

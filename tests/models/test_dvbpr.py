@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import dvbpr
-from models.cnnf import CNNF
+from models.dvbpr import objective as dvbpr
+from models.dvbpr.cnnf import CNNF
 from tests.models.test_cnnf import slow_forward
 
 

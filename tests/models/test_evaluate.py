@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import evaluate, ranking
-from models.factors import Factors
+from models.data.factors import Factors
+from models.metrics import evaluate, ranking
 
 
 def problem(seed: int, users: int = 7, items: int = 60, visual: bool = True):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.factors import Factors, item_means
+from models.data.factors import Factors, item_means
 
 
 def some(**changes) -> Factors:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.generation_metrics import (
+from models.metrics.generation import (
     ClassClassifier,
     class_agreement,
     distance_differences,
@@ -16,7 +16,7 @@ from models.generation_metrics import (
     protocol,
     ssim,
 )
-from models.intervals import bootstrap_mean
+from models.metrics.intervals import bootstrap_mean
 
 
 def gaussian(n: int, width: int, seed: int, mean: float = 0.0, sd: float = 1.0) -> np.ndarray:

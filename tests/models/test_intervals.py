@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from models import intervals
+from models.metrics import intervals
 
 
 def test_the_bootstrap_interval_is_seeded_and_agrees_with_the_normal_one() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models import evaluate
-from models.train_dvbpr import train
+from models.dvbpr.train import train
+from models.metrics import evaluate
 from tests.models.planted import planted, shuffled_validation
 from tests.models.test_train_dvbpr import CPU, TINY
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.lsgan import (
+from models.lsgan.networks import (
     Discriminator,
     Generator,
     SameConv,
@@ -17,7 +17,7 @@ from models.lsgan import (
     sample_z,
     to_pixels,
 )
-from models.lsgan_settings import PRESETS, LsganSettings
+from models.lsgan.settings import PRESETS, LsganSettings
 
 TINY = LsganSettings(width=0.0625, z_dim=8)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint
-from models.lsgan import Generator
-from models.lsgan_settings import LsganSettings
-from models.train_lsgan import Measure, TrainedGenerator, load_generator, train
+from models.lsgan.networks import Generator
+from models.lsgan.settings import LsganSettings
+from models.lsgan.train import Measure, TrainedGenerator, load_generator, train
+from models.training import checkpoint
 
 NAMES = ("tops", "pants")
 TINY = LsganSettings(

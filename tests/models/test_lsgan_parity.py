@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.lsgan import Discriminator, Generator, SameConv
-from models.lsgan_settings import PRESETS, LsganSettings
+from models.lsgan.networks import Discriminator, Generator, SameConv
+from models.lsgan.settings import PRESETS, LsganSettings
 
 PUBLISHED = ["paper", "kang2017"]
 

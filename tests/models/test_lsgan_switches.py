@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from models import device as devices
-from models.batch_order import Batches, watched
-from models.lsgan import (
+from models.lsgan.batches import Batches, watched
+from models.lsgan.networks import (
     Discriminator,
     Generator,
     SameTransposedConv,
@@ -21,9 +20,10 @@ from models.lsgan import (
     relativistic_loss,
     sample_z,
 )
-from models.lsgan_settings import LsganSettings
-from models.lsgan_state import LsganRun
-from models.train_lsgan import Step
+from models.lsgan.settings import LsganSettings
+from models.lsgan.state import LsganRun
+from models.lsgan.train import Step
+from models.training import device as devices
 
 TINY = LsganSettings(width=0.0625, z_dim=6, classes=2, batch_size=4, lr_generator=1e-3, lr_discriminator=1e-3)
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.memorisation import memorisation_ratio, nearest_features, nearest_l1
+from models.metrics.memorisation import memorisation_ratio, nearest_features, nearest_l1
 
 
 def pixels(n: int, seed: int, side: int = 16) -> np.ndarray:

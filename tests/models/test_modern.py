@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import modern
-from models.dvbpr_dataset import Dataset
-from models.modern import Histories, Modern
-from models.modern_settings import PRESETS, ModernSettings
+from models.data.dataset import Dataset
+from models.modern import model as modern
+from models.modern.model import Histories, Modern
+from models.modern.settings import PRESETS, ModernSettings
 from tests.models.planted import planted
 
 CPU = torch.device("cpu")

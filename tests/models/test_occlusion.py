@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.occlusion import PATCHES, border_colour, occlusion
+from models.metrics.occlusion import PATCHES, border_colour, occlusion
 
 SIDE = 56  # eight pixels a cell
 WHITE = 255

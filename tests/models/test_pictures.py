@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.pictures import Pictures, normalise, resize
+from models.data.pictures import Pictures, normalise, resize
 
 PILLOW = {
     "nearest": Image.Resampling.NEAREST,
@@ -44,7 +44,7 @@ def test_batches_are_the_pictures_asked_for_in_their_order(size: int) -> None:
 def test_a_device_that_holds_the_pictures_gives_the_same_batches(monkeypatch) -> None:
     bank = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3)).astype(np.uint8)
     mapped = Pictures(bank, np.arange(9), 16, CPU)
-    monkeypatch.setattr("models.device.fits", lambda *_: True)
+    monkeypatch.setattr("models.training.device.fits", lambda *_: True)
     resident = Pictures(bank, np.arange(9), 16, CPU)
     assert (mapped.resident, resident.resident) == (False, True)
     for one, other in zip(

@@ -15,12 +15,13 @@ import pytest
 import torch
 from torch import nn
 
-from models import checkpoint, train_dvbpr
-from models.cnnf import CNNF
-from models.dvbpr_settings import DvbprSettings
-from models.lsgan_settings import LsganSettings
-from models.ranks import ALONE, Ranks, here, joined
-from models.train_lsgan import Measure, train
+from models.dvbpr import train as train_dvbpr
+from models.dvbpr.cnnf import CNNF
+from models.dvbpr.settings import DvbprSettings
+from models.lsgan.settings import LsganSettings
+from models.lsgan.train import Measure, train
+from models.training import checkpoint
+from models.training.ranks import ALONE, Ranks, here, joined
 from tests.models.planted import planted
 
 ROOT = Path(__file__).parents[2]
@@ -197,7 +198,7 @@ def test_a_share_of_a_batch_draws_the_masks_that_its_rows_have_in_the_whole() ->
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("models.train_lsgan.here", lambda: Ranks(0, 3))
+    monkeypatch.setattr("models.lsgan.train.here", lambda: Ranks(0, 3))
     with pytest.raises(ValueError, match="batch_size is 8; 3 ranks need a multiple of 3"):
         train(*garments(), NAMES, PLAIN, tmp_path, CPU)
 

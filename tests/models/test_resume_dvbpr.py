@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint, train_dvbpr
-from models.factors import Factors
+from models.data.factors import Factors
+from models.dvbpr import train as train_dvbpr
+from models.training import checkpoint
 from tests.models.planted import planted
 from tests.models.test_train_dvbpr import weights
 
 ROOT = Path(__file__).parents[2]
 KILLING = """
 import os, signal, sys
-from models import train_dvbpr
+from models.dvbpr import train as train_dvbpr
 loss, left = train_dvbpr.dvbpr.loss, iter(range(int(sys.argv.pop(1)), -1, -1))
 def deadly(*args):
     if next(left) == 0:

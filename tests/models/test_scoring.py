@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import evaluate
-from models.factors import Factors, item_means
-from models.scoring import pooled
+from models.data.factors import Factors, item_means
+from models.metrics import evaluate
+from models.metrics.scoring import pooled
 
 CPU = torch.device("cpu")
 

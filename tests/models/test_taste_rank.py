@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.taste_rank import own_rank, panels, standard_scores
+from models.design.taste_rank import own_rank, panels, standard_scores
 
 
 def test_a_long_theta_wins_nothing() -> None:

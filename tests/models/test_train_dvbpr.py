@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint, evaluate, train_dvbpr
-from models.dvbpr_settings import PRESETS, DvbprSettings
-from models.factors import item_means
-from models.train_dvbpr import Dataset, DivergedError, Progress, embed, load, train
+from models.data.factors import item_means
+from models.dvbpr import train as train_dvbpr
+from models.dvbpr.settings import PRESETS, DvbprSettings
+from models.dvbpr.train import Dataset, DivergedError, Progress, embed, load, train
+from models.metrics import evaluate
+from models.training import checkpoint
 from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint
-from models import train_lsgan as module
-from models.batch_order import BatchOrder, total_steps
-from models.lsgan import Discriminator, Generator, discriminator_loss, generator_loss, sample_z
-from models.lsgan_settings import LsganSettings
-from models.train_lsgan import DivergenceError, Progress, load_generator, main, train
+from models.lsgan import train as module
+from models.lsgan.batches import BatchOrder, total_steps
+from models.lsgan.networks import Discriminator, Generator, discriminator_loss, generator_loss, sample_z
+from models.lsgan.settings import LsganSettings
+from models.lsgan.train import DivergenceError, Progress, load_generator, main, train
+from models.training import checkpoint
 
 NAMES = ("tops", "pants")
 TINY = LsganSettings(

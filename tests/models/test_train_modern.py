@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint, evaluate, modern, train_modern
-from models.dvbpr_dataset import Dataset
-from models.factors import Factors
-from models.modern_batches import Batches, Draws, picture_lists
-from models.modern_optimiser import rate
-from models.modern_settings import ModernSettings
-from models.train_modern import DivergedError, Progress, load, train
+from models.data.dataset import Dataset
+from models.data.factors import Factors
+from models.metrics import evaluate
+from models.modern import model as modern
+from models.modern import train as train_modern
+from models.modern.batches import Batches, Draws, picture_lists
+from models.modern.optimiser import rate
+from models.modern.settings import ModernSettings
+from models.modern.train import DivergedError, Progress, load, train
+from models.training import checkpoint
 from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
 from tests.models.test_modern import colours

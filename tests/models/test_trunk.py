@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from models import checkpoint, modern
-from models.augment import diff_augment
-from models.dvbpr_dataset import Dataset
-from models.modern_settings import ModernSettings
-from models.pictures import normalise
-from models.train_modern import FROZEN, DivergedError, Trained, load, train
-from models.trunk import Pixels, Trunk, retrained
+from models.data.augment import diff_augment
+from models.data.dataset import Dataset
+from models.data.pictures import normalise
+from models.modern import model as modern
+from models.modern.settings import ModernSettings
+from models.modern.train import FROZEN, DivergedError, Trained, load, train
+from models.modern.trunk import Pixels, Trunk, retrained
+from models.training import checkpoint
 from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
 
@@ -99,7 +100,7 @@ def test_the_exported_pictures_are_the_trained_trunks(tmp_path: Path, monkeypatc
     data, trunk = planted(), small_trunk()
     # What is better than the frozen model is up to chance here: every epoch is made to be.
     aucs = iter(np.linspace(0.6, 0.9, 100).tolist())
-    monkeypatch.setattr("models.evaluate.exact_auc", lambda *_: next(aucs))
+    monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(aucs))
     found = trained(tmp_path, data=data)
     model, meta = load(tmp_path, CPU)
     assert (found.best_epoch, meta["epoch"]) == (4, 4)
@@ -114,7 +115,7 @@ def test_the_exported_pictures_are_the_trained_trunks(tmp_path: Path, monkeypatc
 
 def test_an_epoch_is_measured_and_its_users_are_read_by_the_trunk_as_it_is_then(tmp_path: Path, monkeypatch) -> None:
     aucs, factors = iter(np.linspace(0.6, 0.9, 100).tolist()), modern.factors
-    monkeypatch.setattr("models.evaluate.exact_auc", lambda *_: next(aucs))
+    monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(aucs))
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def watched(model, histories, data, images, weight):
@@ -135,7 +136,7 @@ def test_an_epoch_is_measured_and_its_users_are_read_by_the_trunk_as_it_is_then(
 def test_where_the_trunk_adds_nothing_the_frozen_model_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = planted()
     aucs = iter(np.linspace(0.9, 0.6, 100).tolist())
-    monkeypatch.setattr("models.evaluate.exact_auc", lambda *_: next(aucs))
+    monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(aucs))
     found = trained(tmp_path / "both", replace(TINY, early_stopping_patience=1), data)
     assert (found.best_epoch, len(found.history), found.stopped_early) == (1, 3, True)
     aucs = iter(np.linspace(0.9, 0.6, 100).tolist())

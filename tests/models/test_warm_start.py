@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from models import checkpoint
-from models.dvbpr_dataset import Dataset
-from models.dvbpr_state import Run, build
-from models.train_dvbpr import train
-from models.training_run import BEST
+from models.data.dataset import Dataset
+from models.dvbpr.state import Run, build
+from models.dvbpr.train import train
+from models.training import checkpoint
+from models.training.run import BEST
 from tests.models.killed import KilledError, kill_at
 from tests.models.planted import planted
 from tests.models.test_train_dvbpr import CPU, TINY, weights

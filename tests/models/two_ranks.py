@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import train_dvbpr
-from models.ranks import here, joined
-from models.train_lsgan import Measure, train
+from models.dvbpr import train as train_dvbpr
+from models.lsgan.train import Measure, train
+from models.training.ranks import here, joined
 from tests.models import test_ranks as asked
 from tests.models.planted import planted
 

@@ -79,7 +79,7 @@ def small_catalogue(**changes: Any) -> SampleSettings:
 
 def materialise(select: str = "*", profile: Path = TINY) -> str:
     """Run the command's heart with the tiny profile, or another, in this process; what it says."""
-    from pipeline.run import run
+    from pipeline.cli.run import run
 
     sink = io.StringIO()
     run(str(profile), select, Console(file=sink, width=160))

@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from models.dvbpr_dataset import Dataset
-from models.factors import Factors
-from models.train_dvbpr import DvbprSettings, train
+from models.data.dataset import Dataset
+from models.data.factors import Factors
+from models.dvbpr.train import DvbprSettings, train
 from pipeline.core import schemas
 from pipeline.core.arrays import ModeArrays, mode_arrays
 from pipeline.core.images.bank import build_bank
 from pipeline.core.images.ledger import LedgerRow, PictureStore
-from pipeline.storage import ModelFolder, Storage
+from pipeline.home.storage import ModelFolder, Storage
 from pipeline.views.metadata import table_digest
 from tests.models.planted import planted
 

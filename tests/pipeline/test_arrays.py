@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.evaluate import evaluate
-from models.factors import Factors
+from models.data.factors import Factors
+from models.metrics.evaluate import evaluate
 from pipeline.core import schemas
 from pipeline.core.arrays import check_bank, dataset, item_categories, mode_arrays, planted
 from pipeline.core.dataset.catalogue import build

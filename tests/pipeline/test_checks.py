@@ -9,7 +9,7 @@ import pytest
 from pipeline.checks import dataset as checks
 from pipeline.checks import trained
 from pipeline.core import schemas
-from pipeline.partitions import image_modes
+from pipeline.home.partitions import image_modes
 from pipeline.views.metadata import table_output
 
 

@@ -13,10 +13,10 @@ from upath import UPath
 from pipeline.checks import dataset, freshness, pictures, tables, trained
 from pipeline.core import schemas
 from pipeline.core.images.ledger import PictureStore
-from pipeline.io_managers import ParquetTables
-from pipeline.partitions import image_modes
-from pipeline.storage import Storage
-from pipeline.tracking import Tracker
+from pipeline.home.io_managers import ParquetTables
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage
+from pipeline.runtime.tracking import Tracker
 from pipeline.views.metadata import table_output
 from tests.core.images.test_ledger import bad, good
 

@@ -19,17 +19,17 @@ from pipeline.build import build_definitions
 from pipeline.core import schemas
 from pipeline.core.dataset.survivors import image_urls
 from pipeline.core.generator.garment_classes import built_in, classes_of
+from pipeline.core.generator.generation import labels
 from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.core.raw.sources import BadInput
-from pipeline.generator.generation import labels
-from pipeline.jobs import everything
+from pipeline.home.storage import Storage
 from pipeline.lookbook.album import cut
 from pipeline.lookbook.data import class_words
-from pipeline.method import Method
-from pipeline.resources import RawSources, default_resources
-from pipeline.settings import IngestSettings
-from pipeline.storage import Storage
-from pipeline.summary import Ledger
+from pipeline.runtime.resources import RawSources, default_resources
+from pipeline.runtime.summary import Ledger
+from pipeline.settings.assets import IngestSettings
+from pipeline.settings.method import Method
+from pipeline.study.jobs import everything
 from pipeline.views.sheets import load
 from tests.core.generator.test_garment_classes import DRESSES
 from tests.lookbook.made_up import MadeUp
@@ -187,8 +187,8 @@ def test_the_page_shows_a_class_it_has_never_heard_of_under_readable_words(tmp_p
 
 
 def test_a_wrong_file_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    from pipeline.command import WRONG_CALL
-    from pipeline.run import main
+    from pipeline.cli.run import main
+    from pipeline.runtime.exits import WRONG_CALL
 
     mine = tmp_path / "mine.toml"
     mine.write_text(DRESSES.replace('kind = "dresses"', 'kind = "dress"'))

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from pipeline.command import DONE, FAILED, WRONG_CALL, ended
 from pipeline.core.raw.sources import BadInput
+from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL, ended
 
 
 def raising(error: BaseException) -> Callable[[], int]:

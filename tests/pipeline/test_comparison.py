@@ -5,8 +5,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from models.evaluate import PerUser
-from pipeline.comparison import (
+from models.metrics.evaluate import PerUser
+from pipeline.core.arrays import ModeArrays
+from pipeline.core.raw.sources import BadInput
+from pipeline.core.schemas import RECOMMENDER_EVALUATION
+from pipeline.settings.assets import EvaluationSettings
+from pipeline.views.comparison import (
     between_models,
     between_modes,
     compare,
@@ -18,10 +22,6 @@ from pipeline.comparison import (
     summaries,
     summarise,
 )
-from pipeline.core.arrays import ModeArrays
-from pipeline.core.raw.sources import BadInput
-from pipeline.core.schemas import RECOMMENDER_EVALUATION
-from pipeline.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(seed=1, resamples=200)
 

@@ -6,7 +6,7 @@ import pytest
 from pipeline.assets.dataset import _surviving
 from pipeline.core import schemas
 from pipeline.core.raw.sources import BadInput
-from pipeline.method import Method
+from pipeline.settings.method import Method
 
 
 def surviving(*working: int) -> None:

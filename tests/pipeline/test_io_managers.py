@@ -10,8 +10,8 @@ from upath import UPath
 
 from pipeline.core import schemas
 from pipeline.core.raw.sources import BadInput
-from pipeline.io_managers import SCHEMAS, ParquetTables, conform
-from pipeline.partitions import image_modes
+from pipeline.home.io_managers import SCHEMAS, ParquetTables, conform
+from pipeline.home.partitions import image_modes
 
 
 def users(*names: str) -> pa.Table:

@@ -5,15 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from models.design_settings import DesignSettings
-from models.lsgan_settings import LsganSettings
-from models.modern_settings import ModernSettings
-from models.train_dvbpr import PRESETS, DvbprSettings
-from pipeline.config import DvbprConfig, EvaluationConfig, LsganConfig, ModernConfig, SplitsConfig, config_of
+from models.design.settings import DesignSettings
+from models.dvbpr.train import PRESETS, DvbprSettings
+from models.lsgan.settings import LsganSettings
+from models.modern.settings import ModernSettings
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.raw.sources import BadInput
-from pipeline.method import Method
-from pipeline.settings import EvaluationSettings, SplitSettings
+from pipeline.settings.assets import EvaluationSettings, SplitSettings
+from pipeline.settings.launchpad import (
+    DvbprConfig,
+    EvaluationConfig,
+    LsganConfig,
+    ModernConfig,
+    SplitsConfig,
+    config_of,
+)
+from pipeline.settings.method import Method
 
 
 @pytest.fixture

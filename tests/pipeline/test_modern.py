@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from models import train_modern
-from models.factors import Factors
-from models.modern_settings import ModernSettings
-from models.pictures import normalise
-from models.preference import picture_features
-from pipeline import recommenders
+from models.data.factors import Factors
+from models.data.pictures import normalise
+from models.design.preference import picture_features
+from models.modern import train as train_modern
+from models.modern.settings import ModernSettings
 from pipeline.champions.registry import RECOMMENDER, Registry, model_name
-from pipeline.champions.shelf import Shelf
+from pipeline.champions.served_model import Shelf
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
 from pipeline.core.raw.sources import BadInput
-from pipeline.storage import ModelFolder, Storage
+from pipeline.home.storage import ModelFolder, Storage
+from pipeline.recommenders import learner as recommenders
 from tests.models.planted import planted
 from tests.pipeline.conftest import TINY, Home, made, materialise
 
@@ -112,7 +112,7 @@ def test_a_picture_is_judged_by_the_trunk_that_was_trained(tmp_path: Path, monke
         k=4, components=5, epochs=1, negatives=8, item_id=False, trunk_epochs=1, trunk_batch=16, trunk_rate=1e-3
     )
     better = iter(np.linspace(0.6, 0.9, 100).tolist())
-    monkeypatch.setattr("models.evaluate.exact_auc", lambda *_: next(better))
+    monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(better))
     trunk = recommenders.trunk_for(settings, 32)
     trained = train_modern.train(data, found, settings, tmp_path / "run", device, trunk=trunk)
     trained.factors.save(tmp_path / "run" / "factors.npz")

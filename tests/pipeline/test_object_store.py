@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import environment
 from pipeline.core.raw.sources import BadInput
+from pipeline.home import environment
 from pipeline.upkeep import tracked_ends
 from tests.pipeline.champions.test_registry import NAME, Desk
 from tests.pipeline.little_shop import MODE

@@ -14,17 +14,17 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from pipeline import resources
 from pipeline.assets.images import image_urls
-from pipeline.config import ImageUrlsConfig
 from pipeline.core import schemas
 from pipeline.core.images.fetch import FetchReport, FetchSettings, Progress
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import StoredTable, written
-from pipeline.method import Method
-from pipeline.progress import Terminal
-from pipeline.resources import ImageFetcher
-from pipeline.summary import Ledger
+from pipeline.runtime import resources
+from pipeline.runtime.progress import Terminal
+from pipeline.runtime.resources import ImageFetcher
+from pipeline.runtime.summary import Ledger
+from pipeline.settings.launchpad import ImageUrlsConfig
+from pipeline.settings.method import Method
 from tests.pipeline.conftest import TINY, made
 
 SELECT = "group:ingest or key:image_urls or key:image_ledger or key:image_bank or key:near_duplicates"
@@ -46,7 +46,7 @@ class Fetched:
 
 @pytest.fixture(scope="module")
 def fetched(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Fetched:
-    from pipeline.run import run
+    from pipeline.cli.run import run
 
     home = made(environment, tmp_path_factory.mktemp("pictures"), SELECT)
     again = io.StringIO()

@@ -4,8 +4,8 @@ import dagster as dg
 import pytest
 
 from pipeline.core.raw.sources import BadInput
-from pipeline.partitions import image_modes
-from pipeline.plan import WITHOUT_REVIEWS, Segment, names, plan
+from pipeline.home.partitions import image_modes
+from pipeline.runtime.plan import WITHOUT_REVIEWS, Segment, names, plan
 
 MODES = image_modes.get_partition_keys()
 

@@ -7,9 +7,9 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from pipeline import environment, instance
 from pipeline.erase.scrub import databases, scrub
-from pipeline.tracking import Tracker
+from pipeline.home import environment, instance
+from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import this_process
 from tests.pipeline.postgres import server
@@ -67,7 +67,7 @@ def test_runs_events_and_mlflow_lie_in_postgres_a_killed_run_is_recovered_and_a_
 
 def test_artifacts_go_where_the_environment_says(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ATELIER_ARTIFACTS", "s3://shop/atelier")
-    from pipeline.tracking import _address
+    from pipeline.runtime.tracking import _address
 
     assert _address(environment.artifact_root(home)) == "s3://shop/atelier"
     monkeypatch.delenv("ATELIER_ARTIFACTS")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import config, profiles
 from pipeline.core.raw.sources import BadInput
-from pipeline.method import Method
+from pipeline.settings import launchpad as config
+from pipeline.settings import profiles
+from pipeline.settings.method import Method
 from tests.pipeline.conftest import TINY
 
 
@@ -137,7 +138,7 @@ def test_every_shipped_profile_gives_settings_for_every_op(name: str):
 
 @pytest.mark.parametrize("name", [*profiles.names(), str(TINY)])
 def test_a_profile_samples_as_many_epochs_of_triplets_as_dvbpr_trains(name: str):
-    from models.train_dvbpr import DvbprSettings
+    from models.dvbpr.train import DvbprSettings
     from pipeline.core.dataset.triplets import TripletSettings
 
     method = Method(profile=name)

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from pipeline.cli.run import run
 from pipeline.core.raw import remote
 from pipeline.core.raw.sources import BadInput
-from pipeline.lookbook.home import Home
-from pipeline.resources import RawSources, default_resources
-from pipeline.run import run
-from pipeline.storage import Storage
+from pipeline.home.contents import Home
+from pipeline.home.storage import Storage
+from pipeline.runtime.resources import RawSources, default_resources
 from tests.core.file_server import FileServer, Served
 from tests.pipeline.conftest import TINY, isolate
 
@@ -38,7 +38,7 @@ def zipped(rows: list[dict]) -> bytes:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServer]:
     patient = functools.partial(remote.RemoteSettings, backoff=0.0)
-    monkeypatch.setattr("pipeline.resources.remote.RemoteSettings", patient)
+    monkeypatch.setattr("pipeline.runtime.resources.remote.RemoteSettings", patient)
     with FileServer() as running:
         running.files["reviews.json.gz"] = Served(zipped(REVIEWS[:18]))
         running.files["products"] = Served(json.dumps(PRODUCTS).encode(), etag=None)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import sample_source
-from pipeline.command import DONE, FAILED, WRONG_CALL
+from pipeline.cli.run import main
 from pipeline.core.raw.sources import BadInput
-from pipeline.run import main
+from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
+from pipeline.sample import source as sample_source
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 Call = Callable[..., tuple[int, str]]
@@ -265,7 +265,7 @@ def test_a_table_that_is_not_there_yet_says_which_asset_makes_it(call: Call):
 
 
 def test_an_error_of_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    from pipeline import environment
+    from pipeline.home import environment
 
     isolate(monkeypatch, tmp_path / "home")
     monkeypatch.setenv("ATELIER_ALLOW_HOSTS", " 127.0.0.1:8877, ,shop.local:80")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.train_dvbpr import DvbprSettings
-from pipeline import storage as storage_module
+from models.dvbpr.train import DvbprSettings
 from pipeline.core.raw.sources import BadInput
-from pipeline.storage import Storage, digest, write_json
+from pipeline.home import storage as storage_module
+from pipeline.home.storage import Storage, digest, write_json
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-from models.train_dvbpr import DvbprSettings
-from pipeline import tracking
-from pipeline.partitions import image_modes
-from pipeline.tracking import EXPERIMENT, TrackedRun, Tracker
+from models.dvbpr.train import DvbprSettings
+from pipeline.home.partitions import image_modes
+from pipeline.runtime import tracking
+from pipeline.runtime.tracking import EXPERIMENT, TrackedRun, Tracker
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import yaml
 from pipeline.build import build_definitions
 from pipeline.checks import dataset, pictures, tables
 from pipeline.core import schemas
-from pipeline.generator.source_comparison import compare
-from pipeline.io_managers import SCHEMAS, conform
-from pipeline.method import Method
-from pipeline.partitions import image_modes
-from pipeline.settings import DesignTradeoffSettings
-from pipeline.storage import Storage
-from pipeline.summary import Ledger
+from pipeline.home.io_managers import SCHEMAS, conform
+from pipeline.home.partitions import image_modes
+from pipeline.home.storage import Storage
+from pipeline.runtime.summary import Ledger
+from pipeline.settings.assets import DesignTradeoffSettings
+from pipeline.settings.method import Method
+from pipeline.study.generator_sources import compare
 from pipeline.views.metadata import THUMBNAIL_BYTES
 from tests.pipeline.conftest import TINY, Home, materialise
 

@@ -13,8 +13,8 @@ import dagster as dg
 import numpy as np
 from PIL import Image
 
-from pipeline.jobs import observe_sources
-from pipeline.resources import default_resources
+from pipeline.runtime.resources import default_resources
+from pipeline.study.jobs import observe_sources
 from tests.core.loopback import LoopbackHost
 
 MODES = ("vendor_single", "vendor_customer")  # two are enough to tell a mode that is affected from one that is not

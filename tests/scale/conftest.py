@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeline.core import engine
 from pipeline.core.shards import Runner
-from pipeline.scale import engine
 
 collect_ignore_glob = [] if os.environ.get("ATELIER_SCALE") else ["test_*.py"]
 WORKERS = 3

@@ -13,10 +13,11 @@ import psutil
 import pytest
 import torch
 
-from models import train_dvbpr, train_lsgan
-from models.dvbpr_dataset import Dataset
-from pipeline.generator.measure import kernel_to_training
-from pipeline.scale import ranked
+from models.data.dataset import Dataset
+from models.dvbpr import train as train_dvbpr
+from models.lsgan import train as train_lsgan
+from pipeline.core.generator.measure import kernel_to_training
+from pipeline.multi_gpu import launch as ranked
 from tests.models.planted import planted
 from tests.models.test_ranks import CPU, DVBPR, NAMES, PLAIN, garments, state
 from tests.pipeline.conftest import made, materialise
@@ -25,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 LONG = """
 import sys
 from pathlib import Path
-from models.dvbpr_dataset import Dataset
-from pipeline.scale import ranked
+from models.data.dataset import Dataset
+from pipeline.multi_gpu import launch as ranked
 from tests.models.test_ranks import CPU, DVBPR
 folder = Path(sys.argv[1])
 hear = lambda progress: print("training", flush=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core import engine
 from pipeline.core.raw import ingest
 from pipeline.core.raw.ingest import Surroundings
 from pipeline.core.shards import HERE, Runner
-from pipeline.scale import engine
 from tests.core.raw.test_ingest import review
 from tests.scale.test_ray_fetch import workers_at
 

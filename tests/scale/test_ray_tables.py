@@ -10,17 +10,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from models.design import personal_designs
-from models.design_settings import DesignSettings
+from models.design.from_noise import personal_designs
+from models.design.settings import DesignSettings
+from pipeline.core import engine
 from pipeline.core.dataset import kcore
 from pipeline.core.images.bank import Bank, build_bank
 from pipeline.core.images.features import embed_bank
 from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.core.shards import Runner
-from pipeline.generator.design_shards import search
+from pipeline.designs.shards import search
 from pipeline.sample import server
 from pipeline.sample.catalogue import write_catalogue
-from pipeline.scale import engine
 from tests.core.fault_server import jpeg
 from tests.core.images.test_killed_fetch import table_bytes
 from tests.models.test_design import networks, recommender

@@ -20,7 +20,7 @@ from typing import Any
 import dagster as dg
 import psutil
 
-from pipeline.storage import write_json
+from pipeline.home.storage import write_json
 from tests.soak import shop as shops
 from tests.soak.lives import Lives
 from tests.soak.parts import PARTS

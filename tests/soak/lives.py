@@ -97,7 +97,7 @@ def main() -> None:
     for slow in ("mlflow.tracking", "pandas", "timm"):  # imported once, for all lives
         importlib.import_module(slow)
 
-    from pipeline import run
+    from pipeline.cli import run
 
     for line in sys.stdin:
         death = json.loads(line)

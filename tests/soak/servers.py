@@ -19,7 +19,7 @@ import dagster as dg
 import psutil
 import yaml
 
-from pipeline import instance
+from pipeline.home import instance
 from tests.soak.lives import ROOT
 
 BIN = Path(sys.executable).parent

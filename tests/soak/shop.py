@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipeline import environment, instance
 from pipeline.core.durable import TEMPORARY_SUFFIX
-from pipeline.storage import CURRENT, IN_USE
+from pipeline.home import environment, instance
+from pipeline.home.storage import CURRENT, IN_USE
 from tests.pipeline.conftest import TINY, VARIABLES, small_catalogue
 
 # The faults that a later run would rightly ask again, or that count how often they were asked.

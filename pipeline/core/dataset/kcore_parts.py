@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrow import to_arrow, to_numpy
-from pipeline.core.dealt import PART, deal, dealt
+from pipeline.core.partition import PART, deal, dealt
 
 MEMORY_MB = 128  # of DuckDB, beyond which it spills to disk
 THREADS = 4  # at most: each wants some of that memory for itself

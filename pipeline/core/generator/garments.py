@@ -1,7 +1,7 @@
 """The generator's pictures: which ones, cropped to 64x64, labelled with one of the garment classes.
 
 From the ledger and the products alone, so that it works without any review. It crops the original bytes, not the
-squashed bank. Which pictures are irrelevant is `irrelevant.py`'s; training is `models/train_lsgan.py`.
+squashed bank. Which pictures are irrelevant is `irrelevant.py`'s; training is `models/lsgan/train.py`.
 """
 
 import hashlib

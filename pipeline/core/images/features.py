@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.pictures import squashed
+from models.data.pictures import squashed
 from pipeline.core.images.bank import Bank
 from pipeline.core.shards import HERE, Runner, shard_size
 

@@ -27,7 +27,7 @@ from pipeline.core.address import (
     target,
 )
 from pipeline.core.images.exchange import Answer, Exchange, Watch, Watched
-from pipeline.core.images.judge import Judge
+from pipeline.core.images.image_validator import Judge
 from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
 
 _REDIRECTS = (301, 302, 303, 307, 308)

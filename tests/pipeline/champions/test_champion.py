@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.factors import Factors
+from models.data.factors import Factors
 from pipeline.champions.champion import (
     BETTER,
     NOT_BETTER,
@@ -18,8 +18,8 @@ from pipeline.champions.champion import (
     decide,
     other_classes,
 )
-from pipeline.champions.shelf import SPLITS, Shop, hashed
-from pipeline.settings import ChampionSettings
+from pipeline.champions.served_model import SPLITS, Shop, hashed
+from pipeline.settings.assets import ChampionSettings
 
 CPU = torch.device("cpu")
 SETTINGS = ChampionSettings(minimum=10, resamples=200)

@@ -9,17 +9,17 @@ import pyarrow as pa
 import pytest
 import torch
 
-from models.lsgan import LsganSettings
-from models.train_lsgan import load_generator, train
+from models.lsgan.networks import LsganSettings
+from models.lsgan.train import load_generator, train
 from pipeline.champions import registered_generator, registry, succession
 from pipeline.champions.registry import Registry
 from pipeline.champions.succession import Outcome
 from pipeline.core import schemas
+from pipeline.core.generator import generation
 from pipeline.core.generator.garment_classes import carrying
-from pipeline.generator import generation
-from pipeline.settings import GeneratorChampionSettings
-from pipeline.storage import Storage
-from pipeline.tracking import Tracker
+from pipeline.home.storage import Storage
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.assets import GeneratorChampionSettings
 
 CPU = torch.device("cpu")
 CLASSES = ("men_tops", "women_tops")

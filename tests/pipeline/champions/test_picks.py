@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from models.factors import Factors
+from models.data.factors import Factors
 from pipeline.champions.picks import picks
 from pipeline.core.arrays import ModeArrays
 

@@ -22,8 +22,8 @@ from pipeline.champions import registry, succession
 from pipeline.champions.registry import Registry
 from pipeline.champions.succession import Outcome
 from pipeline.core.raw.sources import BadInput
-from pipeline.settings import ChampionSettings
-from pipeline.tracking import Tracker
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.assets import ChampionSettings
 from tests.pipeline.conftest import free_port
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.evaluate import exact_auc
+from models.metrics.evaluate import exact_auc
 from pipeline.champions.runs import compare_runs, markdown, runs_of
-from pipeline.settings import EvaluationSettings
-from pipeline.upkeep.warm_start import TRAINED_ON
+from pipeline.recommenders.warm_start import TRAINED_ON
+from pipeline.settings.assets import EvaluationSettings
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 
 SETTINGS = EvaluationSettings(resamples=200)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.factors import Factors
-from pipeline.champions import shelf
-from pipeline.champions.shelf import Shelf, hashed, pack, shop_of
+from models.data.factors import Factors
+from pipeline.champions import served_model as shelf
+from pipeline.champions.served_model import Shelf, hashed, pack, shop_of
 from tests.pipeline.little_shop import LittleShop, little_shop
 
 NOTHING = np.zeros((0, 2), np.int64)  # no model before in the line

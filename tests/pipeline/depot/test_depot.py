@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.raw.sources import BadInput
-from pipeline.depot import courier, sync
-from pipeline.depot.__main__ import main
-from pipeline.depot.store import Changed, Outrun, Store
+from pipeline.mirror import background_sync as courier
+from pipeline.mirror import sync
+from pipeline.mirror.__main__ import main
+from pipeline.mirror.store import Changed, Outrun, Store
 from tests.pipeline.depot.object_store import Bucket, bucket, point, refusing
 
 
@@ -179,8 +180,8 @@ def test_what_a_run_writes_is_copied_while_it_lasts(tmp_path: Path, folder: Stor
 PUSHES = """
 import sys
 from pathlib import Path
-from pipeline.depot import sync
-from pipeline.depot.store import Store
+from pipeline.mirror import sync
+from pipeline.mirror.store import Store
 print("ready", flush=True)
 getattr(sync, sys.argv[1])(Path(sys.argv[2]), Store(sys.argv[3]))
 """

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipeline.champions import shelf
-from pipeline.command import DONE, WRONG_CALL
+from pipeline.champions import served_model as shelf
 from pipeline.core.erasure import Erasures
 from pipeline.core.images.bank import open_bank
 from pipeline.core.images.ledger import PictureStore
 from pipeline.erase import erase, traces
-from pipeline.partitions import image_modes
+from pipeline.home.partitions import image_modes
+from pipeline.runtime.exits import DONE, WRONG_CALL
 from tests.pipeline.conftest import Home, made, materialise
 
 SELECT = "+key:recommendations"

@@ -5,10 +5,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from models.design import Designs, personal_designs
-from models.design_settings import DesignSettings
+from models.design.from_noise import Designs, personal_designs
+from models.design.settings import DesignSettings
 from pipeline.core.shards import HERE
-from pipeline.generator.design_shards import search
+from pipeline.designs.shards import search
 from tests.core.in_turn import InTurn
 from tests.models.test_design import networks, recommender
 

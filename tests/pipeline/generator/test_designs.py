@@ -7,15 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from models.design_settings import DesignSettings
+from models.design.settings import DesignSettings
 from pipeline.core import schemas
+from pipeline.core.generator import generation
 from pipeline.core.generator.garment_classes import carrying
 from pipeline.core.raw.sources import BadInput
-from pipeline.generator import generation
-from pipeline.generator.design_tables import figures
-from pipeline.generator.designs import open_studio
-from pipeline.settings import DesignTargetSettings
-from pipeline.storage import Storage
+from pipeline.designs.designs import open_studio
+from pipeline.designs.tables import figures
+from pipeline.home.storage import Storage
+from pipeline.settings.assets import DesignTargetSettings
 from pipeline.views.metadata import table_digest
 
 CPU = torch.device("cpu")

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core import schemas
+from pipeline.core.generator import generation
 from pipeline.core.generator.garment_classes import carrying
 from pipeline.core.raw.sources import BadInput
-from pipeline.generator import generation, study
-from pipeline.storage import Storage
+from pipeline.home.storage import Storage
+from pipeline.study import generator_presets as study
 
 SMALL = ["--set", "width=0.0625", "steps=2", "batch_size=4", "tick_steps=1", "minimum_class=4", "--draws", "2"]
 

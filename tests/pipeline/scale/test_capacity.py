@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.scale.capacity import SHOPS, Machine, Rates, Shop, limits, main, stages
+from pipeline.cli.capacity import SHOPS, Machine, Rates, Shop, limits, main, stages
 
 PAGE = Path(__file__).parents[3] / "docs" / "capacity.md"
 SHOP = Shop("a", reviews=1000, products=100, users=10, items=20, interactions=50, pictures=80)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline import environment
-from pipeline.command import WRONG_CALL, ended
+from pipeline.core import engine
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.shards import HERE, shard_size
-from pipeline.scale import engine
+from pipeline.home import environment
+from pipeline.runtime.exits import WRONG_CALL, ended
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 
@@ -23,7 +23,7 @@ def test_without_a_word_everything_runs_in_this_process(monkeypatch: pytest.Monk
 
 
 def test_an_unknown_engine_is_a_wrong_call_that_names_the_known_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    from pipeline.run import run
+    from pipeline.cli.run import run
     from pipeline.sample.catalogue import write_catalogue
 
     shop = write_catalogue(tmp_path / "shop", small_catalogue())

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from models.dvbpr_dataset import Dataset
+from models.data.dataset import Dataset
 from pipeline.core.raw.sources import BadInput
-from pipeline.resources import Compute
+from pipeline.runtime.resources import Compute
 from tests.models.planted import planted
 
 
@@ -20,7 +20,7 @@ def test_ranks_are_a_number_or_one_a_gpu() -> None:
 
 
 def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.device.available", lambda: ["cuda", "cpu"])
+    monkeypatch.setattr("models.training.device.available", lambda: ["cuda", "cpu"])
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert Compute(device="cuda", ranks="auto").rank_count() == 2
     assert Compute(device="cuda:1", ranks="auto").rank_count() == 1

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from models.factors import Factors
-from pipeline.command import DONE, FAILED, WRONG_CALL
+from models.data.factors import Factors
 from pipeline.core.raw.sources import BadInput
-from pipeline.method import Method
-from pipeline.settings import EvaluationSettings
+from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
+from pipeline.settings.assets import EvaluationSettings
+from pipeline.settings.method import Method
 from pipeline.study import cornac_peer, one_cell, report
 from pipeline.study.contenders import CONTENDERS, entry
 from pipeline.study.grid import duration, main

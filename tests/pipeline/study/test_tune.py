@@ -10,19 +10,19 @@ import optuna
 import pyarrow.compute as pc
 import pytest
 
-from models import evaluate
-from models.bpr import VBPR_GRID
-from models.search import Choice, Span
-from pipeline import profiles
+from models.baselines.bpr import VBPR_GRID
+from models.metrics import evaluate
+from models.training.search import Choice, Span
 from pipeline.build import build_definitions
 from pipeline.core.raw.sources import BadInput
-from pipeline.method import Method
-from pipeline.resources import default_resources
-from pipeline.storage import Storage
+from pipeline.home.storage import Storage
+from pipeline.runtime.resources import default_resources
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings import profiles
+from pipeline.settings.method import Method
 from pipeline.study import tuning
 from pipeline.study.contenders import CONTENDERS, settings_of
 from pipeline.study.tuning_settings import SPACES, TuningSettings
-from pipeline.tracking import Tracker
 from tests.pipeline.conftest import TINY, Home, isolate
 
 MODE = "vendor_single"

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from models import checkpoint as checkpoints
-from pipeline.command import explained
+from models.training import checkpoint as checkpoints
 from pipeline.core.durable import write_whole
+from pipeline.runtime.exits import explained
 from tests.soak import shop as shops
 from tests.soak.lives import Lives
 from tests.soak.shop import Shop

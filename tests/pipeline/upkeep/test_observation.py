@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from pipeline.build import build_definitions
-from pipeline.resources import default_resources
+from pipeline.runtime.resources import default_resources
 from pipeline.upkeep import observation
 from tests.core.file_server import FileServer, Served
 from tests.core.generator.test_garment_classes import DRESSES

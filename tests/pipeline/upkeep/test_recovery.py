@@ -12,10 +12,11 @@ import dagster as dg
 import psutil
 import pytest
 
-from pipeline import environment, failures, instance
-from pipeline.command import explained
 from pipeline.core.raw.sources import BadInput, OutOfReach
-from pipeline.tracking import Tracker
+from pipeline.home import environment, instance
+from pipeline.runtime import failures
+from pipeline.runtime.exits import explained
+from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep import recovery
 from pipeline.upkeep.launcher import WatchedRunLauncher
 from pipeline.upkeep.recovery import recover

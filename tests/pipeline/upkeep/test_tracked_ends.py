@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import tracking
-from pipeline.command import explained
-from pipeline.tracking import TrackedRun, Tracker
+from pipeline.runtime import tracking
+from pipeline.runtime.exits import explained
+from pipeline.runtime.tracking import TrackedRun, Tracker
 from pipeline.upkeep import tracked_ends
 from tests.pipeline.test_tracking import client, nothing, tracked, tracker
 

@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.core import schemas
 from pipeline.core.arrays import mode_arrays
-from pipeline.method import Method
-from pipeline.storage import Storage, write_json
-from pipeline.upkeep import warm_start
+from pipeline.home.storage import Storage, write_json
+from pipeline.recommenders import warm_start
+from pipeline.settings.method import Method
 from pipeline.upkeep.training_gate import TrainingGate, changed
 
 MODE = "vendor_all"

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline.plan import plan
-from pipeline.summary import Ledger
+from pipeline.runtime.plan import plan
+from pipeline.runtime.summary import Ledger
 from tests.pipeline.conftest import TINY, isolate
 from tests.pipeline.week_shop import ITEMS, MODES, PictureHost, Shop, purchases
 

@@ -7,9 +7,9 @@ from matplotlib.colors import to_rgb
 
 from pipeline.core import schemas
 from pipeline.core.dataset import kcore, survivors
+from pipeline.views.filter_counts import Step, catalogue, five_core, pruning
 from pipeline.views.metadata import THUMBNAIL_BYTES, thumbnail
 from pipeline.views.plots import ACCENT, PALE, waterfall
-from pipeline.views.steps import Step, catalogue, five_core, pruning
 from tests.core.dataset.test_survivors import ledger_of, small
 
 

@@ -5,11 +5,12 @@ import dataclasses
 import dagster as dg
 import pytest
 
-from pipeline import config, environment
 from pipeline.build import build_definitions
-from pipeline.core import meanings
+from pipeline.core import column_docs as meanings
 from pipeline.core.raw.sources import BadInput
-from pipeline.io_managers import SCHEMAS
+from pipeline.home import environment
+from pipeline.home.io_managers import SCHEMAS
+from pipeline.settings import launchpad as config
 
 GRAPH = build_definitions().resolve_asset_graph()
 ASSETS = {node.key.to_user_string(): node for node in GRAPH.asset_nodes}

@@ -1,0 +1,140 @@
+"""What the recommenders are trained on: one image mode as arrays, and nothing that learns.
+
+The pipeline fills it from its tables; `save` and `load` are for machines that have this folder alone.
+"""
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from models.data.pictures import check_bank
+
+_BANK, _REST = "bank.npy", "dataset.npz"
+_DIMENSIONS = {
+    "bank_row": 1,
+    "image_item": 1,
+    "users": 1,
+    "items": 1,
+    "train": 2,
+    "validation": 2,
+    "test": 2,
+    "triplets_user": 2,
+    "triplets_positive": 2,
+    "triplets_negative": 3,
+}
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One mode. U users, I items, n triplets an epoch in each of E epochs; images are numbered in the mode.
+
+    `triplets_*` may have E = 0 where only baselines are trained. `bank_digest` identifies the pictures; without
+    one they are hashed. Raises ValueError naming what does not fit.
+    """
+
+    bank: np.ndarray  # uint8 [rows, side, side, 3], an array or a memory map
+    bank_row: np.ndarray  # [images] int32
+    image_item: np.ndarray  # [images] int32, row in `items`
+    users: np.ndarray  # [U] int32, global ids
+    items: np.ndarray  # [I] int32, global ids
+    train: np.ndarray  # [interactions, 2] int32: row in `users`, row in `items`
+    validation: np.ndarray  # the same
+    test: np.ndarray  # the same
+    triplets_user: np.ndarray  # [E, n] int32, row in `users`
+    triplets_positive: np.ndarray  # [E, n] int32, image
+    triplets_negative: np.ndarray  # [E, n, negatives] int32, image
+    bank_digest: str = ""
+
+    def __post_init__(self) -> None:
+        for name, ndim in _DIMENSIONS.items():
+            array = np.ascontiguousarray(getattr(self, name), np.int32)
+            if name in SPLITS:
+                array = array.reshape(-1, 2)
+            if array.ndim != ndim:
+                raise ValueError(f"data set: {name} has {array.ndim} dimension(s), not {ndim}")
+            object.__setattr__(self, name, array)
+        users, items, images = len(self.users), len(self.items), len(self.image_item)
+        if not users or not items or not images:
+            raise ValueError(
+                f"the mode has {users} users, {items} items and {images} pictures, nothing to train on; "
+                "see the catalogue's counts for the step that emptied it"
+            )
+        if len(self.bank_row) != images:
+            raise ValueError(f"data set: bank_row has {len(self.bank_row)} entries, image_item {images}")
+        check_bank(self.bank, self.bank_row)
+        self._within("image_item", self.image_item, items)
+        bare = int((np.bincount(self.image_item, minlength=items) == 0).sum())
+        if bare:
+            raise ValueError(f"data set: {bare} of {items} items have no picture; drop them from the catalogue")
+        for name in SPLITS:
+            pairs = getattr(self, name)
+            self._within(f"{name}: user", pairs[:, 0], users)
+            self._within(f"{name}: item", pairs[:, 1], items)
+        if (
+            self.triplets_user.shape != self.triplets_positive.shape
+            or self.triplets_user.shape != self.triplets_negative.shape[:2]
+        ):
+            raise ValueError(
+                f"data set: triplets_user {self.triplets_user.shape}, triplets_positive {self.triplets_positive.shape} "
+                f"and triplets_negative {self.triplets_negative.shape} must be [E, n], [E, n] and [E, n, negatives]"
+            )
+        self._within("triplets_user", self.triplets_user, users)
+        self._within("triplets_positive", self.triplets_positive, images)
+        self._within("triplets_negative", self.triplets_negative, images)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the triplet table holds."""
+        return len(self.triplets_user)
+
+    def digest(self) -> str:
+        """sha256 of all that training can see: ids, splits, triplets, and the pictures (or the bank's digest)."""
+        digest = hashlib.sha256()
+        for name in _DIMENSIONS:
+            array = getattr(self, name)
+            digest.update(f"{name} {array.shape} ".encode())
+            digest.update(array.data)
+        digest.update(f"bank {self.bank.shape[1:]} {self.bank_digest} ".encode())
+        if not self.bank_digest:
+            for start in range(0, len(self.bank_row), 1024):
+                digest.update(np.ascontiguousarray(self.bank[self.bank_row[start : start + 1024]]).data)
+        return digest.hexdigest()
+
+    def save(self, folder: Path, link: bool = False) -> None:
+        """Write dataset.npz and bank.npy into `folder`.
+
+        With `link`, a bank that is mapped from a .npy file, from its first row on, is linked to instead of copied.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        rest = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "bank"}
+        np.savez(folder / _REST, **rest)
+        mapped = Path(str(self.bank.filename)).resolve() if isinstance(self.bank, np.memmap) else None
+        if mapped == (folder / _BANK).resolve():
+            return
+        (folder / _BANK).unlink(missing_ok=True)  # what stands there may be a link to somebody else's bank
+        if link and mapped is not None and mapped.suffix == ".npy":
+            (folder / _BANK).symlink_to(mapped)
+        else:
+            np.save(folder / _BANK, self.bank)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Dataset":
+        """Read what `save` wrote, the bank as a memory map. FileNotFoundError or ValueError names what is missing."""
+        for name in (_REST, _BANK):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f"{folder / name}: not there; a data folder holds {_REST} and {_BANK}")
+        with np.load(folder / _REST, allow_pickle=False) as file:
+            missing = sorted(set(_DIMENSIONS) - set(file.files))
+            if missing:
+                raise ValueError(f"{folder / _REST}: {', '.join(missing)} missing")
+            arrays = {name: file[name] for name in _DIMENSIONS}
+            bank_digest = str(file["bank_digest"]) if "bank_digest" in file.files else ""
+        return cls(bank=np.load(folder / _BANK, mmap_mode="r"), bank_digest=bank_digest, **arrays)
+
+    @staticmethod
+    def _within(name: str, values: np.ndarray, limit: int) -> None:
+        if values.size and not (values.min() >= 0 and values.max() < limit):
+            raise ValueError(f"data set: {name} runs from {values.min()} to {values.max()}, outside 0..{limit - 1}")

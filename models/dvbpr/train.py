@@ -1,0 +1,304 @@
+"""Trains DVBPR: pictures and triplets in, factors and checkpoints out, in one loop that reads top to bottom.
+
+`python -m models.dvbpr.train --help` trains from a folder of arrays alone, `torchrun -m models.dvbpr.train` on several
+GPUs. What is minimised is in `dvbpr.py`, the knobs in `dvbpr_settings.py`, state on disk in `dvbpr_state.py`, what
+several ranks share in `ranks.py`.
+"""
+
+import argparse
+import contextlib
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.data.dataset import Dataset
+from models.data.factors import Factors, item_means
+from models.data.pictures import Pictures, normalise
+from models.dvbpr import objective as dvbpr
+from models.dvbpr.cnnf import CNNF
+from models.dvbpr.settings import PRESETS, DvbprSettings
+from models.dvbpr.state import Run, build, load
+from models.metrics import evaluate
+from models.training import device as devices
+from models.training.progress import Clock, Progress
+from models.training.ranks import ALONE, Ranks, here, joined
+from models.training.run import DivergedError, kept, stop_if_diverged
+
+__all__ = ["PRESETS", "Dataset", "DivergedError", "DvbprSettings", "Progress", "Trained", "embed", "load", "train"]
+
+MEND = "Lower learning_rate, or train in precision float32"  # when the loss is no number
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the factors of the best epoch on validation, and how it came to them."""
+
+    factors: Factors
+    history: list[dict[str, float]]  # an epoch each: epoch, loss (mean of a triplet), validation_auc, seconds, ...
+    best_epoch: int  # from 1
+    validation_auc: float  # of the best epoch, items against items, exact; nan without validation pairs
+    stopped_early: bool
+    resumed_from: int  # epochs that were found done
+    settings: DvbprSettings
+    data_digest: str
+    folder: Path
+    notes: list[str] = field(default_factory=list)  # where the pictures lived, which precision: nothing silent
+
+
+def train(
+    data: Dataset,
+    settings: DvbprSettings,
+    out: Path,
+    device: torch.device,
+    on_progress: Callable[[Progress], None] | None = None,
+    start: Path | None = None,
+) -> Trained:
+    """Train on `data`, or go on with the run in `out`, and return the factors of the best validation epoch.
+
+    `start` is the folder of an earlier model of the same settings, of other data perhaps, to begin from: its network,
+    and theta by user id; users that it does not know begin as new. None: all begin as new.
+
+    Writes out/last.pt after every epoch and out/best.pt after every better one (by exact validation AUC; without
+    validation pairs the last epoch counts as best). A run that was cut off repeats its unfinished epoch and ends
+    with the same weights, bit for bit, on the same device. torch's global generators are left as they were.
+
+    Where this process has joined others (`ranks.joined`), each computes its share, the first alone writes and reports,
+    and all return the same; they must see one `out`. The curve is that of one rank to rounding, whatever their number.
+
+    Raises ValueError when the table has fewer epochs than the settings, out/last.pt is of another architecture, method
+    or data set, or `start` of another architecture or method (all differences listed); DivergedError naming epoch and
+    step when the loss is not finite.
+    """
+    _check_table(data, settings)
+    forked = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
+        return _train(data, settings, out, device, on_progress or (lambda _: None), start, here())
+
+
+def _train(
+    data: Dataset,
+    settings: DvbprSettings,
+    out: Path,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    start: Path | None,
+    ranks: Ranks,
+) -> Trained:
+    torch.manual_seed(settings.seed)  # dropout; the first weights come from a generator of their own
+    cnn, theta = build(settings, len(data.users), device)
+    adam = dvbpr.optimiser(
+        cnn,
+        theta,
+        learning_rate=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.eps,
+        weight_decay=settings.weight_decay,
+    )
+    network = torch.compile(cnn) if settings.compile else cnn
+    autocast = devices.autocast(settings.precision, device)
+    pictures = Pictures(data.bank, data.bank_row, settings.input_size, device, resize_filter=settings.resize_filter)
+    touched = np.concatenate([data.train, data.validation, data.test])
+    run = Run(settings, data.digest(), data.users, cnn, theta, adam, device, ranks)
+    resumed_from = run.resume(out)
+    if start is not None and not resumed_from:
+        run.start_from(start)
+    run.expect_same()
+
+    steps = math.ceil(data.triplets_user.shape[1] / settings.batch_size)
+    mine, shares = ranks.epoch(data.triplets_user.shape[1], settings.batch_size)
+    clock = Clock(report if ranks.first else lambda _: None, steps, settings.epochs, done=run.epoch * steps)
+    while not run.finished():
+        epoch = run.epoch + 1
+        users, images = _epoch_order(data, settings.seed, epoch)
+        users = torch.from_numpy(users).to(device)
+        losses = torch.zeros(steps, device=device)
+        cnn.train()
+        clock.start(epoch)
+        batches = pictures.batches(images[mine], shares)
+        sides = images.shape[1]
+        for step, (user, pixels) in enumerate(zip(users.split(settings.batch_size), batches, strict=True)):
+            with autocast:
+                # Both sides of the siamese network in one forward; every picture draws its own dropout mask.
+                phi = network(normalise(pixels), ranks.place(len(user) * sides, sides)).float()
+            phi = ranks.gather(phi, len(user) * sides, sides).unflatten(0, (len(user), -1))  # [B, 1 + negatives, k]
+            loss = dvbpr.loss(theta[user], phi[:, 0], phi[:, 1:], settings.theta_decay)
+            adam.zero_grad(set_to_none=True)
+            loss.backward()
+            ranks.sum_gradients(cnn.parameters())  # theta's is whole: every rank has computed the batch's loss
+            adam.step()
+            losses[step] = loss.detach()
+            clock.tick(len(user) * sides)
+            if clock.due():
+                # The one place inside an epoch where host and device wait for each other: once a second.
+                stop_if_diverged(losses, epoch, out, MEND)
+                clock.tell(float(losses[: step + 1].sum()) / min((step + 1) * settings.batch_size, len(users)))
+        stop_if_diverged(losses, epoch, out, MEND)
+        row = {"epoch": float(epoch), "loss": float(losses.sum()) / len(users), **clock.stop()}
+
+        phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
+        if not np.isfinite(phi).all():
+            raise DivergedError(f"epoch {epoch}: the network's output is not finite after its last step; {kept(out)}")
+        factors = _factors(data, theta, phi)
+        row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device, ranks)
+        if run.note(row):
+            run.save_best(out)
+        run.save_last(out)
+        clock.tell(row["loss"], validation_auc=row["validation_auc"])
+
+    cnn, theta, _ = load(out, device)
+    phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
+    return Trained(
+        factors=_factors(data, theta, phi),
+        history=run.history,
+        best_epoch=run.best_epoch,
+        validation_auc=run.best_auc,
+        stopped_early=run.epoch < settings.epochs,
+        resumed_from=resumed_from,
+        settings=settings,
+        data_digest=run.data_digest,
+        folder=out,
+        notes=[
+            pictures.note,
+            f"trained on {devices.describe(device)} in {devices.precision(settings.precision, device)}",
+        ],
+    )
+
+
+def embed(
+    cnn: CNNF,
+    bank: np.ndarray,  # uint8 [rows, side, side, 3]
+    rows: np.ndarray,  # [n], rows of the bank
+    device: torch.device,
+    batch: int = 256,
+    *,
+    resize_filter: str = "bicubic",
+    precision: str = "auto",
+) -> np.ndarray:
+    """Phi of the bank's `rows`, in eval mode, sized for the network: [n, k] float32."""
+    pictures = Pictures(bank, rows, cnn.input_size, device, resize_filter=resize_filter)
+    return _embed(cnn, pictures, batch, devices.autocast(precision, device))
+
+
+@torch.no_grad()
+def _embed(
+    cnn: CNNF,
+    pictures: Pictures,
+    batch: int,
+    autocast: contextlib.AbstractContextManager,
+    ranks: Ranks = ALONE,
+) -> np.ndarray:
+    training = cnn.training
+    cnn.eval()
+    share = ranks.share(len(pictures), unit=batch)  # whole batches: the same kernels, whoever computes them
+    parts = [torch.empty(0, cnn.full8.out_features, device=pictures.device)]
+    for pixels in pictures.batches(torch.arange(len(pictures))[share], batch):
+        with autocast:
+            parts.append(cnn(normalise(pixels)).float())
+    cnn.train(training)
+    return ranks.gather(torch.cat(parts), len(pictures), unit=batch).cpu().numpy()
+
+
+def _factors(data: Dataset, theta: Tensor, phi: np.ndarray) -> Factors:
+    return Factors(
+        users=data.users,
+        items=data.items,
+        theta=theta.detach().cpu().numpy().copy(),  # a view would go on learning
+        item=item_means(phi, data.image_item, len(data.items)),
+        item_bias=np.zeros(len(data.items), np.float32),
+        phi=phi,
+        image_item=data.image_item,
+    )
+
+
+def _epoch_order(data: Dataset, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """The epoch's triplets in an order drawn from (seed, epoch) alone: users [n], pictures [n, 1 + negatives].
+
+    A resumed run sees the same order, whatever the order in which the table was written.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(data.triplets_user.shape[1])
+    positive = data.triplets_positive[epoch - 1, :, None]
+    images = np.concatenate([positive, data.triplets_negative[epoch - 1]], axis=1)
+    return data.triplets_user[epoch - 1][order].astype(np.int64), images[order].astype(np.int64)
+
+
+def _check_table(data: Dataset, settings: DvbprSettings) -> None:
+    if settings.epochs > data.epochs:
+        raise ValueError(
+            f"epochs={settings.epochs}, but the triplet table holds {data.epochs}; "
+            "sample the triplets again with as many epochs, or set epochs lower"
+        )
+    if not data.triplets_negative.size:
+        raise ValueError("the triplet table is empty; sample the triplets again")
+    if settings.early_stopping_patience is not None and not len(data.validation):
+        raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train from a folder of arrays. Exit codes: 0 done, 1 training failed, 2 the call or the settings are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.dvbpr.train",
+        description="Train DVBPR from a folder with bank.npy (uint8 [rows, side, side, 3]) and dataset.npz (the other "
+        "arrays of models.data.dataset.Dataset; Dataset.save writes both). Writes best.pt, last.pt and factors.npz "
+        "into --out, and goes on with the run that it finds there.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with bank.npy and dataset.npz")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; made when missing")
+    parser.add_argument("--device", default="auto", help=f"one of {', '.join(devices.NAMES)}, or cuda:N")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="paper", help="values for all that is not given")
+    for knob in fields(DvbprSettings):
+        flag = "--" + knob.name.replace("_", "-")
+        default = getattr(PRESETS["paper"], knob.name)
+        note = f"default {default} in paper, {getattr(PRESETS['kang2017'], knob.name)} in kang2017"
+        common: dict[str, Any] = {"dest": knob.name, "default": argparse.SUPPRESS, "help": note}
+        if isinstance(default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif isinstance(default, tuple):
+            parser.add_argument(flag, type=float, nargs=2, metavar=("BETA1", "BETA2"), **common)
+        else:
+            parser.add_argument(flag, type=int if default is None else type(default), **common)
+    given = vars(parser.parse_args(arguments))
+    data_folder, out, device_name, preset = (given.pop(name) for name in ("data", "out", "device", "preset"))
+    try:
+        settings = replace(PRESETS[preset], **given)
+        device = devices.resolve(device_name)
+        data = Dataset.load(data_folder)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"train_dvbpr: {error}", file=sys.stderr)
+        return 2
+    try:
+        with joined(device) as device:
+            first = here().first
+            trained = train(data, settings, out, device, _print_progress)
+        if first:
+            trained.factors.save(out / "factors.npz")
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"\ntrain_dvbpr: {error}", file=sys.stderr)
+        return 1
+    if not first:
+        return 0
+    for note in trained.notes:
+        print(note)
+    print(f"best epoch {trained.best_epoch}: validation AUC {trained.validation_auc:.4f}; model in {out}")
+    return 0
+
+
+def _print_progress(progress: Progress) -> None:
+    figures = progress.metrics
+    line = f"{progress.note}  step {progress.done}/{progress.total}  loss {figures['loss']:.4f}"
+    line += f"  {figures['pictures_per_second']:,.0f} pictures/s  {figures['seconds_left']:.0f} s left"
+    if "validation_auc" in figures:
+        print(f"\r{line}  validation AUC {figures['validation_auc']:.4f}\033[K")
+    else:
+        print(f"\r{line}\033[K", end="", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What a tick of LSGAN training looks at: the fixed grid of fakes, the reals beside it, signs that training has failed.
+
+Nothing here learns or saves a checkpoint: that is `train_lsgan.py` and `lsgan_state.py`.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from models.data import picture_grid
+from models.lsgan.networks import PICTURE_SIZE, Generator, sample_z, to_pixels
+from models.lsgan.settings import LsganSettings
+
+
+class DivergenceError(RuntimeError):
+    """Training has failed at `tick` (`step`) for `reason`; last.pt still holds the tick before."""
+
+    def __init__(self, tick: int, step: int, reason: str) -> None:
+        super().__init__(
+            f"tick {tick} (step {step}): {reason}; lower lr_discriminator or lr_generator, or train more "
+            "pictures, in a new folder (last.pt here holds the last good tick)"
+        )
+        self.tick, self.step, self.reason = tick, step, reason
+
+
+class FixedGrid:
+    """The same latents and classes from step 0 to the end, a row a class, from their own seed: a film of training."""
+
+    def __init__(self, settings: LsganSettings, class_names: tuple[str, ...], device: torch.device) -> None:
+        noise = torch.Generator().manual_seed(settings.seed + 3)
+        self.class_names = class_names
+        self.z = sample_z(settings, len(class_names) * settings.grid_columns, noise).to(device)
+        self.labels = torch.arange(len(class_names), device=device).repeat_interleave(settings.grid_columns)
+
+    @torch.no_grad()
+    def draw(self, network: Generator) -> tuple[np.ndarray, float]:
+        """One picture uint8 [H, W, 3], and how much its fakes differ: the mean sd of a pixel on [-1, 1]."""
+        was_training = network.training
+        network.eval()
+        fakes = network(self.z, self.labels)
+        network.train(was_training)
+        spread = fakes.float().std(dim=0).mean().item()
+        pixels = to_pixels(fakes).cpu().numpy().reshape(len(self.class_names), -1, PICTURE_SIZE, PICTURE_SIZE, 3)
+        return picture_grid.grid(pixels, row_labels=self.class_names), spread
+
+
+def reals(
+    pictures: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], settings: LsganSettings
+) -> np.ndarray:
+    """As many training pictures of each class as the fixed grid has fakes, drawn by the seed: uint8 [H, W, 3]."""
+    rng = np.random.default_rng(settings.seed)
+    rows = [rng.choice(np.flatnonzero(labels == c), settings.grid_columns) for c in range(len(class_names))]
+    return picture_grid.grid(pictures[np.stack(rows)], row_labels=class_names)
+
+
+def check_divergence(
+    metrics: dict[str, float], stalled: dict[str, int], settings: LsganSettings, tick: int, step: int
+) -> None:
+    """Count bad ticks in a row in `stalled`; DivergenceError at a loss that is no number, or `patience` of them."""
+    for name in ("loss_discriminator", "loss_generator", "spread"):
+        if not math.isfinite(metrics[name]):
+            raise DivergenceError(tick, step, f"{name} is {metrics[name]}")
+    stalled["vanished"] = stalled["vanished"] + 1 if metrics["loss_discriminator"] < settings.vanished_loss else 0
+    stalled["alike"] = stalled["alike"] + 1 if metrics["spread"] < settings.alike_spread else 0
+    if stalled["vanished"] >= settings.patience:
+        raise DivergenceError(tick, step, f"the discriminator's loss was 0 for {settings.patience} ticks: it has won")
+    if stalled["alike"] >= settings.patience:
+        raise DivergenceError(
+            tick, step, f"all fakes were alike for {settings.patience} ticks: the generator collapsed"
+        )

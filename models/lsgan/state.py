@@ -1,0 +1,195 @@
+"""What an LSGAN training run holds, and its state on disk: last.pt, best.pt, generator.pt, meta.json.
+
+The loop is `train_lsgan.py`; nothing here draws a batch or takes a step.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.lsgan.global_batch_norm import over_ranks
+from models.lsgan.networks import Discriminator, Generator, sample_z
+from models.lsgan.settings import MAY_CHANGE, LsganSettings
+from models.training import checkpoint
+from models.training import device as devices
+from models.training.ranks import ALONE, Ranks
+
+_SETTLE_BATCHES = 16  # of 64 latents: the averaged weights' own batch-norm statistics (Wu & Johnson 2021)
+
+
+class LsganRun:
+    """Both networks, what trains and averages them, and how far the run is."""
+
+    def __init__(
+        self,
+        settings: LsganSettings,
+        class_names: tuple[str, ...],
+        counts: dict[str, int],
+        data_digest: str,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.settings, self.ranks = settings, ranks
+        # Everything that enters the arithmetic: two runs that agree in it are the same run.
+        kept = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
+        self.identity: dict[str, Any] = {"settings": kept, "class_names": list(class_names), "counts": counts}
+        self.identity["data_digest"] = data_digest
+        self.generator = Generator(settings).to(device).train()
+        self.discriminator = Discriminator(settings).to(device).train()
+        for network in (self.generator, self.discriminator):
+            over_ranks(network, ranks)
+        self.averaged: Generator | None = None
+        if settings.ema_half_life is not None:
+            self.averaged = Generator(settings).to(device).requires_grad_(False).eval()
+        # Fused: one kernel for all tensors; on a CPU also the difference between 3 and 30 passes over the weights.
+        common: dict[str, Any] = {"betas": (settings.beta1, settings.beta2), "fused": device.type != "mps"}
+        common["weight_decay"] = settings.weight_decay
+        self.adam_g = torch.optim.Adam(self.generator.parameters(), lr=settings.rate(settings.lr_generator), **common)
+        rate_d = settings.rate(settings.lr_discriminator)
+        self.adam_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate_d, **common)
+        self.noise = torch.Generator(device=device).manual_seed(settings.seed + 2)  # 0 and 1 drew the initial weights
+        self.augment_probability = torch.zeros((), device=device)  # moved by the trainer, where augmenting adapts
+        self.step = 0  # finished steps
+        self.history: list[dict[str, float]] = []  # one entry a tick
+        self.stalled = {"vanished": 0, "alike": 0}  # bad ticks in a row
+        self.best: dict[str, Any] | None = None  # step, metric (its name), value
+
+    @property
+    def sampled(self) -> Generator:
+        """The network that pictures come from."""
+        return self.generator if self.averaged is None else self.averaged
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the averaged weights, if there are any, by one step of `step` finished ones."""
+        if self.averaged is not None:
+            averages: list[Tensor] = list(self.averaged.parameters())
+            weights: list[Tensor] = list(self.generator.parameters())
+            torch._foreach_lerp_(averages, weights, 1 - ema_decay(self.settings, self.step))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Give averaged weights the batch-norm statistics that belong to them, from fresh fakes of a fixed seed."""
+        network, settings = self.averaged, self.settings
+        if network is None:
+            return
+        noise = torch.Generator(device=self.noise.device).manual_seed(settings.seed + 4)
+        norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over the batches
+        network.train()
+        for _ in range(_SETTLE_BATCHES):
+            labels = torch.randint(settings.classes, (64,), generator=noise, device=noise.device)
+            network(sample_z(settings, 64, noise), labels)
+        for norm in norms:
+            norm.momentum = 0.1
+        network.eval()
+
+    def note(self, name: str, value: float, out: Path) -> None:
+        """Write best.pt when the metric, where less is better, has never been as low."""
+        if self.best is None or self.best["metric"] != name or value < self.best["value"]:
+            self.best = {"step": self.step, "metric": name, "value": value}
+            if self.ranks.first:
+                checkpoint.save(out / "best.pt", {**self._finished(), **self.best})
+
+    def save(self, out: Path) -> None:
+        """Write last.pt: all that the next step depends on. After best.pt: a cut between them repeats this tick."""
+        if not self.ranks.first:
+            return
+        state = {"identity": self.identity, "step": self.step, "history": self.history, "stalled": self.stalled}
+        state |= {"best": self.best, "noise": self.noise.get_state()}
+        state |= {"augment_probability": self.augment_probability}
+        checkpoint.save(out / "last.pt", state | {name: part.state_dict() for name, part in self._parts().items()})
+
+    def resume(self, out: Path) -> int:
+        """Go on with out/last.pt where there is one; the steps it had done.
+
+        Raises ValueError listing every difference when it is of another run.
+        """
+        path = out / "last.pt"
+        if not path.exists():
+            return 0
+        state = checkpoint.load(path, map_location=self.noise.device)
+        _check_identity(state["identity"], self.identity, path)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.noise.set_state(state["noise"].cpu())
+        self.augment_probability = state["augment_probability"].to(self.noise.device)
+        self.step, self.history, self.stalled, self.best = (state[k] for k in ("step", "history", "stalled", "best"))
+        return self.step
+
+    def finish(self, out: Path, notes: list[str]) -> dict[str, Any]:
+        """Write generator.pt, of the best checkpoint where the settings say so and there is one, and meta.json: this.
+
+        The networks are left as they were written: in eval mode, without gradients. All ranks call it.
+        """
+        self.ranks.wait()  # for the first one's last checkpoint
+        chosen = self.best if self.settings.select == "best" else None
+        if chosen is not None:
+            state = checkpoint.load(out / "best.pt", map_location=self.noise.device)
+            self.sampled.load_state_dict(state["generator"])
+            self.discriminator.load_state_dict(state["discriminator"])
+        for network in (self.sampled, self.discriminator):
+            network.requires_grad_(False).eval()
+        steps = self.step
+        meta = {**self.identity, "steps": steps, "pictures_seen": steps * self.settings.batch_size, "best": self.best}
+        meta |= {"settings": asdict(self.settings), "selected_step": chosen["step"] if chosen else steps}
+        meta |= {"notes": notes, "torch": torch.__version__, "history": self.history}
+        if not self.ranks.first:
+            return meta
+        checkpoint.save(out / "generator.pt", self._finished())
+        temporary = out / ".meta.json.tmp"
+        temporary.write_text(json.dumps(meta, indent=1))
+        temporary.replace(out / "meta.json")
+        return meta
+
+    def _finished(self) -> dict[str, Any]:
+        return {"generator": self.sampled.state_dict(), "discriminator": self.discriminator.state_dict()}
+
+    def _parts(self) -> dict[str, Any]:
+        """All that has a state dict, under its name in last.pt."""
+        parts: dict[str, Any] = {"generator": self.generator, "discriminator": self.discriminator}
+        parts |= {"optimiser_generator": self.adam_g, "optimiser_discriminator": self.adam_d}
+        return parts if self.averaged is None else {**parts, "averaged": self.averaged}
+
+
+def load_generator(folder: Path, device: torch.device | str = "cpu") -> tuple[Generator, Discriminator, dict[str, Any]]:
+    """The finished networks of a run (eval mode, no gradients) and its meta.json.
+
+    Raises FileNotFoundError naming the folder when the run never finished.
+    """
+    folder, device = Path(folder), devices.resolve(device) if isinstance(device, str) else device
+    if not (folder / "meta.json").is_file():
+        raise FileNotFoundError(f"{folder}: no meta.json, so no finished generator there; train (again): it resumes")
+    meta = json.loads((folder / "meta.json").read_text())
+    settings = LsganSettings(**meta["settings"])
+    state = checkpoint.load(folder / "generator.pt", map_location=device)
+    generator, discriminator = Generator(settings).to(device), Discriminator(settings).to(device)
+    generator.load_state_dict(state["generator"])
+    discriminator.load_state_dict(state["discriminator"])
+    return generator.requires_grad_(False).eval(), discriminator.requires_grad_(False).eval(), meta
+
+
+def ema_decay(settings: LsganSettings, step: int) -> float:
+    """The averaging factor of one step: the half-life in pictures, shorter at first (a share of what was seen)."""
+    assert settings.ema_half_life is not None
+    half_life = min(settings.ema_half_life, settings.ema_ramp * step * settings.batch_size)  # StyleGAN2-ADA's ramp-up
+    return 0.5 ** (settings.batch_size / half_life)
+
+
+def _check_identity(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    """ValueError naming every difference between the run on disk and the one asked for."""
+    differ = [
+        f"{k} was {found.get(k)!r}, now {wanted[k]!r}" for k in wanted if k != "settings" and found.get(k) != wanted[k]
+    ]
+    old, new = found["settings"], wanted["settings"]
+    differ += [f"{k} was {old.get(k)!r}, now {new[k]!r}" for k in new if old.get(k) != new[k]]
+    if differ:
+        raise ValueError(
+            f"{path}: a checkpoint of another run ({'; '.join(differ)}); give another folder, or delete it"
+        )

@@ -1,0 +1,337 @@
+"""One readable loop that trains the LSGAN of `lsgan.py` on labelled 64x64 pictures, and what it leaves on disk.
+
+    python -m models.lsgan.train --pictures pictures.npy --labels labels.npy --out DIR --preset modern
+
+The same under torchrun trains on several GPUs; what the ranks share is in `ranks.py`.
+Where the pictures come from, how runs are tracked, and how good the result is, do not belong here.
+In the folder: reals.png, fakes_init.png, fakes_<step>.png (the same latents and classes each time), last.pt (the whole
+state at the last tick), best.pt (the networks at the best tick, where a metric is given), generator.pt (both networks,
+finished), meta.json.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.data import picture_grid
+from models.data.augment import adapted, diff_augment
+from models.lsgan.batches import Batches, check_data, total_steps
+from models.lsgan.monitor import DivergenceError, FixedGrid, check_divergence, reals
+from models.lsgan.networks import (
+    Discriminator,
+    Generator,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    relativistic_loss,
+    sample_z,
+)
+from models.lsgan.progress import Clock, Progress
+from models.lsgan.settings import PRESETS, LsganSettings
+from models.lsgan.state import LsganRun, load_generator
+from models.training import device as devices
+from models.training.ranks import Ranks, here, joined
+
+__all__ = ["PRESETS", "DivergenceError", "LsganSettings", "Measure", "Progress", "load_generator", "train"]
+
+
+_ADAPT_EVERY = 4  # steps between two looks at how much D overfits, as ADA
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How good a generator is while it trains: less is better. Taken in eval mode, with a draw of its own."""
+
+    name: str  # its protocol, e.g. kernel_efflite0_64px_n300_train
+    of: Callable[[Generator], float]
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A finished run: the network to sample from (averaged weights where EMA is on), its D, and its record."""
+
+    generator: Generator
+    discriminator: Discriminator
+    meta: dict[str, Any]
+    folder: Path
+    history: list[dict[str, float]]  # one entry a tick: step, losses, outputs, pictures_per_second, spread, the metric
+    resumed_from: int  # step; 0 for a run from the start
+
+
+def train(
+    pictures: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    settings: LsganSettings,
+    out: Path,
+    device: torch.device | str = "auto",
+    on_progress: Callable[[Progress], None] | None = None,
+    on_images: Callable[[int, np.ndarray], None] | None = None,
+    data_digest: str = "",
+    measure: Measure | None = None,
+) -> TrainedGenerator:
+    """Train G and D on pictures uint8 [N, 64, 64, 3] with labels int64 [N]; goes on from `out/last.pt` when there.
+
+    A resumed run ends with the weights of an uninterrupted one, bit for bit, on one device. `on_images` receives
+    (step, grid uint8 [H, W, 3]). Where this process has joined others (`ranks.joined`), each takes an equal share of
+    every batch, batch norm is over the whole of it, and the first rank alone writes, reports and measures; they must
+    see one `out`. Raises ValueError for pictures or labels that do not fit, a class with too few pictures, or a
+    checkpoint of another run; DivergenceError when training has failed.
+    """
+    ranks = here()
+    _check_ranks(settings, ranks)
+    out, device = Path(out), devices.resolve(device) if isinstance(device, str) else device
+    counts = check_data(pictures, labels, class_names, settings)
+    total = total_steps(len(pictures), settings)
+    out.mkdir(parents=True, exist_ok=True)
+    batches = Batches(pictures, labels, settings, device, ranks)
+    run = LsganRun(settings, class_names, counts, data_digest, device, ranks)
+    grid = FixedGrid(settings, class_names, device)
+    resumed_from = run.resume(out)
+    ranks.expect_same("settings, data or checkpoint", run.generator.parameters(), f"{run.identity} {total} {run.step}")
+    if not resumed_from and ranks.first:
+        picture_grid.write_png(out / "reals.png", reals(pictures, labels, class_names, settings))
+        first, _ = grid.draw(run.sampled)
+        picture_grid.write_png(out / "fakes_init.png", first)
+        if on_images is not None:
+            on_images(0, first)
+
+    take_step = Step(run, device, batches.watched)
+    sums = torch.zeros(4, device=device)  # losses of D and G, outputs for real and fake; read at ticks only
+    clock = Clock(on_progress if ranks.first else None, total, run)
+    with _reproducible_convolutions():
+        while run.step < total:
+            sums += take_step(*batches(run.step))
+            if run.step % settings.tick_steps and run.step < total:
+                clock.between_ticks()
+                continue
+            # Upkeep. `.tolist()` is the loop's one synchronisation with a GPU.
+            metrics = clock.read((sums / clock.steps).tolist())
+            if settings.adaptive:
+                metrics["augment_probability"] = run.augment_probability.item()
+            tick = math.ceil(run.step / settings.tick_steps)
+            ranks.expect_same("weights any more", [*run.generator.parameters(), *run.discriminator.parameters()])
+            run.settle()
+            picture, metrics["spread"] = grid.draw(run.sampled)
+            check_divergence(metrics, run.stalled, settings, tick, run.step)
+            if measure is not None and (tick % settings.metric_ticks == 0 or run.step == total):
+                value = _measured(measure, run.sampled) if ranks.first else 0.0
+                metrics[measure.name] = ranks.first_says(value, device)
+                run.note(measure.name, metrics[measure.name], out)
+            run.history.append({"step": run.step, **metrics})
+            if ranks.first and (tick % settings.picture_ticks == 0 or run.step == total):
+                picture_grid.write_png(out / f"fakes_{run.step:06d}.png", picture)
+                if on_images is not None:
+                    on_images(run.step, picture)
+            run.save(out)
+            clock.tick(tick, metrics)
+            sums.zero_()
+    meta = run.finish(out, [batches.note, take_step.note])
+    return TrainedGenerator(run.sampled, run.discriminator, meta, out, run.history, resumed_from)
+
+
+class Step:
+    """One step of D, then one of G on the same fakes. `note` says in which precision."""
+
+    def __init__(
+        self, run: LsganRun, device: torch.device, watched: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    ) -> None:
+        """`watched`: real pictures and labels that are not trained on, by step; asked where augmenting adapts."""
+        self.watched = watched
+        self.run, self.settings, self.device, self.ranks = run, run.settings, device, run.ranks
+        self.generator, self.discriminator = run.generator, run.discriminator
+        if run.settings.compile:  # the same modules behind other calls: state dicts keep their names
+            self.generator, self.discriminator = (torch.compile(n) for n in (run.generator, run.discriminator))
+        self.precision = devices.precision("auto" if run.settings.bf16 else "float32", device)
+        self.note = f"trained on {devices.describe(device)} in {self.precision}"
+        if run.settings.bf16 and self.precision == "float32":
+            self.note += ": bf16 was asked for, and it has none"
+
+    def __call__(self, real: Tensor, y: Tensor) -> Tensor:
+        """Reals [B, 3, 64, 64] and labels [B] -> losses of D and G, D's mean outputs for real and fake: [4].
+
+        The reals are this rank's share; what is drawn, said by D and lost is that of the whole batch.
+        """
+        run, settings, whole = self.run, self.settings, len(y) * self.ranks.count
+        z = sample_z(settings, whole, run.noise)[self.ranks.share(whole)]
+        with self._autocast():
+            fake = self.generator(z, y)  # once: D's step and G's step see the same fakes
+
+        run.discriminator.requires_grad_(True)
+        shown, shown_fake = self._augment(real), self._augment(fake.detach())
+        penalised = settings.r1 > 0 and run.step % settings.r1_every == 0
+        out_real, out_fake = self._judge(shown.requires_grad_(penalised), shown_fake, y, for_penalty=penalised)
+        loss_d = self._loss_d(out_real, out_fake)
+        objective = loss_d
+        if penalised:
+            weight = settings.r1 * settings.r1_every / self.ranks.count  # a mean over this rank's share of the reals
+            objective = loss_d + weight * gradient_penalty(out_real, shown)
+        if settings.adaptive and run.step % _ADAPT_EVERY == 0:
+            self._adapt(out_real.detach().mean(), out_fake.detach().mean(), shown_fake, y)
+        self._descend(run.adam_d, run.discriminator, objective)
+
+        # G: through the D just updated, whose own gradients nobody needs now.
+        run.discriminator.requires_grad_(False)
+        if settings.loss == "relativistic" or settings.joint_batches:
+            reference, out_again = self._judge(self._augment(real.detach()), self._augment(fake), y)
+        else:
+            out_again = self._gathered(self._output(self._augment(fake), y))
+        if settings.loss == "relativistic":
+            loss_g = relativistic_loss(out_again, reference.detach())
+        else:
+            loss_g = generator_loss(out_again)
+        self._descend(run.adam_g, run.generator, loss_g)
+
+        run.step += 1
+        run.average()
+        return torch.stack([loss_d, loss_g, out_real.mean(), out_fake.mean()]).detach()
+
+    def _loss_d(self, out_real: Tensor, out_fake: Tensor) -> Tensor:
+        loss = relativistic_loss if self.settings.loss == "relativistic" else discriminator_loss
+        return loss(out_real, out_fake)
+
+    def _augment(self, pictures: Tensor) -> Tensor:
+        often = self.run.augment_probability if self.settings.adaptive else None
+        return diff_augment(pictures, self.settings.augment, self.run.noise, often, self.ranks)
+
+    @torch.no_grad()
+    def _adapt(self, real: Tensor, fake: Tensor, shown_fake: Tensor, y: Tensor) -> None:
+        """Augment more or less often from here on, as pictures that are not trained on fare."""
+        assert self.watched is not None, "augment_target needs pictures that are not trained on"
+        pictures, labels = self.watched(self.run.step // _ADAPT_EVERY)
+        unseen, _ = self._judge(self._augment(pictures), shown_fake, labels, y)
+        move = _ADAPT_EVERY * self.settings.batch_size / self.settings.augment_ramp
+        target = self.settings.augment_target or 0.0
+        often = self.run.augment_probability
+        self.run.augment_probability = adapted(often, real, fake, unseen.mean(), target, move)
+
+    def _judge(
+        self, real: Tensor, fake: Tensor, y: Tensor, y_fake: Tensor | None = None, for_penalty: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """D's outputs [B] for both sides of the whole batch: in one pass, or each with its own statistics."""
+        y_fake = y if y_fake is None else y_fake
+        if not self.settings.joint_batches:
+            of_real, of_fake = self._output(real, y, for_penalty), self._output(fake, y_fake)
+        else:
+            both = self._output(torch.cat([real, fake]), torch.cat([y, y_fake]), for_penalty)
+            of_real, of_fake = both[: len(real)], both[len(real) :]
+        return self._gathered(of_real), self._gathered(of_fake)
+
+    def _output(self, pictures: Tensor, y: Tensor, for_penalty: bool = False) -> Tensor:
+        if for_penalty:  # in float32 and not compiled: compiled networks cannot be differentiated twice
+            return self.run.discriminator(pictures, y)
+        with self._autocast():
+            return self.discriminator(pictures, y).float()
+
+    def _gathered(self, mine: Tensor) -> Tensor:
+        return self.ranks.gather(mine, len(mine) * self.ranks.count)
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        return devices.autocast(self.precision, self.device)
+
+    def _descend(self, optimiser: torch.optim.Optimizer, network: torch.nn.Module, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.ranks.sum_gradients(network.parameters())
+        optimiser.step()
+
+
+def _check_ranks(settings: LsganSettings, ranks: Ranks) -> None:
+    if settings.batch_size % ranks.count:
+        raise ValueError(f"batch_size is {settings.batch_size}; {ranks.count} ranks need a multiple of {ranks.count}")
+    if settings.compile and not ranks.alone:
+        raise ValueError("compile is for one rank: batch norm over several is not compiled; set compile to false")
+
+
+def _measured(measure: Measure, network: Generator) -> float:
+    was_training = network.training
+    network.eval()
+    value = float(measure.of(network))
+    network.train(was_training)
+    return value
+
+
+def _reproducible_convolutions() -> Any:
+    """cuDNN's deterministic kernels: without them a resumed run differs in the last bits, and then in all."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m models.lsgan.train",
+        description="Train the category-conditional LSGAN on labelled 64x64 pictures. Run it again to resume.",
+        epilog="Example: python -m models.lsgan.train --pictures x.npy --labels y.npy --out var/lsgan "
+        "--preset modern --width 0.25 --batch-size 32 --steps 800",
+    )
+    parser.add_argument("--pictures", type=Path, required=True, help=".npy, uint8 [N, 64, 64, 3]")
+    parser.add_argument("--labels", type=Path, required=True, help=".npy, integers [N], 0 to classes - 1")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and grids")
+    parser.add_argument("--class-names", default="", help="comma-separated, in the order of the labels")
+    parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default: auto)")
+    parser.add_argument("--preset", choices=list(PRESETS), default="paper", help="fills every knob (default: paper)")
+    knobs = parser.add_argument_group("knobs", "what is given here wins over the preset; the defaults are paper's")
+    for field in dataclasses.fields(LsganSettings):
+        if field.name == "classes":
+            continue  # read from the labels
+        kind: Any = {"bool": _boolean, "int": int, "float": float, "str": str}[_type_name(field).split(" ")[0]]
+        flag = "--" + field.name.replace("_", "-")
+        knobs.add_argument(flag, type=kind, metavar=_type_name(field).split(" ")[0], help=f"default {field.default!r}")
+    return parser
+
+
+def _type_name(field: dataclasses.Field[Any]) -> str:
+    return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train from the terminal; 0 done, 1 the work failed, 2 the call is wrong."""
+    asked = _parser().parse_args(arguments)
+    try:
+        pictures, labels = np.load(asked.pictures), np.load(asked.labels)
+        names = tuple(asked.class_names.split(",")) if asked.class_names else ()
+        names = names or tuple(f"class {c}" for c in range(int(labels.max()) + 1))
+        knobs = {f.name: getattr(asked, f.name, None) for f in dataclasses.fields(LsganSettings)}
+        given = {name: value for name, value in knobs.items() if value is not None}
+        settings = dataclasses.replace(PRESETS[asked.preset], **given, classes=len(names))
+    except (OSError, ValueError) as error:
+        print(f"train_lsgan: {error}", file=sys.stderr)
+        return 2
+    try:
+        with joined(devices.resolve(asked.device)) as device:
+            first = here().first
+            trained = train(pictures, labels, names, settings, asked.out, device, on_progress=_print_progress)
+    except (ValueError, RuntimeError) as error:
+        print(f"train_lsgan: {error}", file=sys.stderr)
+        return 1
+    if not first:
+        return 0
+    for note in trained.meta["notes"]:
+        print(note)
+    print(f"\n{trained.meta['steps']} steps, generator and grids in {trained.folder}")
+    return 0
+
+
+def _print_progress(progress: Progress) -> None:
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items() if name != "step")
+    end = "\n" if progress.note.startswith("tick") else ""
+    print(f"\r{progress.done}/{progress.total}  {progress.seconds_left:.0f} s left  {figures}", end=end, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

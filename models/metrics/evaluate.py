@@ -1,0 +1,214 @@
+"""What a recommender is worth: one held-out item a user, ranked against what the user never touched.
+
+Every model is asked for scores in the same way (`scoring.py`), the counting is `ranking.py`, intervals over users are
+`intervals.py`. Training, tuning and tables belong elsewhere. `tests/models/test_evaluate.py` holds the obvious loops.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.metrics import diversity
+from models.metrics.intervals import bootstrap_mean, mean, paired_difference
+from models.metrics.ranking import Rows, best, counts, shares
+from models.metrics.scoring import Recommender
+from models.training.ranks import ALONE, Ranks
+
+__all__ = ["PerUser", "auc_of_each", "bootstrap_mean", "evaluate", "exact_auc", "mean", "paired_difference", "top_k"]
+
+SAMPLED = 100  # items a user in K17's estimate
+TOP = 10  # length of the list that coverage, novelty and Gini look at
+
+
+@dataclass(frozen=True, eq=False)
+class PerUser:
+    """One entry for each held-out (user, item); nan where a user has touched everything, so nothing is ranked.
+
+    With one held-out item a user, recall at k and hit rate at k are the same number: `recall_at_10` and `recall_at_50`
+    are both. Ranks run from 1 and take ties by half: an item that ties with two others stands in the middle of them.
+    """
+
+    user: np.ndarray  # [n] int32, row in the model's users
+    item: np.ndarray  # [n] int32, row in the model's items
+    cold: np.ndarray  # [n] bool: nobody else touches the item in train
+    auc: np.ndarray  # [n] float32: share of the untouched items scored below the held-out one, ties a half
+    auc_strict: np.ndarray  # the same, ties nothing
+    auc_sampled100: np.ndarray  # K17's code: of 100 drawn items, train items and the target skipped, strict
+    auc_picture: np.ndarray  # pictures ranked instead of items: mean over the item's pictures, ties a half
+    auc_category: np.ndarray  # among items of the held-out one's own category; nan where it has none, or no other item
+    recall_at_10: np.ndarray  # 1 where the rank is 10 or better, else 0; the hit rate as well
+    recall_at_50: np.ndarray
+    ndcg_at_10: np.ndarray  # 1 / log2(rank + 1), and 0 beyond ten
+    ndcg_at_50: np.ndarray
+    reciprocal_rank: np.ndarray  # 1 / rank; its mean is the MRR
+    novelty_at_10: np.ndarray  # mean self-information of the ten recommended, in bits (`diversity.self_information`)
+    recommended: np.ndarray  # [n, 10] int32, item rows best first, -1 where fewer are left: the list that is ranked
+
+
+def evaluate(
+    model: Recommender,
+    held_out: np.ndarray,  # [n, 2] user row, item row: the split that is measured
+    train: np.ndarray,  # [m, 2]
+    others: np.ndarray,  # [l, 2]: what the users touched in the remaining split
+    *,
+    category: np.ndarray | None = None,  # [I] int, -1 for none: the items' categories
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> PerUser:
+    """All metrics of one split, a user at a time; a chunk of users x items is all that is ever in memory.
+
+    Candidates are the items that the user touched in no split, so `others` is the test split when validation is
+    measured and the other way round. A held-out pair may also stand in train (one picture of it is held out, the
+    others train): its item is ranked all the same, and is cold where that user alone trains on it: no item is warm by
+    its own leak. The ten recommended are the best of the candidates and the held-out item. Raises ValueError for rows
+    outside the model, and for another number of categories than items.
+    """
+    held_out, train, others = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, train, others))
+    _check(model, held_out, train, others)
+    items = len(model.items)
+    category = np.full(items, -1, np.int64) if category is None else np.asarray(category, np.int64)
+    if category.shape != (items,):
+        raise ValueError(f"category is {category.shape}; one for each of {items} items was expected")
+    known = np.unique(train[:, 0] * items + train[:, 1])
+    sampled = _sampled_auc_plan(model, held_out, known, seed)
+    rows = Rows(model, np.concatenate([held_out, train, others]), device or torch.device("cpu"))
+    n = len(held_out)
+    names = ("auc", "strict", "sampled", "picture", "category", "above")
+    columns = {name: np.full(n, np.nan, np.float32) for name in names}
+    recommended = np.full((n, TOP), -1, np.int32)
+    for chunk in rows.chunks(held_out[:, 0]):
+        users, target_items = held_out[chunk, 0], held_out[chunk, 1]
+        scores = rows.item_scores(users)  # [c, I]
+        at = rows.to(target_items)[:, None]
+        target = scores.gather(1, at)  # [c, 1]
+        columns["sampled"][chunk] = _sampled_auc(scores, target, sampled[chunk])
+        rows.forget_touched(scores, users)
+        below, equal = counts(scores, target)
+        candidates = rows.candidates[users]
+        columns["auc"][chunk] = shares(below, equal, candidates)
+        columns["strict"][chunk] = shares(below, np.zeros_like(equal), candidates)
+        # The rank less one.
+        columns["above"][chunk] = np.where(candidates > 0, candidates - below - 0.5 * equal, np.nan)
+        columns["category"][chunk] = rows.category_auc(scores, target, users, target_items, category)
+        scores = rows.forget_touched(scores, users, -torch.inf).scatter_(1, at, target)
+        recommended[chunk] = best(scores, TOP)[0]
+        columns["picture"][chunk] = rows.picture_auc(users, target_items)
+    above = columns["above"]
+    information = diversity.self_information(train, len(model.users), items)
+    return PerUser(
+        user=held_out[:, 0].astype(np.int32),
+        item=held_out[:, 1].astype(np.int32),
+        cold=_cold(held_out, known, items),
+        auc=columns["auc"],
+        auc_strict=columns["strict"],
+        auc_sampled100=columns["sampled"],
+        auc_picture=columns["picture"],
+        auc_category=columns["category"],
+        recall_at_10=_within(above, 10, 1.0),
+        recall_at_50=_within(above, 50, 1.0),
+        ndcg_at_10=_within(above, 10, 1 / np.log2(above + 2)),
+        ndcg_at_50=_within(above, 50, 1 / np.log2(above + 2)),
+        reciprocal_rank=1 / (above + 1),
+        novelty_at_10=diversity.novelty(recommended, information),
+        recommended=recommended,
+    )
+
+
+def exact_auc(
+    model: Recommender,
+    held_out: np.ndarray,
+    touched: np.ndarray,
+    device: torch.device | None = None,
+    ranks: Ranks = ALONE,
+) -> float:
+    """Mean exact AUC alone (K17, equation 7), for the end of an epoch; nan without held-out pairs.
+
+    `touched` [m, 2] is every pair of every split; ties count a half. Every rank ranks its share of the pairs.
+    """
+    held_out = np.asarray(held_out, np.int64).reshape(-1, 2)
+    mine = auc_of_each(model, held_out[ranks.share(len(held_out))], touched, device)
+    return mean(ranks.gather_array(mine, len(held_out), device or torch.device("cpu")))
+
+
+def auc_of_each(
+    model: Recommender, held_out: np.ndarray, touched: np.ndarray, device: torch.device | None = None
+) -> np.ndarray:
+    """Exact AUC of every held-out pair, [n] float64; nan where its user has touched everything. As `exact_auc`."""
+    held_out, touched = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, touched))
+    _check(model, held_out, touched)
+    rows = Rows(model, np.concatenate([held_out, touched]), device or torch.device("cpu"))
+    auc = np.full(len(held_out), np.nan)
+    for chunk in rows.chunks(held_out[:, 0]):
+        users, items = held_out[chunk, 0], held_out[chunk, 1]
+        scores = rows.item_scores(users)
+        target = scores.gather(1, rows.to(items)[:, None])
+        rows.forget_touched(scores, users)
+        auc[chunk] = shares(*counts(scores, target), rows.candidates[users])
+    return auc
+
+
+def top_k(
+    model: Recommender, exclude: np.ndarray, k: int, device: torch.device | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best items of every user: (item rows [U, k] int32, scores [U, k] float32), best first.
+
+    `exclude` [m, 2] are pairs never to be recommended (what the user has). Ties go to the lower item row. Where a
+    user has fewer than k items left, the rest is item -1 with score -inf.
+    """
+    exclude = np.asarray(exclude, np.int64).reshape(-1, 2)
+    _check(model, exclude)
+    if k < 1:
+        raise ValueError(f"k={k}: at least one item must be asked for")
+    rows = Rows(model, exclude, device or torch.device("cpu"))
+    users = len(model.users)
+    items = np.full((users, k), -1, np.int32)
+    scores = np.full((users, k), -np.inf, np.float32)
+    for chunk in rows.chunks(np.arange(users)):
+        items[chunk], scores[chunk] = best(rows.forget_touched(rows.item_scores(chunk), chunk, -torch.inf), k)
+    return items, scores
+
+
+def _within(above: np.ndarray, k: int, gain: np.ndarray | float) -> np.ndarray:
+    """`gain` where fewer than k stand above, else 0; nan where nothing is ranked."""
+    return np.where(np.isnan(above), np.nan, np.where(above < k, gain, 0)).astype(np.float32)
+
+
+def _cold(held_out: np.ndarray, known: np.ndarray, items: int) -> np.ndarray:
+    """Whether nobody but its own user touches the item of each held-out pair in train (`known` codes): bool [n]."""
+    own = np.isin(held_out[:, 0] * items + held_out[:, 1], known)
+    return np.bincount(known % items, minlength=items)[held_out[:, 1]] == own
+
+
+def _sampled_auc_plan(model: Recommender, held_out: np.ndarray, known: np.ndarray, seed: int) -> np.ndarray:
+    """The items drawn for each held-out pair [n, <= 100]; -1 where K17's code skips the draw.
+
+    `known` are the train pairs, user row * items + item row, distinct. Seeded by (seed, global user id): a user's draw
+    is the same whatever the model and whoever else is measured.
+    """
+    items = len(model.items)
+    drawn = np.empty((len(held_out), min(SAMPLED, items)), np.int64)
+    for row, user in enumerate(model.users[held_out[:, 0]]):
+        rng = np.random.default_rng([seed, int(user)])
+        drawn[row] = rng.choice(items, drawn.shape[1], replace=False, shuffle=False)
+    skipped = np.isin(held_out[:, :1] * items + drawn, known) | (drawn == held_out[:, 1:])
+    return np.where(skipped, -1, drawn)
+
+
+def _sampled_auc(scores: Tensor, target: Tensor, drawn: np.ndarray) -> np.ndarray:
+    counted = torch.from_numpy(drawn >= 0).to(scores.device)
+    values = scores.gather(1, torch.from_numpy(np.maximum(drawn, 0)).to(scores.device))
+    wins = ((values < target) & counted).sum(1)
+    return (wins / counted.sum(1)).cpu().numpy()  # nan where every draw was skipped
+
+
+def _check(model: Recommender, *tables: np.ndarray) -> None:
+    for pairs in tables:
+        for column, limit, name in ((0, len(model.users), "user"), (1, len(model.items), "item")):
+            rows = pairs[:, column]
+            if len(rows) and not (rows.min() >= 0 and rows.max() < limit):
+                raise ValueError(
+                    f"{name} rows {rows.min()} to {rows.max()} asked for, the factors have {limit}: "
+                    "the model was trained on another data set; train it again"
+                )

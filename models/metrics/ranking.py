@@ -1,0 +1,141 @@
+"""Scores of a few users at a time, on the device, and where the held-out item stands among them.
+
+The counting under `evaluate.py`; what is made of the counts is said there.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.metrics.scoring import Recommender
+
+_CHUNK_BYTES = 16 * 2**20  # of scores at a time: about what the CPU's cache still helps with
+
+
+class Rows:
+    """A model's scores by chunks of users, and which of them do not count because the user touched the item."""
+
+    def __init__(self, model: Recommender, touched: np.ndarray, device: torch.device) -> None:
+        self.device, self.items = device, len(model.items)
+        self.scorer = model.scorer(device)
+        self.image_item = torch.from_numpy(model.image_item.astype(np.int64)).to(device)
+        user, item = np.divmod(np.unique(touched[:, 0] * self.items + touched[:, 1]), self.items)
+        self.touched = Lists(user, item, len(model.users))
+        self.candidates = self.items - self.touched.counts  # [U], items that the user never touched
+        self.images = Lists(model.image_item, np.arange(len(model.image_item)), self.items)
+        width = max(self.items, len(model.image_item))
+        self.chunk = max(1, _CHUNK_BYTES // (4 * width))
+
+    def to(self, values: np.ndarray) -> Tensor:
+        """An array on the device."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    def chunks(self, users: np.ndarray) -> list[np.ndarray]:
+        """Numbers of entries, a chunk at a time."""
+        return [np.arange(start, min(start + self.chunk, len(users))) for start in range(0, len(users), self.chunk)]
+
+    def item_scores(self, users: np.ndarray) -> Tensor:
+        """[c, I]. ValueError where the model gave another shape, which broadcasting would hide."""
+        scores = self.scorer.items(users)
+        if scores.shape != (len(users), self.items):
+            raise ValueError(f"the model scored {tuple(scores.shape)}; {(len(users), self.items)} was expected")
+        return scores
+
+    def forget_touched(self, scores: Tensor, users: np.ndarray, value: float = torch.nan) -> Tensor:
+        """Overwrite what the users touched: nan is neither below, equal nor above anything."""
+        row, item = self.touched.of(users)
+        scores[self.to(row), self.to(item)] = value
+        return scores
+
+    def category_auc(
+        self, scores: Tensor, target: Tensor, users: np.ndarray, items: np.ndarray, category: np.ndarray
+    ) -> np.ndarray:
+        """AUC among the untouched items of the held-out item's own category [I] (-1: none), ties half: [c].
+
+        `scores` with what the users touched forgotten. nan without a category, or without another item of it.
+        """
+        own = category[items]
+        sizes = np.bincount(category[category >= 0], minlength=max(int(category.max(initial=-1)), 0) + 1)
+        row, item = self.touched.of(users)
+        touched = np.bincount(row[category[item] == own[row]], minlength=len(users))
+        members = {c: self.to(np.flatnonzero(category == c)) for c in np.unique(own[own >= 0])}
+        share = np.full(len(users), np.nan)
+        for c, member in members.items():
+            rows = np.flatnonzero(own == c)
+            at = self.to(rows)
+            below, equal = counts(scores[at[:, None], member], target[at])
+            share[rows] = shares(below, equal, sizes[c] - touched[rows])
+        return share
+
+    def picture_auc(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Mean over the held-out item's pictures of the share of untouched items' pictures scored below, ties half."""
+        if not len(self.image_item):
+            return np.full(len(users), np.nan, np.float32)
+        scores = self.scorer.pictures(users)
+        if scores is None:
+            scores = self.item_scores(users)[:, self.image_item]
+        pair, image = self.images.of(items)  # entry of the chunk, picture of its held-out item
+        target = scores[self.to(pair), self.to(image)]
+        row, item = self.touched.of(users)
+        slot, touched_image = self.images.of(item)
+        scores[self.to(row[slot]), self.to(touched_image)] = torch.nan
+        candidates = len(self.image_item) - np.bincount(row[slot], minlength=len(users))
+        share = np.full(len(pair), np.nan)
+        for start in range(0, len(pair), self.chunk):
+            part = slice(start, start + self.chunk)
+            below, equal = counts(scores[self.to(pair[part])], target[part, None])
+            share[part] = shares(below, equal, candidates[pair[part]])
+        number = np.bincount(pair, minlength=len(users))
+        with np.errstate(invalid="ignore"):
+            return np.bincount(pair, share, minlength=len(users)) / number
+
+
+class Lists:
+    """Lists of numbers by key, flat: `of(keys)` gives every (position in keys, number) pair."""
+
+    def __init__(self, keys: np.ndarray, values: np.ndarray, limit: int) -> None:
+        order = np.argsort(keys, kind="stable")
+        self.values = np.asarray(values, np.int64)[order]
+        self.ends = np.cumsum(np.bincount(keys, minlength=limit))
+        self.counts = np.diff(self.ends, prepend=0)
+
+    def of(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every (position in keys, number) pair, in the order of the keys."""
+        number = self.counts[keys]
+        position = np.repeat(np.arange(len(keys)), number)
+        first = np.repeat(self.ends[keys] - np.cumsum(number), number)
+        return position, self.values[first + np.arange(len(position))]
+
+
+def counts(scores: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """How many of each row of `scores` [c, n] lie below, and at, `target` [c, 1]; nan lies nowhere."""
+    assert target.shape == (len(scores), 1)
+    if scores.device.type != "cpu":
+        return (scores < target).sum(1).cpu().numpy(), (scores == target).sum(1).cpu().numpy()
+    # numpy counts a row of booleans five times faster than torch reduces a matrix of them.
+    rows, least = scores.numpy(), target.numpy()[:, 0]
+    below = [np.count_nonzero(row < value) for row, value in zip(rows, least, strict=True)]
+    equal = [np.count_nonzero(row == value) for row, value in zip(rows, least, strict=True)]
+    return np.array(below, np.int64), np.array(equal, np.int64)
+
+
+def shares(below: np.ndarray, equal: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """AUC with ties a half; nan where there is no candidate."""
+    with np.errstate(invalid="ignore"):
+        return (below + 0.5 * equal) / candidates
+
+
+def best(scores: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of each row [c, n]: (columns [c, k] int32, scores [c, k] float32), best first.
+
+    Ties go to the lower column, on every device. -inf is never taken; where fewer than k are left, the rest is -1
+    with score -inf.
+    """
+    columns = np.full((len(scores), k), -1, np.int32)
+    values = np.full((len(scores), k), -np.inf, np.float32)
+    kth = scores.topk(min(k, scores.shape[1]), sorted=True).values[:, -1].cpu().numpy()
+    for place, (row, least) in enumerate(zip(scores.cpu().numpy(), kth, strict=True)):
+        good = np.flatnonzero((row >= least) & (row > -np.inf))  # all that tie with the k-th as well
+        chosen = good[np.argsort(-row[good], kind="stable")][:k]
+        columns[place, : len(chosen)], values[place, : len(chosen)] = chosen, row[chosen]
+    return columns, values

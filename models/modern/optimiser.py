@@ -1,0 +1,41 @@
+"""How `modern`'s weights move: AdamW, which weights it decays, and the learning rate of every step.
+
+The loop that takes the steps is `train_modern.py`.
+"""
+
+import math
+
+import torch
+
+from models.modern.model import Modern
+from models.modern.settings import ModernSettings
+from models.modern.trunk import Pixels
+
+
+def build(model: Modern, settings: ModernSettings, pixels: Pixels | None = None) -> torch.optim.Optimizer:
+    """AdamW; vectors (biases, attention) are not decayed, and the trunk has a rate of its own."""
+    parts = [(list(model.parameters()), 1.0)]
+    if pixels is not None:
+        parts.append((list(pixels.learning().values()), settings.trunk_rate / settings.learning_rate))
+    groups = []
+    for weights, share in parts:
+        matrices, vectors = ([w for w in weights if (w.ndim > 1) == wide] for wide in (True, False))
+        groups += [{"params": matrices, "share": share}, {"params": vectors, "share": share, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def rate(settings: ModernSettings, step: int, steps: int) -> float:
+    """The learning rate of `step` (from 0) of `steps`: linear warm-up, then half a cosine down to nothing, or flat."""
+    warm = max(1, round(settings.warm_up * steps)) if settings.warm_up else 0
+    if step < warm:
+        return settings.learning_rate * (step + 1) / warm
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def set_rate(adam: torch.optim.Optimizer, settings: ModernSettings, step: int, steps: int) -> None:
+    """Have the optimiser take `step` of `steps` at its rate, every group at its share of it."""
+    for group in adam.param_groups:
+        group["lr"] = rate(settings, step, steps) * group["share"]

@@ -1,0 +1,133 @@
+"""`python -m pipeline.cli.reference`: docs/reference.md, made from the code, so that it cannot say anything else.
+
+Assets, tables, settings, environment and profiles as they stand. Explanations belong to the other pages of docs/.
+"""
+
+import argparse
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline.build import build_definitions
+from pipeline.core import column_docs as meanings
+from pipeline.home import environment
+from pipeline.settings import launchpad as config
+from pipeline.settings import method, profiles
+
+GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
+PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
+MOVED = {"PICTURES": "a shard of the picture store", "BANK_INDEX": "the bank's index"}  # tables that no asset returns
+
+
+def page() -> str:
+    """The whole page, as Markdown."""
+    parts = [_opening(), _assets(), _tables(), _settings(), _environment(), _profiles()]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _opening() -> Iterator[str]:
+    yield "# Reference"
+    yield ""
+    yield "Made from the code by `python -m pipeline.cli.reference --write`; a test compares."
+
+
+def _table(*head: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+
+
+def _assets() -> Iterator[str]:
+    graph = build_definitions().resolve_asset_graph()
+    nodes = {node.key.to_user_string(): node for node in graph.asset_nodes}
+    yield "## Assets"
+    for group in GROUPS:
+        of_group = {name: node for name, node in nodes.items() if node.group_name == group}
+        yield f"\n### {group}\n"
+        rows = [
+            (
+                f"`{name}`",
+                _described(node.description, of_mode=node.partitions_def is not None),
+                ", ".join(f"`{key.to_user_string()}`" for key in sorted(node.parent_keys)),
+            )
+            for name, node in sorted(of_group.items())
+        ]
+        yield from _table("asset", "what it is", "made from", rows=rows)
+
+
+def _described(description: str | None, *, of_mode: bool) -> str:
+    first = " ".join((description or "").split("\n\n")[0].split())
+    return f"{first} One for each image mode." if of_mode else first
+
+
+def _tables() -> Iterator[str]:
+    yield "## Tables"
+    yield ""
+    yield "Parquet, one file a table (a file a mode where there are modes). Columns that may be null say so."
+    for name, schema in sorted(meanings.known().items()):
+        meaning, of_column = f" ({MOVED[name]})" if name in MOVED else "", meanings.of(name)
+        yield f"\n### {name.lower()}{meaning}\n"
+        rows = [
+            (f"`{field.name}`", f"{field.type}{', nullable' if field.nullable else ''}", of_column.get(field.name, ""))
+            for field in schema
+        ]
+        yield from _table("column", "type", "meaning", rows=rows)
+
+
+def _settings() -> Iterator[str]:
+    yield "## Settings"
+    yield ""
+    yield "By op, as in a profile's `ops` section and in Dagster's launchpad. What is not set comes from the profile,"
+    yield "then from the preset."
+    for op, classes in config.OP_SETTINGS.items():
+        yield f"\n### {op}\n"
+        rows = []
+        for cls in classes:
+            meaning = config.described(cls)
+            section = f"{config.SECTIONS[cls]}." if cls in config.SECTIONS else ""
+            for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
+                rows.append((f"`{section}{name}`", meaning.get(name, ""), f"`{config.unless_set(cls, name)}`"))
+        yield from _table("setting", "meaning", "value unless set", rows=rows)
+
+
+def _environment() -> Iterator[str]:
+    yield "## Environment"
+    yield ""
+    rows = []
+    for _, function in inspect.getmembers(environment, inspect.isfunction):
+        found = re.match(r"`([A-Z_]+)`(?: \((.+?)\))?[:.]?\s*(.*)", inspect.getdoc(function) or "")
+        if found and function.__module__ == environment.__name__:
+            meaning = ". ".join(filter(None, (found[3].strip().rstrip("."), found[2])))
+            rows.append((f"`{found[1]}`", " ".join(meaning.split())))
+    yield from _table("variable", "meaning", rows=sorted(rows))
+
+
+def _profiles() -> Iterator[str]:
+    yield "## Profiles"
+    yield ""
+    rows = []
+    for name in profiles.names():
+        text = (profiles.FOLDER / f"{name}.yaml").read_text()
+        comment = re.match(r"(?:#.*\n)+", text)
+        about = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
+        rows.append((f"`{name}`", f"`{method.Method(profile=name).chosen_preset()}`", about))
+    yield from _table("profile", "preset", "what it is for", rows=rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the page, or write it to docs/."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.cli.reference", description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} instead of printing it")
+    if parser.parse_args(arguments).write:
+        PAGE.write_text(page())
+    else:
+        sys.stdout.write(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

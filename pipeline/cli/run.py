@@ -1,0 +1,258 @@
+"""`python -m pipeline.run`: everything, in order, from the terminal, through Dagster on the home's own instance.
+
+What is computed is in the assets; what is shown, in `terminal.py`; here are the arguments, the checks before the
+work, the order of runs and the closing summary.
+"""
+
+import argparse
+import contextlib
+import functools
+import os
+import sys
+import time
+import warnings
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.build import build_definitions
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.recommender_names import name_of
+from pipeline.home import environment, instance
+from pipeline.home.storage import Storage, write_json
+from pipeline.mirror import background_sync as courier
+from pipeline.runtime.exits import DONE, ended
+from pipeline.runtime.plan import Segment, plan
+from pipeline.runtime.resources import ImageFetcher, RawSources, default_resources
+from pipeline.runtime.summary import summarise
+from pipeline.runtime.terminal import LOGGER, Display
+from pipeline.runtime.tracking import EXPERIMENT
+from pipeline.sample import source as sample_source
+from pipeline.settings import profiles
+from pipeline.settings.assets import IngestSettings
+from pipeline.settings.method import Method
+from pipeline.study.jobs import everything, observe_sources
+from pipeline.upkeep import terminal_run
+from pipeline.upkeep.recovery import recover
+from pipeline.upkeep.workers import this_process
+from pipeline.views import fetch_table
+from pipeline.views.comparison import in_short
+
+# What `make ui` needs to know of the home's last run.
+REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
+
+ENVIRONMENT = """\
+environment (a .env file works):
+  ATELIER_HOME          where everything is written (default var/)
+  ATELIER_REVIEWS       reviews: a path, glob, folder or URL of .json, .jsonl, .gz, .zst, several with commas
+                        between; without them only the generator's assets are made
+  ATELIER_PRODUCTS      product metadata, likewise
+  ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; README)
+  ATELIER_LICENCE       the licence of the data, in your words: it stands in the models' cards
+  ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
+  ATELIER_ENGINE        local, or ray: shards of fetching, decoding, features and designs go to a Ray cluster
+  ATELIER_RAY_ADDRESS   of that cluster, host:port or auto (default: one is started on loopback)
+  ATELIER_RANKS         processes that train one model together, a GPU each: a number or auto (default 1)
+  ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
+  ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
+  ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
+  ATELIER_STORE         where the home's copy is kept in step: a folder or s3://... (default nowhere)
+  MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
+
+exit codes: 0 done; 1 the work failed, the message says what to do; 2 the call or the configuration is wrong
+"""
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.run",
+        description="Materialise everything from the raw reviews to the lookbook, in dependency order, all image "
+        "modes. The profile demo brings its own catalogue; the others read what the environment names.",
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--profile", default="paper", metavar="NAME", help=f"{', '.join(profiles.names())}, or a path to a YAML file"
+    )
+    parser.add_argument(
+        "--select",
+        default="*",
+        metavar="ASSETS",
+        help="Dagster's selection syntax: 'key:dvbpr+', 'group:generator', ...",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show the runs that would be made, and stop")
+    return parser.parse_args(argv)
+
+
+@contextlib.contextmanager
+def _sources(profile: str, home: Path, console: Console) -> Generator[None]:
+    """The raw files of the run in the environment; for the demo, the embedded catalogue written and served."""
+    if profile != "demo":
+        yield
+        return
+    with sample_source.embedded(home / "catalogue", console.print) as variables:
+        os.environ.update(variables)
+        yield
+
+
+def _definitions(profile: str, display: Display) -> dg.Definitions:
+    resources = {**default_resources(), "method": Method(profile=profile)}
+    built = build_definitions(resources=resources)
+    return dg.Definitions.merge(built, dg.Definitions(loggers={LOGGER: display.logger()}))
+
+
+def _check_before(resources: dict[str, Any], console: Console) -> bool:
+    """Find what is wrong before anything runs; True where there are reviews."""
+    raw: RawSources = resources["raw"]
+    raw.class_rules(resources["method"].settings(IngestSettings, "ingest").classes)
+    with_reviews = raw.check(
+        lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
+    )
+    resources["compute"].rank_count()
+    resources["engine"].check()
+    return with_reviews
+
+
+def run(profile: str, select: str, console: Console, dry_run: bool = False) -> Path:
+    """Materialise the selection; returns the path of summary.json.
+
+    Raises:
+        BadInput: the input or the configuration is wrong.
+    """
+    started = time.monotonic()
+    Method(profile=profile).check()
+    home = environment.writable_home()
+    with _sources(profile, home, console):
+        display = Display(console)
+        definitions = _definitions(profile, display)
+        with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)}, console)
+        segments = plan(definitions, select, with_reviews)
+        if not with_reviews:
+            console.print("No reviews named: the generator's assets only.")
+        if dry_run:
+            for segment in segments:
+                console.print(
+                    f"[bold]{segment.partition or 'all'}[/]: " + ", ".join(k.to_user_string() for k in segment.assets)
+                )
+            if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
+                _show_fetch_plan(profile, home, console)
+            return home / "summary.json"
+        told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+        with terminal_run.at_work(home), courier.in_step(home, told), instance.open_instance(home) as opened:
+            instance.remember(home, profile=profile, **{name: os.environ.get(name, "") for name in REMEMBERED})
+            if closed := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]
+                console.print(f"recovered: {closed}", highlight=False)
+            # The raw files' content becomes their data version.
+            definitions.resolve_job_def(observe_sources.name).execute_in_process(
+                instance=opened, run_config={"loggers": {LOGGER: {}}}, tags=this_process()
+            )
+            with display:
+                for segment in segments:
+                    console.print(f"[bold]{_title(segment)}[/]")
+                    _materialise(definitions, segment, opened)
+            return _close(home, opened, display.lines.seconds, console, time.monotonic() - started)
+
+
+def _show_fetch_plan(profile: str, home: Path, console: Console) -> None:
+    """What fetching would ask for, as far as the last run's `image_urls` says it."""
+    storage = Storage(root=str(home))
+    table = storage.tables / "image_urls.parquet"
+    if not table.is_file():
+        console.print("pictures to fetch: not known before image_urls is materialised")
+        return
+    urls = pq.read_table(table, columns=["url"])["url"].unique().to_pylist()
+    settings = Method(profile=profile).settings(FetchSettings, "image_ledger")
+    fetcher: ImageFetcher = default_resources()["fetcher"]  # ty: ignore[invalid-assignment]
+    console.print(fetch_table.terminal_table(fetcher.plan(urls, PictureStore(storage.pictures), settings)))
+
+
+def _title(segment: Segment) -> str:
+    return f"image mode {segment.partition}" if segment.partition else "all image modes"
+
+
+def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.DagsterInstance) -> None:
+    definitions.resolve_job_def(everything.name).execute_in_process(
+        instance=opened,
+        partition_key=segment.partition,
+        asset_selection=list(segment.assets),
+        run_config={"loggers": {LOGGER: {}}},
+        tags=this_process(),
+    )
+
+
+def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], console: Console, wall: float) -> Path:
+    """Write summary.json and show its heart."""
+    import json
+
+    path = home / "summary.json"
+    before = json.loads(path.read_text())["seconds"] if path.is_file() else {}
+    tracking = {"tracking_uri": environment.tracking_uri(home), "experiment": EXPERIMENT}
+    summary = summarise(opened, tracking, {**before, **{name: round(s, 2) for name, s in seconds.items()}})
+    write_json(path, summary)
+    for mode, found in summary["modes"].items():
+        if found["models"]:
+            console.print(_table(mode, found))
+    for line in _closing_lines(summary):
+        console.print(line, highlight=False)
+    console.print(f"[bold]Done[/] in {wall:.0f} s. {path}", highlight=False)
+    console.print("See it: make ui (Dagster and MLflow)", highlight=False)
+    return path
+
+
+def _table(mode: str, found: dict[str, Any]) -> Table:
+    title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("model", "AUC", "95% interval", "warm", "cold", "in type", "recall@10"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    own = name_of(found["models"])
+    ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
+    for model, splits in ordered:
+        m = splits["test"]
+        low, high = m["auc_ci95"]
+        shown = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}", *in_short(m)]
+        table.add_row(model, *shown, style="bold" if model == own else None)
+    return table
+
+
+def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
+    generator, designs = summary.get("generator"), summary.get("designs")
+    if generator:
+        shown = ("class_agreement", "frechet_", "kernel_", "diversity_")
+        told = [
+            f"{name} {value:.3f} (real pictures {generator[f'floor_{name}']:.3f})"
+            for name, value in generator.items()
+            if name.startswith(shown) and f"floor_{name}" in generator
+        ]
+        yield f"generator: {generator['epochs']} epochs; {', '.join(told)}"
+    if designs and designs["users"]:
+        yield (
+            f"designs: {designs['users']} users, mean preference gain {designs['preference_gain_mean']:.3f}, "
+            f"own design ranked first by {designs['own_rank_first_share']:.0%}"
+        )
+    if summary.get("lookbook"):
+        yield f"lookbook: {Path(summary['lookbook']).as_uri()}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    options, console = arguments(argv), Console()
+
+    def work() -> int:
+        run(options.profile, options.select, console, options.dry_run)
+        return DONE
+
+    return ended(work, console, "The run's log is in the Dagster UI (make ui); the same command goes on from here.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

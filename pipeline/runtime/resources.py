@@ -1,0 +1,282 @@
+"""The resources of a run besides storage, method and tracking: raw sources, fetcher, engine and device.
+
+Each reads the environment once, when the definitions are built; nothing else in the pipeline reads it.
+"""
+
+import dataclasses
+import hashlib
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from upath import UPath
+
+from pipeline.core import engine
+from pipeline.core.erasure import Erasures
+from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
+from pipeline.core.images.fetch import FetchReport, Progress
+from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
+from pipeline.core.images.fetch_shards import fetch_with
+from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.raw import remote, sources
+from pipeline.core.shards import HERE, Runner
+from pipeline.home import environment
+from pipeline.home.io_managers import ParquetTables
+from pipeline.home.storage import Storage
+from pipeline.runtime.progress import LOG_EVERY, Report, terminal
+from pipeline.runtime.tracking import Tracker
+from pipeline.settings.method import Method
+
+if TYPE_CHECKING:
+    import torch
+
+
+class RawSources(dg.ConfigurableResource):
+    """The files a person brought, or the URLs where they are."""
+
+    reviews: str = ""
+    products: str = ""
+    classes: str = ""  # a file of garment classes; empty: the built-in ones
+    cache: str = ""  # the folder for what URLs name; empty: URLs are refused
+    allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
+    licence: str = ""  # of the data, in its user's words
+    home: str = ""  # whose erasures change what is read; empty: none do
+
+    def review_files(self) -> list[Path]:
+        """The review files, fetched where the cache lacks or has an old one; none where there are only products.
+
+        Raises:
+            BadInput: what was named is not there, is empty or cannot be fetched.
+        """
+        return sources.resolve(self.reviews, self._fetch) if self.reviews else []
+
+    def product_files(self) -> list[Path]:
+        """The metadata files, likewise.
+
+        Raises:
+            BadInput: none were named, or what was named is not there, is empty or cannot be fetched.
+        """
+        return sources.resolve(self._products(), self._fetch)
+
+    def review_version(self) -> str:
+        """What changes with the review files: digests of local contents, the servers' versions of URLs."""
+        return self._version(self.reviews) if self.reviews else sources.digest([])
+
+    def product_version(self) -> str:
+        """What changes with the metadata files, likewise. Raises BadInput as `product_files`."""
+        return self._version(self._products())
+
+    def looks(self, chosen_classes: str = "") -> dict[str, str]:
+        """What each source looks like from outside, by its asset's name, without reading or downloading any of it.
+
+        Size and date of each local file, the servers' versions of URLs; of the class file, its content. Two looks that
+        differ mean that the version may have changed. Raises BadInput where what was named is not there.
+        """
+        looks = {"raw_products": self._look(self._products()), "raw_reviews": ""}
+        if self.reviews:
+            looks["raw_reviews"] = self._look(self.reviews)
+        looks = {name: self._less_erased(look) for name, look in looks.items()}
+        return {"garment_rules": self.class_rules(chosen_classes).digest, **looks}
+
+    def _look(self, spec: str) -> str:
+        seen = []
+        for entry in sources.named(spec):
+            if isinstance(entry, Path):
+                found = entry.stat()
+                seen.append(f"{entry} {found.st_size} {found.st_mtime_ns}")
+            else:
+                say = dg.get_dagster_logger().warning
+                version = remote.named_version(entry, self._cache(entry), self._settings(), say)
+                seen.append(f"{sources.shown(entry)} {version}")
+        return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+
+    def check(self, say: remote.Say) -> bool:
+        """Look whether everything that was named is there, downloading nothing; True where reviews were named.
+
+        Raises:
+            BadInput: as `review_files` and `product_files`.
+        """
+        for spec in (self._products(), self.reviews):
+            for entry in sources.named(spec) if spec else ():
+                if isinstance(entry, str):
+                    remote.check(entry, self._cache(entry), self._settings(), say)
+        return bool(self.reviews)
+
+    def _products(self) -> str:
+        if not self.products:
+            raise sources.BadInput(
+                "no product metadata: set ATELIER_PRODUCTS to a path, glob, folder or URL (and ATELIER_REVIEWS to the "
+                "reviews), or run `make demo` for the embedded catalogue."
+            )
+        return self.products
+
+    def _version(self, spec: str) -> str:
+        entries = sources.named(spec)
+        local = sources.digest([entry for entry in entries if isinstance(entry, Path)])
+        urls = [entry for entry in entries if isinstance(entry, str)]
+        if not urls:
+            return self._less_erased(local)
+        say = dg.get_dagster_logger().warning
+        versions = sorted(remote.data_version(url, self._cache(url), self._settings(), say) for url in urls)
+        return self._less_erased(hashlib.sha256("\n".join([local, *versions]).encode()).hexdigest())
+
+    def _less_erased(self, version: str) -> str:
+        """What is erased is not read: with another list of it, the same files say something else."""
+        erased = Erasures.of(Path(self.home)).version if self.home else ""
+        return hashlib.sha256(f"{version} {erased}".encode()).hexdigest() if erased else version
+
+    def _fetch(self, url: str) -> Path:
+        log, name = dg.get_dagster_logger(), sources.shown(url)
+        bar, logged = terminal.reporter("downloading (MB)"), time.monotonic()
+
+        def progress(size: int, total: int | None) -> None:
+            nonlocal logged
+            if bar is not None:
+                bar(size >> 20, max(total or 0, size) >> 20, name)
+            if time.monotonic() - logged >= LOG_EVERY:
+                logged = time.monotonic()
+                log.info(f"{name}: {size:,} of {'an unknown number of' if total is None else f'{total:,}'} bytes")
+
+        return remote.fetch_to_cache(url, self._cache(url), self._settings(), progress, log.warning)
+
+    def _cache(self, url: str) -> Path:
+        if not self.cache:
+            raise sources.BadInput(f"{sources.shown(url)}: only local files are read here; give a path")
+        return Path(self.cache)
+
+    def _settings(self) -> remote.RemoteSettings:
+        return remote.RemoteSettings(allow_hosts=frozenset(self.allow_hosts))
+
+    def class_rules(self, chosen: str = "") -> Rules:
+        """The garment classes and their words: of the file chosen for this run, else the person's, else built in.
+
+        Raises:
+            BadInput: the file cannot be used; names it, the key and the mend.
+        """
+        path = chosen or self.classes
+        return load_rules(Path(path).expanduser()) if path else built_in()
+
+    def truth(self) -> Path | None:
+        """The planted tastes beside the embedded catalogue's reviews; None for real data."""
+        if not self.reviews or "://" in self.reviews:
+            return None
+        path = Path(self.reviews).parent / "truth.npz"
+        return path if path.is_file() else None
+
+
+class ImageFetcher(dg.ConfigurableResource):
+    """The way out to picture hosts: the edge of the world."""
+
+    allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
+
+    def fetch(
+        self,
+        urls: list[str],
+        store: PictureStore,
+        settings: FetchSettings,
+        report: Report,
+        runner: Runner = HERE,
+    ) -> FetchReport:
+        """Fetch what the store lacks: `core/images/fetch.py`; by more than one worker, `fetch_shards.py` there."""
+
+        def progress(now: Progress) -> None:
+            size = f"{now.bytes / 1e6:,.1f} MB"
+            report(now.done, now.total, f"{now.rate:,.0f}/s, {now.ok:,} ok, {now.broken:,} broken, {size}")
+
+        return fetch_with(runner, urls, store, self._allowed(settings), on_progress=progress)
+
+    def plan(self, urls: list[str], store: PictureStore, settings: FetchSettings) -> FetchPlan:
+        """What `fetch` would ask for and what it should cost; asks nothing."""
+        return plan_fetch(urls, store, self._allowed(settings))
+
+    def _allowed(self, settings: FetchSettings) -> FetchSettings:
+        return dataclasses.replace(settings, allow_hosts=frozenset(self.allow_hosts))
+
+
+class Engine(dg.ConfigurableResource):
+    """Who runs what can be cut into shards: this process, or a Ray cluster."""
+
+    name: str = "local"
+    address: str = engine.OWN_CLUSTER  # of a Ray cluster
+    workers: int = 0  # shards at once; 0: as many as there are processors
+
+    def check(self) -> None:
+        """Raise BadInput for an engine that there is not, or that is not installed."""
+        engine.check(self.name, self.address)
+
+    def running(self) -> AbstractContextManager[Runner]:
+        """A runner while in the block; errors as in `pipeline/core/engine.py`."""
+        return engine.running(self.name, self.address, self.workers)
+
+
+class Compute(dg.ConfigurableResource):
+    """Where models run."""
+
+    device: str = "auto"
+    ranks: str = "1"
+
+    def resolve(self) -> "torch.device":
+        """The device.
+
+        Raises:
+            BadInput: it is not there; names what is.
+        """
+        from models.training import device as devices
+
+        try:
+            return devices.resolve(self.device)
+        except (ValueError, RuntimeError) as error:
+            raise sources.BadInput(f"ATELIER_DEVICE: {error}") from error
+
+    def rank_count(self) -> int:
+        """How many processes train one model together.
+
+        Raises:
+            BadInput: it is no number of ranks, or the device is not for as many; or as `resolve`.
+        """
+        import torch
+
+        device = self.resolve()
+        gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else None
+        if self.ranks == "auto":
+            return max(1, gpus or 1)
+        if not (self.ranks.isdecimal() and int(self.ranks) > 0):
+            raise sources.BadInput(f"ATELIER_RANKS is {self.ranks!r}; give a number from 1, or auto: one a GPU")
+        count = int(self.ranks)
+        if count > 1 and device.type != "cpu" and count > (gpus or 1):
+            raise sources.BadInput(
+                f"ATELIER_RANKS is {count}, but device {self.device!r} is for {gpus or 1}: one rank a GPU; lower it, "
+                "or give ATELIER_DEVICE=cuda for all of them"
+            )
+        return count
+
+
+def default_resources() -> dict[str, object]:
+    """The resources as the environment has them."""
+    home = environment.home()
+    return {
+        "io_manager": ParquetTables(base_path=UPath(home / "tables")),
+        "storage": Storage(root=str(home)),
+        "method": Method(profile=environment.profile()),
+        "tracker": Tracker(
+            tracking_uri=environment.tracking_uri(home),
+            artifact_root=environment.artifact_root(home),
+            mlflow_ui=environment.mlflow_ui(),
+            dagster_ui=environment.dagster_ui(),
+        ),
+        "raw": RawSources(
+            reviews=environment.reviews(),
+            products=environment.products(),
+            classes=environment.classes(),
+            licence=environment.licence(),
+            cache=str(home / "inputs"),
+            home=str(home),
+            allow_hosts=sorted(environment.allowed_hosts()),
+        ),
+        "fetcher": ImageFetcher(allow_hosts=sorted(environment.allowed_hosts())),
+        "engine": Engine(name=environment.engine(), address=environment.ray_address()),
+        "compute": Compute(device=environment.device(), ranks=environment.ranks()),
+    }

@@ -1,0 +1,96 @@
+"""Profiles: whole run configs in YAML, one a kind of run, and the one place that reads and checks them.
+
+A profile holds no code and no secret. What a field means and its default stand with the settings dataclasses
+(`pipeline/settings/launchpad.py`); a profile only names the values in which it differs.
+"""
+
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pydantic
+import yaml
+
+from pipeline.core.raw.sources import BadInput
+from pipeline.settings.launchpad import CONFIGS, PRESET_NAMES
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One profile: its name, its method's preset and what it sets, op by op."""
+
+    name: str = ""
+    preset: str = "paper"
+    ops: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """The profiles there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str) -> Profile:
+    """Read a profile by name, or from a path that ends in .yaml.
+
+    Raises:
+        BadInput: no such profile, or a key or value in it that nothing reads; names file, key and what is allowed.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise BadInput(f"profile {name!r}: no such file as {path}. There are: {', '.join(names())}.")
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: not YAML: {error}") from error
+    _allow(path, "", content, {"resources", "ops"})
+    resources = content.get("resources") or {}
+    _allow(path, "resources", resources, {"method"})
+    resource = resources.get("method") or {}
+    _allow(path, "resources.method", resource, {"config"})
+    method = resource.get("config") or {}
+    _allow(path, "resources.method.config", method, {"preset", "profile"})
+    preset = method.get("preset", "paper")
+    if preset not in PRESET_NAMES:
+        raise BadInput(f"{path}: resources.method.config.preset is {preset!r}; allowed: {', '.join(PRESET_NAMES)}.")
+    ops = content.get("ops") or {}
+    _allow(path, "ops", ops, set(CONFIGS))
+    checked = {}
+    for op, section in ops.items():
+        _allow(path, f"ops.{op}", section, {"config"})
+        checked[op] = _checked(path, f"ops.{op}.config", CONFIGS[op], section.get("config") or {})
+    return Profile(path.stem, preset, checked)
+
+
+def _allow(path: Path, where: str, content: Any, allowed: set[str]) -> None:
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: {where or 'the file'} must be a mapping, not {type(content).__name__}.")
+    for key in content:
+        if key not in allowed:
+            place = f"{where}.{key}" if where else str(key)
+            raise BadInput(f"{path}: unknown key {place}; allowed: {', '.join(sorted(allowed))}.")
+
+
+def _checked(path: Path, where: str, config: type[dg.Config], values: dict[str, Any]) -> dict[str, Any]:
+    _allow(path, where, values, set(config.model_fields))
+    checked = {}
+    for key, value in values.items():
+        section = _section(config, key)
+        if section is not None:
+            checked[key] = _checked(path, f"{where}.{key}", section, value)
+            continue
+        try:
+            checked[key] = getattr(config(**{key: value}), key)
+        except (pydantic.ValidationError, dg.DagsterInvalidConfigError, ValueError) as error:
+            problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
+            raise BadInput(f"{path}: {where}.{key} is {value!r}: {problem}.") from error
+    return checked
+
+
+def _section(config: type[dg.Config], key: str) -> type[dg.Config] | None:
+    """The Config behind a key that is a section of its own, else None."""
+    kinds = typing.get_args(config.model_fields[key].annotation)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, dg.Config)), None)

@@ -1,0 +1,238 @@
+"""From per-user metrics to the figures people compare: means, intervals, paired differences.
+
+The metrics themselves are `models/metrics/evaluate.py`; what is shown where belongs to the assets and the lookbook.
+"""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from models.metrics import diversity
+from models.metrics.intervals import bootstrap_mean, bootstrap_means, interval, paired_difference
+from pipeline.core.raw.sources import BadInput
+from pipeline.core.recommender_names import DVBPR, name_of
+from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
+from pipeline.settings.assets import EvaluationSettings
+from pipeline.views.paper import TABLE_3
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from models.metrics.evaluate import PerUser
+    from pipeline.core.arrays import ModeArrays
+
+# Figure: column of RECOMMENDER_EVALUATION whose mean over users it is.
+MEANS = {
+    "auc_strict": "auc_strict",
+    "auc_sampled100": "auc_sampled100",
+    "auc_picture": "auc_picture",
+    "recall_at_10": "recall_at_10",
+    "recall_at_50": "recall_at_50",
+    "ndcg_at_10": "ndcg_at_10",
+    "ndcg_at_50": "ndcg_at_50",
+    "mrr": "reciprocal_rank",
+    "novelty_at_10": "novelty_at_10",
+}
+OF_CATALOGUE = ("coverage_at_10", "gini_at_10")
+METRICS = ("auc", "auc_category", *MEANS.values())
+
+
+def per_user_table(measured: "PerUser", data: "ModeArrays", model: str, split: str) -> pa.Table:
+    """One model's metrics on one split as rows of RECOMMENDER_EVALUATION; users with nothing to rank are left out."""
+    ranked = np.isfinite(measured.auc)
+    count = int(ranked.sum())
+    columns = {
+        "user": data.users[measured.user[ranked]],
+        "model": pa.array([model] * count, pa.string()),
+        "split": pa.array([split] * count, pa.string()),
+        "item": data.items[measured.item[ranked]],
+        "cold": measured.cold[ranked],
+        "paired": data.paired[measured.user[ranked]],
+        **{name: pa.array(getattr(measured, name)[ranked], pa.float32(), from_pandas=True) for name in METRICS},
+    }
+    return pa.table(columns, schema=RECOMMENDER_EVALUATION)
+
+
+def of_catalogue(measured: "PerUser", items: int) -> dict[str, float]:
+    """What no user has alone: how much of the catalogue of `items` is recommended, and how unevenly."""
+    lists = measured.recommended[np.isfinite(measured.auc)]
+    return dict(zip(OF_CATALOGUE, (diversity.coverage(lists, items), diversity.gini(lists, items)), strict=True))
+
+
+def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
+    """Figures as MLflow metrics: the recommender's under their own names, the others' behind the model's."""
+    values, own = {}, name_of(figures)
+    for model, splits in figures.items():
+        for split, metrics in splits.items():
+            prefix = f"{split}_" if model == own else f"{model}.{split}_"
+            for name, value in metrics.items():
+                if isinstance(value, list):
+                    values[f"{prefix}{name}_low"], values[f"{prefix}{name}_high"] = value
+                elif value is not None:
+                    values[f"{prefix}{name}"] = value
+    return values
+
+
+def markdown(figures: dict[str, dict[str, dict[str, Any]]], split: str = "test") -> str:
+    """Figures of one split as a table for the Dagster UI, best first."""
+    lines = [
+        f"| model ({split}) | AUC | 95% interval | warm | cold | in type | recall@10 |",
+        "|---|---:|---|---:|---:|---:|---:|",
+    ]
+    for model, splits in sorted(figures.items(), key=lambda pair: -pair[1][split]["auc"]):
+        m = splits[split]
+        low, high = m["auc_ci95"]
+        lines.append(f"| {model} | {m['auc']:.4f} | {low:.3f}-{high:.3f} | {' | '.join(in_short(m))} |")
+    return "\n".join(lines)
+
+
+def in_short(figures: Mapping[str, Any]) -> list[str]:
+    """What stands beside the AUC where there is room for little: warm, cold, within its type, recall at 10."""
+    keys = ("warm_auc", "cold_auc", "auc_category", "recall_at_10")
+    return ["" if figures[key] is None else f"{figures[key]:.3f}" for key in keys]
+
+
+def summarise(per_user: "pd.DataFrame", settings: EvaluationSettings) -> dict[str, Any]:
+    """The figures of one model on one split: means over users, with intervals for the AUCs; None without a user.
+
+    Args:
+        per_user: rows of RECOMMENDER_EVALUATION.
+        settings: seed and number of bootstrap draws.
+    """
+    cold = per_user["cold"].to_numpy()
+    auc = per_user["auc"].to_numpy(np.float64)
+    category = per_user["auc_category"].dropna().to_numpy(np.float64)
+    figures: dict[str, Any] = {}
+    for name, values in (("auc", auc), ("warm_auc", auc[~cold]), ("cold_auc", auc[cold]), ("auc_category", category)):
+        figures[name] = _mean(values)
+        drawn = bootstrap_mean(values, settings.seed, settings.resamples)
+        figures[f"{name}_ci95"] = list(drawn) if len(values) else None
+    figures |= {name: _mean(per_user[column].to_numpy(np.float64)) for name, column in MEANS.items()}
+    return {**figures, "cold_users": int(cold.sum()), "category_users": len(category)}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def summaries(table: pa.Table, settings: EvaluationSettings) -> dict[str, dict[str, dict[str, Any]]]:
+    """`summarise` for every model and split of a RECOMMENDER_EVALUATION table: {model: {split: figures}}."""
+    made: dict[str, dict[str, dict[str, Any]]] = {}
+    for (model, split), rows in table.to_pandas().groupby(["model", "split"], sort=False):
+        made.setdefault(str(model), {})[str(split)] = summarise(rows, settings)
+    return made
+
+
+def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: int, items: int) -> None:
+    """Make sure that somebody's held-out item was ranked on both splits.
+
+    Raises:
+        BadInput: nobody's was; names mode and split, and where to look.
+    """
+    for split in ("validation", "test"):
+        if split not in figures.get(name_of(figures), {}):
+            raise BadInput(
+                f"image mode {mode}: none of {users} users has a {split} item and other items to rank it against "
+                f"({items} items), so nothing can be evaluated: see the counts of splits[{mode}] for the step that "
+                "left so little."
+            )
+
+
+def compare(
+    by_mode: Mapping[str, pa.Table],
+    settings: EvaluationSettings,
+    evaluated: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of RECOMMENDER_COMPARISON: every model of every mode, with its paired difference to that mode's recommender.
+
+    Args:
+        by_mode: RECOMMENDER_EVALUATION of each mode.
+        settings: seed and number of bootstrap draws.
+        evaluated: {mode: {model: {split: figures}}}, for the figures of a whole catalogue, which no user's row has.
+    """
+    rows = []
+    for mode, table in by_mode.items():
+        for split, of_split in table.to_pandas().groupby("split", sort=False):
+            models = {str(model): frame for model, frame in of_split.groupby("model", sort=False)}
+            own = name_of(models)
+            reference = models.get(own)
+            for model, frame in models.items():
+                whole = (evaluated or {}).get(mode, {}).get(model, {}).get(str(split), {})
+                figures = {name: whole.get(name) for name in OF_CATALOGUE} | summarise(frame, settings)
+                difference = (None, None, None)
+                if reference is not None and model != own:
+                    both = _side_by_side({"model": frame, "reference": reference}, "auc")
+                    difference = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
+                rows.append(
+                    {
+                        "mode": mode,
+                        "model": model,
+                        "split": split,
+                        "users": len(frame),
+                        "auc_low": figures["auc_ci95"][0],
+                        "auc_high": figures["auc_ci95"][1],
+                        "difference_to_dvbpr": difference[0],
+                        "difference_low": difference[1],
+                        "difference_high": difference[2],
+                        "paper_auc": TABLE_3.get(mode) if model == DVBPR and split == "validation" else None,
+                        **{name: value for name, value in figures.items() if name in RECOMMENDER_COMPARISON.names},
+                    }
+                )
+    return rows
+
+
+def between_models(
+    table: pa.Table, split: str, settings: EvaluationSettings, metric: str = "auc", users: str = "all"
+) -> list[dict[str, Any]]:
+    """Every two models of a mode on the users whom both have: mean difference of a metric and its paired interval.
+
+    Args:
+        table: RECOMMENDER_EVALUATION of one mode.
+        split: validation or test.
+        settings: seed and number of bootstrap draws; all pairs share the draws.
+        metric: a column of the table; users without a value are left out.
+        users: all, or those whose held-out item is warm or cold.
+    """
+    frame = table.to_pandas()
+    frame = frame[frame["split"] == split]
+    if users != "all":
+        frame = frame[frame["cold"] == {"cold": True, "warm": False}[users]]
+    models = {str(model): rows for model, rows in frame.groupby("model", sort=False)}
+    values = _side_by_side(models, metric)
+    if not len(values):
+        return []
+    means = bootstrap_means(values, settings.seed, settings.resamples)
+    rows = []
+    for (one, first), (other, second) in combinations(enumerate(models), 2):
+        low, high = interval(means[:, other] - means[:, one])
+        difference = float((values[:, other] - values[:, one]).mean())
+        found = {"models": f"{second} - {first}", "users": len(values), metric: difference, "low": low, "high": high}
+        rows.append(found)
+    return rows
+
+
+def between_modes(by_mode: Mapping[str, pa.Table], split: str, settings: EvaluationSettings) -> list[dict[str, Any]]:
+    """Each pair of modes: mean difference of their recommenders on users whose hold-outs they share, its interval."""
+    values = {}
+    for mode, table in by_mode.items():
+        frame = table.to_pandas()
+        own = frame["model"] == name_of(frame["model"])
+        values[mode] = frame[own & (frame["split"] == split) & frame["paired"]]
+    rows = []
+    for first, second in combinations(values, 2):
+        both = _side_by_side({second: values[second], first: values[first]}, "auc")
+        if len(both):
+            mean, low, high = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
+            rows.append({"modes": f"{second} - {first}", "users": len(both), "auc": mean, "low": low, "high": high})
+    return rows
+
+
+def _side_by_side(frames: Mapping[str, "pd.DataFrame"], metric: str) -> np.ndarray:
+    """One column a frame over the users who have a value in all of them: [users, frames]."""
+    import pandas as pd
+
+    columns = [frame.set_index("user")[metric] for frame in frames.values()]
+    return pd.concat(columns, axis=1, join="inner").dropna().to_numpy(np.float64) if columns else np.empty((0, 0))
