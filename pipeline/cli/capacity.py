@@ -1,6 +1,6 @@
 """`python -m pipeline.cli.capacity`: what a shop of some size asks of machines, and which stage gives out first.
 
-Arithmetic over rates that were measured elsewhere (README, "Speed"; docs/capacity.md says which): nothing is run. The
+Arithmetic over rates that were measured elsewhere (docs/speed.md; docs/capacity.md says which): nothing is run. The
 pages' figures are this command's output; a test compares.
 """
 

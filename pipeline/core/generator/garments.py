@@ -117,7 +117,7 @@ def _refuse_few(label: np.ndarray, classes: tuple[str, ...], minimum: int, when:
         raise BadInput(
             f"too few pictures to train the generator: {', '.join(few)}; at least {minimum} a class are needed{when}. "
             "Bring more products, raise ops.image_urls.config.extra_per_class, lower ops.garments.config.minimum, or "
-            "leave the class out of the garment classes (README, Classes of your own)."
+            "leave the class out of the garment classes (docs/configuration.md, Classes of your own)."
         )
 
 

@@ -1,0 +1,77 @@
+"""`atelier COMMAND`: one console script over every command. Each command is imported only when it is called."""
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the module whose `main(arguments)` runs it, and what it does in one line."""
+
+    module: str
+    help: str
+    arguments: tuple[str, ...] = ()  # put before those of the call
+    home: str = ""  # the home where ATELIER_HOME names none
+
+
+COMMANDS = {
+    "demo": Command("pipeline.cli.run", "run everything on the embedded catalogue", ("--profile", "demo"), "var/demo"),
+    "run": Command("pipeline.cli.run", "run everything on your own data, from raw reviews to the lookbook"),
+    "ui": Command("pipeline.cli.ui", "serve Dagster's UI with its daemon, and MLflow's UI"),
+    "study": Command("pipeline.study.grid", "compare recommenders on several splits and seeds"),
+    "generator-study": Command("pipeline.study.generator_presets", "compare the generator's presets and switches"),
+    "picture-sources": Command(
+        "pipeline.study.generator_sources", "compare a generator on vendor pictures with one on customers' too"
+    ),
+    "lookbook": Command("pipeline.lookbook.__main__", "rebuild the lookbook from what the home holds"),
+    "check": Command("pipeline.cli.check", "verify every file of the home against its digest"),
+    "erase": Command("pipeline.erase.erase", "remove a reviewer, a product or a picture from the home"),
+    "mirror": Command("pipeline.mirror.__main__", "copy the home to an object store, or back"),
+    "catalogue": Command("pipeline.sample.__main__", "draw the embedded catalogue into a folder"),
+    "capacity": Command("pipeline.cli.capacity", "estimate what a shop of some size needs"),
+    "reference": Command("pipeline.cli.reference", "print every asset, table, setting and variable"),
+}
+
+
+def usage() -> str:
+    """List the commands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: atelier COMMAND [arguments]",
+            "",
+            "From a shop's raw reviews and product pictures to a visual recommender and a garment generator.",
+            "",
+            *lines,
+            "",
+            "atelier COMMAND --help explains a command. ATELIER_HOME names where everything is written (default var/).",
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return its exit code: 2 for an unknown one."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if given else 2
+    name, rest = given[0], given[1:]
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"atelier {version('atelier')}")
+        return 0
+    if name not in COMMANDS:
+        print(f"atelier: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    command = COMMANDS[name]
+    if command.home:
+        os.environ.setdefault("ATELIER_HOME", command.home)
+    return importlib.import_module(command.module).main([*command.arguments, *rest])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
