@@ -1,0 +1,83 @@
+"""Names of modules before they moved into rooms, for reproductions of faults that were written against them.
+
+Importing this puts every old name into `sys.modules` on demand; nothing else in the project uses old names.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from types import ModuleType
+
+MOVED = {
+    "pipeline.champions.shelf": "pipeline.champions.served_model",
+    "pipeline.command": "pipeline.runtime.exits",
+    "pipeline.comparison": "pipeline.views.comparison",
+    "pipeline.config": "pipeline.settings.launchpad",
+    "pipeline.core.dealt": "pipeline.core.partition",
+    "pipeline.core.images.judge": "pipeline.core.images.image_validator",
+    "pipeline.core.meanings": "pipeline.core.column_docs",
+    "pipeline.depot": "pipeline.mirror",
+    "pipeline.depot.courier": "pipeline.mirror.background_sync",
+    "pipeline.depot.store": "pipeline.mirror.store",
+    "pipeline.depot.sync": "pipeline.mirror.sync",
+    "pipeline.environment": "pipeline.home.environment",
+    "pipeline.failures": "pipeline.runtime.failures",
+    "pipeline.generator.design_shards": "pipeline.designs.shards",
+    "pipeline.generator.design_tables": "pipeline.designs.tables",
+    "pipeline.generator.design_tradeoff": "pipeline.designs.tradeoff",
+    "pipeline.generator.designs": "pipeline.designs.designs",
+    "pipeline.generator.figures": "pipeline.core.generator.figures",
+    "pipeline.generator.generation": "pipeline.core.generator.generation",
+    "pipeline.generator.measure": "pipeline.core.generator.measure",
+    "pipeline.generator.source_comparison": "pipeline.study.generator_sources",
+    "pipeline.generator.study": "pipeline.study.generator_presets",
+    "pipeline.instance": "pipeline.home.instance",
+    "pipeline.io_managers": "pipeline.home.io_managers",
+    "pipeline.jobs": "pipeline.study.jobs",
+    "pipeline.lookbook.home": "pipeline.home.contents",
+    "pipeline.lookbook.shelf": "pipeline.lookbook.product_cards",
+    "pipeline.method": "pipeline.settings.method",
+    "pipeline.partitions": "pipeline.home.partitions",
+    "pipeline.plan": "pipeline.runtime.plan",
+    "pipeline.profiles": "pipeline.settings.profiles",
+    "pipeline.progress": "pipeline.runtime.progress",
+    "pipeline.provenance": "pipeline.runtime.provenance",
+    "pipeline.reference": "pipeline.cli.reference",
+    "pipeline.resources": "pipeline.runtime.resources",
+    "pipeline.sample_source": "pipeline.sample.source",
+    "pipeline.scale.capacity": "pipeline.cli.capacity",
+    "pipeline.scale.engine": "pipeline.core.engine",
+    "pipeline.scale.rank_worker": "pipeline.multi_gpu.worker",
+    "pipeline.scale.ranked": "pipeline.multi_gpu.launch",
+    "pipeline.storage": "pipeline.home.storage",
+    "pipeline.summary": "pipeline.runtime.summary",
+    "pipeline.terminal": "pipeline.runtime.terminal",
+    "pipeline.tracking": "pipeline.runtime.tracking",
+    "pipeline.upkeep.warm_start": "pipeline.recommenders.warm_start",
+    "pipeline.views.steps": "pipeline.views.filter_counts",
+}
+
+
+class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a moved module under its old name."""
+
+    def find_spec(self, fullname: str, path: object, target: ModuleType | None = None):
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname in MOVED else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return importlib.import_module(MOVED[spec.name])
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: it was executed under its new name."""
+
+
+sys.meta_path.insert(0, _Moved())
+# Old modules whose names are rooms or entry points now keep their contents beside what is there.
+for old, new in {
+    "pipeline.run": "pipeline.cli.run",
+    "pipeline.ui": "pipeline.cli.ui",
+    "pipeline.settings": "pipeline.settings.assets",
+}.items():
+    here = vars(importlib.import_module(old))
+    here.update({name: value for name, value in vars(importlib.import_module(new)).items() if name not in here})
