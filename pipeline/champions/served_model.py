@@ -21,6 +21,7 @@ from models.data.factors import Factors, write_arrays
 from models.metrics.ranking import best
 from models.training.run import BEST
 from pipeline.core.images import pictures
+from pipeline.core.images.decoder import decode_posted
 from pipeline.core.schemas import SPLIT_NAMES
 from pipeline.recommenders.registry import of_manifest
 
@@ -196,7 +197,7 @@ class Shelf:
         if self._embed is None:  # read when a picture first asks for it: the paper's network is 280 MB
             self._embed = of_manifest(self.about).picture_embedder(self.folder)
         pixels = pictures.resize(
-            pictures.decode(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
+            decode_posted(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
         )
         return self._embed(pixels[None])[0]
 
