@@ -16,6 +16,7 @@ from pipeline.lookbook.charts import Chart
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views import paper, plots
 from pipeline.views.filter_counts import five_core, pruning
+from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES, class_words
 
 TITLE = "The data"
