@@ -8,14 +8,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.home import environment
+from pipeline.core.raw.sources import BadInput
+from pipeline.home import environment, place
 from pipeline.home.instance import open_instance, recall
 from pipeline.home.storage import Storage
 from pipeline.lookbook.album import Album
 from pipeline.runtime.provenance import commit
 from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import LookbookSettings
-from pipeline.views.home_contents import Home
 
 DONE, WRONG_CALL = 0, 2
 
@@ -31,6 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     folder = options.home.expanduser().resolve()
     if not (folder / "tables").is_dir():
         print(f"error: {folder} is no home: it has no tables. Run python -m pipeline.run first.", file=sys.stderr)
+        return WRONG_CALL
+    try:
+        place.bring_up_to_date(folder, environment.artifact_root(folder))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
         return WRONG_CALL
     from pipeline.lookbook.build import build  # brings torch: seconds, which a wrong call or --help does without
     from pipeline.lookbook.publish import publish
