@@ -16,6 +16,7 @@ from pipeline.lookbook.album import Album
 from pipeline.runtime.provenance import commit
 from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import LookbookSettings
+from pipeline.views.home_contents import Home
 
 DONE, WRONG_CALL = 0, 2
 
