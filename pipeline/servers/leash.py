@@ -1,4 +1,4 @@
-"""`python -m pipeline.servers.leash PIPE GRACE FOLDER MARK COMMAND...`: run a server, and end all that it started with it.
+"""`python -m pipeline.servers.leash PIPE GRACE FOLDER MARK COMMAND...`: run a server, and end what it started.
 
 The server ends when whoever holds the pipe's other end does, `kill -9` included. The leash leads a session of its own,
 so that what a terminal sends does not reach the server. What becomes of the home is `ui.py`'s. Nothing of Dagster or
