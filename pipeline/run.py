@@ -1,8 +1,7 @@
-"""`python -m pipeline.run`: the command that materialises everything (`pipeline/cli/run.py`)."""
-
-import sys
+"""`python -m pipeline.run`: run everything, from the raw reviews to the lookbook."""
 
 from pipeline.cli.run import main
+from pipeline.runtime.exits import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

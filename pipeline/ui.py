@@ -1,8 +1,7 @@
-"""`python -m pipeline.ui`: the command that serves the two UIs (`pipeline/cli/ui.py`)."""
-
-import sys
+"""`python -m pipeline.ui`: serve Dagster's UI and MLflow's over one home."""
 
 from pipeline.cli.ui import main
+from pipeline.runtime.exits import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import dataclasses
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,10 @@ from models.lsgan.networks import (
 from models.lsgan.progress import Clock, Progress
 from models.lsgan.settings import PRESETS, LsganSettings
 from models.lsgan.state import LsganRun, load_generator
+from models.training import command_line as command
 from models.training import device as devices
+from models.training import signals
+from models.training.files import read_array
 from models.training.ranks import Ranks, here, joined
 
 __all__ = ["PRESETS", "DivergenceError", "LsganSettings", "Measure", "Progress", "load_generator", "train"]
@@ -271,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m models.lsgan.train",
         description="Train the category-conditional LSGAN on labelled 64x64 pictures. Run it again to resume.",
         epilog="Example: python -m models.lsgan.train --pictures x.npy --labels y.npy --out var/lsgan "
-        "--preset modern --width 0.25 --batch-size 32 --steps 800",
+        f"--preset modern --width 0.25 --batch-size 32 --steps 800. {command.EXIT_CODES}",
     )
     parser.add_argument("--pictures", type=Path, required=True, help=".npy, uint8 [N, 64, 64, 3]")
     parser.add_argument("--labels", type=Path, required=True, help=".npy, integers [N], 0 to classes - 1")
@@ -300,25 +302,24 @@ def _boolean(text: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from the terminal; 0 done, 1 the work failed, 2 the call is wrong."""
+    """Train from the terminal; returns the exit code."""
     asked = _parser().parse_args(arguments)
-    try:
-        pictures, labels = np.load(asked.pictures), np.load(asked.labels)
+    return command.ended("train_lsgan", lambda: _from_files(asked))
+
+
+def _from_files(asked: argparse.Namespace) -> int:
+    with command.reading():
+        pictures, labels = read_array(asked.pictures, "pictures"), read_array(asked.labels, "labels")
+        if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+            raise ValueError(f"{asked.labels}: {labels.dtype} {labels.shape}; one whole number a picture was expected")
         names = tuple(asked.class_names.split(",")) if asked.class_names else ()
         names = names or tuple(f"class {c}" for c in range(int(labels.max()) + 1))
         knobs = {f.name: getattr(asked, f.name, None) for f in dataclasses.fields(LsganSettings)}
         given = {name: value for name, value in knobs.items() if value is not None}
         settings = dataclasses.replace(PRESETS[asked.preset], **given, classes=len(names))
-    except (OSError, ValueError) as error:
-        print(f"train_lsgan: {error}", file=sys.stderr)
-        return 2
-    try:
-        with joined(devices.resolve(asked.device)) as device:
-            first = here().first
-            trained = train(pictures, labels, names, settings, asked.out, device, on_progress=_print_progress)
-    except (ValueError, RuntimeError) as error:
-        print(f"train_lsgan: {error}", file=sys.stderr)
-        return 1
+    with joined(devices.resolve(asked.device)) as device:
+        first = here().first
+        trained = train(pictures, labels, names, settings, asked.out, device, on_progress=_print_progress)
     if not first:
         return 0
     for note in trained.meta["notes"]:
@@ -334,4 +335,4 @@ def _print_progress(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -64,7 +64,7 @@ def recommender_evaluation(
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     main = registry.of_manifest(trained.manifest())
     own = main.name
-    models: dict[str, Recommender] = {own: main.load(trained.path)}
+    models: dict[str, Recommender] = {own: main.load(trained.opened)}
     models |= {one.name: one.load(others.path / one.name) for one in registry.baselines()}
     truth = raw.truth()
     if truth is not None:

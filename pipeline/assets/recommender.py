@@ -11,9 +11,9 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from models.baselines.settings import BprSettings
+from pipeline.core import parquet as pq
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.durable import write_whole
 from pipeline.core.images.bank import Bank, open_bank
@@ -337,7 +337,7 @@ def recommendations(
     settings = method.settings(RecommendationSettings, "recommendations", config)
     data = arrays.mode_arrays(catalogue, splits)
     trained = storage.in_use("recommender", context.partition_key)
-    table = picks(Factors.load(trained.path / "factors.npz"), data, settings.top, compute.resolve())
+    table = picks(Factors.load(trained.opened / "factors.npz"), data, settings.top, compute.resolve())
     users = pc.count_distinct(table["user"]).as_py()
     newcomers = len(data.users) - users
     if newcomers:

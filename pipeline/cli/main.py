@@ -21,12 +21,14 @@ COMMANDS = {
     "run": Command("pipeline.cli.run", "run everything on your own data, from raw reviews to the lookbook"),
     "ui": Command("pipeline.cli.ui", "serve Dagster's UI with its daemon, and MLflow's UI"),
     "study": Command("pipeline.study.grid", "compare recommenders on several splits and seeds"),
+    "tune": Command("pipeline.study.tune", "search for better settings of recommenders"),
+    "home": Command("pipeline.cli.home", "open a home that was moved or copied, and say where it is"),
     "generator-study": Command("pipeline.study.generator_presets", "compare the generator's presets and switches"),
     "picture-sources": Command(
         "pipeline.study.generator_sources", "compare a generator on vendor pictures with one on customers' too"
     ),
     "lookbook": Command("pipeline.lookbook.__main__", "rebuild the lookbook from what the home holds"),
-    "check": Command("pipeline.cli.check", "verify every file of the home against its digest"),
+    "check": Command("pipeline.check.scrub", "verify every file of the home against its digest"),
     "erase": Command("pipeline.erase.erase", "remove a reviewer, a product or a picture from the home"),
     "mirror": Command("pipeline.mirror.__main__", "copy the home to an object store, or back"),
     "catalogue": Command("pipeline.sample.__main__", "draw the embedded catalogue into a folder"),
@@ -73,5 +75,15 @@ def main(arguments: list[str] | None = None) -> int:
     return importlib.import_module(command.module).main([*command.arguments, *rest])
 
 
+def console() -> None:
+    """Run the console script `atelier`: a signal that arrives while a command is imported ends it in one line."""
+    from models.training import signals
+
+    signals.leave_at_once()
+    from pipeline.runtime.exits import leave
+
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -11,9 +11,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from pipeline.build import build_definitions
 from pipeline.core import column_docs as meanings
 from pipeline.home import environment
+from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.settings import launchpad as config
 from pipeline.settings import method, profiles
 
@@ -119,14 +122,24 @@ def _profiles() -> Iterator[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the page, or write it to docs/."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.cli.reference", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.cli.reference",
+        description=__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} instead of printing it")
-    if parser.parse_args(arguments).write:
-        PAGE.write_text(page())
-    else:
-        sys.stdout.write(page())
-    return 0
+    options = parser.parse_args(arguments)
+
+    def work() -> int:
+        if options.write:
+            PAGE.write_text(page())
+        else:
+            sys.stdout.write(page())
+        return DONE
+
+    return ended(work, Console(stderr=True))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

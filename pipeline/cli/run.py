@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import functools
 import os
-import sys
 import time
 import warnings
 from collections.abc import Generator, Iterator
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from models.training import signals
 from pipeline.build import build_definitions
+from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec
@@ -29,7 +29,7 @@ from pipeline.home import environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync as courier
 from pipeline.recommenders.registry import leading
-from pipeline.runtime.exits import DONE, ended
+from pipeline.runtime.exits import DONE, EXIT_CODES, ended
 from pipeline.runtime.plan import Segment, plan
 from pipeline.runtime.resources import ImageFetcher, RawSources, default_resources
 from pipeline.runtime.summary import summarise
@@ -49,7 +49,7 @@ from pipeline.views.comparison import in_short
 # What `make ui` needs to know of the home's last run.
 REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
 
-ENVIRONMENT = """\
+ENVIRONMENT = f"""\
 environment (a .env file works):
   ATELIER_HOME          where everything is written (default var/)
   ATELIER_REVIEWS       reviews: a path, glob, folder or URL of .json, .jsonl, .gz, .zst, several with commas
@@ -66,9 +66,9 @@ environment (a .env file works):
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
   ATELIER_STORE         where the home's copy is kept in step: a folder or s3://... (default nowhere)
   MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
+  ATELIER_TRACEBACK     1: a failure shows its traceback too
 
-exit codes: 0 done; 1 the work failed, the message says what to do; 2 the call or the configuration is wrong
-"""
+{EXIT_CODES}"""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -118,6 +118,7 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
         lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
     )
     resources["compute"].rank_count()
+    resources["tracker"].check()
     resources["engine"].check()
     return with_reviews
 
@@ -189,6 +190,7 @@ def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.Dagst
         run_config={"loggers": {LOGGER: {}}},
         tags=this_process(),
     )
+    signals.check()  # Dagster passes over one that comes between two steps
 
 
 def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], console: Console, wall: float) -> Path:
@@ -255,7 +257,3 @@ def main(argv: list[str] | None = None) -> int:
         return DONE
 
     return ended(work, console, "The run's log is in the Dagster UI (make ui); the same command goes on from here.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -410,7 +410,3 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     options, console = arguments(argv), Console()
     return ended(lambda: serve(options, console), console)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from models.design.distinct import standing
@@ -19,6 +18,7 @@ from models.design.taste_rank import own_rank, panels, references, standard_scor
 from models.lsgan.networks import Discriminator, Generator
 from models.lsgan.train import load_generator
 from models.metrics.memorisation import nearest_l1
+from pipeline.core import parquet as pq
 from pipeline.core.generator import generation
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
@@ -170,10 +170,10 @@ def _models(
     drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))
     if trained.run == storage.current("recommender", mode).run:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
-    generator, discriminator, _ = load_generator(drawn.path, device)
+    generator, discriminator, _ = load_generator(drawn.opened, device)
     return (
         generator,
         discriminator,
-        of_manifest(trained.manifest()).taste(trained.path, trained.manifest(), device),
+        of_manifest(trained.manifest()).taste(trained.opened, trained.manifest(), device),
         (trained.run, drawn.run),
     )

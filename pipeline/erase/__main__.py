@@ -1,8 +1,7 @@
 """`python -m pipeline.erase`: see erase.py."""
 
-import sys
-
 from pipeline.erase.erase import main
+from pipeline.runtime.exits import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from models.data.dataset import Dataset
 from pipeline.core import arrays
+from pipeline.core import parquet as pq
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.dataset import catalogue, splits, survivors, triplets
 from pipeline.core.dataset.survivors import Surviving
@@ -22,7 +22,7 @@ from pipeline.core.images.bank import Bank, open_bank
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import table_digest
-from pipeline.home.io_managers import conform
+from pipeline.home.io_managers import conform, whole_table
 from pipeline.home.storage import Storage, digest
 from pipeline.settings.assets import FiveCoreSettings, SplitSettings
 from pipeline.settings.method import Method
@@ -157,7 +157,9 @@ def _types(storage: Storage, items: pa.Table) -> dict[int, int]:
 def _table(storage: Storage, name: str, mode: str = "") -> pa.Table:
     path = storage.tables / name / f"{mode}.parquet" if mode else storage.tables / f"{name}.parquet"
     try:
-        return conform(name, pq.read_table(path))
+        return conform(name, whole_table(path, name))
+    except BadInput:
+        raise
     except ValueError as error:
         raise BadInput(f"{path}: {error}: another version wrote it, so materialise {name} again.") from error
 

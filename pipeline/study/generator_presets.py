@@ -7,13 +7,11 @@ to `generation.py`; how a network is trained to `models/lsgan/train.py`.
 import argparse
 import functools
 import json
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 import yaml
 from rich.console import Console
@@ -30,6 +28,7 @@ from models.metrics.generation import (
     protocol,
 )
 from models.metrics.memorisation import memorisation_ratio
+from pipeline.core import parquet as pq
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.generator import generation
 from pipeline.core.generator.measure import kernel_to_training
@@ -37,7 +36,7 @@ from pipeline.core.images import features
 from pipeline.core.raw.sources import BadInput
 from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
-from pipeline.runtime.exits import DONE, ended
+from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.runtime.resources import Compute
 from pipeline.settings.launchpad import LsganConfig
 from pipeline.settings.method import Method
@@ -59,8 +58,7 @@ rows: a preset ({", ".join(PRESETS)}), or a variant of one: modern+augment=''+r1
 The study is $ATELIER_HOME/generator-study/NAME/: a folder a run, and report.md and report.json over all of them.
 The same command goes on where it was stopped; with another --half nothing is trained again.
 
-exit codes: 0 done; 1 a training failed, the message says what to do; 2 the call or the home is wrong
-"""
+{EXIT_CODES}"""
 
 
 @dataclass(frozen=True)
@@ -293,4 +291,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,19 +7,18 @@ the vendor's, and all. The home's own generator and garments are neither read no
 
 import argparse
 import dataclasses
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from models.lsgan.settings import LsganSettings
 from models.lsgan.train import load_generator, train
+from pipeline.core import parquet as pq
 from pipeline.core.generator import figures, garments, generation
 from pipeline.core.generator.garments import Garments
 from pipeline.core.generator.irrelevant import RelevanceSettings
@@ -30,7 +29,7 @@ from pipeline.core.raw.sources import BadInput
 from pipeline.core.tables import table_digest
 from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
-from pipeline.runtime.exits import DONE, ended
+from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.runtime.resources import Compute
 from pipeline.settings import profiles
 from pipeline.settings.assets import GarmentSettings
@@ -141,6 +140,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m pipeline.study.generator_sources",
         description="Train the generator on vendor pictures and on vendor and customer pictures of the home "
         "(ATELIER_HOME), at equal steps, and hold both against the same unseen pictures.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--profile", default="", help=f"{', '.join(profiles.names())}, or a path; as the home was made")
     parser.add_argument("--preset", default="", help="paper, kang2017 or modern; default: the profile's")
@@ -166,4 +167,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -6,7 +6,6 @@ and its order, and what is said meanwhile; a cell is `one_cell.py`, the report `
 
 import argparse
 import os
-import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from pipeline.home import environment
 from pipeline.home.storage import Storage
 from pipeline.recommenders.contract import Step
 from pipeline.recommenders.registry import in_studies
-from pipeline.runtime.exits import DONE, FAILED, ended
+from pipeline.runtime.exits import DONE, EXIT_CODES, FAILED, ended, explained, leave
 from pipeline.runtime.progress import terminal
 from pipeline.runtime.resources import Compute
 from pipeline.settings import profiles
@@ -53,8 +52,7 @@ A study is $ATELIER_HOME/studies/NAME/: a folder a cell, and report.md, report.j
 The same command goes on where it was stopped; a finished cell is never run again. Split s is the hold-out with seed s.
 Every choice is made on validation; test figures are computed with a cell, and read by the report alone.
 
-exit codes: 0 done; 1 a cell failed, the message says what to do; 2 the call, the configuration or the home is wrong
-"""
+{EXIT_CODES}"""
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,7 @@ class Study:
             except (ValueError, RuntimeError, OSError) as error:
                 if os.environ.get("ATELIER_TRACEBACK"):
                     traceback.print_exc()
-                failed.append(f"{name}: {error}")
+                failed.append(f"{name}: {explained(error)}")
                 self.say(f"  [red]✗[/] {escape(failed[-1])}")
                 continue
             times.note(cell, made["seconds"])
@@ -286,7 +284,12 @@ def run(options: argparse.Namespace, console: Console) -> list[str]:
                 failed = study.run(home, device)
             finally:
                 terminal.close()
-    made = report.write(study.root, plan.reference, study.evaluation)
+    try:
+        made = report.write(study.root, plan.reference, study.evaluation)
+    except BadInput:
+        if failed:
+            return failed  # that nothing can be reported comes of it
+        raise
     console.print(made.markdown, highlight=False, soft_wrap=True, markup=False)
     study.say(f"[bold]Report[/]: {made.path}")
     return failed
@@ -298,14 +301,14 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> int:
         failed = run(options, console)
-        for line in failed:
-            console.print(f"[red]failed:[/] {escape(line)}", highlight=False, soft_wrap=True)
         if failed:
-            console.print(f"{len(failed)} cells failed; the same command tries them again, and goes on from there")
+            others = f" (and {len(failed) - 1} more cells, told above)" if failed[1:] else ""
+            console.print(f"[red]failed:[/] {escape(failed[0] + others)}", highlight=False, soft_wrap=True)
+            console.print("The same command tries again what failed, and goes on from there.")
         return FAILED if failed else DONE
 
     return ended(work, console)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

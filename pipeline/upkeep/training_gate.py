@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import baselines, main, of_preset
 from pipeline.recommenders.warm_start import PAIR

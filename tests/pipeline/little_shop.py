@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
 from models.data.dataset import Dataset
 from models.data.factors import Factors
 from models.dvbpr.train import DvbprSettings, train
+from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.core.arrays import ModeArrays, mode_arrays
 from pipeline.core.images.bank import build_bank

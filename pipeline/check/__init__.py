@@ -1,0 +1,1 @@
+"""The scrub of a home: every file compared with its digest."""
