@@ -1,4 +1,4 @@
-"""`python -m pipeline.home`: opens a home and says where it lies; to be called once after it was moved or copied.
+"""`python -m pipeline.cli.home`: opens a home and says where it lies; to be called once after it was moved or copied.
 
 Every command opens a home in the same way. This one does nothing else, for who goes on with MLflow's own commands.
 """
@@ -15,7 +15,7 @@ from pipeline.runtime.exits import DONE, ended
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.home",
+        prog="python -m pipeline.cli.home",
         description="Open the home (ATELIER_HOME): where it was moved or copied, what MLflow and Dagster know of its "
         "place is rewritten; where it is of an older format, it is brought up to date.",
         epilog="exit codes: 0 done; 1 it failed; 2 the home cannot be used, the message says what to do",

@@ -21,7 +21,7 @@ COMMANDS = {
     "run": Command("pipeline.cli.run", "run everything on your own data, from raw reviews to the lookbook"),
     "ui": Command("pipeline.cli.ui", "serve Dagster's UI with its daemon, and MLflow's UI"),
     "study": Command("pipeline.study.grid", "compare recommenders on several splits and seeds"),
-    "tune": Command("pipeline.study.tune", "search for better settings of recommenders"),
+    "tune": Command("pipeline.cli.tune", "search for better settings of recommenders"),
     "home": Command("pipeline.cli.home", "open a home that was moved or copied, and say where it is"),
     "generator-study": Command("pipeline.study.generator_presets", "compare the generator's presets and switches"),
     "picture-sources": Command(

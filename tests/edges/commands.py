@@ -45,7 +45,7 @@ COMMANDS = {
         "pipeline.study.one_cell:run", ("interactions",),
     ),
     "tune": Command(
-        ("pipeline.study.tune", "-c", "{home}/tune.yaml"), "pipeline.study.tuning:search", ("interactions",),
+        ("pipeline.cli.tune", "-c", "{home}/tune.yaml"), "pipeline.study.tuning:search", ("interactions",),
         _tune_config,
     ),
     "erase": Command(("pipeline.erase", "--reviewer", "NOBODY"), "pipeline.erase.traces:find", ("users",)),

@@ -1,4 +1,4 @@
-"""`python -m pipeline.study.tune -c FILE.yaml`: the job `tune` from the terminal, with the ends of every other command.
+"""`python -m pipeline.cli.tune -c FILE.yaml`: the job `tune` from the terminal, with the ends of every other command.
 
 What the file says is the job's run config, as in the UI's launchpad; the job is `tuning_job.py`.
 """
@@ -84,7 +84,7 @@ def search(path: Path, console: Console) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.study.tune",
+        prog="python -m pipeline.cli.tune",
         description="Search for better settings of the recommenders on validation AUC, as the job `tune` in the UI "
         "does. Cut off, the same command goes on; the best are written to tuning/<model>/<mode>.yaml in the home.",
         epilog=EPILOG,
