@@ -7,13 +7,13 @@ import dagster as dg
 
 from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.checks import dataset as dataset_checks
-from pipeline.checks import drops, freshness, pictures, tables, trained
+from pipeline.checks import freshness, pictures, tables, trained
 from pipeline.core import schemas
-from pipeline.home import environment
+from pipeline.home import at_work, environment
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.runtime.resources import default_resources
 from pipeline.study.tuning_job import tune
-from pipeline.upkeep import automation, observation, terminal_run
+from pipeline.upkeep import automation, drop_check, observation
 from pipeline.upkeep.jobs import jobs
 from pipeline.upkeep.recovery import close_tracked_runs
 from pipeline.upkeep.training_gate import TrainingGate
@@ -36,12 +36,14 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     storage = present["storage"]
     condition = automation.refresh(
         TrainingGate(storage, present["method"]),
-        busy=lambda: terminal_run.is_at_work(storage.home),
+        busy=lambda: at_work.is_at_work(storage.home),
         unused=present["method"].leaves_out,
     )
     return dg.Definitions(
         assets=dg.map_asset_specs(_told, automation.automated(dg.load_assets_from_modules(modules), condition)),
-        asset_checks=dg.load_asset_checks_from_modules([dataset_checks, drops, freshness, pictures, tables, trained]),
+        asset_checks=dg.load_asset_checks_from_modules(
+            [dataset_checks, drop_check, freshness, pictures, tables, trained]
+        ),
         jobs=[*jobs, tune, freshness.job],
         schedules=observation.schedules,
         sensors=[*observation.sensors, freshness.sensor, close_tracked_runs],

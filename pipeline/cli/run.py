@@ -25,7 +25,7 @@ from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec
-from pipeline.home import environment, instance
+from pipeline.home import at_work, environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync as courier
 from pipeline.recommenders.registry import leading
@@ -39,7 +39,6 @@ from pipeline.sample import source as sample_source
 from pipeline.settings import profiles
 from pipeline.settings.assets import IngestSettings
 from pipeline.settings.method import Method
-from pipeline.upkeep import terminal_run
 from pipeline.upkeep.jobs import everything, observe_sources
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import this_process
@@ -133,7 +132,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     Method(profile=profile).check()
     home = environment.writable_home()
     told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    alone = contextlib.nullcontext() if dry_run else terminal_run.at_work(home, told)
+    alone = contextlib.nullcontext() if dry_run else at_work.at_work(home, told)
     with alone, _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)

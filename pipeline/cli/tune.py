@@ -15,12 +15,11 @@ from rich.markup import escape
 
 from pipeline.build import build_definitions
 from pipeline.core.raw.sources import BadInput
-from pipeline.home import environment, instance
+from pipeline.home import at_work, environment, instance
 from pipeline.mirror import background_sync as courier
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave, one_line
 from pipeline.runtime.terminal import LOGGER
 from pipeline.study.tuning_job import tune
-from pipeline.upkeep import terminal_run
 from pipeline.upkeep.workers import this_process
 
 EPILOG = f"""\
@@ -70,7 +69,7 @@ def search(path: Path, console: Console) -> int:
     loggers = {LOGGER: dg.LoggerDefinition(lines, config_schema={})}
     definitions = dg.Definitions.merge(build_definitions(), dg.Definitions(loggers=loggers))
     with (
-        terminal_run.at_work(home),
+        at_work.at_work(home),
         courier.in_step(home, console.print),
         instance.open_instance(home) as opened,
     ):

@@ -35,7 +35,7 @@ from pipeline.core.raw.sources import BadInput, named
 from pipeline.erase import traces
 from pipeline.erase.rewrite import Unreadable, Wanted, rewrite
 from pipeline.erase.scrub import databases, scrub, scrub_logs
-from pipeline.home import environment, instance
+from pipeline.home import at_work, environment, instance, tracked_ends
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import ModelFolder, Storage
 from pipeline.mirror.store import Store
@@ -43,7 +43,6 @@ from pipeline.mirror.sync import push
 from pipeline.recommenders.warm_start import TRAINED_ON
 from pipeline.runtime.exits import DONE, EXIT_CODES, FAILED, ended, leave
 from pipeline.runtime.tracking import Tracker
-from pipeline.upkeep import terminal_run, tracked_ends
 from pipeline.upkeep.recovery import UNFINISHED
 
 # Their MLflow runs show pictures of products, and which ones cannot be told from the files.
@@ -276,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
         home = environment.writable_home()
         tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
         urls = reach(home / "tables", kind, name).urls
-        with terminal_run.at_work(home), sole_writer(home / "staged"):  # no run, and no ingest meanwhile
+        with at_work.at_work(home), sole_writer(home / "staged"):  # no run, and no ingest meanwhile
             for told in erase(home, kind, name, tracker):
                 console.print(told, highlight=False, markup=False)
         if environment.store():

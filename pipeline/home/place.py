@@ -16,8 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.core.durable import held, write_whole
 from pipeline.core.raw.sources import BadInput
-from pipeline.home import sqlite_files
-from pipeline.upkeep import terminal_run
+from pipeline.home import at_work, sqlite_files
 
 FORMAT = 1  # homes of before it was recorded are 0
 RECORD = "format.json"
@@ -74,7 +73,7 @@ def bring_up_to_date(home: Path, artifacts: str) -> None:
     wanted = {"format": FORMAT, "place": str(home)}
     if _record(home) == wanted:
         return
-    for path in (home / LOCK, home / terminal_run.LOCK):  # else the lock of a linked copy is the original's
+    for path in (home / LOCK, home / at_work.LOCK):  # else the lock of a linked copy is the original's
         if path.is_file():
             sqlite_files.part_from_others(path)
     with held(home / LOCK):
@@ -84,7 +83,7 @@ def bring_up_to_date(home: Path, artifacts: str) -> None:
         check(home)
         before = recorded(home) or _place_before_it_was_recorded(home, artifacts)
         if before is not None and before != home:
-            if terminal_run.is_at_work(home):
+            if at_work.is_at_work(home):
                 raise BadInput(
                     f"{home} was moved here from {before} while a command is at work in it: let that end first."
                 )

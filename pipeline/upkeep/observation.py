@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from pipeline.checks.drops import SOURCES, evaluation
 from pipeline.core.raw import passed_over
 from pipeline.core.raw.passed_over import GivenUp
 from pipeline.core.raw.sources import BadInput
@@ -17,6 +16,7 @@ from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import IngestSettings
 from pipeline.settings.method import Method
 from pipeline.upkeep.automation import NIGHT
+from pipeline.upkeep.drop_check import SOURCES, evaluation
 from pipeline.upkeep.drops import INGEST, TRIES, Marks, State, Step, asked_anew, step
 from pipeline.upkeep.jobs import observe_sources, read_again
 from pipeline.upkeep.readings import DROP, outcome

@@ -74,7 +74,7 @@ def test_every_command_goes_on_in_a_moved_home_and_writes_nowhere_else(moved: Mo
     other.write_text(TINY.read_text().replace("  dvbpr:\n    config:\n", "  dvbpr:\n    config:\n      seed: 5\n"))
     model = "key:dvbpr or key:recommender_champion"
     for words in (
-        ("pipeline.home",),
+        ("pipeline.cli.home",),
         ("pipeline.run", "--profile", str(other), "--select", model),
         ("pipeline.lookbook", "--home", str(moved.home)),
         ("pipeline.study", "--name", "s", "--profile", str(TINY), "--models", "popularity", "random", "--splits", "1",

@@ -12,10 +12,9 @@ import dagster as dg
 import pytest
 
 from pipeline.core.raw.sources import BadInput
-from pipeline.home import environment, instance, place
+from pipeline.home import at_work, environment, instance, place
 from pipeline.home.storage import write_json
 from pipeline.runtime.tracking import EXPERIMENT, Tracker
-from pipeline.upkeep import terminal_run
 from tests.pipeline.conftest import isolate
 
 PAGE = "lookbook/index.html"
@@ -107,12 +106,12 @@ def test_a_copy_of_hard_links_parts_from_the_original_when_it_is_opened(
     home, before = tmp_path / "linked", contents(made)
     shutil.copytree(made, home, copy_function=os.link)
     isolate(monkeypatch, home)
-    with terminal_run.at_work(made):  # the original's lock is not the copy's
+    with at_work.at_work(made):  # the original's lock is not the copy's
         environment.writable_home()
         log_text(home, "after")
-        with instance.open_instance(home) as opened, terminal_run.at_work(home):
+        with instance.open_instance(home) as opened, at_work.at_work(home):
             opened.report_runless_asset_event(dg.AssetMaterialization("coats"))
-    (made / terminal_run.LOCK).unlink()
+    (made / at_work.LOCK).unlink()
     assert contents(made) == before
 
 
@@ -150,7 +149,7 @@ def test_a_home_of_a_newer_format_is_refused_and_nothing_is_written(copied: Path
 
 
 def test_a_home_is_not_rewritten_under_a_command_that_moved_with_it(copied: Path):
-    with terminal_run.at_work(copied), pytest.raises(BadInput, match="while a command is at work in it"):
+    with at_work.at_work(copied), pytest.raises(BadInput, match="while a command is at work in it"):
         environment.writable_home()
     environment.writable_home()
 

@@ -15,10 +15,9 @@ import pytest
 
 from pipeline.core.durable import holder, is_abandoned, own_name, sole_writer, whole, write_whole
 from pipeline.core.raw.sources import BadInput
-from pipeline.home import instance
+from pipeline.home import at_work, instance
 from pipeline.home.sqlite_files import is_whole
 from pipeline.runtime.tracking import EXPERIMENT, SQLITE, Tracker
-from pipeline.upkeep import terminal_run
 
 FORKED = multiprocessing.get_context("fork")
 PATIENCE = 120  # seconds until a test gives up
@@ -131,7 +130,7 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
     begun, end = FORKED.Event(), FORKED.Event()
 
     def first() -> None:
-        with terminal_run.at_work(tmp_path):
+        with at_work.at_work(tmp_path):
             begun.set()
             end.wait(PATIENCE)
 
@@ -140,7 +139,7 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
     try:
         assert begun.wait(PATIENCE)
         who = f"process {process.pid} on .* is at work"
-        with pytest.raises(BadInput, match=who), terminal_run.at_work(tmp_path):
+        with pytest.raises(BadInput, match=who), at_work.at_work(tmp_path):
             pass
         told: list[str] = []
 
@@ -148,9 +147,9 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
             told.append(text)
             end.set()
 
-        with terminal_run.at_work(tmp_path, say):
+        with at_work.at_work(tmp_path, say):
             assert f"process {process.pid}" in told[0] and "waiting" in told[0]
-            assert holder(tmp_path / terminal_run.LOCK).startswith(f"process {os.getpid()} ")
+            assert holder(tmp_path / at_work.LOCK).startswith(f"process {os.getpid()} ")
     finally:
         end.set()
         process.join(PATIENCE)

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from pipeline.home.at_work import at_work, is_at_work
 from pipeline.upkeep.automation import automated, refresh
-from pipeline.upkeep.terminal_run import at_work, is_at_work
 
 MODES = dg.StaticPartitionsDefinition(["single", "customer"])
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
