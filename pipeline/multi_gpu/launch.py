@@ -137,8 +137,8 @@ def _run(folder: Path, job: dict[str, Any], ranks: int, on_event: Callable[[dict
                 failed = "" if "attempt" in event else failed or event.get("failed", "")
                 if event.get("attempt"):
                     dg.get_dagster_logger().warning(
-                        f"a rank was lost; all {ranks} start again from the last checkpoint "
-                        f"(restart {event['attempt']} of {RESTARTS})"
+                        f"a rank was lost; all {ranks} begin again at the last checkpoint "
+                        f"({event['attempt']} of {RESTARTS} times)"
                     )
                 on_event(event)
             code = agent.wait()

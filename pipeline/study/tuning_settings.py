@@ -1,6 +1,6 @@
 """Settings of a search, and the space of each recommender.
 
-The launchpad reads this module, so nothing here may import a model's code.
+The launchpad reads this module, so it must load without torch.
 """
 
 from dataclasses import dataclass
