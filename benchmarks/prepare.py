@@ -68,9 +68,9 @@ def ours(source: Path, out: Path) -> None:
     import pyarrow.parquet as pq
 
     from pipeline.core.dataset.kcore import five_core
-    from pipeline.core.raw.ingest import Surroundings, read_reviews
+    from pipeline.core.raw.ingest import ReadContext, read_reviews
 
-    core = five_core(read_reviews([source], around=Surroundings(out=out)).reviews_file)
+    core = five_core(read_reviews([source], read_context=ReadContext(out=out)).reviews_file)
     pq.write_table(core.interactions, out / "interactions.parquet")
 
 

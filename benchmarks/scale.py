@@ -37,14 +37,14 @@ STAGES = {"reviews": ("ingest", "5-core"), "products": ("products",), "pictures"
 def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
     """Ingest and 5-core of a file of so many reviews."""
     from pipeline.core.dataset.kcore import five_core
-    from pipeline.core.raw.ingest import Surroundings, read_reviews
+    from pipeline.core.raw.ingest import ReadContext, read_reviews
     from pipeline.core.schemas import REVIEWS as SCHEMA
     from pipeline.core.tables import StoredTable
 
     out = folder / "out"
     out.mkdir()
     return {
-        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], around=Surroundings(out=out)),
+        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], read_context=ReadContext(out=out)),
         "5-core": lambda: five_core(StoredTable(out / "reviews.parquet", SCHEMA)),
     }
 
@@ -52,10 +52,10 @@ def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object
 def products(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
     """Ingest of a file of so many products, and their garment classes."""
     from pipeline.core.generator.categories import map_products
-    from pipeline.core.raw.ingest import Surroundings, read_products
+    from pipeline.core.raw.ingest import ReadContext, read_products
 
-    source, around = folder.parent / f"products-{rows}.json.gz", Surroundings(out=folder)
-    return {"products": lambda: read_products([source], around=around, classed=map_products)}
+    source, read_context = folder.parent / f"products-{rows}.json.gz", ReadContext(out=folder)
+    return {"products": lambda: read_products([source], read_context=read_context, classed=map_products)}
 
 
 def write_products(path: Path, rows: int, seed: int) -> None:
