@@ -1,4 +1,4 @@
-"""Compare preparing `interactions.parquet` from raw reviews with the same job in pandas: `python -m benchmarks.prepare`.
+"""Compare preparing `interactions.parquet` from reviews with the same job in pandas: `python -m benchmarks.prepare`.
 
 The job makes two tables: the typed reviews, each with a hash of its content as id, and the 5-core's interactions. Ours
 also accounts for every line. The file is synthetic and seeded, similar to AMAZON_FASHION: its number of reviews and

