@@ -1,1 +1,1 @@
-"""One module a claim: ours against a named peer, in one run."""
+"""Benchmarks, one module per claim: ours against a named peer, in one run."""

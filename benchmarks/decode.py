@@ -1,8 +1,9 @@
-"""`python -m benchmarks.decode`: building the bank from stored pictures, against the Pillow loop everybody writes.
+"""Compare building the bank from stored pictures with a plain Pillow loop: `python -m benchmarks.decode`.
 
-Ours: from the picture store's shards to rows of a memory-mapped file on disk, with its index and digest. The peer has
-its JPEGs in memory already and fills an array there, in one thread. Hashing for near-duplicates is timed apart. Every
-measurement is a process of its own, both sides in turn; its CPU seconds and peak memory are what the work added.
+Ours reads the picture store's shards and writes rows of a memory-mapped file on disk, with its index and digest. The
+peer has its JPEGs in memory and fills an array in memory, in one thread. Hashing for near-duplicates is timed
+separately. Every measurement runs in its own process, the sides in turn. CPU seconds and peak memory are those that the
+work added.
 """
 
 import argparse
@@ -37,14 +38,14 @@ PEER = "Image.open(BytesIO(jpeg)).convert('RGB').resize((224, 224)) into an arra
 
 
 def draw(folder: Path, count: int, height: int, seed: int = 0) -> None:
-    """A picture store with `count` drawn JPEGs, and the same bytes in a NumPy file for the peer."""
+    """Make a picture store with `count` drawn JPEGs, and a NumPy file with the same bytes for the peer."""
     rng = np.random.default_rng(seed)
     width, height = SHAPES[height]
     store = PictureStore(folder / "store")
     jpegs = []
     with store.writing():
         for number in range(count):
-            # Smooth shapes and a little grain: about as many bytes as a product picture on white.
+            # Smooth shapes and a little grain give about as many bytes as a product picture on white.
             small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
             smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.int16)
             grain = rng.integers(-6, 7, (height, width, 1), dtype=np.int16)
@@ -63,14 +64,14 @@ def draw(folder: Path, count: int, height: int, seed: int = 0) -> None:
 
 
 def build_ours(folder: Path, workers: int) -> Callable[[], object]:
-    """The bank, as `image_bank` builds it."""
+    """Prepare building the bank as the asset `image_bank` does."""
     store = PictureStore(folder / "store")
     shas = sorted(store.ledger()["sha256"].to_pylist())
     return lambda: build_bank(store, shas, folder / "bank", SIZE, workers=workers)
 
 
 def pillow_loop(folder: Path, _: int) -> Callable[[], object]:
-    """The loop everybody writes."""
+    """Prepare the plain Pillow loop."""
     with np.load(folder / "jpegs.npz") as file:
         data, lengths = file["arr_0"].tobytes(), file["arr_1"].tolist()
     jpegs, start = [], 0
@@ -87,7 +88,7 @@ def pillow_loop(folder: Path, _: int) -> Callable[[], object]:
 
 
 def hash_bank(folder: Path, _: int) -> Callable[[], object]:
-    """Perceptual hashes, thumbnails and the search, over the bank that was built last."""
+    """Prepare hashing the last built bank: perceptual hashes, thumbnails and the search."""
     pixels, distance = open_bank(folder / "bank").pixels, NearDuplicateSettings().distance
     return lambda: sum(len(i) for i, _ in close_pairs(signatures(pixels).phash, distance))
 
@@ -96,7 +97,7 @@ SIDES = {"ours": build_ours, "peer": pillow_loop, "hash": hash_bank}
 
 
 def measure(side: str, folder: str, workers: int, cores: list[int], answer: multiprocessing.Queue) -> None:
-    """In a process of its own, on `cores`: wall and CPU seconds, and the most private memory the work added."""
+    """Measure one side on `cores`: wall and CPU seconds, and the peak of private memory that the work added."""
     me = psutil.Process()
     if hasattr(me, "cpu_affinity"):
         me.cpu_affinity(cores)
@@ -120,13 +121,13 @@ def measure(side: str, folder: str, workers: int, cores: list[int], answer: mult
 
 
 def _private_mb(process: psutil.Process) -> float:
-    """Without pages of mapped files, which can be dropped at any time."""
+    """Measure memory without pages of mapped files, which the system can drop at any time."""
     used = process.memory_info()
     return (used.rss - getattr(used, "shared", 0)) / 1e6
 
 
 def in_turn(folder: Path, cores: list[int], repeats: int) -> dict[str, dict[str, float]]:
-    """Medians of each side over `repeats` rounds, each measurement in a fresh process."""
+    """Measure each side `repeats` times, in fresh processes and in turn; return the medians."""
     context = multiprocessing.get_context("spawn")
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(repeats):
@@ -141,11 +142,11 @@ def in_turn(folder: Path, cores: list[int], repeats: int) -> dict[str, dict[str,
                 raise RuntimeError(f"{side}: no measurement within half an hour") from None
             finally:
                 process.join()
-    return {side: medians(found) for side, found in runs.items()}
+    return {side: medians(of_side) for side, of_side in runs.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Both sides at both sizes on one core and on two; prints medians."""
+    """Run both sides at both sizes on one core and on two, and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description=__doc__)
     parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="of each size (default 1,000)")
     parser.add_argument("--repeats", type=int, default=3)
@@ -178,8 +179,8 @@ def main(arguments: list[str] | None = None) -> int:
                 cases.append({"height": height, "cores": count, **found, "ratio": ratio})
     if options.json:
         first = cases[0]
-        peer_told = {**first["peer"], "what": PEER}
-        print(last_line("decode", options.pictures, first["ours"], peer_told, first["ratio"], on, cases=cases))
+        peer_figures = {**first["peer"], "what": PEER}
+        print(last_line("decode", options.pictures, first["ours"], peer_figures, first["ratio"], on, cases=cases))
     return 0
 
 

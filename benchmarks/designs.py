@@ -1,9 +1,9 @@
-"""`python -m benchmarks.designs`: preference maximisation, latents a second, against the loop everybody writes.
+"""Compare latents per second of preference maximisation with a plain PyTorch loop: `python -m benchmarks.designs`.
 
-Ours searches for all users, classes and starts in large batches; the peer takes one user and one class at a time, with
-that user's starts as its batch, in float32, and reads the scores of every step, as the released code prints them.
-Networks, latents and steps are equal, and on a CPU so are the scores that come out, which is checked. The networks are
-random: the speed does not depend on what they learnt.
+Ours searches for all users, classes and starts in large batches. The peer takes one user and one class at a time, with
+that user's starts as a float32 batch, and reads the scores of every step, because the released code prints them.
+Networks, latents and steps are the same. On a CPU the resulting scores must be the same too, which is checked. The
+networks are random, because the speed does not depend on what they learnt.
 """
 
 import argparse
@@ -30,7 +30,7 @@ H200_BF16 = 790e12  # FLOP/s that matrix products reach (REFERENCE, section 5)
 
 @dataclass(frozen=True)
 class Size:
-    """The networks of a run, and how much is asked of each side by default."""
+    """The networks of a run, and the default amount of work of each side."""
 
     lsgan: LsganSettings
     input_size: int
@@ -50,7 +50,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Models:
-    """The networks both sides use, in eval mode, without gradients of their weights."""
+    """The networks of both sides, in eval mode and without gradients of their weights."""
 
     generator: Generator
     discriminator: Discriminator
@@ -58,9 +58,10 @@ class Models:
 
 
 def build(size: Size, users: int, device: torch.device) -> Models:
-    """Random networks of a size, and random tastes.
+    """Make random networks of a size, and random user factors.
 
-    The generator's weights are drawn wider than for training: its pictures must differ, so that the search moves.
+    The generator's weights are drawn with a larger spread than for training. Otherwise its pictures would hardly
+    differ, and the search would not move.
     """
     torch.manual_seed(0)
     generator, discriminator = Generator(size.lsgan).to(device), Discriminator(size.lsgan).to(device)
@@ -75,7 +76,7 @@ def build(size: Size, users: int, device: torch.device) -> Models:
 
 
 def plain(models: Models, settings: DesignSettings, users: int, device: torch.device) -> np.ndarray:
-    """The loop everybody writes: scores [users, classes, starts, steps + 1]."""
+    """Search with a plain PyTorch loop; return scores [users, classes, starts, steps + 1]."""
     generator, discriminator, taste = models.generator, models.discriminator, models.taste
     classes, side = generator.classes, (taste.size, taste.size)
     noise = torch.Generator().manual_seed(settings.seed)
@@ -99,7 +100,7 @@ def plain(models: Models, settings: DesignSettings, users: int, device: torch.de
 
 
 def flop_a_latent(models: Models, settings: DesignSettings, device: torch.device) -> float:
-    """Floating-point operations of one latent's whole search, two a multiply-add."""
+    """Count the floating-point operations of one latent's search; a multiply-add counts as two."""
     z = torch.zeros(2, models.generator.z_dim, device=device, requires_grad=True)
     label = torch.zeros(2, dtype=torch.int64, device=device)
     side = (models.taste.size, models.taste.size)
@@ -107,32 +108,32 @@ def flop_a_latent(models: Models, settings: DesignSettings, device: torch.device
         pictures = models.generator(torch.tanh(z), label)
         score = models.taste.phi(F.interpolate(pictures, side, mode="nearest")) @ models.taste.theta[0]
         (models.discriminator(pictures, label) + score).sum().backward()
-    return counter.get_total_flops() / 2 * (settings.steps + 0.5)  # the last step has no way back
+    return counter.get_total_flops() / 2 * (settings.steps + 0.5)  # the last step has no backward pass
 
 
 def synchronised(device: torch.device) -> None:
-    """Wait for the device, so that a clock reads finished work."""
+    """Wait for the device, so that timings include all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.designs", description=__doc__)
-    made.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
-    made.add_argument("--size", choices=sorted(SIZES), help="networks; default: paper on a GPU, cpu otherwise")
-    made.add_argument("--users", type=int, help="of ours; default: 2,377 for paper, 12 for cpu")
-    made.add_argument("--peer-users", type=int, help="of the plain loop, counted a latent; default: 8 or 12")
-    made.add_argument("--starts", type=int, help="a user and class; default: 16 for paper, 4 for cpu")
-    made.add_argument("--steps", type=int, default=10, help="of Adam on each latent")
-    made.add_argument("--rows-at-once", type=int, help="latents in one pass of ours")
-    made.add_argument("--repeats", type=int, default=3, help="counted runs of each side")
-    made.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    return made
+    """Build the parser of the command line."""
+    built = argparse.ArgumentParser(prog="python -m benchmarks.designs", description=__doc__)
+    built.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
+    built.add_argument("--size", choices=sorted(SIZES), help="networks; default: paper on a GPU, cpu otherwise")
+    built.add_argument("--users", type=int, help="of ours; default: 2,377 for paper, 12 for cpu")
+    built.add_argument("--peer-users", type=int, help="of the plain loop; default: 8 for paper, 12 for cpu")
+    built.add_argument("--starts", type=int, help="per user and class; default: 16 for paper, 4 for cpu")
+    built.add_argument("--steps", type=int, default=10, help="of Adam on each latent")
+    built.add_argument("--rows-at-once", type=int, help="latents in one pass of ours")
+    built.add_argument("--repeats", type=int, default=3, help="counted runs of each side")
+    built.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    return built
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run both and print latents a second."""
+    """Run both sides and print latents per second."""
     options = parser().parse_args(arguments)
     try:
         device = devices.resolve(options.device)
@@ -153,11 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     models = build(size, users, device)
     classes = range(models.generator.classes)
-    made: dict[str, Designs] = {}
+    by_us: dict[str, Designs] = {}
     by_loop: dict[str, np.ndarray] = {}
 
     def ours() -> None:
-        made["designs"] = personal_designs(
+        by_us["designs"] = personal_designs(
             models.generator, models.discriminator, models.taste, classes, settings=settings
         )
         synchronised(device)
@@ -165,14 +166,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def peer() -> None:
         by_loop["scores"] = plain(models, settings, peer_users, device)
 
-    plain(models, settings, 1, device)  # warm-up: kernels chosen, memory taken
+    plain(models, settings, 1, device)  # warm-up: chooses kernels and allocates memory
     few = Models(models.generator, models.discriminator, models.taste.of(torch.arange(1, device=device)))
     personal_designs(few.generator, few.discriminator, few.taste, classes, settings=settings)
     runs = [(timed(ours), timed(peer)) for _ in range(options.repeats)]
     mine, theirs = medians([run[0] for run in runs]), medians([run[1] for run in runs])
     latents, peer_latents = (count * len(classes) * settings.starts for count in (users, peer_users))
     fast, slow = latents / mine["wall_s"], peer_latents / theirs["wall_s"]
-    apart = np.abs(made["designs"].score[:peer_users] - by_loop["scores"]).max()
+    apart = np.abs(by_us["designs"].score[:peer_users] - by_loop["scores"]).max()
     rise = np.abs(by_loop["scores"][..., -1] - by_loop["scores"][..., 0]).mean()
     flop = flop_a_latent(models, settings, device) * fast
     on_h200 = device.type == "cuda" and "H200" in torch.cuda.get_device_name(device)

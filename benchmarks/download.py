@@ -1,11 +1,12 @@
-"""`python -m benchmarks.download`: our fetch against img2dataset, one core each, from one loopback host.
+"""Compare our fetch with img2dataset, on one core each and from one loopback host: `python -m benchmarks.download`.
 
-Both get the same drawn pictures from `picture_server.py`, in turn. Ours: fetch, decode to validate, sha256, Parquet
-with fsync, ledger. The peer is img2dataset in a virtual environment of its own, made on the first call, with
-re-encoding off and at its best thread count and output format of a small sweep; it decodes and hashes too. Rates leave
-out start-up: ours is timed around `fetch`, the peer by its own statistics. CPU seconds are those of the whole process
-tree less what a run over a few pictures takes; memory is the tree's proportional set (pages shared count once).
-Without the peer (no registry in reach) it prints ours alone and ends with 1.
+Both fetch the same drawn pictures in turn. Ours fetches, decodes to validate, hashes with sha256, and writes Parquet
+with fsync and the ledger. The peer is img2dataset in its own virtual environment, made on the first call. It also
+decodes and hashes; re-encoding is off, and a small sweep finds its best thread count and output format.
+
+Rates exclude start-up: ours is timed around `fetch`, the peer by its own statistics. CPU seconds are those of the whole
+process tree minus those of a run over a few pictures. Memory is the tree's proportional set size, which counts shared
+pages once. If the peer cannot be installed (no registry in reach), only ours is printed and the exit code is 1.
 """
 
 import argparse
@@ -31,26 +32,26 @@ from benchmarks.measure import machine, medians
 PEER = "img2dataset==1.47.0"
 FORMATS = ("parquet", "webdataset", "files")
 THREADS = (8, 16, 32, 64)
-FEW = 20  # pictures of a run that shows what start-up costs
-# albumentations, which img2dataset imports, would ask the internet for a newer version of itself.
+FEW = 20  # pictures in a run that measures the cost of start-up
+# img2dataset imports albumentations, which would ask the internet for a newer version of itself.
 QUIET = {"OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled"}
 FLAT = (10_000, 100_000)  # URLs
 
 
 class BenchmarkError(Exception):
-    """A side did not do its work; the message says which and how."""
+    """A side failed; the message says which and why."""
 
 
 @dataclass(frozen=True)
 class Cores:
-    """One core for the server, one for the client; the same where there is only one, None where none can be chosen."""
+    """The cores of server and client: the same if there is only one, None if the system cannot pin processes."""
 
     server: set[int] | None
     client: set[int] | None
 
     @classmethod
     def chosen(cls) -> "Cores":
-        """The first and the last core this process may use."""
+        """Choose the first and the last core that this process may use."""
         if not hasattr(os, "sched_setaffinity"):
             return cls(None, None)
         usable = sorted(os.sched_getaffinity(0))
@@ -60,7 +61,7 @@ class Cores:
 def spawn(
     command: list[str], core: set[int] | None, stdout: int | IO[str], stderr: int | None = None
 ) -> subprocess.Popen[str]:
-    """A process on one core."""
+    """Start a process on one core."""
     if core is not None:
         pin = f"import os, sys; os.sched_setaffinity(0, {core!r}); os.execvp(sys.argv[1], sys.argv[1:])"
         command = [sys.executable, "-S", "-c", pin, *command]
@@ -69,7 +70,7 @@ def spawn(
 
 @contextlib.contextmanager
 def serving(pictures: int, core: set[int] | None) -> Generator[int]:
-    """The picture server; yields its port."""
+    """Run the picture server; yield its port."""
     command = [sys.executable, "-m", "benchmarks.picture_server", str(pictures)]
     process = spawn(command, core, stdout=subprocess.PIPE)
     try:
@@ -84,7 +85,7 @@ def serving(pictures: int, core: set[int] | None) -> Generator[int]:
 
 
 def watched(command: list[str], core: set[int] | None) -> tuple[str, dict[str, float]]:
-    """Run `command`; its output, and CPU seconds and peak memory of its process tree."""
+    """Run `command`; return its output, and CPU seconds and peak memory of its process tree."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     peak = 0.0
     with tempfile.TemporaryFile("w+") as output:
@@ -107,23 +108,23 @@ def _megabytes(process: psutil.Process) -> float:
     try:
         memory = process.memory_full_info()
         return getattr(memory, "pss", memory.rss) / 1e6
-    except psutil.Error:  # it ended while we looked
+    except psutil.Error:  # the process has just ended
         return 0.0
 
 
 def run_loopback(side: str, port: int, count: int, core: set[int] | None) -> dict[str, float]:
-    """One run of `loopback.py`. Raises BenchmarkError unless every picture was good."""
+    """Run `benchmarks.loopback` once. Raises BenchmarkError unless every picture was good."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.loopback", side, str(port), str(count), f"{folder}/store"]
         text, figures = watched(command, core)
     result = json.loads(text.splitlines()[-1])
     if result["reasons"] != {"ok": count}:
-        raise BenchmarkError(f"{side}: {count} good pictures were served, it says {result['reasons']}")
+        raise BenchmarkError(f"{side}: {count} good pictures were served, but it reports {result['reasons']}")
     return {"wall_s": result["wall_s"], **figures}
 
 
 class Peer:
-    """img2dataset in `folder`, made there by venv and pip if it is not."""
+    """img2dataset in the virtual environment `folder`, which is made if it is missing."""
 
     def __init__(self, folder: Path) -> None:
         self.program = folder / "bin" / "img2dataset"
@@ -139,7 +140,7 @@ class Peer:
         self.format, self.threads = FORMATS[0], 16
 
     def run(self, port: int, count: int, core: set[int] | None) -> dict[str, float]:
-        """One run; the wall seconds are those of its own statistics. Raises BenchmarkError unless all were good."""
+        """Run it once; wall seconds come from its own statistics. Raises BenchmarkError unless all were good."""
         with tempfile.TemporaryDirectory() as folder:
             listed = Path(folder) / "urls.txt"
             listed.write_text("".join(f"http://127.0.0.1:{port}/{number}.jpg\n" for number in range(count)))
@@ -150,11 +151,11 @@ class Peer:
             stats = [json.loads(path.read_text()) for path in Path(folder, "out").glob("*_stats.json")]
         good = sum(shard["successes"] for shard in stats)
         if good != count:
-            raise BenchmarkError(f"img2dataset: {count} good pictures were served, it took {good}")
+            raise BenchmarkError(f"img2dataset: {count} good pictures were served, but it took {good}")
         return {"wall_s": sum(shard["duration"] for shard in stats), **figures}
 
     def tune(self, port: int, count: int, core: set[int] | None) -> None:
-        """Keep the fastest output format, then the fastest thread count."""
+        """Find and keep the fastest output format, then the fastest thread count."""
 
         def seconds(**setting: object) -> float:
             vars(self).update(setting)
@@ -165,12 +166,12 @@ class Peer:
 
 
 def net(run: dict[str, float], start: dict[str, float], count: int) -> dict[str, float]:
-    """The run's figures without the CPU seconds of its start-up."""
+    """Subtract the CPU seconds of start-up from a run's figures, and add its rate."""
     return {**run, "cpu_s": run["cpu_s"] - start["cpu_s"], "pictures_per_s": count / run["wall_s"]}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run both in turn and print pictures a second."""
+    """Run both sides in turn and print pictures per second."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.download", description=__doc__)
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5)
@@ -189,10 +190,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """The comparison. Raises BenchmarkError where ours fails; a peer that fails is said and left out."""
+    """Run the comparison. Raises BenchmarkError if ours fails; a missing peer is reported and left out."""
     count, cores = options.pictures, Cores.chosen()
     if cores.server is not None:
-        os.sched_setaffinity(0, cores.server)  # what watches the clients must not take time from them
+        os.sched_setaffinity(0, cores.server)  # this process watches the clients and must not take time from them
     peer = problem = None
     try:
         peer = Peer(options.cache.absolute() / PEER.replace("==", "-"))

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.evaluate`: exact AUC against the original's sampled loop, at the paper's largest mode.
+"""Compare exact AUC with the original's sampled loop, on the paper's largest mode: `python -m benchmarks.evaluate`.
 
-Both score the same factors of 2,377 users and 38,053 pictures. The peer is written as K17's evaluation is: a
-Python loop over the users and 100 sampled items. Figures are per scored (user, item) pair, since ours scores
-every pair and the peer a hundred a user.
+Both score the same factors of 2,377 users and 38,053 pictures. The peer is written like K17's evaluation, a Python loop
+over the users and 100 sampled items. Figures are per scored (user, item) pair, because ours scores all pairs and the
+peer a hundred per user.
 """
 
 import argparse
@@ -19,7 +19,7 @@ USERS, ITEMS, K = 2_377, 38_053, 50  # NAF, table 2: vendor_customer
 
 
 def sampled_loop(theta: np.ndarray, item: np.ndarray, held_out: np.ndarray, train: list[set[int]], seed: int) -> float:
-    """K17's evaluation, as its code does it: 100 draws a user, train items and the target skipped, strict."""
+    """Estimate AUC like K17's code: 100 draws per user, skipping train items and the target; a tie is a loss."""
     rng = np.random.default_rng(seed)
     total = 0.0
     for user, target in held_out.tolist():
@@ -35,7 +35,7 @@ def sampled_loop(theta: np.ndarray, item: np.ndarray, held_out: np.ndarray, trai
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run both in turn and print the medians."""
+    """Run both sides in turn and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluate", description=__doc__)
     parser.add_argument("--device", default="auto", help="for our side: auto, cuda, mps or cpu")
     parser.add_argument("--repeats", type=int, default=5)
@@ -77,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"  peer  {theirs['wall_s']:8.3f} s  {sampled / theirs['wall_s']:14,.0f} pairs/s  ({what})")
     print(f"  {ratio:,.0f} times the peer, for each scored pair")
     if options.json:
-        peer_told = {**theirs, "what": what, "n": sampled}
-        print(last_line("evaluate", pairs, mine, peer_told, ratio, machine(device)))
+        peer_figures = {**theirs, "what": what, "n": sampled}
+        print(last_line("evaluate", pairs, mine, peer_figures, ratio, machine(device)))
     return 0
 
 

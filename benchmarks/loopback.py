@@ -1,7 +1,7 @@
-"""`python -m benchmarks.loopback SIDE PORT N FOLDER`: one client of `picture_server.py`, in a process of its own.
+"""Run one client of the picture server in its own process: `python -m benchmarks.loopback SIDE PORT N FOLDER`.
 
-`ours` is the real fetch into a real store; `bare` only counts bytes, to show what the server alone can do. Each
-prints one JSON object. It imports nothing that the pipeline's fetch does not, so that its memory is the fetch's.
+`ours` is the real fetch into a real store. `bare` only counts bytes, to measure the server alone. Each prints one JSON
+object. Nothing here may import more than the pipeline's fetch does, because its memory is measured.
 """
 
 import argparse
@@ -16,13 +16,13 @@ CONNECTIONS = 64
 
 
 def ours(port: int, count: int, folder: Path) -> dict[str, object]:
-    """Seconds and outcome of the fetch, start-up of the interpreter and imports apart."""
-    import pandas  # noqa: F401  (pyarrow imports it when it is first given a list)
+    """Run the fetch; return its seconds, without start-up and imports, and its outcome."""
+    import pandas  # noqa: F401  (pyarrow imports it when it first converts a list)
 
     from pipeline.core.images.fetch import FetchSettings, fetch
     from pipeline.core.images.ledger import PictureStore
 
-    # More connections to one host than a stranger's should get, as the peer has its best number of threads.
+    # More connections than a stranger's host should get, because the peer also uses its best number of threads.
     settings = FetchSettings(allow_hosts=frozenset({f"127.0.0.1:{port}"}), per_host=CONNECTIONS)
     urls = (f"http://127.0.0.1:{port}/{number}.jpg" for number in range(count))
     started = time.perf_counter()
@@ -31,20 +31,20 @@ def ours(port: int, count: int, folder: Path) -> dict[str, object]:
 
 
 class Bare(asyncio.Protocol):
-    """Asks for the next picture as soon as the last one is here."""
+    """A connection that requests the next picture as soon as it has the last one."""
 
     def __init__(self, numbers: Iterator[int]) -> None:
         self.numbers = numbers
         self.done = asyncio.get_running_loop().create_future()
-        self.missing = 0  # bytes of the answer under way
+        self.missing = 0  # bytes of the current answer that have not arrived
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Request the first picture."""
         self.transport = transport
         self.ask()
 
     def ask(self) -> None:
-        """The next picture, if there is one."""
+        """Request the next picture, or close the connection after the last."""
         number = next(self.numbers, None)
         if number is None:
             self.transport.close()
@@ -53,7 +53,7 @@ class Bare(asyncio.Protocol):
             self.transport.write(b"GET /%d.jpg HTTP/1.1\r\nHost: x\r\n\r\n" % number)  # ty: ignore[missing-attribute]
 
     def data_received(self, data: bytes) -> None:
-        """Count."""
+        """Count the bytes, and request the next picture at the end of an answer."""
         if not self.missing:
             end = data.index(b"\r\n\r\n")
             length = data.rindex(b"Content-Length: ", 0, end) + 16
@@ -64,12 +64,12 @@ class Bare(asyncio.Protocol):
 
 
 async def bare(port: int, count: int) -> dict[str, object]:
-    """Seconds of a client that does nothing with what it gets."""
+    """Run a client that discards the pictures; return its seconds and outcome."""
     loop = asyncio.get_running_loop()
     numbers = iter(range(count))
     started = time.perf_counter()
-    made = [await loop.create_connection(lambda: Bare(numbers), "127.0.0.1", port) for _ in range(CONNECTIONS)]
-    await asyncio.gather(*(protocol.done for _, protocol in made))
+    connections = [await loop.create_connection(lambda: Bare(numbers), "127.0.0.1", port) for _ in range(CONNECTIONS)]
+    await asyncio.gather(*(protocol.done for _, protocol in connections))
     return {"wall_s": time.perf_counter() - started, "reasons": {"ok": count}}
 
 

@@ -1,7 +1,4 @@
-"""How a benchmark measures: seconds, memory, the machine; medians over runs taken in turn.
-
-What is measured belongs to the module of the claim.
-"""
+"""Measure for benchmarks: seconds, memory, the machine, and medians over runs."""
 
 import json
 import os
@@ -20,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def machine(device: "torch.device") -> dict[str, object]:
-    """What the figures were taken on."""
-    # Here, not above: a process whose memory is measured must not hold torch for the sake of a name.
+    """Describe the machine that figures are measured on."""
+    # Imported here so that processes whose memory is measured need not load torch.
     import torch
 
     from models.training import device as devices
@@ -37,18 +34,18 @@ def machine(device: "torch.device") -> dict[str, object]:
 
 
 def placed() -> dict[str, object]:
-    """What figures of work without a device were taken on."""
+    """Describe the machine for work without a device: `cores` are those that this process may use."""
     import torch
 
-    found = machine(torch.device("cpu"))
-    return {**found, "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {**machine(torch.device("cpu")), "cores": cores}
 
 
 def in_a_process(arguments: Sequence[str]) -> dict[str, float]:
-    """Wall and CPU seconds and peak memory of one whole Python process, its children's CPU seconds included.
+    """Measure a whole Python process: wall and CPU seconds (including its children's) and peak memory.
 
-    What earlier ones wrote is on the disk before the clock starts, so that no side waits for another's pages.
-    Raises RuntimeError when it fails.
+    Pending writes are synced before the clock starts, so that no side waits for the other's. Raises RuntimeError if the
+    process fails.
     """
     os.sync()
     started = time.perf_counter()
@@ -62,7 +59,7 @@ def in_a_process(arguments: Sequence[str]) -> dict[str, float]:
 
 
 def timed(work: Callable[[], object]) -> dict[str, float]:
-    """Wall and CPU seconds of one call, and the process's peak memory so far."""
+    """Measure wall and CPU seconds of one call, and the process's peak memory so far."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -70,7 +67,7 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    """The median of every figure."""
+    """Compute the median of every figure."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
@@ -84,17 +81,17 @@ def last_line(
     limit_fraction: float | None = None,
     **more: object,
 ) -> str:
-    """What `--json` prints last, for machines: one object of the same keys for every benchmark.
+    """Format the last line of `--json`: one object with the same keys for every benchmark.
 
     Args:
-        name: of the claim.
-        n: how many of the claim's units a run handles.
-        ours: medians, `wall_s`, `cpu_s`, `peak_mb` among them.
-        peer: the same, and `what` it is; None where it was left out.
+        name: of the benchmark.
+        n: how many units (pictures, triplets, ...) a run handles.
+        ours: medians, including `wall_s`, `cpu_s` and `peak_mb`.
+        peer: the same and `what` it is; None if it was left out.
         ratio: ours over the peer, larger is better.
-        where: what the figures were taken on.
-        limit_fraction: of a named limit.
-        more: what only this claim has.
+        where: the machine.
+        limit_fraction: which share of a hardware limit ours reaches.
+        more: further keys of this benchmark.
     """
     line = {"name": name, "n": n, "ours": ours, "peer": peer, "ratio": ratio, "limit_fraction": limit_fraction}
     return json.dumps({**line, "machine": where, **more})

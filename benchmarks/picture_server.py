@@ -1,7 +1,7 @@
-"""`python -m benchmarks.picture_server N`: a loopback host with N drawn pictures, fast enough not to be the bottleneck.
+"""Serve N drawn pictures on loopback, fast enough not to be the bottleneck: `python -m benchmarks.picture_server N`.
 
-HTTP/1.1 by hand on a bare asyncio protocol: every answer is built before the first request, a request costs a split
-and a write. It prints its port once it listens. For benchmarks only: it understands what their clients send.
+It speaks HTTP/1.1 on a bare asyncio protocol. All answers are built before the first request, so a request costs a
+split and a write. It prints its port once it listens. It understands only the requests of the benchmarks' clients.
 """
 
 import argparse
@@ -13,12 +13,12 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-HEIGHT, WIDTH = 88, 66  # the height of the paper's low-resolution pictures; a catalogue's usual 3:4
+HEIGHT, WIDTH = 88, 66  # height of the paper's low-resolution pictures; 3:4 is usual in catalogues
 QUALITY = 60
 
 
 def draw(number: int) -> bytes:
-    """Picture `number` as a JPEG of 2-4 kB: smoothed noise under a grain, another one for every number."""
+    """Draw picture `number` as a JPEG of 2-4 kB: smoothed noise with grain, different for every number."""
     rng = np.random.default_rng(number)
     patches = Image.fromarray(rng.integers(0, 256, (11, 8, 3), dtype=np.uint8))
     smooth = np.asarray(patches.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
@@ -27,20 +27,20 @@ def draw(number: int) -> bytes:
 
 
 def answers(bodies: Sequence[bytes]) -> list[bytes]:
-    """The whole HTTP answer for every body."""
+    """Build the whole HTTP answer for every body."""
     head = 'HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nETag: "{:x}"\r\nContent-Length: {}\r\n\r\n'
     return [head.format(number, len(body)).encode() + body for number, body in enumerate(bodies)]
 
 
 class Connection(asyncio.Protocol):
-    """`GET /<number>.jpg` gets that answer (modulo their count); the connection is kept unless told to close."""
+    """A connection that answers `GET /<number>.jpg` (modulo the number of answers), until the client closes it."""
 
     def __init__(self, ready: Sequence[bytes]) -> None:
         self.ready = ready
         self.rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way to write."""
+        """Keep the transport for answers."""
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(ready: Sequence[bytes]) -> None:
-    """Serve until killed."""
+    """Print the port and serve until killed."""
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(lambda: Connection(ready), "127.0.0.1", 0, backlog=4096)
     print(listener.sockets[0].getsockname()[1], flush=True)
@@ -62,7 +62,7 @@ async def serve(ready: Sequence[bytes]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Draw and serve."""
+    """Draw the pictures and serve them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.picture_server", description=__doc__)
     parser.add_argument("pictures", type=int)
     options = parser.parse_args(arguments)

@@ -1,9 +1,10 @@
-"""`python -m benchmarks.prepare`: from a gzipped review file to `interactions.parquet`, against the same job in pandas.
+"""Compare preparing `interactions.parquet` from reviews with the same job in pandas: `python -m benchmarks.prepare`.
 
-The job is two tables: the typed reviews, each named by a hash of what it says, and the 5-core's interactions. Ours also
-accounts for every line. The file is synthetic and seeded, in AMAZON_FASHION's shape: its number of reviews and
-products, about 0.4 kB a review, users and items by power laws, one review in a hundred repeated. Each side runs in a
-process of its own, in turn; figures are of the whole process, imports included. Both must find the same interactions.
+The job makes two tables: the typed reviews, each with a hash of its content as id, and the 5-core's interactions. Ours
+also accounts for every line. The file is synthetic and seeded, similar to AMAZON_FASHION: its number of reviews and
+products, about 0.4 kB per review, users and items by power laws, one review in a hundred repeated. The sides run in
+turn, each in its own process; figures are of the whole process, including imports. Both must find the same
+interactions.
 """
 
 import argparse
@@ -17,13 +18,13 @@ from pipeline.core.durable import own_name
 
 REVIEWS = 1_000_000
 ITEMS = 186_627  # NAF, table 1
-PEER_AT_MOST = 2_000_000  # pandas holds about 3.3 kB a review
+PEER_AT_MOST = 2_000_000  # reviews; pandas needs about 3.3 kB of memory for each
 CHUNK = 100_000  # reviews drawn and written at once
 SEED = 0
 
 
 def write_reviews(path: Path, reviews: int, seed: int) -> None:
-    """A review file of AMAZON_FASHION's shape, gzipped; the same bytes for the same seed."""
+    """Write a gzipped review file in AMAZON_FASHION's format; the same seed gives the same bytes."""
     from isal import igzip
 
     rng = np.random.default_rng(seed)
@@ -31,7 +32,7 @@ def write_reviews(path: Path, reviews: int, seed: int) -> None:
     words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(3_000)]
     share = 1 / np.arange(1, len(words) + 1)
     texts = [" ".join(rng.choice(words, rng.integers(5, 60), p=share / share.sum())) for _ in range(20_000)]
-    # Most users have one review and one in 250 has five or more, as in the file whose shape this takes.
+    # Most users have one review and one in 250 has five or more, as in AMAZON_FASHION.
     users = np.repeat(np.arange(reviews), rng.zipf(3.8, reviews))[:reviews]
     rng.shuffle(users)
     temporary = own_name(path)
@@ -65,18 +66,18 @@ def write_reviews(path: Path, reviews: int, seed: int) -> None:
 
 
 def ours(source: Path, out: Path) -> None:
-    """Atelier's two stages, as the assets call them."""
+    """Run Atelier's two stages as the assets call them."""
     import pyarrow.parquet as pq
 
     from pipeline.core.dataset.kcore import five_core
-    from pipeline.core.raw.ingest import Surroundings, read_reviews
+    from pipeline.core.raw.ingest import ReadContext, read_reviews
 
-    core = five_core(read_reviews([source], around=Surroundings(out=out)).reviews_file)
+    core = five_core(read_reviews([source], read_context=ReadContext(out=out)).reviews_file)
     pq.write_table(core.interactions, out / "interactions.parquet")
 
 
 def plain_pandas(source: Path, out: Path) -> None:
-    """The same two tables as one writes them in pandas."""
+    """Make the same two tables in plain pandas."""
     import pandas as pd
 
     reviews = pd.read_json(source, lines=True, dtype={"reviewerID": str, "asin": str})
@@ -90,8 +91,8 @@ def plain_pandas(source: Path, out: Path) -> None:
     pairs = reviews.assign(time=earliest).drop_duplicates(["reviewerID", "asin"])
     pairs = pairs[pairs.groupby("reviewerID")["asin"].transform("size") >= 5]
     user, item = pd.factorize(pairs["reviewerID"])[0], pd.factorize(pairs["asin"])[0]
-    found = pd.DataFrame({"user": user, "item": item, "time": pairs["time"].to_numpy()})
-    found.to_parquet(out / "interactions.parquet")
+    interactions = pd.DataFrame({"user": user, "item": item, "time": pairs["time"].to_numpy()})
+    interactions.to_parquet(out / "interactions.parquet")
 
 
 def same(left: Path, right: Path) -> bool:
@@ -106,13 +107,13 @@ SIDES = {"ours": ours, "pandas": plain_pandas}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file if need be, run both sides in turn and print the medians."""
+    """Write the file if it is missing, run both sides in turn and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prepare", description=__doc__)
     parser.add_argument("--reviews", type=int, default=REVIEWS, help="lines of the synthetic file")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side")
-    parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/prepare"), help="where files are kept")
+    parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/prepare"), help="folder of the files")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)  # the child's half of the work
+    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)  # for the process of one side
     options = parser.parse_args(arguments)
     if options.reviews < 1 or options.repeats < 1:
         parser.error("--reviews and --repeats must be at least 1")
@@ -150,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         memory = found["ours"]["peak_mb"] / found["pandas"]["peak_mb"]
         print(f"  {ratio:.1f} times as fast as pandas, in {memory:.0%} of its memory; the same interactions")
     else:
-        print(f"  pandas left out above {PEER_AT_MOST:,} reviews: it holds about 3.3 kB a review")
+        print(f"  pandas left out above {PEER_AT_MOST:,} reviews: it needs about 3.3 kB of memory for each")
     print(f"  {where}")
     if options.json:
         peer = {**found["pandas"], "what": "pandas, written plainly"} if "pandas" in found else None

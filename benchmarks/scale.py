@@ -1,13 +1,12 @@
-"""`python -m benchmarks.scale`: the same work at 1x, 10x and 100x, and what a row costs at each.
+"""Measure the cost per row of the same work at 1x, 10x and 100x: `python -m benchmarks.scale`.
 
-Reviews go through ingest and the 5-core, products through ingest and their classes, pictures from a loopback host
-through fetch and bank, as the assets call them. The reviews are `prepare.py`'s synthetic ones, the pictures
-`picture_server.py`'s. Every size runs in a process of its own; seconds are of the stage, without imports, memory is the
-process's peak in the stage.
+Reviews go through ingest and the 5-core, products through ingest and their classes, and pictures from a loopback host
+through fetch and bank, called as the assets call them. The reviews are synthetic, as in `prepare.py`. Every size runs
+in its own process. Seconds are those of the stage without imports; memory is the process's peak during the stage.
 
-The bars: a row at 100x costs at most 1.3 times what it does at 1x, and at 10x, where what a start costs weighs less, in
-CPU seconds, since other work on the machine touches them least; the peak at 100x is at most 1.3 times that at 10x,
-where the buffers are full.
+The limits: a row at 100x costs at most 1.3 times as much as at 1x, and as at 10x, where start-up weighs less. This is
+measured in CPU seconds, which other work on the machine affects least. The peak memory at 100x is at most 1.3 times
+that at 10x, where the buffers are full.
 """
 
 import argparse
@@ -26,40 +25,40 @@ import numpy as np
 from benchmarks.measure import last_line, medians, placed, timed
 
 GROWTH = (1, 10, 100)
-SHORT_RUNS = 3  # at least, of all sizes but the largest: they are over in a second, and the bars divide by them
+SHORT_RUNS = 3  # least runs of the smaller sizes, which take only a second and which the others are divided by
 REVIEWS, PRODUCTS, PICTURES = 50_000, 6_000, 300  # at 1x
 BAR = 1.3
-SIZE = 64  # pixels a side of the bank
+SIZE = 64  # side in pixels of the bank's pictures
 SEED = 0
 STAGES = {"reviews": ("ingest", "5-core"), "products": ("products",), "pictures": ("fetch", "bank")}
 
 
 def reviews(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
-    """Ingest and 5-core of a file of so many reviews."""
+    """Prepare ingest and 5-core of a file of `rows` reviews; return the call of each stage."""
     from pipeline.core.dataset.kcore import five_core
-    from pipeline.core.raw.ingest import Surroundings, read_reviews
+    from pipeline.core.raw.ingest import ReadContext, read_reviews
     from pipeline.core.schemas import REVIEWS as SCHEMA
     from pipeline.core.tables import StoredTable
 
     out = folder / "out"
     out.mkdir()
     return {
-        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], around=Surroundings(out=out)),
+        "ingest": lambda: read_reviews([folder.parent / f"reviews-{rows}.json.gz"], read_context=ReadContext(out=out)),
         "5-core": lambda: five_core(StoredTable(out / "reviews.parquet", SCHEMA)),
     }
 
 
 def products(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
-    """Ingest of a file of so many products, and their garment classes."""
+    """Prepare ingest and classification of a file of `rows` products; return the call of the stage."""
     from pipeline.core.generator.categories import map_products
-    from pipeline.core.raw.ingest import Surroundings, read_products
+    from pipeline.core.raw.ingest import ReadContext, read_products
 
-    source, around = folder.parent / f"products-{rows}.json.gz", Surroundings(out=folder)
-    return {"products": lambda: read_products([source], around=around, classed=map_products)}
+    source, read_context = folder.parent / f"products-{rows}.json.gz", ReadContext(out=folder)
+    return {"products": lambda: read_products([source], read_context=read_context, classed=map_products)}
 
 
 def write_products(path: Path, rows: int, seed: int) -> None:
-    """A file of products in AMAZON_FASHION's shape, gzipped: four pictures in two sizes, one in fifty named again."""
+    """Write gzipped products in AMAZON_FASHION's format: four pictures in two sizes, and one in fifty repeated."""
     from isal import igzip
 
     rng = np.random.default_rng(seed)
@@ -80,7 +79,7 @@ def write_products(path: Path, rows: int, seed: int) -> None:
 
 
 def pictures(folder: Path, rows: int, port: int) -> dict[str, Callable[[], object]]:
-    """Fetch and bank of so many pictures of a loopback host."""
+    """Prepare fetch and bank of `rows` pictures of a loopback host; return the call of each stage."""
     from pipeline.core.images.bank import build_bank
     from pipeline.core.images.fetch import FetchSettings, fetch
     from pipeline.core.images.ledger import PictureStore
@@ -97,7 +96,7 @@ def pictures(folder: Path, rows: int, port: int) -> dict[str, Callable[[], objec
 
 
 def one(kind: str, folder: Path, rows: int, port: int) -> dict[str, dict[str, float]]:
-    """The figures of every stage, run in a process of its own. Raises RuntimeError when it fails."""
+    """Measure the stages of one kind in their own process. Raises RuntimeError if it fails."""
     with tempfile.TemporaryDirectory(dir=folder) as run:
         command = [sys.executable, "-m", "benchmarks.scale", "--side", kind, "--folder", run, "--rows", str(rows)]
         done = subprocess.run([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True, check=False)
@@ -107,10 +106,10 @@ def one(kind: str, folder: Path, rows: int, port: int) -> dict[str, dict[str, fl
 
 
 def measured(run: Callable[[], object]) -> dict[str, float]:
-    """`timed`, with the peak memory of this call alone where the system tells it (Linux)."""
+    """Run `timed`, with the peak memory of this call alone if the system reports it (Linux)."""
     own = Path("/proc/self")
     try:
-        (own / "clear_refs").write_text("5")  # the peak starts anew (proc(5))
+        (own / "clear_refs").write_text("5")  # resets the peak (proc(5))
     except OSError:
         return timed(run)
     figures = timed(run)
@@ -119,7 +118,7 @@ def measured(run: Callable[[], object]) -> dict[str, float]:
 
 
 def grown(kind: str, base: int, folder: Path, repeats: int) -> dict[str, list[dict[str, float]]]:
-    """By stage, the median figures at each size, the rows among them."""
+    """Measure one kind at every size: stage -> median figures per size, including the number of rows."""
     from benchmarks.download import serving
     from benchmarks.prepare import write_reviews
 
@@ -142,7 +141,7 @@ def grown(kind: str, base: int, folder: Path, repeats: int) -> dict[str, list[di
 
 
 def judged(stage: str, sizes: list[dict[str, float]]) -> dict[str, Any]:
-    """A stage's growth: what a row costs at each size, the last over the others, and what memory the rows add."""
+    """Compute a stage's growth: the ratios of the cost per row and of memory, and the memory added per row."""
     first, last = sizes[0], sizes[-1]
     each = [size["cpu_s"] / size["rows"] for size in sizes]
     return {
@@ -157,7 +156,7 @@ def judged(stage: str, sizes: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run every size and print the growth; 1 where it is over the bar."""
+    """Run every size and print the growth; return 1 if it exceeds the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--reviews", type=int, default=REVIEWS, help="at 1x")
     parser.add_argument("--products", type=int, default=PRODUCTS, help="at 1x")
@@ -199,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             f"  {'':8}a row at 100x: {first:.2f} times one at 1x, {middle:.2f} times one at 10x (by the clock"
             f" {clock:.2f}); the peak: {growth['memory']:.2f} times that at 10x, {growth['bytes_a_row']:,.0f} bytes"
-            f" a row (bar {BAR})"
+            f" a row (limit {BAR})"
         )
     worst = max(float(growth[name]) for growth in found.values() for name in ("per_row", "per_row_from_10x", "memory"))
     if options.json:

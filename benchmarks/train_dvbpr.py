@@ -1,7 +1,7 @@
-"""`python -m benchmarks.train_dvbpr`: pictures a second of DVBPR's training region, against the loop everybody writes.
+"""Compare pictures per second of DVBPR training with a plain PyTorch loop: `python -m benchmarks.train_dvbpr`.
 
-The peer decodes and resizes JPEG with Pillow in DataLoader workers, runs two float32 forwards a triplet and plain
-Adam. Pictures, network and batch are equal; the first epoch of each is warm-up and not counted.
+The peer decodes and resizes JPEGs with Pillow in DataLoader workers, and runs two float32 forwards per triplet and
+plain Adam. Pictures, network and batch are the same. The first epoch of each side is warm-up and not counted.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from models.dvbpr.settings import PRECISIONS, DvbprSettings
 from models.dvbpr.train import train
 from models.training import device as devices
 
-# Multiply-adds of one forward at 224 px, width 1, K = 50 (REFERENCE, section 2); a step does three times that.
+# Multiply-adds of one forward at 224 px, width 1, K = 50 (REFERENCE, section 2); a step takes three times as many.
 MULTIPLY_ADDS = {"same": 809_160_704, "valid": 720_114_432}
 H200_SERIAL_LIMIT = 103_000  # pictures/s: arithmetic, Adam's traffic and activations in series (REFERENCE, section 5)
 SIZES = {
@@ -36,29 +36,29 @@ SIZES = {
 
 
 class JpegTriplets(TorchDataset):
-    """What the plain loop reads: a JPEG a picture, opened, resized and normalised every time it is asked for."""
+    """Data of the plain loop: one JPEG per picture, opened, resized and normalised on every access."""
 
     def __init__(self, jpegs: list[bytes], data: Dataset, size: int) -> None:
         self.jpegs, self.data, self.size = jpegs, data, size
 
     def __len__(self) -> int:
-        """How many triplets an epoch has."""
+        """Return the number of triplets in an epoch."""
         return self.data.triplets_user.shape[1]
 
     def __getitem__(self, index: int) -> tuple[int, torch.Tensor, torch.Tensor]:
-        """User and both pictures."""
+        """Return the user and both pictures."""
         positive, negative = self.data.triplets_positive[0, index], self.data.triplets_negative[0, index, 0]
         return int(self.data.triplets_user[0, index]), self.picture(positive), self.picture(negative)
 
     def picture(self, image: int) -> torch.Tensor:
-        """One picture, [3, size, size]."""
+        """Decode one picture, [3, size, size]."""
         with Image.open(io.BytesIO(self.jpegs[image])) as jpeg:
             pixels = np.asarray(jpeg.resize((self.size, self.size), Image.Resampling.BICUBIC), np.float32)
         return torch.from_numpy((pixels - 127.5) / 127.5).permute(2, 0, 1)
 
 
 def plain_epoch(loader: DataLoader, cnn: CNNF, theta: torch.nn.Parameter, adam: torch.optim.Adam) -> None:
-    """The loop everybody writes."""
+    """Train one epoch with a plain PyTorch loop."""
     device = theta.device
     for user, positive, negative in loader:
         rows = theta[user.to(device)]
@@ -67,11 +67,11 @@ def plain_epoch(loader: DataLoader, cnn: CNNF, theta: torch.nn.Parameter, adam: 
         adam.zero_grad()
         loss.backward()
         adam.step()
-        loss.item()  # a progress bar shows it
+        loss.item()  # as for a progress bar
 
 
 def random_data(settings: DvbprSettings, triplets: int, images: int = 512, users: int = 200) -> Dataset:
-    """Noise of the right shape: the speed does not depend on what is seen."""
+    """Make noise of the right shape; the speed does not depend on the pictures' content."""
     rng = np.random.default_rng(0)
     size = settings.input_size
     drawn = (settings.epochs, triplets)
@@ -95,7 +95,7 @@ def random_data(settings: DvbprSettings, triplets: int, images: int = 512, users
 def measure(
     settings: DvbprSettings, data: Dataset, device: torch.device, workers: int
 ) -> tuple[list[dict[str, float]], list[dict[str, float]], list[str]]:
-    """Counted epochs of ours and of the peer, in turn, and what our trainer says about itself."""
+    """Measure epochs of ours and of the peer in turn; also return our trainer's notes."""
     jpegs = []
     for pixels in data.bank:
         buffer = io.BytesIO()
@@ -118,7 +118,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
 
         def after_epoch(progress: object) -> None:
-            # In turn: a counted epoch of ours is followed by one of the peer, so that both see the same machine.
+            # One epoch of the peer follows each counted epoch of ours, so that both meet the same load on the machine.
             metrics = getattr(progress, "metrics", {})
             if "validation_auc" in metrics and metrics["epoch"] > 1:
                 peer.append(timed(lambda: plain_epoch(loader, cnn, theta, adam)))
@@ -132,11 +132,11 @@ def measure(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run both and print pictures a second."""
+    """Run both sides and print pictures per second."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_dvbpr", description=__doc__)
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--size", choices=sorted(SIZES), help="network; default: paper on a GPU, cpu otherwise")
-    parser.add_argument("--triplets", type=int, help="an epoch; default: 12,800 on a GPU, 1,024 otherwise")
+    parser.add_argument("--triplets", type=int, help="per epoch; default: 12,800 on a GPU, 1,024 otherwise")
     parser.add_argument("--repeats", type=int, default=3, help="counted epochs of each side")
     parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of our side")
@@ -175,8 +175,8 @@ def main(arguments: list[str] | None = None) -> int:
     share = "" if limit is None else f"; {limit:.0%} of the H200's serial limit"
     print(f"  {fast / slow:.2f} times the peer{share}")
     if options.json:
-        peer_told = {**theirs, "what": what}
-        print(last_line("train_dvbpr", 2 * triplets, mine, peer_told, fast / slow, machine(device), limit))
+        peer_figures = {**theirs, "what": what}
+        print(last_line("train_dvbpr", 2 * triplets, mine, peer_figures, fast / slow, machine(device), limit))
     return 0
 
 

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.train_lsgan`: pictures a second of LSGAN training, against the loop everybody writes.
+"""Compare pictures per second of LSGAN training with a plain PyTorch loop: `python -m benchmarks.train_lsgan`.
 
-The peer decodes JPEG with Pillow in a DataLoader, concatenates the class as maps, and trains in float32, contiguous,
-with plain Adam. Networks, batch, losses and number of steps are equal: one step of D, one of G on the same fakes.
+The peer decodes JPEGs with Pillow in a DataLoader, concatenates the class as maps, and trains in contiguous float32
+with plain Adam. Networks, batch, losses and number of steps are the same: one step of D, one of G on the same fakes.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SIZES = {"paper": 1.0, "cpu": 0.25}  # width of both networks
 
 
 class Jpegs(TorchDataset):
-    """What the plain loop reads: a JPEG a picture, opened and normalised every time it is asked for."""
+    """Data of the plain loop: one JPEG per picture, opened and normalised on every access."""
 
     def __init__(self, pictures: np.ndarray, labels: np.ndarray) -> None:
         self.labels, self.jpegs = labels, []
@@ -44,18 +44,18 @@ class Jpegs(TorchDataset):
             self.jpegs.append(buffer.getvalue())
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """Return the number of pictures."""
         return len(self.jpegs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """One picture [3, 64, 64] and its class."""
+        """Return one picture [3, 64, 64] and its class."""
         with Image.open(io.BytesIO(self.jpegs[index])) as jpeg:
             pixels = np.asarray(jpeg, np.float32)
         return torch.from_numpy((pixels - 127.5) / 127.5).permute(2, 0, 1), int(self.labels[index])
 
 
 class PlainTransposedConv(nn.Module):
-    """SAME by torch's own layer: for stride 2 padding 0, and the last row and column cropped."""
+    """A SAME transposed convolution with torch's layer: for stride 2, padding 0 and the last row and column cropped."""
 
     def __init__(self, like: SameTransposedConv) -> None:
         super().__init__()
@@ -64,26 +64,26 @@ class PlainTransposedConv(nn.Module):
         self.conv = nn.ConvTranspose2d(inputs, outputs, 3, like.stride, padding=1 if like.stride == 1 else 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, n, n] -> [B, filters, n * stride, n * stride]."""
+        """Map [B, channels, n, n] -> [B, filters, n * stride, n * stride]."""
         h = self.conv(x)
         return h if self.stride == 1 else h[:, :, :-1, :-1]
 
 
 class PlainConv(nn.Module):
-    """SAME by padding, the class concatenated as maps."""
+    """A SAME convolution by explicit padding, with the class concatenated as maps."""
 
     def __init__(self, like: SameConv) -> None:
         super().__init__()
         self.conv = nn.Conv2d(like.weight.shape[1], like.weight.shape[0], 5, 2)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x [B, channels, n, n] and one-hot y [B, classes] -> [B, filters, n/2, n/2]."""
+        """Map x [B, channels, n, n] and one-hot y [B, classes] -> [B, filters, n/2, n/2]."""
         maps = y[:, :, None, None].expand(-1, -1, *x.shape[2:])
         return self.conv(F.pad(torch.cat([x, maps], 1), (1, 2, 1, 2)))
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """A network of ours with its convolutions as everybody writes them, contiguous; as many parameters."""
+    """Replace the convolutions of our network with plain contiguous ones of equally many parameters."""
     for name, child in network.named_children():
         if isinstance(child, SameConv):
             setattr(network, name, PlainConv(child))
@@ -95,7 +95,7 @@ def plain(network: nn.Module) -> nn.Module:
 
 
 class PlainLoop:
-    """The loop everybody writes."""
+    """LSGAN training in a plain PyTorch loop."""
 
     def __init__(
         self, settings: LsganSettings, pictures: np.ndarray, labels: np.ndarray, device: torch.device, workers: int
@@ -118,7 +118,7 @@ class PlainLoop:
             yield from loader
 
     def steps(self, count: int) -> None:
-        """Take `count` steps."""
+        """Train for `count` steps."""
         for _ in range(count):
             real, y = (part.to(self.device) for part in next(self.batches))
             z = torch.rand(len(y), self.z_dim, device=self.device) * 2 - 1
@@ -131,13 +131,13 @@ class PlainLoop:
             self.adam_g.zero_grad()
             loss_g.backward()
             self.adam_g.step()
-            loss_d.item(), loss_g.item()  # a progress bar shows them
+            loss_d.item(), loss_g.item()  # as for a progress bar
 
 
 def measure(
     settings: LsganSettings, loop: PlainLoop, data: tuple[np.ndarray, np.ndarray], device: torch.device, repeats: int
 ) -> tuple[list[dict[str, float]], list[dict[str, float]], list[str]]:
-    """Counted ticks of ours and as many steps of the peer, in turn, and what our trainer says about itself."""
+    """Measure ticks of ours and equally many steps of the peer in turn; also return our trainer's notes."""
     steps, peer, ours = settings.tick_steps, [], []
     loop.steps(2)  # warm-up
     mark = time.process_time()
@@ -148,7 +148,7 @@ def measure(
             return
         wall = steps * settings.batch_size / progress.metrics["pictures_per_second"]
         ours.append({"wall_s": wall, "cpu_s": time.process_time() - mark, "peak_mb": timed(lambda: None)["peak_mb"]})
-        if progress.done > steps:  # the first tick of ours is warm-up
+        if progress.done > steps:  # our first tick is warm-up
             peer.append(timed(lambda: loop.steps(steps)))
         mark = time.process_time()
 
@@ -159,9 +159,9 @@ def measure(
 
 
 def operations(settings: LsganSettings) -> float:
-    """The floating-point operations that one step needs, counted from the products of its forward and backward passes.
+    """Count the floating-point operations of the products in one step's forward and backward passes.
 
-    What our networks need: a class's maps are convolved once a class, not once a picture.
+    These are those of our networks, which convolve a class's maps once per class, not once per picture.
     """
     g, d = Generator(settings), Discriminator(settings)
     z, y = torch.zeros(settings.batch_size, settings.z_dim), torch.zeros(settings.batch_size, dtype=torch.long)
@@ -175,7 +175,7 @@ def operations(settings: LsganSettings) -> float:
 
 
 def peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of the fastest of several large matrix products: this machine's arithmetic limit."""
+    """Measure this machine's arithmetic limit: operations per second of the fastest of several matrix products."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 
@@ -188,12 +188,12 @@ def peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run both and print pictures a second."""
+    """Run both sides and print pictures per second."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_lsgan", description=__doc__)
     parser.add_argument("--device", default="auto", help="auto, cuda, mps or cpu")
     parser.add_argument("--size", choices=sorted(SIZES), help="networks; default: paper on a GPU, cpu otherwise")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, help="a repeat; default: 200 on a GPU, 10 otherwise")
+    parser.add_argument("--steps", type=int, help="per repeat; default: 200 on a GPU, 10 otherwise")
     parser.add_argument("--repeats", type=int, default=3, help="counted repeats of each side")
     parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
     parser.add_argument("--float32", action="store_true", help="our side in float32 too")
@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
         PRESETS["paper"], width=SIZES[size], batch_size=options.batch_size, tick_steps=steps, weight_decay=0.0,
         bf16=not options.float32, compile=options.compile, channels_last=not options.contiguous, minimum_class=1,
     )  # fmt: skip
-    rng = np.random.default_rng(0)  # noise: the speed does not depend on what is seen
+    rng = np.random.default_rng(0)  # noise, because the speed does not depend on the pictures' content
     pictures = rng.integers(0, 256, (2048, PICTURE_SIZE, PICTURE_SIZE, 3), dtype=np.uint8)
     data = (pictures, rng.integers(0, len(CLASSES), len(pictures)))
     loop = PlainLoop(settings, *data, device, options.workers)

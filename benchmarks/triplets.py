@@ -1,8 +1,8 @@
-"""`python -m benchmarks.triplets`: sampled triplets a second on one core, against the sampler everybody writes.
+"""Compare sampled triplets per second on one core with a plain Python sampler: `python -m benchmarks.triplets`.
 
-A mode of the paper's largest size, seeded. The peer is K17's scheme as a Python loop: a user, one of their positives,
-pictures drawn until one is of an item that the user has not touched. Both give triplets of the same kind; figures are
-triplets a second.
+The data is a seeded mode of the paper's largest size. The peer is K17's scheme as a Python loop: draw a user, one of
+the user's positives, and pictures until one shows an item that the user has not touched. Both sample the same kind of
+triplets.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from benchmarks.measure import last_line, medians, placed, timed
 from pipeline.core import schemas
 from pipeline.core.dataset.triplets import POSITIVE_PICTURE, USER_SAMPLING, TripletSettings, sample
 
-USERS, ITEMS, PICTURES, PAIRS = 2_377, 17_173, 38_053, 20_000  # NAF, tables 1 and 2; about eight items a user
+USERS, ITEMS, PICTURES, PAIRS = 2_377, 17_173, 38_053, 20_000  # NAF, tables 1 and 2; about eight items per user
 
 
 def mode_of_paper_size(seed: int) -> tuple[pa.Table, pa.Table]:
-    """SPLITS and CATALOGUE of a made-up mode: every item has a picture, the others fall where they fall."""
+    """Make SPLITS and CATALOGUE of a synthetic mode: one picture per item, and the rest on random items."""
     rng = np.random.default_rng(seed)
     code = rng.choice(USERS * ITEMS, PAIRS, replace=False)
     user, item = np.divmod(np.sort(code), ITEMS)
@@ -53,7 +53,7 @@ def _table(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.Table:
 
 
 def plain_loop(splits: pa.Table, catalogue: pa.Table, triplets: int, seed: int) -> list[tuple[int, int, int]]:
-    """The peer: user-uniform, one row a picture, negatives of items untouched in train."""
+    """Sample triplets as the peer: users uniformly, one row per picture, negatives of items not touched in train."""
     draw = random.Random(seed)
     item_of = catalogue["item"].to_pylist()
     pictures: dict[int, list[int]] = {}
@@ -76,7 +76,7 @@ def plain_loop(splits: pa.Table, catalogue: pa.Table, triplets: int, seed: int) 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run both in turn on one core and print the medians."""
+    """Run both sides in turn on one core and print the medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.triplets", description=__doc__)
     parser.add_argument("--epochs", type=int, default=40, help="of ours, drawn in one call")
     parser.add_argument("--repeats", type=int, default=5)
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{user}, {positive}": TripletSettings(epochs=options.epochs, user_sampling=user, positive_picture=positive)
         for user, positive in product(USER_SAMPLING, POSITIVE_PICTURE)
     }
-    n = sample(splits, catalogue, next(iter(kinds.values()))).num_rows  # warm-up as well
+    n = sample(splits, catalogue, next(iter(kinds.values()))).num_rows  # also the warm-up
 
     def rate(work: Callable[[], int]) -> dict[str, float]:
         rows = 0
@@ -119,8 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     ratio = mine["triplets_per_s"] / theirs["triplets_per_s"]
     print(f"  {ratio:.0f} times the loop, for user, row")
     if options.json:
-        peer_told = {**theirs, "what": "a Python loop"}
-        print(last_line("triplets", n, {**mine, "all": found}, peer_told, ratio, where))
+        peer_figures = {**theirs, "what": "a Python loop"}
+        print(last_line("triplets", n, {**mine, "all": found}, peer_figures, ratio, where))
     return 0
 
 

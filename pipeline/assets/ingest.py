@@ -104,16 +104,16 @@ def ingest_files(
     with sole_writer(storage.staged) as staged:
         several = max(len(product_files), len(review_files)) > 1
         with engine.running() if several else contextlib.nullcontext(HERE) as runner:
-            around = ingest.Surroundings(staged, storage.parts, erased, runner)
+            read_context = ingest.ReadContext(staged, storage.parts, erased, runner)
             products = ingest.read_products(
                 product_files,
                 settings.vintage,
                 _progress(context, "reading products"),
-                around,
+                read_context,
                 partial(categories.map_products, rules=rules),
             )
             read = (
-                ingest.read_reviews(review_files, settings.vintage, _progress(context, "reading reviews"), around)
+                ingest.read_reviews(review_files, settings.vintage, _progress(context, "reading reviews"), read_context)
                 if review_files
                 else None
             )

@@ -1,6 +1,6 @@
-"""From tables to the arrays that models take: global ids become dense rows, splits become pairs.
+"""Convert tables into the arrays that models take: global ids become dense rows, splits become pairs.
 
-Only translation: sampling, training and scoring are elsewhere. It keeps `models/` free of tables.
+This keeps `models/` free of tables. Nothing here may sample, train or score.
 """
 
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from pipeline.core.images.bank import Bank
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import SPLIT_NAMES
 
-NO_TYPE = ("", "unknown")  # what metadata writes where it has no product type
+NO_TYPE = ("", "unknown")  # values of a missing product type in the metadata
 
 
 @dataclass(frozen=True)
 class ModeArrays:
-    """One image mode in arrays; user and item rows index `users` and `items`."""
+    """One image mode as arrays; user and item rows index `users` and `items`."""
 
     users: np.ndarray  # [U] int32, global ids, ascending
     items: np.ndarray  # [I] int32, global ids, ascending
     pairs: dict[str, np.ndarray]  # split -> [n, 2] int32 of (user row, item row)
-    paired: np.ndarray  # [U] bool: the user's hold-outs are the same in every mode
+    paired: np.ndarray  # [U] bool: whether the user's hold-outs are the same in every mode
     bank_row: np.ndarray  # [images] int32
     image_item: np.ndarray  # [images] int32, row in `items`
 
     def without(self, split: str, pairs: pa.Table) -> np.ndarray:
-        """The pairs of a split [n, 2] less those of `pairs`, a table of global user and item ids that are there."""
+        """Return the pairs of a split [n, 2] without those of `pairs`, a table of global ids that the mode has."""
         user, item = (pairs[name].to_numpy() for name in ("user", "item"))
-        taken = np.stack([np.searchsorted(self.users, user), np.searchsorted(self.items, item)], 1)
-        codes = [rows[:, 0].astype(np.int64) << 32 | rows[:, 1] for rows in (self.pairs[split], taken)]
+        excluded = np.stack([np.searchsorted(self.users, user), np.searchsorted(self.items, item)], 1)
+        codes = [rows[:, 0].astype(np.int64) << 32 | rows[:, 1] for rows in (self.pairs[split], excluded)]
         return self.pairs[split][~np.isin(*codes)]
 
 
 def mode_arrays(catalogue: pa.Table, splits: pa.Table) -> ModeArrays:
-    """The catalogue and the splits of a mode as arrays."""
+    """Convert the catalogue and the splits of a mode into arrays."""
     users = np.unique(splits["user"].to_numpy())
     items = np.unique(catalogue["item"].to_numpy())
     split_of = splits["split"].to_numpy(zero_copy_only=False)
@@ -58,10 +58,10 @@ def mode_arrays(catalogue: pa.Table, splits: pa.Table) -> ModeArrays:
 
 
 def item_categories(item_ids: np.ndarray, items: pa.Table, products: pa.Table) -> np.ndarray:
-    """The category of each item, for comparing it with its like: [I] int32 codes, -1 where it has none.
+    """Number the category of each item, to rank it within its category: int32 [I], -1 if it has none.
 
-    A category is a product type: the last element of the path. Items that the metadata does not know, has no path for
-    (AMAZON_FASHION of 2018: all of them) or calls "Unknown" have none.
+    An item's category is its product type, the last element of its path. Items have none if they are missing in the
+    metadata, have no path there (AMAZON_FASHION of 2018: all of them), or are called "Unknown".
 
     Args:
         item_ids: global ids [I].
@@ -83,15 +83,15 @@ def item_categories(item_ids: np.ndarray, items: pa.Table, products: pa.Table) -
 
 
 def check_bank(catalogue: pa.Table, digest: str, bank: Bank) -> None:
-    """Make sure that the catalogue's rows of the bank are the pictures it means.
+    """Check that the bank has the catalogue's pictures in the rows that the catalogue names.
 
     Raises:
-        BadInput: they are not; names the digests of both, and the mend.
+        BadInput: it does not; the message names the digests of both and the remedy.
     """
-    meant = catalogue["sha256"].to_pylist()
+    expected = catalogue["sha256"].to_pylist()
     held = bank.index["sha256"].to_pylist()
     rows = catalogue["bank_row"].to_pylist()
-    wrong = sum(not 0 <= row < len(held) or held[row] != sha for row, sha in zip(rows, meant, strict=True))
+    wrong = sum(not 0 <= row < len(held) or held[row] != sha for row, sha in zip(rows, expected, strict=True))
     if wrong:
         raise BadInput(
             f"catalogue {digest} and image bank {bank.digest} do not belong together: {wrong} of {len(rows)} pictures "
@@ -100,11 +100,11 @@ def check_bank(catalogue: pa.Table, digest: str, bank: Bank) -> None:
 
 
 def dataset(mode: ModeArrays, triplets: pa.Table | None, bank: Bank) -> Dataset:
-    """What the recommenders train on.
+    """Assemble the training data of the recommenders.
 
     Args:
         mode: the mode's arrays.
-        triplets: the mode's table, epochs of equal length; None where only baselines are trained.
+        triplets: the mode's table, epochs of equal length; None if only baselines are trained.
         bank: the decoded pictures.
     """
     common: dict[str, Any] = {
@@ -132,11 +132,11 @@ def dataset(mode: ModeArrays, triplets: pa.Table | None, bank: Bank) -> Dataset:
 
 
 def planted(truth: dict[str, np.ndarray], mode: ModeArrays, users: pa.Table, items: pa.Table) -> Factors:
-    """The embedded catalogue's planted tastes in the form of a model, so that its AUC is the best reachable.
+    """Turn the planted tastes of the embedded catalogue into a model, whose AUC is the best reachable one.
 
     Args:
         truth: `reviewer_id` [U], `theta` [U, D], `asin` [I], `item` [I, D], `item_bias` [I].
-        mode: whose users and items are wanted.
+        mode: the mode whose users and items the model gets.
         users: the table of user numbers.
         items: the table of item numbers.
     """
@@ -157,10 +157,10 @@ def planted(truth: dict[str, np.ndarray], mode: ModeArrays, users: pa.Table, ite
 
 
 def _rows_of(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where each wanted value stands among the known ones.
+    """Find the row of each wanted value among the known ones.
 
     Raises:
-        ValueError: one is not there.
+        ValueError: a wanted value is unknown.
     """
     order = np.argsort(known)
     places = np.searchsorted(known, wanted, sorter=order)

@@ -1,8 +1,7 @@
-"""The contract of every table: one pyarrow schema each, and nothing else; what a column means is `meanings.py`'s.
+"""The pyarrow schema of every table. A stage may rely on these types and must produce them.
 
-Ids are strings outside (reviewer_id, asin, sha256) and dense int32 inside (user, item, image,
-bank_row). A stage may rely on these types and must produce them; how a table is computed, stored
-or shown belongs to the stage, the io manager and `metadata.py`.
+External ids are strings (reviewer_id, asin, sha256); internal ids are dense int32 (user, item, image, bank_row).
+`column_docs.py` explains the columns.
 """
 
 import pyarrow as pa
@@ -11,24 +10,24 @@ IMAGE_MODES = ("vendor_single", "vendor_all", "vendor_customer")
 SOURCES = ("vendor", "customer")
 SPLIT_NAMES = ("train", "validation", "test")
 
-# Closed lists: a picture's status and the reason behind it (`core/images/fetch.py` decides which).
+# All values of a picture's status, and of the reason for it.
 STATUSES = ("ok", "gone", "transient", "invalid", "blocked")
 REASONS = (
     "ok",
     "http_404",  # gone: 404 or 410
     "http_4xx",  # gone: any other client error
-    "http_5xx",  # transient: a server error that outlived the retries
-    "http_429",  # transient: told to slow down until the retries ran out
-    "timeout",  # transient: connect, read or total limit passed
+    "http_5xx",  # transient: a server error on every retry
+    "http_429",  # transient: asked to slow down on every retry
+    "timeout",  # transient: connect, read or total time limit exceeded
     "connection",  # transient: refused, reset, name not resolved
     "truncated",  # transient: fewer bytes than announced
     "too_large",  # invalid: over the byte cap
     "not_a_picture",  # invalid: HTML, or bytes that do not decode
-    "unsupported_format",  # invalid: a picture or video of a known kind that is not read (HEIC, SVG, ...)
-    "too_costly",  # invalid: its structure, or its decoding, takes more time or memory than a picture may
+    "unsupported_format",  # invalid: a picture or video of a known format that cannot be read (HEIC, SVG, ...)
+    "too_costly",  # invalid: decoding it takes more time or memory than allowed
     "too_small",  # invalid: under 16 x 16, which catches 1x1 placeholders
     "too_many_pixels",  # invalid: decompression bomb
-    "placeholder",  # invalid: one content behind many items
+    "placeholder",  # invalid: the same content for many items
     "bad_url",  # invalid: not http(s), relative, data:, credentials inside
     "too_many_redirects",  # gone
     "private_address",  # blocked: a loopback, private, link-local or metadata address
@@ -118,7 +117,7 @@ IMAGE_LEDGER = pa.schema(
     ]
 )
 
-# A shard of the picture store: the original bytes, once by content.
+# A shard of the picture store: the original bytes, each content once.
 PICTURES = pa.schema(
     [
         pa.field("sha256", pa.string(), nullable=False),
@@ -168,7 +167,7 @@ SPLITS = pa.schema(
 
 
 def triplets(negatives: int = 1) -> pa.Schema:
-    """The triplet table with `negatives` negative images a row."""
+    """Return the schema of the triplets with `negatives` negative images per row."""
     return pa.schema(
         [
             pa.field("epoch", pa.int16(), nullable=False),
@@ -179,7 +178,7 @@ def triplets(negatives: int = 1) -> pa.Schema:
     )
 
 
-# One row a (user, model, held-out split); metrics are of that user's one held-out item.
+# One row per (user, model, held-out split); metrics are of the user's held-out item in that split.
 RECOMMENDER_EVALUATION = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),
@@ -240,7 +239,7 @@ RECOMMENDER_COMPARISON = pa.schema(
     ]
 )
 
-# The class-labelled pictures of the generator; the pixels lie beside it in pictures.npy, row by row.
+# The class-labelled pictures of the generator; pictures.npy beside the table has their pixels, row by row.
 GARMENTS = pa.schema(
     [
         pa.field("garment", pa.int32(), nullable=False),
@@ -253,7 +252,7 @@ GARMENTS = pa.schema(
     ]
 )
 
-# One row a finished design that is kept; its picture and strip lie beside the table under `strip`.
+# One row per kept design; its picture and strip are in the file `strip` beside the table.
 DESIGNS = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),
@@ -277,7 +276,7 @@ DESIGNS = pa.schema(
     ]
 )
 
-# Every step of every start: what the search went through.
+# One row per step of every start of the search.
 DESIGN_STEPS = pa.schema(
     [
         pa.field("user", pa.int32(), nullable=False),

@@ -1,8 +1,4 @@
-"""Work cut into shards: the one thing that core functions ask of whoever runs them.
-
-What a shard is, and how results are put together, is each function's own; the runner that spreads shards over a cluster
-is `pipeline/core/engine.py`'s.
-"""
+"""Run work in shards: the interface between core functions and a runner, and a runner for this process."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
@@ -12,10 +8,10 @@ Result = TypeVar("Result")
 
 
 class Runner(Protocol):
-    """Runs a function over shards."""
+    """Something that runs a function over shards."""
 
     def workers(self, *, gpu: bool = False) -> int:
-        """How many shards are worked on at once; 1: in this process, where work need not be cut at all."""
+        """Return how many shards run at once; 1: all in this process, so work need not be divided."""
         ...
 
     def map(
@@ -26,27 +22,27 @@ class Runner(Protocol):
         gpu: bool = False,
         look: Callable[[], object] | None = None,
     ) -> Iterator[Result]:
-        """`work(shard, *common)` of every shard, in the order of the shards.
+        """Compute `work(shard, *common)` of every shard; yield results in the order of the shards.
 
-        A shard may be begun again from its start, when whoever worked on it died; never are two at the same one.
+        If a worker dies, its shard may run again from the start, but never twice at the same time.
 
         Args:
-            work: a function of a module, which other processes can import.
-            shards: one argument each.
-            common: what all shards are given as well; it is sent once.
-            gpu: each shard needs one.
-            look: called every second or so while shards are worked on, to tell how far they are.
+            work: a function at module level, so that other processes can import it.
+            shards: the first argument of each call.
+            common: further arguments of all calls; they are sent once.
+            gpu: whether each shard needs a GPU.
+            look: called about every second while shards run, to report progress.
 
-        Raises what `work` raises.
+        Raises whatever `work` raises.
         """
         ...
 
 
 class Here:
-    """Everything in this process, one shard after the other."""
+    """A runner that works in this process, one shard after the other."""
 
     def workers(self, *, gpu: bool = False) -> int:
-        """One."""
+        """Return 1."""
         return 1
 
     def map(
@@ -57,7 +53,7 @@ class Here:
         gpu: bool = False,
         look: Callable[[], object] | None = None,
     ) -> Iterator[Result]:
-        """As `Runner.map`."""
+        """Run `Runner.map` in this process; `look` is never called."""
         for shard in shards:
             yield work(shard, *common)
 
@@ -66,9 +62,10 @@ HERE = Here()
 
 
 def shard_size(count: int, workers: int, least: int = 1, most: int = 20_000) -> int:
-    """How many of `count` pieces of work make a shard, a multiple of `least`: about four shards a worker.
+    """Choose how many of `count` pieces of work make a shard: about four shards per worker, a multiple of `least`.
 
-    Fewer would leave workers idle at the end; `most` bounds what a killed one costs, and how long nothing is heard.
+    With fewer shards, workers would idle at the end. `most` limits how much work a killed worker loses, and how long
+    a shard runs without reporting.
     """
     fair = min(most, -(-count // (4 * workers)))
     return max(1, -(-fair // least)) * least

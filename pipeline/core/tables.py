@@ -1,7 +1,6 @@
-"""A table that lies in a Parquet file, for stages whose rows may not fit into memory: written block by block, read by
-column, filtered, digested.
+"""Tables stored in Parquet files, for stages whose rows may not fit into memory.
 
-What the rows mean is their stage's business; where the file comes to lie at last is the io manager's.
+Such a table is written block by block, read by column or filtered, and digested.
 """
 
 import contextlib
@@ -19,12 +18,12 @@ import pyarrow.compute as pc
 from pipeline.core import parquet as pq
 from pipeline.core.durable import own, whole
 
-DIGEST_ROWS = 1 << 16  # rows hashed at once; part of the digest's definition
+DIGEST_ROWS = 1 << 16  # rows hashed at once; changing it changes digests
 
 
 @dataclass(frozen=True)
 class StoredTable:
-    """A Parquet file of one schema. `owner` keeps a temporary folder alive as long as the handle."""
+    """A Parquet file with its schema. `owner` keeps the file's temporary folder alive as long as this handle."""
 
     path: Path
     schema: pa.Schema
@@ -32,12 +31,12 @@ class StoredTable:
 
     @property
     def num_rows(self) -> int:
-        """Rows, from the file's footer."""
+        """Read the number of rows from the file's footer."""
         return pq.read_metadata(self.path).num_rows
 
     def read(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
-        """The rows, in order, in memory: `columns` of those that `where` holds for; with the file's metadata."""
-        import pyarrow.dataset as ds  # brings pandas along, 40 MB that ingest does without
+        """Read the rows that match `where`, in order, with the given columns and the file's metadata."""
+        import pyarrow.dataset as ds  # imports pandas, 40 MB that ingest does not need
 
         names = list(columns) if columns is not None else self.schema.names
         verified = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -48,7 +47,7 @@ class StoredTable:
         return found.cast(pa.schema([self.schema.field(name) for name in names], carried))
 
     def batches(self, rows: int = DIGEST_ROWS) -> Iterator[pa.Table]:
-        """The rows in order, `rows` at a time, whatever the file's row groups."""
+        """Iterate over the rows in order, `rows` at a time, independently of the file's row groups."""
         waiting: list[pa.RecordBatch] = []
         held = 0
         with pq.ParquetFile(self.path) as file:
@@ -65,7 +64,7 @@ class StoredTable:
             yield pa.Table.from_batches(waiting).cast(self.schema)
 
     def digest(self) -> str:
-        """Sixteen hex digits of the content: same rows in the same order, same digest, whatever the file's layout."""
+        """Hash the rows in order to sixteen hex digits, independently of the file's layout."""
         hashed = hashlib.sha256(str(self.schema).encode())
         for part in self.batches(DIGEST_ROWS):
             sink = io.BytesIO()
@@ -79,12 +78,17 @@ class StoredTable:
 def written(
     path: Path, schema: pa.Schema, repeating: Sequence[str] = (), packed: Sequence[str] = ()
 ) -> Generator[Callable[[pa.Table], None]]:
-    """A function that adds rows to the Parquet file at `path`; the file appears, whole, at the end of the block.
+    """Open a Parquet file for writing; yield a function that adds rows. The file appears, complete, after the block.
 
-    Rows are encoded in a thread while the caller makes the next ones; one table at a time waits. `repeating` names
-    the columns worth a dictionary, `packed` the leaves worth LZ4 (hashes and ids are not: they cost its time and stay
-    as long). No statistics: these files are written and read whole, once a run. The file is its owner's alone: raw rows
-    hold addresses with signatures.
+    Rows are encoded in a thread while the caller makes the next ones; one table at a time waits. The file has no
+    statistics, because it is written and read whole once a run. Only its owner may read it, because raw rows may hold
+    URLs with signatures.
+
+    Args:
+        path: of the file.
+        schema: of the rows.
+        repeating: columns to encode with a dictionary.
+        packed: leaves to compress with LZ4. Hashes and ids do not get shorter by it, so leave them out.
     """
     options = {
         "compression": dict.fromkeys(packed, "lz4"),
@@ -111,7 +115,7 @@ def written(
 
 
 def concatenated(tables: Sequence[StoredTable], path: Path) -> StoredTable:
-    """The rows of `tables`, all of one schema, one table after the other, in a file at `path`."""
+    """Write the rows of `tables`, all of one schema, one table after the other, to a file at `path`."""
     schema = tables[0].schema
     with written(path, schema) as add:
         for table in tables:
@@ -121,7 +125,7 @@ def concatenated(tables: Sequence[StoredTable], path: Path) -> StoredTable:
 
 
 def table_digest(table: pa.Table) -> str:
-    """Content hash of a table: same rows in the same order, same digest, whatever its chunks."""
+    """Hash a table's rows in order to sixteen hex digits, independently of its chunks."""
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
         writer.write_table(table.replace_schema_metadata(None).combine_chunks())

@@ -1,1 +1,1 @@
-"""Garments designed for people: the search, its tables and its trade-off between preference and realism."""
+"""Garments designed for individual users: the search, its tables, and the trade-off of preference against realism."""

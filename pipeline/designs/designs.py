@@ -1,7 +1,4 @@
-"""Designs for people: the trained models a search needs, checked against each other, and who judges what it makes.
-
-The search itself is `models/design/from_noise.py`, its result as tables and strips `design_tables.py`.
-"""
+"""Load the trained models that a search for designs needs, check that they fit, and choose users and their judges."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -28,29 +25,35 @@ from pipeline.recommenders.contract import Taste
 from pipeline.recommenders.registry import of_manifest
 from pipeline.settings.assets import DesignTargetSettings
 
-JUDGES = 20  # users whose taste a design is measured against, its owner among them
-RESTYLED_FOR = 4  # users a product is restyled for, side by side as in NAF's figure 5
+JUDGES = 20  # users by whose taste a design is ranked, including the user it is made for
+RESTYLED_FOR = 4  # users that a product is restyled for, side by side as in figure 5 of NAF
 
 
 @dataclass(frozen=True)
 class Jury:
-    """Who says for whom a design is, and by what standard."""
+    """The users who rank a design, and the pictures that their scores are standardised by."""
 
-    theta: np.ndarray  # [everybody, K]
-    judges: np.ndarray  # [U, J], rows of theta: of each of the studio's users the judges, himself first
+    theta: np.ndarray  # [all users, K]
+    judges: np.ndarray  # [U, J], rows of theta: the judges of each studio user, the user first
     catalogue: np.ndarray  # [images, K], phi of the mode's pictures
-    garments: np.ndarray  # [N, K], phi of the shop's garments as a design is seen: cropped, at its size
+    garments: np.ndarray  # [N, K], phi of the shop's garments, cropped and sized like a design
     garment_label: np.ndarray  # [N], their classes
 
     @property
     def size(self) -> int:
-        """How many judge a design."""
+        """Return the number of judges of a design."""
         return self.judges.shape[1]
 
     def ranks(self, features: np.ndarray, owner: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The owner's rank for each design by the catalogue's standard, and by that of its class: int64 [n] each.
+        """Rank each design's owner among the judges, by scores standardised over the catalogue and over its class.
 
-        features [n, K]: phi of the designs; owner [n]: rows of `judges`; label [n]: their classes.
+        Args:
+            features: [n, K], phi of the designs.
+            owner: [n], rows of `judges`.
+            label: [n], the designs' classes.
+
+        Returns:
+            The owner's rank by the catalogue and by the class, int64 [n] each.
         """
         judges = self.judges[owner]
         overall = own_rank(standard_scores(features, self.theta, self.catalogue), judges)
@@ -61,26 +64,26 @@ class Jury:
         return overall, within
 
     def spread(self) -> np.ndarray:
-        """The sd of each studio user's score over the catalogue, [U]."""
+        """Compute the standard deviation of each studio user's scores over the catalogue, [U]."""
         return (self.catalogue.astype(np.float64) @ self.theta[self.judges[:, 0]].T).std(axis=0)
 
 
 @dataclass(frozen=True)
 class Shop:
-    """The garments there are, training and held out."""
+    """The shop's garments, training and held out."""
 
     pixels: np.ndarray  # uint8 [N, 64, 64, 3]
     asins: list[str]
 
     def nearest(self, designs: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """The product whose picture is nearest in L1 to each design uint8 [n, 64, 64, 3], and how near."""
+        """Find the product whose picture is nearest in L1 to each design uint8 [n, 64, 64, 3], and the distance."""
         index, distance = nearest_l1(designs, self.pixels)
         return [self.asins[row] for row in index], distance
 
 
 @dataclass(frozen=True)
 class Studio:
-    """The models of one home, and the people designs are made for."""
+    """The models of one home, and the users that designs are made for."""
 
     generator: Generator
     discriminator: Discriminator
@@ -95,11 +98,11 @@ class Studio:
 
     @property
     def runs(self) -> dict[str, str]:
-        """Which trained models these are."""
+        """Return the runs of the two trained models."""
         return {"recommender": self.recommender_run, "generator": self.generator_run}
 
     def for_first(self, count: int) -> "Studio":
-        """The same with its first `count` users alone."""
+        """Return a copy with the first `count` users only."""
         count = min(count, len(self.users))
         return dataclasses.replace(
             self,
@@ -112,18 +115,18 @@ class Studio:
 def open_studio(
     storage: Storage, target: DesignTargetSettings, settings: DesignSettings, garments: pa.Table, device: torch.device
 ) -> Studio:
-    """Load the champions, generator and recommender; choose people, their judges and those they are told apart from.
+    """Load the champion generator and recommender; choose the users, their judges and, if needed, reference users.
 
     Args:
         storage: the home.
-        target: image mode, how many people, seed.
-        settings: the search that the studio is for.
-        garments: what the generator must have been trained on.
+        target: image mode, number of users, seed.
+        settings: the settings of the search.
+        garments: the table that the generator must have been trained on.
         device: where to search.
 
     Raises:
-        BadInput: a model is missing, or was made from another catalogue, other garments or other classes (both named);
-            or the objective is `distinct` and there is one user alone.
+        BadInput: a model is missing, or was made from another catalogue, other garments or other classes (the message
+            names both); or the objective is `distinct` and there is only one user.
     """
     generator, discriminator, judge, runs = _models(storage, target.mode, generation.inputs(garments), device)
     recommender, everyone = judge.recommender, judge.users
@@ -131,8 +134,8 @@ def open_studio(
     chosen = order if target.users == 0 else order[: target.users]
     distinct = settings.objective == "distinct"
     if distinct and len(everyone) < 2:
-        raise BadInput(f"designs: {target.mode} has one user, nobody to be told apart from: set objective: score.")
-    # Nobody is judge and reference at once: in a small shop half of the users judge.
+        raise BadInput(f"designs: {target.mode} has only one user to distinguish a design from: set objective: score.")
+    # Nobody is both judge and reference, so in a small shop only half of the users judge.
     size = min(JUDGES, (len(everyone) + 1) // 2) if distinct else JUDGES
     pixels = storage.load_garments(generation.inputs(garments)["garments"])
     jury = Jury(
@@ -166,7 +169,8 @@ def _models(
     if mode not in IMAGE_MODES:
         raise BadInput(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
     trained, drawn = storage.in_use("recommender", mode), storage.in_use("generator")
-    # A champion may be of earlier data, which is why it was compared; the newest model may not, nor other classes.
+    # A champion may come from earlier data, since it was compared with the newest model. The newest model must match
+    # the current data, and the classes must match in either case.
     drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))
     if trained.run == storage.current("recommender", mode).run:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))

@@ -1,7 +1,4 @@
-"""The search for designs, by shards of users where there are many workers.
-
-One user's search depends on no other user's.
-"""
+"""Search for designs, in shards of users if there are several workers: users' searches are independent."""
 
 import copy
 import math
@@ -30,27 +27,30 @@ def search(
     runner: Runner,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Designs:
-    """Designs of every class for every user of the recommender; arguments as there, progress in latents."""
+    """Search designs of every class for every user of the recommender.
+
+    Arguments are those of `personal_designs`; progress is counted in latents.
+    """
     device = device_of(generator)
     gpu = device.type == "cuda"
     workers = runner.workers(gpu=gpu)
     if workers == 1:
-        tell = None if on_progress is None else lambda now: on_progress(now.done, now.total)
+        report = None if on_progress is None else lambda now: on_progress(now.done, now.total)
         return personal_designs(
-            generator, discriminator, recommender, range(classes), settings=settings, on_progress=tell
+            generator, discriminator, recommender, range(classes), settings=settings, on_progress=report
         )
     taste = on_cpu(recommender)
     users = len(taste.theta)
     step = shard_size(users, workers, least=_users_a_shard(settings, classes))
     shards = [range(start, min(start + step, users)) for start in range(0, users, step)]
     common = _on_cpu(generator), _on_cpu(discriminator), replace(taste, phi=_on_cpu(taste.phi))
-    found = []
+    parts = []
     for of_shard in runner.map(search_shard, shards, *common, classes, settings, str(device), gpu=gpu):
-        found.append(of_shard)
+        parts.append(of_shard)
         if on_progress is not None:
-            done = sum(len(part.score) for part in found)
+            done = sum(len(part.score) for part in parts)
             on_progress(done * classes * settings.starts, users * classes * settings.starts)
-    return joined(found)
+    return joined(parts)
 
 
 def search_shard(
@@ -62,7 +62,7 @@ def search_shard(
     settings: DesignSettings,
     device: str,
 ) -> Designs:
-    """Designs for these rows of theta."""
+    """Search designs for these rows of theta."""
     own = replace(recommender.of(torch.tensor(users)), phi=recommender.phi.to(device))
     return personal_designs(generator.to(device), discriminator.to(device), own, range(classes), settings=settings)
 
@@ -72,7 +72,7 @@ def _on_cpu(network: Network) -> Network:
 
 
 def joined(parts: Sequence[Designs]) -> Designs:
-    """Designs of several groups of users as those of all."""
+    """Concatenate the designs of several groups of users."""
     first = parts[0]
 
     def together(name: str) -> Any:
@@ -86,10 +86,10 @@ def joined(parts: Sequence[Designs]) -> Designs:
 
 
 def _users_a_shard(settings: DesignSettings, classes: int) -> int:
-    """The fewest users whose latents fill whole batches in every pass of the search.
+    """Return the fewest users whose latents fill whole batches in every pass of the search.
 
-    A network's last bits depend on the batch that a picture stands in: only so are designs the same, bit by bit,
-    however they are spread.
+    The last bits of a network's output depend on the batch a picture is in. With whole batches, designs are bitwise
+    equal however users are spread over workers.
     """
     best, shown = min(settings.best, settings.starts), len(shown_steps(settings))
     rows = (classes * of_class for of_class in (settings.starts, shown, best))

@@ -1,7 +1,4 @@
-"""What a search for designs found, as tables, strips of pictures and figures.
-
-Whose taste the pictures meet is `designs.py`'s to say; where the tables are kept, the assets'.
-"""
+"""Turn the designs of a search into tables, strips of pictures and figures."""
 
 import shutil
 from collections.abc import Mapping
@@ -21,7 +18,10 @@ from pipeline.views import sheets
 
 
 def design_rows(studio: Studio, found: Designs) -> tuple[pa.Table, dict[str, np.ndarray]]:
-    """DESIGNS, one row a (user, class, kept design), and for every user one strip: a row a class, a column a step."""
+    """Build DESIGNS, one row per (user, class, kept design), and a strip per user: a row per class, a column per step.
+
+    Returns the table, and the strips by file name.
+    """
     owner, label, place = (axis.reshape(-1) for axis in np.indices(found.best.shape))
     columns = {
         "user": studio.users[owner],
@@ -44,7 +44,7 @@ def design_rows(studio: Studio, found: Designs) -> tuple[pa.Table, dict[str, np.
 
 
 def step_rows(studio: Studio, found: Designs) -> pa.Table:
-    """DESIGN_STEPS: every step of every start."""
+    """Build DESIGN_STEPS: one row per step of every start."""
     owner, label, start, step = (axis.reshape(-1) for axis in np.indices(found.score.shape))
     place = np.zeros(found.score.shape[:3], np.int16)
     np.put_along_axis(place, found.best, np.arange(1, found.best.shape[2] + 1, dtype=np.int16), axis=2)
@@ -70,7 +70,10 @@ def step_rows(studio: Studio, found: Designs) -> pa.Table:
 
 
 def restyled_rows(studio: Studio, found: Restyled, products: pa.Table) -> tuple[pa.Table, dict[str, np.ndarray]]:
-    """DESIGNS, one row a (product, user), and a strip a product: a row a user; product, approximation, steps."""
+    """Build DESIGNS, one row per (product, user), and a strip per product, by file name.
+
+    A strip has one row per user: the product, its nearest approximation by the generator, then the steps.
+    """
     count, users = found.shown_score.shape[:2]
     product, owner = (axis.reshape(-1) for axis in np.indices((count, users)))
     names = products["garment_class"].to_pylist()
@@ -90,18 +93,18 @@ def restyled_rows(studio: Studio, found: Restyled, products: pa.Table) -> tuple[
         **_before_and_after((scores[..., 0], realism[..., 0]), (scores[..., -1], realism[..., -1])),
         **_judged(studio, finished, owner, label),
     }
-    words = ["product", "nearest", *_steps(found.shown_step)[1:]]
+    headings = ["product", "nearest", *_steps(found.shown_step)[1:]]
     people = [f"user {user}" for user in studio.users]
     strips = {}
     for p in range(count):
         original = np.broadcast_to(found.products[p], (users, 1, *found.products.shape[1:]))
         shown = np.concatenate([original, found.pictures[p]], axis=1)
-        strips[f"product-{p}.png"] = grid(shown, row_labels=people, column_labels=words)
+        strips[f"product-{p}.png"] = grid(shown, row_labels=people, column_labels=headings)
     return _table(studio, columns, owner), strips
 
 
 def figures(table: pa.Table) -> dict[str, Any]:
-    """Means over the rows of a DESIGNS table: of the best design of each user and class, and `kept_` of all kept."""
+    """Average a DESIGNS table over the best design of each user and class; `kept_` figures over all kept designs."""
     kept = table.to_pandas()
     frame = kept[kept["place"] == 1]
     gain = frame["score_after"] - frame["score_before"]
@@ -122,7 +125,7 @@ def figures(table: pa.Table) -> dict[str, Any]:
 
 
 def save_strips(folder: Path, strips: Mapping[str, np.ndarray]) -> Path:
-    """Write the strips, in place of those of an earlier run; returns the folder."""
+    """Write the strips, replacing those of an earlier run; return the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     for name, picture in strips.items():
         sheets.save(folder / name, picture)
@@ -130,7 +133,7 @@ def save_strips(folder: Path, strips: Mapping[str, np.ndarray]) -> Path:
 
 
 def _judged(studio: Studio, pictures: np.ndarray, owner: np.ndarray, label: np.ndarray) -> dict[str, Any]:
-    """The columns that say for whom pictures uint8 [n, 64, 64, 3] are, and what in the shop is most like them."""
+    """Compute the columns of ranks and of the nearest product for pictures uint8 [n, 64, 64, 3]."""
     rank, in_class = studio.jury.ranks(picture_features(studio.recommender, pictures), owner, label)
     asins, distance = studio.shop.nearest(pictures)
     return {
@@ -145,7 +148,7 @@ def _judged(studio: Studio, pictures: np.ndarray, owner: np.ndarray, label: np.n
 def _before_and_after(
     before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Score and realism of the first and the last picture, flat."""
+    """Flatten score and realism of the first and the last picture into columns."""
     return {
         "score_before": before[0].reshape(-1),
         "score_after": after[0].reshape(-1),

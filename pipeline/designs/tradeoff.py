@@ -1,7 +1,4 @@
-"""Preference against realism: the search for designs repeated over a range of eta, all else equal.
-
-The plot is `plots.tradeoff`.
-"""
+"""Trade preference against realism: repeat the search for designs over a range of eta, all else equal."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +9,8 @@ from pipeline.designs.designs import Studio
 from pipeline.designs.tables import design_rows, figures
 from pipeline.settings.assets import DesignTradeoffSettings
 
-# What of `design_tables.figures` tells the weights apart.
-TOLD = (
+# The figures that differ between the weights.
+SHOWN = (
     "preference_gain_sd_mean", "preference_gained_share", "own_rank_first_share", "own_rank_in_class_first_share",
     "realism_before_mean", "realism_after_mean", "nearest_l1_mean",
 )  # fmt: skip
@@ -25,9 +22,9 @@ def sweep(
     over: DesignTradeoffSettings,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, float]]:
-    """For each weight of `over.etas`, ascending: `eta` and the figures of the designs made with it.
+    """Measure the designs made with each weight of `over.etas`; return one row per weight, ascending.
 
-    People, classes and starts are the same throughout, so the rows differ by eta alone.
+    A row has `eta` and the figures. Users, classes and starts are the same in all rows, so only eta differs.
     """
     rows = []
     etas = sorted(set(over.etas))
@@ -36,8 +33,8 @@ def sweep(
         found = personal_designs(
             studio.generator, studio.discriminator, studio.recommender, range(len(studio.classes)), settings=chosen
         )
-        told = figures(design_rows(studio, found)[0])
-        rows.append({"eta": float(eta), **{name: told[name] for name in TOLD}})
+        measured = figures(design_rows(studio, found)[0])
+        rows.append({"eta": float(eta), **{name: measured[name] for name in SHOWN}})
         if on_progress is not None:
             on_progress(done, len(etas))
     return rows

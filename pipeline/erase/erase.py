@@ -35,7 +35,7 @@ from pipeline.core.raw.sources import BadInput, named
 from pipeline.erase import traces
 from pipeline.erase.rewrite import Unreadable, Wanted, rewrite
 from pipeline.erase.scrub import databases, scrub, scrub_logs
-from pipeline.home import at_work, environment, instance, tracked_ends
+from pipeline.home import at_work, environment, instance
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import ModelFolder, Storage
 from pipeline.mirror.store import Store
@@ -43,6 +43,7 @@ from pipeline.mirror.sync import push
 from pipeline.recommenders.warm_start import TRAINED_ON
 from pipeline.runtime.exits import DONE, EXIT_CODES, FAILED, ended, leave
 from pipeline.runtime.tracking import Tracker
+from pipeline.upkeep import tracked_ends
 from pipeline.upkeep.recovery import UNFINISHED
 
 # Their MLflow runs show pictures of products, and which ones cannot be told from the files.

@@ -1,1 +1,1 @@
-"""Training on several GPUs of one machine: starting the ranks, and what one rank runs."""
+"""Training on several GPUs of one machine: start the ranks, and run one rank."""

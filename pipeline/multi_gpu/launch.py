@@ -1,8 +1,7 @@
-"""Trains on several GPUs of this machine: starts the ranks by torchrun, tells what they tell, waits for them.
+"""Train on several GPUs of this machine: start the ranks with torchrun, pass on their progress and wait for them.
 
-Ranks are processes of `rank_worker.py`; what they compute is `models/`, and with one rank that is called here, in this
-process. A rank that is killed is started again with the others, from the last checkpoint. Over several machines,
-torchrun is started by hand (docs/scale.md).
+A single rank trains in this process. If a rank is killed, all ranks start again from the last checkpoint. To train on
+several machines, start torchrun by hand (docs/scale.md).
 """
 
 import contextlib
@@ -30,13 +29,13 @@ from models.lsgan.settings import LsganSettings
 from pipeline.core.generator.measure import kernel_to_training
 
 ROOT = Path(__file__).parents[2]
-RESTARTS = 3  # of all ranks, after one was killed or fell over
+RESTARTS = 3  # how often all ranks are restarted after one was killed or crashed
 JOB = "job.json"
-_LAST_WORDS = 15  # lines of the ranks' errors that a failure quotes
+_QUOTED_LINES = 15  # last lines of the ranks' errors that a failure quotes
 
 
 class RanksFailedError(RuntimeError):
-    """Training on several ranks failed; says what they said."""
+    """Training on several ranks failed; the message quotes the ranks' errors."""
 
 
 def train_recommender(
@@ -48,23 +47,23 @@ def train_recommender(
     start: Path | None,
     ranks: int,
 ) -> train_dvbpr.Trained:
-    """As `train_dvbpr.train`, on `ranks` ranks.
+    """Run `train_dvbpr.train` on `ranks` ranks.
 
     Raises:
-        RanksFailedError: they failed, by a fault of the training or more often than they may.
+        RanksFailedError: the training itself failed, or ranks were lost more than `RESTARTS` times.
     """
     if ranks == 1:
         return train_dvbpr.train(data, settings, out, device, on_progress, start)
-    with _room() as room:
-        data.save(room, link=True)
+    with _exchange_folder() as folder:
+        data.save(folder, link=True)
 
-        def heard(event: dict[str, Any]) -> None:
+        def on_event(event: dict[str, Any]) -> None:
             if "progress" in event:
                 on_progress(train_dvbpr.Progress(**event["progress"]))
 
         job = {"what": "recommender", "settings": settings.plain(), "start": start and str(start)}
-        _run(room, {**job, "out": str(out), "device": device.type}, ranks, heard)
-    trained = train_dvbpr.train(data, settings, out, device)  # finds it finished
+        _run(folder, {**job, "out": str(out), "device": device.type}, ranks, on_event)
+    trained = train_dvbpr.train(data, settings, out, device)  # only loads: the training is finished
     return replace(trained, notes=[*trained.notes, f"by {ranks} ranks"])
 
 
@@ -80,10 +79,10 @@ def train_generator(
     data_digest: str,
     ranks: int,
 ) -> None:
-    """As `train_lsgan.train` with the measure of `generator_measure.py`, on `ranks` ranks.
+    """Run `train_lsgan.train` with the measure `kernel_to_training` on `ranks` ranks.
 
     Raises:
-        RanksFailedError: they failed, by a fault of the training or more often than they may.
+        RanksFailedError: the training itself failed, or ranks were lost more than `RESTARTS` times.
     """
     if ranks == 1:
         measure = kernel_to_training(pictures, labels, settings, device)
@@ -91,44 +90,44 @@ def train_generator(
             pictures, labels, class_names, settings, out, device, on_progress, on_images, data_digest, measure
         )
         return
-    with _room() as room:
-        np.save(room / "pictures.npy", pictures)
-        np.save(room / "labels.npy", labels)
+    with _exchange_folder() as folder:
+        np.save(folder / "pictures.npy", pictures)
+        np.save(folder / "labels.npy", labels)
 
-        def heard(event: dict[str, Any]) -> None:
+        def on_event(event: dict[str, Any]) -> None:
             if "progress" in event:
                 on_progress(train_lsgan.Progress(**event["progress"]))
             if "picture" in event:
                 on_images(event["picture"], np.asarray(Image.open(event["file"]).convert("RGB")))
 
         job = {"what": "generator", "settings": asdict(settings), "class_names": class_names, "digest": data_digest}
-        _run(room, {**job, "out": str(out), "device": device.type}, ranks, heard)
+        _run(folder, {**job, "out": str(out), "device": device.type}, ranks, on_event)
 
 
 @contextlib.contextmanager
-def _room() -> Generator[Path]:
-    """A folder of our own for what the ranks are given and for where they find each other."""
-    with tempfile.TemporaryDirectory(prefix="atelier-ranks-") as room:
-        yield Path(room)
+def _exchange_folder() -> Generator[Path]:
+    """Create a temporary folder for the ranks' inputs and for the files through which they find each other."""
+    with tempfile.TemporaryDirectory(prefix="atelier-ranks-") as folder:
+        yield Path(folder)
 
 
-def _run(room: Path, job: dict[str, Any], ranks: int, heard: Callable[[dict[str, Any]], None]) -> None:
-    """Start the ranks on the job, hand on what they say, and wait until they are done.
+def _run(folder: Path, job: dict[str, Any], ranks: int, on_event: Callable[[dict[str, Any]], None]) -> None:
+    """Start the ranks on the job, pass on their events and wait until they end.
 
-    They find each other through a file and talk over loopback: nothing listens to the outside.
+    The ranks find each other through a file and communicate over loopback; no port is open to the network.
     """
     me = psutil.Process()
     job = {**job, "ranks": ranks, "parent": [me.pid, me.create_time()]}
-    (room / JOB).write_text(json.dumps(job))
+    (folder / JOB).write_text(json.dumps(job))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
-    command += ["--max-restarts", str(RESTARTS), "--rdzv-id", room.name, "--rdzv-backend", "c10d"]
-    command += ["--rdzv-endpoint", str(room / "rendezvous"), "--rdzv-conf", "store_type=file"]
-    command += ["-m", "pipeline.multi_gpu.worker", str(room)]
+    command += ["--max-restarts", str(RESTARTS), "--rdzv-id", folder.name, "--rdzv-backend", "c10d"]
+    command += ["--rdzv-endpoint", str(folder / "rendezvous"), "--rdzv-conf", "store_type=file"]
+    command += ["-m", "pipeline.multi_gpu.worker", str(folder)]
     environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    with (room / "errors").open("w") as errors:
+    with (folder / "errors").open("w") as errors:
         agent = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
-        failed = ""  # what the first rank said that failed in this attempt; the others then lose it, and say so
+        failed = ""  # error of the first rank that failed in this attempt; later errors only report its loss
         try:
             assert agent.stdout is not None
             for line in agent.stdout:
@@ -141,20 +140,20 @@ def _run(room: Path, job: dict[str, Any], ranks: int, heard: Callable[[dict[str,
                         f"a rank was lost; all {ranks} begin again at the last checkpoint "
                         f"({event['attempt']} of {RESTARTS} times)"
                     )
-                heard(event)
+                on_event(event)
             code = agent.wait()
         finally:
             _end(agent)
     if code:
-        said = "\n".join((failed or (room / "errors").read_text()).strip().splitlines()[-_LAST_WORDS:])
+        last_lines = "\n".join((failed or (folder / "errors").read_text()).strip().splitlines()[-_QUOTED_LINES:])
         raise RanksFailedError(
-            f"training on {ranks} ranks ended with exit code {code} after {RESTARTS} restarts at most; run again, it "
-            f"goes on from the last checkpoint in {job['out']}. The last words:\n{said}"
+            f"training on {ranks} ranks ended with exit code {code} after {RESTARTS} restarts at most; run it again to "
+            f"continue from the last checkpoint in {job['out']}. The ranks' last error:\n{last_lines}"
         )
 
 
 def _read(line: str) -> dict[str, Any]:
-    """An event, or nothing where a library printed something."""
+    """Parse an event; return an empty one for a line that a library printed."""
     try:
         event = json.loads(line)
     except ValueError:
@@ -163,7 +162,7 @@ def _read(line: str) -> dict[str, Any]:
 
 
 def _end(agent: subprocess.Popen[str]) -> None:
-    """See the agent and its ranks off, whatever state they are in."""
+    """Stop the agent and its ranks, whatever state they are in."""
     if agent.poll() is None:
         agent.terminate()
         try:

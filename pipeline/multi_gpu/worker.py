@@ -1,7 +1,8 @@
-"""One rank of a training that `ranked.py` started: reads the job, joins the others, trains, prints events.
+"""Run one rank of a training: read the job, join the other ranks, train and print events.
 
-An event is a line of JSON: which attempt begins, progress, a picture that was written, an error that another attempt
-would meet again, or what else went wrong: then the process ends, and torchrun starts all ranks again.
+An event is a line of JSON with one of these keys: `attempt` (an attempt starts), `progress`, `picture` (a file was
+written), `error` (a restart would fail in the same way) or `failed` (any other failure: this process ends and torchrun
+restarts all ranks).
 """
 
 import json
@@ -27,52 +28,51 @@ from models.training import device as devices
 from models.training.ranks import here, joined
 
 PERMANENT = (ValueError, OSError, train_dvbpr.DivergedError, train_lsgan.DivergenceError)
-_LOOK = 1.0  # seconds between two looks whether who started this still lives
+_CHECK_EVERY = 1.0  # seconds between two checks that the parent process is alive
 
 
 def main(arguments: list[str]) -> int:
-    """Train as the room's job says."""
-    room = Path(arguments[0])
-    job = json.loads((room / "job.json").read_text())
-    threading.Thread(target=_leave_with, args=(os.getppid(), *job["parent"]), daemon=True).start()
+    """Train the job in the folder named by the first argument."""
+    folder = Path(arguments[0])
+    job = json.loads((folder / "job.json").read_text())
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(), *job["parent"]), daemon=True).start()
     attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
     train = {"recommender": _recommender, "generator": _generator}[job["what"]]
-    with joined(devices.resolve(job["device"]), f"file://{room}/store-{attempt}") as device:
+    with joined(devices.resolve(job["device"]), f"file://{folder}/store-{attempt}") as device:
         if here().first:
-            _say(attempt=int(attempt))
+            _send(attempt=int(attempt))
         try:
-            train(job, room, device)
+            train(job, folder, device)
         except PERMANENT as error:
-            _say(error=str(error))
+            _send(error=str(error))
             return 1
         except Exception:
-            _say(failed=traceback.format_exc())
+            _send(failed=traceback.format_exc())
             raise
     return 0
 
 
-def _recommender(job: dict[str, Any], room: Path, device: torch.device) -> None:
+def _recommender(job: dict[str, Any], folder: Path, device: torch.device) -> None:
     settings, start = DvbprSettings.from_plain(job["settings"]), job["start"]
     train_dvbpr.train(
-        train_dvbpr.Dataset.load(room),
+        train_dvbpr.Dataset.load(folder),
         settings,
         Path(job["out"]),
         device,
-        lambda progress: _say(progress=asdict(progress)),
+        lambda progress: _send(progress=asdict(progress)),
         Path(start) if start else None,
     )
 
 
-def _generator(job: dict[str, Any], room: Path, device: torch.device) -> None:
-    from pipeline.core.generator.measure import (
-        kernel_to_training,  # a second's import that the recommender does not need
-    )
+def _generator(job: dict[str, Any], folder: Path, device: torch.device) -> None:
+    # Imported here because it takes a second that the recommender does not need.
+    from pipeline.core.generator.measure import kernel_to_training
 
-    pictures, labels = np.load(room / "pictures.npy", mmap_mode="r"), np.load(room / "labels.npy")
+    pictures, labels = np.load(folder / "pictures.npy", mmap_mode="r"), np.load(folder / "labels.npy")
     settings, out = LsganSettings(**job["settings"]), Path(job["out"])
 
     def picture(step: int, _: np.ndarray) -> None:
-        _say(picture=step, file=str(out / (f"fakes_{step:06d}.png" if step else "fakes_init.png")))
+        _send(picture=step, file=str(out / (f"fakes_{step:06d}.png" if step else "fakes_init.png")))
 
     train_lsgan.train(
         pictures,
@@ -81,19 +81,22 @@ def _generator(job: dict[str, Any], room: Path, device: torch.device) -> None:
         settings,
         out,
         device,
-        lambda progress: _say(progress=asdict(progress)),
+        lambda progress: _send(progress=asdict(progress)),
         picture,
         job["digest"],
         kernel_to_training(pictures, labels, settings, device),
     )
 
 
-def _say(**event: Any) -> None:
+def _send(**event: Any) -> None:
     print(json.dumps(event), flush=True)
 
 
-def _leave_with(agent: int, pid: int, started: float) -> None:
-    """End this process once the agent, or the process that started the training, is gone: another may go on with it."""
+def _exit_with_parent(agent: int, pid: int, started: float) -> None:
+    """End this process once the agent or the process that started the training is gone.
+
+    Another process may then continue the training.
+    """
     while os.getppid() == agent:
         try:
             process = psutil.Process(pid)
@@ -101,9 +104,9 @@ def _leave_with(agent: int, pid: int, started: float) -> None:
         except psutil.NoSuchProcess:
             lives = False
         if not lives:
-            os.kill(agent, signal.SIGTERM)  # or it would start us again
+            os.kill(agent, signal.SIGTERM)  # otherwise the agent would restart this rank
             break
-        time.sleep(_LOOK)
+        time.sleep(_CHECK_EVERY)
     os._exit(1)
 
 

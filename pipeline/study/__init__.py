@@ -1,1 +1,1 @@
-"""Studies of recommenders: models x modes x splits x seeds, the search for settings, and Cornac as a peer."""
+"""Studies that compare recommenders and generators, and the search for better settings."""

@@ -1,4 +1,4 @@
-"""`python -m pipeline.study`: see grid.py."""
+"""Run `python -m pipeline.study`."""
 
 from pipeline.runtime.exits import leave
 from pipeline.study.grid import main

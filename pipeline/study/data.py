@@ -1,7 +1,7 @@
-"""What a study or a search trains on: a home's tables read once, and from them any split of any image mode.
+"""Data for studies and searches: read a home's tables once, then split any image mode with any seed.
 
-Only reading, and the data work of `core/` for another seed of the hold-out; the home's own `splits`, `catalogue` and
-`triplets` are neither read nor written. What is trained on it is `contenders.py`'s business.
+Nothing here writes to the home. A study makes its own hold-outs and does not read the home's `splits`, `catalogue` or
+`triplets`; only `materialised` reads the first two.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ TABLES = ("interactions", "users", "items", "image_urls", "image_ledger")
 
 @dataclass(frozen=True)
 class HomeData:
-    """What of a home every cell of a study shares. `features`: [bank rows, F], a memory map."""
+    """The tables and pictures of a home that all cells of a study share. `features`: [bank rows, F], a memory map."""
 
     home: Path
     users: pa.Table
@@ -40,11 +40,11 @@ class HomeData:
     by_mode: dict[str, Surviving]
     bank: Bank
     features: np.ndarray
-    types: dict[int, int]  # item -> its product type, numbered; items of no known type are not in it
-    inputs: dict[str, str] = field(default_factory=dict)  # name -> digest of what was read
+    types: dict[int, int]  # item -> number of its product type; items without a known type are missing
+    inputs: dict[str, str] = field(default_factory=dict)  # name of a table or store -> its digest
 
     def of(self, mode: str) -> dict[str, str]:
-        """Digests of what one mode is made from: its pairs and pictures, the numbering, pixels and features."""
+        """Return digests of one mode's inputs: its pairs and pictures, the numbering, pixels and features."""
         surviving = self.by_mode[mode]
         return {**self.inputs, "surviving": digest(table_digest(surviving.pairs), table_digest(surviving.images))}
 
@@ -59,20 +59,20 @@ class ModeData:
     arrays: ModeArrays
     bank: Bank
     features: np.ndarray
-    types: np.ndarray  # [I] the items' product types, -1 where it is not known
+    types: np.ndarray  # [I] product type of each item, -1 if unknown
     inputs: dict[str, str]
 
     def dataset(self, settings: TripletSettings | None = None) -> Dataset:
-        """What the recommenders train on, with triplets sampled anew where settings for them are given."""
+        """Return the training data of the recommenders; with `settings`, also sample triplets."""
         table = None if settings is None else triplets.sample(self.splits, self.catalogue, settings)
         return arrays.dataset(self.arrays, table, self.bank)
 
 
 def open_home(storage: Storage, method: Method) -> HomeData:
-    """Read a home's tables, its bank and its frozen features.
+    """Read a home's tables, image bank and frozen features.
 
     Raises:
-        BadInput: something is missing or does not fit together; names all of it, and the assets to materialise.
+        BadInput: inputs are missing or inconsistent; the message lists all of them and the assets to materialise.
     """
     missing = [name for name in TABLES if not (storage.tables / f"{name}.parquet").is_file()]
     missing += [] if (storage.bank / "bank.json").is_file() else ["image_bank"]
@@ -82,7 +82,7 @@ def open_home(storage: Storage, method: Method) -> HomeData:
         raise BadInput(
             f"the home {storage.home} lacks {', '.join(missing)}: materialise them first, in the UI or with "
             f"python -m pipeline.run --select '{' or '.join(f'+key:{name}' for name in missing)}' "
-            "(and the --profile that you mean to study), or name another home in ATELIER_HOME."
+            "(and the --profile that you want to study), or set ATELIER_HOME to another home."
         )
     read = {name: _table(storage, name) for name in TABLES}
     bank, path = open_bank(storage.bank), storage.current_features()
@@ -99,17 +99,17 @@ def open_home(storage: Storage, method: Method) -> HomeData:
 
 
 def mode_data(home: HomeData, mode: str, settings: SplitSettings, shuffled: bool = False) -> ModeData:
-    """One mode, split by the settings' seed.
+    """Split one image mode with the seed of the settings.
 
     Args:
         home: the tables.
         mode: the image mode.
-        settings: the hold-out; its seed is the split.
-        shuffled: every user's items are replaced by as many drawn at random, held-out ones too, so that nothing can be
-            learned and every AUC but a leak's is a half.
+        settings: the hold-out; its seed is the number of the split.
+        shuffled: replace every user's items, held-out ones too, with as many random ones. Nothing can then be
+            learned, so the AUC is 0.5 unless something leaks.
 
     Raises:
-        BadInput: shuffled, and single pictures are held out.
+        BadInput: `shuffled` is set, and single pictures are held out.
     """
     table = splits.leave_one_out(
         home.by_mode, mode, home.users, home.items, settings.seed,
@@ -122,10 +122,10 @@ def mode_data(home: HomeData, mode: str, settings: SplitSettings, shuffled: bool
 
 
 def materialised(storage: Storage, home: HomeData, mode: str) -> ModeData:
-    """One mode as the home's assets `splits` and `catalogue` have it.
+    """Read one mode from the home's own assets `splits` and `catalogue`.
 
     Raises:
-        BadInput: they are not there.
+        BadInput: they are not materialised.
     """
     missing = [name for name in ("splits", "catalogue") if not (storage.tables / name / f"{mode}.parquet").is_file()]
     if missing:
@@ -135,14 +135,15 @@ def materialised(storage: Storage, home: HomeData, mode: str) -> ModeData:
 
 
 def _mode_data(home: HomeData, mode: str, table: pa.Table, pictures: pa.Table, inputs: dict[str, str]) -> ModeData:
-    found = arrays.mode_arrays(pictures, table)
-    types = np.array([home.types.get(item, -1) for item in found.items.tolist()])
+    of_mode = arrays.mode_arrays(pictures, table)
+    types = np.array([home.types.get(item, -1) for item in of_mode.items.tolist()])
     inputs = inputs | {"splits": table_digest(table), "catalogue": table_digest(pictures)}
-    return ModeData(mode, table, pictures, found, home.bank, np.asarray(home.features[found.bank_row]), types, inputs)
+    features = np.asarray(home.features[of_mode.bank_row])
+    return ModeData(mode, table, pictures, of_mode, home.bank, features, types, inputs)
 
 
 def _types(storage: Storage, items: pa.Table) -> dict[int, int]:
-    """The last of a product's categories, the narrowest, as a number; a home without products has no types."""
+    """Number each item's last, narrowest category; empty for a home without the table `products`."""
     path = storage.tables / "products.parquet"
     if not path.is_file():
         return {}
@@ -150,8 +151,8 @@ def _types(storage: Storage, items: pa.Table) -> dict[int, int]:
     products = pq.read_table(path, columns=["asin", "categories"], filters=wanted).to_pydict()
     words = {a: c[-1].strip().lower() for a, c in zip(products["asin"], products["categories"], strict=True) if c}
     numbers = {word: number for number, word in enumerate(sorted({*words.values()} - {"", "unknown"}))}
-    found = {item: numbers.get(words.get(asin, ""), -1) for item, asin in zip(*items.to_pydict().values(), strict=True)}
-    return {item: number for item, number in found.items() if number >= 0}
+    types = {item: numbers.get(words.get(asin, ""), -1) for item, asin in zip(*items.to_pydict().values(), strict=True)}
+    return {item: number for item, number in types.items() if number >= 0}
 
 
 def _table(storage: Storage, name: str, mode: str = "") -> pa.Table:
@@ -161,17 +162,17 @@ def _table(storage: Storage, name: str, mode: str = "") -> pa.Table:
     except BadInput:
         raise
     except ValueError as error:
-        raise BadInput(f"{path}: {error}: another version wrote it, so materialise {name} again.") from error
+        raise BadInput(f"{path}: {error}: it was written by another version; materialise {name} again.") from error
 
 
 def _shuffled(table: pa.Table, pictures: pa.Table, seed: int) -> pa.Table:
-    """SPLITS with every user's items drawn anew, uniformly and without repeats, from the mode's items.
+    """Replace every user's items in SPLITS with uniform draws, without repeats, from the mode's items.
 
-    Held-out items are then as any other to everyone: not by popularity, not by looks, not by being unseen can they be
-    told apart, which a permutation of the item column would leave possible.
+    Held-out items then differ from the others in nothing: not in popularity, looks or being unseen. A permutation of
+    the item column would keep such differences.
     """
     if table["sha256"].null_count < table.num_rows:
-        raise BadInput("labels can be shuffled where pairs are held out, not pictures: set split_unit to interaction.")
+        raise BadInput("shuffled labels need held-out pairs, not held-out pictures: set split_unit to interaction.")
     items = np.unique(pictures["item"].to_numpy())
     rng = np.random.default_rng([seed, 0x5EED])
     counts = [count.as_py() for count in pc.value_counts(table["user"]).field("counts")]  # sorted by user

@@ -1,4 +1,4 @@
-"""What a study or a search trains: a recommender with its settings, named as on the command line."""
+"""Parse the models named on a study's command line, and train them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,7 +23,10 @@ from pipeline.study.data import ModeData
 
 @dataclass(frozen=True)
 class Task:
-    """Where one training happens. `folder` is its own, for checkpoints: empty, or as an interrupted run left it."""
+    """The data and circumstances of one training.
+
+    `folder` is for its checkpoints alone: empty, or as an interrupted run left it.
+    """
 
     data: ModeData
     triplets: TripletSettings
@@ -34,7 +37,7 @@ class Task:
     report: Callable[[Step], None] = lambda _: None
 
     def context(self, recommender: Recommender, settings: Any, epochs: int | None = None) -> FitContext:
-        """Collect what the recommender needs; `epochs` of triplets, by default as many as the settings train."""
+        """Collect what the recommender needs, with triplets for `epochs` epochs (default: those of the settings)."""
         triplets = None
         if recommender.reads(TRIPLETS):
             triplets = dataclasses.replace(self.triplets, epochs=epochs or settings.epochs)
@@ -55,7 +58,7 @@ class Task:
         return entry.recommender.fit(self.context(entry.recommender, entry.settings), entry.settings)
 
     def seconds(self, entry: "Entry") -> float | None:
-        """Estimate the entry's seconds; None where nothing is measured."""
+        """Estimate how many seconds training the entry takes; None if the recommender cannot be measured."""
         context = self.context(entry.recommender, entry.settings, epochs=1)
         return entry.recommender.seconds(context, entry.settings)
 
@@ -70,59 +73,60 @@ class Entry:
     triplets: TripletSettings
 
     def seeded(self, seed: int) -> "Entry":
-        """The same under another seed: of its weights, of its draws, of its triplets."""
+        """Return a copy whose weights, draws and triplets use another seed."""
         settings = self.settings
         if settings is not None and any(f.name == "seed" for f in dataclasses.fields(settings)):
             settings = dataclasses.replace(settings, seed=seed)
         return dataclasses.replace(self, settings=settings, triplets=dataclasses.replace(self.triplets, seed=seed))
 
     def plain(self) -> dict[str, Any]:
-        """The settings that matter to it, as plain values."""
+        """Return the settings that the recommender uses, as plain values."""
         settings = {} if self.settings is None else dataclasses.asdict(self.settings)
         if self.recommender.reads(TRIPLETS):
             triplets = dataclasses.asdict(self.triplets)
-            del triplets["epochs"]  # as many as the settings have
+            del triplets["epochs"]  # repeats the epochs of the settings
             settings = {**settings, **{f"triplets.{name}": value for name, value in triplets.items()}}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 def entry(spec: str, method: Method) -> Entry:
-    """Set up the recommender that `spec` names: `NAME`, or a variant of it, `NAME+k=64+learning_rate=0.02`.
+    """Set up the recommender named in `spec`: `NAME`, or a variant such as `NAME+k=64+learning_rate=0.02`.
 
     Raises:
-        BadInput: there is no such model or field, or the value does not fit; says what is allowed.
+        BadInput: the model or field is unknown, or the value is invalid; the message lists what is allowed.
     """
     name, *changes = spec.split("+")
     known = in_studies()
     if name not in known:
         raise BadInput(f"model {name!r} is unknown; there are: {', '.join(known)}.")
-    found = known[name]
-    followed = Method(preset=found.preset, profile=method.profile) if found.preset else method
+    recommender = known[name]
+    followed = Method(preset=recommender.preset, profile=method.profile) if recommender.preset else method
     own, of_triplets = {}, {}
-    fields = _fields(found)
+    fields = _fields(recommender)
     for change in changes:
         key, _, text = change.partition("=")
         op = (
             "triplets"
-            if key not in fields and found.reads(TRIPLETS) and key in CONFIGS["triplets"].model_fields
+            if key not in fields and recommender.reads(TRIPLETS) and key in CONFIGS["triplets"].model_fields
             else ""
         )
         if not text or not (op or key in fields):
-            fields += CONFIGS["triplets"].model_fields if found.reads(TRIPLETS) else []
+            fields += CONFIGS["triplets"].model_fields if recommender.reads(TRIPLETS) else []
             raise BadInput(f"model {spec!r}: {change!r} is no setting of it; give +field=value with one of: "
                            f"{', '.join(dict.fromkeys(fields)) or 'none, it has no settings'}.")  # fmt: skip
         (of_triplets if op == "triplets" else own)[key] = yaml.safe_load(text)
-    return Entry(spec, found, settings_of(found, followed, own), _triplets_of(found, followed, of_triplets))
+    settings = settings_of(recommender, followed, own)
+    return Entry(spec, recommender, settings, _triplets_of(recommender, followed, of_triplets))
 
 
 def _fields(recommender: Recommender) -> list[str]:
-    """The names of its own settings; an op's Config may hold more, such as when it is trained again."""
+    """List the recommender's own settings; the Config of its op may have more, such as when to train it again."""
     own = () if recommender.settings_class is None else dataclasses.fields(recommender.settings_class)  # ty: ignore[invalid-argument-type]
     return [field.name for field in own]
 
 
 def settings_of(recommender: Recommender, method: Method, changes: dict[str, Any]) -> Any:
-    """Make a recommender's settings: preset, profile, then `changes`. Raises BadInput where they do not fit."""
+    """Build a recommender's settings: preset, then profile, then `changes`. Raises BadInput if they are invalid."""
     if recommender.settings_class is None:
         return None
     if not recommender.op:
@@ -145,5 +149,5 @@ def _triplets_of(recommender: Recommender, method: Method, changes: dict[str, An
 
 
 def describe(device: torch.device) -> str:
-    """The device in words."""
+    """Return the device in words."""
     return devices.describe(device)

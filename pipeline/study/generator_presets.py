@@ -1,7 +1,6 @@
-"""`python -m pipeline.study.generator_presets`: compare the generator's presets and switches under equal training.
+"""Compare the generator's presets and switches at equal training: `python -m pipeline.study.generator_presets`.
 
-The home's garments are only read, and no pointer moves: the current generator stays current. What a figure is belongs
-to `generation.py`; how a network is trained to `models/lsgan/train.py`.
+Writes only its own folder: the home's garments are read, and its current generator stays current.
 """
 
 import argparse
@@ -41,7 +40,7 @@ from pipeline.runtime.resources import Compute
 from pipeline.settings.launchpad import LsganConfig
 from pipeline.settings.method import Method
 
-# The presets, and `modern` with one switch turned at a time.
+# The presets, and `modern` with one setting changed at a time.
 USUAL = (
     "kang2017", "paper", "kang2017+batch_size=32", "modern", "modern+joint_batches=false",
     "modern+smooth_upsampling=false", "modern+lr_discriminator=1e-4", "modern+augment_target=null", "modern+augment=''",
@@ -53,32 +52,32 @@ FEATURE_SIZE = 128  # pixels a side given to the frozen ImageNet network
 
 EPILOG = f"""\
 rows: a preset ({", ".join(PRESETS)}), or a variant of one: modern+augment=''+r1=0.1
-  Every row has the same number of steps and the same --set; what a row names itself wins over --set.
+  All rows train for the same number of steps with the same --set; a setting named in a row overrides --set.
 
-The study is $ATELIER_HOME/generator-study/NAME/: a folder a run, and report.md and report.json over all of them.
-The same command goes on where it was stopped; with another --half nothing is trained again.
+Results are in $ATELIER_HOME/generator-study/NAME/: one folder per run, and report.md and report.json over all runs.
+Repeat the command to continue an interrupted study. With another --half, nothing is trained again.
 
 {EXIT_CODES}"""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a row of the table under one seed."""
+    """One training: a row of the report with one seed."""
 
     row: str
     settings: LsganSettings
 
     def folder(self, root: Path) -> Path:
-        """Its place: the row in words a folder may be named by, and its seed."""
+        """Return the run's folder, named after the row (unsafe characters become `_`) and the seed."""
         name = "".join(letter if letter.isalnum() or letter in "+-=.," else "_" for letter in self.row)
         return root / f"{name}-s{self.settings.seed}"
 
 
 def run_of(row: str, common: dict[str, Any], seed: int, classes: int) -> Run:
-    """The run that `row` names, `common` settings under it.
+    """Parse `row`; its own settings override the `common` ones.
 
     Raises:
-        BadInput: there is no such preset or setting, or a value does not fit.
+        BadInput: the preset or a setting is unknown, or a value is invalid.
     """
     preset, *changes = row.split("+")
     settings = Method(preset=preset).settings(LsganSettings, "lsgan", _config({**common, **_pairs(changes, row)}))
@@ -105,12 +104,19 @@ def _pairs(changes: list[str], where: str) -> dict[str, Any]:
 
 
 class Garments:
-    """The home's pictures of garments, and what fakes are held against; the features are computed once a study."""
+    """The home's garment pictures and the real features that fakes are compared with, computed once per study."""
 
     def __init__(self, storage: Storage, samples: int, device: torch.device, half: str = "both") -> None:
-        """`half`: of the held-out products, those that distances are told of (`HALVES`).
+        """Load the garments.
 
-        Raises BadInput where the home has none.
+        Args:
+            storage: the home.
+            samples: how many real pictures to compare with.
+            device: where to compute features.
+            half: which held-out products distances are measured to, one of `HALVES`.
+
+        Raises:
+            BadInput: the home has no garments.
         """
         path = storage.tables / "garments.parquet"
         if not path.is_file():
@@ -124,14 +130,14 @@ class Garments:
 
     @functools.cached_property
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """As many held-out as training pictures of each class: the reals, and those that give the floor."""
-        known = np.flatnonzero(~self.held | self._told())
+        """Draw equally many held-out and training pictures of each class: the reals, and those for the floor."""
+        known = np.flatnonzero(~self.held | self._held_of_half())
         held, labels = self.held[known], self.labels[known]
         drawn = generation.equal_draws(held, labels, len(self.names), self.samples // len(self.names), 0)
         return known[drawn[0]], known[drawn[1]]
 
-    def _told(self) -> np.ndarray:
-        """Which held-out pictures are of the half's products, bool [N]."""
+    def _held_of_half(self) -> np.ndarray:
+        """Mark the held-out pictures whose product is in the chosen half, bool [N]."""
         if self.half == "both":
             return self.held
         product = np.asarray(self.table["asin"].to_pylist())
@@ -141,44 +147,45 @@ class Garments:
 
     @functools.cached_property
     def reals(self) -> np.ndarray:
-        """Features of held-out pictures."""
+        """Return the features of held-out pictures."""
         return self.embed(self.pixels[self.rows[0]])
 
     @functools.cached_property
     def floor(self) -> np.ndarray:
-        """Features of as many training pictures."""
+        """Return the features of as many training pictures."""
         return self.embed(self.pixels[self.rows[1]])
 
     def embed(self, pictures: np.ndarray) -> np.ndarray:
-        """ImageNet features of uint8 pictures."""
+        """Compute ImageNet features of uint8 pictures."""
         return features.embed(pictures, size=FEATURE_SIZE, device=self.device)
 
     def halves(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the held-out pictures in two random halves: those that ask, and those whose distance is asked for."""
+        """Split the rows of the held-out pictures into two random halves: queries and references of `memory`."""
         first, second = np.array_split(np.random.default_rng(seed).permutation(np.flatnonzero(self.held)), 2)
         return first, second
 
     def memory(self, asking: np.ndarray, seed: int) -> float:
-        """The distance of uint8 pictures to training pictures over that to the second half of the held-out ones."""
+        """Divide the distance of uint8 pictures to training pictures by that to the reference half of the held-out."""
         return memorisation_ratio(asking, self.pixels[~self.held], self.pixels[self.halves(seed)[1]], seed)
 
 
 def figures(generator: Generator, settings: LsganSettings, garments: Garments, draws: int) -> dict[str, float]:
-    """A generator's figures, means over `draws` sets of fakes; `floor_` is real against real, `spread_` the sd.
+    """Measure a generator, averaged over `draws` sets of fakes.
 
-    Features are EfficientNet-Lite0's. `memory` is asked of fakes and, as its floor, of held-out pictures.
+    `floor_` figures compare real pictures with real ones; `spread_` is the standard deviation between draws. Features
+    are EfficientNet-Lite0's. `memory` is measured on fakes and, for its floor, on held-out pictures.
     """
     wanted = garments.labels[garments.rows[0]]
     kernel, frechet = (
         protocol(name, f"{features.NAME}_{FEATURE_SIZE}px", len(wanted)) for name in ("kernel", "frechet")
     )
-    judge = ClassClassifier.fit(garments.reals, wanted, len(garments.names))
+    classifier = ClassClassifier.fit(garments.reals, wanted, len(garments.names))
 
     def of(fakes: np.ndarray, embedded: np.ndarray, asking: np.ndarray, seed: int) -> dict[str, float]:
         return {
             kernel: kernel_distance(garments.reals, embedded, seed=seed)[0],
             frechet: frechet_distance(garments.reals, embedded),
-            "class_agreement": class_agreement(judge.predict, embedded, wanted, garments.names)["overall"],
+            "class_agreement": class_agreement(classifier.predict, embedded, wanted, garments.names)["overall"],
             "diversity_ssim": diversity(fakes, wanted, garments.names, seed=seed)["overall"],
             "memory": garments.memory(asking, seed),
         }
@@ -189,16 +196,16 @@ def figures(generator: Generator, settings: LsganSettings, garments: Garments, d
         asking = generation.sample(generator, settings, of_halves, draws + seed, garments.device)
         return of(fakes, garments.embed(fakes), asking, seed)
 
-    found = [drawn(seed) for seed in range(draws)]
+    of_draws = [drawn(seed) for seed in range(draws)]
     training = garments.pixels[garments.rows[1]]
     floors = [of(training, garments.floor, garments.pixels[garments.halves(seed)[0]], seed) for seed in range(draws)]
-    made = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-    made |= {f"spread_{name}": float(np.std([one[name] for one in found])) for name in found[0]}
-    return made | {f"floor_{name}": float(np.mean([one[name] for one in floors])) for name in floors[0]}
+    means = {name: float(np.mean([one[name] for one in of_draws])) for name in of_draws[0]}
+    spreads = {f"spread_{name}": float(np.std([one[name] for one in of_draws])) for name in of_draws[0]}
+    return means | spreads | {f"floor_{name}": float(np.mean([one[name] for one in floors])) for name in floors[0]}
 
 
 def report(done: dict[str, list[dict]], about: str) -> str:
-    """The table in Markdown: a row of the study each, means over its seeds."""
+    """Format the results as a Markdown table, one line per row of the study, averaged over its seeds."""
     first = next(iter(done.values()))[0]
     kernel = next(name for name in first if name.startswith("kernel"))
     frechet = next(name for name in first if name.startswith("frechet"))
@@ -215,7 +222,7 @@ def report(done: dict[str, list[dict]], about: str) -> str:
 
 
 def study(options: argparse.Namespace, console: Console) -> int:
-    """Train what is not trained, measure what is not measured, write the report. Raises BadInput for a wrong call."""
+    """Train and measure the runs that are missing, and write the report. Raises BadInput for a wrong call."""
     storage = Storage(root=str(environment.writable_home()))
     device = Compute(device=environment.device()).resolve()
     garments = Garments(storage, options.samples, device, options.half)
@@ -228,42 +235,42 @@ def study(options: argparse.Namespace, console: Console) -> int:
         for number, run in enumerate(runs, 1):
             folder = run.folder(root)
 
-            def told(now: Progress, run: Run = run, number: int = number) -> None:
+            def on_progress(now: Progress, run: Run = run, number: int = number) -> None:
                 if now.note.startswith("tick"):
                     line = f"{number}/{len(runs)} {run.row} seed {run.settings.seed}: step {now.done} of {now.total}"
                     console.print(f"{line}, {now.seconds_left:.0f} s left", highlight=False, markup=False)
 
-            measure = None  # a row that keeps its best checkpoint chooses it as the pipeline does
+            measure = None  # a row that keeps its best checkpoint selects it as the pipeline does
             if run.settings.select == "best":
                 measure = kernel_to_training(pictures, labels, run.settings, device)
             trained = train(
-                pictures, labels, garments.names, run.settings, folder, device, told,
+                pictures, labels, garments.names, run.settings, folder, device, on_progress,
                 data_digest=garments.version, measure=measure,
             )  # fmt: skip
             made_by = digest(
                 garments.version, run.settings, options.draws, options.samples, FEATURE_SIZE, options.half
             )  # fmt: skip
             path = folder / "figures.json"
-            found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-            if found.get("made_by") != made_by:
-                found = {**figures(trained.generator, run.settings, garments, options.draws), "made_by": made_by}
-                write_json(path, found)
-            done.setdefault(run.row, []).append(found)
+            measured: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+            if measured.get("made_by") != made_by:
+                measured = {**figures(trained.generator, run.settings, garments, options.draws), "made_by": made_by}
+                write_json(path, measured)
+            done.setdefault(run.row, []).append(measured)
     about = f"Garments {garments.version}: {len(pictures):,} train, {int(garments.held.sum()):,} held out."
     if options.half != "both":
         about += f" Distances to the {options.half} half of the held-out products."
-    made = report(done, f"{about} {', '.join(options.set)}; {options.draws} draws of fakes a run.")
-    write_whole(root / "report.md", lambda temporary: temporary.write_text(made))
+    markdown = report(done, f"{about} {', '.join(options.set)}; {options.draws} draws of fakes a run.")
+    write_whole(root / "report.md", lambda temporary: temporary.write_text(markdown))
     write_json(root / "report.json", done)
-    console.print(made, highlight=False, markup=False, soft_wrap=True)
+    console.print(markdown, highlight=False, markup=False, soft_wrap=True)
     return DONE
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The parsed command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.study.generator_presets",
-        description="Compare presets and switches of the generator on the garments of a home.",
+        description="Compare presets and settings of the generator on the garments of a home.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -271,21 +278,23 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", default=list(USUAL), metavar="ROW", help=f"default {' '.join(USUAL)}")
     parser.add_argument(
         "--set", nargs="*", default=["width=0.25", "steps=1600"], metavar="NAME=VALUE",
-        help="settings under all rows (default width=0.25 steps=1600)",
+        help="settings of all rows (default width=0.25 steps=1600)",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings a row, seeds 0 to N-1 (default 1)")
-    parser.add_argument("--draws", type=int, default=3, metavar="N", help="sets of fakes a training (default 3)")
-    parser.add_argument("--samples", type=int, default=600, metavar="N", help="pictures of each side (default 600)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings per row, seeds 0..N-1 (default 1)")
+    parser.add_argument("--draws", type=int, default=3, metavar="N", help="sets of fakes per training (default 3)")
+    parser.add_argument(
+        "--samples", type=int, default=600, metavar="N", help="how many fakes and how many real pictures (default 600)"
+    )
     parser.add_argument(
         "--half", choices=HALVES, default="both",
-        help="the held-out products that distances are told of: choose settings on the first half, tell the second's "
-        "figures (default both)",
+        help="held-out products that distances are measured to: choose settings on the first half, report figures of "
+        "the second (default both)",
     )  # fmt: skip
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     options, console = arguments(argv), Console()
     return ended(lambda: study(options, console), console)
 

@@ -1,8 +1,9 @@
-"""`python -m pipeline.study.generator_sources`: a generator on vendor pictures, and on customers' as well.
+"""Compare a generator of vendor pictures with one of vendor and customer pictures.
 
-The re-run's abstract holds that customer pictures worsen generation. Here both are trained from a home's pictures with
-the same settings, steps and seed, and held against the same unseen pictures: of the products that both leave out,
-the vendor's, and all. The home's own generator and garments are neither read nor written.
+Run as `python -m pipeline.study.generator_sources`. It tests a claim of the re-run's abstract: customer pictures worsen
+generation. Both generators train with the same settings, steps and seed, and are compared with the same unseen
+pictures of products that neither has seen: vendor pictures alone, then all. The home's own generator and garments are
+neither read nor written.
 """
 
 import argparse
@@ -31,7 +32,6 @@ from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.runtime.resources import Compute
-from pipeline.settings import profiles
 from pipeline.settings.assets import GarmentSettings
 from pipeline.settings.method import Method
 
@@ -41,15 +41,15 @@ SIDES = ("vendor", "vendor_customer")
 
 @dataclass(frozen=True)
 class Compared:
-    """What was found: side of training -> side of the unseen pictures -> figure -> value; and of each, its pictures."""
+    """The result of the comparison."""
 
-    figures: dict[str, dict[str, dict[str, float]]]
-    pictures: dict[str, dict[str, int]]
+    figures: dict[str, dict[str, dict[str, float]]]  # side trained on -> unseen side -> figure -> value
+    pictures: dict[str, dict[str, int]]  # side trained on -> source -> number of training pictures
     path: str
 
 
 def compare(storage: Storage, method: Method, device: torch.device, say: Console | None = None) -> Compared:
-    """Train and judge both; the result is also written to `source_comparison/report.json` of the home.
+    """Train and evaluate both generators, and write `source_comparison/report.json` in the home.
 
     Raises:
         BadInput: a table is missing, or the home has no customer pictures of the garment classes.
@@ -73,69 +73,69 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
     by_source = {side: _by_source(built[side].table) for side in SIDES}
     if not by_source["vendor_customer"].get("customer"):
         raise BadInput(
-            f"the home {storage.home} has no customers' pictures of garments: there is nothing to compare. Its reviews "
-            "must name some (`image`), and items with a garment class."
+            f"the home {storage.home} has no customers' pictures of garments: there is nothing to compare. It needs "
+            "reviews with pictures (`image`) of items that have a garment class."
         )
     trained_with = method.settings(LsganSettings, "lsgan")
     names = generation.classes(built["vendor"].table)
     trained_with = dataclasses.replace(trained_with, classes=len(names))
-    # An epoch of more pictures is more steps; both get those of the smaller set, so that steps are equal.
+    # An epoch of the larger set has more steps. Both train for the steps of the smaller set, to be comparable.
     if trained_with.steps is None:
-        fewest = min(int((~np.asarray(made.table["held_out"])).sum()) for made in built.values())
+        fewest = min(int((~np.asarray(of_side.table["held_out"])).sum()) for of_side in built.values())
         steps = max(1, round(trained_with.epochs * fewest / trained_with.batch_size))
         trained_with = dataclasses.replace(trained_with, steps=steps)
     metrics = method.settings(GenerationMetricSettings, "generator_evaluation")
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for side, made in built.items():
-        learns = ~np.asarray(made.table["held_out"])
-        version = table_digest(made.table)
+    measured: dict[str, dict[str, dict[str, float]]] = {}
+    for side, of_side in built.items():
+        trains = ~np.asarray(of_side.table["held_out"])
+        version = table_digest(of_side.table)
         folder = storage.home / "source_comparison" / digest(side, version, trained_with)
         if say is not None:
-            say.print(f"training on {side}: {int(learns.sum()):,} pictures, {trained_with.steps:,} steps")
+            say.print(f"training on {side}: {int(trains.sum()):,} pictures, {trained_with.steps:,} steps")
         if not (folder / "meta.json").is_file():
-            labels = generation.labels(made.table)[learns]
-            train(made.pixels[learns], labels, names, trained_with, folder, device, data_digest=version)
+            labels = generation.labels(of_side.table)[trains]
+            train(of_side.pixels[trains], labels, names, trained_with, folder, device, data_digest=version)
         generator, _, _ = load_generator(folder, device)
-        found[side] = {
-            f"unseen_{judge}": figures.evaluate(
-                generator, trained_with, built[judge].pixels, built[judge].table, metrics, device
+        measured[side] = {
+            f"unseen_{unseen}": figures.evaluate(
+                generator, trained_with, built[unseen].pixels, built[unseen].table, metrics, device
             ).overall
-            for judge in SIDES
+            for unseen in SIDES
         }
     path = storage.home / "source_comparison" / "report.json"
-    write_json(path, {"figures": found, "pictures": by_source, "settings": vars(trained_with)})
-    return Compared(found, by_source, str(path))
+    write_json(path, {"figures": measured, "pictures": by_source, "settings": vars(trained_with)})
+    return Compared(measured, by_source, str(path))
 
 
 def _by_source(table: pa.Table) -> dict[str, int]:
-    learns = table.filter(pc.invert(table["held_out"]))
-    counted = pc.value_counts(learns["source"]).to_pylist()
-    return {row["values"]: row["counts"] for row in counted}
+    training = table.filter(pc.invert(table["held_out"]))
+    counts = pc.value_counts(training["source"]).to_pylist()
+    return {row["values"]: row["counts"] for row in counts}
 
 
 def shown(compared: Compared) -> Table:
-    """The figures side by side: a row a figure and kind of unseen pictures, a column a generator, then the floor."""
+    """Lay out the figures: one row per figure and kind of unseen pictures, one column per generator, then the floor."""
     table = Table(title="Generators by the pictures they learnt from", title_justify="left")
     for column in ("figure", "against", *(f"{side}" for side in SIDES), "real pictures"):
-        # The names of figures tell their protocol: none is cut off.
+        # A figure's name contains its protocol, so fold it rather than cut it off.
         table.add_column(column, justify="left" if column in ("figure", "against") else "right", overflow="fold")
     floor = figures.FLOOR
-    for judge in (f"unseen_{side}" for side in SIDES):
-        first = compared.figures[SIDES[0]][judge]
+    for unseen in (f"unseen_{side}" for side in SIDES):
+        first = compared.figures[SIDES[0]][unseen]
         for name in first:
             if name.startswith((floor, "class_agreement_")):
                 continue
-            values = [compared.figures[side][judge].get(name, float("nan")) for side in SIDES]
+            values = [compared.figures[side][unseen].get(name, float("nan")) for side in SIDES]
             floor_value = first.get(floor + name)
             table.add_row(
-                name, judge.replace("_", " "), *(f"{value:.3f}" for value in values),
+                name, unseen.replace("_", " "), *(f"{value:.3f}" for value in values),
                 "" if floor_value is None else f"{floor_value:.3f}",
             )  # fmt: skip
     return table
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The parsed command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.study.generator_sources",
         description="Train the generator on vendor pictures and on vendor and customer pictures of the home "
@@ -143,13 +143,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--profile", default="", help=f"{', '.join(profiles.names())}, or a path; as the home was made")
     parser.add_argument("--preset", default="", help="paper, kang2017 or modern; default: the profile's")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     options, console = arguments(argv), Console()
 
     def work() -> int:

@@ -1,7 +1,7 @@
-"""`python -m pipeline.study`: models x image modes x splits x seeds, each trained and measured in a folder of its own.
+"""Train and measure recommenders over models x image modes x splits x seeds: `python -m pipeline.study`.
 
-The home's assets are only read, and no pointer moves: what is current stays current. Here are the arguments, the grid
-and its order, and what is said meanwhile; a cell is `one_cell.py`, the report `report.py`.
+This module parses the arguments, orders the grid of cells, runs it and shows the progress. It writes only the study's
+own folder: the home's assets are read, and its current models stay current.
 """
 
 import argparse
@@ -33,31 +33,32 @@ from pipeline.study.data import HomeData, ModeData, mode_data, open_home
 from pipeline.study.entries import entry
 from pipeline.study.one_cell import Cell
 
-# What runs when no models are named: everything that needs no pixels and no other package.
+# Models that run by default: all that need neither pixels nor another package.
 USUAL = tuple(name for name, one in in_studies().items() if one.usual)
 REFERENCE = next(name for name, one in in_studies().items() if one.reference)
 
 EPILOG = f"""\
 models: {", ".join(in_studies())}
   A variant is model+field=value[+field=value]: vbpr+k=64, dvbpr+theta_decay=0.1+user_sampling=interaction.
-  paper, kang2017 and the like follow that preset whatever --preset says; the profile's sizes hold for all.
-  cornac_vbpr, as released, and cornac_vbpr_tuned, tuned as vbpr is, install Cornac into the home at their first use.
+  A model named after a preset, such as paper or kang2017, uses that preset whatever --preset says. The sizes of the
+  profile apply to all models.
+  cornac_vbpr (as released) and cornac_vbpr_tuned (tuned like vbpr) install Cornac into the home on first use.
 
 examples:
   python -m pipeline.study --name baselines --splits 5 --seeds 2
-  python -m pipeline.study --name baselines --models vbpr cornac_vbpr --modes vendor_single   # adds to it
+  python -m pipeline.study --name baselines --models vbpr cornac_vbpr --modes vendor_single   # adds cells to it
   python -m pipeline.study --name pixels --profile cpu --models vbpr dvbpr dvbpr+theta_decay=0.1 --splits 5
 
-A study is $ATELIER_HOME/studies/NAME/: a folder a cell, and report.md, report.json and report.png over all of them.
-The same command goes on where it was stopped; a finished cell is never run again. Split s is the hold-out with seed s.
-Every choice is made on validation; test figures are computed with a cell, and read by the report alone.
+Results are in $ATELIER_HOME/studies/NAME/: one folder per cell, and report.md, report.json and report.png over all.
+Repeat the command to continue an interrupted study: finished cells are not run again. Split s holds out with seed s.
+Every choice is made on validation. Test figures are computed with each cell, but only the report reads them.
 
 {EXIT_CODES}"""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a call asks for."""
+    """The parsed and checked arguments of a study."""
 
     name: str
     models: tuple[str, ...]
@@ -69,11 +70,11 @@ class Plan:
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The parsed command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.study",
-        description="Compare recommenders over several splits and seeds of a home whose pictures, features and tables "
-        "are there (python -m pipeline.run makes them). Nothing of the home is changed but its studies folder.",
+        description="Compare recommenders over several splits and seeds. The home needs its pictures, features and "
+        "tables (python -m pipeline.run makes them). Only its folder studies is written.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -83,28 +84,31 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--modes", nargs="+", default=list(IMAGE_MODES), metavar="MODE", help=f"default {' '.join(IMAGE_MODES)}"
     )
     parser.add_argument("--splits", type=int, default=5, metavar="N", help="hold-outs, seeds 0 to N-1 (default 5)")
-    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="trainings on each, 0 to N-1 (default 2)")
+    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="trainings per split, 0..N-1 (default 2)")
     parser.add_argument("--preset", default="", help="paper, kang2017, modern (default: the profile's, else paper)")
     parser.add_argument(
         "--profile", default="", metavar="NAME", help=f"sizes and knobs: {', '.join(profiles.names())}, or a YAML file"
     )
     parser.add_argument(
-        "--reference", default="", metavar="MODEL", help=f"differences are to it (default {REFERENCE}, else the first)"
+        "--reference",
+        default="",
+        metavar="MODEL",
+        help=f"model that the others are compared with (default {REFERENCE}, else the first)",
     )
     parser.add_argument(
         "--shuffled-labels", nargs="*", default=None, metavar="MODEL",
-        help="rows that must read 0.5: these models (default: the reference) where every user's items are random",
+        help="also train these models (default: the reference) with random items for every user; their AUC must be 0.5",
     )  # fmt: skip
-    parser.add_argument("--report-only", action="store_true", help="train nothing, write the report of what is there")
+    parser.add_argument("--report-only", action="store_true", help="train nothing; report the finished cells")
     parser.add_argument("--dry-run", action="store_true", help="show the cells that would run, and stop")
     return parser.parse_args(argv)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """The call, checked as far as it can be without a home.
+    """Check the arguments as far as possible without a home.
 
     Raises:
-        BadInput: a name is unknown or a number too small.
+        BadInput: a name is unknown or a number is too small.
     """
     for name in options.modes:
         if name not in IMAGE_MODES:
@@ -123,9 +127,9 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def cells(plan: Plan, root: Path, method: Method) -> list[Cell]:
-    """The grid in the order in which it runs: what shares a split stands together.
+    """List the cells in the order in which they run: those of one split follow each other.
 
-    A model that no seed changes has one seed, and so has a row of shuffled labels. Raises BadInput as `entry` does.
+    Models without randomness and models on shuffled labels get one seed. Raises BadInput as `entry` does.
     """
     entries = [entry(name, method) for name in plan.models]
     sanity = [entry(name, method) for name in plan.shuffled]
@@ -142,7 +146,7 @@ def cells(plan: Plan, root: Path, method: Method) -> list[Cell]:
 
 
 class Times:
-    """How long cells take: what their like took, else what a few steps say."""
+    """Estimates of how long cells take, from finished cells of the same model."""
 
     def __init__(self, grid: list[Cell]) -> None:
         self._took: dict[tuple[str, str], list[float]] = {}
@@ -151,17 +155,17 @@ class Times:
                 self.note(cell, cell.manifest()["seconds"])
 
     def note(self, cell: Cell, seconds: float) -> None:
-        """A cell took that long."""
+        """Record how long a cell took."""
         self._took.setdefault((cell.mode, cell.entry.label), []).append(seconds)
 
     def of(self, cell: Cell) -> float | None:
-        """What its like took on average, in its own mode if it can be, or None."""
+        """Average the cells of the same model, in the same mode if there are any; None if no cell has finished."""
         own = self._took.get((cell.mode, cell.entry.label))
         took = own or [s for (_, label), all_ in self._took.items() if label == cell.entry.label for s in all_]
         return sum(took) / len(took) if took else None
 
     def left(self, waiting: list[Cell]) -> str:
-        """How long the rest will take, in words."""
+        """Say how long the waiting cells will take."""
         known = [self.of(cell) for cell in waiting]
         unknown = sum(seconds is None for seconds in known)
         words = f"{duration(sum(s for s in known if s is not None))} left"
@@ -169,14 +173,14 @@ class Times:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Format seconds for a person."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Study:
-    """A study's folder, the home behind it and the console before it."""
+    """A study: its folder, its home, its grid of cells and the console that it reports to."""
 
     def __init__(self, storage: Storage, method: Method, plan: Plan, console: Console) -> None:
         self.storage, self.method, self.plan, self.console = storage, method, plan, console
@@ -187,16 +191,16 @@ class Study:
         self._data: tuple[tuple[str, int, bool], ModeData] | None = None
 
     def say(self, line: str) -> None:
-        """A line on the console."""
+        """Print a line on the console."""
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def protocol(self) -> dict[str, object]:
-        """How every cell is split and measured."""
+        """Return the settings by which every cell is split and measured."""
         splits = {k: v for k, v in asdict(self.split_settings).items() if k != "seed"}
         return {**asdict(self.evaluation), **splits}
 
     def check(self, home: HomeData) -> None:
-        """Refuse to go on with a study that was made of something else. Raises BadInput with all differences."""
+        """Raise BadInput if finished cells were made with other inputs, settings or evaluation than this call's."""
         wrong: dict[str, Path] = {}
         for cell in self.grid:
             if cell.finished:
@@ -205,12 +209,12 @@ class Study:
         if wrong:
             shown = "; ".join(list(wrong)[:8])
             raise BadInput(
-                f"{self.root} holds finished cells that were made otherwise ({shown}; the first in "
-                f"{next(iter(wrong.values()))}): give this study another --name, or call it as it was called."
+                f"{self.root} has finished cells that differ from this call ({shown}; the first in "
+                f"{next(iter(wrong.values()))}): give this study another --name, or repeat the call that made them."
             )
 
     def data(self, home: HomeData, cell: Cell) -> ModeData:
-        """The cell's split, made once for all cells that stand together."""
+        """Return the cell's split. The last one is kept, because the cells of one split follow each other."""
         key = (cell.mode, cell.split, cell.shuffled)
         if self._data is None or self._data[0] != key:
             settings = replace(self.split_settings, seed=cell.split)
@@ -218,24 +222,24 @@ class Study:
         return self._data[1]
 
     def run(self, home: HomeData, device: torch.device) -> list[str]:
-        """Run what is not finished; what failed, in words."""
+        """Run the unfinished cells; return a message for each that failed."""
         waiting = [cell for cell in self.grid if not cell.finished]
         done, times, failed = len(self.grid) - len(waiting), Times(self.grid), []
         self.say(f"[bold]study {escape(self.plan.name)}[/]: {len(self.grid)} cells, {done} finished before; {device}")
         for number, cell in enumerate(waiting, done + 1):
             name = f"{cell.mode} split {cell.split} seed {cell.seed} {cell.label}"
             try:
-                made = self._cell(home, cell, device, times, f"  {number}/{len(self.grid)} {name}")
+                manifest = self._cell(home, cell, device, times, f"  {number}/{len(self.grid)} {name}")
             except (ValueError, RuntimeError, OSError) as error:
                 if os.environ.get("ATELIER_TRACEBACK"):
                     traceback.print_exc()
                 failed.append(f"{name}: {explained(error)}")
                 self.say(f"  [red]✗[/] {escape(failed[-1])}")
                 continue
-            times.note(cell, made["seconds"])
-            told = f"validation AUC {made['validation_auc']:.4f}, {duration(made['seconds'])}"
+            times.note(cell, manifest["seconds"])
+            result = f"validation AUC {manifest['validation_auc']:.4f}, {duration(manifest['seconds'])}"
             left = times.left(waiting[number - done :])
-            self.say(f"  [green]✓[/] {number}/{len(self.grid)} {escape(name)}: {told}; {left}")
+            self.say(f"  [green]✓[/] {number}/{len(self.grid)} {escape(name)}: {result}; {left}")
         return failed
 
     def _cell(self, home: HomeData, cell: Cell, device: torch.device, times: Times, title: str) -> dict:
@@ -255,11 +259,11 @@ class Study:
             return one_cell.run(cell, task, self.protocol())
         finally:
             if bar is not None:
-                bar(1, 1, "")  # takes the bar away
+                bar(1, 1, "")  # removes the bar
 
 
 def run(options: argparse.Namespace, console: Console) -> list[str]:
-    """The study and its report; what failed, in words.
+    """Run the study and write its report; return a message for each cell that failed.
 
     Raises:
         BadInput: the call, the configuration or the home is wrong.
@@ -296,7 +300,7 @@ def run(options: argparse.Namespace, console: Console) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     options, console = arguments(argv), Console()
 
     def work() -> int:

@@ -1,7 +1,6 @@
-"""One cell of a study: a model trained and measured on one split and seed of one image mode, in a folder of its own.
+"""Train and measure one cell of a study: one model on one split and seed of one image mode.
 
-A folder with a manifest is finished and is never written again. Which cells there are is `study.py`, what they say
-together `study_report.py`.
+Each cell has its own folder. A folder with a manifest is finished and is never written again.
 """
 
 import dataclasses
@@ -31,12 +30,12 @@ from pipeline.study.data import ModeData
 from pipeline.study.entries import Entry, Task
 
 FACTORS, PER_USER, WORK = "factors.npz", "per_user.parquet", "work-"
-SHUFFLED = "~shuffled"  # ends the label of a model that was trained and measured on shuffled labels
+SHUFFLED = "~shuffled"  # suffix of the label of a model that is trained and measured on shuffled labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is trained on what, and where it is kept."""
+    """One model, image mode, split and seed, and where its results are kept."""
 
     root: Path
     mode: str
@@ -47,51 +46,51 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """The model's name in folders and tables."""
+        """Return the model's name in folders and tables."""
         return self.entry.label + (SHUFFLED if self.shuffled else "")
 
     @property
     def folder(self) -> Path:
-        """Its own folder."""
+        """Return the cell's folder."""
         return self.root / self.mode / f"split-{self.split}" / f"seed-{self.seed}" / self.label
 
     @property
     def finished(self) -> bool:
-        """Whether it is done: the manifest is written last."""
+        """Whether the cell is finished: its manifest is written last."""
         return (self.folder / MANIFEST).is_file()
 
     def manifest(self) -> dict[str, Any]:
-        """What made it."""
+        """Read the manifest of a finished cell."""
         return json.loads((self.folder / MANIFEST).read_text())
 
     def differences(self, inputs: dict[str, str], evaluation: dict[str, Any]) -> list[str]:
-        """In what a finished cell differs from what this call would make: `field: there, here`."""
-        made = self.manifest()
+        """List where a finished cell differs from what this call would make, as `field: there, here`."""
+        manifest = self.manifest()
         here = {"inputs": inputs, "settings": self.entry.plain(), "evaluation": evaluation}
         return [
-            f"{part}.{name}: {made[part].get(name)} there, {value} here"
+            f"{part}.{name}: {manifest[part].get(name)} there, {value} here"
             for part, values in here.items()
             for name, value in json.loads(json.dumps(values, default=str)).items()
-            if made[part].get(name) != value
+            if manifest[part].get(name) != value
         ]
 
     def task(self, data: ModeData, device: torch.device, home: Path, report: Callable[[Step], None]) -> Task:
-        """What its training is given. Checkpoints lie in a folder that these settings and data alone use."""
+        """Prepare the training. The folder of its checkpoints is used by these settings and data only."""
         work = self.folder / f"{WORK}{digest(self.entry.plain(), data.inputs)}"
         return Task(data, self.entry.triplets, self.seed, work, device, home, report)
 
 
 def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Train, measure and keep one cell; its manifest.
+    """Train, measure and store one cell; return its manifest.
 
-    A training that was cut off goes on if its loop can, and starts again if not. Checkpoints are not kept: the
-    factors are the model, and a study has many.
+    An interrupted training continues from its checkpoint, or starts again if its model has none. Checkpoints are
+    deleted at the end: the factors are the model, and a study has many cells.
 
     Raises:
-        BadInput: the cell is finished already.
+        BadInput: the cell is already finished.
     """
     if cell.finished:
-        raise BadInput(f"{cell.folder} is finished: nothing in a study is written twice.")
+        raise BadInput(f"{cell.folder} is finished: a study never overwrites a cell.")
     for other in cell.folder.glob(f"{WORK}*"):
         if other != task.folder:
             shutil.rmtree(other)
@@ -128,21 +127,21 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def validation_auc(table: pa.Table) -> float:
-    """The mean over validation users: all that is said of a cell before the report."""
+    """Average the AUC over validation users: the only figure of a cell shown before the report."""
     rows = table.filter(pc.equal(table["part"], "validation"))
     return float(np.mean(rows["auc"].to_numpy())) if rows.num_rows else float("nan")
 
 
 def measured(factors: Factors, data: ModeData, seed: int, device: torch.device) -> pa.Table:
-    """Every metric there is of every held-out item, validation and test, a row a (user, part); ids are global."""
-    # Within the product type where `evaluate` can.
+    """Compute all metrics of every validation and test item, one row per (user, part), with global ids."""
+    # Rank within the product type too if `evaluate` can.
     more = {"category": data.types} if "category" in inspect.signature(evaluate).parameters else {}
     pairs, parts = data.arrays.pairs, []
     for part, remaining in (("validation", "test"), ("test", "validation")):
-        found = evaluate(factors, pairs[part], pairs["train"], pairs[remaining], seed=seed, device=device, **more)
-        there = np.isfinite(found.auc)  # a user who has touched everything has nothing to rank
-        columns = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
-        columns |= {"user": data.arrays.users[found.user], "item": data.arrays.items[found.item]}
-        flat = {name: values[there] for name, values in columns.items() if np.ndim(values) == 1}
-        parts.append(pa.table({"part": pa.array([part] * int(there.sum()), pa.string()), **flat}))
+        metrics = evaluate(factors, pairs[part], pairs["train"], pairs[remaining], seed=seed, device=device, **more)
+        ranked = np.isfinite(metrics.auc)  # a user who has touched every item has nothing to rank
+        columns = {field.name: getattr(metrics, field.name) for field in dataclasses.fields(metrics)}
+        columns |= {"user": data.arrays.users[metrics.user], "item": data.arrays.items[metrics.item]}
+        flat = {name: values[ranked] for name, values in columns.items() if np.ndim(values) == 1}
+        parts.append(pa.table({"part": pa.array([part] * int(ranked.sum()), pa.string()), **flat}))
     return pa.concat_tables(parts)

@@ -1,6 +1,6 @@
-"""What a study says: report.md, report.json and report.png over all of its finished cells.
+"""Report a study: report.md, report.json and report.png over all its finished cells.
 
-The only reader of a study's test figures. Nothing is trained or chosen here.
+Only this module reads a study's test figures. Nothing here may train or choose a model.
 """
 
 import json
@@ -23,15 +23,16 @@ from pipeline.study.one_cell import PER_USER, SHUFFLED
 from pipeline.views import plots, sheets
 
 PROTOCOL = """\
-Exact AUC of one held-out item a user against all items the user never touched, ties a half. A user's values are \
-averaged over seeds, then over splits; figures are means over users, and intervals are 95% bootstrap intervals over \
-users (they hold what another draw of users would change; what another split or seed would change stands beside them \
-as the standard deviation between splits, of means over seeds, and between the seeds of a split). Warm and cold: the \
-held-out items that somebody else touches in train, or nobody; a user counts where any split gave one. Within type: \
-among the items of the held-out one's own product type. A difference is paired: the same users, on the splits that \
-both models have. Every choice was made on validation; test is read here alone.\
+Exact AUC of one held-out item per user against all items that the user never touched; ties count a half. Each user's \
+values are averaged over seeds, then over splits. Figures are means over users. Intervals are 95% bootstrap intervals \
+over users, so they show how much another sample of users would change a figure. How much another split or seed would \
+change it is shown by two standard deviations: between splits (of means over seeds) and between the seeds of a split. \
+Warm items are held-out items that another user touches in train; cold items are touched by nobody in train. A user \
+counts for either if any split held out such an item. Within type: ranked among the items of the held-out item's \
+product type. A difference is paired: the same users, on the splits that both models have. Every choice was made on \
+validation; only this report reads test.\
 """
-# name -> (column of per_user, which rows)
+# name -> (column of per_user.parquet, which rows)
 MEASURES: dict[str, tuple[str, str]] = {
     "auc": ("auc", "all"),
     "warm": ("auc", "warm"),
@@ -43,7 +44,7 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Written:
-    """The report."""
+    """A written report."""
 
     path: Path
     markdown: str
@@ -55,7 +56,7 @@ def write(root: Path, reference: str, settings: EvaluationSettings) -> Written:
 
     Args:
         root: the study's folder.
-        reference: the model that differences are to.
+        reference: the model that the others are compared with.
         settings: seed and number of bootstrap draws.
 
     Raises:
@@ -77,10 +78,10 @@ def write(root: Path, reference: str, settings: EvaluationSettings) -> Written:
         "modes": {mode: of_mode(rows[rows["mode"] == mode], reference, settings) for mode in modes},
     }
     for mode in modes:
-        for model, found in figures["modes"][mode]["models"].items():
+        for model, of_model in figures["modes"][mode]["models"].items():
             own = [m for m in manifests if (m["image_mode"], m["model"]) == (mode, model)]
-            found["cell_seconds"] = round(float(np.mean([m["seconds"] for m in own])), 2)
-            found["settings"] = own[0]["settings"]
+            of_model["cell_seconds"] = round(float(np.mean([m["seconds"] for m in own])), 2)
+            of_model["settings"] = own[0]["settings"]
     markdown = to_markdown(figures)
     write_json(root / "report.json", figures)
     write_whole(root / "report.md", lambda temporary: temporary.write_text(markdown))
@@ -102,51 +103,51 @@ def _read(root: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
 
 
 def of_mode(rows: pd.DataFrame, reference: str, settings: EvaluationSettings) -> dict[str, Any]:
-    """One mode's figures: {"users", "models": {model: figures}, "shuffled_labels": {model: figures}}.
+    """Compute one mode's figures: {"users", "models": {model: figures}, "shuffled_labels": {model: figures}}.
 
     Args:
         rows: per-user rows of all cells, with model, split, seed and part.
-        reference: the model that differences are to.
-        settings: of the bootstrap.
+        reference: the model that the others are compared with.
+        settings: seed and number of bootstrap draws.
     """
     test = rows[rows["part"] == "test"]
     validation = rows[rows["part"] == "validation"]
-    by_model = {str(model): found for model, found in test.groupby("model", sort=False)}
-    figures = {model: _of_model(found, settings) for model, found in by_model.items()}
-    for model, found in figures.items():
+    by_model = {str(model): of_model for model, of_model in test.groupby("model", sort=False)}
+    figures = {model: _of_model(of_model, settings) for model, of_model in by_model.items()}
+    for model, row in figures.items():
         of_model = validation[validation["model"] == model]
-        found["validation_auc"] = mean(_user_means(_by_split(of_model, "auc")).to_numpy())
+        row["validation_auc"] = mean(_user_means(_by_split(of_model, "auc")).to_numpy())
         if reference in by_model and model != reference and not model.endswith(SHUFFLED):
-            found["difference"] = _differences(by_model[model], by_model[reference], settings)
-    shuffled = {model: found for model, found in figures.items() if model.endswith(SHUFFLED)}
-    for found in shuffled.values():
-        low, high = found["auc"]["low"], found["auc"]["high"]
-        found["holds"] = low <= HALF <= high
+            row["difference"] = _differences(by_model[model], by_model[reference], settings)
+    shuffled = {model: row for model, row in figures.items() if model.endswith(SHUFFLED)}
+    for row in shuffled.values():
+        low, high = row["auc"]["low"], row["auc"]["high"]
+        row["holds"] = low <= HALF <= high
     return {
         "users": int(test["user"].nunique()),
-        "models": {model: found for model, found in figures.items() if model not in shuffled},
+        "models": {model: row for model, row in figures.items() if model not in shuffled},
         "shuffled_labels": shuffled,
     }
 
 
 def _of_model(rows: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
-    made: dict[str, Any] = {"splits": int(rows["split"].nunique()), "seeds": int(rows["seed"].nunique())}
+    figures: dict[str, Any] = {"splits": int(rows["split"].nunique()), "seeds": int(rows["seed"].nunique())}
     for name in MEASURES:
         values = _measure(rows, name)
-        made[name] = None if values is None else _interval(_user_means(values), settings)
+        figures[name] = None if values is None else _interval(_user_means(values), settings)
     if "recall_at_10" in rows:
-        made["recall_at_10"] = mean(_user_means(_by_split(rows, "recall_at_10")).to_numpy())
+        figures["recall_at_10"] = mean(_user_means(_by_split(rows, "recall_at_10")).to_numpy())
     cells = rows.groupby(["split", "seed"])["auc"].mean().unstack()  # [splits, seeds]
     between = cells.mean(axis=1)
-    made["sd_between_splits"] = float(between.std(ddof=1)) if len(between) > 1 else None
+    figures["sd_between_splits"] = float(between.std(ddof=1)) if len(between) > 1 else None
     within = cells.var(axis=1, ddof=1).mean() if cells.shape[1] > 1 else np.nan
-    made["sd_between_seeds"] = float(np.sqrt(within)) if np.isfinite(within) else None
-    made["cells"] = rows.groupby(["split", "seed"])["auc"].mean().reset_index().to_dict("records")
-    return made
+    figures["sd_between_seeds"] = float(np.sqrt(within)) if np.isfinite(within) else None
+    figures["cells"] = rows.groupby(["split", "seed"])["auc"].mean().reset_index().to_dict("records")
+    return figures
 
 
 def _measure(rows: pd.DataFrame, name: str) -> pd.Series | None:
-    """One measure by (split, user); None where the cells do not have it."""
+    """Return one measure by (split, user), or None if the cells do not have it."""
     column, which = MEASURES[name]
     if column not in rows:
         return None
@@ -157,7 +158,7 @@ def _measure(rows: pd.DataFrame, name: str) -> pd.Series | None:
 
 
 def _by_split(rows: pd.DataFrame, column: str) -> pd.Series:
-    """Means over seeds, by (split, user); users without a value are not in it."""
+    """Average over seeds, by (split, user); users without a value are left out."""
     return rows.groupby(["split", "user"])[column].mean().dropna().astype(np.float64)
 
 
@@ -171,27 +172,28 @@ def _interval(values: pd.Series, settings: EvaluationSettings) -> dict[str, floa
 
 
 def _differences(rows: pd.DataFrame, reference: pd.DataFrame, settings: EvaluationSettings) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for name in MEASURES:
         ours, theirs = _measure(rows, name), _measure(reference, name)
-        made[name] = None
+        differences[name] = None
         if ours is not None and theirs is not None:
-            by_split = (ours - theirs).dropna()  # aligned by (split, user): what both have
+            by_split = (ours - theirs).dropna()  # aligned by (split, user): only those that both have
             if len(by_split):
                 of_splits = by_split.groupby("split").mean()
                 ranges = {"lowest_split": float(of_splits.min()), "highest_split": float(of_splits.max())}
-                made[name] = {**_interval(_user_means(by_split), settings), "splits": len(of_splits), **ranges}
-    return made
+                differences[name] = {**_interval(_user_means(by_split), settings), "splits": len(of_splits), **ranges}
+    return differences
 
 
 def to_markdown(figures: Mapping[str, Any]) -> str:
-    """The report as a page."""
+    """Format the report as a Markdown page."""
     lines = [f"# Study {figures['study']}", "", figures["protocol"], ""]
-    for mode, found in figures["modes"].items():
-        lines += [f"## {mode}: {found['users']:,} users, test", "", *_table(found["models"], figures["reference"]), ""]
-        for model, row in found["shuffled_labels"].items():
-            verdict = "a half, as it must be" if row["holds"] else "NOT a half: something leaks, or one in twenty times"
-            lines += [f"Shuffled labels, {model.removesuffix(SHUFFLED)}: {_shown(row['auc'])}, {verdict}.", ""]
+    for mode, mode_figures in figures["modes"].items():
+        table = _table(mode_figures["models"], figures["reference"])
+        lines += [f"## {mode}: {mode_figures['users']:,} users, test", "", *table, ""]
+        for model, row in mode_figures["shuffled_labels"].items():
+            result = "a half, as it must be" if row["holds"] else "NOT a half: something leaks (or chance, 1 in 20)"
+            lines += [f"Shuffled labels, {model.removesuffix(SHUFFLED)}: {_shown(row['auc'])}, {result}.", ""]
     lines += ["![AUC of all models](report.png)", ""]
     lines += [f"Code: {'; '.join(figures['code'])}. Device: {', '.join(figures['devices'])}. "
               f"{figures['seconds']:.0f} s of cells. Bootstrap: {figures['bootstrap']}."]  # fmt: skip
@@ -217,18 +219,18 @@ def _table(models: Mapping[str, Any], reference: str) -> list[str]:
     return lines
 
 
-def _shown(found: Mapping[str, float] | None, signed: bool = False) -> str:
-    if found is None:
+def _shown(interval: Mapping[str, float] | None, signed: bool = False) -> str:
+    if interval is None:
         return ""
     if signed:
-        return f"{found['mean']:+.4f} ({found['low']:+.3f} to {found['high']:+.3f})"
-    return f"{found['mean']:.4f} ({found['low']:.3f}-{found['high']:.3f})"
+        return f"{interval['mean']:+.4f} ({interval['low']:+.3f} to {interval['high']:+.3f})"
+    return f"{interval['mean']:.4f} ({interval['low']:.3f}-{interval['high']:.3f})"
 
 
 def _chart_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {"mode": mode, "model": model, "split": "test",
          "auc": row["auc"]["mean"], "auc_low": row["auc"]["low"], "auc_high": row["auc"]["high"]}
-        for mode, found in figures["modes"].items()
-        for model, row in found["models"].items()
+        for mode, mode_figures in figures["modes"].items()
+        for model, row in mode_figures["models"].items()
     ]  # fmt: skip

@@ -1,8 +1,7 @@
-"""One search: the settings of one model on one image mode, by Optuna, on validation AUC alone.
+"""Search the settings of one model on one image mode with Optuna, by validation AUC alone.
 
-It is seeded, and kept in SQLite under the home: cut off, it goes on and ends as if it had not been. Test pairs are
-known to it only as items that are no candidates. Which searches there are, and what is shown, is `tuning_job.py`; what
-may be searched, `tuning_settings.py`.
+A search is seeded and stored in SQLite in the home: an interrupted one continues, with the same result. It uses test
+pairs only to exclude their items from the candidates.
 """
 
 import dataclasses
@@ -37,14 +36,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found."""
+    """The result of a search."""
 
     model: str
     mode: str
     op: str
     best: dict[str, Any]  # field -> value
     validation_auc: float
-    start_auc: float | None  # of the settings as they were; None where that trial was pruned
+    start_auc: float | None  # of the settings before the search; None if that trial was pruned
     trials: int
     pruned: int
     file: Path
@@ -53,7 +52,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a search runs: the home, its device, its tracker, and who is told."""
+    """Where a search runs, and how it reports."""
 
     home: Path
     device: torch.device
@@ -63,14 +62,14 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """Where searches are kept."""
+        """Return the folder of all searches."""
         return self.home / "tuning"
 
 
 def search(model: str, data: ModeData, method: Method, settings: TuningSettings, place: Place) -> Found:
-    """Search, or go on searching, and write the best settings as a piece of run config.
+    """Start or continue a search, and write the best settings as a piece of run config.
 
-    A search of other data, other spaces or other settings to start from is another search.
+    A change of the data, the space, the seed or the starting settings starts a new search.
 
     Raises:
         BlockingIOError: another process is searching in this home.
@@ -79,7 +78,7 @@ def search(model: str, data: ModeData, method: Method, settings: TuningSettings,
     space = start.recommender.space
     name = f"{model}[{data.mode}]-{digest(start.plain(), _plain(space), data.inputs, settings.seed)}"
     with sole_writer(place.folder), _study(place.folder / "optuna.db", name, settings) as study:
-        first = {field: getattr(start.settings, field) for field in space if _holds(space[field], start, field)}
+        first = {field: getattr(start.settings, field) for field in space if _in_range(space[field], start, field)}
         study.enqueue_trial(first, skip_if_exists=True)
         with place.tracker.parent(name, place.dagster_run, model=model, image_mode=data.mode) as parent:
             parent.parameters(start.plain(), space=_plain(space), seed=settings.seed, **data.inputs)
@@ -87,20 +86,20 @@ def search(model: str, data: ModeData, method: Method, settings: TuningSettings,
             while (number := len(_ended(study))) < settings.trials:
                 study.sampler = _sampler(settings, number)
                 with place.tracker.child(parent, f"trial {number}", number) as run:
-                    value, told = _trial(study, start, method, data, place, run)
-                place.say(f"{model} on {data.mode}: trial {number + 1} of {settings.trials}: {told}")
+                    value, summary = _trial(study, start, method, data, place, run)
+                place.say(f"{model} on {data.mode}: trial {number + 1} of {settings.trials}: {summary}")
                 if value is not None:
                     parent.metrics({"best_validation_auc": study.best_value}, step=number)
                     _write(path, model, data.mode, start.recommender, study)
-            found = _found(model, data.mode, start.recommender.op, study, path, parent.run_id)
+            result = _result(model, data.mode, start.recommender.op, study, path, parent.run_id)
             parent.file(path)
-    return found
+    return result
 
 
 def _trial(
     study: "optuna.Study", start: Entry, method: Method, data: ModeData, place: Place, run: Any
 ) -> tuple[float | None, str]:
-    """One trial: its validation AUC, or None where it was pruned or its training diverged; and that in words."""
+    """Run one trial; return its validation AUC (None if it was pruned or diverged) and a summary in words."""
     import optuna
 
     trial = study.ask()
@@ -119,16 +118,16 @@ def _trial(
                 raise optuna.TrialPruned
 
     task = Task(data, changed.triplets, start.triplets.seed, work, place.device, place.home, report)
-    said = ", ".join(f"{field} {value:.3g}" if isinstance(value, float) else f"{field} {value}"
-                     for field, value in values.items())  # fmt: skip
+    shown = ", ".join(f"{field} {value:.3g}" if isinstance(value, float) else f"{field} {value}"
+                      for field, value in values.items())  # fmt: skip
     try:
         fitted = task.fit(changed)
     except optuna.TrialPruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        return None, f"{said}: pruned, under the median of its epoch"
-    except RuntimeError as error:  # a learning rate too high is an answer, not an accident; out of memory counts too
+        return None, f"{shown}: pruned, under the median of its epoch"
+    except RuntimeError as error:  # too high a learning rate is a result, not an accident; so is running out of memory
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        return None, f"{said}: failed: {error}"
+        return None, f"{shown}: failed: {error}"
     finally:
         shutil.rmtree(work, ignore_errors=True)
     pairs = data.arrays.pairs
@@ -136,12 +135,12 @@ def _trial(
     value = exact_auc(fitted.model, pairs["validation"], touched, place.device)
     run.metrics({"best_epoch_validation_auc": value})
     study.tell(trial, value)
-    return value, f"{said}: validation AUC {value:.4f}, best {study.best_value:.4f}"
+    return value, f"{shown}: validation AUC {value:.4f}, best {study.best_value:.4f}"
 
 
 @contextmanager
 def _study(path: Path, name: str, settings: TuningSettings) -> Generator["optuna.Study"]:
-    """The search in its store; trials that a killed process left running are given up."""
+    """Open or create the stored search; mark trials that a killed process left running as failed."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -158,7 +157,7 @@ def _study(path: Path, name: str, settings: TuningSettings) -> Generator["optuna
             )
         for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            if trial.system_attrs.get("fixed_params"):  # it was given, not drawn: it is to be given again
+            if trial.system_attrs.get("fixed_params"):  # its values were given, not drawn: queue them again
                 study.enqueue_trial(trial.system_attrs["fixed_params"])
         yield study
     finally:
@@ -167,7 +166,7 @@ def _study(path: Path, name: str, settings: TuningSettings) -> Generator["optuna
 
 
 def _sampler(settings: TuningSettings, number: int) -> "optuna.samplers.BaseSampler":
-    """The sampler of the trial with that number: what it draws follows from (seed, number, the trials before)."""
+    """Create the sampler of one trial; its draws depend on the seed, the trial's number and earlier trials only."""
     import optuna
 
     seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
@@ -188,8 +187,8 @@ def _suggest(trial: "optuna.Trial", field: str, range_: Span | Choice) -> Any:
     return trial.suggest_float(field, range_.low, range_.high, log=range_.log)
 
 
-def _holds(range_: Span | Choice, start: Entry, field: str) -> bool:
-    """Whether what the field is now lies in its range: a start outside of it is not tried."""
+def _in_range(range_: Span | Choice, start: Entry, field: str) -> bool:
+    """Whether the starting value lies in the field's range; one outside is not tried."""
     value = getattr(start.settings, field)
     if isinstance(range_, Choice):
         return value in range_.values
@@ -197,24 +196,24 @@ def _holds(range_: Span | Choice, start: Entry, field: str) -> bool:
 
 
 def _with(start: Entry, method: Method, values: dict[str, Any]) -> Any:
-    """The entry's settings with the trial's values, made as the asset will make them from the written snippet."""
+    """Apply the trial's values to the entry's settings, as the asset will do with the written run config."""
     preset = start.recommender.preset
     followed = Method(preset=preset, profile=method.profile) if preset else method
-    made = settings_of(start.recommender, followed, values)
-    return dataclasses.replace(made, seed=start.settings.seed)
+    changed = settings_of(start.recommender, followed, values)
+    return dataclasses.replace(changed, seed=start.settings.seed)
 
 
 def _plain(space: Space) -> dict[str, Any]:
     return {field: dataclasses.asdict(range_) for field, range_ in space.items()}
 
 
-def _found(model: str, mode: str, op: str, study: "optuna.Study", path: Path, run_id: str) -> Found:
+def _result(model: str, mode: str, op: str, study: "optuna.Study", path: Path, run_id: str) -> Found:
     import optuna
 
     ended = _ended(study)
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in ended)
     if pruned == len(ended):
-        raise BadInput(f"{model} on {mode}: not one of {len(ended)} trials ended well; see the run's log for why.")
+        raise BadInput(f"{model} on {mode}: all {len(ended)} trials were pruned or failed; the run's log says why.")
     return Found(
         model, mode, op, study.best_params, study.best_value, _start_auc(study), len(ended), pruned, path, run_id
     )
@@ -226,15 +225,15 @@ def _start_auc(study: "optuna.Study") -> float | None:
 
 
 def _write(path: Path, model: str, mode: str, own: Recommender, study: "optuna.Study") -> None:
-    """The best settings so far, as the `ops` section of a run config."""
+    """Write the best settings so far as the `ops` section of a run config."""
     op = own.op
     alike = (op, own.settings_class)
     sharing = [name for name, other in in_studies().items() if (other.op, other.settings_class) == alike]
     start = _start_auc(study)
-    before = "" if start is None else f"; {start:.4f} with the settings as they were"
+    before = "" if start is None else f"; {start:.4f} with the settings before the search"
     lines = [
         f"# {model} on {mode}: validation AUC {study.best_value:.4f}, the best of {len(_ended(study))} trials{before}.",
-        "# Chosen on validation alone. For a profile's `ops`, or the launchpad.",
+        "# Chosen on validation alone. Copy it into a profile's `ops`, or into the launchpad.",
     ]
     if len(sharing) > 1:
         lines.append(f"# The op {op} sets all of: {', '.join(sharing)}.")

@@ -1,7 +1,6 @@
-"""The job `tune`: searches for better settings, one a model and image mode, from the launchpad or the terminal.
+"""The job `tune`: search for better settings of each model on each image mode, from the launchpad or the terminal.
 
-A job and no command of its own: what is searched is run config, which the launchpad types and checks, and what was
-found is metadata of a run, beside the runs that will use it. The search is `tuning.py`.
+It is a job rather than a command so that the launchpad checks what is searched, and the result is run metadata.
 """
 
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TuneConfig(config_of(TuningSettings)):
-    """What is searched."""
+    """Settings of the search."""
 
 
 @dg.op(out=dg.Out(dg.Nothing), pool="gpu")
@@ -32,19 +31,19 @@ def tuning(
     compute: Compute,
     tracker: Tracker,
 ):
-    """Search for the settings of each model on each image mode; validation decides, test is not looked at."""
+    """Search the settings of each model on each image mode, by validation AUC; test is never used."""
     from pipeline.study.data import materialised, open_home
     from pipeline.study.tuning import Place, search
 
     settings = method.settings(TuningSettings, "tuning", config)
     home = open_home(storage, method)
     place = Place(storage.home, compute.resolve(), tracker, context.run_id, context.log.info)
-    found: list[Found] = []
+    results: list[Found] = []
     for mode in settings.modes:
         data = materialised(storage, home, mode)
-        found += [search(model, data, method, settings, place) for model in settings.models]
-    metadata: dict[str, dg.MetadataValue] = {"best": dg.MetadataValue.md(_table(found))}
-    for one in found:
+        results += [search(model, data, method, settings, place) for model in settings.models]
+    metadata: dict[str, dg.MetadataValue] = {"best": dg.MetadataValue.md(_table(results))}
+    for one in results:
         name = f"{one.model}_{one.mode}"
         metadata |= {
             f"{name}_validation_auc": dg.MetadataValue.float(one.validation_auc),
@@ -54,9 +53,9 @@ def tuning(
     yield dg.Output(None, metadata=metadata)
 
 
-def _table(found: list["Found"]) -> str:
-    lines = ["| model | mode | validation AUC | as it was | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
-    for one in found:
+def _table(results: list["Found"]) -> str:
+    lines = ["| model | mode | validation AUC | before | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
+    for one in results:
         before = "" if one.start_auc is None else f"{one.start_auc:.4f}"
         best = ", ".join(f"{field}={value}" for field, value in sorted(one.best.items()))
         lines.append(
@@ -67,9 +66,9 @@ def _table(found: list["Found"]) -> str:
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Search for better settings of the recommenders on validation AUC. Cut off, it goes on where it was; "
-    "the best are written to tuning/<model>/<mode>.yaml in the home, as run config.",
+    description="Search for better settings of the recommenders by validation AUC. An interrupted search continues "
+    "when it is started again. The best settings are written to tuning/<model>/<mode>.yaml in the home, as run config.",
 )
 def tune() -> None:
-    """One op; what it searches is its config."""
+    """Run the search that the op's config describes."""
     tuning()

@@ -1,6 +1,6 @@
-"""What a search is told, and what it may turn of each recommender: values only, so that the job's form needs no model.
+"""Settings of a search, and the space of each recommender.
 
-The search itself is in `tuning.py`.
+The launchpad reads this module, so it must load without torch.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from models.training.search import Space
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.recommenders.registry import in_studies
 
-# By the name of the recommender; the others have nothing to search.
+# Recommender -> its search space; recommenders without one are left out.
 SPACES: dict[str, Space] = {name: one.space for name, one in in_studies().items() if one.space}
 
 USUAL = tuple(name for name, one in in_studies().items() if one.usual and one.space)
@@ -17,12 +17,12 @@ USUAL = tuple(name for name, one in in_studies().items() if one.usual and one.sp
 
 @dataclass(frozen=True)
 class TuningSettings:
-    """What is searched, and how long."""
+    """Settings of a search."""
 
-    models: tuple[str, ...] = USUAL  # of the recommenders that have a space to search
+    models: tuple[str, ...] = USUAL  # recommenders to tune, of those with a search space
     modes: tuple[str, ...] = ("vendor_single",)  # image modes, each searched by itself
-    trials: int = 20  # of each model and mode in all, those of earlier runs and pruned ones among them
-    unguided_trials: int = 5  # drawn at random before the sampler learns from them, and before anything is pruned
+    trials: int = 20  # trials of each model and mode in all, including those of earlier runs and pruned ones
+    unguided_trials: int = 5  # random trials at the start, before the sampler uses results and prunes
     seed: int = 0  # of the draws, and of every training
 
     def __post_init__(self) -> None:

@@ -54,9 +54,11 @@ def test_raw_lines_are_a_review_and_a_product(block: Block, tmp_path: Path):
     for name, line in (("reviews", review), ("products", product)):
         assert json.loads(line)
         (tmp_path / f"{name}.json").write_text(line + "\n")
-    read = ingest.read_reviews([tmp_path / "reviews.json"], around=ingest.Surroundings(out=tmp_path))
+    read = ingest.read_reviews([tmp_path / "reviews.json"], read_context=ingest.ReadContext(out=tmp_path))
     assert (read.accepted, read.lines) == (1, 1)
-    assert ingest.read_products([tmp_path / "products.json"], around=ingest.Surroundings(out=tmp_path)).accepted == 1
+    assert (
+        ingest.read_products([tmp_path / "products.json"], read_context=ingest.ReadContext(out=tmp_path)).accepted == 1
+    )
 
 
 @pytest.mark.parametrize("block", [*of("environment"), *of("shell")])

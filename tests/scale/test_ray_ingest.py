@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core import engine
 from pipeline.core.raw import ingest
-from pipeline.core.raw.ingest import Surroundings
+from pipeline.core.raw.ingest import ReadContext
 from pipeline.core.shards import HERE, Runner
 from tests.core.raw.test_ingest import review
 from tests.scale.test_ray_fetch import workers_at
@@ -51,10 +51,10 @@ def read(files: dict[str, list[Path]], out: Path, runner: Runner) -> dict[str, b
     """Every table's bytes."""
     out.mkdir()
     told: list[ingest.Progress] = []
-    around = Surroundings(out, out / "parts", runner=runner)
-    ingest.read_reviews(files["reviews"], "2018", told.append, around)
+    read_context = ReadContext(out, out / "parts", runner=runner)
+    ingest.read_reviews(files["reviews"], "2018", told.append, read_context)
     assert told[-1].bytes == told[-1].bytes_total
-    ingest.read_products(files["products"], "2018", None, around)
+    ingest.read_products(files["products"], "2018", None, read_context)
     return {path.name: path.read_bytes() for path in out.glob("*.parquet")}
 
 

@@ -1,7 +1,4 @@
-"""The pictures a mode trains on, numbered: held-out photos gone, equal pictures of an item merged.
-
-Decides which rows there are and in which order; pixels belong to `bank.py`, the split itself to `splits.py`.
-"""
+"""Build a mode's catalogue: number the pictures it trains on, without held-out photos, equal pictures merged."""
 
 from dataclasses import dataclass, field
 
@@ -15,24 +12,32 @@ from pipeline.core.dataset.survivors import Surviving
 
 @dataclass(frozen=True)
 class Catalogue:
-    """table (CATALOGUE) and counts: images_before, held_out_photos, merged, images, items."""
+    """The catalogue of one mode."""
 
-    table: pa.Table
-    counts: dict[str, int] = field(default_factory=dict)
+    table: pa.Table  # CATALOGUE
+    counts: dict[str, int] = field(default_factory=dict)  # images_before, held_out_photos, merged, images, items
 
 
 def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: pa.Table) -> Catalogue:
-    """CATALOGUE of a mode; image ids are dense in the order (item, vendor before customer, position, sha256, url).
+    """Build the CATALOGUE of a mode; image ids are dense in order of (item, vendor first, position, sha256, url).
 
-    A customer picture of a held-out (user, item) pair leaves, and with it every picture of equal content within the
-    item, unless that content is also a vendor picture. Equal content within an item is one row, its first.
-    images_before counts distinct (item, url). `bank_index` is BANK_INDEX, `users` the global USERS.
+    A customer picture of a held-out (user, item) pair is removed, together with every picture of the item with equal
+    content, unless that content is also a vendor picture. Of pictures with equal content within an item, only the first
+    is kept. images_before counts distinct (item, url).
 
-    Where single pictures are held out (a held-out row with a sha256) nothing leaves, not the picture and not the
-    photos of that review: a row-wise split keeps its table of pictures whole. The picture is still a positive of other
-    users, a negative, a part of its item's mean; only for its own user `triplets.py` makes it no positive.
+    If single pictures are held out (a held-out row with a sha256), nothing is removed, neither the picture nor other
+    photos of that review, because a row-wise split keeps its table of pictures whole. The picture remains a positive
+    of other users, a possible negative, and part of its item's mean. Only its own user does not get it as a positive
+    (`triplets.py`).
 
-    Raises ValueError when a content has no bank row, or an item would be left without a picture.
+    Args:
+        surviving: the mode's pairs and pictures.
+        splits: SPLITS of the mode.
+        bank_index: BANK_INDEX.
+        users: the global USERS.
+
+    Raises:
+        ValueError: a content has no bank row, or an item would be left without a picture.
     """
     images = surviving.images
     user = pc.index_in(images["reviewer_id"], value_set=users["reviewer_id"].combine_chunks()).cast(pa.int32())
@@ -43,7 +48,7 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
 
     item = images["item"].to_numpy()
     sha = images["sha256"].combine_chunks().dictionary_encode()
-    content = _codes(item, sha.indices.to_numpy())  # [images], equal within an item where the bytes are
+    content = _codes(item, sha.indices.to_numpy())  # [images], equal for equal bytes within an item
     customer = np.asarray(images["customer"])
     held = splits.filter(pc.and_(pc.not_equal(splits["split"], "train"), pc.is_null(splits["sha256"])))
     held_pairs = _codes(held["user"].to_numpy(), held["item"].to_numpy())

@@ -1,7 +1,7 @@
-"""Leave-one-out: which of a user's items are validation and test, the same ones in every mode where that can be.
+"""Split by leave-one-out: hold out one validation and one test item per user, the same in every mode if possible.
 
-Only (user, item) pairs, or one picture of them, are assigned here. That the photos of held-out pairs leave a mode is
-done in `catalogue.py`; that a held-out picture is no positive of its user, in `triplets.py`.
+This module only assigns (user, item) pairs, or single pictures of them. `catalogue.py` removes the photos of held-out
+pairs; `triplets.py` removes held-out pictures from their user's positives.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,24 +28,35 @@ def leave_one_out(
     hold_out: str = "random",
     split_unit: str = "interaction",
 ) -> pa.Table:
-    """SPLITS of `mode`: every surviving pair, one validation and one test item a user where possible, sorted.
+    """Build SPLITS of `mode`: all surviving pairs, with one validation and one test item per user if possible, sorted.
 
-    A user's items are put in an order: "random" by hash(seed, reviewer_id, asin), so that it is the same in all modes
-    and does not depend on ids; "latest" by time, newest first (unknown times last, ties by the same hash). Of the items
-    that survive in all modes the first two are held out (`paired` true). A user without two such takes the first two
-    of the mode (`paired` false). An item can be held out only while it keeps a picture that is not by a 5-core user who
-    touched it: photos of held-out pairs leave the mode, and this way never the item's last picture. A user with fewer
-    than two such items trains only. Random: first validation, second test; latest: newest test, the one before it
-    validation.
+    A user's items are put in an order. "random" orders by hash(seed, reviewer_id, asin), so the order is the same in
+    all modes and does not depend on ids; the first item is validation, the second test. "latest" orders by time, newest
+    first (unknown times last, ties by the same hash); the first item is test, the second validation.
 
-    split_unit "interaction" holds out the pair with all its pictures (sha256 null). "image" is what a row-wise split of
-    a table of one row a (user, item, picture) does, and leaks: of each pair held out above one picture is held out
-    (its sha256), and where the item keeps another one in the mode the pair also stands in train. The picture is the
-    first by hash(seed, reviewer_id, asin, sha256), of those that the item shows in all modes where there is one. So
-    both units and all modes hold out the same items, and differ by nothing but the siblings in train; that a draw of
-    rows would also take an item with many pictures more often is left out, as no two modes could share it.
+    The first two of the items that survive in all modes are held out (`paired` true). A user with fewer than two of
+    those gets the first two of this mode (`paired` false). An item may be held out only if it has a picture that is not
+    by a 5-core user who touched it. Photos of held-out pairs are removed, and this rule makes sure that an item never
+    loses its last picture. Users with fewer than two such items are in train only.
 
-    users, items: the global tables (USERS, ITEMS). Raises ValueError for an unknown mode, hold_out or split_unit.
+    split_unit "interaction" holds out a pair with all its pictures (sha256 null). "image" imitates a row-wise split of
+    a table with one row per (user, item, picture), which leaks: it holds out one picture of each pair chosen above (its
+    sha256), and keeps the pair in train too if the item has another picture in the mode. The picture is the first by
+    hash(seed, reviewer_id, asin, sha256), among those that the item has in all modes if there are any. Both units and
+    all modes thus hold out the same items, and differ only in the other pictures in train. A real row-wise split would
+    also draw items with many pictures more often; this is not imitated because modes could not share such a draw.
+
+    Args:
+        surviving_by_mode: the surviving pairs and pictures of every mode.
+        mode: the mode to split.
+        users: the global USERS.
+        items: the global ITEMS.
+        seed: of the hash.
+        hold_out: one of HOLD_OUTS.
+        split_unit: one of SPLIT_UNITS.
+
+    Raises:
+        ValueError: mode, hold_out or split_unit is unknown.
     """
     if mode not in surviving_by_mode:
         raise ValueError(f"mode: {mode!r} is not among the modes given ({', '.join(surviving_by_mode)})")
@@ -58,11 +69,11 @@ def leave_one_out(
     user, item = pairs["user"].to_numpy(), pairs["item"].to_numpy()  # [pairs]
     codes = _codes(user, item)
 
-    safe = np.ones(len(pairs), bool)  # in this mode
-    shared = np.ones(len(pairs), bool)  # survives, and is safe to hold out, in all modes
+    safe = np.ones(len(pairs), bool)  # may be held out in this mode
+    shared = np.ones(len(pairs), bool)  # survives and may be held out in all modes
     for name, surviving in surviving_by_mode.items():
-        there = surviving.pairs
-        present = _among(codes, _codes(there["user"].to_numpy(), there["item"].to_numpy()))
+        others = surviving.pairs
+        present = _among(codes, _codes(others["user"].to_numpy(), others["item"].to_numpy()))
         lasting = _among(item, _lasting_items(surviving, users))
         shared &= present & lasting
         if name == mode:
@@ -88,7 +99,7 @@ def leave_one_out(
 
 
 def unit_of(splits: pa.Table) -> str:
-    """Which of SPLIT_UNITS a SPLITS table was made with."""
+    """Return the one of SPLIT_UNITS that a SPLITS table was made with."""
     return "image" if splits["sha256"].null_count < splits.num_rows else "interaction"
 
 
@@ -98,7 +109,7 @@ def _by_picture(
     mode: str,
     draw: Callable[[int, int, str], bytes],
 ) -> pa.Table:
-    """SPLITS in which each held-out pair holds out one of its pictures, and trains on the others if there are any."""
+    """Hold out one picture of each held-out pair of SPLITS, and keep the pair in train if its item has others."""
     training = pc.equal(table["split"], "train")
     held = table.filter(pc.invert(training))
     contents = {name: s.images.group_by(["item", "sha256"]).aggregate([]) for name, s in surviving_by_mode.items()}
@@ -110,18 +121,18 @@ def _by_picture(
     pairs = list(zip(held["user"].to_pylist(), held["item"].to_pylist(), strict=True))
     pictures = [min(in_all_modes.get(i) or of_item[i], key=lambda sha, u=u, i=i: draw(u, i, sha)) for u, i in pairs]
     siblings = held.filter(pa.array([len(of_item[i]) > 1 for _, i in pairs], pa.bool_()))
-    siblings = _with(siblings, "split", pa.repeat("train", siblings.num_rows))
-    held = _with(held, "sha256", pa.array(pictures, pa.string()))
+    siblings = _with_column(siblings, "split", pa.repeat("train", siblings.num_rows))
+    held = _with_column(held, "sha256", pa.array(pictures, pa.string()))
     whole = pa.concat_tables([table.filter(training), siblings, held])
     return whole.take(np.lexsort((pc.is_valid(whole["sha256"]), whole["item"], whole["user"])))
 
 
-def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), schemas.SPLITS.field(name), values)
 
 
 def _lists(contents: pa.Table) -> dict[int, list[str]]:
-    """item -> its distinct contents."""
+    """Group contents by item: item -> its distinct contents."""
     lists: dict[int, list[str]] = {}
     for item, sha in zip(contents["item"].to_pylist(), contents["sha256"].to_pylist(), strict=True):
         lists.setdefault(item, []).append(sha)
@@ -129,7 +140,7 @@ def _lists(contents: pa.Table) -> dict[int, list[str]]:
 
 
 def _draw(*parts: object) -> bytes:
-    """hash(parts), to order by."""
+    """Hash `parts` to a sort key."""
     return blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
 
 
@@ -138,12 +149,12 @@ def _codes(user: np.ndarray, item: np.ndarray) -> np.ndarray:
 
 
 def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of `values` [n] are `known`: np.isin, which sorts, took half the time of a split of a million pairs."""
+    """Mark which of `values` [n] are `known`. np.isin sorts, which took half the time of a split of a million pairs."""
     return pc.is_in(pa.array(values), value_set=pa.array(known)).to_numpy(zero_copy_only=False)
 
 
 def _draws(seed: int, reviewers: list[str], asins: list[str], user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """[pairs] uint64: hash(seed, reviewer_id, asin) of each pair."""
+    """Compute hash(seed, reviewer_id, asin) of each pair: uint64 [pairs]."""
     of_user = [f"{seed}\0{reviewer}\0".encode() for reviewer in reviewers]
     of_item = [asin.encode() for asin in asins]
     hashes = (
@@ -154,7 +165,7 @@ def _draws(seed: int, reviewers: list[str], asins: list[str], user: np.ndarray, 
 
 
 def _rank_in_group(sorted_groups: np.ndarray) -> np.ndarray:
-    """0, 1, 2, ... within each run of equal values."""
+    """Number the values 0, 1, 2, ... within each run of equal ones."""
     new = np.ones(len(sorted_groups), bool)
     new[1:] = sorted_groups[1:] != sorted_groups[:-1]
     starts = np.flatnonzero(new)
@@ -162,9 +173,9 @@ def _rank_in_group(sorted_groups: np.ndarray) -> np.ndarray:
 
 
 def _lasting_items(surviving: Surviving, users: pa.Table) -> np.ndarray:
-    """Items with a content that no hold-out can take: a vendor's, or a customer's who is none of the item's users.
+    """Find items with a picture that no hold-out can remove: by the vendor, or by a customer who is not a user of it.
 
-    By content, not by URL: equal pictures within an item leave together.
+    Pictures are compared by content, not URL, because equal pictures of an item are removed together.
     """
     images = surviving.images
     item = images["item"].to_numpy()

@@ -1,6 +1,6 @@
-"""Which pictures there are to fetch, and what a mode keeps once the ledger says which of them work.
+"""List the pictures to fetch, and prune each mode to the items and users that are left once the ledger is known.
 
-Fetching belongs to `fetch.py`; merging equal pictures and taking out held-out photos belongs to `catalogue.py`.
+`catalogue.py` later merges equal pictures and removes held-out photos.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ IMAGES = pa.schema(
         ("reviewer_id", pa.string()),
     ]
 )
-# Image mode -> whose pictures an item has in it, and whether only the first of them. docs/how-to.md adds one.
+# Image mode -> (sources of its pictures, whether an item has only its first). docs/how-to.md says how to add a mode.
 RULES: dict[str, tuple[tuple[str, ...], bool]] = {
     "vendor_single": (("vendor",), True),
     "vendor_all": (("vendor",), False),
@@ -36,15 +36,15 @@ MOST_POSITIONS = np.iinfo(np.int16).max
 
 @dataclass(frozen=True)
 class Surviving:
-    """One mode after pruning: pairs (INTERACTIONS), images (IMAGES: working pictures of the items left), counts.
+    """One mode after pruning.
 
-    images has one row an (item, url, reviewer), vendor pictures with a null reviewer; counts["item_images"] is the
-    number of distinct (item, url), as in NAF's Table 2.
+    `images` has one row per (item, url, reviewer); vendor pictures have a null reviewer. counts["item_images"] is the
+    number of distinct (item, url), as in Table 2 of NAF.
     """
 
     mode: str
-    pairs: pa.Table
-    images: pa.Table
+    pairs: pa.Table  # INTERACTIONS
+    images: pa.Table  # IMAGES: working pictures of the items that are left
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -57,13 +57,19 @@ def image_urls(
     extra_per_class: int = 0,
     seed: int = 0,
 ) -> pa.Table:
-    """IMAGE_URLS: the vendor pictures of every 5-core item and the customer pictures of all its reviews, by anyone.
+    """Build IMAGE_URLS: the vendor pictures of every 5-core item and the customer pictures of all reviews of it.
 
-    A URL stands once an item for each who showed it: once as a vendor picture (first position), else once a reviewer
-    (first review). Reviewers are kept apart because a photo must be able to leave with each of their held-out reviews.
-    For the generator, `extra_per_class` other products of each garment class (a seeded choice that does not depend on
-    the order of files) come with item null; 0 takes none. `vendor_resolution`: low (imageURL, NAF's) or high. Of
-    products only asin, garment_class and `url_column` are looked at.
+    A URL has one row per item if it is a vendor picture (the first position), else one row per item and reviewer (the
+    first review). Reviewers have rows of their own because a photo is removed with each of their held-out reviews.
+
+    Args:
+        items: ITEMS.
+        products: PRODUCTS, of which only asin, garment_class and `url_column` are read.
+        reviews: REVIEWS.
+        vendor_resolution: low (imageURL, as in NAF) or high.
+        extra_per_class: how many products outside the 5-core to add for the generator, per garment class, with item
+            null; 0: none. The choice is seeded and does not depend on the order of files.
+        seed: of that choice.
     """
     column = url_column(vendor_resolution)
     extra = _extra_products(items, products, extra_per_class, seed) if extra_per_class else products.slice(0, 0)
@@ -73,11 +79,12 @@ def image_urls(
     of_items = pc.is_in(reviews["asin"], value_set=items["asin"].combine_chunks())
     customer = _exploded(reviews.filter(of_items), "image_urls", "customer")
     table = pa.concat_tables([vendor, customer])
-    # A picture signed anew is one picture, asked at its newest address: from here on equal URLs are equal pictures.
+    # URLs that differ only in their signature are one picture, to be fetched at its newest address. From here on,
+    # equal URLs are equal pictures.
     table = table.set_column(table.schema.get_field_index("url"), "url", freshest(table["url"]))
     at = pc.index_in(table["asin"], value_set=items["asin"].combine_chunks())
     table = table.append_column("item", items["item"].combine_chunks().take(at))
-    # First vendor, then each reviewer once; a customer's copy of a vendor URL is that vendor picture.
+    # Each URL once as a vendor picture and once per reviewer; a customer's copy of a vendor URL is dropped below.
     keys = pa.table({"asin": table["asin"], "url": table["url"], "reviewer": table["reviewer_id"].fill_null("")})
     table = table.filter(pa.array(_first_of(keys)))
     pairs = _pair_codes(table["asin"], table["url"])
@@ -87,7 +94,7 @@ def image_urls(
 
 
 def url_column(vendor_resolution: str) -> str:
-    """The column of PRODUCTS with the vendor pictures of a resolution. Raises ValueError for any but low and high."""
+    """Return the column of PRODUCTS with vendor pictures in that resolution. Raises ValueError if not low or high."""
     if vendor_resolution not in ("low", "high"):
         raise ValueError(f"vendor_resolution: {vendor_resolution!r} is neither low nor high")
     return "vendor_urls" if vendor_resolution == "low" else "vendor_urls_high"
@@ -108,13 +115,13 @@ def _extra_products(items: pa.Table, products: pa.Table, cap: int, seed: int) ->
 
 
 def _exploded(table: pa.Table, column: str, source: str) -> pa.Table:
-    """One row a URL of the list column, with its place in the list."""
+    """Expand the list column to one row per URL, with its place in the list."""
     lists = table[column].combine_chunks()
     row = pc.list_parent_indices(lists)
     lengths = np.asarray(pc.list_value_length(lists)).astype(np.int64)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     position = np.minimum(np.arange(lengths.sum()) - starts, MOST_POSITIONS).astype(np.int16)
-    nothing = pa.nulls(len(row), pa.string())
+    nulls = pa.nulls(len(row), pa.string())
     customer = source == "customer"
     return pa.table(
         {
@@ -122,17 +129,20 @@ def _exploded(table: pa.Table, column: str, source: str) -> pa.Table:
             "source": pa.array([source] * len(row), pa.string()),
             "position": pa.array(position),
             "url": pc.list_flatten(lists),
-            "review_id": table["review_id"].take(row) if customer else nothing,
-            "reviewer_id": table["reviewer_id"].take(row) if customer else nothing,
+            "review_id": table["review_id"].take(row) if customer else nulls,
+            "reviewer_id": table["reviewer_id"].take(row) if customer else nulls,
         }
     )
 
 
 def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mode: str, k: int = 5) -> Surviving:
-    """What `mode` keeps: items without a working picture leave, then users under `k`, then items nobody left touched.
+    """Prune `mode`: drop items without a working picture, then users with fewer than `k` items, then untouched items.
 
-    Which pictures a mode has is RULES'. One pass is enough: an item that leaves last was touched by nobody who is left.
-    counts follow the steps. Raises BadInput when no picture works or nobody is left.
+    RULES says which pictures a mode has. One pass is enough, because dropping items that no remaining user touched
+    takes nothing from any user. `counts` has the numbers of each step.
+
+    Raises:
+        BadInput: no picture works, or no user is left.
     """
     if mode not in schemas.IMAGE_MODES:
         raise ValueError(f"mode: {mode!r} is not one of {', '.join(schemas.IMAGE_MODES)}")
@@ -170,7 +180,7 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
 
 
 def _working(image_urls: pa.Table, ledger: pa.Table) -> pa.Table:
-    """IMAGES of the 5-core items whose URL the ledger has as ok, in the order of `image_urls`; `url` is its key."""
+    """Select IMAGES of 5-core items whose URL is ok in the ledger, in the order of `image_urls`; `url` is its key."""
     good = ledger.filter(pc.and_(pc.equal(ledger["status"], "ok"), pc.is_valid(ledger["sha256"])))
     table = image_urls.filter(pc.is_valid(image_urls["item"]))
     table = keyed(table)
@@ -180,18 +190,18 @@ def _working(image_urls: pa.Table, ledger: pa.Table) -> pa.Table:
 
 
 def _pair_codes(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:
-    """[rows] int64, equal exactly where both columns are."""
+    """Encode pairs as int64 [rows], equal exactly where both columns are equal."""
     a, b = (column.combine_chunks().dictionary_encode() for column in (left, right))
     return a.indices.to_numpy().astype(np.int64) * (len(b.dictionary) + 1) + b.indices.to_numpy()
 
 
 def _first_of(keys: pa.Table) -> np.ndarray:
-    """[rows] bool: the first row of each distinct combination of the columns of `keys`."""
+    """Mark the first row of each distinct combination of the columns of `keys`: bool [rows]."""
     codes = np.zeros(keys.num_rows, np.int64)
     for column in keys.columns:
         encoded = column.combine_chunks().dictionary_encode()
         mixed = codes * (len(encoded.dictionary) + 1) + encoded.indices.to_numpy()
-        codes = np.unique(mixed, return_inverse=True)[1].astype(np.int64)  # dense again, so that nothing overflows
+        codes = np.unique(mixed, return_inverse=True)[1].astype(np.int64)  # made dense, so that nothing overflows
     first = np.zeros(keys.num_rows, bool)
     first[np.unique(codes, return_index=True)[1]] = True
     return first

@@ -1,7 +1,4 @@
-"""Sampled (user, positive picture, negative picture) triplets of a mode, whole epochs at a time.
-
-Sampling only, in numpy and without a loop over rows; what a triplet does to a model belongs to `models/`.
-"""
+"""Sample (user, positive picture, negative picture) triplets of a mode, whole epochs at a time, vectorised in numpy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,26 +12,29 @@ from pipeline.core import schemas
 USER_SAMPLING = ("user", "interaction")
 POSITIVE_PICTURE = ("row", "item_first")
 NEGATIVES = ("train", "all_splits")
-CHUNK = 1 << 18  # triplets drawn at once: the scratch arrays stay in the processor's cache
+CHUNK = 1 << 18  # triplets drawn at once, so that scratch arrays fit the processor's cache
 
 
 @dataclass(frozen=True)
 class TripletSettings:
-    """How triplets are drawn; part of the method's preset.
+    """How triplets are sampled; part of the method's preset.
 
-    user_sampling: "user" draws users uniformly, then one of their positives (K17); "interaction" draws positives
-    uniformly. positive_picture: "row" takes every (train pair, picture) as one positive (a review becomes one positive
-    a picture, NAF), "item_first" draws the train pair, then a picture of its item. negatives: pictures of items the
-    user has not touched in "train" (K17), or in "all_splits", which tells training what was held out. A picture that
-    is held out alone (`split_unit: image`) is no positive of its user; an item is touched in train where any other
-    picture of it still is one.
+    - user_sampling: "user" draws a user uniformly, then one of the user's positives (K17); "interaction" draws
+      positives uniformly.
+    - positive_picture: "row" makes every (train pair, picture) a positive, so a review counts once per picture (NAF);
+      "item_first" draws a train pair, then a picture of its item.
+    - negatives: pictures of items that the user has not touched in "train" (K17), or in "all_splits", which leaks the
+      hold-outs to training.
+
+    A picture that is held out alone (`split_unit: image`) is not a positive of its user. Its item counts as touched in
+    train if another picture of it is a positive.
     """
 
-    epochs: int = 14  # sampled anew, each its own rows of the table
-    seed: int = 0  # of the draw
-    user_sampling: str = "user"  # user: users alike, then one of theirs (K17); interaction: positives alike
-    positive_picture: str = "row"  # row: each picture of a purchase (NAF); item_first: the purchase, then one of its
-    negatives: str = "train"  # of what the user has not touched in train (K17), or in all_splits, which tells too much
+    epochs: int = 14  # number of epochs, each sampled anew
+    seed: int = 0  # of the draws
+    user_sampling: str = "user"  # user: draw users uniformly (K17); interaction: draw positives uniformly
+    positive_picture: str = "row"  # row: each picture of a purchase (NAF); item_first: a purchase, then one picture
+    negatives: str = "train"  # items not touched in train (K17); all_splits: in any split, which leaks the hold-outs
     negatives_per_positive: int = 1  # drawn for each positive
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ PRESETS: dict[str, TripletSettings] = {
 
 @dataclass(frozen=True)
 class Progress:
-    """Epochs drawn so far, of the total."""
+    """How many epochs are sampled, of the total."""
 
     done: int
     total: int
@@ -70,14 +70,19 @@ def sample(
     settings: TripletSettings,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> pa.Table:
-    """`schemas.triplets(n)` of `settings.epochs` epochs, from SPLITS and CATALOGUE of one mode; ids stay global.
+    """Sample `settings.epochs` epochs of triplets from SPLITS and CATALOGUE of one mode; ids stay global.
 
     An epoch has as many triplets as there are positives: (train pair, picture) rows, or train pairs for "item_first".
-    A negative is uniform over the pictures of all items the user has not touched; several of one triplet are
-    independent. Every epoch has its own stream of (seed, epoch): more epochs do not change the earlier ones.
+    Negatives are drawn uniformly from the pictures of all items that the user has not touched; those of one triplet
+    are independent. Every epoch has its own random stream from (seed, epoch), so more epochs do not change earlier
+    ones.
 
-    Raises ValueError when nothing is in train, a train pair has no picture that may be drawn, a held-out picture is
-    not in the catalogue, or a user has touched everything.
+    Returns:
+        A table of `schemas.triplets(n)`, n negatives per positive.
+
+    Raises:
+        ValueError: train is empty, a train pair has no picture that may be drawn, a held-out picture is not in the
+            catalogue, or a user has touched every item.
     """
     positives = _Positives(splits, catalogue, settings)
     touched = _Touched(splits, catalogue, settings.negatives)
@@ -94,19 +99,19 @@ def sample(
         if on_progress:
             on_progress(Progress(epoch + 1, settings.epochs))
     epochs = np.repeat(np.arange(settings.epochs, dtype=np.int16), per_epoch)
-    # Images are dense in the mode, so rows of the sorted catalogue are the ids themselves.
+    # Image ids are dense in the mode, so rows of the sorted catalogue are the ids.
     negatives = pa.FixedSizeListArray.from_arrays(pa.array(negative.reshape(-1)), n)
     columns = [pa.array(epochs), pa.array(user), pa.array(positive), negatives]
     return pa.table(columns, schema=schemas.triplets(n))
 
 
 def _below(rng: np.random.Generator, size: np.ndarray) -> np.ndarray:
-    """Uniform integers below each of `size`: a scaled 53-bit draw, much quicker than `integers` with an array."""
+    """Draw uniform integers below each of `size`, by scaling 53 bits: much faster than `integers` with an array."""
     return (rng.random(len(size)) * size).astype(np.int64)
 
 
 def _item_images(catalogue: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """(item of each image [images], image ids in the order of items [images])."""
+    """Return the item of each image [images], and the image ids in the order of items [images]."""
     catalogue = catalogue.sort_by("image")
     if not np.array_equal(catalogue["image"].to_numpy(), np.arange(catalogue.num_rows)):
         raise ValueError("catalogue: image ids are not 0..n-1; materialise catalogue again")
@@ -119,20 +124,20 @@ def _codes(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _held_out_pictures(splits: pa.Table, catalogue: pa.Table) -> np.ndarray:
-    """Codes of (user, image) that are held out as single pictures."""
+    """Return the codes of (user, image) that are held out as single pictures."""
     held = splits.filter(pc.is_valid(splits["sha256"])).select(["user", "item", "sha256"])
-    found = held.join(catalogue.select(["image", "item", "sha256"]), ["item", "sha256"], join_type="left outer")
-    if found["image"].null_count:
-        lost = found.filter(pc.is_null(found["image"])).slice(0, 1).to_pylist()[0]
+    pictures = held.join(catalogue.select(["image", "item", "sha256"]), ["item", "sha256"], join_type="left outer")
+    if pictures["image"].null_count:
+        lost = pictures.filter(pc.is_null(pictures["image"])).slice(0, 1).to_pylist()[0]
         raise ValueError(
-            f"catalogue: {found['image'].null_count} held-out pictures are not in it (first: item {lost['item']},"
+            f"catalogue: {pictures['image'].null_count} held-out pictures are not in it (first: item {lost['item']},"
             f" {lost['sha256']}); materialise splits and catalogue again"
         )
-    return _codes(found["user"].to_numpy(), found["image"].to_numpy())
+    return _codes(pictures["user"].to_numpy(), pictures["image"].to_numpy())
 
 
 class _Positives:
-    """The train positives grouped by user, and how to draw from them."""
+    """The positives in train, grouped by user, to draw from."""
 
     def __init__(self, splits: pa.Table, catalogue: pa.Table, settings: TripletSettings) -> None:
         train = splits.filter(pc.equal(splits["split"], "train"))
@@ -147,7 +152,7 @@ class _Positives:
         if not number.all():
             bare = int(item[number == 0][0])
             raise ValueError(f"catalogue: item {bare} of train has no picture; materialise splits and catalogue again")
-        # Every (pair, picture) is a row; the pictures of a pair lie together.
+        # Every (pair, picture) is a row; the rows of a pair are contiguous.
         pair = np.repeat(np.arange(len(user)), number)
         nth = np.arange(len(pair)) - np.repeat(np.cumsum(number) - number, number)
         image = images[np.repeat(first, number) + nth]
@@ -161,7 +166,7 @@ class _Positives:
                 " materialise splits and catalogue again"
             )
         self._image = image  # [rows]
-        self._rows = settings.positive_picture == "row"  # each row is a positive of its own, else each pair
+        self._rows = settings.positive_picture == "row"  # whether each row is a positive; otherwise each pair is
         self._first, self._number = np.cumsum(number) - number, number  # [pairs], of rows
         self._user = user[pair] if self._rows else user
         self._users, self._start, self._length = np.unique(self._user, return_index=True, return_counts=True)
@@ -169,7 +174,7 @@ class _Positives:
         self.per_epoch = len(self._user)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """(users [n], positive images [n])."""
+        """Draw users [n] and positive images [n]."""
         if self._by_user:
             who = rng.integers(0, len(self._users), n)
             at = self._start[who] + _below(rng, self._length[who])
@@ -180,7 +185,7 @@ class _Positives:
 
 
 class _Touched:
-    """What each user has touched, for drawing pictures of the rest."""
+    """The items that each user has touched, to draw pictures of the others."""
 
     def __init__(self, splits: pa.Table, catalogue: pa.Table, negatives: str) -> None:
         table = splits if negatives == "all_splits" else splits.filter(pc.equal(splits["split"], "train"))
@@ -192,7 +197,7 @@ class _Touched:
         user, item = user[known], item[known]
         self._items = len(items)
         self._codes = np.unique(user.astype(np.int64) * self._items + np.searchsorted(items, item))
-        # A first look that says no almost always, in one gather: a bit for each of many hash values.
+        # A Bloom filter: one lookup rules out almost all images, and only the rest are searched.
         self._bits = max(16, int(len(self._codes) * 16).bit_length())
         self._maybe = np.zeros(1 << self._bits, bool)
         self._maybe[self._hash(self._codes)] = True
@@ -202,7 +207,7 @@ class _Touched:
             raise ValueError(f"user {int(seen.argmax())} has touched every item of the mode: no negative can be drawn")
 
     def _hash(self, codes: np.ndarray) -> np.ndarray:
-        """Fibonacci hashing: the high bits of a product with 2^64 / golden ratio, wrapping around."""
+        """Hash by Fibonacci hashing: the high bits of the wrapping product with 2^64 / golden ratio."""
         return (codes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - self._bits)
 
     def _has(self, user: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -213,7 +218,7 @@ class _Touched:
         return maybe[self._codes[at] == codes[maybe]]
 
     def draw_others(self, rng: np.random.Generator, user: np.ndarray) -> np.ndarray:
-        """For each of `user` [n] an image [n] of an item not touched: drawn again until none is."""
+        """Draw for each of `user` [n] an image [n] of an item not touched, repeating draws that hit a touched one."""
         image = rng.integers(0, len(self._item), len(user), dtype=np.int32)
         again = self._has(user, image)
         while len(again):

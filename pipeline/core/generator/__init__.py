@@ -1,1 +1,1 @@
-"""What a generator learns from: garment classes, pictures of each, colours."""
+"""The generator's data and measures: garment classes, the pictures of each, and figures of generated pictures."""

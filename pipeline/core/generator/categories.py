@@ -1,7 +1,6 @@
-"""Products to garment classes by the words of their categories and title.
+"""Classify products into garment classes by the words of their categories and title.
 
-A class is a gender and a kind; which there are, and their words, is `garment_classes.py`. Only reading words belongs
-here; choosing pictures for the generator does not.
+A class is a pair of a gender and a kind of garment. Nothing here looks at pictures.
 """
 
 import re
@@ -12,17 +11,17 @@ import pyarrow as pa
 from pipeline.core import schemas
 from pipeline.core.generator.garment_classes import NO_CLASS, Rules, built_in, carrying, words
 
-# A title's clauses: "Sandals, ankle strap heels" is about sandals. A blank on both sides keeps "t-shirt" whole.
+# Splits a title into clauses: "Sandals, ankle strap heels" is about sandals. Dashes need spaces: keeps "t-shirt" whole.
 CLAUSE = re.compile(r"[,;|()\[\]:]|\s[-–—/]\s")
 ENUMERATION = re.compile(r"[/&,]|\band\b")
 
 
 def garment_class(categories: Sequence[str], title: str, rules: Rules | None = None) -> str | None:
-    """The class of a product, or None where its words name no class, or more than one gender.
+    """Return the class of a product, or None if its words name no class or more than one gender.
 
-    Categories go first, from the deepest: the first element that names an article decides, and a gender anywhere in
-    them; the title fills in what they leave open. In a title the last article of the first clause that has one counts
-    ("Dress Shirt" is a shirt, "Shirt Dress" a dress), and children's wear is of no class.
+    Categories are read first, from the deepest: the first element that names an article gives the kind, and any
+    element may give the gender. The title gives what the categories leave open. In a title, the last article of the
+    first clause with an article counts ("Dress Shirt" is a shirt, "Shirt Dress" a dress). Children's wear has no class.
     """
     rules = rules or built_in()
     path = [element for element in map(words, categories) if element and element not in rules.ignored]
@@ -41,9 +40,9 @@ def garment_class(categories: Sequence[str], title: str, rules: Rules | None = N
 
 
 def map_products(products: pa.Table, rules: Rules | None = None) -> pa.Table:
-    """PRODUCTS with `garment_class` filled in; each distinct (categories, title) is read once.
+    """Fill in `garment_class` of PRODUCTS; each distinct (categories, title) is classified once.
 
-    The table carries the classes of the rules (`garment_classes.classes_of`), those that no product has among them.
+    The table's metadata lists all classes of the rules, also those without a product (`garment_classes.classes_of`).
     """
     rules = rules or built_in()
     known: dict[tuple[tuple[str, ...], str], str | None] = {}
@@ -59,9 +58,9 @@ def map_products(products: pa.Table, rules: Rules | None = None) -> pa.Table:
 
 
 def _articles(text: str, rules: Rules) -> list[tuple[str, str]]:
-    """(kind, words as listed) of every article in order, ignored ones left out."""
-    found = ((rules.kind_of[match[1]], match[1]) for match in rules.kind_words.finditer(text))
-    return [(kind, article) for kind, article in found if kind != "ignored"]
+    """List (kind, words as in the rules) of every article in order, without ignored ones."""
+    articles = ((rules.kind_of[match[1]], match[1]) for match in rules.kind_words.finditer(text))
+    return [(kind, article) for kind, article in articles if kind != "ignored"]
 
 
 def _kind_of_path(categories: Sequence[str], rules: Rules) -> tuple[str | None, str]:
@@ -69,7 +68,7 @@ def _kind_of_path(categories: Sequence[str], rules: Rules) -> tuple[str | None, 
         text = words(element)
         if text in rules.ignored or len(text.split()) > rules.words_at_most:
             continue
-        for part in ENUMERATION.split(element.lower()):  # "Leggings/Tights", "Tops & Tees": the first named
+        for part in ENUMERATION.split(element.lower()):  # of "Leggings/Tights" or "Tops & Tees" the first counts
             articles = _articles(words(part), rules)
             if articles:
                 return articles[-1]
@@ -86,7 +85,7 @@ def _kind_of_title(title: str, rules: Rules) -> tuple[str | None, str]:
 
 
 def _gender(texts: Sequence[str], rules: Rules) -> str | None:
-    """The one adult gender named; "none" (no class has it) for children's wear or both; None where none is named."""
+    """Return the adult gender named, "none" (which no class has) for children's wear or both genders, else None."""
     named = {rules.gender_of[match[1]] for text in texts for match in rules.gender_words.finditer(text)}
     adults = named - {"youth", "children", "neither"}
     if "children" in named or len(adults) > 1 or ("youth" in named and not adults):

@@ -1,7 +1,6 @@
-"""Which colours garments have: shares of named colours by class, and how far two sets of pictures are apart.
+"""Measure garment colours: shares of named colours by class, and the distance between two sets of pictures.
 
-Colours are named by hue, saturation and value of the pixels that are no background. What a difference means is for
-the reader; drawing it is `plots.py`'s.
+A pixel's colour is named by its hue, saturation and value; background pixels do not count.
 """
 
 from collections.abc import Sequence
@@ -10,33 +9,33 @@ import numpy as np
 from PIL import Image
 
 NAMES = ("black", "grey", "white", "red", "brown", "orange", "yellow", "green", "blue", "purple", "pink")
-# Upper ends of the hues, in degrees, in the order of the names beside them; brown and pink are cut out below.
+# (upper end of the hue in degrees, name); `named` then turns part of these into brown and pink.
 _HUES = ((15, "red"), (45, "orange"), (70, "yellow"), (165, "green"), (260, "blue"), (300, "purple"), (345, "pink"),
          (360, "red"))  # fmt: skip
-_DARK, _LIGHT = 0.2, 0.85  # value under which all is black, and over which what has no hue is white
+_DARK, _LIGHT = 0.2, 0.85  # value under which a pixel is black, and over which a pixel without hue is white
 _PALE = 0.15  # saturation under which a pixel has no hue
-_BROWN = 0.65  # an orange or red this dark or darker, and not vivid, is brown
-_PINK = 0.65  # a red paler than this, and light, is pink
-_BACKGROUND = 24  # grey levels, in the channel where it differs most, by which a garment stands out from its border
+_BROWN = 0.65  # value under which an orange or red is brown
+_PINK = 0.65  # saturation under which a light red is pink
+_BACKGROUND = 24  # grey levels by which a garment pixel differs from the border in at least one channel
 
 
 def shares(pictures: np.ndarray) -> np.ndarray:
-    """The mean over pictures uint8 [n, H, W, 3] of each colour's share of the garment: float64 [len(NAMES)], sums to 1.
+    """Average each colour's share of the garment over pictures uint8 [n, H, W, 3]: float64 [len(NAMES)], sums to 1.
 
-    A picture's background is the median colour of its border; one that shows nothing else counts whole.
+    A picture's background is the median colour of its border. A picture that shows only background counts whole.
     """
     if len(pictures) == 0:
-        raise ValueError("no pictures to take colours of")
+        raise ValueError("no pictures to measure colours of")
     return np.mean([_of_picture(picture) for picture in pictures], axis=0)
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Total variation of two rows of shares: the part that would have to change its colour, 0 to 1."""
+    """Compute the total variation of two rows of shares: the part that would have to change its colour, 0 to 1."""
     return float(np.abs(a - b).sum() / 2)
 
 
 def by_class(pictures: np.ndarray, label: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """class -> colour -> share, for each class that has pictures."""
+    """Measure the colours of each class that has pictures: class -> colour -> share."""
     return {
         name: dict(zip(NAMES, map(float, shares(pictures[label == number])), strict=True))
         for number, name in enumerate(classes)
@@ -45,7 +44,7 @@ def by_class(pictures: np.ndarray, label: np.ndarray, classes: Sequence[str]) ->
 
 
 def named(pixels: np.ndarray) -> np.ndarray:
-    """The colour of each pixel uint8 [H, W, 3], as an index into NAMES: int64 [H, W]."""
+    """Name the colour of each pixel uint8 [H, W, 3], as an index into NAMES: int64 [H, W]."""
     hsv = np.asarray(Image.fromarray(pixels).convert("HSV"), np.float64)
     hue, saturation, value = hsv[..., 0] * 360 / 255, hsv[..., 1] / 255, hsv[..., 2] / 255
     ends = np.array([end for end, _ in _HUES])
@@ -63,6 +62,6 @@ def _of_picture(picture: np.ndarray) -> np.ndarray:
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     background = np.median(border, axis=0)
     garment = np.abs(picture - background).max(axis=2) > _BACKGROUND
-    found = named(picture)
-    found = found[garment] if garment.any() else found.reshape(-1)
-    return np.bincount(found, minlength=len(NAMES)) / len(found)
+    colours = named(picture)
+    colours = colours[garment] if garment.any() else colours.reshape(-1)
+    return np.bincount(colours, minlength=len(NAMES)) / len(colours)

@@ -1,6 +1,6 @@
-"""A trained generator in figures: each under the name of its protocol, beside the same between real pictures.
+"""Evaluate a trained generator: choose which pictures are compared, and compute each figure with its floor.
 
-The measures themselves are `models/`; which pictures are held against which is decided here.
+A figure is named after its protocol. Its floor is the same figure between real pictures.
 """
 
 from dataclasses import dataclass
@@ -26,23 +26,23 @@ from pipeline.core.generator.generation import classes, equal_draws, labels, sam
 from pipeline.core.generator.metric_settings import GenerationMetricSettings
 from pipeline.core.images import features
 
-FLOOR = "floor_"  # before the name of a figure: the same of real pictures
+FLOOR = "floor_"  # prefix of a figure's name: the same figure between real pictures
 _NEIGHBOURS = 5  # of precision and recall (Kynkaanniemi et al. use 3, Naeem et al. 5)
-_ENOUGH = 20  # pictures of a class, under which its own distances would say nothing
+_ENOUGH = 20  # least pictures of a class for distances of its own; with fewer they would mean nothing
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What `evaluate` found."""
+    """The figures of a generator."""
 
     overall: dict[str, float]
-    by_class: dict[str, dict[str, float]]  # class -> figure -> value, floors among them
+    by_class: dict[str, dict[str, float]]  # class -> figure -> value, including floors
     colours: dict[str, dict[str, dict[str, float]]]  # "training" or "generated" -> class -> colour -> share
 
 
 @dataclass(frozen=True)
 class _Sides:
-    """What is compared, row by row of equal numbers of each class."""
+    """The compared pictures; all three sides have the same class in each row."""
 
     fakes: np.ndarray  # uint8 [n, 64, 64, 3]
     real: np.ndarray  # rows of held-out pictures, [n]
@@ -58,18 +58,19 @@ def evaluate(
     settings: GenerationMetricSettings,
     device: torch.device,
 ) -> Figures:
-    """The generator's figures.
+    """Compute the generator's figures.
 
-    Reals are held-out pictures, drawn with as many training pictures of each class; fakes have their classes' mix.
-    Distances rest on ImageNet features of EfficientNet-Lite0, so they are no FID. A floor is held-out against training
-    pictures; of memory, one half of the held-out products against training pictures and the other half.
+    Reals are held-out pictures, and as many training pictures of each class are drawn beside them; fakes have the same
+    mix of classes. Distances use ImageNet features of EfficientNet-Lite0, so they are not FID. A floor compares
+    held-out with training pictures. The floor of memorisation compares one half of the held-out products with training
+    pictures and with the other half.
 
     Args:
         generator: in eval mode.
         trained_with: its settings.
         pixels: uint8 [N, 64, 64, 3], rows of GARMENTS.
         garments: the table.
-        settings: how many pictures at most, the size the feature network sees, the seed of every draw.
+        settings: the most pictures compared, their size for the feature network, the seed of all draws.
         device: where to compute.
     """
     held, label, names = np.asarray(garments["held_out"]), labels(garments), classes(garments)
@@ -107,29 +108,28 @@ def evaluate(
         overall |= inception.scores(fakes, pixels[real], settings.inception_weights, device)
         floors = inception.scores(pixels[train], pixels[real], settings.inception_weights, device)
         overall |= {FLOOR + name: value for name, value in floors.items()}
-    for figure, found in (
+    for figure, values in (
         ("class_agreement", shown), (f"{FLOOR}class_agreement", floor), ("diversity_ssim", varied),
         (f"{FLOOR}diversity_ssim", floor_varied), ("colour_distance", tone), (f"{FLOOR}colour_distance", floor_tone),
     ):  # fmt: skip
         for name in names:
-            if name in found:
-                by_class.setdefault(name, {})[figure] = found[name]
+            if name in values:
+                by_class.setdefault(name, {})[figure] = values[name]
     return Figures(overall, by_class, tones)
 
 
 def _distances(
     of: dict[str, np.ndarray], sides: _Sides, names: tuple[str, ...], source: str, seed: int
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Frechet, kernel, precision and its like: overall, and the kernel distance class by class."""
+    """Compute Frechet and kernel distance, precision and recall over all classes, and kernel distance by class."""
     n = len(sides.label)
     overall: dict[str, float] = {}
     for prefix, other in (("", of["fakes"]), (FLOOR, of["train"])):
         overall[prefix + protocol("frechet", source, n)] = frechet_distance(of["real"], other)
         overall[prefix + protocol("kernel", source, n)] = kernel_distance(of["real"], other, seed=seed)[0]
         if n > _NEIGHBOURS:
-            found = precision_recall(of["real"], other, k=_NEIGHBOURS)
-            named = {prefix + protocol(name, f"{source}_k{_NEIGHBOURS}", n): found[name] for name in found}
-            overall |= named
+            figures = precision_recall(of["real"], other, k=_NEIGHBOURS)
+            overall |= {prefix + protocol(name, f"{source}_k{_NEIGHBOURS}", n): figures[name] for name in figures}
     by_class: dict[str, dict[str, float]] = {}
     for number, name in enumerate(names):
         rows = np.flatnonzero(sides.label == number)
@@ -145,11 +145,11 @@ def _distances(
 def _memory(
     sides: _Sides, of: dict[str, np.ndarray], pixels: np.ndarray, garments: pa.Table, source: str, seed: int
 ) -> dict[str, float]:
-    """How near fakes are to training pictures, and the ratio to how near they are to unseen ones of equal number."""
+    """Measure the fakes' distance to training pictures, and its ratio to that to equally many unseen pictures."""
     held, n = np.asarray(garments["held_out"]), len(sides.label)
     nearest, floor_nearest = (nearest_l1(asked, pixels[~held])[1].mean() for asked in (sides.fakes, pixels[sides.real]))
-    found = {f"nearest_l1_n{n}": float(nearest), f"{FLOOR}nearest_l1_n{n}": float(floor_nearest)}
-    # The floor asks one half of the held-out products, split as whole products: two pictures of one are alike.
+    figures = {f"nearest_l1_n{n}": float(nearest), f"{FLOOR}nearest_l1_n{n}": float(floor_nearest)}
+    # For the floor, held-out pictures are halved by whole products, since pictures of one product are alike.
     _, product = np.unique(np.asarray(garments["asin"].to_pylist())[sides.real], return_inverse=True)
     asked = np.random.default_rng(seed).permutation(product.max() + 1)[product] % 2 == 0
     halves = bool(asked.any() and not asked.all())
@@ -158,16 +158,16 @@ def _memory(
         (source, nearest_features, of["real"], of["train"], of["fakes"]),
     ):
         ratio = protocol("memorisation_ratio", name, n)
-        found[ratio] = memorisation_ratio(fakes, train, real, seed, measure)
+        figures[ratio] = memorisation_ratio(fakes, train, real, seed, measure)
         if halves:
-            found[FLOOR + ratio] = memorisation_ratio(real[asked], train[~asked], real[~asked], seed, measure)
-    return found
+            figures[FLOOR + ratio] = memorisation_ratio(real[asked], train[~asked], real[~asked], seed, measure)
+    return figures
 
 
 def _colour_distances(
     fakes: np.ndarray, real: np.ndarray, train: np.ndarray, label: np.ndarray, names: tuple[str, ...]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """By class, how far the colours of fakes and of held-out pictures are from those of training pictures."""
+    """Measure by class how far the colours of fakes and of held-out pictures are from those of training pictures."""
     tone, floor = {}, {}
     for number, name in enumerate(names):
         rows = label == number

@@ -1,7 +1,6 @@
-"""The garment classes of a run: the built-in rules or a person's own file, checked; and which a table was made with.
+"""Load and check the rules of the garment classes, built-in or a user's own, and record a table's classes.
 
-What the words of a product say under these rules is read in `categories.py`. The built-in rules are
-garment_classes.toml, which also says what may stand in such a file.
+The built-in rules are in garment_classes.toml, which also documents the format of such a file.
 """
 
 import hashlib
@@ -19,16 +18,16 @@ import pyarrow as pa
 from pipeline.core.raw.sources import BadInput
 
 RULES_FILE = Path(__file__).with_name("garment_classes.toml")
-BUILT_IN = "built-in"  # what a file says that it extends
-NO_CLASS = ("other", "ignored")  # kinds that are never a class's
-NO_GENDER = ("youth", "children", "neither")  # genders that are never a class's
-# Names that figures and counts have for something else.
+BUILT_IN = "built-in"  # value of `extends` for the built-in rules
+NO_CLASS = ("other", "ignored")  # kinds that no class may have
+NO_GENDER = ("youth", "children", "neither")  # genders that no class may have
+# Names that figures and counts use for something else.
 RESERVED = ("none", "overall", "nearest")
 CLASS_NAME = re.compile(r"[a-z][a-z0-9_]*")
 APOSTROPHES = re.compile("['’‘`´]")
 NOT_WORD = re.compile(r"[^a-z0-9]+")
 NEVER = re.compile("(?!)()")
-# Section -> the keys it may hold; None: any.
+# Section -> its allowed keys; None: any.
 SECTIONS: dict[str, tuple[str, ...] | None] = {
     "classes": None,
     "genders": None,
@@ -37,14 +36,14 @@ SECTIONS: dict[str, tuple[str, ...] | None] = {
     "categories": ("ignored", "vetoed", "words_at_most"),
     "titles": ("cut",),
 }
-NEEDED = ("classes", "genders", "kinds")  # of a file that extends nothing
+NEEDED = ("classes", "genders", "kinds")  # sections required in a file without `extends`
 WORDS_AT_MOST = 6
 CARRIED = b"atelier.garment_classes"  # key in a table's schema metadata
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The words of the classes, compiled. `built_in` and `load_rules` make one."""
+    """Compiled rules; made by `built_in` and `load_rules`."""
 
     classes: Mapping[tuple[str, str], str]  # (gender, kind) -> class
     kind_of: Mapping[str, str]  # words -> kind
@@ -56,34 +55,34 @@ class Rules:
     vetoed: re.Pattern[str]
     words_at_most: int
     cut: re.Pattern[str]
-    digest: str  # of everything above as data: comments and spacing do not count
-    moved: Mapping[str, str] = field(default_factory=dict)  # words a file took from the built-in rules -> from where
+    digest: str  # of the rules as data; comments and spacing do not count
+    moved: Mapping[str, str] = field(default_factory=dict)  # words that a file took from built-in lists -> which list
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes, in their order: a class's number is its place here."""
+        """List the classes in order; a class's number is its place here."""
         return tuple(self.classes.values())
 
 
 def words(text: str) -> str:
-    """Text as the rules' words are written: lower case, apostrophes left out, everything else but a-z 0-9 a blank."""
+    """Normalise text like the words of the rules: lower case, no apostrophes, other characters than a-z 0-9 blank."""
     return NOT_WORD.sub(" ", APOSTROPHES.sub("", text.lower())).strip()
 
 
 @cache
 def built_in() -> Rules:
-    """The rules that Atelier brings: six classes."""
+    """Load Atelier's own rules: six classes."""
     return load_rules(RULES_FILE)
 
 
 def load_rules(path: Path) -> Rules:
-    """Rules from a TOML file of the form of garment_classes.toml, or one that extends the built-in rules.
+    """Load rules from a TOML file in the format of garment_classes.toml.
 
-    With `extends = "built-in"` its classes come after the built-in ones (one of the same name takes its place), its
-    words are added, and a word that the built-in rules list elsewhere moves to where this file lists it.
+    With `extends = "built-in"` the file adds to the built-in rules: its classes follow the built-in ones (a class of
+    the same name replaces it), its words are added, and a word that a built-in list has moves to the file's list.
 
     Raises:
-        BadInput: the file is not there or no TOML, or a key or word in it cannot be meant; names file, key and mend.
+        BadInput: the file is missing, not TOML, or has an invalid key or word; the message names it and the remedy.
     """
     data = _read(path)
     moved: dict[str, str] = {}
@@ -105,16 +104,16 @@ def load_rules(path: Path) -> Rules:
 
 
 def carrying(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    """The table with the classes it was made with in its schema's metadata, where Parquet keeps them."""
-    kept = dict(table.schema.metadata or {})
-    return table.replace_schema_metadata({**kept, CARRIED: json.dumps(list(names)).encode()})
+    """Record the classes that a table was made with in its schema's metadata, which Parquet keeps."""
+    metadata = dict(table.schema.metadata or {})
+    return table.replace_schema_metadata({**metadata, CARRIED: json.dumps(list(names)).encode()})
 
 
 def classes_of(table: pa.Table, asset: str) -> tuple[str, ...]:
-    """The classes that `carrying` wrote, in their order: a class's number is its place here.
+    """Read the classes that `carrying` recorded, in order; a class's number is its place here.
 
     Raises:
-        BadInput: the table carries none; `asset` is its name.
+        BadInput: the table, which the message calls `asset`, has no classes recorded.
     """
     carried = (table.schema.metadata or {}).get(CARRIED)
     if carried is None:
@@ -123,7 +122,7 @@ def classes_of(table: pa.Table, asset: str) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The file's sections, each a table of the keys it may have."""
+    """Read a rules file and check the names of its sections and keys."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -148,7 +147,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_words(path: Path, data: dict[str, Any]) -> None:
-    """Every list of words is one, each word written so that it can match, under one kind and one gender."""
+    """Check that each list holds words that can match, and that no word is under two kinds or two genders."""
     for kind, entry in data.get("kinds", {}).items():
         if not isinstance(entry, dict) or set(entry) != {"words"}:
             raise BadInput(f'{path}: [kinds.{kind}] must hold words = ["...", "..."] and nothing else')
@@ -176,7 +175,7 @@ def _check_words(path: Path, data: dict[str, Any]) -> None:
 
 
 def _extended(base: dict[str, Any], own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The built-in rules with a file's own over them, and the words that moved with where they were."""
+    """Merge a file's rules over the built-in ones; also return the words that moved, and from where."""
     moved: dict[str, str] = {}
 
     def claim(section: str, lists: dict[str, list[str]], name: str, claimed: list[str]) -> None:
@@ -190,7 +189,7 @@ def _extended(base: dict[str, Any], own: dict[str, Any]) -> tuple[dict[str, Any]
     kinds = {kind: entry["words"] for kind, entry in base["kinds"].items()}
     for kind, entry in own.get("kinds", {}).items():
         claim("kinds", kinds, kind, entry["words"])
-        if kind not in NO_CLASS:  # what is an article now must not keep a whole path from having a class
+        if kind not in NO_CLASS:  # a word that is now an article must no longer exclude a whole path
             vetoed = base["categories"]["vetoed"]
             moved |= {text: "categories.vetoed" for text in entry["words"] if text in vetoed}
             vetoed[:] = [text for text in vetoed if text not in entry["words"]]
@@ -213,7 +212,7 @@ def _compiled(path: Path, data: dict[str, Any], moved: dict[str, str]) -> Rules:
         if gender not in data["genders"] or gender in NO_GENDER:
             raise BadInput(f"{path}: implied.{gender} is no gender; there are: {_listed(data['genders'], NO_GENDER)}")
     categories, titles = data.get("categories", {}), data.get("titles", {})
-    # The classes' order is part of what they are: their numbers follow it.
+    # The order of the classes is part of the digest, because their numbers follow from it.
     content = json.dumps([data, list(data["classes"])], sort_keys=True)
     return Rules(
         classes=classes,

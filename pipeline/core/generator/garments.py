@@ -1,7 +1,7 @@
-"""The generator's pictures: which ones, cropped to 64x64, labelled with one of the garment classes.
+"""Choose the generator's pictures, crop them to 64x64 and label them with garment classes.
 
-From the ledger and the products alone, so that it works without any review. It crops the original bytes, not the
-squashed bank. Which pictures are irrelevant is `irrelevant.py`'s; training is `models/lsgan/train.py`.
+It needs only the ledger and the products, so it works without reviews. It crops the original files, because the
+pictures of the bank are squashed.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from pipeline.core.images.pictures import centre_crop, decode
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.signatures import keyed
 
-SIZE = 64  # pixels a side: the networks' depth fixes it
+SIZE = 64  # side in pixels; fixed by the depth of the networks
 SOURCES = {"vendor": ("vendor",), "vendor_customer": ("vendor", "customer")}
 
 
 @dataclass(frozen=True)
 class Discarded:
-    """Pictures that were found irrelevant, class by class, within one by reason, the clearest case first."""
+    """Pictures found irrelevant, ordered by class, then by reason, the clearest case first."""
 
     pixels: np.ndarray  # uint8 [n, 64, 64, 3]
     garment_class: list[str]
@@ -37,12 +37,12 @@ class Discarded:
 
 @dataclass(frozen=True)
 class Garments:
-    """table (GARMENTS), pixels uint8 [N, 64, 64, 3] row by row, counts by class, and what was discarded."""
+    """The generator's pictures."""
 
-    table: pa.Table
-    pixels: np.ndarray
+    table: pa.Table  # GARMENTS
+    pixels: np.ndarray  # uint8 [N, 64, 64, 3], rows as in `table`
     discarded: Discarded
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # class -> what was counted -> pictures
 
 
 def build(
@@ -62,15 +62,15 @@ def build(
 ) -> Garments:
     """Choose, crop and label the pictures.
 
-    Equal contents count once, under the first product. Irrelevant pictures are discarded (`irrelevant.judge`, on the
-    features uint8 [n, 64, 64, 3] -> [n, D] that `embed` gives). Over the cap, every class gives up pictures in
-    proportion to its size, chosen by a hash of the seed and the content, so that a further product moves few others.
-    A product is held out as a whole: none of its pictures trains. Every class has a held-out product.
+    Equal contents count once, under the first product. `irrelevant.judge` discards irrelevant pictures, by the features
+    that `embed` computes: uint8 [n, 64, 64, 3] -> [n, D]. Over the cap, every class drops pictures in proportion to its
+    size. Which ones is decided by a hash of the seed and the content, so a new product changes few choices. Products
+    are held out whole: none of their pictures trains. Every class has a held-out product.
 
-    The classes are those that `products` carries, and the table carries them on (`garment_classes.classes_of`).
+    The classes are those recorded in `products`; the table records them too (`garment_classes.classes_of`).
 
     Raises:
-        BadInput: a class has fewer than `minimum` pictures to train on; every such class with its count.
+        BadInput: a class has fewer than `minimum` pictures to train on; the message lists all such classes.
     """
     if sources not in SOURCES:
         raise ValueError(f"sources: {sources!r} is not one of {', '.join(SOURCES)}")
@@ -78,12 +78,12 @@ def build(
     chosen = _candidates(image_urls, ledger, products, SOURCES[sources])
     shas, asins = chosen["sha256"].to_pylist(), np.asarray(chosen["asin"].to_pylist())
     label = np.array([classes.index(name) for name in chosen["garment_class"].to_pylist()], np.int64)
-    _refuse_few(label, classes, minimum, "")  # before any picture is read
+    _refuse_few(label, classes, minimum, "")  # fail before reading any picture
     pixels = _cropped(store, shas, on_progress)
     relevance = relevance or RelevanceSettings()
     seen = embed(pixels) if relevance.asks_features else np.zeros((len(pixels), 1), np.float32)
     verdict = irrelevant.judge(seen, pixels, label, asins, relevance)
-    stays, found = verdict.kept, label
+    stays, label_before = verdict.kept, label
     discarded = _discarded(verdict, pixels, label, classes)
     chosen, pixels, label, asins = chosen.filter(pa.array(stays)), pixels[stays], label[stays], asins[stays]
     keys = np.array([_hash(f"{seed}\0{sha}") for sha in chosen["sha256"].to_pylist()])
@@ -91,8 +91,8 @@ def build(
     kept = _capped(label, keys, len(classes), cap)
     counts = {
         name: {
-            "pictures": int((found == number).sum()),
-            **{reason: int((verdict.reason[found == number] == reason).sum()) for reason in irrelevant.REASONS},
+            "pictures": int((label_before == number).sum()),
+            **{reason: int((verdict.reason[label_before == number] == reason).sum()) for reason in irrelevant.REASONS},
             "kept": int((kept & (label == number)).sum()),
             "held_out": int((kept & held & (label == number)).sum()),
         }
@@ -111,19 +111,19 @@ def build(
 
 
 def _refuse_few(label: np.ndarray, classes: tuple[str, ...], minimum: int, when: str) -> None:
-    """BadInput naming every class with fewer than `minimum` pictures, with its count."""
+    """Raise BadInput naming every class with fewer than `minimum` pictures, with its count."""
     count = np.bincount(label, minlength=len(classes))
     few = [f"{name} has {number}" for name, number in zip(classes, count, strict=True) if number < minimum]
     if few:
         raise BadInput(
             f"too few pictures to train the generator: {', '.join(few)}; at least {minimum} a class are needed{when}. "
-            "Bring more products, raise ops.image_urls.config.extra_per_class, lower ops.garments.config.minimum, or "
-            "leave the class out of the garment classes (docs/configuration.md, Classes of your own)."
+            "Add products, raise ops.image_urls.config.extra_per_class, lower ops.garments.config.minimum, or leave "
+            "the class out of the garment classes (docs/configuration.md, Classes of your own)."
         )
 
 
 def _cropped(store: PictureStore, shas: list[str], on_progress: Callable[[int, int], None] | None) -> np.ndarray:
-    """The pictures of these contents, centre-cropped: uint8 [n, 64, 64, 3]."""
+    """Read and centre-crop the pictures of these contents: uint8 [n, 64, 64, 3]."""
     pixels = np.empty((len(shas), SIZE, SIZE, 3), np.uint8)
     row_of = {sha: row for row, sha in enumerate(shas)}
     for done, (sha, data) in enumerate(store.read(shas), start=1):
@@ -146,7 +146,7 @@ def _discarded(verdict: Verdict, pixels: np.ndarray, label: np.ndarray, classes:
 
 
 def _candidates(image_urls: pa.Table, ledger: pa.Table, products: pa.Table, sources: tuple[str, ...]) -> pa.Table:
-    """Working pictures of products that have a class, one row a content, in a fixed order."""
+    """List the working pictures of products that have a class, one row per content, in a fixed order."""
     classed = products.filter(pc.is_valid(products["garment_class"])).select(["asin", "garment_class"])
     ok = keyed(ledger.filter(pc.equal(ledger["status"], "ok")).select(["url", "sha256"]))
     wanted = keyed(image_urls.filter(pc.is_in(image_urls["source"], value_set=pa.array(sources))))
@@ -158,12 +158,12 @@ def _candidates(image_urls: pa.Table, ledger: pa.Table, products: pa.Table, sour
 
 
 def _hash(text: str) -> float:
-    """A text's place on [0, 1), uniform."""
+    """Hash a text to a uniform number in [0, 1)."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
 
 
 def _held_out(asins: np.ndarray, label: np.ndarray, classes: int, share: float, seed: int) -> np.ndarray:
-    """Which rows belong to held-out products: those whose hash is below the share, at least one product a class."""
+    """Mark rows of held-out products: those whose hash is below the share, and at least one product per class."""
     place = np.array([_hash(f"held\0{seed}\0{asin}") for asin in asins])
     held = place < share
     for number in range(classes):
@@ -174,7 +174,7 @@ def _held_out(asins: np.ndarray, label: np.ndarray, classes: int, share: float, 
 
 
 def _capped(label: np.ndarray, keys: np.ndarray, classes: int, cap: int) -> np.ndarray:
-    """Which rows stay under a cap over all classes, each class keeping its share: bool [N]."""
+    """Mark the rows that stay under a cap over all classes, with each class keeping its share: bool [N]."""
     if len(label) <= cap:
         return np.ones(len(label), bool)
     kept = np.zeros(len(label), bool)

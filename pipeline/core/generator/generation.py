@@ -1,6 +1,6 @@
-"""From a trained generator to the pictures people look at: samples, galleries, and what GARMENTS says of its rows.
+"""Make samples and galleries of a trained generator, and read classes and labels from GARMENTS.
 
-Its figures are `generator_figures.py`; Dagster and MLflow are the assets' business.
+Nothing here may import Dagster or MLflow.
 """
 
 import numpy as np
@@ -19,20 +19,20 @@ BATCH = 256
 
 
 def classes(garments: pa.Table) -> tuple[str, ...]:
-    """The classes that GARMENTS was made with; a class's number is its place."""
+    """Return the classes that GARMENTS was made with; a class's number is its place."""
     return classes_of(garments, "garments")
 
 
 def inputs(garments: pa.Table) -> dict[str, str]:
-    """What a generator is made from, for its folder's name and manifest: the table's digest, and the classes in order.
+    """Identify a generator's inputs, for its folder's name and manifest: the table's digest, and the classes in order.
 
-    The classes count apart: in another order the same rows have other numbers.
+    The classes are listed separately because the same rows get other class numbers when the order changes.
     """
     return {"garments": table_digest(garments), "classes": ", ".join(classes(garments))}
 
 
 def labels(garments: pa.Table) -> np.ndarray:
-    """The class number of every row of GARMENTS, int64 [N]."""
+    """Return the class number of every row of GARMENTS, int64 [N]."""
     number = {name: place for place, name in enumerate(classes(garments))}
     return np.array([number[name] for name in garments["garment_class"].to_pylist()], np.int64)
 
@@ -40,26 +40,26 @@ def labels(garments: pa.Table) -> np.ndarray:
 def sample(
     generator: Generator, settings: LsganSettings, wanted: np.ndarray, seed: int, device: torch.device
 ) -> np.ndarray:
-    """Garments of the wanted classes, int64 [n] -> uint8 [n, 64, 64, 3]; z as in training."""
+    """Generate garments of the wanted classes, int64 [n] -> uint8 [n, 64, 64, 3], with z drawn as in training."""
     noise = torch.Generator().manual_seed(seed)
-    made = []
+    batches = []
     with torch.inference_mode():
         for start in range(0, len(wanted), BATCH):
             label = torch.from_numpy(wanted[start : start + BATCH])
             z = sample_z(settings, len(label), noise)
-            made.append(to_pixels(generator(z.to(device), label.to(device))).cpu().numpy())
-    return np.concatenate(made)
+            batches.append(to_pixels(generator(z.to(device), label.to(device))).cpu().numpy())
+    return np.concatenate(batches)
 
 
 def examples(garments: pa.Table, seed: int, count: int) -> np.ndarray:
-    """Rows of `count` seeded pictures of each class, int64 [classes, count]; few are shown again."""
+    """Draw rows of `count` pictures of each class, int64 [classes, count]; a class with fewer repeats some."""
     rng, label = np.random.default_rng(seed), labels(garments)
     rows = [np.flatnonzero(label == number) for number in range(len(classes(garments)))]
-    return np.stack([rng.choice(found, count, replace=len(found) < count) for found in rows])
+    return np.stack([rng.choice(of_class, count, replace=len(of_class) < count) for of_class in rows])
 
 
 def one_of_each_class(garments: pa.Table, count: int, seed: int) -> np.ndarray:
-    """Rows of `count` vendor pictures, the classes taking turns, int64 [count]."""
+    """Draw rows of `count` vendor pictures, taking the classes in turn, int64 [count]."""
     rng, label = np.random.default_rng(seed), labels(garments)
     vendor = np.array([source == "vendor" for source in garments["source"].to_pylist()], bool)
     count_of_classes = len(classes(garments))
@@ -69,17 +69,17 @@ def one_of_each_class(garments: pa.Table, count: int, seed: int) -> np.ndarray:
 
 
 def discarded_sheet(discarded: Discarded, columns: int) -> np.ndarray | None:
-    """A row for each class and reason, the clearest cases first; None where nothing was discarded."""
+    """Lay out discarded pictures, one row per class and reason, the clearest first; None if there are none."""
     rows: dict[str, list[int]] = {}
     for row, (name, reason) in enumerate(zip(discarded.garment_class, discarded.reason, strict=True)):
         rows.setdefault(f"{name} - {reason}", []).append(row)
     if not rows:
         return None
     pictures = np.full((len(rows), columns, *discarded.pixels.shape[1:]), 255, np.uint8)
-    for place, found in enumerate(rows.values()):
-        shown = found[:columns]
+    for place, of_row in enumerate(rows.values()):
+        shown = of_row[:columns]
         pictures[place, : len(shown)] = discarded.pixels[shown]
-    return grid(pictures, row_labels=[f"{label} ({len(found)})" for label, found in rows.items()])
+    return grid(pictures, row_labels=[f"{label} ({len(of_row)})" for label, of_row in rows.items()])
 
 
 def gallery(
@@ -90,7 +90,7 @@ def gallery(
     columns: int,
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fixed-seed garments and the training pictures nearest to them in L1 (NAF's check on novelty).
+    """Generate fixed-seed garments, and find the training pictures nearest to them in L1 (NAF's check on novelty).
 
     Returns:
         Garments uint8 [classes, columns, 64, 64, 3], their nearest training pictures likewise, and the distance
@@ -106,14 +106,14 @@ def gallery(
 
 
 def beside(fakes: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    """Rows of garments with the row of their nearest pictures under each: [2 * classes, columns, H, W, 3]."""
+    """Put the row of nearest pictures under each row of garments: [2 * classes, columns, H, W, 3]."""
     return np.stack([fakes, nearest], axis=1).reshape(2 * len(fakes), *fakes.shape[1:])
 
 
 def equal_draws(
     held: np.ndarray, label: np.ndarray, classes: int, most: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of as many held-out as training pictures of each class, at most `most` of it: (held-out, training)."""
+    """Draw equally many held-out and training rows of each class, at most `most` each: (held-out, training)."""
     rng = np.random.default_rng(seed)
     real, training = [], []
     for number in range(classes):

@@ -1,7 +1,7 @@
-"""FID and inception score, for those who have the weights: through torch-fidelity, never required, never downloaded.
+"""Compute FID and inception score with torch-fidelity, if the user has its weights; they are never downloaded.
 
-Figures that can be held against published ones; on a few hundred pictures FID is far above its limit, so the number of
-pictures stands in the name. Everything else rests on features whose weights come in a package (`features.py`).
+These figures can be compared with published ones. FID of a few hundred pictures is far above its limit, so the number
+of pictures is part of the figure's name.
 """
 
 from pathlib import Path
@@ -13,31 +13,31 @@ from torch.utils.data import Dataset
 
 from pipeline.core.raw.sources import BadInput
 
-_SPLITS = 10  # of the inception score (Salimans et al. 2016), as far as there are pictures
+_SPLITS = 10  # of the inception score (Salimans et al. 2016); fewer for fewer pictures
 
 
 class _Pictures(Dataset):
-    """Pictures as torch-fidelity asks for them: uint8 [3, H, W] one by one."""
+    """Pictures in torch-fidelity's format: uint8 [3, H, W] each."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self._pixels = pixels
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of pictures."""
         return len(self._pixels)
 
     def __getitem__(self, index: int) -> Tensor:
-        """One picture."""
+        """Return one picture."""
         return torch.from_numpy(np.ascontiguousarray(self._pixels[index].transpose(2, 0, 1)))
 
 
 def scores(fakes: np.ndarray, reals: np.ndarray, weights: str, device: torch.device) -> dict[str, float]:
-    """FID of fakes against reals, uint8 [n, H, W, 3] each, and the inception score of fakes with its sd over splits.
+    """Compute FID of fakes against reals, uint8 [n, H, W, 3] each, and the fakes' inception score, mean and sd.
 
     `weights` is the file of torch-fidelity's InceptionV3 (weights-inception-2015-12-05-6726825d.pth).
 
     Raises:
-        BadInput: the file or the package is missing; says how to get it.
+        BadInput: the file or the package is missing; the message says how to get it.
     """
     if not Path(weights).is_file():
         raise BadInput(
@@ -50,7 +50,7 @@ def scores(fakes: np.ndarray, reals: np.ndarray, weights: str, device: torch.dev
         raise BadInput(
             "inception_weights is set, but torch-fidelity is not installed: .venv/bin/uv pip install '.[fid]'."
         ) from error
-    found = calculate_metrics(
+    metrics = calculate_metrics(
         input1=_Pictures(fakes),
         input2=_Pictures(reals),
         isc=True,
@@ -63,7 +63,7 @@ def scores(fakes: np.ndarray, reals: np.ndarray, weights: str, device: torch.dev
     )
     n = len(fakes)
     return {
-        f"fid_n{n}": float(found["frechet_inception_distance"]),
-        f"inception_score_n{n}": float(found["inception_score_mean"]),
-        f"inception_score_sd_n{n}": float(found["inception_score_std"]),
+        f"fid_n{n}": float(metrics["frechet_inception_distance"]),
+        f"inception_score_n{n}": float(metrics["inception_score_mean"]),
+        f"inception_score_sd_n{n}": float(metrics["inception_score_std"]),
     }

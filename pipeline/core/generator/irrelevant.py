@@ -1,12 +1,10 @@
-"""Which pictures of a garment class do not show it: the odd one out, another class, the same photograph again.
+"""Find pictures that do not show their garment class: near-duplicates, pictures of another class, and outliers.
 
-Works on features and small pictures; which network made the features, and what is done with the verdict, belongs to
-the caller. The category words have spoken before (`categories.py`): here the picture itself is asked.
+Classes come from words (`categories.py`); this module checks them by the pictures. Features are centred and reduced to
+64 principal components, then judged by a classifier and by neighbours. Neither ever sees another picture of the same
+product. The reasons:
 
-The rule. Features are centred, reduced to 64 principal components and judged by a classifier and by neighbours, both
-of which have never seen another picture of the same product:
-
-- near-duplicate: the same photograph as an earlier row (`near_duplicates.py`), of any product;
+- near-duplicate: the same photograph as an earlier row, of any product;
 - other class: a logistic regression gives the picture's own class a probability under `own_class`;
 - outlier: its mean distance to the 10 nearest pictures of its class is over `outlier` times the class's median.
 """
@@ -19,21 +17,21 @@ import pyarrow as pa
 
 from pipeline.core.images import near_duplicates
 
-REASONS = ("near_duplicate", "other_class", "outlier")  # in this order: a picture has the first that fits
+REASONS = ("near_duplicate", "other_class", "outlier")  # by priority: a picture gets the first that applies
 _COMPONENTS = 64
 _FOLDS = 5
 _NEIGHBOURS = 10
-_ENOUGH = 30  # pictures a class must have before its features say anything about one of them
+_ENOUGH = 30  # least pictures of every class; with fewer, features are not used
 
 
 @dataclass(frozen=True)
 class RelevanceSettings:
-    """When a picture is discarded; raises ValueError naming the field."""
+    """Thresholds for discarding pictures; an invalid one raises a ValueError naming the field."""
 
-    own_class: float = 0.1  # least probability of its own class, out of fold; 0 turns the rule off
-    outlier: float = 1.6  # most times the class's median distance to neighbours; 0 turns the rule off
+    own_class: float = 0.1  # least out-of-fold probability of the picture's own class; 0: rule off
+    outlier: float = 1.6  # largest distance to neighbours, in medians of the class; 0: rule off
     near_duplicates: bool = True  # keep one picture of each near-duplicate cluster
-    feature_size: int = 64  # pixels a side given to the frozen ImageNet network
+    feature_size: int = 64  # side in pixels of the pictures given to the frozen ImageNet network
 
     def __post_init__(self) -> None:
         if self.feature_size < 1:
@@ -45,38 +43,38 @@ class RelevanceSettings:
 
     @property
     def asks_features(self) -> bool:
-        """Whether any rule looks at features."""
+        """Whether any rule uses features."""
         return bool(self.own_class or self.outlier)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rule found of each of n pictures."""
+    """The result for each of n pictures."""
 
     reason: np.ndarray  # [n] str: "" for a picture that stays, else one of REASONS
-    own_class: np.ndarray  # [n] float64, out-of-fold probability of its class; nan where nothing was fitted
+    own_class: np.ndarray  # [n] float64, out-of-fold probability of its class; nan if nothing was fitted
     seen_as: np.ndarray  # [n] int64, the likeliest class
-    distance: np.ndarray  # [n] float64, to its neighbours, over the class's median; nan where the class is too small
+    distance: np.ndarray  # [n] float64, to its neighbours, divided by the class's median; nan if a class is too small
 
     @property
     def kept(self) -> np.ndarray:
-        """Which pictures stay, bool [n]."""
+        """Mark the pictures that stay, bool [n]."""
         return self.reason == ""
 
 
 def judge(
     features: np.ndarray, pixels: np.ndarray, label: np.ndarray, product: np.ndarray, settings: RelevanceSettings
 ) -> Verdict:
-    """Judge n pictures; the order of rows decides which of near-duplicates stays, the first.
+    """Find the irrelevant ones of n pictures; the first row of near-duplicates stays.
 
     Args:
         features: float [n, D].
         pixels: uint8 [n, H, W, 3].
-        label: int [n], the class that words gave.
-        product: str [n]; pictures of one product never judge each other.
+        label: int [n], the class given by words.
+        product: str [n]; pictures of one product are never used to judge each other.
         settings: thresholds.
 
-    The same pictures get the same verdict: folds go by a hash of the product, everything else is exact.
+    The result is deterministic: a hash of the product assigns the folds, and everything else is exact.
     """
     n, classes = len(label), np.unique(label)
     reason = np.full(n, "", dtype="U16")
@@ -99,21 +97,21 @@ def judge(
 
 
 def _reduced(features: np.ndarray) -> np.ndarray:
-    """The principal components of features, float64 [n, at most 64], scaled as they come."""
+    """Project features on their principal components, float64 [n, at most 64], without rescaling."""
     centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     return centred @ vectors[:, np.argsort(values)[::-1][:_COMPONENTS]]
 
 
 def _fold(product: np.ndarray) -> np.ndarray:
-    """The fold of each product, int64 [n]."""
+    """Assign a fold to each row by its product, int64 [n]."""
     names, row = np.unique(product, return_inverse=True)
     place = [hashlib.blake2b(str(name).encode(), digest_size=4).digest() for name in names]
     return np.array([int.from_bytes(digest) % _FOLDS for digest in place], np.int64)[row]
 
 
 def _out_of_fold(reduced: np.ndarray, label: np.ndarray, product: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probability of the own class, float64 [n], and the likeliest class, int64 [n], from a fit without the fold."""
+    """Predict the probability of each row's own class, float64 [n], and its likeliest class, int64 [n], out of fold."""
     from sklearn.linear_model import LogisticRegression
 
     scaled = reduced / np.maximum(reduced.std(axis=0), 1e-9)
@@ -122,7 +120,7 @@ def _out_of_fold(reduced: np.ndarray, label: np.ndarray, product: np.ndarray) ->
     for number in range(_FOLDS):
         test = fold == number
         if not test.any() or len(np.unique(label[~test])) < len(np.unique(label)):
-            continue  # nothing to learn a class from: nobody of this fold is judged
+            continue  # the other folds lack a class, so this fold is not judged
         fitted = LogisticRegression(max_iter=300, class_weight="balanced").fit(scaled[~test], label[~test])
         probability = fitted.predict_proba(scaled[test])
         own[test] = probability[np.arange(test.sum()), np.searchsorted(fitted.classes_, label[test])]
@@ -131,11 +129,11 @@ def _out_of_fold(reduced: np.ndarray, label: np.ndarray, product: np.ndarray) ->
 
 
 def _neighbour_distance(reduced: np.ndarray, product: np.ndarray) -> np.ndarray:
-    """Mean distance of each row to its nearest rows of other products, float64 [n]."""
+    """Compute the mean distance of each row to its nearest rows of other products, float64 [n]."""
     from sklearn.neighbors import NearestNeighbors
 
     _, number = np.unique(product, return_inverse=True)
-    # Its own product's pictures may all be nearer: as many more are asked for.
+    # All pictures of a row's own product may be nearer than others, so search for that many more.
     most = min(len(reduced) - 1, _NEIGHBOURS + int(np.bincount(number).max()) - 1)
     distance, index = NearestNeighbors(n_neighbors=most + 1, algorithm="brute").fit(reduced).kneighbors(reduced)
     distance = np.where(number[index] == number[:, None], np.inf, distance)
@@ -145,11 +143,11 @@ def _neighbour_distance(reduced: np.ndarray, product: np.ndarray) -> np.ndarray:
 
 
 def _later_copies(pixels: np.ndarray) -> np.ndarray:
-    """The rows that are near-duplicates of an earlier one, int64."""
+    """Find the rows that are near-duplicates of an earlier one, int64."""
     nobody = pa.table({"sha256": pa.array([], pa.string()), "item": pa.array([], pa.int32())})
     names = pa.array([str(row) for row in range(len(pixels))])
-    found = near_duplicates.find(pixels, names, nobody)
-    cluster = found.table["cluster"].fill_null(-1).to_numpy()
+    duplicates = near_duplicates.find(pixels, names, nobody)
+    cluster = duplicates.table["cluster"].fill_null(-1).to_numpy()
     _, first = np.unique(cluster, return_index=True)
     later = cluster >= 0
     later[first] = False

@@ -1,20 +1,20 @@
-"""Which pictures frozen features find most alike, to look at. The features are `features.py`'s."""
+"""Find pictures that are alike by frozen features, to show to a person."""
 
 import numpy as np
 
-LOOKED_AT = 20_000  # pictures: enough to find good neighbours in, and read in a moment
+LOOKED_AT = 20_000  # pictures searched: enough for good neighbours, and quick to read
 
 
 def most_alike(features: np.ndarray, asked: int, shown: int) -> np.ndarray:
-    """Evenly spread pictures, each with those nearest to it by the cosine of centred features.
+    """Pick evenly spread pictures, and find the nearest of each by the cosine of centred features.
 
     Args:
-        features: [N, F], an array or a memory map, of which the first LOOKED_AT are looked at.
-        asked: how many pictures.
-        shown: how many of each row, the picture itself first.
+        features: [N, F], an array or a memory map; only the first LOOKED_AT rows are searched.
+        asked: how many pictures to pick.
+        shown: how many neighbours of each, the picture itself first.
 
     Returns:
-        rows of `features`, int [asked, shown]; fewer where there are fewer pictures.
+        Rows of `features`, int [asked, shown]; fewer if there are fewer pictures.
     """
     near = np.asarray(features[:LOOKED_AT], np.float32)
     if not len(near):
@@ -23,5 +23,5 @@ def most_alike(features: np.ndarray, asked: int, shown: int) -> np.ndarray:
     near /= np.maximum(np.linalg.norm(near, axis=1, keepdims=True), 1e-12)
     picked = np.unique(np.linspace(0, len(near) - 1, min(asked, len(near))).astype(int))
     likeness = near[picked] @ near.T
-    likeness[np.arange(len(picked)), picked] = np.inf  # before an equal picture
+    likeness[np.arange(len(picked)), picked] = np.inf  # so that a picture comes before its duplicates
     return np.argsort(-likeness, axis=1, kind="stable")[:, :shown]

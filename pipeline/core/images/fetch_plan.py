@@ -1,7 +1,7 @@
-"""The plan before a fetch: requests by host, what is already there, bytes and seconds to expect.
+"""Plan a fetch: requests by host, URLs already settled, and the bytes and seconds to expect.
 
-Read from the ledger's own history, host by host; where a host has none, all hosts' is taken, and where there is none
-at all, a stated assumption. Nothing is asked, nothing is written; how it looks is `pipeline/views/fetch_table.py`'s.
+Estimates come from the host's own history in the ledger, else from all hosts' history, else from stated assumptions.
+Nothing here may make a request or write a file.
 """
 
 from collections.abc import Sequence
@@ -15,74 +15,74 @@ from pipeline.core.images.fetch import pending
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 
-NO_HOST = "(no usable URL)"  # refused without a request
-# Where a number comes from, the best first.
+NO_HOST = "(no usable URL)"  # such URLs are refused without a request
+# Sources of an estimate, the best first.
 HERE, LIMIT, ELSEWHERE, ASSUMED = "this host", "the rate limit", "all hosts", "assumed"
-ASSUMED_BYTES = 10_000  # a URL: between Amazon's 50 px pictures (2 kB) and its large ones
-ASSUMED_SECONDS = 0.2  # from asking for a small picture to having it, over a continent
-_ENOUGH = 20  # rows under which a rate is chance
-_PAUSE = 60.0  # seconds without a settled URL: between two runs, not within one
+ASSUMED_BYTES = 10_000  # per URL: between Amazon's 50 px pictures (2 kB) and its large ones
+ASSUMED_SECONDS = 0.2  # per request of a small picture, across a continent
+_ENOUGH = 20  # least rows for a rate; with fewer it would be chance
+_PAUSE = 60.0  # a longer gap in seconds without a settled URL lies between two runs, not within one
 
 
 @dataclass(frozen=True)
 class History:
-    """What earlier fetches say: mean bytes a URL (broken ones included) and URLs settled a second; None: unknown."""
+    """Statistics of earlier fetches."""
 
     urls: int
-    bytes_each: float | None
-    rate: float | None
+    bytes_each: float | None  # mean per URL, including broken ones; None: unknown
+    rate: float | None  # URLs settled per second; None: unknown
 
 
 @dataclass(frozen=True)
 class HostPlan:
-    """What a fetch would ask of one `host:port`. `seconds` is for this host alone; hosts are asked side by side."""
+    """What a fetch would request from one `host:port`."""
 
     host: str
     urls: int  # distinct
-    there: int  # of them settled, not asked again
-    requests: int  # one a URL that is left; redirects and retries come on top
+    there: int  # URLs already settled, which need no request
+    requests: int  # one per remaining URL; redirects and retries are not counted
     bytes: int
     bytes_from: str  # HERE, ELSEWHERE or ASSUMED: its own earlier pictures, all hosts', or none
-    rate: float  # URLs a second
+    rate: float  # URLs per second
     rate_from: str  # HERE, LIMIT (rate_per_host) or ASSUMED
-    seconds: float
+    seconds: float  # for this host alone; hosts are fetched in parallel
 
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """The whole: hosts with the most requests first."""
+    """The plan of a whole fetch; hosts with the most requests come first."""
 
     hosts: tuple[HostPlan, ...]
-    seconds: float  # of the slowest host, or of all requests at what `concurrency` lets through
+    seconds: float  # of the slowest host, or of all requests at the rate that `concurrency` allows
     seconds_from: str
 
     @property
     def urls(self) -> int:
-        """Distinct URLs."""
+        """Count distinct URLs."""
         return sum(host.urls for host in self.hosts)
 
     @property
     def there(self) -> int:
-        """Settled before: no request."""
+        """Count URLs already settled, which need no request."""
         return sum(host.there for host in self.hosts)
 
     @property
     def requests(self) -> int:
-        """URLs to ask for."""
+        """Count URLs to request."""
         return sum(host.requests for host in self.hosts)
 
     @property
     def bytes(self) -> int:
-        """To expect."""
+        """Sum the expected bytes."""
         return sum(host.bytes for host in self.hosts)
 
     @property
     def bytes_from(self) -> str:
-        """The weakest source behind `bytes`."""
+        """Return the weakest source used for `bytes`."""
         return _weakest([host.bytes_from for host in self.hosts if host.requests])
 
     def top(self, count: int) -> tuple[list[HostPlan], HostPlan | None]:
-        """The first `count` hosts, and the others as one (None where there are none)."""
+        """Return the first `count` hosts, and the others summed up as one (None if there are none)."""
         first, others = list(self.hosts[:count]), self.hosts[count:]
         if len(others) < 2:
             return list(self.hosts), None
@@ -101,7 +101,7 @@ class FetchPlan:
 
 
 def plan_fetch(urls: Sequence[str], store: PictureStore, settings: FetchSettings) -> FetchPlan:
-    """What `fetch(urls, store, settings)` would ask for, and what it should cost."""
+    """Estimate the requests of `fetch(urls, store, settings)` and their cost."""
     ledger = store.ledger()
     distinct = list(dict.fromkeys(urls))
     ask: dict[str, int] = {}
@@ -118,7 +118,7 @@ def plan_fetch(urls: Sequence[str], store: PictureStore, settings: FetchSettings
     busy = [host for host in hosts if host.requests]
     if not busy:
         return FetchPlan(tuple(hosts), 0.0, HERE)
-    # Hosts are asked side by side, but not more of them than `concurrency` allows; a measured rate beats that guess.
+    # Hosts are fetched in parallel, as far as `concurrency` allows. A measured rate replaces this estimate if higher.
     together = max([settings.concurrency / ASSUMED_SECONDS, *(host.rate for host in busy if host.rate_from == HERE)])
     seconds = max([*(host.seconds for host in busy), sum(host.requests for host in busy) / together])
     return FetchPlan(tuple(hosts), seconds, _weakest([host.rate_from for host in busy]))
@@ -128,10 +128,10 @@ def _host_plan(
     host: str, urls: int, requests: int, by_host: dict[str, History], overall: History, settings: FetchSettings
 ) -> HostPlan:
     if host == NO_HOST:
-        return HostPlan(host, urls, urls, 0, 0, HERE, 0.0, HERE, 0.0)  # settled without a request
+        return HostPlan(host, urls, urls, 0, 0, HERE, 0.0, HERE, 0.0)  # refused without a request
     own = by_host.get(host, History(0, None, None))
     each, bytes_from = _first_known((own.bytes_each, HERE), (overall.bytes_each, ELSEWHERE), (ASSUMED_BYTES, ASSUMED))
-    # What another host has reached says little about this one: no host's rate is guessed from the others'.
+    # A host's rate is never estimated from other hosts, whose rates say little about it.
     rate, rate_from = _first_known((own.rate, HERE), (settings.per_host / ASSUMED_SECONDS, ASSUMED))
     if settings.rate_per_host and rate >= settings.rate_per_host:
         rate, rate_from = settings.rate_per_host, LIMIT
@@ -141,7 +141,7 @@ def _host_plan(
 
 
 def histories(ledger: pa.Table) -> tuple[dict[str, History], History]:
-    """By host and over all: the ledger's own rates. Rows without an HTTP request (bad URLs) do not count."""
+    """Compute the ledger's statistics by host and over all. Rows without an HTTP request (bad URLs) do not count."""
     asked = [attempts > 0 for attempts in ledger["attempts"].to_pylist()]
     ledger = ledger.filter(pa.array(asked, pa.bool_()))
     hosts = np.array([_host(url) for url in ledger["url"].to_pylist()], dtype=object)
@@ -154,7 +154,7 @@ def histories(ledger: pa.Table) -> tuple[dict[str, History], History]:
 
 
 def _history(sizes: np.ndarray, at: np.ndarray) -> History:
-    """From bytes and unix seconds of each settled URL."""
+    """Compute statistics from the bytes and unix seconds of each settled URL."""
     if len(sizes) == 0:
         return History(0, None, None)
     gaps = np.diff(np.sort(at))
@@ -165,8 +165,8 @@ def _history(sizes: np.ndarray, at: np.ndarray) -> History:
 
 
 def _host(url: str) -> str:
-    found = target(url)
-    return NO_HOST if found is None else found.host_port
+    parsed = target(url)
+    return NO_HOST if parsed is None else parsed.host_port
 
 
 def _first_known(*choices: tuple[float | None, str]) -> tuple[float, str]:

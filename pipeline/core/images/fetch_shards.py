@@ -1,8 +1,7 @@
-"""One fetch by many workers: URLs dealt out so that no host is asked more than by one, and the shards put together.
+"""Fetch with several workers: partition the URLs so that hosts get no more requests than from one, merge the results.
 
-Every shard is an ordinary fetch (`fetch.py`) into a picture store of its own, a folder below the store. So a shard that
-is begun again goes on from what it had flushed, and so does the next fetch where the one before was killed: what lies
-there is taken in first. Who the workers are is the runner's business.
+Every shard is an ordinary fetch (`fetch.py`) into its own picture store, a folder below the store. A shard that is
+restarted therefore continues from what it had flushed. After a killed fetch, the next one merges these folders first.
 """
 
 import contextlib
@@ -27,11 +26,11 @@ from pipeline.core.shards import Runner
 
 @dataclass(frozen=True)
 class UrlShard:
-    """What one worker fetches, all by itself."""
+    """The URLs that one worker fetches, independently of the others."""
 
     folder: Path  # of its own picture store
     urls: pa.Array
-    budgets: dict[str, Budget]  # its part of the hosts that others ask too; it alone asks the rest
+    budgets: dict[str, Budget]  # its share of hosts that other shards have too; other hosts are its alone
 
 
 def fetch_with(
@@ -41,12 +40,13 @@ def fetch_with(
     settings: FetchSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> FetchReport:
-    """`fetch`, by as many workers as the runner has; the ledger holds the same rows, the store the same pictures.
+    """Run `fetch` with all workers of the runner; ledger and store get the same rows and pictures.
 
-    What holds for all workers together: `per_host`, `rate_per_host`, `burst_per_host`. What each has for itself:
-    `concurrency`, the flushes, and what it has learnt of a host: a pause that a host asks of one (Retry-After), and a
-    host given up by one (`host_failures`), the others find out with their own next answer.
-    Raises as `fetch`; BlockingIOError also where a worker of an earlier fetch is still writing.
+    `per_host`, `rate_per_host` and `burst_per_host` limit all workers together. `concurrency` and the flushes are per
+    worker, and so is what is known of a host: if a host asks one worker to pause (Retry-After), or one worker gives up
+    a host (`host_failures`), the others find out with their own next answer.
+
+    Raises like `fetch`; also BlockingIOError if a worker of an earlier fetch is still writing.
     """
     settings = settings or FetchSettings()
     workers = runner.workers()
@@ -57,8 +57,8 @@ def fetch_with(
         started = time.monotonic()
         distinct = Urls.distinct(urls)
         todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
-        shards = deal(todo, store.folder, workers, settings)
-        look = _Look(shards, len(todo), on_progress) if on_progress is not None else None
+        shards = partition(todo, store.folder, workers, settings)
+        look = _ProgressOfShards(shards, len(todo), on_progress) if on_progress is not None else None
         reports = list(runner.map(fetch_shard, shards, settings, look=look))
         absorb(store)
         store.compact()
@@ -78,16 +78,16 @@ def fetch_with(
 
 
 def fetch_shard(shard: UrlShard, settings: FetchSettings) -> FetchReport:
-    """Fetch what a shard does not have yet. Its report is of this attempt alone."""
+    """Fetch what a shard does not have yet. The report covers this attempt only."""
     return fetch(shard.urls, PictureStore(shard.folder), settings, budgets=shard.budgets)
 
 
-def deal(todo: Urls, folder: Path, workers: int, settings: FetchSettings) -> list[UrlShard]:
-    """At most `workers` shards of about as many URLs each, for workers that are all at work at once.
+def partition(todo: Urls, folder: Path, workers: int, settings: FetchSettings) -> list[UrlShard]:
+    """Partition URLs into at most `workers` shards of about equal size, to be fetched at the same time.
 
-    A host belongs to one shard, unless it has more than a shard's share of the URLs: then to as many as it fills, and
-    as can share its budget, each with its part of it. So all pictures of a shop on one host are fetched by all workers,
-    and the host has no more connections than from one.
+    A host belongs to one shard unless it has more URLs than fit into one. Then as many shards as it fills, and as can
+    divide its budget, get a part of its URLs and of its budget. So even pictures on a single host are fetched by all
+    workers, with no more connections to it than from one.
     """
     whole = Budget(settings.per_host, settings.rate_per_host, settings.burst_per_host)
     hosts = [_host(url) for url in todo]
@@ -99,7 +99,7 @@ def deal(todo: Urls, folder: Path, workers: int, settings: FetchSettings) -> lis
     budgets: list[dict[str, Budget]] = [{} for _ in range(workers)]
     for host, rows in sorted(rows_of.items(), key=lambda pair: (-len(pair[1]), pair[0])):
         sharers = min(-(-len(rows) * workers // len(todo)), len(rows))
-        sharers = min(sharers, whole.parts) if host else sharers  # URLs without a host are refused unasked
+        sharers = min(sharers, whole.parts) if host else sharers  # URLs without a host are refused without a request
         chosen = np.argsort(load, kind="stable")[:sharers].tolist()
         for shard, budget, part in zip(
             chosen, whole.divided(sharers) if host else [whole] * sharers, np.array_split(rows, sharers), strict=True
@@ -116,8 +116,8 @@ def deal(todo: Urls, folder: Path, workers: int, settings: FetchSettings) -> lis
 
 
 def _host(url: str) -> str:
-    asked = target(url)
-    return "" if asked is None else asked.host_port
+    parsed = target(url)
+    return "" if parsed is None else parsed.host_port
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,17 @@ class _Outcome:
 
 
 def _outcome(todo: Urls, store: PictureStore) -> _Outcome:
-    """What became of the URLs, by the ledger's word: workers that were killed have told nobody."""
+    """Count the URLs' outcomes in the ledger, because killed workers have not reported theirs."""
     ledger = store.ledger(["url", "reason", "bytes"])
     rows = ledger.filter(pc.is_in(ledger["url"], value_set=todo.column))
     if len(rows) != len(todo):
-        raise RuntimeError(f"{store.folder}: {len(todo)} URLs were to be fetched, the ledger has {len(rows)} of them")
+        raise RuntimeError(f"{store.folder}: of {len(todo)} URLs to fetch, the ledger has only {len(rows)}")
     counts = {entry["values"]: entry["counts"] for entry in rows["reason"].value_counts().to_pylist()}
     return _Outcome(dict(sorted(counts.items())), pc.sum(rows["bytes"]).as_py() or 0)
 
 
-class _Look:
-    """How far all shards are, read from the ledger parts that they have flushed; each part is read once."""
+class _ProgressOfShards:
+    """Report the progress of all shards from the ledger parts that they have flushed; each part is read once."""
 
     def __init__(self, shards: list[UrlShard], total: int, on_progress: Callable[[Progress], None]) -> None:
         self.folders = [shard.folder for shard in shards]
@@ -153,7 +153,7 @@ class _Look:
         parts = {}
         for folder in self.folders:
             for path in folder.glob("ledger-*.parquet"):
-                with contextlib.suppress(OSError):  # put together with others meanwhile
+                with contextlib.suppress(OSError):  # the part has just been merged with others
                     parts[path] = self.parts.get(path) or self._read(path)
         self.parts = parts
         reasons = sum((counted for counted, _ in parts.values()), Counter())

@@ -1,11 +1,12 @@
-"""The picture store: what became of every URL (the ledger) and every picture once, by content (the shards).
+"""Store pictures: the ledger with the outcome of every URL, and shards with every picture once, by content.
 
-A folder of Parquet parts that are only ever added: `pictures-<n>.parquet` is renamed into place before
-`ledger-<n>.parquet`, which refers to it, so a process killed at any moment loses at most what it had not flushed, and
-what it had half written is ignored and removed. File names never come from a URL. A row has the URL as it was given,
-also one with a password in it, which is never asked for. It is found by the URL's key, which is without the signature
-(`core/signatures.py`): of one picture's addresses the latest asked has the row. The parts are for their owner alone.
-Which URL is asked again, and how, is `fetch.py`'s business; items and modes are `survivors.py`'s.
+The store is a folder of Parquet parts that are only added. `pictures-<n>.parquet` is renamed into place before
+`ledger-<n>.parquet`, which refers to it. So a killed process loses at most what it had not flushed; half-written files
+are ignored and removed. File names never come from a URL.
+
+A ledger row has the URL as it was given, even one with a password, which is never requested. It is looked up by the
+URL's key, which leaves out the signature (`core/signatures.py`), so of several addresses of one picture the latest
+requested has the row. Only their owner may read the parts.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from pipeline.core import schemas
 from pipeline.core.durable import move, own, sole_writer, write_whole
 from pipeline.core.signatures import keys
 
-# The status that each reason belongs to (schemas.REASONS says what the reasons mean).
+# Reason -> status. schemas.REASONS explains the reasons.
 STATUS_OF = {
     "ok": "ok",
     "http_404": "gone",
@@ -48,14 +49,14 @@ STATUS_OF = {
     "robots": "blocked",
 }
 _SHA256 = re.compile("[0-9a-f]{64}")
-_PART_ROWS = 16_384  # a ledger part of so many rows is not put together with others
+_PART_ROWS = 16_384  # a ledger part with so many rows is not merged with others
 _ROW_GROUP = 256  # pictures read back at once
-TO_JUDGE = ("url", "reason", "http_status", "sha256")  # the columns that say whether a URL is asked again
+TO_JUDGE = ("url", "reason", "http_status", "sha256")  # columns that decide whether a URL is requested again
 
 
-@dataclass(slots=True)  # not frozen: one is made for every URL
+@dataclass(slots=True)  # not frozen, because that is slower and there is one per URL
 class LedgerRow:
-    """What became of one URL; the columns of schemas.IMAGE_LEDGER, where the status follows from the reason."""
+    """The outcome of one URL, with the columns of schemas.IMAGE_LEDGER; the status follows from the reason."""
 
     url: str
     reason: str
@@ -73,17 +74,17 @@ class LedgerRow:
         if self.reason not in STATUS_OF:
             raise ValueError(f"ledger reason {self.reason!r} is none of {', '.join(STATUS_OF)}")
         if (self.reason == "ok") != (self.sha256 is not None):
-            raise ValueError(f"ledger row with reason {self.reason!r}: a sha256 goes with `ok` and with nothing else")
+            raise ValueError(f"ledger row with reason {self.reason!r}: a row has a sha256 if and only if it is `ok`")
 
     @property
     def status(self) -> str:
-        """One of schemas.STATUSES."""
+        """Return one of schemas.STATUSES."""
         return STATUS_OF[self.reason]
 
 
 @dataclass(frozen=True)
 class StoreSizes:
-    """How much the store holds on disk."""
+    """Counts of the store's content, and its bytes on disk."""
 
     pictures: int
     picture_shards: int
@@ -93,16 +94,16 @@ class StoreSizes:
 
 
 class PictureStore:
-    """The ledger and the pictures in `folder`. Reading needs no lock; writing is for one process at a time.
+    """The ledger and the pictures in `folder`. Reading needs no lock; only one process at a time may write.
 
-    In memory it keeps one dictionary entry a picture (about 200 bytes) and what was added since the last flush.
+    It keeps in memory one dictionary entry per picture (about 200 bytes) and what was added since the last flush.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._rows: list[LedgerRow] = []
-        self._pictures: dict[str, bytes] = {}  # added, perhaps being written, not yet renamed into place
-        self._unwritten: list[str] = []  # those of them that no flush has taken
+        self._pictures: dict[str, bytes] = {}  # added, perhaps being written, but not yet renamed into place
+        self._unwritten: list[str] = []  # those that no flush has started to write
         self._unwritten_bytes = 0
         self._shard_of: dict[str, int] = {}
         self._flush_lock = threading.Lock()
@@ -114,7 +115,7 @@ class PictureStore:
 
     @contextlib.contextmanager
     def writing(self) -> Generator[None]:
-        """Keep other writers out while in the block, and flush at its end, also when it ends with an error."""
+        """Lock out other writers during the block, and flush at its end, even after an error."""
         if self._writing:
             yield
             return
@@ -131,21 +132,21 @@ class PictureStore:
 
     @property
     def unflushed(self) -> tuple[int, int]:
-        """Rows and picture bytes that a flush would write now."""
+        """Return how many rows and picture bytes a flush would write now."""
         return len(self._rows), self._unwritten_bytes
 
     def add(self, row: LedgerRow, data: bytes | None = None) -> None:
-        """Take note of a URL, and of its picture where it has one; nothing is on disk before `flush`."""
+        """Add the outcome of a URL, with its picture if it has one; nothing is on disk before `flush`."""
         if row.sha256 is not None and row.sha256 not in self:
             if data is None:
-                raise ValueError(f"{row.url}: the store does not have its picture {row.sha256} and was not given it")
+                raise ValueError(f"{row.url}: its picture {row.sha256} is neither in the store nor given")
             self._pictures[row.sha256] = data
             self._unwritten.append(row.sha256)
             self._unwritten_bytes += len(data)
-        self._rows.append(row)  # after its picture: a flush in another thread takes rows first
+        self._rows.append(row)  # after its picture, because a flush in another thread takes rows first
 
     def flush(self) -> None:
-        """Write what was added: first the pictures, then the ledger rows that refer to them."""
+        """Write what was added, first the pictures, then the ledger rows that refer to them."""
         with self._flush_lock:
             rows, self._rows = self._rows, []
             shas, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
@@ -158,7 +159,7 @@ class PictureStore:
                         bodies = [self._pictures[sha] for sha in shas]
                         self._write_shard(number, pa.table([shas, bodies], schema=schemas.PICTURES))
                     _write_ledger(self._path("ledger", number), _rows_table(rows))
-            except BaseException:  # a full disk, perhaps: no later part may refer to pictures that were not written
+            except BaseException:  # e.g. a full disk; no later part may refer to pictures that were not written
                 self._rows = rows + self._rows
                 self._unwritten = shas + self._unwritten
                 raise
@@ -167,11 +168,11 @@ class PictureStore:
                 del self._pictures[sha]
 
     def ledger(self, columns: Sequence[str] = schemas.IMAGE_LEDGER.names) -> pa.Table:
-        """schemas.IMAGE_LEDGER as flushed so far, or some columns of it: each key's latest row, sorted by key."""
+        """Read schemas.IMAGE_LEDGER, or some columns, as flushed so far: the latest row per key, sorted by key."""
         return self._latest(self._numbers("ledger"), columns)
 
     def compact(self) -> None:
-        """Make few ledger parts of many. Memory holds one of them, whatever the number of URLs."""
+        """Merge ledger parts into few. Memory holds one merged part, however many URLs there are."""
         with self.writing():
             self.flush()
             group, rows = [], 0
@@ -184,7 +185,7 @@ class PictureStore:
             self._merge(group)
 
     def adopt_pictures(self, path: Path) -> None:
-        """Move another store's shard of pictures in here, without the pictures that are here; inside `writing`."""
+        """Move another store's shard into this store, without pictures that it has; call it inside `writing`."""
         shas = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
         new = [sha not in self for sha in shas]
         number = self._next_number()
@@ -197,11 +198,11 @@ class PictureStore:
         self._shard_of.update((sha, number) for sha, is_new in zip(shas, new, strict=True) if is_new)
 
     def adopt_ledger(self, path: Path) -> None:
-        """Move another store's ledger part in here, newer than all there are; after its pictures."""
+        """Move another store's ledger part into this store as the newest; call it after adopting its pictures."""
         move(path, self._path("ledger", self._next_number()))
 
     def _merge(self, numbers: Sequence[int]) -> None:
-        """Put neighbouring parts together in the place of the last: until the others are gone they are only older."""
+        """Merge neighbouring parts into the last one; the others, until they are deleted, only hold older rows."""
         if len(numbers) < 2:
             return
         table = self._latest(numbers, schemas.IMAGE_LEDGER.names)
@@ -221,26 +222,27 @@ class PictureStore:
         numbered = pa.table({"url": keys(table["url"]), "row": np.arange(len(table))})
         order = pc.sort_indices(numbered, sort_keys=[("url", "ascending"), ("row", "ascending")])
         urls = numbered["url"].take(order).combine_chunks()
-        last = np.ones(len(order), bool)  # of its key's rows
+        last = np.ones(len(order), bool)  # whether a row is the last of its key
         last[:-1] = pc.not_equal(urls[:-1], urls[1:]).to_numpy(zero_copy_only=False)
         latest = order.filter(pa.array(last))
         del numbered, urls
-        taken = {}
-        for name in read:  # let go of each as soon as it is taken: memory holds the ledger once and a column more
-            taken[name] = table[name].take(latest).combine_chunks()
+        columns_read = {}
+        for name in read:  # drop each column once it is copied, so that memory holds the ledger plus one column
+            columns_read[name] = table[name].take(latest).combine_chunks()
             table = table.drop_columns([name])
-        return pa.table([taken[name] for name in columns], schema=schema)
+        return pa.table([columns_read[name] for name in columns], schema=schema)
 
     def read(self, sha256s: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """The bytes of the pictures asked for, each once, in the store's order; memory holds one row group.
+        """Read the bytes of these pictures, each once, in the store's order; memory holds one row group.
 
-        Raises KeyError naming a picture that the store does not have.
+        Raises:
+            KeyError: the store does not have a picture; the message names it.
         """
         for path, wanted in self.whereabouts(sha256s):
             yield from read_pictures(path, wanted)
 
     def whereabouts(self, sha256s: Iterable[str]) -> list[tuple[Path, dict[str, None]]]:
-        """Which files hold the pictures asked for, in the store's order; errors as in `read`."""
+        """Find the files that hold these pictures, in the store's order; errors as in `read`."""
         wanted: dict[int, dict[str, None]] = {}
         for sha in sha256s:
             if sha not in self._shard_of:
@@ -250,7 +252,7 @@ class PictureStore:
 
     @property
     def sizes(self) -> StoreSizes:
-        """Counts and bytes on disk."""
+        """Measure the store."""
         shards, parts = self._numbers("pictures"), self._numbers("ledger")
         return StoreSizes(
             pictures=len(self._shard_of),
@@ -274,7 +276,7 @@ class PictureStore:
         )
 
     def _rescan(self) -> None:
-        """Take the shards' own word for what is stored: a shard may have lost its ledger part to a kill."""
+        """Index the pictures by reading the shards: after a kill, a shard may lack its ledger part."""
         numbers = self._numbers("pictures")
         for number in sorted(set(numbers) - set(self._shard_of.values())):
             shas = pq.read_table(self._path("pictures", number), columns=["sha256"])["sha256"].to_pylist()
@@ -291,7 +293,7 @@ class PictureStore:
 
 
 def read_pictures(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """The bytes of the pictures wanted of one file, each once; memory holds one row group."""
+    """Read the bytes of the wanted pictures of one file, each once; memory holds one row group."""
     with pq.ParquetFile(path, page_checksum_verification=True) as shard:
         for batch in shard.iter_batches(batch_size=_ROW_GROUP):
             for sha, data in zip(batch["sha256"].to_pylist(), batch["bytes"], strict=True):
@@ -309,12 +311,19 @@ def _rows_table(rows: Sequence[LedgerRow]) -> pa.Table:
 
 
 def mark_placeholders(ledger: pa.Table, image_urls: pa.Table, items: int = 10, known: Collection[str] = ()) -> pa.Table:
-    """The ledger with every placeholder turned `invalid/placeholder`.
+    """Mark every placeholder in the ledger as `invalid/placeholder`.
 
-    A placeholder is a picture whose sha256 is in `known`, or that stands behind at least `items` different asins (0
-    turns that rule off). `ledger` and `image_urls` as in schemas. The store's own ledger keeps the rows as `ok`, so
-    that another rule needs no new fetch. Raises ValueError for a threshold of one item or fewer, and for a `known`
-    that is no sha256.
+    A placeholder is a picture whose sha256 is in `known`, or that at least `items` different asins show (0 turns that
+    rule off). The store's own ledger keeps these rows as `ok`, so that changing the rule needs no new fetch.
+
+    Args:
+        ledger: schemas.IMAGE_LEDGER.
+        image_urls: schemas.IMAGE_URLS.
+        items: 0, or at least 2.
+        known: sha256 of known placeholders.
+
+    Raises:
+        ValueError: `items` is 1 or negative, or one of `known` is not a sha256.
     """
     if items < 0 or items == 1:
         raise ValueError(f"placeholder items {items}: 0 (off) or a number of items above 1")

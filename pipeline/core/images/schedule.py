@@ -1,7 +1,7 @@
-"""Whose turn it is: URLs queued by host, so that a slow, hanging or hostile host costs the others nothing.
+"""Schedule requests: queue URLs by host, so that slow, hanging or hostile hosts do not delay the others.
 
-Pure bookkeeping on a clock that the caller passes in; it opens no connection and never sleeps (`fetch.py` does). A URL
-is a number here, four bytes until its turn comes: what it stands for is the caller's table.
+This module only does the bookkeeping, on a clock that the caller passes in. It must not open connections or sleep. A
+URL is a number here, the row of the caller's table, which takes four bytes while it waits.
 """
 
 import heapq
@@ -10,26 +10,26 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-_FIRST_LIMIT = 4  # a host proves that it answers before it gets more connections than this
-_STREAK = 4  # single URLs may hang; so many unanswered requests in a row are the host's fault
-_KEPT_BACK = 4  # one slot in so many is only for hosts that are known to answer
+_FIRST_LIMIT = 4  # most connections to a host before it has answered
+_STREAK = 4  # unanswered requests in a row that are blamed on the host; a single URL may hang
+_KEPT_BACK = 4  # one slot in so many is reserved for hosts known to answer
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much one host may be asked for."""
+    """How many requests one host may get."""
 
-    at_once: int  # requests under way
-    rate: float = 0.0  # requests a second; 0: no limit
-    burst: int = 1  # requests that it may get at once after a rest, under a rate
+    at_once: int  # concurrent requests
+    rate: float = 0.0  # requests per second; 0: no limit
+    burst: int = 1  # with a rate: requests that may be sent at once after a pause
 
     @property
     def parts(self) -> int:
-        """Among how many it can be divided: everyone must have a request, and under a rate a token."""
+        """Return how many can share the budget: each needs a request and, with a rate, a token."""
         return min(self.at_once, self.burst) if self.rate else self.at_once
 
     def divided(self, among: int) -> "list[Budget]":
-        """Budgets of so many who ask the same host without knowing of each other; together they are this one."""
+        """Divide the budget among fetchers that request from the same host independently of each other."""
         if not 1 <= among <= self.parts:
             raise ValueError(f"a budget of {self} cannot be divided among {among}; 1 to {self.parts} can share it")
 
@@ -42,40 +42,41 @@ class Budget:
         ]
 
 
-@dataclass(slots=True)  # not frozen, here and below: one is made for every URL, and frozen ones take thrice the time
+# Not frozen, here and below: there is an instance per URL, and making a frozen one takes three times as long.
+@dataclass(slots=True)
 class Waiting:
     """A URL that waits for its turn."""
 
     url: int
     attempts: int = 0  # so far
-    reason: str | None = None  # of the last of them
+    reason: str | None = None  # of the last attempt
 
 
 @dataclass(slots=True, eq=False)
 class Host:
-    """One `host:port`: its waiting URLs, and how much it may be asked for."""
+    """One `host:port`: its waiting URLs and its limits."""
 
     name: str
     budget: Budget
-    limit: float  # requests at once: grows by one an answer, halves in a streak of failures
+    limit: float  # concurrent requests: grows by one per answer, halves in a streak of failures
     tokens: float  # requests that its rate allows now
-    fresh: array = field(default_factory=lambda: array("i"))  # URLs not asked yet; the first `begun` are gone
+    fresh: array = field(default_factory=lambda: array("i"))  # URLs not requested yet, from index `begun` on
     begun: int = 0
     again: deque[Waiting] = field(default_factory=deque)  # URLs whose retry is due
-    active: int = 0
-    answers: bool = False  # known to: it gave one, and no streak of failures came after
-    failures: int = 0  # URLs in a row whose first attempt got no answer; a URL that hung before proves little
-    filled_at: float = 0.0  # when `tokens` was last counted
-    not_before: float = 0.0
-    listed: bool = False
+    active: int = 0  # requests in flight
+    answers: bool = False  # whether it has answered, without a streak of failures since
+    failures: int = 0  # URLs in a row whose first attempt got no answer; retries do not count
+    filled_at: float = 0.0  # when `tokens` was last updated
+    not_before: float = 0.0  # when a pause of the host ends
+    listed: bool = False  # whether it is in a queue of hosts
 
     @property
     def queued(self) -> int:
-        """URLs that wait for a turn."""
+        """Count the URLs that wait for a turn."""
         return len(self.fresh) - self.begun + len(self.again)
 
     def pop(self) -> Waiting:
-        """The next URL; retries come after the URLs that were not asked yet."""
+        """Take the next URL; retries come after URLs that were not requested yet."""
         if self.begun < len(self.fresh):
             self.begun += 1
             return Waiting(self.fresh[self.begun - 1])
@@ -84,7 +85,7 @@ class Host:
 
 @dataclass(slots=True)
 class Job:
-    """One attempt to make."""
+    """One attempt to request a URL."""
 
     host: Host
     url: int
@@ -92,12 +93,13 @@ class Job:
 
 
 class Schedule:
-    """Hosts take turns for `concurrency` slots; each has at most `per_host` requests under way.
+    """A queue in which hosts take turns for `concurrency` slots, with at most `per_host` requests each in flight.
 
-    A host's token bucket holds `burst` requests and fills at `rate` a second (0: no limit); a host named in `budgets`
-    has its own, because others ask it as well. A slot in four, one at
-    least, is kept for hosts known to answer: however many hosts hang from their first request on, the others go on;
-    and hosts that stop answering later lose all slots but one each within one time limit.
+    A host's token bucket holds `burst` requests and fills at `rate` per second (0: no limit). A host in `budgets` has
+    its own limits, because other fetchers request from it too.
+
+    One slot in four, at least one, is reserved for hosts known to answer. So hosts that hang from their first request
+    on never stop the others. A host that stops answering later loses all its slots but one within one time limit.
     """
 
     def __init__(
@@ -115,14 +117,14 @@ class Schedule:
         self.active = 0
         self._unproven_slots = max(1, concurrency - max(1, concurrency // _KEPT_BACK))
         self._unproven_active = 0
-        self._turns: deque[Host] = deque()  # of hosts known to answer
-        self._trials: deque[Host] = deque()  # of the others
-        self._later: list[tuple[float, int, Host, Waiting | None]] = []  # None: only wake the host
+        self._turns: deque[Host] = deque()  # hosts known to answer
+        self._trials: deque[Host] = deque()  # the other hosts
+        self._later: list[tuple[float, int, Host, Waiting | None]] = []  # a heap by time; None: only wake the host
         self._serial = 0
         self._outstanding = 0
 
     def add(self, host_name: str, url: int) -> None:
-        """Queue a URL at its host."""
+        """Queue a URL of a host."""
         host = self.hosts.get(host_name)
         if host is None:
             budget = self.budgets.get(host_name, self.budget)
@@ -134,16 +136,16 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Nothing queued, waiting or under way."""
+        """Whether no URL is queued, waiting or in flight."""
         return self._outstanding == 0
 
     @property
     def next_due(self) -> float | None:
-        """When the first retry or pause ends."""
+        """Return when the first retry is due or the first pause ends."""
         return self._later[0][0] if self._later else None
 
     def take(self, now: float) -> Job | None:
-        """The next attempt that may start now; None when every slot or host is busy, pausing or done."""
+        """Return the next attempt that may start now, or None if all slots or hosts are busy, pausing or done."""
         while self._later and self._later[0][0] <= now:
             _, _, host, entry = heapq.heappop(self._later)
             if entry is not None:
@@ -156,12 +158,12 @@ class Schedule:
         return self._turn(self._turns, now)
 
     def done(self, job: Job, answered: bool) -> None:
-        """The job's URL is settled; `answered` says whether its host gave any HTTP answer."""
+        """Settle the job's URL; `answered` says whether its host gave any HTTP answer."""
         self._release(job, answered)
         self._outstanding -= 1
 
     def retry(self, job: Job, reason: str, at: float, answered: bool, pause_host: bool) -> None:
-        """Ask the job's URL again at time `at`; `pause_host` keeps the whole host quiet until then."""
+        """Retry the job's URL at time `at`; `pause_host` makes the whole host wait until then."""
         host = job.host
         if pause_host:
             host.not_before = max(host.not_before, at)
@@ -169,11 +171,11 @@ class Schedule:
         self._release(job, answered)
 
     def charge(self, job: Job, requests: int) -> None:
-        """Count requests that the job's host was sent beside the job's own; under a rate it is left alone for them."""
+        """Count requests that the job sent to its host besides its own; with a rate, they use up tokens."""
         job.host.tokens -= requests
 
     def abandon(self, host: Host) -> Iterator[Waiting]:
-        """Give up the host's queued URLs (those under way or waiting for a retry still end by themselves)."""
+        """Give up the host's queued URLs. Those in flight or waiting for a retry still end by themselves."""
         while host.queued:
             self._outstanding -= 1
             yield host.pop()
@@ -197,13 +199,13 @@ class Schedule:
         return None
 
     def _free_at(self, host: Host, now: float) -> float:
-        """When the host may be asked; where that is now, one of its tokens is taken."""
+        """Return when the host may get a request; if that is now, take one of its tokens."""
         rate = host.budget.rate
         if host.not_before > now or not rate:
             return host.not_before
         host.tokens = min(float(host.budget.burst), host.tokens + (now - host.filled_at) * rate)
         host.filled_at = now
-        if host.tokens < 1 - 1e-9:  # a clock's sums are not exact
+        if host.tokens < 1 - 1e-9:  # sums of floating-point times are not exact
             return now + (1 - host.tokens) / rate
         host.tokens -= 1
         return now
@@ -216,16 +218,16 @@ class Schedule:
         if answered:
             host.failures = 0
             host.limit = min(host.budget.at_once, host.limit + 1)
-            self._judge(host, answers=True)
+            self._set_answers(host, answers=True)
         else:
             host.failures += job.attempts == 1
             if host.failures >= _STREAK:
                 host.limit = max(1.0, host.limit / 2)
-                self._judge(host, answers=False)
+                self._set_answers(host, answers=False)
         self._list(host)
 
-    def _judge(self, host: Host, answers: bool) -> None:
-        """Note whether the host is known to answer; its requests under way and its turn change pools with it."""
+    def _set_answers(self, host: Host, answers: bool) -> None:
+        """Record whether the host is known to answer, and move its requests in flight and its turn to that pool."""
         if host.answers == answers:
             return
         host.answers = answers

@@ -1,7 +1,7 @@
-"""Picture stores below a picture store, one a worker, and how the store takes in what they hold.
+"""Merge the workers' picture stores, which are folders below a picture store, into that store.
 
-Everything is moved or rewritten a file at a time, pictures before the ledger rows that refer to them: cut off at any
-moment, the same call does the rest. The store itself is `ledger.py`'s, who fills the shards `fetch_shards.py`'s.
+Files are moved or rewritten one at a time, pictures before the ledger rows that refer to them. If the merge is
+interrupted, the same call completes it.
 """
 
 import shutil
@@ -14,14 +14,14 @@ _FOLDER = "shards"
 
 
 def shard_folder(folder: Path, number: int) -> Path:
-    """Where shard `number` of the store in `folder` keeps what it fetches."""
+    """Return the folder of shard `number` of the store in `folder`."""
     return folder / _FOLDER / f"{number:04d}"
 
 
 def absorb(store: PictureStore) -> None:
-    """Take in what lies in the store's shards, every picture once, and remove them.
+    """Move the content of the store's shards into the store, every picture once, and remove the shards.
 
-    A URL's row in a shard is newer than the store's. Raises BlockingIOError where a shard is still being written.
+    A URL's row in a shard counts as newer than the store's. Raises BlockingIOError if a shard is still being written.
     """
     folders = sorted((store.folder / _FOLDER).glob("*/"))
     if not folders:

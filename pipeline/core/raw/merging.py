@@ -1,8 +1,7 @@
-"""What becomes of rows under one key once all files are known: reviews that repeat, products that are named again.
+"""Merge rows with equal keys across all files: repeated reviews, and several lines of one product.
 
-`changes_of` says, by ranges of the key space over all parts, which of their rows are not taken as they stand;
-`blocks_with`, `review_ids` and `united` take them as they are then. Finding equal keys is `repeats.py`'s, writing the
-tables `ingest.py`'s.
+`changes_of` lists the rows that must change, one range of keys at a time. `blocks_with`, `review_ids` and `united` then
+apply these changes block by block.
 """
 
 import itertools
@@ -18,35 +17,36 @@ from pipeline.core.shards import HERE, Runner
 
 _PLACE = [pa.field("file", pa.int32(), nullable=False), pa.field("row", pa.uint32(), nullable=False)]
 LEFT_OUT = -1
-# repeat: it is the k-th repeat of its line within its file (k >= 1), or LEFT_OUT: an earlier file holds it as well.
+# repeat: k for the k-th repeat of a line within its file (k >= 1), or LEFT_OUT if an earlier file has the line too.
 REVIEW_CHANGES = pa.schema([*_PLACE, pa.field("repeat", pa.int32(), nullable=False)])
 URLS = ("vendor_urls", "vendor_urls_high")
-# The lists of a product that has more under later lines; null: the row is such a later line.
+# The full URL lists of a product that gets more from later lines; null: the row is such a later line.
 PRODUCT_CHANGES = pa.schema([*_PLACE, *((name, pa.list_(pa.string())) for name in URLS)])
 
 
 def changes_of(
     work: Callable[[tuple[int, int], Sequence[Part]], pa.Table], parts: Sequence[Part], at_once: int, runner: Runner
 ) -> pa.Table:
-    """What `work` says of all ranges of keys, by file and row."""
-    stretches = ranges(sum(part.rows for part in parts), at_once)
-    found = (runner if len(stretches) > 1 else HERE).map(work, stretches, parts)
-    return pa.concat_tables(found).sort_by([("file", "ascending"), ("row", "ascending")])
+    """Run `work` on all ranges of keys; return the changes sorted by file and row."""
+    key_ranges = ranges(sum(part.rows for part in parts), at_once)
+    changes = (runner if len(key_ranges) > 1 else HERE).map(work, key_ranges, parts)
+    return pa.concat_tables(changes).sort_by([("file", "ascending"), ("row", "ascending")])
 
 
-def repeated_reviews(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
-    """REVIEW_CHANGES of a range: a line counts in its own file as often as it stands there.
+def repeated_reviews(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
+    """Compute REVIEW_CHANGES of a range of keys.
 
-    A line of a further file is left out when an earlier file holds it as many times.
+    All repeats of a line within one file are kept. A line of a later file is left out if an earlier file has it at
+    least as many times.
     """
-    found = repeated(stretch, [part.folder for part in parts])
+    found = repeated(key_range, [part.folder for part in parts])
     rows = len(found.key)
     other_key = np.append(True, found.key[1:] != found.key[:-1])[:rows]
     other_file = other_key | np.append(True, found.file[1:] != found.file[:-1])[:rows]
     starts = np.flatnonzero(other_file)  # of each (key, file)
     times = np.diff(np.append(starts, rows))
     before = np.arange(rows) - np.repeat(starts, times)
-    # The most times that an earlier file holds the key: a running maximum that begins anew with every key.
+    # The most times that an earlier file has the key: a running maximum that restarts with every key.
     floor = (np.cumsum(other_key)[starts] - 1) * (rows + 1)
     most = np.maximum.accumulate(floor + times)
     earlier = np.maximum(np.append(0, most[:-1])[: len(starts)] - floor, 0)
@@ -56,16 +56,16 @@ def repeated_reviews(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Tabl
     return pa.table([to_arrow(column) for column in columns], schema=REVIEW_CHANGES)
 
 
-def repeated_products(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
-    """PRODUCT_CHANGES of a range: lines under one asin are one product, the first line's, with the URLs of all."""
-    found = repeated(stretch, [part.folder for part in parts])
+def repeated_products(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
+    """Compute PRODUCT_CHANGES of a range of keys: the first line of an asin gets the URLs of all its lines."""
+    found = repeated(key_range, [part.folder for part in parts])
     places = list(zip(found.file.tolist(), found.row.tolist(), strict=True))
     rows = _rows(found, parts)
     first_of: dict[str, int] = {}
     lists: dict[int, list[dict[str, None]]] = {}  # by the first row
     changed: dict[int, list[dict[str, None]] | None] = {}
     columns = [rows[name].to_pylist() for name in URLS]
-    for row, asin in enumerate(rows["asin"].to_pylist()):  # keys are hashes: the asin decides
+    for row, asin in enumerate(rows["asin"].to_pylist()):  # keys are hashes and may collide, so compare asins
         first, urls = first_of.setdefault(asin, row), [dict.fromkeys(column[row]) for column in columns]
         if first == row:
             lists[row] = urls
@@ -76,16 +76,16 @@ def repeated_products(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Tab
             old.update(new)
         if known != [len(old) for old in lists[first]]:
             changed[first] = lists[first]
-    told = [
+    changes = [
         {"file": places[row][0], "row": places[row][1]}
         | (dict(zip(URLS, map(list, urls), strict=True)) if urls else {})
         for row, urls in changed.items()
     ]
-    return pa.Table.from_pylist(told, schema=PRODUCT_CHANGES)
+    return pa.Table.from_pylist(changes, schema=PRODUCT_CHANGES)
 
 
 def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
-    """asin and URLs of the found rows, in their order."""
+    """Read asin and URLs of the found rows, in their order."""
     order = np.lexsort((found.row, found.file))
     bounds = np.searchsorted(found.file[order], np.arange(len(parts) + 1)).tolist()
     pieces = [
@@ -98,7 +98,7 @@ def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
 
 
 def blocks_with(parts: Sequence[Part], changes: pa.Table) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table]]:
-    """Every block of rows in order, which rows of it change [n], and what becomes of them (n rows)."""
+    """Iterate over all blocks of rows; yield each with the rows of it that change [n] and their changes (n rows)."""
     files, rows = to_numpy(changes["file"]), to_numpy(changes["row"]).astype(np.int64)
     bounds = np.searchsorted(files, np.arange(len(parts) + 1)).tolist()
     for number, part in enumerate(parts):
@@ -111,7 +111,7 @@ def blocks_with(parts: Sequence[Part], changes: pa.Table) -> Iterator[tuple[pa.T
 
 
 def united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
-    """A block of products without the later lines of an asin, and with all URLs at the first."""
+    """Apply changes to a block of products: drop the later lines of an asin, and give its first line all URLs."""
     if not len(at):
         return products
     first = to_numpy(changes[URLS[0]].is_valid())
@@ -126,9 +126,9 @@ def united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
 
 
 def review_ids(keys: np.ndarray, before: np.ndarray) -> pa.Array:
-    """Ids [n] from the hashes of the lines and how often each stood in its file before."""
+    """Compute ids [n] from the hashes of the lines and the number of earlier equal lines in the file."""
     digits = keys.astype(">u8").tobytes().hex()  # big-endian bytes in hexadecimal, all rows in one call
-    pieces, cut, repeats = [], 0, np.flatnonzero(before)  # few, but where a file is one line many times
+    pieces, cut, repeats = [], 0, np.flatnonzero(before)  # usually few
     longer = np.zeros(len(keys) + 1, np.int64)
     for row in repeats.tolist():
         suffix = f"-{before[row]}"

@@ -1,10 +1,10 @@
-"""One raw file read: its rows, its rejects and its rows' keys as files in a folder, the file's *part*.
+"""Read one raw file into its *part*: a folder with the file's rows, its rejects and the keys of its rows.
 
-A part follows from the file alone (and from what was erased), so files are read in any order and on any machine, and a
-part that is kept is taken again as long as its file says the same. What several parts say together is `ingest.py`'s.
+A part depends only on its file (and on what was erased). So files can be read in any order and on any machine, and a
+kept part is reused as long as its file does not change.
 
-Rows lie as Arrow's record batches, one a block of lines: a part is read once or twice, and Parquet would cost more to
-write and to read than all the rest of this.
+Rows are stored as Arrow record batches, one per block of lines. A part is read only once or twice, and writing and
+reading Parquet would take longer than everything else here.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
 from pipeline.core.raw.vintages import detect
 from pipeline.core.tables import StoredTable, written
 
-VERSION = f"2, DuckDB {duckdb.__version__}"  # of what is read out of a file; reviews are named by DuckDB's hash
-SNIFFED_LINES = 100  # looked at to tell the vintage
-PARSERS = min(4, os.cpu_count() or 1)  # threads; inflating the file keeps up with no more
+VERSION = f"2, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
+SNIFFED_LINES = 100  # lines read to detect the vintage
+PARSERS = min(4, os.cpu_count() or 1)  # threads; decompressing the file cannot feed more
 _ROWS, _REJECTS, _ABOUT = "rows.arrow", "rejects.parquet", "part.json"
 
 
@@ -42,103 +42,103 @@ def _keyed(schema: pa.Schema, without: str) -> pa.Schema:
     return schema.remove(schema.get_field_index(without)).append(pa.field("key", pa.uint64(), nullable=False))
 
 
-# `key` is the hash of a review's line, or of a product's asin.
+# `key` is the hash of a review's line or of a product's asin.
 SCHEMAS = {"reviews": _keyed(schemas.REVIEWS, "review_id"), "products": _keyed(schemas.PRODUCTS, "garment_class")}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How all files of a call are read."""
+    """How to read all files of a call."""
 
     kind: str  # "reviews" or "products"
     vintage: str  # one of VINTAGES, or "auto"
     folder: Path  # of the parts
     erased: Erasures
-    kept: bool  # for the next call; else the folder goes when this one ends
-    threads: int  # that parse; a worker beside others has one
+    kept: bool  # whether parts are kept for the next call; otherwise the folder is deleted after this one
+    threads: int  # parsing threads; one if there are other workers
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a file came to. Rows + rejects + erased = lines."""
+    """The result of reading a file; rows + rejects + erased = lines."""
 
     folder: Path
     file: str
     lines: int
     rows: int
     erased: int  # rows that were read and left out
-    vintage: str | None  # None: it holds no lines
+    vintage: str | None  # None: the file has no lines
     counts: dict[str, int]
-    known: bool = False  # it was kept from an earlier call
+    known: bool = False  # whether the part was kept from an earlier call
 
     def batches(self) -> Iterator[pa.Table]:
-        """The rows in the order of their lines, a block at a time."""
+        """Iterate over the rows in the order of their lines, a block at a time."""
         with pa.OSFile(str(self.folder / _ROWS)) as file, pa.ipc.open_file(file) as rows:
             for number in range(rows.num_record_batches):
                 yield pa.Table.from_batches([rows.get_batch(number)])
 
     def products(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Some rows [n], ascending, of products, and some columns of them, read from where they lie."""
+        """Read some columns of the given rows [n], ascending, of a part of products."""
         starts = repeats.starts(self.folder)
         schema = pa.schema([SCHEMAS["products"].field(name) for name in columns])
         pieces = []
         for block in np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist():
             low, high = np.searchsorted(rows, starts[block : block + 2])
-            # The file is mapped anew for every block: what was touched of the last one leaves the memory with it.
+            # Map the file anew for every block, so that the pages of the last one leave memory.
             with pa.memory_map(str(self.folder / _ROWS)) as file, pa.ipc.open_file(file) as batches:
-                there = batches.get_batch(block).select(columns)
-                pieces.append(there.take(to_arrow(rows[low:high].astype(np.int64) - starts[block])))
+                batch = batches.get_batch(block).select(columns)
+                pieces.append(batch.take(to_arrow(rows[low:high].astype(np.int64) - starts[block])))
         return pa.Table.from_batches(pieces, schema)
 
     @property
     def rejects(self) -> StoredTable:
-        """REJECTS of the file."""
+        """Return REJECTS of the file."""
         return StoredTable(self.folder / _REJECTS, schemas.REJECTS)
 
 
 def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int, int], None] | None = None) -> Part:
-    """The part of a file, read now unless it was kept.
+    """Return the part of a file; read the file unless its part was kept.
 
     Args:
         file: its number among the files of the call, and its path.
-        reading: how.
-        on_progress: called with the lines and the bytes on disk that are read.
+        reading: how to read it.
+        on_progress: called with the lines and the bytes on disk read so far.
 
     Raises:
-        BadInput: as `ingest.read_reviews`; then there is no part.
+        BadInput: as in `ingest.read_reviews`; no part is written then.
     """
     number, path = file
     folder = reading.folder / (_name(path, reading) if reading.kept else str(number))
     if (folder / _ABOUT).is_file():
         return replace(Part(folder, **json.loads((folder / _ABOUT).read_text())), known=True)
-    begun = own_name(folder)  # of a worker that was given up and lives on, too; `keep_only` clears what is left
-    begun.mkdir(parents=True)
+    temporary = own_name(folder)  # of a worker that was given up and lives on, too; `keep_only` clears what is left
+    temporary.mkdir(parents=True)
     try:
-        part = _read(path, begun, reading, on_progress)
+        part = _read(path, temporary, reading, on_progress)
         about = {name: value for name, value in vars(part).items() if name != "folder"}
-        (begun / _ABOUT).write_text(json.dumps(about))
+        (temporary / _ABOUT).write_text(json.dumps(about))
         if reading.kept:
-            settle(begun)
+            settle(temporary)
         try:
-            begun.replace(folder)
+            temporary.replace(folder)
         except OSError:
             if not (folder / _ABOUT).is_file():  # else another worker was first, with the same part
                 raise
     finally:
-        shutil.rmtree(begun, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return replace(part, folder=folder)
 
 
 def _name(path: Path, reading: Reading) -> str:
-    """The name of a file's part that is kept: a digest of its content and of all else that the part follows from."""
+    """Name a kept part by a digest of its file's content and of everything else that it depends on."""
     with path.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256").hexdigest()
-    said = [VERSION, reading.kind, reading.vintage, reading.erased.version, str(path), content]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+    inputs = [VERSION, reading.kind, reading.vintage, reading.erased.version, str(path), content]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
 
 
 def keep_only(folder: Path, parts: list[Part]) -> None:
-    """Remove the parts in `folder` that are not these: their file is gone, or says something else now."""
+    """Remove all other parts in `folder`: their file is gone or has changed."""
     wanted = {part.folder for part in parts}
     for other in folder.iterdir():
         if other not in wanted:
@@ -150,33 +150,33 @@ def _read(path: Path, folder: Path, reading: Reading, on_progress: Callable[[int
     schema, erased = SCHEMAS[reading.kind], reading.erased
     keep = erased.from_reviews if reading.kind == "reviews" else erased.from_products
     counts: Counter[str] = Counter()
-    lines = rows = gone = 0
-    lined = _Lines(path, reading)
+    lines = rows = left_out = 0
+    file = _Lines(path, reading)
     with (
         pa.OSFile(str(own(folder / _ROWS)), "wb") as sink,
         pa.ipc.new_file(sink, schema) as batches,
         repeats.recorded(folder) as record,
         written(folder / _REJECTS, schemas.REJECTS, packed=("text",)) as reject,
     ):
-        for found in lined.parsed():
-            lines += found.lines
-            counts.update(found.counts)
-            kept = keep(found.rows) if erased else found.rows
-            gone += len(found.rows) - len(kept)
+        for block in file.parsed():
+            lines += block.lines
+            counts.update(block.counts)
+            kept = keep(block.rows) if erased else block.rows
+            left_out += len(block.rows) - len(kept)
             rows += len(kept)
             if len(kept):
-                # One chunk a block: the rows of all blocks can then be counted off batch by batch.
+                # One chunk per block, so that each block becomes one record batch.
                 batches.write_table(kept.select(schema.names).cast(schema).combine_chunks())
                 record(to_numpy(kept["key"]))
-            if found.rejects:
-                reject(erased.from_rejects(pa.Table.from_pylist(found.rejects, schema=schemas.REJECTS)))
+            if block.rejects:
+                reject(erased.from_rejects(pa.Table.from_pylist(block.rejects, schema=schemas.REJECTS)))
             if on_progress is not None:
-                on_progress(lines, lined.meter.bytes)
-    return Part(folder, str(path), lines, rows, gone, lined.vintage, dict(counts))
+                on_progress(lines, file.meter.bytes)
+    return Part(folder, str(path), lines, rows, left_out, file.vintage, dict(counts))
 
 
 class _Lines:
-    """A file's lines a block at a time, in order; while the caller takes one, the next ones are parsed."""
+    """A file's lines, parsed block by block in order; the next blocks are parsed while the caller takes one."""
 
     def __init__(self, path: Path, reading: Reading) -> None:
         self.path, self._reading = path, reading
@@ -185,13 +185,13 @@ class _Lines:
         self._of_thread, self._database = threading.local(), parsers_database()
 
     def parsed(self) -> Iterator[Parsed]:
-        """Every block's rows and rejects."""
+        """Yield the rows and rejects of every block."""
         waiting: deque[Future[Parsed]] = deque()
         threads = self._reading.threads
         with ThreadPoolExecutor(threads) as pool:
             for block in blocks(self.path, meter=self.meter):
                 if self.vintage is None and not block.too_long:
-                    self.vintage = self._told(block)
+                    self.vintage = self._vintage_of(block)
                 waiting.append(pool.submit(self._parse, block, self.vintage or "2018"))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
@@ -201,12 +201,12 @@ class _Lines:
     def _parse(self, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):
             self._of_thread.parser = Parser(self._reading.kind, self._database)
-        found = self._of_thread.parser.parse(self.path, block, vintage)
+        parsed = self._of_thread.parser.parse(self.path, block, vintage)
         block.release()
-        return found
+        return parsed
 
-    def _told(self, block: Block) -> str:
-        """The vintage, by what was said or else by the first lines."""
+    def _vintage_of(self, block: Block) -> str:
+        """Return the vintage that was given, or detect it from the first lines."""
         if self._reading.vintage != "auto":
             return self._reading.vintage
         pairs = zip(block.starts[:-1], block.starts[1:], strict=True)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.images.fetch import FetchSettings, Urls, fetch
-from pipeline.core.images.fetch_shards import deal, fetch_shard, fetch_with
+from pipeline.core.images.fetch_shards import fetch_shard, fetch_with, partition
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.schedule import Budget
 from pipeline.core.images.store_shards import absorb, shard_folder
@@ -32,7 +32,7 @@ def of_host(host: str, count: int) -> list[str]:
 
 def test_a_shop_on_one_host_is_shared_by_all_workers_with_its_budget_divided():
     settings = FetchSettings(per_host=8, rate_per_host=9.0, burst_per_host=4)
-    shards = deal(Urls.distinct(of_host("a", 90)), Path("store"), 3, settings)
+    shards = partition(Urls.distinct(of_host("a", 90)), Path("store"), 3, settings)
     assert [len(shard.urls) for shard in shards] == [30, 30, 30]
     budgets = [shard.budgets["a.example:80"] for shard in shards]
     assert budgets == [Budget(3, 3.0, 2), Budget(3, 3.0, 1), Budget(2, 3.0, 1)]
@@ -40,7 +40,7 @@ def test_a_shop_on_one_host_is_shared_by_all_workers_with_its_budget_divided():
 
 def test_a_host_with_less_than_a_shards_share_belongs_to_one():
     urls = [url for host in "abcdef" for url in of_host(host, 10)]
-    shards = deal(Urls.distinct(urls), Path("store"), 3, FetchSettings())
+    shards = partition(Urls.distinct(urls), Path("store"), 3, FetchSettings())
     assert [len(shard.urls) for shard in shards] == [20, 20, 20]
     assert all(not shard.budgets for shard in shards)
     owners = [{url.split("/")[2] for url in shard.urls.to_pylist()} for shard in shards]
@@ -48,9 +48,11 @@ def test_a_host_with_less_than_a_shards_share_belongs_to_one():
 
 
 def test_a_host_has_no_more_workers_than_its_budget_has_parts():
-    shards = deal(Urls.distinct(of_host("a", 100)), Path("store"), 8, FetchSettings(per_host=2))
+    shards = partition(Urls.distinct(of_host("a", 100)), Path("store"), 8, FetchSettings(per_host=2))
     assert len(shards) == 2
-    shards = deal(Urls.distinct(of_host("a", 100)), Path("store"), 8, FetchSettings(rate_per_host=1, burst_per_host=3))
+    shards = partition(
+        Urls.distinct(of_host("a", 100)), Path("store"), 8, FetchSettings(rate_per_host=1, burst_per_host=3)
+    )
     assert len(shards) == 3
 
 
@@ -68,9 +70,9 @@ def test_every_url_is_in_one_shard_and_no_host_gets_more_than_its_budget(
     urls = [url for host, count in enumerate(counts) for url in of_host(f"h{host}", count)]
     urls += [f"no url {number}" for number in range(unusable)]
     settings = FetchSettings(per_host=at_once, rate_per_host=rate, burst_per_host=burst)
-    shards = deal(Urls.distinct(urls), Path("store"), workers, settings)
-    dealt = [url for shard in shards for url in shard.urls.to_pylist()]
-    assert sorted(dealt) == sorted(urls)
+    shards = partition(Urls.distinct(urls), Path("store"), workers, settings)
+    urls_of_shards = [url for shard in shards for url in shard.urls.to_pylist()]
+    assert sorted(urls_of_shards) == sorted(urls)
     assert len({shard.folder for shard in shards}) == len(shards) <= workers
     whole = Budget(at_once, rate, burst)
     asked: dict[str, list[Budget]] = {}
@@ -137,7 +139,7 @@ def test_taking_in_shards_can_be_cut_off_anywhere(
     settings = settings_for(server.host)
     urls = [server.url(f"ok/{number % 50}?{number}") for number in range(90)]
     store = PictureStore(tmp_path / "store")
-    for shard in deal(Urls.distinct(urls), store.folder, 2, settings):
+    for shard in partition(Urls.distinct(urls), store.folder, 2, settings):
         fetch_shard(shard, settings)
     calls = 0
 

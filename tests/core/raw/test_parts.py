@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import ingest, parts
-from pipeline.core.raw.ingest import Surroundings
+from pipeline.core.raw.ingest import ReadContext
 from pipeline.core.raw.sources import BadInput
 from tests.core.raw.test_ingest import review
 
@@ -38,9 +38,9 @@ def file(folder: Path, name: str, *asins: str) -> Path:
     return path
 
 
-def tables(paths: list[Path], out: Path, **around) -> tuple[ingest.ReviewsRead, list[bytes]]:
+def tables(paths: list[Path], out: Path, **options) -> tuple[ingest.ReviewsRead, list[bytes]]:
     out.mkdir(exist_ok=True)
-    found = ingest.read_reviews(paths, around=Surroundings(out, **around))
+    found = ingest.read_reviews(paths, read_context=ReadContext(out, **options))
     return found, [(out / name).read_bytes() for name in TABLES]
 
 
