@@ -34,8 +34,8 @@ MOVED = {
     "pipeline.generator.study": "pipeline.study.generator_presets",
     "pipeline.instance": "pipeline.home.instance",
     "pipeline.io_managers": "pipeline.home.io_managers",
-    "pipeline.jobs": "pipeline.study.jobs",
-    "pipeline.lookbook.home": "pipeline.home.contents",
+    "pipeline.jobs": "pipeline.upkeep.jobs",
+    "pipeline.lookbook.home": "pipeline.views.home_contents",
     "pipeline.lookbook.shelf": "pipeline.lookbook.product_cards",
     "pipeline.method": "pipeline.settings.method",
     "pipeline.partitions": "pipeline.home.partitions",
@@ -54,6 +54,7 @@ MOVED = {
     "pipeline.summary": "pipeline.runtime.summary",
     "pipeline.terminal": "pipeline.runtime.terminal",
     "pipeline.tracking": "pipeline.runtime.tracking",
+    "pipeline.upkeep.terminal_run": "pipeline.home.at_work",
     "pipeline.upkeep.warm_start": "pipeline.recommenders.warm_start",
     "pipeline.views.steps": "pipeline.views.filter_counts",
 }
