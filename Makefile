@@ -19,10 +19,11 @@ test: setup  ## the tests
 
 setup: .venv/.installed  ## make .venv and install the pinned requirements
 
-.venv/.installed: requirements.txt
+.venv/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.txt --allow-empty-requirements
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	touch $@
 
 ui: setup  ## Dagster's UI and daemon, and MLflow's UI, on loopback; the ports are printed
@@ -44,7 +45,8 @@ scale: setup  ## several processes: a Ray cluster, ranks, another machine, kille
 	$(BIN)/python -m benchmarks.scale
 
 edges: setup  ## every command by every kind of failure and signal, as processes: exit code, reason, seconds to its end
-	ATELIER_EDGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/edges tests/models/test_command_lines.py
+	ATELIER_EDGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/edges tests/pipeline/test_moved_home.py \
+		tests/models/test_command_lines.py
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)

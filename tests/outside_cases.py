@@ -10,6 +10,8 @@ import sys
 from types import ModuleType
 
 MOVED = {
+    "pipeline.generator": "pipeline.designs",
+    "pipeline.scale": "pipeline.multi_gpu",
     "pipeline.champions.shelf": "pipeline.champions.served_model",
     "pipeline.command": "pipeline.runtime.exits",
     "pipeline.comparison": "pipeline.views.comparison",

@@ -11,7 +11,7 @@ from pipeline.core.durable import held, write_whole
 from pipeline.home import environment, place, sqlite_files
 from pipeline.home.storage import write_json
 
-CONFIGURATION = Path(__file__).parents[2] / "dagster.yaml"
+CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 RECORD = "home.json"
 MAKING = "making-"
 # What Dagster keeps in files of its own, besides one a run.
