@@ -1,8 +1,7 @@
-"""Trains DVBPR: pictures and triplets in, factors and checkpoints out, in one loop that reads top to bottom.
+"""Train DVBPR: pictures and triplets in, factors and checkpoints out, in one loop that reads top to bottom.
 
-`python -m models.dvbpr.train --help` trains from a folder of arrays alone, `torchrun -m models.dvbpr.train` on several
-GPUs. What is minimised is in `dvbpr.py`, the knobs in `dvbpr_settings.py`, state on disk in `dvbpr_state.py`, what
-several ranks share in `ranks.py`.
+`python -m models.dvbpr.train --help` trains from a folder of arrays alone; `torchrun -m models.dvbpr.train` trains on
+several GPUs.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Which pictures each step of the LSGAN sees, and how many steps there are: functions of seed and step alone.
+"""Choose the pictures of each LSGAN step: functions of the seed and the step alone.
 
-Also the pictures themselves, checked, and on their way to the device. The loop that asks is `train_lsgan.py`.
+Also check the pictures and move them to the device.
 """
 
 import math

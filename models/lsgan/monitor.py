@@ -1,6 +1,6 @@
-"""What a tick of LSGAN training looks at: the fixed grid of fakes, the reals beside it, signs that training has failed.
+"""Inspect LSGAN training at each tick: the fixed grid of fakes, the reals beside it, signs of failure.
 
-Nothing here learns or saves a checkpoint: that is `train_lsgan.py` and `lsgan_state.py`.
+Nothing here learns or saves a checkpoint.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""What an LSGAN training run holds, and its state on disk: last.pt, best.pt, generator.pt, meta.json.
+"""The state of an LSGAN training run, in memory and on disk: last.pt, best.pt, generator.pt, meta.json.
 
-The loop is `train_lsgan.py`; nothing here draws a batch or takes a step.
+Nothing here draws a batch or takes a step.
 """
 
 import json

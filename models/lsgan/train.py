@@ -1,12 +1,10 @@
-"""One readable loop that trains the LSGAN of `lsgan.py` on labelled 64x64 pictures, and what it leaves on disk.
+"""Train the LSGAN on labelled 64x64 pictures, in one loop that reads top to bottom.
 
     python -m models.lsgan.train --pictures pictures.npy --labels labels.npy --out DIR --preset modern
 
-The same under torchrun trains on several GPUs; what the ranks share is in `ranks.py`.
-Where the pictures come from, how runs are tracked, and how good the result is, do not belong here.
-In the folder: reals.png, fakes_init.png, fakes_<step>.png (the same latents and classes each time), last.pt (the whole
-state at the last tick), best.pt (the networks at the best tick, where a metric is given), generator.pt (both networks,
-finished), meta.json.
+The same module under torchrun trains on several GPUs. The output folder holds reals.png, fakes_init.png,
+fakes_<step>.png (the same latents and classes each time), last.pt (the whole state at the last tick), best.pt (the
+networks at the best tick, where a metric is given), generator.pt (both networks, finished) and meta.json.
 """
 
 import argparse

@@ -1,7 +1,6 @@
-"""What a run of `modern` keeps on disk, and the terms on which it may be gone on with.
+"""The state of a run of `modern` on disk, and the conditions for resuming it.
 
-Two files: best.pt is the model, last.pt the whole state of training. How bytes reach the disk is `checkpoint.py`;
-when they are written, `train_modern.py`.
+Two files: best.pt is the model, last.pt the whole state of training.
 """
 
 from dataclasses import dataclass

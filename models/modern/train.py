@@ -1,8 +1,7 @@
-"""Trains `modern`: features and interactions in, factors and checkpoints out, one loop read top to bottom.
+"""Train `modern`: features and interactions in, factors and checkpoints out, in one loop that reads top to bottom.
 
-The loop runs on frozen features, and if wanted a second time with the trunk behind them. `python -m
-models.modern.train --help` trains from a folder of arrays alone. The network and its loss are in `modern.py`, the
-trunk in `trunk.py`, the knobs in `modern_settings.py`.
+The loop runs on frozen features and, if the settings say so, a second time with the trunk behind them. `python -m
+models.modern.train --help` trains from a folder of arrays alone.
 """
 
 import argparse

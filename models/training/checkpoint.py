@@ -1,7 +1,6 @@
-"""State on disk: written whole or not at all, and read without running anything in it.
+"""Write state to disk as a whole or not at all, and read it without running any code in it.
 
-A checkpoint is a dict of tensors, numbers, strings, lists and dicts. What the keys mean belongs to
-the loop that writes them (`train_dvbpr.py`, `train_lsgan.py`); nothing here knows a model.
+A checkpoint is a dict of tensors, numbers, strings, lists and dicts. Nothing here knows a model.
 """
 
 import contextlib

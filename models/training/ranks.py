@@ -1,11 +1,11 @@
-"""Several processes, the ranks, that train one model together: which of them this is, its share, what they exchange.
+"""Train one model with several processes, the ranks: which rank this is, its share of a batch, what ranks exchange.
 
-Every rank holds the whole model and knows the whole batch, and computes the network on its share of the rows alone.
-What the networks say of a batch is a few numbers a row: that is gathered, and every rank computes the loss of the whole
-batch, its gradient flowing back through its own rows. So gradients are summed over the ranks, not averaged, and losses,
-decisions and random numbers are the same everywhere. Alone, every method here hands back what it was given.
+Every rank holds the whole model and knows the whole batch, but runs the network on its own rows only. The network's
+outputs are a few numbers a row; they are gathered, and every rank computes the loss of the whole batch, whose gradient
+flows back through its own rows. So gradients are summed over the ranks, not averaged, and losses, decisions and random
+numbers are the same everywhere. With a single rank, every method returns its input.
 
-Who starts the ranks is torchrun's business; the loops are `train_dvbpr.py` and `train_lsgan.py`.
+torchrun starts the ranks.
 """
 
 import contextlib

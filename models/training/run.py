@@ -1,7 +1,6 @@
-"""What every recommender's training run shares: epochs counted and the best one known, a checkpoint of another run
-refused, a loss that is no number stopped.
+"""What the training runs of all recommenders share.
 
-What a run trains and keeps is its own state module's; the loops themselves are `train_dvbpr.py` and `train_modern.py`.
+It counts epochs and remembers the best one, refuses a checkpoint of another run, and stops when a loss is not finite.
 """
 
 import math

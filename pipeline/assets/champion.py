@@ -1,8 +1,6 @@
-"""Which trained models are in use: each new one is registered in MLflow, and takes over by the rule or not.
+"""Register each new model in MLflow and decide whether it becomes the champion.
 
-What is made for people, picks and designs, is made by the champion. Thin: the rule is `champion.py`, its order
-`succession.py`. Training is `recommender.py` and `generator.py`; all of a data version's models beside each other are
-`evaluation.py`'s.
+Picks and designs are made with the champion. Thin: the rule is in `pipeline/champions/`.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What the recommenders are worth: every model of a mode on the held-out items, then the modes beside each other.
+"""Evaluate every model of a mode on the held-out items, and compare the modes.
 
-Thin: `models/metrics/evaluate.py` measures, `comparison.py` makes figures of it. Training belongs to `recommender.py`.
+Thin: metrics are in `models/metrics/`, figures in `pipeline/views/comparison.py`.
 """
 
 import dagster as dg

@@ -1,7 +1,6 @@
-"""The best items of everybody by the recommender in use, as the shop is now.
+"""Rank the best items of every user with the recommender in use, for the shop as it is now.
 
-Whose model is in use is `storage.py`'s pointer and `champion.py`'s rule; scoring is `models/`. A model of earlier data
-knows users and items that have left, and none that came since: neither is in the picks.
+A model of earlier data knows users and items that have left, and none that came since; neither is in the picks.
 """
 
 import numpy as np

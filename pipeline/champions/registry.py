@@ -1,8 +1,7 @@
-"""MLflow's model registry, thin: one registered model a image mode, one for the generator, and the alias `champion`.
+"""Wrap MLflow's model registry: a registered model per image mode, one for the generator, the alias `champion`.
 
-Models are written in MLflow's default formats with signature and pinned requirements. Which version should be
-champion is decided in `champion.py`; what a recommender's version holds, by `shelf.py`, how a generator's is written
-and read, by `registered_generator.py`. MLflow is imported where it is used: seconds.
+Models are written in MLflow's default formats with a signature and pinned requirements. MLflow takes seconds to import,
+so functions import it where they use it.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
-"""The recommender as MLflow serves it: requests in a table, ranked items in a table.
+"""Serve the recommender through MLflow: requests in a table, ranked items in a table.
 
-MLflow runs this file where the model is loaded ("models from code"), with the copy of our packages that was
-registered beside it. What is answered is `shelf.py`; registering is `registry.py`. No pickle takes part.
+MLflow runs this file where the model is loaded ("models from code"), with the copy of our packages that was registered
+with it. No pickle is involved.
 """
 
 from pathlib import Path

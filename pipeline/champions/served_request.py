@@ -1,8 +1,7 @@
-"""What a request to the served recommender may hold: each row read, or refused with its number, field and reason.
+"""Parse requests to the served recommender: each row is accepted, or refused with its number, field and reason.
 
-A request comes as somebody else's JSON, CSV or Parquet parsed it, so nothing is taken on trust: a misspelt column that
-were passed over would be answered as if nobody had been named. Answering is `shelf.py`'s; HTTP is
-`served_recommender.py`'s.
+A request arrives as JSON, CSV or Parquet that MLflow parsed, so nothing is trusted: a misspelt column that was ignored
+would be answered as if no user had been named.
 """
 
 import base64

@@ -1,7 +1,6 @@
-"""From a trained model to a registered one, and to a decision: whether it follows the champion.
+"""Register a trained model and decide whether it replaces the champion.
 
-A version is judged once, when it comes: an alias that a person moves afterwards stays until another model comes.
-Only order and files here; the rule is `champion.py`, the store `registry.py`, what is served `shelf.py`.
+A version is judged once, when it arrives: an alias that a person moves afterwards stays until the next model arrives.
 """
 
 import json

@@ -1,7 +1,6 @@
-"""`python -m pipeline.run`: everything, in order, from the terminal, through Dagster on the home's own instance.
+"""`python -m pipeline.run`: materialise everything in order, through Dagster on the home's own instance.
 
-What is computed is in the assets; what is shown, in `terminal.py`; here are the arguments, the checks before the
-work, the order of runs and the closing summary.
+Here are the arguments, the checks before the work, the order of runs and the closing summary.
 """
 
 import argparse

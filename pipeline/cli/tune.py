@@ -1,6 +1,6 @@
-"""`python -m pipeline.cli.tune -c FILE.yaml`: the job `tune` from the terminal, with the ends of every other command.
+"""`python -m pipeline.cli.tune -c FILE.yaml`: run the job `tune` from the terminal.
 
-What the file says is the job's run config, as in the UI's launchpad; the job is `tuning_job.py`.
+The file is the job's run config, as in the UI's launchpad.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""`python -m pipeline.ui`: Dagster's UI with its daemon, and MLflow's UI, over one home, until it is ended.
+"""`python -m pipeline.ui`: serve Dagster's UI with its daemon, and MLflow's UI, over one home.
 
-Only starts and stops servers. They bind to loopback: neither has a login. Each runs on a leash (`leash.py`), so that
-nothing of it outlives this process, however this process ends.
+It only starts and stops servers. They bind to loopback, because neither has a login. Each runs under a leash
+(`pipeline/servers/leash.py`), so that nothing outlives this process, however it ends.
 """
 
 import argparse

@@ -1,8 +1,7 @@
-"""Which addresses may be talked to: the guard between URLs written by strangers and the machine's own network.
+"""Decide which addresses may be connected to: the guard between strangers' URLs and the machine's own network.
 
-The check sits where the socket is made, because only there the real address is known: aiohttp does not ask a
-resolver about address literals, and a name may resolve to something else each time. What is done with an answer
-belongs to `transfer.py`.
+The check is where the socket is made, because only there the real address is known: aiohttp does not ask a resolver
+about address literals, and a name may resolve to something else each time.
 """
 
 import ipaddress

@@ -1,8 +1,7 @@
-"""A home and its store brought in step: `push` what is new here, `pull` what is new there.
+"""Synchronise a home with its store: `push` what is new here, `pull` what is new there.
 
-A home remembers in `store.json` which snapshot it was last in step with, and every file's digest by its size and time,
-so that a push reads what changed and nothing else. Of two machines one writes; the other is told, and nothing of
-either is lost. Bytes and snapshots are `store.py`'s, when to push `courier.py`'s.
+A home records in `store.json` the snapshot it was last synchronised with, and every file's digest by size and time, so
+that a push reads only what changed. Of two machines one writes; the other is told, and nothing of either is lost.
 """
 
 import contextlib

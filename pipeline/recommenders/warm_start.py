@@ -1,7 +1,6 @@
-"""What a recommender's training begins from: the last model of its mode, or nothing; and what was trained on already.
+"""Choose the model that a recommender's training begins from, and keep its evaluation honest.
 
-Here is only which model, and whether its figures stay honest. How weights are taken over is `models/dvbpr/state.py`'s,
-when a training is due `training_gate.py`'s.
+A model that began from another one was also trained on that model's pairs; they are recorded beside it.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
-"""The settings of assets that have no settings class in `core/` or `models/`: names, types, defaults, checks.
+"""Settings of assets that have no settings class in `core/` or `models/`: names, types, defaults, checks.
 
-What stands behind a field is its meaning, which the launchpad and docs/reference.md show. How a run fills them is
-`method.py`'s, how Dagster sees them `config.py`'s.
+The comment behind a field is its meaning; the launchpad and docs/reference.md show it.
 """
 
 from dataclasses import dataclass

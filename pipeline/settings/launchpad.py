@@ -1,8 +1,7 @@
-"""What can be set at a run, asset by asset: Dagster Config classes made from the settings of `core/` and `models/`.
+"""Make Dagster Config classes from the settings dataclasses, so that every setting can be set on its asset.
 
-The settings dataclasses stay the single source of names, types and defaults; here each becomes a Config in which
-every field is optional. What is not set comes from the run's profile, then from the preset (see `Method` in
-`resources.py`). Assets without a settings class there have one in `settings.py`.
+The dataclasses are the single source of names, types and defaults; in a Config every field is optional. A field that is
+not set comes from the run's profile, then from the preset.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""What becomes of MLflow's runs and versions after their own process: closed where it was killed, withdrawn where they
-learnt from something erased; and what a training or the champion's own evaluation said.
+"""Close or withdraw MLflow's runs and versions after their own process has ended.
 
-Opening and filling runs is `tracking.py`'s, registering models `registry.py`'s.
+A run whose process was killed is closed; a version that learnt from something erased is withdrawn. Also reads what a
+training, or the champion's own evaluation, recorded.
 """
 
 import time

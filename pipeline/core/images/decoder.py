@@ -1,10 +1,8 @@
-"""A process that decodes strangers' pictures, under limits of CPU time and memory, and the two ways to ask it.
+"""Decode strangers' pictures in a process with limits on CPU time and memory.
 
-It is handed pictures in batches over a socket and answers what `validate` found. A batch that takes too long or too
-much ends the process, never its parent, which sees the socket close. It has no secrets: its environment is nearly
-empty, and it imports the decoders alone. It ends with its parent, also one that was killed: the socket closes then.
-
-Which pictures are asked together, and what becomes of one that ended its process, is `judge.py`'s.
+The process receives batches over a socket and answers what `validate` found. A batch that takes too long or too much
+memory ends the process, never its parent, which sees the socket close. The process has no secrets: its environment is
+nearly empty, and it imports only decoders. It ends with its parent, even if that is killed: the socket closes then.
 """
 
 import asyncio

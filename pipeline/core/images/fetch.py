@@ -1,7 +1,6 @@
-"""The downloader: every URL that is missing or was transient is asked for, and what became of it goes to the store.
+"""Download pictures: ask for every URL that is missing or was transient, and record the outcome in the store.
 
-Here: which URLs are asked, retries, flushing, progress. One attempt is `transfer.py`'s, turns between hosts
-`schedule.py`'s, the tables `ledger.py`'s; which URLs exist at all is decided by `survivors.py`.
+Here are the choice of URLs, retries, flushing and progress.
 """
 
 import asyncio

@@ -1,8 +1,4 @@
-"""One attempt at one URL: connect, follow redirects, read under a cap, judge the bytes, and name the outcome.
-
-Retries, turns between hosts and the ledger belong to `fetch.py`; time limits to `watch.py`; which bytes are an answer
-to `lines.py`; which addresses are refused to `address.py`; whether it is a picture to `judge.py`.
-"""
+"""Make one attempt at one URL: connect, follow redirects, read under a cap, validate the bytes, name the outcome."""
 
 import asyncio
 import contextlib

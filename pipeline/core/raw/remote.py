@@ -1,10 +1,8 @@
-"""Input files behind http(s) URLs: fetched once into the cache, after that only asked whether they changed.
+"""Input files behind http(s) URLs: fetched once into the cache, afterwards only asked whether they changed.
 
-Here: when to ask, and what to do where nobody answers. How is `download.py`'s, what lies in the cache `copies.py`'s,
-what a specification means `sources.py`'s. Pictures are another matter (`fetch.py`): a million small files, of which
-some may fail. User names and passwords in URLs are refused as there; a URL's query, which may hold a signature, is
-used but neither printed nor written down. So where a home's last run is gone on with, a URL may be known without its
-query (`sources.is_cut`): then its copy is used as it is, and without one the whole address is asked for.
+Here is when to ask, and what to do where nobody answers. User names and passwords in URLs are refused. A URL's query,
+which may hold a signature, is used but neither printed nor stored. So a home's remembered URL may lack its query
+(`sources.is_cut`): its copy is used as it is; without a copy the whole address is asked for.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""Input files: which ones a specification means, how their URLs may be shown, and their digest.
-
-Their lines are `framing.py`'s; bringing a URL's file here is `remote.py`'s; pictures are `fetch.py`'s.
-"""
+"""Input files: which ones a specification names, how their URLs may be shown, and their digest."""
 
 import glob
 import hashlib
