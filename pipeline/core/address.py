@@ -180,7 +180,7 @@ def guarded_connector(
 ) -> aiohttp.TCPConnector:
     """A connector that makes no socket towards an address that is neither public nor in `allow` as `address:port`.
 
-    A refused address raises PrivateAddressError before a socket exists. Names are allowed by `transfer.py`, which
+    A refused address raises PrivateAddressError before a socket exists. Names are allowed by `core/images/transfer.py`, which
     sends those through `open_connector`; here only the address counts, whatever name led to it.
     """
 

@@ -1,6 +1,6 @@
 """A map of the visual space: items where two principal components of Phi put them, as pictures.
 
-Which picture stands for an item is `shelf.py`'s; the factors are the trained model's.
+An item is shown by its first picture.
 """
 
 import io

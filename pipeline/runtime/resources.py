@@ -258,7 +258,7 @@ class ImageFetcher(dg.ConfigurableResource):
         report: Report,
         runner: Runner = HERE,
     ) -> FetchReport:
-        """Fetch what the store lacks: `core/images/fetch.py`; by more than one worker, `fetch_shards.py` there."""
+        """Fetch what the store lacks, with one worker or several."""
 
         def progress(now: Progress) -> None:
             size = f"{now.bytes / 1e6:,.1f} MB"
