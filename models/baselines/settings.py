@@ -14,7 +14,7 @@ class BprSettings:
     regularisation: float = 0.01  # L2 on the rows used by the batch, averaged over the batch
     item_bias: bool = True  # give each item a bias, since some items sell to everybody
     visual_bias: bool = True  # give VBPR its visual bias beta'
-    id_factors: bool = True  # give users and items factors gamma; without them and the bias, cold items are like warm ones
+    id_factors: bool = True  # learn factors gamma by id; without them and the item bias, cold items are like warm ones
     batch_size: int = 128  # triplets in a batch; larger batches gave a worse VBPR on validation
     max_epochs: int = 60  # an epoch has as many triplets as there are train interactions
     patience: int = 6  # evaluations without a better validation AUC before stopping; the AUC may fall before it rises

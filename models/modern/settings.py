@@ -33,7 +33,7 @@ class ModernSettings:
     k: int = 128  # latent factors
     start: str = "neighbours"  # neighbours: initial scores equal those of visual neighbours; random: random weights
 
-    user: str = "history"  # history: from its pictures, which also works for new users; free: learnt by id; both: their sum
+    user: str = "history"  # history: from its pictures, also for new users; free: learnt for each id; both: their sum
     pooling: str = "mean"  # how to pool the pictures of the history; attention learns which of them matter most
     leave_one_out: bool = True  # leave the positive out of its own history, or it would be found by its own picture
 
