@@ -1,6 +1,6 @@
-"""python -m pipeline.sample: write the embedded catalogue, serve its pictures, or draw a contact sheet to look at.
+"""python -m pipeline.sample: write the embedded catalogue, serve its pictures, or draw a contact sheet.
 
-Exit codes: 0 done, 1 the work failed, 2 the call is wrong (also: the port is in use).
+Exit codes: 0 done, 1 the work failed, 2 the arguments are wrong or the port is in use.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pipeline.sample.sheet import write_sheet
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+    """Run one command and return the exit code."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -66,15 +66,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     write = commands.add_parser("write", help="write reviews, metadata, pictures and the planted truth")
-    write.add_argument("--out", type=Path, required=True, help="folder to write to (empty, new, or a catalogue)")
+    write.add_argument("--out", type=Path, required=True, help="folder to write to: new, empty, or a catalogue")
     for name in ("seed", "items", "users", "port"):
         write.add_argument(f"--{name}", type=int, help=f"default {getattr(SampleSettings(), name)}")
     write.set_defaults(run=_write)
     server = commands.add_parser("serve", help="serve a catalogue's pictures on loopback")
-    server.add_argument("--catalogue", type=Path, required=True, help="a folder that `write` made")
+    server.add_argument("--catalogue", type=Path, required=True, help="folder written by `write`")
     server.add_argument("--port", type=int, help="default: the port in the catalogue's URLs")
     server.set_defaults(run=_serve)
-    sheet = commands.add_parser("sheet", help="draw contact sheets to look at")
+    sheet = commands.add_parser("sheet", help="draw contact sheets of the garments")
     sheet.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     sheet.add_argument("--seed", type=int, default=7)
     sheet.set_defaults(run=_sheet)
