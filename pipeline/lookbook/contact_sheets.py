@@ -1,7 +1,4 @@
-"""Contact sheets of the data: the garments of each class, and the shop's picture of an item beside its customers'.
-
-What the pictures are for belongs to the section that shows them.
-"""
+"""Draw contact sheets of the data: garments of each class, and shop pictures beside the customers' photos."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,13 +13,13 @@ from pipeline.views import sheets
 from pipeline.views.home_contents import Home
 
 ACROSS, DOWN = 8, 3
-WITH_CUSTOMERS = "vendor_customer"  # the mode that has both
-PAIRS, PHOTOS, SIDE = 6, 3, 96  # items, customers' photos of each, pixels
+WITH_CUSTOMERS = "vendor_customer"  # the mode with both kinds of pictures
+PAIRS, PHOTOS, SIDE = 6, 3, 96  # number of items, customers' photos of each, side in pixels
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet, the name of what it shows, and how many there are of it."""
+    """A sheet, the name of its subject, and the number of pictures of that subject in the data."""
 
     name: str
     count: int
@@ -30,12 +27,12 @@ class Sheet:
 
 
 def by_class(home: Home, album: Album) -> list[Sheet]:
-    """Each garment class: pictures evenly spread over what the generator may learn from."""
+    """Make a sheet of each garment class, with pictures evenly spread over the generator's data."""
     table = home.table("garments")
     if table is None:
         return []
     path = home.storage.garments / f"{table_digest(table)}.npy"
-    if not path.is_file():  # another version's pixels: materialise garments again
+    if not path.is_file():  # the pixels are of another version: materialise garments again
         return []
     pixels = np.load(path, mmap_mode="r")
     rows: dict[str, list[int]] = defaultdict(list)
@@ -45,7 +42,7 @@ def by_class(home: Home, album: Album) -> list[Sheet]:
     for name, of_class in rows.items():
         columns = min(ACROSS, len(of_class))
         count = min(ACROSS * DOWN, len(of_class) // columns * columns)
-        chosen = [of_class[round(place)] for place in np.linspace(0, len(of_class) - 1, count)]
+        chosen = [of_class[round(position)] for position in np.linspace(0, len(of_class) - 1, count)]
         grid = np.stack([pixels[row] for row in chosen]).reshape(-1, columns, *pixels.shape[1:])
         alt = f"{count} of {len(of_class)} pictures of the class {name.replace('_', ' ')}"
         made.append(Sheet(name, len(of_class), album.add(join(grid), alt)))
@@ -53,7 +50,7 @@ def by_class(home: Home, album: Album) -> list[Sheet]:
 
 
 def shop_and_customers(home: Home, album: Album, mode: str = WITH_CUSTOMERS) -> list[Sheet]:
-    """Items with most customers' photos, first the shop's picture, then theirs; a sheet an item."""
+    """Make a sheet of each of the items with most customers' photos: the shop's picture first, then theirs."""
     catalogue = home.table("catalogue", mode)
     if catalogue is None:
         return []
@@ -71,7 +68,7 @@ def shop_and_customers(home: Home, album: Album, mode: str = WITH_CUSTOMERS) -> 
     for sha, data in store.read(wanted):
         try:
             pixels[sha] = sheets.framed(decode(data), SIDE)
-        except PictureError:  # as in shelf.py
+        except PictureError:  # stored before a rule was tightened
             continue
     made = []
     for item in chosen:
