@@ -1,7 +1,7 @@
-"""Charts, in one style: labelled axes, error bars where there is n, the paper's figure in grey.
+"""Draw charts in one style: labelled axes, error bars if there is more than one value, the paper's figure in grey.
 
-Every chart is pixels for Dagster and MLflow; with `form=svg` it is SVG in the colours of the lookbook's reader. Sheets
-of product pictures are `sheets.py`.
+By default a chart is an array of pixels, for Dagster and MLflow. With `form=svg` it is an SVG for the lookbook, whose
+style sheet sets its colours.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
 PALE, GRID = "#dfe3e6", "#eceff1"
 BLUE, GREEN = "#2f6f8f", "#6a8f3c"
-# What a style sheet calls these colours, so that a chart in a page is light or dark with it.
+# Names of these colours in the style sheet, so that a chart follows the page's light or dark theme.
 IN_PAGE = {
     INK: "--ink", ACCENT: "--accent", GREY: "--soft", PALE: "--rule", GRID: "--rule", BLUE: "--blue", GREEN: "--green",
 }  # fmt: skip
-SVG_WIDTH = 4.9  # inches: text stays readable on a telephone
-# Colours that are shown as something milder than their name.
+SVG_WIDTH = 4.9  # inches, so that text is readable on a phone
+# Milder shades in which named colours are drawn.
 NAMED = {
     "red": "#c8372d", "brown": "#7a4f2b", "orange": "#e8923a", "yellow": "#f0d94a", "green": "#4c8a4f",
     "blue": "#3a62a8", "purple": "#7c4a9a", "pink": "#f0a3b8", "grey": "#9a9a9a",
@@ -36,7 +36,7 @@ NAMED = {
 
 
 def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
-    """An empty figure in the house style; not known to pyplot, so nothing needs closing."""
+    """Make an empty figure in the common style; pyplot does not track it, so it need not be closed."""
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), dpi=120, layout="constrained")
@@ -61,21 +61,21 @@ def _dressed(axes: Any, title: str, x: str, y: str) -> Any:
 
 
 def pixels(made: "Figure") -> np.ndarray:
-    """A figure as uint8 [H, W, 3]."""
+    """Render a figure as uint8 [H, W, 3]."""
     sink = io.BytesIO()
     made.savefig(sink, format="png")
     return np.asarray(Image.open(sink).convert("RGB"))
 
 
 def svg(made: "Figure") -> str:
-    """A figure as an <svg> element to stand in a page: no ids that two charts could share, colours by the page's names.
+    """Render a figure as an <svg> element for a page, with unique ids and with colours named as in the style sheet.
 
-    Its title goes: in a page it is the caption's. Text is text, in the page's letters.
+    The title is removed, because the page shows it as the caption. Text remains text, in the page's font.
     """
     import matplotlib as mpl
 
     titles = [axes.get_title(loc="left") for axes in made.axes]
-    for axes, title in zip(made.axes, titles, strict=True):  # a title that all share is the chart's
+    for axes, title in zip(made.axes, titles, strict=True):  # a title shared by all panels is the chart's title
         axes.set_title("" if len(set(titles)) == 1 else title, loc="left", fontsize=9.5, color=INK)
     if made.get_suptitle():
         made.suptitle("")
@@ -107,7 +107,7 @@ Form = Callable[["Figure"], Any]  # `pixels`: uint8 [H, W, 3]; `svg`: text
 
 
 def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form = pixels) -> Any:
-    """Loss and validation AUC by epoch, the re-run's final AUC on Amazon Fashion 2018 in grey."""
+    """Draw loss and validation AUC by epoch, with the re-run's final AUC on Amazon Fashion 2018 in grey."""
     made = figure(9.6, 3.6)
     epochs = [entry["epoch"] for entry in history]
     panels = made.subplots(1, 2)
@@ -126,7 +126,7 @@ def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], split: str, form: Form = pixels) -> Any:
-    """AUC of every model in every mode with its interval; rows as in RECOMMENDER_COMPARISON."""
+    """Draw the AUC of every model in every mode with its interval; rows as in RECOMMENDER_COMPARISON."""
     chosen = [row for row in rows if row["split"] == split]
     modes = list(dict.fromkeys(row["mode"] for row in chosen))
     models = sorted({row["model"] for row in chosen}, key=lambda m: -max(r["auc"] for r in chosen if r["model"] == m))
@@ -150,7 +150,10 @@ def comparison(rows: Sequence[Mapping[str, Any]], split: str, form: Form = pixel
 
 
 def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]], form: Form = pixels) -> Any:
-    """Shares of colours, a bar a class and side, each part in its own colour; as `Figures` has them."""
+    """Draw shares of colours: a bar for each class and side, with parts in their own colours.
+
+    `shares` is {side: {class: {colour: share}}}, with the sides training and generated.
+    """
     rows = [(name, side) for name in shares["training"] for side in ("training", "generated")]
     made = figure(7.2, 0.9 + 0.26 * len(rows))
     axes = _axes(made, "Colours of garments", "share of the garment's pixels", "")
@@ -169,7 +172,10 @@ def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]], form: Form 
 
 
 def tradeoff(rows: Sequence[Mapping[str, float]], form: Form = pixels) -> Any:
-    """Preference gained against realism kept, a point a weight; rows as `design_tradeoff.sweep` gives them."""
+    """Draw the gain in preference against the remaining realism, a point for each weight eta.
+
+    `rows` come from the asset `designs_tradeoff`.
+    """
     made = figure(6.4, 4.0)
     axes = _axes(
         made, "What realism costs", "realism of the finished design (1 is real)", "gain in score, sd of the user"
@@ -188,7 +194,7 @@ def tradeoff(rows: Sequence[Mapping[str, float]], form: Form = pixels) -> Any:
 
 
 def bars(counts: Mapping[str, int], title: str, x: str = "pictures", form: Form = pixels) -> Any:
-    """Counts as horizontal bars, largest first."""
+    """Draw counts as horizontal bars, largest first."""
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
     made = figure(6.4, 0.8 + 0.32 * max(1, len(ordered)))
     axes = _axes(made, title, x, "")
@@ -199,9 +205,9 @@ def bars(counts: Mapping[str, int], title: str, x: str = "pictures", form: Form 
 
 
 def waterfall(counted: Steps, title: str, form: Form = pixels) -> Any:
-    """What is left after every step, and in grey what the step took: a panel for each thing that is counted.
+    """Draw what is left after every step, and in grey what the step removed, in a panel for each counted thing.
 
-    Every panel has its own scale, from 0; the panels share the steps, which run downwards.
+    Every panel has its own scale, from 0. The panels share the steps, which run downwards.
     """
     names = list(dict.fromkeys(step.name for steps in counted.values() for step in steps))
     made = figure(1.5 + 2.0 * len(counted), 1.1 + 0.5 * len(names))
@@ -238,13 +244,13 @@ def by_group(
     groups: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float]]], title: str, x: str,
     form: Form = pixels,
 ) -> Any:  # fmt: skip
-    """AUC with its interval by group, a mark a model: the first in red, the others in milder colours.
+    """Draw the AUC with its interval by group, a mark for each model: the first in red, the others in milder colours.
 
     Args:
-        groups: the groups' names, in order.
-        series: model -> for every group (mean, low, high); the first is the one the others are held against.
-        title: above it.
-        x: what the groups are of.
+        groups: names of the groups, in order.
+        series: model -> (mean, low, high) of every group; the first model is the reference.
+        title: title of the chart.
+        x: label of the x axis: the quantity that defines the groups.
         form: `pixels` or `svg`.
     """
     made = figure(5.6, 3.4)
@@ -265,7 +271,7 @@ def by_group(
 def shares(
     groups: Sequence[str], series: Mapping[str, Sequence[float]], title: str, x: str, y: str, form: Form = pixels
 ) -> Any:
-    """Columns side by side: a group at a place, a colour a series, its count above."""
+    """Draw columns side by side: a position for each group, a colour for each series."""
     made = figure(5.6, 3.0)
     axes = _axes(made, title, x, y)
     width = 0.8 / max(1, len(series))
