@@ -23,9 +23,9 @@ def nearest_l1(pictures: np.ndarray, train: np.ndarray, chunk: int = 512) -> tup
     return index, distance / max(1, pictures[0].size if len(pictures) else 1)
 
 
-def nearest_features(asked: np.ndarray, known: np.ndarray, chunk: int = 512) -> tuple[np.ndarray, np.ndarray]:
-    """Find the nearest row of `known` [m, D] for each of `asked` [n, D], Euclidean: (index int64 [n], distance [n])."""
-    return _nearest(asked, known, 2, chunk)
+def nearest_features(queries: np.ndarray, known: np.ndarray, chunk: int = 512) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest (Euclidean) row of `known` [m, D] for each query [n, D]: (index int64 [n], distance [n])."""
+    return _nearest(queries, known, 2, chunk)
 
 
 def memorisation_ratio(
@@ -44,16 +44,16 @@ def memorisation_ratio(
     return float(to_train / max(to_held_out, 1e-12))
 
 
-def _nearest(asked: np.ndarray, known: np.ndarray, norm: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(queries: np.ndarray, known: np.ndarray, norm: int, chunk: int) -> tuple[np.ndarray, np.ndarray]:
     if len(known) == 0:
         raise ValueError("no pictures to search for the nearest one; give at least one")
-    queries = torch.from_numpy(np.ascontiguousarray(asked)).reshape(len(asked), -1).float()
-    best = torch.full((len(asked),), float("inf"))
-    index = torch.zeros(len(asked), dtype=torch.int64)
+    rows = torch.from_numpy(np.ascontiguousarray(queries)).reshape(len(queries), -1).float()
+    best = torch.full((len(queries),), float("inf"))
+    index = torch.zeros(len(queries), dtype=torch.int64)
     for start in range(0, len(known), chunk):
         part = torch.from_numpy(np.ascontiguousarray(known[start : start + chunk])).flatten(1).float()
         mode = "donot_use_mm_for_euclid_dist"  # a matrix product would give equal rows a distance above 0
-        distance, at = torch.cdist(queries, part, p=norm, compute_mode=mode).min(dim=1)
+        distance, at = torch.cdist(rows, part, p=norm, compute_mode=mode).min(dim=1)
         nearer = distance < best
         best = torch.where(nearer, distance, best)
         index = torch.where(nearer, at + start, index)

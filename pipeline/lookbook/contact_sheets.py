@@ -38,15 +38,15 @@ def by_class(home: Home, album: Album) -> list[Sheet]:
     rows: dict[str, list[int]] = defaultdict(list)
     for row, name in zip(table["garment"].to_pylist(), table["garment_class"].to_pylist(), strict=True):
         rows[name].append(row)
-    made = []
+    contact_sheets = []
     for name, of_class in rows.items():
         columns = min(ACROSS, len(of_class))
         count = min(ACROSS * DOWN, len(of_class) // columns * columns)
         chosen = [of_class[round(position)] for position in np.linspace(0, len(of_class) - 1, count)]
         grid = np.stack([pixels[row] for row in chosen]).reshape(-1, columns, *pixels.shape[1:])
         alt = f"{count} of {len(of_class)} pictures of the class {name.replace('_', ' ')}"
-        made.append(Sheet(name, len(of_class), album.add(join(grid), alt)))
-    return made
+        contact_sheets.append(Sheet(name, len(of_class), album.add(join(grid), alt)))
+    return contact_sheets
 
 
 def shop_and_customers(home: Home, album: Album, mode: str = WITH_CUSTOMERS) -> list[Sheet]:
@@ -70,10 +70,10 @@ def shop_and_customers(home: Home, album: Album, mode: str = WITH_CUSTOMERS) -> 
             pixels[sha] = sheets.framed(decode(data), SIDE)
         except PictureError:  # stored before a rule was tightened
             continue
-    made = []
+    pairs = []
     for item in chosen:
         row = [pixels[sha] for sha in [shop[item], *photos[item][:PHOTOS]] if sha in pixels]
         if shop[item] in pixels and len(row) > 1:
             alt = f"Item {item}: the shop’s picture, then {len(row) - 1} of its customers’"
-            made.append(Sheet(f"Item {item}", len(photos[item]), album.add(join(np.stack(row)[None]), alt)))
-    return made
+            pairs.append(Sheet(f"Item {item}", len(photos[item]), album.add(join(np.stack(row)[None]), alt)))
+    return pairs

@@ -73,13 +73,13 @@ def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | 
     table = home.table("personal_designs")
     if table is None or not table.num_rows:
         return LeftOut(DESIGNS, "nothing was designed: materialise personal_designs (it needs reviews)")
-    made = []
+    people = []
     for strip, rows in _by_strip(table, settings.users):
         labels = [row["garment_class"] for row in rows]  # rows of the table and of the strip have the same order
         words = [class_words(label) for label in labels]
         user = rows[0]["user"]
         title = f"User {user}"
-        made.append(
+        people.append(
             _designs(f"design-{user}", title, "", home.storage.reports / "designs" / strip, labels, words, rows, album)
         )
     tradeoff = _tradeoff(home)
@@ -90,7 +90,7 @@ def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | 
         "objective": metadata.get("objective", "score"),
         "recommender": registry.of_manifest(manifest).title,
     }
-    content = {"made": made, "tradeoff": tradeoff, **how, **figures(table)}
+    content = {"made": people, "tradeoff": tradeoff, **how, **figures(table)}
     return Section("designs", DESIGNS, "Designs", content, sources)
 
 
@@ -109,7 +109,7 @@ def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | 
     if table is None or not table.num_rows:
         return LeftOut(RESTYLED, "nothing was restyled: materialise restyled_products (it needs reviews)")
     names = titles(items, products) if items is not None and products is not None else {}
-    made = []
+    restyled_products = []
     for strip, rows in _by_strip(table, settings.users):
         first = rows[0]
         asin, title = names.get(first["item"], ("", ""))
@@ -120,9 +120,11 @@ def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | 
         )  # fmt: skip
         path = home.storage.reports / "restyled" / strip
         words = [f"User {row['user']}" for row in rows]
-        made.append(_designs(Path(strip).stem, title or asin or name, note, path, labels, words, rows, album))
+        restyled_products.append(
+            _designs(Path(strip).stem, title or asin or name, note, path, labels, words, rows, album)
+        )
     sources = home.sources([("restyled_products", None)])
-    return Section("restyled", RESTYLED, "Restyled", {"made": made, **figures(table)}, sources)
+    return Section("restyled", RESTYLED, "Restyled", {"made": restyled_products, **figures(table)}, sources)
 
 
 def _by_strip(table: pa.Table, count: int) -> Iterable[tuple[str, list[dict[str, Any]]]]:

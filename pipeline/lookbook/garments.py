@@ -44,7 +44,7 @@ def class_cards(folder: Path, names: Sequence[str], values: Mapping[str, float],
         return []
     labels = [label for name in names for label in (name, "nearest")]
     beside = cut(load(nearest), labels) if nearest.is_file() else None
-    made = []
+    cards = []
     for number, name in enumerate(names):
         words = class_words(name)
         row = grid[number]
@@ -55,8 +55,8 @@ def class_cards(folder: Path, names: Sequence[str], values: Mapping[str, float],
             both = beside[2 * number : 2 * number + 2, :COLUMNS]
             pairs = album.add(join(both), f"{words}: generated above, the most similar training picture below")
         garments = album.add(join(rows), f"{words}: {rows.shape[0] * rows.shape[1]} generated pictures")
-        made.append(ClassCard(words, garments, pairs, values.get(f"class_agreement_{name}")))
-    return made
+        cards.append(ClassCard(words, garments, pairs, values.get(f"class_agreement_{name}")))
+    return cards
 
 
 def frames(folder: Path, names: Sequence[str], album: Album) -> list[Frame]:
@@ -64,14 +64,14 @@ def frames(folder: Path, names: Sequence[str], album: Album) -> list[Frame]:
     steps = {0: folder / "fakes_init.png"} if (folder / "fakes_init.png").is_file() else {}
     steps |= {int(path.stem.removeprefix("fakes_")): path for path in folder.glob("fakes_0*.png")}
     ordered = sorted(steps)
-    made = []
+    shown = []
     for position in spread(len(ordered), FRAMES):
         step = ordered[position]
         grid = cut(load(steps[step]), names)
         if grid is not None:
             alt = f"Garments, one row for each class, after {step:,} training steps"
-            made.append(Frame(step, album.add(join(grid[:, :COLUMNS]), alt)))
-    return made
+            shown.append(Frame(step, album.add(join(grid[:, :COLUMNS]), alt)))
+    return shown
 
 
 def _colours(home: Home) -> Chart | None:

@@ -106,10 +106,10 @@ def people(
     reviewers = dict(zip(tables["users"]["user"].to_pylist(), tables["users"]["reviewer_id"].to_pylist(), strict=True))
     history = {user: _by_split(splits, user) for user in drawn.tolist()}
     picks = {user: _picks(picked, user, settings.picks) for user in history}
-    bought = {user: mine["train"][: settings.picks - 1] for user, mine in history.items()}
+    bought = {user: items["train"][: settings.picks - 1] for user, items in history.items()}
     reasons = Reasons.open(home, mode, factors, tables["catalogue"])
     wanted = {item for shown in bought.values() for item in shown}
-    wanted |= {item for mine in history.values() for item in mine["test"]}
+    wanted |= {item for items in history.values() for item in items["test"]}
     wanted |= {item for shown in picks.values() for item, _ in shown}
     wanted |= (
         reasons.wanted({user: [item for item, _ in shown] for user, shown in picks.items()}, history)
@@ -119,23 +119,23 @@ def people(
     shelf = cards(
         wanted, titles(tables["items"], tables["products"]), first_pictures(tables["catalogue"]), home.store(), album
     )
-    made = []
-    for user, mine in history.items():
-        target = mine["test"][0] if mine["test"] else None
-        owned = {item for items in mine.values() for item in items}
-        made.append(
+    shown_people = []
+    for user, items in history.items():
+        target = items["test"][0] if items["test"] else None
+        owned = {item for part in items.values() for item in part}
+        shown_people.append(
             Person(
                 user,
                 reviewers.get(user, ""),
                 [shelf[item] for item in bought[user]],
-                len(mine["train"]),
+                len(items["train"]),
                 None if target is None else shelf[target],
                 None if target is None or factors is None else standing(factors, user, target, owned),
                 [(shelf[item], score) for item, score in picks[user]],
-                reasons.of(user, [item for item, _ in picks[user]], mine["train"], shelf, album) if reasons else [],
+                reasons.of(user, [item for item, _ in picks[user]], items["train"], shelf, album) if reasons else [],
             )
         )
-    return made
+    return shown_people
 
 
 def _name(home: Home, mode: str) -> str:

@@ -101,14 +101,14 @@ class Reasons:
         images = np.array([self.image_of[item] for item in items])
         pixels = torch.cat(list(self.pictures.batches(images, len(images))))
         heats = occlusion(self.network.network, self.network.theta[self.user_row[user]], pixels)
-        made = []
+        reasons = []
         for item, picture, heat in zip(items, pixels.numpy(), heats, strict=True):
             card = shelf[item]
             alt = f"{card.title or card.asin}: red where a part raises the score, blue where it lowers it"
             shown = album.add(overlay(picture, heat, SIDE), alt)
             own = [(shelf[other], cosine) for other, cosine in self.own(item, history) if other in shelf]
-            made.append(Reason(card, shown, float(heat.max()), own))
-        return made
+            reasons.append(Reason(card, shown, float(heat.max()), own))
+        return reasons
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray, side: int) -> np.ndarray:

@@ -95,7 +95,7 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
         if not chosen:
             continue
         own = registry.leading(row["model"] for row in chosen)
-        made = [
+        model_rows = [
             ModelRow(
                 registry.title(row["model"]),
                 registry.hint(row["model"]),
@@ -109,13 +109,13 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
             )
             for row in sorted(chosen, key=lambda row: -row["auc"])
         ]
-        tables.append(ModeTable(mode, MODES[mode], max(row["users"] for row in chosen), common.place(0.5), made))
+        tables.append(ModeTable(mode, MODES[mode], max(row["users"] for row in chosen), common.place(0.5), model_rows))
     return tables
 
 
 def beside(home: Home) -> list[Beside]:
     """Collect the further figures of every mode on test; None for figures that an older evaluation does not have."""
-    found = []
+    tables = []
     for mode in IMAGE_MODES:
         figures: dict[str, Any] = home.metadata("recommender_evaluation", mode).get("figures", {})
         models = sorted(figures.items(), key=lambda pair: -pair[1]["test"]["auc"])
@@ -124,8 +124,8 @@ def beside(home: Home) -> list[Beside]:
             for name, splits in models
         ]
         if rows:
-            found.append(Beside(mode, MODES[mode], rows))
-    return found
+            tables.append(Beside(mode, MODES[mode], rows))
+    return tables
 
 
 def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
@@ -134,10 +134,10 @@ def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
     The planted truth is not counted as a model.
     """
     truth = registry.oracle().title
-    found = [
+    better = [
         (t.words, [r.name for r in t.rows if r.difference and r.difference[1] > 0 and r.name != truth]) for t in tables
     ]
-    return [(words, names) for words, names in found if names]
+    return [(words, names) for words, names in better if names]
 
 
 def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
@@ -186,7 +186,7 @@ def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
     evaluation, splits = home.table("recommender_evaluation", mode), home.table("splits", mode)
     if evaluation is None or splits is None:
         return []
-    made = []
+    drawn = []
     for by in (groups.by_activity, groups.by_popularity):
         grouping = by(evaluation, splits, [*(one.name for one in registry.main()), *others])
         if grouping is None:
@@ -196,8 +196,8 @@ def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
         labels = [f"{label}\n{count:,}" for label, count in zip(grouping.labels, grouping.people, strict=True)]
         svg = plots.by_group(labels, series, grouping.title, f"{grouping.of}; below, number of people", form=plots.svg)
         summary = f"AUC of {next(iter(series))} by {grouping.of}: {', '.join(parts)}"
-        made.append(charts.Chart(grouping.title, summary, svg, "recommender_evaluation", mode))
-    return made
+        drawn.append(charts.Chart(grouping.title, summary, svg, "recommender_evaluation", mode))
+    return drawn
 
 
 def section(home: Home, album: Album) -> Section | LeftOut:

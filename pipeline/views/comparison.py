@@ -120,10 +120,10 @@ def _mean(values: np.ndarray) -> float | None:
 
 def summaries(table: pa.Table, settings: EvaluationSettings) -> dict[str, dict[str, dict[str, Any]]]:
     """Summarise every model and split of a RECOMMENDER_EVALUATION table: {model: {split: figures}}."""
-    made: dict[str, dict[str, dict[str, Any]]] = {}
+    by_model: dict[str, dict[str, dict[str, Any]]] = {}
     for (model, split), rows in table.to_pandas().groupby(["model", "split"], sort=False):
-        made.setdefault(str(model), {})[str(split)] = summarise(rows, settings)
-    return made
+        by_model.setdefault(str(model), {})[str(split)] = summarise(rows, settings)
+    return by_model
 
 
 def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: int, items: int) -> None:
