@@ -1,9 +1,8 @@
 """BPR-MF (Rendle et al. 2009) and VBPR (He and McAuley 2016), tuned on validation over a small grid.
 
-Both are one model, x_ui = b_i + gamma_u . gamma_i + theta_u . E f_i + beta . f_i, the first without its visual half;
-visual-only VBPR (DVBPR's score on frozen features) is the second half alone.
-Vectorised and small: the whole grid takes seconds on a CPU. The features are frozen and come from outside. The knobs
-that are set are in `bpr_settings.py`, the grid is here.
+VBPR scores x_ui = b_i + gamma_u . gamma_i + theta_u . E f_i + beta . f_i, where f_i are frozen features that the caller
+supplies. BPR-MF is the same model without the visual half, visual-only VBPR (DVBPR's score on frozen features) the
+visual half alone. Training is vectorised: the whole grid takes seconds on a CPU.
 """
 
 from collections.abc import Callable
@@ -19,11 +18,12 @@ from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means
 from models.metrics import evaluate
 
-# A row of an id is learnt from the few triplets that have it, VBPR's projection from all of them.
+# BPR-MF needs a higher learning rate: only the few triplets with an id update its row, while every triplet updates
+# VBPR's projection.
 MF_RATE = 10.0
 
-# Tuned on validation, not left to lose: strength of the regulariser, and whether the item has a bias, which
-# gains on warm items and loses on cold ones (they are only ever negatives).
+# Tuned on validation, so that the baselines compete at their best: the strength of the regulariser, and whether items
+# have a bias. A bias helps on warm items and hurts on cold ones, which occur only as negatives.
 GRID: tuple[dict[str, float | bool], ...] = (
     {"regularisation": 0.01, "item_bias": True},
     {"regularisation": 0.1, "item_bias": True},
@@ -37,7 +37,7 @@ VBPR_GRID: tuple[dict[str, float | bool], ...] = (
     {"regularisation": 1.0, "item_bias": False},
 )
 
-# Of visual-only VBPR: it has no item bias to vary.
+# For visual-only VBPR, which has no item bias to vary.
 VISUAL_GRID: tuple[dict[str, float | bool], ...] = (
     {"regularisation": 0.1},
     {"regularisation": 0.3},
@@ -47,7 +47,7 @@ VISUAL_GRID: tuple[dict[str, float | bool], ...] = (
 
 @dataclass(frozen=True)
 class Progress:
-    """One setting of the grid is done."""
+    """Progress of a grid: `done` of `total` settings are trained."""
 
     done: int
     total: int
@@ -61,19 +61,22 @@ def bpr_mf(
     grid: tuple[dict[str, float | bool], ...] = GRID,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Factors:
-    """Matrix factorisation with an item bias, by BPR; the best setting of `grid` on validation AUC."""
+    """Train matrix factorisation with BPR, and return the setting of `grid` with the best validation AUC."""
     settings = settings or BprSettings()
     return _tuned(data, None, replace(settings, learning_rate=settings.learning_rate * MF_RATE), grid, on_progress)
 
 
 def vbpr(
     data: Dataset,
-    features: np.ndarray,  # [images, F], centred or not: standardised here, on the train items
+    features: np.ndarray,  # [images, F], centred or not; they are standardised on the train items
     settings: BprSettings | None = None,
     grid: tuple[dict[str, float | bool], ...] = VBPR_GRID,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Factors:
-    """BPR-MF with a visual half on frozen features; factors concatenated as [gamma, E f, beta . f]."""
+    """Train BPR-MF with a visual half on frozen features; the factors are concatenated as [gamma, E f, beta . f].
+
+    Returns the setting of `grid` with the best validation AUC.
+    """
     return _tuned(data, _checked(data, features), settings or BprSettings(), grid, on_progress)
 
 
@@ -84,13 +87,16 @@ def vbpr_visual(
     grid: tuple[dict[str, float | bool], ...] = VISUAL_GRID,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Factors:
-    """Visual-only VBPR, theta_u . E f_i: DVBPR's score on frozen features, no factors of ids and no biases."""
+    """Train visual-only VBPR, theta_u . E f_i: DVBPR's score on frozen features, without id factors and biases.
+
+    Returns the setting of `grid` with the best validation AUC.
+    """
     visual = replace(settings or BprSettings(), id_factors=False, item_bias=False, visual_bias=False)
     return _tuned(data, _checked(data, features), visual, grid, on_progress)
 
 
 def _checked(data: Dataset, features: np.ndarray) -> np.ndarray:
-    """The features standardised, or ValueError when they are not one finite row a picture."""
+    """Standardise the features; ValueError unless they are one finite row for each picture."""
     if features.ndim != 2 or len(features) != len(data.image_item) or not np.isfinite(features).all():
         raise ValueError(
             f"features are {features.shape}; one finite row for each of {len(data.image_item)} pictures was expected"
@@ -122,7 +128,7 @@ def _tuned(
 
 
 def _train(data: Dataset, features: np.ndarray | None, settings: BprSettings) -> tuple[Factors, float]:
-    """One setting, stopped when validation no longer improves: the best factors and their validation AUC."""
+    """Train one setting until validation stops improving; return the best factors and their validation AUC."""
     generator = torch.Generator().manual_seed(settings.seed)
     model = _Model(data, features, settings, generator)
     adam = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
@@ -140,7 +146,7 @@ def _train(data: Dataset, features: np.ndarray | None, settings: BprSettings) ->
             continue
         factors = model.factors(data)
         auc = evaluate.exact_auc(factors, data.validation, touched)
-        if not auc <= best_auc:  # the first, a better one, or no validation pairs at all
+        if not auc <= best_auc:  # the first AUC, a better one, or nan for want of validation pairs
             best, best_auc, waited = factors, auc, 0
             continue
         waited += 1
@@ -150,7 +156,7 @@ def _train(data: Dataset, features: np.ndarray | None, settings: BprSettings) ->
 
 
 class _Model(nn.Module):
-    """gamma, theta, E and the biases; the features, where there are any, stay as they are."""
+    """The trainable gamma, theta, E and biases, and the frozen features if there are any."""
 
     def __init__(
         self, data: Dataset, features: np.ndarray | None, settings: BprSettings, generator: torch.Generator
@@ -173,9 +179,9 @@ class _Model(nn.Module):
             self.beta = nn.Parameter(torch.zeros(features.shape[1]), requires_grad=settings.visual_bias)
 
     def loss(self, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Mean BPR loss of a batch with its L2; all three [B]."""
+        """Compute the mean BPR loss of a batch with its L2 term; all arguments [B]."""
         batch = user.shape
-        # F.embedding's backward is a plain sum into the table; that of table[rows] sorts the rows first.
+        # F.embedding is faster than table[rows]: its backward adds into the table without sorting the rows first.
         gamma = F.embedding(user, self.gamma_user)
         gamma_positive, gamma_negative = F.embedding(torch.stack([positive, negative]), self.gamma_item)
         bias_positive, bias_negative = F.embedding(torch.stack([positive, negative]), self.bias[:, None]).squeeze(2)
@@ -186,7 +192,7 @@ class _Model(nn.Module):
             theta, seen = F.embedding(user, self.theta), self.items[positive] - self.items[negative]  # [B, k], [B, F]
             difference = difference + (theta * (seen @ self.projection)).sum(1) + seen @ self.beta
             squares = squares + theta.pow(2).sum()
-        assert difference.shape == batch  # a (B, 1) among them would have made it [B, B]
+        assert difference.shape == batch  # a (B, 1) term would have broadcast it to [B, B]
         loss = -F.logsigmoid(difference).mean() + self.settings.regularisation * squares / (2 * len(user))
         if self.visual:  # shared by all triplets, so once a batch
             shared = self.projection.pow(2).sum() + self.beta.pow(2).sum()
@@ -195,7 +201,7 @@ class _Model(nn.Module):
 
     @torch.no_grad()
     def factors(self, data: Dataset) -> Factors:
-        """The model as it stands, in factor form; the visual half of an item is the mean of its pictures'."""
+        """Export the current model as factors; the visual half of an item is the mean over its pictures."""
         gamma_user, gamma_item = self.gamma_user.numpy().copy(), self.gamma_item.numpy().copy()
         theta, item = gamma_user, gamma_item
         phi = np.zeros((0, theta.shape[1]), np.float32)
@@ -216,13 +222,13 @@ class _Model(nn.Module):
 
 
 class _Sampler:
-    """K17's draw, vectorised: a user, one of their train items, an item that is none of them; all uniform."""
+    """K17's sampling, vectorised: a user, one of their train items, and an item not among those; all uniform."""
 
     def __init__(self, data: Dataset, generator: torch.Generator) -> None:
         pairs = np.unique(data.train, axis=0).astype(np.int64)
         self.items, self.generator = len(data.items), generator
         counts = np.bincount(pairs[:, 0], minlength=len(data.users))
-        # A user who has touched every item leaves no negative, one without train items no positive.
+        # A user who has touched every item has no negative, and one without train items no positive.
         self.users = torch.from_numpy(np.flatnonzero((counts > 0) & (counts < self.items)))
         if not len(self.users):
             raise ValueError("BPR: no user has both a train item and an item left to be a negative")
@@ -247,12 +253,12 @@ class _Sampler:
 
 
 def _standardised(data: Dataset, features: np.ndarray) -> np.ndarray:
-    """Centred on the train items and scaled to a mean square of one over them: float32 [images, F]."""
+    """Centre the features on the train items and scale them to a mean square of one there: float32 [images, F]."""
     item = item_means(features, data.image_item, len(data.items))
     seen = item[np.unique(data.train[:, 1])]
     if not len(seen):
         return features.astype(np.float32)
     centre = seen.mean(0)
-    # One scale for all dimensions: the network's own balance between them is kept.
+    # One scale for all dimensions keeps the network's balance between them.
     scale = max(float(np.sqrt(((seen - centre) ** 2).mean())), 1e-12)
     return ((features - centre) / scale).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Visual neighbours by the best of the history: an item is worth its largest cosine to anything the user has.
+"""Visual neighbours: score an item by its largest cosine to any item in the user's history.
 
-A maximum over the history is no product of a user and an item vector, so this model is not `Factors` and keeps the
-history itself. The mean over the history is one, and stands in `baselines.py`.
+A maximum over the history is not the product of a user vector and an item vector, so this model cannot be stored as
+`Factors` and keeps the history itself. (The mean over the history can be; see `models/baselines/simple.py`.)
 """
 
 from dataclasses import dataclass, fields
@@ -13,19 +13,19 @@ from torch import Tensor
 
 from models.data.factors import item_means, write_arrays
 
-_BLOCK_BYTES = 64 * 2**20  # of cosines at a time
+_BLOCK_BYTES = 64 * 2**20  # of cosines computed at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Unit vectors of items, and who has which. ValueError when the arrays do not fit each other."""
+    """Unit vectors of items, and the users' histories. Raises ValueError if the arrays do not match."""
 
     users: np.ndarray  # [U] int32, global ids
     items: np.ndarray  # [I] int32, global ids
     phi: np.ndarray  # [images, F] float32; the mean over an item's pictures has length one
     image_item: np.ndarray  # [images] int32, row in `items`
     history: np.ndarray  # [m, 2] int32: user row, item row, distinct
-    nearest: np.ndarray  # [] int32: the score is the mean over so many of the largest cosines
+    nearest: np.ndarray  # [] int32: the score is the mean of this many largest cosines
 
     def __post_init__(self) -> None:
         for name, dtype in (("users", np.int32), ("items", np.int32), ("image_item", np.int32), ("phi", np.float32)):
@@ -42,16 +42,16 @@ class Neighbours:
                 raise ValueError(f"neighbours: the history names {name} rows outside 0..{limit - 1}")
 
     def scorer(self, device: torch.device) -> "_Cosines":
-        """The model on a device."""
+        """Put the model on a device, ready to score."""
         return _Cosines(self, device)
 
     def save(self, path: Path) -> None:
-        """Write neighbours.npz: a whole file or none."""
+        """Write the arrays to neighbours.npz: the complete file or nothing."""
         write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> "Neighbours":
-        """Read what `save` wrote. FileNotFoundError when there is none."""
+        """Read a file that `save` wrote; FileNotFoundError if it does not exist."""
         with np.load(Path(path), allow_pickle=False) as file:
             return cls(**{field.name: file[field.name] for field in fields(cls)})
 
@@ -71,9 +71,9 @@ class _Cosines:
         return self._best(users, self.phi)
 
     def _best(self, users: np.ndarray, candidates: Tensor) -> Tensor:
-        scores = candidates.new_zeros(len(users), len(candidates))  # a user without a history likes nothing more
+        scores = candidates.new_zeros(len(users), len(candidates))  # a user without a history scores all items 0
         sizes = np.array([len(self.own[user]) for user in users], np.int64)
-        # Users by blocks, one product a block: `candidates` is read once for all their histories, not once a user.
+        # One matrix product for each block of users, so that `candidates` is read once a block and not once a user.
         block = np.cumsum(sizes) // max(1, _BLOCK_BYTES // (4 * len(candidates)))
         for number in np.unique(block[sizes > 0]):
             rows = np.flatnonzero((block == number) & (sizes > 0))

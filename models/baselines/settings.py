@@ -1,7 +1,4 @@
-"""The knobs of BPR-MF and VBPR, and what a search may turn of them.
-
-Values only: the models, and the small grid that every training of theirs goes through, are in `bpr.py`.
-"""
+"""Settings of BPR-MF and VBPR, and the spaces that a hyperparameter search draws them from."""
 
 from dataclasses import dataclass
 
@@ -10,19 +7,19 @@ from models.training.search import Choice, Space, Span
 
 @dataclass(frozen=True)
 class BprSettings:
-    """How BPR-MF and VBPR are trained. What `GRID` varies is tuned; the rest is set. ValueError names the field."""
+    """Settings of BPR-MF and VBPR. The grid's values are tuned, the others are fixed. ValueError names the field."""
 
-    k: int = 64  # latent factors, and in VBPR as many visual ones
-    learning_rate: float = 0.001  # BPR-MF's is MF_RATE times that
-    regularisation: float = 0.01  # L2 on the rows of the batch, as a mean over it
-    item_bias: bool = True  # that some items sell, whoever looks
-    visual_bias: bool = True  # VBPR's beta'
-    id_factors: bool = True  # gamma of users and items: without them and the item bias a cold item is like any other
-    batch_size: int = 128  # triplets; larger batches gave a worse VBPR on validation
-    max_epochs: int = 60  # an epoch: as many triplets as train interactions
-    patience: int = 6  # evaluations without a better validation AUC, which may fall before it rises
-    evaluate_every: int = 1  # epochs
-    seed: int = 0  # of the first weights and the triplets
+    k: int = 64  # latent factors; VBPR has as many visual ones
+    learning_rate: float = 0.001  # learning rate of VBPR; BPR-MF uses MF_RATE times as much
+    regularisation: float = 0.01  # L2 on the rows used by the batch, averaged over the batch
+    item_bias: bool = True  # give each item a bias, since some items sell to everybody
+    visual_bias: bool = True  # give VBPR its visual bias beta'
+    id_factors: bool = True  # learn factors gamma by id; without them and the item bias, cold items are like warm ones
+    batch_size: int = 128  # triplets in a batch; larger batches gave a worse VBPR on validation
+    max_epochs: int = 60  # an epoch has as many triplets as there are train interactions
+    patience: int = 6  # evaluations without a better validation AUC before stopping; the AUC may fall before it rises
+    evaluate_every: int = 1  # epochs between evaluations
+    seed: int = 0  # seed of the initial weights and the triplets
 
     def __post_init__(self) -> None:
         for name in ("k", "batch_size", "max_epochs", "patience", "evaluate_every"):
@@ -35,6 +32,6 @@ class BprSettings:
             )
 
 
-# For a wider search around that: what the grid varies is tuned inside every trial, so it does not stand here.
+# For a wider search around the grid. Values that the grid varies are tuned inside every trial, so they are not listed.
 MF_SPACE: Space = {"k": Choice((8, 16, 32, 64, 128)), "learning_rate": Span(1e-4, 5e-3, log=True)}
 VBPR_SPACE: Space = {**MF_SPACE, "visual_bias": Choice((True, False))}

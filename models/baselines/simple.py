@@ -1,6 +1,6 @@
-"""Baselines that learn nothing: chance, counts, and visual neighbours on frozen features.
+"""Baselines without training: random scores, counts, and visual neighbours on frozen features.
 
-Each takes the same data set and returns a scoring model, nearly always `Factors`, so that all are measured alike.
+Each function takes the data set and returns a model that scores, usually `Factors`, so that all are measured alike.
 """
 
 import numpy as np
@@ -11,27 +11,30 @@ from models.data.factors import Factors, item_means
 
 
 def random(data: Dataset, k: int = 50, seed: int = 0) -> Factors:
-    """Gaussian factors, seeded: what chance looks like, its spread included."""
+    """Draw seeded Gaussian factors, to show the level and the spread of chance."""
     rng = np.random.default_rng(seed)
     theta = rng.standard_normal((len(data.users), k), dtype=np.float32)
     return _blind(data, theta, rng.standard_normal((len(data.items), k), dtype=np.float32))
 
 
 def popularity(data: Dataset) -> Factors:
-    """The number of users who touch the item in train."""
+    """Score each item by the number of its interactions in train."""
     return _constant(data, np.bincount(data.train[:, 1], minlength=len(data.items)))
 
 
 def picture_count(data: Dataset) -> Factors:
-    """The number of the item's pictures: no recommender, but a leak that every visual one must be seen beside."""
+    """Score each item by its number of pictures.
+
+    This is not a recommender but a leak in the data; compare every visual recommender with it.
+    """
     return _constant(data, np.bincount(data.image_item, minlength=len(data.items)))
 
 
 def visual_neighbours(data: Dataset, features: np.ndarray) -> Factors:
-    """Mean cosine between the item and the user's train items, on centred frozen features [images, F].
+    """Score each item by its mean cosine to the user's train items, on centred frozen features [images, F].
 
-    The item's feature is the mean over its pictures; the centre is that of the train items. A user without train
-    items likes nothing in particular. ValueError when the features are not one finite row a picture.
+    An item's feature is the mean over its pictures; the centre is the mean of the train items. A user without train
+    items scores all items alike. Raises ValueError unless the features are one finite row for each picture.
     """
     item, phi = _unit(data, features)
     theta = np.zeros((len(data.users), item.shape[1]), np.float64)
@@ -49,9 +52,9 @@ def visual_neighbours(data: Dataset, features: np.ndarray) -> Factors:
 
 
 def visual_neighbours_best(data: Dataset, features: np.ndarray, nearest: int = 1) -> Neighbours:
-    """Largest cosine between the item and the user's train items, on centred frozen features [images, F].
+    """Score each item by its largest cosine to any of the user's train items, on centred frozen features [images, F].
 
-    With `nearest` above 1, the mean over so many of the largest. Centre and errors as in `visual_neighbours`.
+    With `nearest` above 1, by the mean of that many largest cosines. Centre and errors as in `visual_neighbours`.
     """
     return Neighbours(
         users=data.users,
@@ -64,19 +67,19 @@ def visual_neighbours_best(data: Dataset, features: np.ndarray, nearest: int = 1
 
 
 def _unit(data: Dataset, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Centred features with items of length one: ([items, F], [images, F])."""
+    """Centre the features and scale each item to length one: (items [I, F], pictures [images, F])."""
     vectors = centred(data, features)
     item = item_means(vectors, data.image_item, len(data.items))
-    # Normalised once more after the mean over pictures; phi is scaled alike, so that item stays the mean of phi.
+    # Scale an item's pictures by the same factor as the item, so that the item remains the mean of its pictures.
     norm = np.maximum(np.linalg.norm(item, axis=1), 1e-12)
     return item / norm[:, None], vectors / norm[data.image_item][:, None]
 
 
 def centred(data: Dataset, features: np.ndarray) -> np.ndarray:
-    """The pictures' features minus their centre over the train items, [images, F] float32.
+    """Subtract the mean of the train items from the pictures' features: [images, F] float32.
 
-    Uncentred cosines of ImageNet features are all near one. The centre is fitted on train items alone: held-out
-    items must not shape the space they are measured in.
+    Without centring, the cosines of ImageNet features are all close to one. The centre is computed on train items
+    only, because held-out items must not shape the space that they are measured in.
     """
     if features.ndim != 2 or len(features) != len(data.image_item) or not np.isfinite(features).all():
         raise ValueError(
@@ -89,7 +92,7 @@ def centred(data: Dataset, features: np.ndarray) -> np.ndarray:
 
 
 def _blind(data: Dataset, theta: np.ndarray, item: np.ndarray, item_bias: np.ndarray | None = None) -> Factors:
-    """Factors of a model that sees no pictures."""
+    """Make factors of a model that sees no pictures."""
     return Factors(
         users=data.users,
         items=data.items,
@@ -102,5 +105,5 @@ def _blind(data: Dataset, theta: np.ndarray, item: np.ndarray, item_bias: np.nda
 
 
 def _constant(data: Dataset, scores: np.ndarray) -> Factors:
-    """One score an item, the same for every user."""
+    """Make factors that give each item one score, the same for every user."""
     return _blind(data, np.zeros((len(data.users), 1)), np.zeros((len(data.items), 1)), scores)

@@ -1,9 +1,8 @@
-"""DiffAugment (Zhao et al. 2020): the same kind of random, differentiable change for real and fake pictures; and how
-often, where that follows from how far the discriminator has begun to know its pictures by heart (Karras et al. 2020).
+"""DiffAugment (Zhao et al. 2020): random, differentiable changes, applied to real and fake pictures alike.
 
-Also what `modern` changes in pictures that go through its trunk. Every draw comes from the generator that is passed in
-(None: torch's own), so that a resumed run repeats it. Changes that are made to the data before training do not belong
-here.
+How often they apply can adapt to the discriminator's overfitting (ADA, Karras et al. 2020). `modern` uses the same
+changes on pictures that go through its trunk. All random numbers come from the torch generator that is passed in
+(None: torch's own), so that a resumed run repeats them. Changes made to the data before training do not belong here.
 """
 
 from collections.abc import Callable
@@ -23,10 +22,10 @@ def diff_augment(
     probability: Tensor | None = None,
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """Pictures [B, 3, H, W] in [-1, 1] changed one after the other as `policy` says; gradients pass through.
+    """Apply the changes of `policy` in turn to pictures [B, 3, H, W] in [-1, 1]; gradients pass through.
 
-    With a probability (one number), each change befalls each picture that often, the others staying as they are.
-    Where they are one rank's equal share of a batch, they change as they would in the whole one.
+    With a probability (one number), each change is applied to each picture with that probability. If the pictures are
+    one rank's equal share of a batch, they change exactly as they would in the whole batch.
     """
     draws = _Draws(noise, ranks)
     for name in changes_of(policy):
@@ -39,12 +38,12 @@ def diff_augment(
 
 
 def adapted(probability: Tensor, real: Tensor, fake: Tensor, watched: Tensor, target: float, move: float) -> Tensor:
-    """The probability moved by `move` up or down, within [0, 1], so that the overfit share nears `target`.
+    """Move the probability by `move`, up or down within [0, 1], to bring the overfitting share closer to `target`.
 
-    The three are the discriminator's mean outputs for pictures it trains on, for fakes, and for real pictures that it
-    never trains on. The share is (real - watched) / (real - fake), ADA's r_v: 0 where what it learnt holds for
-    pictures it has not seen, 1 where those look as false to it as fakes. A discriminator that tells no real picture
-    from a fake has learnt nothing by heart: 0.
+    `real`, `fake` and `watched` are the discriminator's mean outputs for its training pictures, for fakes, and for
+    real pictures that it never trains on. The share is (real - watched) / (real - fake), ADA's r_v: 0 if the
+    discriminator generalises to unseen pictures, 1 if unseen real pictures look like fakes to it. If it cannot
+    separate real pictures from fakes, it has not overfitted and the share is 0.
     """
     apart = real - fake
     share = torch.where(apart > 0, (real - watched) / apart.clamp(min=1e-6), torch.zeros_like(apart))
@@ -53,19 +52,22 @@ def adapted(probability: Tensor, real: Tensor, fake: Tensor, watched: Tensor, ta
 
 @dataclass(frozen=True)
 class _Draws:
-    """Random numbers of a rank's pictures, drawn for those of all ranks."""
+    """Random numbers for a rank's pictures: drawn for the pictures of all ranks, then cut to this rank's share."""
 
     noise: torch.Generator | None
     ranks: Ranks
 
     def uniform(self, count: int, pictures: Tensor) -> Tensor:
-        """U(0, 1) of shape [count, B, 1, 1, 1]."""
+        """Draw from U(0, 1): [count, B, 1, 1, 1]."""
         rows = len(pictures) * self.ranks.count
         drawn = torch.rand(count, rows, 1, 1, 1, generator=self.noise, device=pictures.device, dtype=torch.float32)
         return drawn[:, self.ranks.share(rows)]
 
     def shifted(self, side: int, pictures: Tensor) -> Tensor:
-        """Indices [B, side] into a picture padded by one, moved by up to an eighth; what lies outside is the margin."""
+        """Draw indices [B, side] into a picture padded by one pixel, shifted by up to an eighth of the side.
+
+        Positions outside the picture read the padding.
+        """
         reach, rows = max(1, side // 8), len(pictures) * self.ranks.count
         move = torch.randint(-reach, reach + 1, (rows, 1), generator=self.noise, device=pictures.device)
         move = move[self.ranks.share(rows)]
@@ -73,7 +75,7 @@ class _Draws:
 
 
 def _color(pictures: Tensor, draws: _Draws) -> Tensor:
-    """Brightness by up to 0.5 either way, saturation times 0 to 2, contrast times 0.5 to 1.5."""
+    """Change brightness by up to 0.5 either way, saturation by a factor 0 to 2, contrast by a factor 0.5 to 1.5."""
     brightness, saturation, contrast = draws.uniform(3, pictures).unbind()
     pictures = pictures + (brightness - 0.5)
     grey = pictures.mean(dim=1, keepdim=True)
@@ -83,9 +85,9 @@ def _color(pictures: Tensor, draws: _Draws) -> Tensor:
 
 
 def _translation(pictures: Tensor, draws: _Draws) -> Tensor:
-    """Moved by up to an eighth of the side each way; what comes in is 0, mid-grey."""
+    """Shift by up to an eighth of the side in each direction, filling with 0 (mid-grey)."""
     batch, _, height, width = pictures.shape
-    # What lies outside is read from a margin of one pixel of 0.
+    # Positions outside the picture read a margin of one pixel of 0.
     rows = draws.shifted(height, pictures)
     columns = draws.shifted(width, pictures)
     padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1)).permute(0, 2, 3, 1)
@@ -94,7 +96,7 @@ def _translation(pictures: Tensor, draws: _Draws) -> Tensor:
 
 
 def _cutout(pictures: Tensor, draws: _Draws) -> Tensor:
-    """A square of half the side set to 0, its centre anywhere in the picture."""
+    """Set a square of half the side to 0, with its centre anywhere in the picture."""
     batch, _, height, width = pictures.shape
     inside = [
         (torch.arange(side, device=pictures.device) - torch.floor(centre.view(batch, 1) * side)).abs() < side // 4
@@ -105,15 +107,15 @@ def _cutout(pictures: Tensor, draws: _Draws) -> Tensor:
 
 
 def _mirror(pictures: Tensor, draws: _Draws) -> Tensor:
-    """Left and right exchanged for half of the pictures (ours, not DiffAugment's: garments have no handedness)."""
+    """Flip half of the pictures horizontally (ours, not DiffAugment's: garments look the same mirrored)."""
     (draw,) = draws.uniform(1, pictures).unbind()
     return torch.where(draw < 0.5, pictures.flip(3), pictures)
 
 
 def _crop(pictures: Tensor, draws: _Draws) -> Tensor:
-    """A window of 3/4 to all of each side, anywhere inside, stretched to the whole (ours, not DiffAugment's).
+    """Crop a random window of 3/4 to 1 of each side and stretch it to full size (ours, not DiffAugment's).
 
-    Bilinear, as two products of matrices: torch's grid_sample has gradients in no fixed order on a GPU.
+    Bilinear, as two matrix products, because the gradients of torch's grid_sample are not deterministic on a GPU.
     """
     shares, places = draws.uniform(4, pictures)[..., 0, 0, 0].split(2)
     shares = 1 - shares / 4  # [2, B], of height and width
@@ -125,13 +127,16 @@ def _crop(pictures: Tensor, draws: _Draws) -> Tensor:
 
 
 def _stretched(share: Tensor, start: Tensor, side: int) -> Tensor:
-    """[B, side, side]: how much each place of a side takes of each old one; share and start [B], of the side."""
-    place = torch.arange(side, device=share.device)
-    read = ((place + 0.5) * share[:, None] + start[:, None] * side - 0.5).clamp_(0, side - 1)  # [B, side]
-    return (1 - (read[:, :, None] - place).abs()).clamp_(min=0)
+    """Compute bilinear weights [B, side, side] of each old pixel in each new one along a side.
+
+    `share` and `start` [B] are the length and the start of the window, as fractions of the side.
+    """
+    pixel = torch.arange(side, device=share.device)
+    read = ((pixel + 0.5) * share[:, None] + start[:, None] * side - 0.5).clamp_(0, side - 1)  # [B, side]
+    return (1 - (read[:, :, None] - pixel).abs()).clamp_(min=0)
 
 
-# By the names of `augment_policy.CHANGES`.
+# Keyed by the names in `augment_policy.CHANGES`.
 CHANGES: dict[str, Callable[[Tensor, _Draws], Tensor]] = {
     "color": _color,
     "translation": _translation,

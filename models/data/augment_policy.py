@@ -1,18 +1,18 @@
-"""What an augmentation policy is written like: names of changes, comma-separated; "" is none.
+"""Parse and check augmentation policies: comma-separated names of changes, "" for none.
 
-The settings check theirs by this; what each change does to a picture is `augment.py`.
+Settings check their values with this module, so it must not import torch.
 """
 
 CHANGES = ("color", "translation", "cutout", "mirror", "crop")
 
 
 def changes_of(policy: str) -> list[str]:
-    """The names in a policy, in their order."""
+    """List the names in a policy, in order."""
     return [name.strip() for name in policy.split(",") if name.strip()]
 
 
 def check_policy(policy: str) -> None:
-    """Raise ValueError for a policy that is not a comma-separated choice of the known changes ("" is none)."""
+    """Raise ValueError unless the policy is a comma-separated list of known changes ("" is none)."""
     unknown = [name for name in changes_of(policy) if name not in CHANGES]
     if unknown:
         raise ValueError(f"augment names {', '.join(unknown)}; allowed, comma-separated: {', '.join(CHANGES)}")

@@ -1,6 +1,6 @@
-"""What the recommenders are trained on: one image mode as arrays, and nothing that learns.
+"""The training data of the recommenders: one image mode as arrays. Nothing here learns.
 
-The pipeline fills it from its tables; `save` and `load` are for machines that have this folder alone.
+The pipeline builds a data set from its tables. `save` and `load` are for machines that have only this folder.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One mode. U users, I items, n triplets an epoch in each of E epochs; images are numbered in the mode.
+    """The data of one mode: U users, I items, and E epochs of n triplets each. Images are numbered within the mode.
 
-    `triplets_*` may have E = 0 where only baselines are trained. `bank_digest` identifies the pictures; without
-    one they are hashed. Raises ValueError naming what does not fit.
+    E may be 0 if only baselines are trained. `bank_digest` identifies the pictures; if it is empty, the pictures
+    themselves are hashed. Raises ValueError naming the array that does not fit.
     """
 
     bank: np.ndarray  # uint8 [rows, side, side, 3], an array or a memory map
@@ -42,11 +42,11 @@ class Dataset:
     users: np.ndarray  # [U] int32, global ids
     items: np.ndarray  # [I] int32, global ids
     train: np.ndarray  # [interactions, 2] int32: row in `users`, row in `items`
-    validation: np.ndarray  # the same
-    test: np.ndarray  # the same
+    validation: np.ndarray  # as `train`
+    test: np.ndarray  # as `train`
     triplets_user: np.ndarray  # [E, n] int32, row in `users`
-    triplets_positive: np.ndarray  # [E, n] int32, image
-    triplets_negative: np.ndarray  # [E, n, negatives] int32, image
+    triplets_positive: np.ndarray  # [E, n] int32, image number
+    triplets_negative: np.ndarray  # [E, n, negatives] int32, image number
     bank_digest: str = ""
 
     def __post_init__(self) -> None:
@@ -88,11 +88,11 @@ class Dataset:
 
     @property
     def epochs(self) -> int:
-        """How many epochs the triplet table holds."""
+        """Return the number of epochs in the triplet table."""
         return len(self.triplets_user)
 
     def digest(self) -> str:
-        """sha256 of all that training can see: ids, splits, triplets, and the pictures (or the bank's digest)."""
+        """Compute the sha256 of all that training sees: ids, splits, triplets, and pictures (or the bank's digest)."""
         digest = hashlib.sha256()
         for name in _DIMENSIONS:
             array = getattr(self, name)
@@ -107,7 +107,7 @@ class Dataset:
     def save(self, folder: Path, link: bool = False) -> None:
         """Write dataset.npz and bank.npy into `folder`.
 
-        With `link`, a bank that is mapped from a .npy file, from its first row on, is linked to instead of copied.
+        With `link`, a bank that is memory-mapped from a .npy file, from its first row on, is symlinked, not copied.
         """
         folder.mkdir(parents=True, exist_ok=True)
         rest = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "bank"}
@@ -115,7 +115,7 @@ class Dataset:
         mapped = Path(str(self.bank.filename)).resolve() if isinstance(self.bank, np.memmap) else None
         if mapped == (folder / _BANK).resolve():
             return
-        (folder / _BANK).unlink(missing_ok=True)  # what stands there may be a link to somebody else's bank
+        (folder / _BANK).unlink(missing_ok=True)  # may be a link to another folder's bank: never write through it
         if link and mapped is not None and mapped.suffix == ".npy":
             (folder / _BANK).symlink_to(mapped)
         else:
@@ -123,7 +123,10 @@ class Dataset:
 
     @classmethod
     def load(cls, folder: Path) -> "Dataset":
-        """Read what `save` wrote, the bank as a memory map. FileNotFoundError or ValueError names what is missing."""
+        """Read the files that `save` wrote, with the bank as a memory map.
+
+        Raises FileNotFoundError naming a missing file, ValueError naming a missing array.
+        """
         for name in (_REST, _BANK):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name}: not there; a data folder holds {_REST} and {_BANK}")

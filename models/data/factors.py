@@ -1,7 +1,7 @@
-"""Factors: the form in which every recommender leaves training, whatever it was.
+"""Factors: the arrays of a trained recommender, in the same form for every factor model.
 
-One set of arrays from which any figure can be recomputed: theta . item + item_bias is the score that
-is evaluated. How factors are learned, and what they are worth, belongs elsewhere.
+The evaluated score is theta . item + item_bias, so any metric can be recomputed from these arrays. Learning and
+evaluating factors do not belong here.
 """
 
 import os
@@ -29,10 +29,10 @@ _LAYOUT = {
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """A recommender in factor form. Rows of theta stand for `users`, rows of item for `items` (global ids).
+    """A recommender in factor form: one row of theta for each of `users`, one row of item for each of `items`.
 
-    A picture's score is theta . phi + item_bias[image_item]; a model that sees no pictures has phi of K columns
-    and no rows, and every picture has its item's score. Raises ValueError when the shapes do not fit each other.
+    `users` and `items` are global ids. A picture's score is theta . phi + item_bias[image_item]. For a model that sees
+    no pictures, phi is [0, K] and each picture has its item's score. Raises ValueError if the shapes do not match.
     """
 
     users: np.ndarray  # [U] int32
@@ -67,11 +67,11 @@ class Factors:
 
     @property
     def sees_pictures(self) -> bool:
-        """Whether pictures have scores of their own."""
+        """Return whether pictures have scores of their own."""
         return len(self.phi) > 0
 
     def narrowed(self, users: np.ndarray, items: np.ndarray) -> "Factors":
-        """The rows of `users` and `items`, without pictures; each as bool (all rows) or as row numbers [n]."""
+        """Keep only the given users and items, without pictures; select each by a bool mask or by row numbers [n]."""
         return Factors(
             users=self.users[users],
             items=self.items[items],
@@ -83,11 +83,11 @@ class Factors:
         )
 
     def scorer(self, device: torch.device) -> "_Products":
-        """The model on a device (`scoring.Recommender`)."""
+        """Put the model on a device, ready to score."""
         return _Products(self, device)
 
     def save(self, path: Path) -> None:
-        """Write factors.npz: a whole file or none."""
+        """Write the arrays to factors.npz: the complete file or nothing."""
         write_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
@@ -101,7 +101,7 @@ class Factors:
 
 
 class _Products:
-    """theta . item + item_bias, and theta . phi + item_bias of the picture's item."""
+    """Scores by dot product: theta . item + item_bias, and for pictures theta . phi + item_bias of the item."""
 
     def __init__(self, factors: Factors, device: torch.device) -> None:
         self.theta = torch.from_numpy(factors.theta).to(device)
@@ -123,13 +123,13 @@ class _Products:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an .npz, whole or not at all."""
+    """Write an .npz file atomically: the complete file or nothing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
-            # The stub of savez takes its own keyword for a bool.
+            # The type checker thinks that an array could be passed as the keyword allow_pickle, a bool.
             np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
             file.flush()
             os.fsync(file.fileno())
@@ -139,10 +139,10 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def item_means(values: np.ndarray, image_item: np.ndarray, items: int) -> np.ndarray:
-    """Mean of the pictures' rows over each item: [images, K] to [items, K] float32.
+    """Average the rows of each item's pictures: [images, K] to [items, K] float32.
 
-    The mean, not the max or the sum: having many pictures must be no advantage. Raises ValueError for an item
-    without a picture, whose mean does not exist.
+    The mean, not the max or the sum, so that having many pictures is no advantage. Raises ValueError for an item
+    without a picture.
     """
     counts = np.bincount(image_item, minlength=items)
     if len(counts) != items or not counts.all():

@@ -1,7 +1,7 @@
-"""Arrays of pictures laid out for people: labelled grids and strips, and their PNG bytes.
+"""Lay out pictures in labelled grids and strips, and encode them as PNG.
 
-Everything is uint8 [height, width, 3]. The letters are a 5x7 bitmap font kept here as data, so that `models`
-needs no drawing library. What is shown, and where the file goes, belongs to the caller.
+Everything is uint8 [height, width, 3]. The labels use a 5x7 bitmap font stored here as data, so that `models` needs
+no drawing library.
 """
 
 import uuid
@@ -13,7 +13,7 @@ import torch
 
 _GAP = 2  # pixels between pictures
 _INK = np.array([40, 40, 40], dtype=np.uint8)
-# Five columns a letter, the lowest bit at the top: the usual 5x7 display font.
+# The common 5x7 display font: one byte for each of a letter's five columns, lowest bit at the top.
 _FONT = {
     " ": "0000000000", "-": "0808080808", ".": "0060600000", ",": "0050300000", ":": "0036360000", "/": "2010080402",
     "+": "08083E0808", "=": "1414141414", "%": "2313086462", "(": "001C224100", ")": "0041221C00", "#": "147F147F14",
@@ -30,23 +30,23 @@ _FONT = {
 def grid(
     pictures: np.ndarray, row_labels: Sequence[str] = (), column_labels: Sequence[str] = (), scale: int = 1
 ) -> np.ndarray:
-    """Pictures uint8 [rows, columns, H, W, 3] -> one uint8 picture, labels in capitals at the left and above.
+    """Arrange pictures uint8 [rows, columns, H, W, 3] in one uint8 picture, with labels in capitals left and above.
 
-    `scale` repeats every pixel. Raises ValueError for another shape, or labels of another number.
+    `scale` repeats every pixel. Raises ValueError for any other shape or a wrong number of labels.
     """
     if pictures.ndim != 5 or pictures.shape[-1] != 3 or pictures.dtype != np.uint8 or pictures.size == 0:
-        raise ValueError(f"a grid wants uint8 [rows, columns, H, W, 3], not {pictures.dtype} {pictures.shape}")
+        raise ValueError(f"a grid needs uint8 [rows, columns, H, W, 3], not {pictures.dtype} {pictures.shape}")
     rows, columns = pictures.shape[:2]
     for name, labels, count in (("row", row_labels, rows), ("column", column_labels, columns)):
         if labels and len(labels) != count:
             raise ValueError(f"{len(labels)} {name} labels for {count} {name}s")
     pictures = pictures.repeat(scale, axis=2).repeat(scale, axis=3)
     height, width = (side + _GAP for side in pictures.shape[2:4])
-    from torchvision.utils import make_grid  # seconds of imports, which a code location does without
+    from torchvision.utils import make_grid  # imported late: it takes seconds, and a code location does not need it
 
     flat = torch.from_numpy(np.ascontiguousarray(pictures.reshape(-1, *pictures.shape[2:]).transpose(0, 3, 1, 2)))
     body = make_grid(flat, nrow=columns, padding=_GAP, pad_value=255)
-    if len(flat) == 1:  # make_grid draws no border round a single picture
+    if len(flat) == 1:  # make_grid draws no border around a single picture
         body = torch.nn.functional.pad(body, (_GAP,) * 4, value=255)
     left = max((6 * len(label) + 4 for label in row_labels), default=0)
     above = 11 if column_labels else 0
@@ -61,12 +61,12 @@ def grid(
 
 
 def strip(pictures: np.ndarray, labels: Sequence[str] = (), scale: int = 1) -> np.ndarray:
-    """Pictures uint8 [n, H, W, 3] side by side, a label above each -> one uint8 picture."""
+    """Arrange pictures uint8 [n, H, W, 3] side by side in one uint8 picture, with a label above each."""
     return grid(pictures[None], column_labels=labels, scale=scale)
 
 
 def png_bytes(picture: np.ndarray) -> bytes:
-    """A uint8 picture [H, W, 3] as a PNG file's bytes."""
+    """Encode a uint8 picture [H, W, 3] as PNG."""
     from torchvision.io import encode_png
 
     return encode_png(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))).numpy().tobytes()
@@ -83,9 +83,9 @@ def write_png(path: Path, picture: np.ndarray) -> None:
 
 
 def _write(sheet: np.ndarray, text: str, top: int, left: int, limit: int) -> None:
-    """Draw `text` into `sheet`, letters that would pass the column `limit` left out; unknown ones are a dash."""
-    for place, letter in enumerate(text.upper().replace("_", " ")):
-        start = left + 6 * place
+    """Draw `text` into `sheet` up to the column `limit`, leaving out what does not fit; unknown letters become "-"."""
+    for position, letter in enumerate(text.upper().replace("_", " ")):
+        start = left + 6 * position
         if start + 5 > min(limit, sheet.shape[1]) or top < 0 or top + 7 > sheet.shape[0]:
             return
         columns = np.frombuffer(bytes.fromhex(_FONT.get(letter, _FONT["-"])), dtype=np.uint8)

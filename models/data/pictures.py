@@ -1,7 +1,6 @@
-"""A mode's pictures, as a training step wants them: gathered by number, sized, normalised, on the device.
+"""Batches of a mode's pictures for training: gathered by image number, resized, normalised, on the device.
 
-Decoding happened once, in the bank; no loop here opens a JPEG. Which pictures make a batch belongs to
-the loops, what becomes of them to the networks.
+Pictures are already decoded in the bank; nothing here opens a JPEG.
 """
 
 from collections.abc import Iterator
@@ -15,15 +14,15 @@ from torch import Tensor
 from models.data.resize_filters import RESIZE_FILTERS
 from models.training import device as devices
 
-_CHUNK = 512  # pictures sized or copied at a time
+_CHUNK = 512  # pictures resized or copied at a time
 
 
 class Pictures:
-    """The pictures of a mode behind one index: batches of uint8 [B, S, S, 3] on `device`.
+    """The pictures of a mode, served as batches of uint8 [B, S, S, 3] on `device`.
 
-    A bank larger than `size` is shrunk once, here, rather than in every step. What remains lives on the device
-    when it fits there; otherwise it stays where it is and batches are gathered by a thread one step ahead and
-    copied from pinned memory. `note` says which of these happened.
+    If the bank's pictures are larger than `size`, they are shrunk once at the start rather than in every step. The
+    pictures are kept on the device if they fit there. Otherwise they stay where they are, and a thread gathers
+    batches one step ahead and copies them from pinned memory. `note` describes which of these happened.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Pictures:
         device: torch.device,
         *,
         resize_filter: str = "bicubic",
-        share: float = 0.5,  # of the device's free memory that the pictures may take
+        share: float = 0.5,  # of the device's free memory that the pictures may use
     ) -> None:
         check_bank(bank, bank_row)
         if resize_filter not in RESIZE_FILTERS:
@@ -43,7 +42,7 @@ class Pictures:
         self._bank, self._rows = bank, np.asarray(bank_row, np.int64)
         stored = min(size, bank.shape[1])
         nbytes = len(self._rows) * stored * stored * 3
-        # A CPU reads the memory map in place; only a shrunk copy has to be made and kept.
+        # A CPU reads the memory map in place, so a copy is kept only if the pictures are shrunk.
         self.resident = devices.fits(nbytes, device, share)
         shrink = stored < bank.shape[1]
         self._tensor: Tensor | None = None  # uint8 [images, stored, stored, 3]
@@ -64,9 +63,9 @@ class Pictures:
         return len(self._rows)
 
     def batches(self, images: Tensor | np.ndarray, batch: int | list[int]) -> Iterator[Tensor]:
-        """Pictures of the image numbers in `images` [n], or [n, m], `batch` rows at a time: uint8 [b * m, S, S, 3].
+        """Yield the pictures of image numbers `images` [n] or [n, m], `batch` rows at a time: uint8 [b * m, S, S, 3].
 
-        A list says how many rows each batch has, none being allowed; they add up to n.
+        A list gives the number of rows of each batch; the numbers may be 0 and add up to n.
         """
         if self.resident:
             for index in torch.as_tensor(images, dtype=torch.int64).to(self.device).split(batch):
@@ -109,10 +108,10 @@ class Pictures:
 
 
 def resize(pixels: Tensor, size: int, resize_filter: str) -> Tensor:
-    """Squash uint8 [B, H, W, 3] to [B, size, size, 3] with Pillow's filter of that name; no crop.
+    """Resize uint8 [B, H, W, 3] to [B, size, size, 3] with the Pillow filter of that name, without cropping.
 
-    Columns first, then rows, rounded and clipped to whole levels after each, as Pillow does: a picture sized here
-    equals one sized there within a level (exactly, for nearest).
+    As in Pillow, columns are resized first, then rows, with rounding and clipping to whole grey levels after each. The
+    result equals Pillow's within one level (exactly, for nearest).
     """
     if pixels.shape[1:3] == (size, size):
         return pixels
@@ -129,7 +128,7 @@ def resize(pixels: Tensor, size: int, resize_filter: str) -> Tensor:
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [B, S, S, 3] to float32 [B, 3, S, S] in [-1, 1]: (x - 127.5) / 127.5 (K17's code).
+    """Normalise uint8 [B, S, S, 3] to float32 [B, 3, S, S] in [-1, 1]: (x - 127.5) / 127.5 (K17's code).
 
     The result keeps the bank's memory order, which is torch's channels_last.
     """
@@ -137,9 +136,9 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def squashed(pixels: Tensor, size: int) -> Tensor:
-    """uint8 [B, H, H, 3] to float32 [B, 3, size, size] in [-1, 1], bilinear: what frozen features are made from.
+    """Resize uint8 [B, H, H, 3] to float32 [B, 3, size, size] in [-1, 1], bilinear: the input of frozen features.
 
-    Unlike `resize` nothing is rounded: these never become a picture again. channels_last.
+    Unlike in `resize`, nothing is rounded, because the result is never shown as a picture. In channels_last order.
     """
     pictures = pixels.permute(0, 3, 1, 2).float()
     if pictures.shape[2:] != (size, size):
@@ -148,7 +147,7 @@ def squashed(pixels: Tensor, size: int) -> Tensor:
 
 
 def check_bank(bank: np.ndarray, bank_row: np.ndarray) -> None:
-    """Raises ValueError unless `bank` holds square uint8 RGB pictures and `bank_row` names rows of it."""
+    """Raise ValueError unless `bank` holds square uint8 RGB pictures and every `bank_row` is a row of it."""
     if bank.dtype != np.uint8 or bank.ndim != 4 or bank.shape[1] != bank.shape[2] or bank.shape[3] != 3:
         raise ValueError(f"the bank is {bank.dtype} {bank.shape}; uint8 [rows, side, side, 3] was expected")
     if len(bank_row) and not (np.min(bank_row) >= 0 and np.max(bank_row) < len(bank)):

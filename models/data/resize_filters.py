@@ -1,4 +1,4 @@
-"""The resize filters that trainers know, by Pillow's names. Settings check their values against these without torch."""
+"""The resize filters that trainers support, by Pillow's names. Settings check against them without importing torch."""
 
-# K17's Pillow defaulted to nearest, today's to bicubic (REFERENCE, section 2).
+# The default was nearest in K17's version of Pillow and is bicubic today (REFERENCE, section 2).
 RESIZE_FILTERS = ("bicubic", "bilinear", "nearest")

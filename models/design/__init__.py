@@ -1,1 +1,1 @@
-"""Preference maximisation: pictures that please a user, from noise or from a product."""
+"""Preference maximisation: generate pictures that a user likes, from noise or from a product's picture."""

@@ -1,9 +1,10 @@
-"""The objective `distinct`: a garment that its user wants more than others do, each by their own standard.
+"""The objective `distinct`: a garment that its user wants more than other users do, in standardised scores.
 
     s_u(x) - log mean over r of exp s_r(x),   s_v(x) = (theta_v . Phi(x) - mean_v) / sd_v
 
-with mean and sd over a catalogue, and r over a reference sample of other users. Ours, not the paper's. Whoever judges
-the finished design must not be among the references: that would be training on the test (`taste_rank.references`).
+with mean and sd over a catalogue, and r over a reference sample of other users. It is ours, not the paper's. A user
+who judges the finished design must not be among the references, which would be training on the test set
+(`taste_rank.references`).
 """
 
 import math
@@ -16,18 +17,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Others:
-    """Of each user the standardised taste, his own and those he is told apart from: s = weight . Phi + offset."""
+    """The standardised taste, s = weight . Phi + offset, of each user and of the R reference users compared with."""
 
     weight: Tensor  # [everybody, K]
     offset: Tensor  # [everybody]
-    rows: Tensor  # int64 [users, 1 + R], rows of `weight`: the user himself first
+    rows: Tensor  # int64 [users, 1 + R], rows of `weight`: the user first, then the references
 
     def of(self, users: Tensor) -> "Others":
-        """With these users alone."""
+        """Keep only these users."""
         return replace(self, rows=self.rows[users])
 
     def distinct(self, features: Tensor, user: Tensor) -> Tensor:
-        """The objective of pictures with these features [B, K] for these users [B] (rows of `rows`): [B]."""
+        """Compute the objective of pictures with features [B, K] for users [B] (rows of `rows`): [B]."""
         rows = self.rows[user.to(self.rows.device)].to(features.device)
         weight, offset = self.weight.to(features.device)[rows], self.offset.to(features.device)[rows]
         standard = torch.einsum("bk,brk->br", features, weight) + offset  # [B, 1 + R]
@@ -36,9 +37,9 @@ class Others:
 
 
 def standing(theta: np.ndarray, catalogue: np.ndarray, rows: np.ndarray) -> Others:
-    """Everybody's taste theta [everybody, K] in its own units over a catalogue's Phi [M, K]; rows as in `Others`.
+    """Standardise all users' theta [everybody, K] over a catalogue's Phi [M, K]; `rows` as in `Others`.
 
-    ValueError for fewer than two pictures, or nobody to be told apart from.
+    Raises ValueError for fewer than two catalogue pictures, or no reference user.
     """
     if len(catalogue) < 2 or rows.shape[1] < 2:
         raise ValueError(

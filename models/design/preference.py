@@ -1,10 +1,10 @@
-"""Preference maximisation: latents moved until the pictures they give please a user.
+"""Preference maximisation: move latents so that a user likes the generated pictures more.
 
     argmax over z of  theta_u . Phi(up(G(z, c)))  -  eta (D(G(z, c), c) - 1)^2
 
-Kang et al. 2017, section III-E; REFERENCE.md, section 4. Here is the ascent that both uses share; from noise it is
-`design.py`, from a product's picture `restyle.py`, the knobs are `design_settings.py`. Needs of the recommender only
-Phi, its input size and theta; training either model does not belong here.
+Kang et al. 2017, section III-E; REFERENCE.md, section 4. This is the gradient ascent that starts from noise and from a
+product's picture share. Of the recommender it needs only Phi, its input size and theta. Training either model does
+not belong here.
 """
 
 from collections.abc import Callable
@@ -24,23 +24,23 @@ from models.lsgan.networks import Discriminator, Generator, normalise, to_pixels
 
 @dataclass(frozen=True)
 class Recommender:
-    """What a design needs of a recommender: `phi` maps pictures [B, 3, size, size] in [-1, 1] to [B, K]."""
+    """The parts of a recommender that a design needs; `phi` maps pictures [B, 3, size, size] in [-1, 1] to [B, K]."""
 
     phi: nn.Module
     size: int
     theta: Tensor  # [users, K]
-    resample: str = "nearest"  # how a picture comes to `size` (K17); bilinear, antialiased, where phi learnt from that
-    others: Others | None = None  # whom the users are told apart from; the objective `distinct` needs it
+    resample: str = "nearest"  # how pictures are resized to `size` (K17); "bilinear", antialiased, if phi learnt so
+    others: Others | None = None  # the reference users for the objective `distinct`
 
     def of(self, users: Tensor) -> "Recommender":
-        """With these users alone."""
+        """Keep only these users."""
         others = None if self.others is None else self.others.of(users)
         return replace(self, theta=self.theta[users], others=others)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` latents searched."""
+    """Progress of a search: `done` of `total` latents."""
 
     done: int
     total: int
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Search:
-    """The frozen networks and the knobs that every pass of a search needs."""
+    """The frozen networks and the settings that every pass of a search needs."""
 
     generator: Generator
     discriminator: Discriminator
@@ -59,30 +59,33 @@ class Search:
 
 
 def picture_features(recommender: Recommender, pictures: np.ndarray, rows_at_once: int = 256) -> np.ndarray:
-    """Phi of pictures uint8 [n, H, W, 3], brought to the size it reads: float32 [n, K]."""
+    """Compute Phi of pictures uint8 [n, H, W, 3], resized to its input size: float32 [n, K]."""
     device = device_of(recommender.phi)
-    found = []
+    features = []
     with frozen(recommender.phi), torch.no_grad():
         for start in range(0, len(pictures), rows_at_once):
             x = normalise(torch.from_numpy(pictures[start : start + rows_at_once]).to(device))
-            found.append(_see(recommender, x).float().cpu())
-    return torch.cat(found).numpy()
+            features.append(_phi_of(recommender, x).float().cpu())
+    return torch.cat(features).numpy()
 
 
 @dataclass(frozen=True)
 class Ascent:
-    """What an ascent went through; axes: R rows, T + 1 steps (step 0 is the start), P shown steps."""
+    """The course of an ascent; axes: R rows, T + 1 steps (step 0 is the start), P shown steps."""
 
     score: Tensor  # [R, T + 1], theta . phi of the picture at that step
     realism: Tensor  # [R, T + 1], D's output: 1 is real, 0 is fake
-    objective: Tensor  # [R, T + 1], what was climbed
+    objective: Tensor  # [R, T + 1], the value that was maximised
     path: Tensor  # [R, P, z_dim], the latents of the shown steps
 
 
 def ascend_all(
     search: Search, free: Tensor, labels: Tensor, user: Tensor, on_progress: Callable[[Progress], None] | None
 ) -> Ascent:
-    """Gradient ascent from free latents [R, z_dim] of classes [R] for users [R] (rows of theta), so many at once."""
+    """Run gradient ascent from free latents [R, z_dim] of classes [R] for users [R] (rows of theta).
+
+    Runs `settings.rows_at_once` rows at a time.
+    """
     parts, at_once = [], search.settings.rows_at_once
     for start in range(0, len(free), at_once):
         rows = slice(start, start + at_once)
@@ -103,40 +106,40 @@ def _ascend(search: Search, free: Tensor, labels: Tensor, user: Tensor) -> Ascen
     shown = set(shown_steps(settings))
     columns: dict[str, list[Tensor]] = {field.name: [] for field in fields(Ascent)}
     for step in range(settings.steps + 1):
-        # Score and realism of this step's latent, before it moves: the released code prints them one step late.
+        # Score and realism belong to this step's latent, before it moves. The released code prints them one step late.
         climbing = step < settings.steps
         with torch.set_grad_enabled(climbing), _autocast(settings, device):
             z = bounded(free, generator)
             pictures = generator(z, labels)
-            features = _see(taste, pictures).float()
+            features = _phi_of(taste, pictures).float()
             assert features.shape == theta.shape, (features.shape, theta.shape)
             realism = search.discriminator(pictures, labels).float()
-            objective = _pleased(search, features, theta, user) - settings.eta * (realism - 1).square()
+            objective = _preference(search, features, theta, user) - settings.eta * (realism - 1).square()
         columns["score"].append((features.detach() * theta).sum(dim=1))
         columns["realism"].append(realism.detach())
         columns["objective"].append(objective.detach())
         if step in shown:
             columns["path"].append(z.detach().clone())
         if climbing:
-            # A sum, not a mean: no row's gradient depends on how many others there are.
+            # A sum, not a mean, so that a row's gradient does not depend on the number of rows.
             optimiser.zero_grad(set_to_none=True)
             (-objective.sum()).backward()
             optimiser.step()
     return Ascent(**{name: torch.stack(column, dim=1).float().cpu() for name, column in columns.items()})
 
 
-def _pleased(search: Search, features: Tensor, theta: Tensor, user: Tensor) -> Tensor:
-    """What is climbed besides realism, [B]."""
+def _preference(search: Search, features: Tensor, theta: Tensor, user: Tensor) -> Tensor:
+    """Compute the preference term of the objective, without realism: [B]."""
     if search.settings.objective == "score":
         return (features * theta).sum(dim=1)
     if search.recommender.others is None:
-        raise ValueError("objective 'distinct' needs `others` of the recommender: whom the users are told apart from")
+        raise ValueError("objective 'distinct' needs `others` of the recommender: the users to compare with")
     return search.recommender.others.distinct(features, user)
 
 
 @torch.no_grad()
 def show(search: Search, z: Tensor, labels: Tensor, user: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The uint8 pictures of latents z [R, z_dim], and the score and realism [R] of those pictures as rounded."""
+    """Generate the uint8 pictures of latents z [R, z_dim]; score them and their realism [R] after rounding to uint8."""
     device, at_once = device_of(search.generator), search.settings.rows_at_once
     pictures, scores, realisms = [], [], []
     for start in range(0, len(z), at_once):
@@ -145,7 +148,7 @@ def show(search: Search, z: Tensor, labels: Tensor, user: Tensor) -> tuple[np.nd
         pixels = to_pixels(search.generator(z[rows].to(device), y))
         seen = normalise(pixels)
         theta = search.recommender.theta[user[rows]].to(device)
-        features = _see(search.recommender, seen)
+        features = _phi_of(search.recommender, seen)
         assert features.shape == theta.shape, (features.shape, theta.shape)
         scores.append((features * theta).sum(dim=1).float().cpu())
         realisms.append(search.discriminator(seen, y).float().cpu())
@@ -153,8 +156,8 @@ def show(search: Search, z: Tensor, labels: Tensor, user: Tensor) -> tuple[np.nd
     return torch.cat(pictures).numpy(), torch.cat(scores).numpy(), torch.cat(realisms).numpy()
 
 
-def _see(recommender: Recommender, pictures: Tensor) -> Tensor:
-    """Phi of pictures [B, 3, 64, 64], brought to the size it reads: [B, K]."""
+def _phi_of(recommender: Recommender, pictures: Tensor) -> Tensor:
+    """Compute Phi of pictures [B, 3, 64, 64], resized to its input size: [B, K]."""
     size = (recommender.size, recommender.size)
     if recommender.resample == "bilinear":
         return recommender.phi(F.interpolate(pictures, size=size, mode="bilinear", antialias=True))
@@ -167,17 +170,17 @@ def _autocast(settings: DesignSettings, device: torch.device) -> torch.autocast:
 
 
 def bounded(free: Tensor, generator: Generator) -> Tensor:
-    """The latent itself, or its tanh where the generator has never seen anything outside [-1, 1]."""
+    """Map free latents into the generator's domain: tanh if it was trained on U(-1, 1), unchanged otherwise."""
     return torch.tanh(free) if generator.z_distribution == "uniform" else free
 
 
 def shown_steps(settings: DesignSettings) -> list[int]:
-    """The steps whose pictures are kept: all, or the first and the last."""
+    """List the steps whose pictures are kept: all, or only the first and the last."""
     return list(range(settings.steps + 1)) if settings.every_step else [0, settings.steps]
 
 
 def on_cpu(recommender: Recommender) -> Recommender:
-    """The recommender with theta as float32 on the CPU; ValueError for another shape."""
+    """Move the recommender's theta to the CPU as float32; ValueError unless it is [users, K] with at least one user."""
     theta = recommender.theta.detach().float().cpu()
     if theta.ndim != 2 or len(theta) == 0:
         raise ValueError(f"theta has shape {tuple(theta.shape)}; wanted [users, K] with at least one user")
@@ -185,23 +188,26 @@ def on_cpu(recommender: Recommender) -> Recommender:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's weights are."""
+    """Return the device that holds a network's weights."""
     return next(network.parameters()).device
 
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Yields[None]:
-    """Eval mode and no gradients for weights inside (stored batch-norm statistics, no dropout); as before after."""
+    """Put networks in eval mode without weight gradients inside the block, and restore their state afterwards.
+
+    In eval mode batch norm uses its stored statistics and dropout is off.
+    """
     training = [(module, module.training) for network in networks for module in network.modules()]
-    needing = [parameter for network in networks for parameter in network.parameters() if parameter.requires_grad]
+    trainable = [parameter for network in networks for parameter in network.parameters() if parameter.requires_grad]
     try:
         for network in networks:
             network.eval()
-        for parameter in needing:
+        for parameter in trainable:
             parameter.requires_grad_(False)
         yield
     finally:
         for module, mode in training:
             module.training = mode
-        for parameter in needing:
+        for parameter in trainable:
             parameter.requires_grad_(True)

@@ -1,6 +1,6 @@
-"""Products of the shop moved towards a taste: the latent nearest to a product's picture, then preference maximisation.
+"""Restyle a product for a user: find the latent nearest to its picture, then maximise preference from there.
 
-NAF, figure 5; REFERENCE.md, section 4. The ascent is `preference.py`.
+NAF, figure 5; REFERENCE.md, section 4.
 """
 
 from collections.abc import Callable
@@ -29,12 +29,12 @@ from models.lsgan.networks import Discriminator, Generator, normalise
 
 @dataclass(frozen=True)
 class Restyled:
-    """What `restyle` found: N products, each for U users, P shown steps."""
+    """The results of `restyle`; axes: N products, U users, P shown steps."""
 
     products: np.ndarray  # uint8 [N, 64, 64, 3]
     approximation: np.ndarray  # uint8 [N, 64, 64, 3], the generator's nearest picture in L1
-    distance: np.ndarray  # [N], that L1 distance: mean absolute difference in grey levels
-    start: np.ndarray  # [N], from which of the approximation's starts
+    distance: np.ndarray  # [N], its L1 distance: mean absolute difference in grey levels
+    start: np.ndarray  # [N], which of the approximation's starts led to it
     shown_step: np.ndarray  # [P]
     pictures: np.ndarray  # uint8 [N, U, P, 64, 64, 3]; step 0 is the approximation
     shown_score: np.ndarray  # [N, U, P]
@@ -53,13 +53,13 @@ def restyle(
     settings: DesignSettings,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Restyled:
-    """Each product uint8 [N, 64, 64, 3] of class labels int [N], moved towards the taste of each user.
+    """Move each product uint8 [N, 64, 64, 3] with class label int [N] towards the taste of each user.
 
-    First the latent whose picture is nearest to the product in L1, then preference maximisation from there, the
-    same approximation for all users (NAF, figure 5). Raises ValueError for a class the generator does not know.
+    Finds the latent whose picture is nearest to the product in L1, then maximises preference from there; all users
+    share the same approximation (NAF, figure 5). Raises ValueError for a class the generator does not know.
     """
     if len(products) == 0 or len(products) != len(labels):
-        raise ValueError(f"{len(products)} products with {len(labels)} labels; wanted: one label each, at least one")
+        raise ValueError(f"{len(products)} products with {len(labels)} labels; give at least one, and a label for each")
     unknown = sorted({int(c) for c in labels if not 0 <= c < generator.classes})
     if unknown:
         raise ValueError(f"products of classes {unknown}; the generator knows 0 to {generator.classes - 1}")
@@ -71,10 +71,10 @@ def restyle(
         free, distance, start = approximate(generator, products, row_label, settings)
         free = free.repeat_interleave(users, dim=0)
         pair_label, pair_user = row_label.repeat_interleave(users), torch.arange(users).repeat(len(products))
-        found = ascend_all(search, free, pair_label, pair_user, on_progress)
+        ascent = ascend_all(search, free, pair_label, pair_user, on_progress)
         steps = shown_steps(settings)
         flat_label, flat_user = (x.repeat_interleave(len(steps), dim=0) for x in (pair_label, pair_user))
-        pictures, score, realism = show(search, found.path.flatten(0, 1), flat_label, flat_user)
+        pictures, score, realism = show(search, ascent.path.flatten(0, 1), flat_label, flat_user)
         own = picture_features(recommender, products, settings.rows_at_once) @ taste.theta.numpy().T
     shown = (len(products), users, len(steps))
     pictures = pictures.reshape(*shown, *pictures.shape[1:])
@@ -87,7 +87,7 @@ def restyle(
         pictures=pictures,
         shown_score=score.reshape(shown),
         shown_realism=realism.reshape(shown),
-        z=found.path[:, -1].reshape(len(products), users, -1).numpy(),
+        z=ascent.path[:, -1].reshape(len(products), users, -1).numpy(),
         product_score=own,
     )
 
@@ -95,12 +95,14 @@ def restyle(
 def approximate(
     generator: Generator, products: np.ndarray, labels: Tensor, settings: DesignSettings
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """The free latents [N, z_dim] of the pictures nearest to the products in L1, that distance in grey levels, and
-    which start led there, int64 [N]."""
+    """Find the free latents whose pictures are nearest to the products in L1.
+
+    Returns (latents [N, z_dim], distances [N] in grey levels, the start that led there int64 [N]).
+    """
     device, starts = device_of(generator), settings.approximation_starts
     noise = torch.Generator().manual_seed(settings.seed + 1)
     first = torch.randn(starts, generator.z_dim, generator=noise) * settings.start_sd
-    found, distances, first_of = [], [], []
+    latents, distances, best_start = [], [], []
     at_once = max(1, settings.rows_at_once // starts)
     for begin in range(0, len(products), at_once):
         target = normalise(torch.from_numpy(products[begin : begin + at_once]).to(device))
@@ -122,7 +124,7 @@ def approximate(
                 optimiser.step()
         best = nearest.view(count, starts).argmin(dim=1)
         rows = torch.arange(count, device=device)
-        found.append(kept.view(count, starts, -1)[rows, best].cpu())
+        latents.append(kept.view(count, starts, -1)[rows, best].cpu())
         distances.append(nearest.view(count, starts)[rows, best].cpu() * 127.5)
-        first_of.append(best.cpu())
-    return torch.cat(found), torch.cat(distances).numpy(), torch.cat(first_of).numpy()
+        best_start.append(best.cpu())
+    return torch.cat(latents), torch.cat(distances).numpy(), torch.cat(best_start).numpy()

@@ -1,16 +1,16 @@
-"""Whose taste a picture meets: the rank of its owner among other users, each judging by his own standardised score.
+"""Rank the owner of a design among other users by their standardised scores, to see whose taste the picture meets.
 
-Works on features and thetas as arrays. Making the pictures belongs to `design.py` and `restyle.py`.
+Works on arrays of features and theta. Generating the pictures does not belong here.
 """
 
 import numpy as np
 
 
 def standard_scores(features: np.ndarray, theta: np.ndarray, catalogue: np.ndarray) -> np.ndarray:
-    """theta . Phi of pictures in each user's own units over a catalogue: float64 [n, U].
+    """Compute each user's score theta . Phi of each picture, standardised over a catalogue: float64 [n, U].
 
-    features [n, K]: Phi of the pictures; theta [U, K]; catalogue [M, K]: Phi of the pictures that give each user's
-    mean and sd, so that a long theta wins nothing. ValueError for fewer than two of those.
+    features [n, K]: Phi of the pictures; theta [U, K]; catalogue [M, K]: Phi of the pictures that each user's mean and
+    sd are computed on, so that a long theta gains nothing. Raises ValueError for fewer than two catalogue pictures.
     """
     if len(catalogue) < 2:
         raise ValueError(f"{len(catalogue)} catalogue pictures; standardising needs at least 2")
@@ -20,40 +20,41 @@ def standard_scores(features: np.ndarray, theta: np.ndarray, catalogue: np.ndarr
 
 
 def panels(owners: np.ndarray, users: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
-    """For each owner the rows of `size` judges, the owner first, the others a random draw: int64 [len(owners), size].
+    """Draw `size` judges for each owner, the owner first: rows int64 [len(owners), size].
 
-    owners int [O] and users int [U] are ids, `users` everybody who may judge. The draw rests on the seed and the
-    owner's id alone: who else gets a design moves nobody's judges. With fewer users than `size` all of them judge.
+    owners int [O] and users int [U] are ids; `users` lists everybody who may judge. The draw depends only on the seed
+    and the owner's id, so other owners do not change it. With fewer users than `size`, all of them judge.
     """
-    place = {int(user): row for row, user in enumerate(users)}
-    found = []
+    row_of = {int(user): row for row, user in enumerate(users)}
+    rows = []
     for owner in owners:
-        others = np.delete(np.arange(len(users)), place[int(owner)])
+        others = np.delete(np.arange(len(users)), row_of[int(owner)])
         drawn = np.random.default_rng([seed, int(owner)]).permutation(others)[: size - 1]
-        found.append(np.concatenate([[place[int(owner)]], drawn]))
-    return np.stack(found).astype(np.int64)
+        rows.append(np.concatenate([[row_of[int(owner)]], drawn]))
+    return np.stack(rows).astype(np.int64)
 
 
 def references(judges: np.ndarray, everybody: int, count: int, seed: int = 0) -> np.ndarray:
-    """For each owner, himself and `count` others who judge none of his designs: rows int64 [O, 1 + count].
+    """Draw `count` reference users for each owner who judge none of the owner's designs: rows int64 [O, 1 + count].
 
-    judges int [O, J] are the rows of `panels`, of `everybody` users. Drawn from the seed and the owner's row alone.
-    With fewer left than `count` all of them are taken; ValueError where a panel leaves nobody.
+    The owner comes first. judges int [O, J] are the rows returned by `panels`, out of `everybody` users. The draw
+    depends only on the seed and the owner's row. If fewer than `count` users are left, all of them are taken. Raises
+    ValueError where a panel leaves nobody.
     """
-    found = []
+    rows = []
     for panel in judges:
         rest = np.setdiff1d(np.arange(everybody), panel)
         drawn = np.random.default_rng([seed, int(panel[0]), 1]).permutation(rest)[:count]
-        found.append(np.concatenate([panel[:1], drawn]))
-    if len(found[0]) < 2:
-        raise ValueError(f"all {everybody} users judge a design: nobody is left whom its owner is told apart from")
-    return np.stack(found).astype(np.int64)
+        rows.append(np.concatenate([panel[:1], drawn]))
+    if len(rows[0]) < 2:
+        raise ValueError(f"all {everybody} users judge a design: no user is left to compare its owner with")
+    return np.stack(rows).astype(np.int64)
 
 
 def own_rank(standard: np.ndarray, judges: np.ndarray) -> np.ndarray:
-    """The owner's rank for each picture, int64 [n]: 1 is first; ties count against the owner.
+    """Compute the owner's rank for each picture: int64 [n], 1 is best; ties count against the owner.
 
-    standard [n, U]: of `standard_scores`; judges int [n, J]: of `panels`, the owner in the first column.
+    standard [n, U] from `standard_scores`; judges int [n, J] from `panels`, the owner in the first column.
     """
     seen = np.take_along_axis(standard, judges, axis=1)
     return (seen >= seen[:, :1]).sum(axis=1).astype(np.int64)

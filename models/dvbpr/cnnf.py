@@ -1,8 +1,4 @@
-"""CNN-F, the network that turns a picture into a point of the taste space (K17, figure 2; Chatfield et al. 2014).
-
-The architecture and its first weights only: which pictures fit is `cnnf_input.py`'s, the loss belongs to `dvbpr.py`,
-the pictures to `pictures.py`, the loop to `train_dvbpr.py`.
-"""
+"""CNN-F, the network that maps a picture to latent factors (K17, figure 2; Chatfield et al. 2014)."""
 
 import math
 
@@ -17,14 +13,14 @@ HIDDEN = 4096
 
 
 class CNNF(nn.Module):
-    """Phi: pictures normalised to [-1, 1], [B, 3, S, S], to latent factors [B, k].
+    """Phi, from pictures [B, 3, S, S] in [-1, 1] to latent factors [B, k].
 
-    `padding` concerns the first convolution and the poolings: "same" is TensorFlow's SAME (K17's code; conv1 pads
-    3 before and 4 after at 224 px), "valid" is pad 0 with floor pooling (NAF's figure). The other convolutions keep
-    their size in both. `width` multiplies the numbers of filters, `hidden` those of the two hidden layers' units.
+    `padding` applies to the first convolution and the poolings: "same" is TensorFlow's SAME (K17's code; conv1 pads
+    3 before and 4 after at 224 px), "valid" is no padding, with floor pooling (NAF's figure). The other convolutions
+    always keep their size. `width` multiplies the numbers of filters, `hidden` the units of the two hidden layers.
 
     At 224 px, width 1: 70,573,874 parameters (same) or 56,942,386 (valid) at k = 50; 70,778,724 (same) at k = 100.
-    Weights are Glorot uniform, drawn from `generator`, biases zero. Raises ValueError naming a wrong argument.
+    Weights are Glorot uniform, drawn from `generator`; biases are zero. Raises ValueError naming an invalid argument.
     """
 
     def __init__(
@@ -55,10 +51,10 @@ class CNNF(nn.Module):
         self.initialise(generator)
 
     def forward(self, pictures: Tensor, place: tuple[int, int] | None = None) -> Tensor:
-        """[B, 3, S, S] in [-1, 1] to [B, k]; in training every picture has a dropout mask of its own.
+        """Map pictures [B, 3, S, S] in [-1, 1] to [B, k]; in training each picture gets its own dropout mask.
 
-        `place` (first row, all rows) says which part of a larger batch these are: the masks are those that its rows
-        would have there, and as many random numbers are drawn.
+        `place` (first row, all rows) gives the position of these pictures in a larger batch. They then get the masks
+        that they would have in that batch, and as many random numbers are drawn.
         """
         x = self._pool(F.relu(self.conv1(self._pad(pictures))))
         x = self._pool(F.relu(self.conv2(x)))
@@ -71,18 +67,18 @@ class CNNF(nn.Module):
         return self.full8(x)
 
     def weights(self) -> list[nn.Parameter]:
-        """The eight weight tensors, which decay; the biases do not (K17's code)."""
+        """List the eight weight tensors, which have weight decay; biases have none (K17's code)."""
         return [parameter for name, parameter in self.named_parameters() if name.endswith("weight")]
 
     def biases(self) -> list[nn.Parameter]:
-        """The eight bias vectors."""
+        """List the eight bias vectors."""
         return [parameter for name, parameter in self.named_parameters() if name.endswith("bias")]
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Glorot uniform weights, zero biases (K17's code), from `generator` or torch's own."""
+        """Set weights to Glorot uniform values and biases to zero (K17's code), using `generator` or torch's own."""
         for weight in self.weights():
-            if not weight.is_meta:  # a network without storage, made to be counted
+            if not weight.is_meta:  # a network without storage serves only to count parameters
                 nn.init.xavier_uniform_(weight, generator=generator)
         for bias in self.biases():
             nn.init.zeros_(bias)
@@ -101,11 +97,14 @@ class CNNF(nn.Module):
         return F.pad(x, (before, after, before, after))
 
     def _pool(self, x: Tensor) -> Tensor:
-        # TF's SAME pools an odd size with one column of nothing after it, which is what ceil_mode does.
+        # TensorFlow's SAME pads an odd size with one empty column at the end, which ceil_mode does too.
         return F.max_pool2d(x, 2, ceil_mode=self.padding == "same")
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME: (before, after) such that the output is ceil(size / stride); the odd pixel goes after."""
+    """Compute TensorFlow's SAME padding (before, after), which makes the output ceil(size / stride).
+
+    If the total is odd, the extra pixel goes after.
+    """
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2

@@ -1,7 +1,4 @@
-"""DVBPR's objective: what is minimised, over which parameters, by which optimiser (K17, section III).
-
-The network is `cnnf.py`; how batches come and what happens between the steps is `train_dvbpr.py`.
-"""
+"""DVBPR's score, loss, initial user factors and optimiser (K17, section III)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,25 +8,28 @@ from models.dvbpr.cnnf import CNNF
 
 
 def initial_theta(users: int, k: int, generator: torch.Generator | None = None) -> nn.Parameter:
-    """The users' latent factors before training: U(0, 1) / 100 (K17's code), [users, k]."""
+    """Draw the users' initial latent factors from U(0, 1) / 100 (K17's code): [users, k]."""
     return nn.Parameter(torch.rand(users, k, generator=generator) / 100)
 
 
 def score(theta: Tensor, phi: Tensor) -> Tensor:
-    """x_ui = theta_u . Phi(X_i), row by row: [B, k] with [B, k] to [B] (K17, equation 4: no biases)."""
-    if theta.shape != phi.shape:  # (B, 1) and (B,) would broadcast to (B, B) without a word
+    """Compute x_ui = theta_u . Phi(X_i) row by row: [B, k] and [B, k] to [B] (K17, equation 4: no biases).
+
+    Raises ValueError if the shapes differ.
+    """
+    if theta.shape != phi.shape:  # (B, 1) and (B,) would silently broadcast to (B, B)
         raise ValueError(f"theta {tuple(theta.shape)} and phi {tuple(phi.shape)} must have one shape")
     return (theta * phi).sum(-1)
 
 
 def loss(theta: Tensor, positive: Tensor, negative: Tensor, theta_decay: float) -> Tensor:
-    """The batch's loss without the network's weight decay, which is the optimiser's: a scalar, a sum, not a mean.
+    """Compute the loss of a batch, a sum and not a mean, without the weight decay that the optimiser applies.
 
-    - sum ln sigmoid(theta_u . (Phi_i - Phi_j)) + theta_decay * sum ||theta_u||^2 / 2, the second sum over the
-    batch as well, so that a user who occurs twice is regularised twice (K17's code; REFERENCE section 2).
+    - sum ln sigmoid(theta_u . (Phi_i - Phi_j)) + theta_decay * sum ||theta_u||^2 / 2. The second sum also runs over the
+    batch, so that a user who occurs twice is regularised twice (K17's code; REFERENCE section 2).
 
-    `theta` [B, k], the rows of the batch's users; `positive` [B, k]; `negative` [B, negatives, k]. Several
-    negatives of one positive weigh one triplet together (their mean). ValueError when the shapes do not fit.
+    `theta` [B, k] holds the rows of the batch's users; `positive` [B, k]; `negative` [B, negatives, k]. Several
+    negatives of one positive are averaged and count as one triplet. Raises ValueError if the shapes do not match.
     """
     batch, k = theta.shape
     if positive.shape != (batch, k) or negative.ndim != 3 or (negative.shape[0], negative.shape[2]) != (batch, k):
@@ -51,16 +51,17 @@ def optimiser(
     eps: float,
     weight_decay: float,
 ) -> torch.optim.Adam:
-    """Adam over everything, with coupled L2 on the eight weight tensors alone.
+    """Build Adam over all parameters, with coupled L2 on the eight weight tensors only.
 
     `weight_decay` in Adam (not AdamW) adds weight_decay * W to the gradient, which is the gradient of K17's
-    weight_decay * ||W||^2 / 2. Theta is dense, as TF1's Adam on a gathered theta is: every row's moments decay at
-    every step. (TF1 adds eps before the bias correction, torch after; at eps 1e-8 no figure of ours can tell.)
+    weight_decay * ||W||^2 / 2. The gradient of theta is dense, as in TF1's Adam on a gathered theta: the moments of
+    every row decay at every step. (TF1 adds eps before the bias correction, torch after it; at eps 1e-8 the difference
+    is too small to measure.)
     """
     groups = [
         {"params": cnn.weights(), "weight_decay": weight_decay},
         {"params": cnn.biases(), "weight_decay": 0.0},
         {"params": [theta], "weight_decay": 0.0},
     ]
-    fused = theta.device.type in ("cuda", "cpu")  # one pass over the 70 M weights; the same arithmetic
+    fused = theta.device.type in ("cuda", "cpu")  # faster: one pass over the 70 M weights, with the same arithmetic
     return torch.optim.Adam(groups, lr=learning_rate, betas=betas, eps=eps, fused=fused)

@@ -1,7 +1,4 @@
-"""DVBPR's knobs, and the two published ways to turn them (REFERENCE, section 2).
-
-Values only: what a knob does is said here, done in `train_dvbpr.py`.
-"""
+"""Settings of DVBPR and their two published presets (REFERENCE, section 2)."""
 
 from dataclasses import asdict, dataclass, fields
 
@@ -10,35 +7,35 @@ from models.dvbpr.cnnf_input import PADDINGS, Padding, feature_size
 from models.training.search import Choice, Space, Span
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-# What fixes the shape of the weights: a checkpoint with another value here cannot be gone on with.
+# Settings that determine the shapes of the weights: a checkpoint with other values cannot be resumed.
 ARCHITECTURE = ("k", "input_size", "padding", "width", "hidden")
-# What may change between the parts of a resumed run: how long it goes on and how fast, not what it computes.
+# Settings that may change when a run is resumed: how long and how fast it runs, not what it computes.
 MAY_CHANGE = ("epochs", "early_stopping_patience", "compile", "embed_batch")
 
 
 @dataclass(frozen=True)
 class DvbprSettings:
-    """One run of DVBPR. Defaults are the `paper` preset. ValueError names the field that is wrong."""
+    """Settings of a run of DVBPR. The defaults are the `paper` preset. ValueError names the invalid field."""
 
     k: int = 50  # latent factors
-    input_size: int = 224  # side of the squashed picture, px
+    input_size: int = 224  # side of the resized picture in pixels
     padding: Padding = "valid"  # "same" as in K17's code, "valid" as in NAF's figure
-    width: float = 1.0  # multiplies CNN-F's filters: under 1 for machines without a GPU
-    hidden: float = 1.0  # multiplies the 4,096 units of its two hidden layers
-    dropout: float = 0.5  # of the two hidden layers, in training alone
-    epochs: int = 14  # passes over the triplets, at most
-    batch_size: int = 128  # triplets
-    learning_rate: float = 1e-4  # Adam's
+    width: float = 1.0  # factor on CNN-F's filter counts; under 1 for machines without a GPU
+    hidden: float = 1.0  # factor on the 4,096 units of each of the two hidden layers
+    dropout: float = 0.5  # dropout of the two hidden layers in training
+    epochs: int = 14  # most passes over the triplets
+    batch_size: int = 128  # triplets in a batch
+    learning_rate: float = 1e-4  # Adam's learning rate
     betas: tuple[float, float] = (0.9, 0.999)  # Adam's decay of its two moments
-    eps: float = 1e-8  # Adam's, in the divisor
+    eps: float = 1e-8  # Adam's epsilon in the divisor
     weight_decay: float = 1e-3  # lambda1: coupled L2 on the eight weight tensors
-    theta_decay: float = 1.0  # lambda2: on theta_u, once for each triplet of u
-    resize_filter: str = "bicubic"  # used where the bank's size is not input_size; Pillow's default today
-    precision: str = "auto"  # bfloat16 where the device multiplies in it, else float32
-    compile: bool = False  # torch.compile the network: worth its minute on a GPU at paper size
-    embed_batch: int = 256  # pictures at a time where nothing is learned
+    theta_decay: float = 1.0  # lambda2: L2 on theta_u, once for each triplet of u
+    resize_filter: str = "bicubic"  # used if the bank's size is not input_size; Pillow's default today
+    precision: str = "auto"  # auto: bfloat16 if the device multiplies in it, else float32
+    compile: bool = False  # torch.compile the network: takes a minute, which pays on a GPU at paper size
+    embed_batch: int = 256  # pictures at a time when embedding without gradients
     early_stopping_patience: int | None = None  # epochs without a better validation AUC; None: never stop early
-    seed: int = 0  # of the first weights and dropout
+    seed: int = 0  # seed of the initial weights and of dropout
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
@@ -55,15 +52,15 @@ class DvbprSettings:
         self._require("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         patience = self.early_stopping_patience
         self._require("early_stopping_patience", patience is None or patience >= 1, "None or at least 1")
-        feature_size(self.input_size, self.padding)  # raises where nothing would be left of a picture
+        feature_size(self.input_size, self.padding)  # raises if the pictures are too small
 
     def plain(self) -> dict[str, object]:
-        """The settings as a dict of plain values, for checkpoints and reports."""
+        """Convert the settings to a dict of plain values, for checkpoints and reports."""
         return {**asdict(self), "betas": list(self.betas)}
 
     @classmethod
     def from_plain(cls, values: dict) -> "DvbprSettings":
-        """Settings from what `plain` gave."""
+        """Rebuild settings from the dict that `plain` returned."""
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
@@ -76,7 +73,7 @@ PRESETS: dict[str, DvbprSettings] = {
     "kang2017": DvbprSettings(k=100, epochs=20, padding="same", resize_filter="nearest"),
 }
 
-# What a search may turn: none of these changes the size of the network, so a trial costs what a training costs.
+# What a hyperparameter search may vary. None of these changes the network's size, so each trial costs one training.
 SPACE: Space = {
     "learning_rate": Span(3e-5, 3e-3, log=True),
     "weight_decay": Span(1e-6, 1e-2, log=True),

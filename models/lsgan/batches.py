@@ -1,6 +1,6 @@
-"""Choose the pictures of each LSGAN step: functions of the seed and the step alone.
+"""Batches of real pictures for the LSGAN: their order, which depends only on seed and step, and their transfer.
 
-Also check the pictures and move them to the device.
+Also counts the steps of a run and checks the training data.
 """
 
 import math
@@ -16,37 +16,37 @@ from models.training.ranks import ALONE, Ranks
 
 
 class BatchOrder:
-    """Which pictures each step sees: endless shuffles of the whole set, cut into batches; a function of seed and step.
+    """The order of pictures: endless shuffles of the whole set, cut into batches.
 
-    Nothing is drawn from a running state, so a resumed run needs to know its step only. Balanced: the classes
-    take turns in shuffled rounds, each class running through its own shuffles.
+    The order depends only on the seed and the step, so a resumed run only needs its step. If balanced, the classes take
+    turns in shuffled rounds, and each class goes through shuffles of its own.
     """
 
     def __init__(self, labels: np.ndarray, settings: LsganSettings, among: np.ndarray | None = None) -> None:
-        """`among`: the rows int64 to draw from; all of them when not given."""
+        """`among`: the rows int64 to draw from; None means all."""
         self.seed, self.batch_size = settings.seed, settings.batch_size
-        everything = np.arange(len(labels)) if among is None else among
-        self.groups = [everything]
+        all_rows = np.arange(len(labels)) if among is None else among
+        self.groups = [all_rows]
         if settings.balanced:
-            self.groups = [everything[labels[everything] == c] for c in range(settings.classes)]
-        self.shuffles: dict[tuple[int, int, int], np.ndarray] = {}  # the latest of each stream
+            self.groups = [all_rows[labels[all_rows] == c] for c in range(settings.classes)]
+        self.shuffles: dict[tuple[int, int, int], np.ndarray] = {}  # the latest shuffles of each stream
 
     def __call__(self, step: int) -> np.ndarray:
-        """Row indices int64 [batch_size] of step `step`."""
+        """Return the rows int64 [batch_size] of step `step`."""
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
         turns = len(self.groups)
         picked = []
         for place in places:
             group = 0 if turns == 1 else int(self._shuffle(1, place // turns, 0, turns)[place % turns])
             rows = self.groups[group]
-            turn = place // turns  # each group comes once a round: how often this one came before
+            turn = place // turns  # each group occurs once a round, so it has occurred this often before
             picked.append(rows[self._shuffle(0, turn // len(rows), group, len(rows))[turn % len(rows)]])
         return np.array(picked, dtype=np.int64)
 
     def _shuffle(self, stream: int, cycle: int, group: int, count: int) -> np.ndarray:
         key = (stream, group, cycle)
         if key not in self.shuffles:
-            # A batch reaches at most into the cycle before: what is older goes, or a long run would keep them all.
+            # Older shuffles are not needed again; a long run must not keep them all.
             old = [k for k in self.shuffles if k[:2] == key[:2] and abs(k[2] - cycle) > self.batch_size]
             for k in old:
                 del self.shuffles[k]
@@ -55,23 +55,29 @@ class BatchOrder:
 
 
 def watched(labels: np.ndarray, settings: LsganSettings) -> np.ndarray:
-    """Rows int64, ascending, that the networks never train on: `watched_share` of each class, where D is watched."""
+    """Choose the rows that the networks never train on, to watch how far D overfits: int64, ascending.
+
+    `watched_share` of each class; none unless augmentation is adaptive.
+    """
     if not settings.adaptive:
         return np.empty(0, np.int64)
     rng = np.random.default_rng([settings.seed, 2])
-    rows = [rng.permutation(np.flatnonzero(labels == c)) for c in range(settings.classes)]
-    return np.sort(np.concatenate([found[: math.ceil(settings.watched_share * len(found))] for found in rows]))
+    by_class = [rng.permutation(np.flatnonzero(labels == c)) for c in range(settings.classes)]
+    return np.sort(np.concatenate([rows[: math.ceil(settings.watched_share * len(rows))] for rows in by_class]))
 
 
 def total_steps(pictures: int, settings: LsganSettings) -> int:
-    """The run's length: `settings.steps`, or as many batches as `settings.epochs` passes take (10,000 x 55: 8,594)."""
+    """Compute the length of a run: `settings.steps`, or the batches in `settings.epochs` passes over the pictures.
+
+    For example, 10,000 pictures x 55 epochs in batches of 64 take 8,594 steps.
+    """
     if settings.steps is not None:
         return settings.steps
     return max(1, math.ceil(pictures * settings.epochs / settings.batch_size))
 
 
 class Batches:
-    """This rank's share of a step's real pictures and labels, on the device. `note` says where the whole set lies."""
+    """This rank's share of the real pictures and labels of each step; `note` describes where the pictures are kept."""
 
     def __init__(
         self,
@@ -81,14 +87,14 @@ class Batches:
         device: torch.device,
         ranks: Ranks = ALONE,
     ) -> None:
-        """Pictures uint8 [N, 64, 64, 3] (a memory map will do), labels int [N]."""
+        """`pictures`: uint8 [N, 64, 64, 3], possibly a memory map; `labels`: int [N]."""
         self.device, self.channels_last, self.ranks = device, settings.channels_last, ranks
-        apart = watched(labels, settings)
-        self.order = BatchOrder(labels, settings, np.setdiff1d(np.arange(len(labels)), apart))
-        self.order_watched = BatchOrder(labels, settings, apart) if len(apart) else None
+        untrained = watched(labels, settings)
+        self.order = BatchOrder(labels, settings, np.setdiff1d(np.arange(len(labels)), untrained))
+        self.order_watched = BatchOrder(labels, settings, untrained) if len(untrained) else None
         self.pictures, self.labels = pictures, labels.astype(np.int64)
         self.resident: tuple[Tensor, Tensor] | None = None
-        # 10,000 pictures take 123 MB as uint8: a batch is a gather, made float and normalised on the device.
+        # 10,000 pictures take only 123 MB as uint8, so batches are gathered, cast and normalised on the device.
         if settings.resident and device.type != "cpu" and devices.fits(pictures.nbytes, device):
             arrays = (np.array(pictures), self.labels)
             self.resident = (torch.from_numpy(arrays[0]).to(device), torch.from_numpy(arrays[1]).to(device))
@@ -99,15 +105,15 @@ class Batches:
             self.note += "in memory, every batch copied" + (": they do not fit" if settings.resident else "")
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Reals float32 [B, 3, 64, 64] in [-1, 1] and labels int64 [B] of step `step`."""
-        return self._shown(self.order(step))
+        """Return real pictures float32 [B, 3, 64, 64] in [-1, 1] and labels int64 [B] of step `step`."""
+        return self._on_device(self.order(step))
 
     def watched(self, step: int) -> tuple[Tensor, Tensor]:
-        """As many real pictures that are never trained on, and their labels."""
-        assert self.order_watched is not None, "nothing is watched under these settings"
-        return self._shown(self.order_watched(step))
+        """Return as many real pictures that are never trained on, and their labels."""
+        assert self.order_watched is not None, "no pictures are watched under these settings"
+        return self._on_device(self.order_watched(step))
 
-    def _shown(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _on_device(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         rows = rows[self.ranks.share(len(rows))]
         if self.resident is not None:
             index = torch.from_numpy(rows).to(self.device, non_blocking=True)
@@ -125,16 +131,16 @@ class Batches:
 def check_data(
     pictures: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], settings: LsganSettings
 ) -> dict[str, int]:
-    """The number of pictures of each class, or ValueError saying what does not fit."""
+    """Check the training data and count the pictures of each class; ValueError describes what is wrong."""
     size = (PICTURE_SIZE, PICTURE_SIZE, 3)
     if pictures.dtype != np.uint8 or pictures.shape[1:] != size:
-        raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}; the networks want uint8 [N, 64, 64, 3]")
+        raise ValueError(f"pictures are {pictures.dtype} {pictures.shape}; the networks need uint8 [N, 64, 64, 3]")
     if labels.shape != (len(pictures),) or labels.dtype.kind not in "iu":
-        raise ValueError(f"labels are {labels.dtype} {labels.shape}; wanted: one integer a picture, [{len(pictures)}]")
+        raise ValueError(f"labels are {labels.dtype} {labels.shape}; give one integer a picture, [{len(pictures)}]")
     if len(class_names) != settings.classes:
         raise ValueError(f"{len(class_names)} class names, but settings.classes is {settings.classes}")
     if len(labels) and (labels.min() < 0 or labels.max() >= len(class_names)):
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}; wanted: 0 to {len(class_names) - 1}")
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}; allowed: 0 to {len(class_names) - 1}")
     counted = np.bincount(labels, minlength=len(class_names))
     counts = {name: int(count) for name, count in zip(class_names, counted, strict=True)}
     few = [f"{name} has {count}" for name, count in counts.items() if count < settings.minimum_class]

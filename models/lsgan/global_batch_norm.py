@@ -1,7 +1,7 @@
-"""Batch norm over the pictures of all ranks: the statistics of a batch do not depend on how many ranks share it.
+"""Batch norm over the pictures of all ranks, so that a batch's statistics do not depend on the number of ranks.
 
-torch's SyncBatchNorm does this on CUDA alone and cannot be differentiated twice, which a gradient penalty needs; this
-one is made of differentiable sums, on any device. Alone, networks keep `nn.BatchNorm2d`.
+torch's SyncBatchNorm works only on CUDA and cannot be differentiated twice, which a gradient penalty needs. This one
+uses differentiable sums and works on any device. A single rank keeps `nn.BatchNorm2d`.
 """
 
 import torch
@@ -11,10 +11,10 @@ from models.training.ranks import Ranks
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` whose batch is that of all ranks, each with as many pictures as this one; state as there.
+    """`nn.BatchNorm2d` over the batches of all ranks, which must have equally many pictures; with the same state.
 
-    In float32 whatever comes in, as torch's own under autocast; the variance from deviations, in a second exchange,
-    since a difference of sums loses digits.
+    Computes in float32 for any input type, as torch's does under autocast. The variance is computed from deviations, in
+    a second exchange, because a difference of sums loses precision.
     """
 
     def __init__(self, like: nn.BatchNorm2d, ranks: Ranks) -> None:
@@ -25,7 +25,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked = like.num_batches_tracked
 
     def forward(self, input: Tensor) -> Tensor:
-        """[B, C, H, W], this rank's pictures; in eval mode as ever."""
+        """Normalise this rank's [B, C, H, W]; in eval mode exactly as `nn.BatchNorm2d`."""
         if not self.training:
             return super().forward(input)
         assert self.momentum is not None and self.num_batches_tracked is not None
@@ -44,7 +44,10 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 def over_ranks(network: nn.Module, ranks: Ranks) -> None:
-    """Put it in the place of every batch norm of `network`, with its parameters and statistics; nothing when alone."""
+    """Replace every batch norm of `network` by a global one with the same parameters and statistics.
+
+    Does nothing for a single rank.
+    """
     if ranks.alone:
         return
     for module in list(network.modules()):

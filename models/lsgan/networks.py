@@ -1,8 +1,7 @@
 """The category-conditional LSGAN: the two networks and their losses.
 
-Architecture and initialisation follow Kang et al. 2017 and their released code (REFERENCE.md, section 3).
-The knobs are in `lsgan_settings.py`; how the networks are trained belongs to `train_lsgan.py`, what is done with a
-trained one to `design.py`.
+Architecture and initialisation follow Kang et al. 2017 and their released code (REFERENCE.md, section 3). Training,
+and the use of a trained generator, do not belong here.
 """
 
 import torch
@@ -12,14 +11,14 @@ from torch.nn.utils import parametrizations
 
 from models.lsgan.settings import LsganSettings
 
-PICTURE_SIZE = 64  # the networks' depth fixes it: four halvings down to 4x4, four doublings up
-_SLOPE = 0.2  # leaky ReLU of every hidden layer
+PICTURE_SIZE = 64  # fixed by the depth of the networks: four halvings down to 4x4, four doublings up
+_SLOPE = 0.2  # of the leaky ReLU in every hidden layer
 _GENERATOR_LAYERS = ((256, 2), (256, 1), (256, 2), (256, 1), (128, 2), (64, 2))  # (filters, stride), kernel 3
 _DISCRIMINATOR_FILTERS = (64, 128, 256, 512)  # kernel 5, stride 2
 
 
 class Generator(nn.Module):
-    """z and a class to a picture: linear to 4x4, six transposed convolutions up to 64x64, a seventh to RGB."""
+    """Generator from z and a class to a picture: linear to 4x4, six transposed convolutions to 64x64, a last to RGB."""
 
     def __init__(self, settings: LsganSettings) -> None:
         super().__init__()
@@ -42,7 +41,10 @@ class Generator(nn.Module):
         _initialise(self, settings.seed, settings.channels_last)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """z [B, z_dim], labels int64 [B] -> pictures [B, 3, 64, 64] in [-1, 1]. The class enters only here."""
+        """Generate pictures [B, 3, 64, 64] in [-1, 1] from z [B, z_dim] and labels int64 [B].
+
+        The class enters only at the first layer.
+        """
         y = F.one_hot(labels, self.classes).to(z.dtype)
         h = self.input(torch.cat([z, y], dim=1))
         h = h.unflatten(1, (-1, 4, 4)).contiguous(memory_format=_layout(self.channels_last))
@@ -51,7 +53,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A picture and its class to one number near 1 (real) or 0 (fake): four stride-2 convolutions, one linear layer."""
+    """Discriminator from a picture and its class to a number near 1 (real) or 0 (fake).
+
+    Four convolutions of stride 2, then one linear layer.
+    """
 
     def __init__(self, settings: LsganSettings) -> None:
         super().__init__()
@@ -66,7 +71,7 @@ class Discriminator(nn.Module):
             _divide_by_spectral_norm([*self.convs, self.output], settings.seed + 1)
 
     def forward(self, pictures: Tensor, labels: Tensor) -> Tensor:
-        """Pictures [B, 3, 64, 64] in [-1, 1], labels int64 [B] -> realism [B] (no sigmoid)."""
+        """Compute the realism [B] (without sigmoid) of pictures [B, 3, 64, 64] in [-1, 1] with labels int64 [B]."""
         y = F.one_hot(labels, self.classes).to(pictures.dtype)
         h = pictures
         for conv, norm in zip(self.convs, self.norms, strict=True):
@@ -77,11 +82,11 @@ class Discriminator(nn.Module):
 
 
 class SameConv(nn.Module):
-    """A 5x5 stride-2 convolution of a picture and of its one-hot class as constant maps, padded as TensorFlow does.
+    """A 5x5 convolution of stride 2 over a picture and its one-hot class as constant maps, padded as in TensorFlow.
 
-    SAME for 5x5 stride 2 pads 1 before and 2 after. A map that is constant over the picture gives the same
-    response for every picture of a class, so it is convolved once a class and gathered: the result is that of
-    concatenating the maps, at three quarters of the time on a CPU.
+    TensorFlow's SAME for 5x5 and stride 2 pads 1 pixel before and 2 after. The constant maps give the same response for
+    every picture of a class, so they are convolved once for each class and then gathered. The result equals
+    concatenating the maps to the picture, and takes three quarters of the time on a CPU.
     """
 
     def __init__(self, channels: int, classes: int, filters: int) -> None:
@@ -91,30 +96,32 @@ class SameConv(nn.Module):
         self.bias = nn.Parameter(torch.empty(filters))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x [B, channels, n, n] and one-hot y [B, classes] -> [B, filters, n/2, n/2]."""
-        size, weight = x.shape[-1], self.weight  # read once: under a spectral norm, reading takes a power iteration
+        """Convolve x [B, channels, n, n] with one-hot classes y [B, classes]: [B, filters, n/2, n/2]."""
+        size, weight = x.shape[-1], self.weight  # read once: with spectral norm, each read runs a power iteration
         maps = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, :, None, None].expand(-1, -1, size, size)
         by_class = F.conv2d(F.pad(maps, (1, 2, 1, 2)), weight[:, self.channels :], stride=2)
         of_picture = F.conv2d(F.pad(x, (1, 2, 1, 2)), weight[:, : self.channels], self.bias, stride=2)
-        # A product with the one-hot rows, not an index: its gradient is deterministic on CUDA too.
+        # Multiply with the one-hot rows instead of indexing, so that the gradient is deterministic on CUDA too.
         return of_picture + (y @ by_class.flatten(1).to(y.dtype)).view_as(of_picture)
 
 
 class SameTransposedConv(nn.Module):
-    """A 3x3 transposed convolution to `stride` times the size, padded as TensorFlow's SAME does.
+    """A 3x3 transposed convolution to `stride` times the size, padded like TensorFlow's SAME.
 
-    For stride 2 that is padding 0 and the last row and column cropped, but a cropped map is no dense block and slows
-    what follows. torch's own padding drops the *first* row and column: turned by 180 degrees, before and after, it is
-    the same layer, and the generator's step on a CPU takes 0.6 of the time.
+    For stride 2, SAME means padding 0 and then cropping the last row and column; but a cropped map is not contiguous
+    in memory, which slows down the layers after it. torch's own padding drops the *first* row and column instead.
+    Rotating the input and the output by 180 degrees makes both the same layer, and a generator step on a CPU takes
+    0.6 of the time.
     """
 
     taps: Tensor | None
 
     def __init__(self, channels: int, filters: int, stride: int, smooth: bool = False) -> None:
-        """`smooth`: at stride 2, weights count by the taps of bilinear upsampling, and start equal over them.
+        """`smooth`: at stride 2, multiply the weights by the taps of bilinear upsampling, and start all taps equal.
 
-        Where the stride is 2 an output pixel is met by one, two or four of the nine taps. Weighed so, each is met by as
-        much, at the start and by a step of Adam, which is alike for all taps. Any kernel can be learnt still.
+        At stride 2, an output pixel receives one, two or four of the nine taps. With these factors every pixel receives
+        the same total weight, both at the start and from a step of Adam, which has the same size for all taps. The
+        layer can still learn any kernel.
         """
         super().__init__()
         self.stride = stride
@@ -124,47 +131,48 @@ class SameTransposedConv(nn.Module):
         self.bias = nn.Parameter(torch.empty(filters))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, channels, n, n] -> [B, filters, n * stride, n * stride]."""
+        """Upsample x [B, channels, n, n] to [B, filters, n * stride, n * stride]."""
         weight = self.weight if self.taps is None else self.weight * self.taps
         if self.stride == 1:
             return F.conv_transpose2d(x, weight, self.bias, padding=1)
-        turned = F.conv_transpose2d(x.flip(2, 3), weight.flip(2, 3), self.bias, stride=2, padding=1, output_padding=1)
-        return turned.flip(2, 3)
+        rotated = F.conv_transpose2d(x.flip(2, 3), weight.flip(2, 3), self.bias, stride=2, padding=1, output_padding=1)
+        return rotated.flip(2, 3)
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """(mean (D(x, y) - 1)^2 + mean D(G(z, y), y)^2) / 2, from the two outputs [B]."""
+    """Compute (mean (D(x, y) - 1)^2 + mean D(G(z, y), y)^2) / 2 from the two outputs [B]."""
     assert real.ndim == fake.ndim == 1, (real.shape, fake.shape)
     return ((real - 1).square().mean() + fake.square().mean()) / 2
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """mean (D(G(z, y), y) - 1)^2, from the output [B]."""
+    """Compute mean (D(G(z, y), y) - 1)^2 from the output [B]."""
     assert fake.ndim == 1, fake.shape
     return (fake - 1).square().mean()
 
 
 def relativistic_loss(above: Tensor, below: Tensor) -> Tensor:
-    """(mean (above - mean below - 1)^2 + mean (below - mean above + 1)^2) / 2, from D's outputs [B] for both sides.
+    """Compute the relativistic average least-squares loss (Jolicoeur-Martineau 2018) from D's outputs [B].
 
-    Relativistic average least squares (Jolicoeur-Martineau 2018): D wants reals above fakes, G fakes above reals.
+    (mean (above - mean below - 1)^2 + mean (below - mean above + 1)^2) / 2. D trains with the real pictures as `above`
+    and the fakes as `below`, G the other way round.
     """
     assert above.ndim == below.ndim == 1, (above.shape, below.shape)
     return ((above - below.mean() - 1).square().mean() + (below - above.mean() + 1).square().mean()) / 2
 
 
 def gradient_penalty(output: Tensor, pictures: Tensor) -> Tensor:
-    """The mean squared norm of the gradient of D's output [B] at its pictures [B, 3, H, W], halved; differentiable.
+    """Compute half the mean squared norm of the gradient of D's output [B] at the pictures [B, 3, H, W].
 
-    R1 of Mescheder et al. 2018, where the pictures are real ones. With batch norm a picture's gradient also runs
-    through what it does to the others of its batch.
+    Differentiable. For real pictures this is R1 of Mescheder et al. 2018. With batch norm, a picture's gradient also
+    includes its effect on the other pictures of the batch.
     """
     (gradient,) = torch.autograd.grad(output.sum(), pictures, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
 
 
 def sample_z(settings: LsganSettings, count: int, noise: torch.Generator) -> Tensor:
-    """`count` latents [count, z_dim] of the preset's distribution, on the device of `noise`."""
+    """Draw latents [count, z_dim] from the distribution in the settings, on the device of `noise`."""
     z = torch.empty(count, settings.z_dim, device=noise.device)
     if settings.z_distribution == "uniform":
         return z.uniform_(-1, 1, generator=noise)
@@ -172,12 +180,12 @@ def sample_z(settings: LsganSettings, count: int, noise: torch.Generator) -> Ten
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1], laid out channels last (no copy beyond the cast)."""
+    """Normalise uint8 [B, H, W, 3] to float32 [B, 3, H, W] in [-1, 1], channels last (only the cast copies)."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
 
 
 def to_pixels(pictures: Tensor) -> Tensor:
-    """[B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3], rounded to the nearest grey level."""
+    """Convert [B, 3, H, W] in [-1, 1] to uint8 [B, H, W, 3], rounded to the nearest grey level."""
     return pictures.float().add(1).mul(127.5).round().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
@@ -190,7 +198,7 @@ def _layout(channels_last: bool) -> torch.memory_format:
 
 
 def _divide_by_spectral_norm(layers: list[nn.Module], seed: int) -> None:
-    """Miyato et al. 2018. The first guess of the singular vectors comes from the seed, not from the global state."""
+    """Apply spectral norm (Miyato et al. 2018); `seed`, not the global state, draws the initial singular vectors."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in layers:
@@ -199,7 +207,10 @@ def _divide_by_spectral_norm(layers: list[nn.Module], seed: int) -> None:
 
 @torch.no_grad()
 def _initialise(network: nn.Module, seed: int, channels_last: bool) -> None:
-    """N(0, 0.02) for every weight (cut at two sd in D's convolutions, as TensorFlow's), 0 for biases, 1 for gamma."""
+    """Initialise weights from N(0, 0.02), biases to 0 and batch-norm scales to 1.
+
+    In D's convolutions the normal distribution is truncated at two sd, as in TensorFlow.
+    """
     rng = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, SameConv):

@@ -1,7 +1,7 @@
-"""What a recommender is worth: one held-out item a user, ranked against what the user never touched.
+"""Ranking metrics of a recommender: each user's held-out item against the items that the user never touched.
 
-Every model is asked for scores in the same way (`scoring.py`), the counting is `ranking.py`, intervals over users are
-`intervals.py`. Training, tuning and tables belong elsewhere. `tests/models/test_evaluate.py` holds the obvious loops.
+Training, tuning and tables do not belong here. `tests/models/test_evaluate.py` checks these functions against plain
+loops.
 """
 
 from dataclasses import dataclass
@@ -18,52 +18,52 @@ from models.training.ranks import ALONE, Ranks
 
 __all__ = ["PerUser", "auc_of_each", "bootstrap_mean", "evaluate", "exact_auc", "mean", "paired_difference", "top_k"]
 
-SAMPLED = 100  # items a user in K17's estimate
-TOP = 10  # length of the list that coverage, novelty and Gini look at
+SAMPLED = 100  # items drawn for each user in K17's estimate of the AUC
+TOP = 10  # length of the list that coverage, novelty and Gini are computed on
 
 
 @dataclass(frozen=True, eq=False)
 class PerUser:
-    """One entry for each held-out (user, item); nan where a user has touched everything, so nothing is ranked.
+    """Metrics of each held-out (user, item) pair; nan where the user has touched every item, so nothing is ranked.
 
-    With one held-out item a user, recall at k and hit rate at k are the same number: `recall_at_10` and `recall_at_50`
-    are both. Ranks run from 1 and take ties by half: an item that ties with two others stands in the middle of them.
+    With one held-out item for each user, recall at k equals the hit rate at k. Ranks start at 1 and ties count half:
+    an item that ties with two others gets the middle one of the three ranks.
     """
 
     user: np.ndarray  # [n] int32, row in the model's users
     item: np.ndarray  # [n] int32, row in the model's items
-    cold: np.ndarray  # [n] bool: nobody else touches the item in train
-    auc: np.ndarray  # [n] float32: share of the untouched items scored below the held-out one, ties a half
-    auc_strict: np.ndarray  # the same, ties nothing
-    auc_sampled100: np.ndarray  # K17's code: of 100 drawn items, train items and the target skipped, strict
-    auc_picture: np.ndarray  # pictures ranked instead of items: mean over the item's pictures, ties a half
-    auc_category: np.ndarray  # among items of the held-out one's own category; nan where it has none, or no other item
-    recall_at_10: np.ndarray  # 1 where the rank is 10 or better, else 0; the hit rate as well
+    cold: np.ndarray  # [n] bool: no other user touches the item in train
+    auc: np.ndarray  # [n] float32: share of the untouched items that score below the held-out one; ties count half
+    auc_strict: np.ndarray  # the same; ties count 0
+    auc_sampled100: np.ndarray  # as K17's code: strict, over 100 drawn items without train items and the target
+    auc_picture: np.ndarray  # pictures ranked instead of items: mean over the item's pictures; ties count half
+    auc_category: np.ndarray  # among items of the held-out item's category; nan without a category or another item
+    recall_at_10: np.ndarray  # 1 if the rank is at most 10, else 0; equals the hit rate
     recall_at_50: np.ndarray
-    ndcg_at_10: np.ndarray  # 1 / log2(rank + 1), and 0 beyond ten
+    ndcg_at_10: np.ndarray  # 1 / log2(rank + 1), 0 beyond rank 10
     ndcg_at_50: np.ndarray
     reciprocal_rank: np.ndarray  # 1 / rank; its mean is the MRR
     novelty_at_10: np.ndarray  # mean self-information of the ten recommended, in bits (`diversity.self_information`)
-    recommended: np.ndarray  # [n, 10] int32, item rows best first, -1 where fewer are left: the list that is ranked
+    recommended: np.ndarray  # [n, 10] int32, the recommended item rows, best first; -1 where fewer are left
 
 
 def evaluate(
     model: Recommender,
     held_out: np.ndarray,  # [n, 2] user row, item row: the split that is measured
     train: np.ndarray,  # [m, 2]
-    others: np.ndarray,  # [l, 2]: what the users touched in the remaining split
+    others: np.ndarray,  # [l, 2]: the pairs of the remaining split
     *,
-    category: np.ndarray | None = None,  # [I] int, -1 for none: the items' categories
+    category: np.ndarray | None = None,  # [I] int: category of each item, -1 for none
     seed: int = 0,
     device: torch.device | None = None,
 ) -> PerUser:
-    """All metrics of one split, a user at a time; a chunk of users x items is all that is ever in memory.
+    """Compute all metrics of one split, keeping only one chunk of users x items in memory at a time.
 
-    Candidates are the items that the user touched in no split, so `others` is the test split when validation is
-    measured and the other way round. A held-out pair may also stand in train (one picture of it is held out, the
-    others train): its item is ranked all the same, and is cold where that user alone trains on it: no item is warm by
-    its own leak. The ten recommended are the best of the candidates and the held-out item. Raises ValueError for rows
-    outside the model, and for another number of categories than items.
+    The candidates of a user are the items that the user touched in no split: pass the test split as `others` when
+    measuring validation, and vice versa. The ten recommended items are the best of the candidates and the held-out
+    item. A held-out pair may also occur in train, when one picture of the item is held out and the others train: its
+    item is ranked as usual, and counts as cold if no other user trains on it, so that its own leak does not make an
+    item warm. Raises ValueError for rows outside the model, or if there is not one category for each item.
     """
     held_out, train, others = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, train, others))
     _check(model, held_out, train, others)
@@ -89,7 +89,7 @@ def evaluate(
         candidates = rows.candidates[users]
         columns["auc"][chunk] = shares(below, equal, candidates)
         columns["strict"][chunk] = shares(below, np.zeros_like(equal), candidates)
-        # The rank less one.
+        # The rank minus one.
         columns["above"][chunk] = np.where(candidates > 0, candidates - below - 0.5 * equal, np.nan)
         columns["category"][chunk] = rows.category_auc(scores, target, users, target_items, category)
         scores = rows.forget_touched(scores, users, -torch.inf).scatter_(1, at, target)
@@ -123,19 +123,22 @@ def exact_auc(
     device: torch.device | None = None,
     ranks: Ranks = ALONE,
 ) -> float:
-    """Mean exact AUC alone (K17, equation 7), for the end of an epoch; nan without held-out pairs.
+    """Compute only the mean exact AUC (K17, equation 7), for the end of an epoch; nan without held-out pairs.
 
-    `touched` [m, 2] is every pair of every split; ties count a half. Every rank ranks its share of the pairs.
+    `touched` [m, 2] holds every pair of every split; ties count half. Each rank evaluates its share of the pairs.
     """
     held_out = np.asarray(held_out, np.int64).reshape(-1, 2)
-    mine = auc_of_each(model, held_out[ranks.share(len(held_out))], touched, device)
-    return mean(ranks.gather_array(mine, len(held_out), device or torch.device("cpu")))
+    auc = auc_of_each(model, held_out[ranks.share(len(held_out))], touched, device)
+    return mean(ranks.gather_array(auc, len(held_out), device or torch.device("cpu")))
 
 
 def auc_of_each(
     model: Recommender, held_out: np.ndarray, touched: np.ndarray, device: torch.device | None = None
 ) -> np.ndarray:
-    """Exact AUC of every held-out pair, [n] float64; nan where its user has touched everything. As `exact_auc`."""
+    """Compute the exact AUC of each held-out pair: [n] float64, nan where the user has touched every item.
+
+    Arguments as in `exact_auc`.
+    """
     held_out, touched = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, touched))
     _check(model, held_out, touched)
     rows = Rows(model, np.concatenate([held_out, touched]), device or torch.device("cpu"))
@@ -152,15 +155,16 @@ def auc_of_each(
 def top_k(
     model: Recommender, exclude: np.ndarray, k: int, device: torch.device | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best items of every user: (item rows [U, k] int32, scores [U, k] float32), best first.
+    """Find the k best items of every user: (item rows [U, k] int32, scores [U, k] float32), best first.
 
-    `exclude` [m, 2] are pairs never to be recommended (what the user has). Ties go to the lower item row. Where a
-    user has fewer than k items left, the rest is item -1 with score -inf.
+    `exclude` [m, 2] holds pairs that are never recommended, such as the items the user already has. Ties go to the
+    lower item row. If a user has fewer than k items left, the rest is item -1 with score -inf. Raises ValueError for
+    k below 1.
     """
     exclude = np.asarray(exclude, np.int64).reshape(-1, 2)
     _check(model, exclude)
     if k < 1:
-        raise ValueError(f"k={k}: at least one item must be asked for")
+        raise ValueError(f"k={k}: ask for at least one item")
     rows = Rows(model, exclude, device or torch.device("cpu"))
     users = len(model.users)
     items = np.full((users, k), -1, np.int32)
@@ -171,21 +175,21 @@ def top_k(
 
 
 def _within(above: np.ndarray, k: int, gain: np.ndarray | float) -> np.ndarray:
-    """`gain` where fewer than k stand above, else 0; nan where nothing is ranked."""
+    """Return `gain` where fewer than k items rank above, else 0; nan where nothing is ranked."""
     return np.where(np.isnan(above), np.nan, np.where(above < k, gain, 0)).astype(np.float32)
 
 
 def _cold(held_out: np.ndarray, known: np.ndarray, items: int) -> np.ndarray:
-    """Whether nobody but its own user touches the item of each held-out pair in train (`known` codes): bool [n]."""
+    """Find the held-out pairs whose item no other user touches in train (`known`, as codes): bool [n]."""
     own = np.isin(held_out[:, 0] * items + held_out[:, 1], known)
     return np.bincount(known % items, minlength=items)[held_out[:, 1]] == own
 
 
 def _sampled_auc_plan(model: Recommender, held_out: np.ndarray, known: np.ndarray, seed: int) -> np.ndarray:
-    """The items drawn for each held-out pair [n, <= 100]; -1 where K17's code skips the draw.
+    """Draw the items that each held-out pair is compared with: [n, <= 100], -1 where K17's code skips the draw.
 
-    `known` are the train pairs, user row * items + item row, distinct. Seeded by (seed, global user id): a user's draw
-    is the same whatever the model and whoever else is measured.
+    `known` holds the distinct train pairs as user row * items + item row. Seeded by (seed, global user id), so that a
+    user's draw depends neither on the model nor on the other users.
     """
     items = len(model.items)
     drawn = np.empty((len(held_out), min(SAMPLED, items)), np.int64)

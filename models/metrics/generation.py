@@ -1,7 +1,7 @@
-"""How good generated garments are: distances between sets of features, agreement with classes, diversity.
+"""Quality metrics of generated garments: distances between sets of features, agreement with classes, diversity.
 
-Everything works on arrays: features [n, D] come from the caller (which network made them is the caller's to name,
-see `protocol`), pictures are uint8 [n, H, W, 3]. Memory is `memorisation.py`'s; sampling and plots do not belong here.
+Everything works on arrays: features [n, D] from any network (the caller names it, see `protocol`) and pictures uint8
+[n, H, W, 3]. Sampling and plots do not belong here.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +17,17 @@ _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2  # for pictures on [0, 1]
 
 
 def protocol(metric: str, features: str, n: int) -> str:
-    """The name a figure is quoted under, e.g. `frechet_efflite0_n600`: no two protocols share a name."""
+    """Build the name of a measured figure, e.g. `frechet_efflite0_n600`: no two protocols share a name."""
     return "_".join(part for part in (metric, features, f"n{n}") if part)
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Frechet distance between Gaussians fitted to features [n, D] and [m, D] (Heusel et al. 2017), in float64.
+    """Compute the Frechet distance between Gaussians fitted to features [n, D] and [m, D], in float64.
 
-    |mean_a - mean_b|^2 + tr(A) + tr(B) - 2 tr((A B)^1/2). With A = P P^T and B = Q Q^T the last trace is the sum of
-    the singular values of P^T Q: no square root of a nearly singular matrix, and min(n, D) wide. Biased at small
-    n: compare equal n only, and quote a real-against-real floor beside it.
+    Heusel et al. 2017: |mean_a - mean_b|^2 + tr(A) + tr(B) - 2 tr((A B)^1/2). With A = P P^T and B = Q Q^T the last
+    trace is the sum of the singular values of P^T Q, which is only min(n, D) wide and needs no square root of a
+    nearly singular matrix. Biased at small n: compare only equal n, and quote the distance between two sets of real
+    pictures beside it.
     """
     a, b = _features(a), _features(b)
     _same_width(a, b)
@@ -39,10 +40,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 def kernel_distance(
     a: np.ndarray, b: np.ndarray, subsets: int = 100, subset_size: int = 100, seed: int = 0
 ) -> tuple[float, float]:
-    """Kernel distance (KID, Binkowski et al. 2018) between features [n, D] and [m, D]: mean and sd over the subsets.
+    """Compute the kernel distance (KID, Binkowski et al. 2018) of features [n, D] and [m, D]: (mean, sd) over subsets.
 
-    The unbiased squared MMD with the kernel (x . y / D + 1)^3, on `subsets` random subsets of `subset_size` each,
-    capped at the smaller set. Unbiased: it may come out slightly below 0 for sets of one distribution.
+    The unbiased squared MMD with the kernel (x . y / D + 1)^3, on `subsets` random subsets of `subset_size` rows each,
+    or of all rows of the smaller set if it has fewer. Being unbiased, it can be slightly below 0 for two sets of the
+    same distribution.
     """
     a, b = _features(a), _features(b)
     _same_width(a, b)
@@ -58,19 +60,20 @@ def kernel_distance(
 
 
 def distance_differences(real: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """By how much `one` lies further from the reals than `other`, a value for each of n triples of features [n, D].
+    """Compute how much further `one` is from the reals than `other`, for each of n triples of features [n, D]: [n].
 
-    The values' mean is the difference of the two unbiased kernel distances, KID(real, one) - KID(real, other), on all
-    n; their spread is that difference's first-order (Hajek) term, so a bootstrap over them gives its interval: the
-    relative similarity test of Bounliphone et al. 2016 with a bootstrap in place of its normal approximation. Row i of
-    the three belong together: draw them with the same classes. ValueError for other shapes, or fewer than two rows.
+    The mean of the values is the difference of the two unbiased kernel distances, KID(real, one) - KID(real, other),
+    on all n rows. Their spread is the first-order (Hajek) term of that difference, so a bootstrap over the values gives
+    its interval: the relative similarity test of Bounliphone et al. 2016, with a bootstrap in place of its normal
+    approximation. Row i of the three sets forms a triple: sample all three sets with the same classes. Raises
+    ValueError if the shapes differ, or for fewer than two rows.
     """
     real, one, other = (_features(features) for features in (real, one, other))
     if not real.shape == one.shape == other.shape or len(real) < 2:
         raise ValueError(f"features are {real.shape}, {one.shape}, {other.shape}; three of one shape were expected")
 
     def of_each(fake: np.ndarray) -> np.ndarray:
-        # h(i, j) of the U-statistic without k(real, real), which both have: sums over j other than i.
+        # h(i, j) of the U-statistic, summed over j != i. k(real, real) cancels in the difference, so it is left out.
         within, across = _polynomial_kernel(fake, fake), _polynomial_kernel(real, fake)
         h = within - across - across.T
         return (h.sum(1) - np.diagonal(h)) / (len(h) - 1)
@@ -80,9 +83,11 @@ def distance_differences(real: np.ndarray, one: np.ndarray, other: np.ndarray) -
 
 
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
-    """Precision, recall (Kynkaanniemi et al. 2019), density, coverage (Naeem et al. 2020) of features [n, D], [m, D].
+    """Compute precision, recall, density and coverage of features [n, D] (real) and [m, D] (fake).
 
-    A set's manifold is the union of the balls round its points that reach to their k-th neighbours.
+    Precision and recall follow Kynkaanniemi et al. 2019, density and coverage Naeem et al. 2020. The manifold of a set
+    is the union of balls around its points, each reaching to the point's k-th neighbour. Raises ValueError for sets of
+    k points or fewer.
     """
     real, fake = _features(real), _features(fake)
     _same_width(real, fake)
@@ -101,10 +106,10 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str
 
 @dataclass(frozen=True)
 class ClassClassifier:
-    """Multinomial logistic regression on features, to judge whether a generated picture shows its class."""
+    """Multinomial logistic regression on features; predicts which class a generated picture shows."""
 
-    mean: np.ndarray  # [D], of the training features
-    scale: np.ndarray  # [D]
+    mean: np.ndarray  # [D], mean of the training features
+    scale: np.ndarray  # [D], their standard deviation
     weight: np.ndarray  # [D, classes]
     bias: np.ndarray  # [classes]
 
@@ -112,7 +117,8 @@ class ClassClassifier:
     def fit(cls, features: np.ndarray, labels: np.ndarray, classes: int, l2: float = 1e-2) -> "ClassClassifier":
         """Fit on features [n, D] of real pictures held out from the generator's training, labels int [n].
 
-        Convex, started at 0, solved by L-BFGS: the same answer each time. Raises ValueError for an empty class.
+        The problem is convex and L-BFGS starts at 0, so the result is the same each time. Raises ValueError for an
+        empty class.
         """
         features = _features(features)
         counts = np.bincount(labels, minlength=classes)
@@ -121,7 +127,7 @@ class ClassClassifier:
         mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
         x = torch.from_numpy(((features - mean) / scale).astype(np.float32))
         y = torch.from_numpy(labels.astype(np.int64))
-        # Classes weigh the same whatever their counts: agreement is asked a class at a time.
+        # Weight every class equally, whatever its count, because agreement is measured class by class.
         importance = torch.from_numpy((len(labels) / (classes * counts)).astype(np.float32))
         weight = torch.zeros(x.shape[1], classes, requires_grad=True)
         bias = torch.zeros(classes, requires_grad=True)
@@ -137,14 +143,14 @@ class ClassClassifier:
         return cls(mean, scale, weight.detach().double().numpy(), bias.detach().double().numpy())
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Features [n, D] -> the likeliest class, int64 [n]."""
+        """Predict the likeliest class of features [n, D]: int64 [n]."""
         return (((_features(features) - self.mean) / self.scale) @ self.weight + self.bias).argmax(axis=1)
 
 
 def class_agreement(
     predict: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, float]:
-    """The share of pictures whose predicted class is the one asked for: "overall" (mean over classes) and by class.
+    """Compute the share of pictures whose predicted class is the requested one, by class and "overall" (their mean).
 
     `predict` maps `inputs` [n, ...] (features for `ClassClassifier.predict`, or pictures) to classes int [n].
     """
@@ -157,12 +163,13 @@ def class_agreement(
 def diversity(
     pictures: np.ndarray, labels: np.ndarray, class_names: Sequence[str], pairs: int = 300, seed: int = 0
 ) -> dict[str, float]:
-    """1 - mean SSIM of pairs within a class (Kang et al. 2017): by class, and "overall", their mean.
+    """Compute 1 - mean SSIM of pairs within a class (Kang et al. 2017), by class and "overall" (their mean).
 
-    All pairs of a class, or `pairs` of them at random. A class with fewer than two pictures is left out.
+    Compares all pairs of a class, or `pairs` random ones if there are more. Classes with fewer than two pictures are
+    left out; "overall" is nan if that leaves none.
     """
     rng = np.random.default_rng(seed)
-    found: dict[str, float] = {}
+    by_class: dict[str, float] = {}
     for c, name in enumerate(class_names):
         rows = np.flatnonzero(labels == c)
         if len(rows) < 2:
@@ -171,21 +178,21 @@ def diversity(
         if len(first) > pairs:
             chosen = rng.choice(len(first), pairs, replace=False)
             first, second = first[chosen], second[chosen]
-        found[name] = float(1 - ssim(pictures[rows[first]], pictures[rows[second]]).mean())
-    return {"overall": float(np.mean(list(found.values()))) if found else float("nan"), **found}
+        by_class[name] = float(1 - ssim(pictures[rows[first]], pictures[rows[second]]).mean())
+    return {"overall": float(np.mean(list(by_class.values()))) if by_class else float("nan"), **by_class}
 
 
 def ssim(a: np.ndarray, b: np.ndarray, chunk: int = 64) -> np.ndarray:
-    """Structural similarity of pictures uint8 [n, H, W, 3], pair by pair: float64 [n], mean over channels.
+    """Compute the structural similarity of pictures uint8 [n, H, W, 3], pair by pair: float64 [n], mean over channels.
 
-    Wang et al. 2004: Gaussian window of 11, sigma 1.5, only where the window lies inside the picture.
+    Wang et al. 2004: Gaussian window of 11 pixels, sigma 1.5, only at positions where it lies inside the picture.
     """
     assert a.shape == b.shape, (a.shape, b.shape)
     offsets = torch.arange(_SSIM_WINDOW, dtype=torch.float32) - _SSIM_WINDOW // 2
     window = torch.exp(-offsets.square() / (2 * _SSIM_SIGMA**2))
     window = window / window.sum()
 
-    def blur(x: Tensor) -> Tensor:  # [n, 1, H, W], one axis after the other
+    def blur(x: Tensor) -> Tensor:  # [n, 1, H, W]; rows first, then columns
         return F.conv2d(F.conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
 
     values = []
@@ -202,21 +209,21 @@ def ssim(a: np.ndarray, b: np.ndarray, chunk: int = 64) -> np.ndarray:
 
 
 def _features(x: np.ndarray) -> np.ndarray:
-    """`x` as float64, or ValueError for what is no set of at least two finite feature rows."""
+    """Convert features to float64; ValueError unless they are at least two finite rows."""
     if x.ndim != 2 or len(x) < 2:
         raise ValueError(f"features have shape {x.shape}; wanted [n, D] with at least 2 rows")
     if not np.isfinite(x).all():
-        raise ValueError("features hold NaN or infinity; look at the network that made them")
+        raise ValueError("features hold NaN or infinity; check the network that computed them")
     return x.astype(np.float64)
 
 
 def _same_width(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"features of {a.shape[1]} and {b.shape[1]} columns: two networks made them")
+        raise ValueError(f"features of {a.shape[1]} and {b.shape[1]} columns come from two networks")
 
 
 def _covariance_factor(x: np.ndarray) -> np.ndarray:
-    """P [min(n, D), D] with P^T P the covariance of x [n, D]."""
+    """Compute P [min(n, D), D] such that P^T P is the covariance of x [n, D]."""
     centred = (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)
     return np.asarray(np.linalg.qr(centred, mode="r")) if len(x) > x.shape[1] else centred
 

@@ -1,8 +1,8 @@
-"""Why a picture scores as it does: which of its pixels raise theta_u . Phi(X), by covering them one patch at a time.
+"""Explain a picture's score theta_u . Phi(X): cover one patch at a time and see how much the score drops.
 
-Occlusion (Zeiler and Fergus 2014, section 4.2) and not gradient x input: the gradient of a ReLU network with max
-pooling is noise to the eye, a covered patch is an answer to a question anybody can ask. How the map is shown belongs
-elsewhere.
+Occlusion (Zeiler and Fergus 2014, section 4.2) rather than gradient x input, because the gradient of a ReLU network
+with max pooling looks like noise, while the effect of a covered patch is easy to understand. Drawing the map does not
+belong here.
 """
 
 import numpy as np
@@ -16,46 +16,46 @@ PATCHES = 6  # patches side by side; they overlap by half
 
 @torch.no_grad()
 def occlusion(cnn: nn.Module, theta: Tensor, pictures: Tensor, *, batch: int = 256) -> np.ndarray:
-    """What each part of a picture adds to the score of one user.
+    """Compute how much each part of a picture adds to one user's score.
 
-    A patch is painted over with the picture's own border colour, so that covering empty background changes nothing,
-    and the score is taken again. A cell's value is the mean, over the patches that cover it, of what was lost.
+    Each patch is painted over with the picture's border colour, so that covering empty background changes nothing,
+    and the picture is scored again. The value of a cell is the mean drop in score over the patches that cover it.
 
     Args:
         cnn: Phi, [B, 3, S, S] in [-1, 1] to [B, K], in eval mode.
         theta: the user's factors, [K], on the network's device.
-        pictures: uint8 [n, S, S, 3], sized as the network wants them, on the same device.
-        batch: pictures in one pass.
+        pictures: uint8 [n, S, S, 3], in the network's input size, on the same device.
+        batch: number of pictures in one forward pass.
 
     Returns:
         float32 [n, PATCHES + 1, PATCHES + 1], in units of the score; positive where the part raises it.
 
     Raises:
-        ValueError: the pictures are no uint8 squares of at least PATCHES + 1 pixels.
+        ValueError: the pictures are not uint8 squares of at least PATCHES + 1 pixels a side.
     """
     if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != pictures.shape[2]:
         raise ValueError(f"pictures are {pictures.dtype} {tuple(pictures.shape)}; uint8 [n, S, S, 3] was expected")
     cells, side = PATCHES + 1, pictures.shape[1]
     if side < cells:
-        raise ValueError(f"pictures of {side} px have no {cells} cells a side")
+        raise ValueError(f"pictures of {side} px are too small for {cells} x {cells} cells")
     edges = np.linspace(0, side, cells + 1).round().astype(int)  # a patch is two cells wide and high
     corners = [(row, column) for row in range(PATCHES) for column in range(PATCHES)]
-    found = np.zeros((len(pictures), cells, cells), np.float32)
+    drops = np.zeros((len(pictures), cells, cells), np.float32)
     covered = np.zeros((cells, cells), np.float32)
     for row, column in corners:
         covered[row : row + 2, column : column + 2] += 1
     for number, picture in enumerate(pictures):
-        painted = picture.repeat(len(corners) + 1, 1, 1, 1)  # the last one stays as it is
+        painted = picture.repeat(len(corners) + 1, 1, 1, 1)  # the last copy stays unchanged
         colour = border_colour(picture)
         for place, (row, column) in enumerate(corners):
             painted[place, edges[row] : edges[row + 2], edges[column] : edges[column + 2]] = colour
         scores = torch.cat([cnn(normalise(part)) @ theta for part in painted.split(batch)]).cpu().numpy()
         for place, (row, column) in enumerate(corners):
-            found[number, row : row + 2, column : column + 2] += scores[-1] - scores[place]
-    return found / covered
+            drops[number, row : row + 2, column : column + 2] += scores[-1] - scores[place]
+    return drops / covered
 
 
 def border_colour(picture: Tensor) -> Tensor:
-    """The median colour of a picture's outermost pixels: uint8 [S, S, 3] to uint8 [3]."""
+    """Compute the median colour of a picture's outermost pixels: uint8 [S, S, 3] to uint8 [3]."""
     border = torch.cat([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     return border.float().median(0).values.to(torch.uint8)

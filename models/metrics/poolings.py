@@ -1,3 +1,3 @@
-"""How an item's score may be made of the scores of its pictures, by name; it is done in `scoring.py`."""
+"""Names of the ways to pool the scores of an item's pictures into one score; importable without torch."""
 
 POOLINGS = ("mean", "max", "sum")

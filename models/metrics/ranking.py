@@ -1,7 +1,4 @@
-"""Scores of a few users at a time, on the device, and where the held-out item stands among them.
-
-The counting under `evaluate.py`; what is made of the counts is said there.
-"""
+"""Score a few users at a time on the device, and count how many candidates score below the held-out item."""
 
 import numpy as np
 import torch
@@ -9,11 +6,11 @@ from torch import Tensor
 
 from models.metrics.scoring import Recommender
 
-_CHUNK_BYTES = 16 * 2**20  # of scores at a time: about what the CPU's cache still helps with
+_CHUNK_BYTES = 16 * 2**20  # scores computed at a time: about as much as still profits from the CPU's cache
 
 
 class Rows:
-    """A model's scores by chunks of users, and which of them do not count because the user touched the item."""
+    """Scores of a model in chunks of users, with the means to exclude the items that a user touched."""
 
     def __init__(self, model: Recommender, touched: np.ndarray, device: torch.device) -> None:
         self.device, self.items = device, len(model.items)
@@ -21,28 +18,28 @@ class Rows:
         self.image_item = torch.from_numpy(model.image_item.astype(np.int64)).to(device)
         user, item = np.divmod(np.unique(touched[:, 0] * self.items + touched[:, 1]), self.items)
         self.touched = Lists(user, item, len(model.users))
-        self.candidates = self.items - self.touched.counts  # [U], items that the user never touched
+        self.candidates = self.items - self.touched.counts  # [U], number of items that the user never touched
         self.images = Lists(model.image_item, np.arange(len(model.image_item)), self.items)
         width = max(self.items, len(model.image_item))
         self.chunk = max(1, _CHUNK_BYTES // (4 * width))
 
     def to(self, values: np.ndarray) -> Tensor:
-        """An array on the device."""
+        """Copy an array to the device."""
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     def chunks(self, users: np.ndarray) -> list[np.ndarray]:
-        """Numbers of entries, a chunk at a time."""
+        """Split the entries of `users` into chunks: a list of position arrays."""
         return [np.arange(start, min(start + self.chunk, len(users))) for start in range(0, len(users), self.chunk)]
 
     def item_scores(self, users: np.ndarray) -> Tensor:
-        """[c, I]. ValueError where the model gave another shape, which broadcasting would hide."""
+        """Score all items for user rows [c]: [c, I]. ValueError for any other shape, which broadcasting would hide."""
         scores = self.scorer.items(users)
         if scores.shape != (len(users), self.items):
             raise ValueError(f"the model scored {tuple(scores.shape)}; {(len(users), self.items)} was expected")
         return scores
 
     def forget_touched(self, scores: Tensor, users: np.ndarray, value: float = torch.nan) -> Tensor:
-        """Overwrite what the users touched: nan is neither below, equal nor above anything."""
+        """Overwrite the scores of touched items in place; nan compares neither below, equal nor above anything."""
         row, item = self.touched.of(users)
         scores[self.to(row), self.to(item)] = value
         return scores
@@ -50,9 +47,10 @@ class Rows:
     def category_auc(
         self, scores: Tensor, target: Tensor, users: np.ndarray, items: np.ndarray, category: np.ndarray
     ) -> np.ndarray:
-        """AUC among the untouched items of the held-out item's own category [I] (-1: none), ties half: [c].
+        """Compute the AUC among the untouched items of the held-out item's own category, ties counting half: [c].
 
-        `scores` with what the users touched forgotten. nan without a category, or without another item of it.
+        `scores` must have gone through `forget_touched`; `category` [I] is -1 for none. nan without a category, or
+        without another untouched item in it.
         """
         own = category[items]
         sizes = np.bincount(category[category >= 0], minlength=max(int(category.max(initial=-1)), 0) + 1)
@@ -68,13 +66,17 @@ class Rows:
         return share
 
     def picture_auc(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Mean over the held-out item's pictures of the share of untouched items' pictures scored below, ties half."""
+        """Compute the AUC over pictures: [c].
+
+        For each picture of the held-out item, the share of the untouched items' pictures that score below it (ties
+        count half); then the mean over the item's pictures.
+        """
         if not len(self.image_item):
             return np.full(len(users), np.nan, np.float32)
         scores = self.scorer.pictures(users)
         if scores is None:
             scores = self.item_scores(users)[:, self.image_item]
-        pair, image = self.images.of(items)  # entry of the chunk, picture of its held-out item
+        pair, image = self.images.of(items)  # position in the chunk, picture of the held-out item there
         target = scores[self.to(pair), self.to(image)]
         row, item = self.touched.of(users)
         slot, touched_image = self.images.of(item)
@@ -91,7 +93,7 @@ class Rows:
 
 
 class Lists:
-    """Lists of numbers by key, flat: `of(keys)` gives every (position in keys, number) pair."""
+    """A list of numbers for each key, stored flat; `of(keys)` returns every (position in keys, number) pair."""
 
     def __init__(self, keys: np.ndarray, values: np.ndarray, limit: int) -> None:
         order = np.argsort(keys, kind="stable")
@@ -100,7 +102,7 @@ class Lists:
         self.counts = np.diff(self.ends, prepend=0)
 
     def of(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every (position in keys, number) pair, in the order of the keys."""
+        """Return every (position in keys, number) pair, in the order of the keys."""
         number = self.counts[keys]
         position = np.repeat(np.arange(len(keys)), number)
         first = np.repeat(self.ends[keys] - np.cumsum(number), number)
@@ -108,7 +110,7 @@ class Lists:
 
 
 def counts(scores: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """How many of each row of `scores` [c, n] lie below, and at, `target` [c, 1]; nan lies nowhere."""
+    """Count the scores below and equal to `target` [c, 1] in each row of `scores` [c, n]; nan counts as neither."""
     assert target.shape == (len(scores), 1)
     if scores.device.type != "cpu":
         return (scores < target).sum(1).cpu().numpy(), (scores == target).sum(1).cpu().numpy()
@@ -120,22 +122,22 @@ def counts(scores: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shares(below: np.ndarray, equal: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """AUC with ties a half; nan where there is no candidate."""
+    """Compute the AUC with ties counting half; nan where there is no candidate."""
     with np.errstate(invalid="ignore"):
         return (below + 0.5 * equal) / candidates
 
 
 def best(scores: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest of each row [c, n]: (columns [c, k] int32, scores [c, k] float32), best first.
+    """Find the k largest scores of each row [c, n]: (columns [c, k] int32, scores [c, k] float32), best first.
 
-    Ties go to the lower column, on every device. -inf is never taken; where fewer than k are left, the rest is -1
+    Ties go to the lower column, on every device. -inf is never taken; if fewer than k are left, the rest is column -1
     with score -inf.
     """
     columns = np.full((len(scores), k), -1, np.int32)
     values = np.full((len(scores), k), -np.inf, np.float32)
     kth = scores.topk(min(k, scores.shape[1]), sorted=True).values[:, -1].cpu().numpy()
     for place, (row, least) in enumerate(zip(scores.cpu().numpy(), kth, strict=True)):
-        good = np.flatnonzero((row >= least) & (row > -np.inf))  # all that tie with the k-th as well
+        good = np.flatnonzero((row >= least) & (row > -np.inf))  # includes all ties with the k-th
         chosen = good[np.argsort(-row[good], kind="stable")][:k]
         columns[place, : len(chosen)], values[place, : len(chosen)] = chosen, row[chosen]
     return columns, values

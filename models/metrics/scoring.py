@@ -1,8 +1,4 @@
-"""How a model is asked for scores: a few users over all items at a time, whatever the model is made of.
-
-`Recommender` is all that evaluation knows of a model, `Factors` its commonest form. What the scores are worth is
-`evaluate.py`; how they were learned, the models'.
-"""
+"""The interface through which evaluation asks any model for scores: a few users over all items at a time."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,16 +14,16 @@ class Scorer(Protocol):
     """A model on its device."""
 
     def items(self, users: np.ndarray) -> Tensor:
-        """Scores of the user rows [c] over all items: float32 [c, I], new memory that the caller may overwrite."""
+        """Score all items for user rows [c]: float32 [c, I], in new memory that the caller may overwrite."""
         ...
 
     def pictures(self, users: np.ndarray) -> Tensor | None:
-        """Scores over all pictures, [c, images]; None from a model whose pictures have their item's score."""
+        """Score all pictures: [c, images]; None if each picture simply has its item's score."""
         ...
 
 
 class Recommender(Protocol):
-    """A trained model: whose rows it knows, and a scorer."""
+    """A trained model: the users and items that it knows, and a scorer."""
 
     @property
     def users(self) -> np.ndarray:
@@ -45,16 +41,16 @@ class Recommender(Protocol):
         ...
 
     def scorer(self, device: torch.device) -> Scorer:
-        """The model on a device, ready to score."""
+        """Put the model on a device, ready to score."""
         ...
 
 
 def pooled(model: Recommender, how: str) -> Recommender:
-    """The model with each item scored by the `how` of its pictures' scores: mean, max or sum.
+    """Make a model score each item by the mean, max or sum of the scores of its pictures.
 
-    Every model of ours scores an item by the mean of its pictures already and comes back as it is. The other two
-    exist to show a leak: the more pictures, the higher a max or a sum, and the picture count knows what was bought.
-    Items without a picture, and models that see none, keep their scores. ValueError for another `how`.
+    All models here already use the mean, so with `how="mean"` the model is returned unchanged. Max and sum exist to
+    show a leak: they grow with the number of pictures, and that number reveals which items were bought. Items without
+    a picture, and models that see no pictures, keep their scores. Raises ValueError for any other `how`.
     """
     if how not in POOLINGS:
         raise ValueError(f"item_score={how!r} is unknown; give one of {', '.join(POOLINGS)}")
@@ -64,7 +60,7 @@ def pooled(model: Recommender, how: str) -> Recommender:
 @dataclass(frozen=True, eq=False)
 class _Pooled:
     model: Recommender
-    reduce: str  # torch's name of the reduction
+    reduce: str  # torch's name for the reduction
 
     @property
     def users(self) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""The recommender `modern` on frozen picture features: model, batches, settings, training."""
+"""The recommender `modern`, on frozen picture features: model, batches, settings, training."""

@@ -1,8 +1,8 @@
-"""`modern`: a recommender on frozen features whose users are read off the pictures of their history.
+"""`modern`: a recommender on frozen features that represents a user by the pictures of their history.
 
-x_ui = theta_u . phi_i + b_i, where theta_u = P h_u (+ gamma_u), h_u the pooled features of u's train items; phi_i =
-E f_i (+ g_i); b_i = beta . f_i (+ beta_i). The network, its loss and its space of features; training is
-`train_modern.py`, the features come from outside.
+x_ui = theta_u . phi_i + b_i, with theta_u = P h_u (+ gamma_u), where h_u are the pooled features of u's train items,
+phi_i = E f_i (+ g_i) and b_i = beta . f_i (+ beta_i). This module holds the network, its loss and its feature space;
+the caller supplies the features. Training does not belong here.
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from models.modern.settings import ModernSettings
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Where features live: (f - centre) @ basis, with a mean square of one over the train items' entries."""
+    """The feature space, (f - centre) @ basis, scaled to a mean square of one over the entries of the train items."""
 
     centre: np.ndarray  # [F] float32
     basis: np.ndarray  # [F, D] float32
 
     def of(self, features: np.ndarray) -> np.ndarray:
-        """[n, F] to [n, D] float32."""
+        """Project features [n, F] into the space: [n, D] float32."""
         return (features.astype(np.float32) - self.centre) @ self.basis
 
 
 def fit_space(data: Dataset, features: np.ndarray, settings: ModernSettings) -> Space:
-    """Centre and principal components over the train items, each once, as the mean of its pictures.
+    """Fit centre and principal components on the train items, each counted once as the mean of its pictures.
 
-    Raises ValueError unless `features` [images, F] are one finite row a picture, or without train interactions.
+    Raises ValueError unless `features` [images, F] are one finite row for each picture and train has interactions.
     """
     if features.ndim != 2 or len(features) != len(data.image_item) or not np.isfinite(features).all():
         raise ValueError(
@@ -48,7 +48,7 @@ def fit_space(data: Dataset, features: np.ndarray, settings: ModernSettings) -> 
     else:
         spread, axes = np.linalg.eigh(rest.T @ rest / len(rest))  # ascending
         spread, axes = np.maximum(spread[::-1], 0), axes[:, ::-1]
-        # Fewer items than dimensions leave directions without any spread: whitening those would blow noise up.
+        # With fewer items than dimensions some directions have no spread, and whitening them would amplify noise.
         kept = min(settings.components, int((spread > 1e-9 * max(spread[0], 1e-300)).sum()) or 1)
         basis = axes[:, :kept] / np.maximum(spread[:kept], 1e-300) ** (settings.whiten / 2)
     scale = max(float(np.sqrt(((rest @ basis) ** 2).mean())), 1e-12)
@@ -56,23 +56,23 @@ def fit_space(data: Dataset, features: np.ndarray, settings: ModernSettings) -> 
 
 
 class Histories:
-    """Every user's train items and their features, as the towers read them; nothing here learns."""
+    """The train items of every user and their features, the input of the user tower. Nothing here learns."""
 
     def __init__(self, data: Dataset, items: np.ndarray, device: torch.device) -> None:
-        """`items` [I, D] are the items' features in their space."""
-        pairs = np.unique(data.train, axis=0).astype(np.int64)  # by user, then item; a repeat counts once
+        """`items` [I, D] are the items' features in the model's space."""
+        pairs = np.unique(data.train, axis=0).astype(np.int64)  # sorted by user, then item; repeats count once
         counts = np.bincount(pairs[:, 0], minlength=len(data.users))
         sums = np.zeros((len(data.users), items.shape[1]))
         np.add.at(sums, pairs[:, 0], items[pairs[:, 1]])
         self.items = torch.from_numpy(items).to(device)  # [I, D]
-        self.owned = torch.from_numpy(pairs[:, 1].copy()).to(device)  # [E], rows of items, by user
+        self.owned = torch.from_numpy(pairs[:, 1].copy()).to(device)  # [E], item rows, sorted by user
         self.counts = torch.from_numpy(counts).to(device)  # [U]
         self.sums = torch.from_numpy(sums.astype(np.float32)).to(device)  # [U, D]
 
     def pooled(self, attention: Tensor | None, user: Tensor, without: Tensor | None) -> Tensor:
-        """The history of each `user` [B] as one vector [B, D], leaving out the item `without` [B], one of its own.
+        """Pool the history of each `user` [B] into one vector [B, D], leaving out its item `without` [B].
 
-        attention [D] weighs the items; None: all alike. An empty history is zero, the centre: no taste in particular.
+        attention [D] weights the items; None weights all alike. An empty history gives zero, the centre of the space.
         """
         if attention is None:
             total, weight = self.sums[user], self.counts[user].float()
@@ -80,7 +80,7 @@ class Histories:
         else:
             weights = _weights(self.items, attention)  # [I]
             of_pairs = F.embedding(self.owned, torch.cat([self.items * weights[:, None], weights[:, None]], 1))
-            # Not index_add: its sums on a GPU come out in no fixed order. `unsafe` skips a check that waits for it.
+            # Not index_add, whose sums are not deterministic on a GPU. `unsafe` skips a check that waits for the GPU.
             by_user = torch.segment_reduce(  # ty: ignore[missing-attribute]
                 of_pairs, "sum", lengths=self.counts, axis=0, unsafe=True
             )
@@ -93,17 +93,17 @@ class Histories:
             left = self.counts[user] > 1
         else:
             left = self.counts[user] > 0
-        # What is subtracted from itself is not quite zero: an emptied history is made so.
+        # Subtracting the only item leaves a rounding error, so emptied histories are set to zero.
         return torch.where(left[:, None], total / weight.clamp(min=1e-3)[:, None], 0.0)
 
 
 def _weights(items: Tensor, attention: Tensor) -> Tensor:
-    """How much each item of a history tells: between 1/20 and 20, so that leaving one out stays well conditioned."""
+    """Compute each item's attention weight, between 1/20 and 20 so that leaving one item out stays well conditioned."""
     return torch.exp(3 * torch.tanh(items @ attention / items.shape[1] ** 0.5))
 
 
 class Modern(nn.Module):
-    """The weights. Items whose id is not known, and users likewise, are what their pictures are."""
+    """The network. Users and items with an unknown id are represented by their pictures alone."""
 
     def __init__(self, users: int, items: int, space: Space, settings: ModernSettings) -> None:
         super().__init__()
@@ -132,9 +132,9 @@ class Modern(nn.Module):
         self.visual_bias = nn.Parameter(torch.zeros(dimensions)) if settings.visual_bias else None  # beta [D]
 
     def users(self, pooled: Tensor, user: Tensor, known: Tensor | None = None) -> Tensor:
-        """theta [B, K] of users with these histories [B, D]; `known` [B] is 1 where the free factor counts, else 0.
+        """Compute theta [B, K] of users from their pooled histories [B, D].
 
-        A new user is a history and nothing else: known = 0, whatever `user` says.
+        `known` [B] is 1 where the user's free factor is added, else 0. For a new user it is 0, whatever `user` holds.
         """
         theta = None if self.taste is None else pooled @ self.taste
         if self.gamma is None:
@@ -144,7 +144,10 @@ class Modern(nn.Module):
         return free if theta is None else theta + free
 
     def items(self, seen: Tensor, item: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """phi [n, K] and bias [n] of `item` [n] with features `seen` [n, D]; `known` [n] 0 takes the id part away."""
+        """Compute phi [n, K] and bias [n] of `item` [n] with features `seen` [n, D].
+
+        `known` [n] is 1 where the item's id part is added, else 0.
+        """
         phi, bias = seen @ self.looks, torch.zeros(len(seen), device=seen.device)
         if self.visual_bias is not None:
             bias = bias + seen @ self.visual_bias
@@ -156,17 +159,17 @@ class Modern(nn.Module):
         return phi, bias
 
     def placed(self, features: Tensor) -> Tensor:
-        """Features [n, F] in the model's space: [n, D]."""
+        """Project features [n, F] into the model's space: [n, D]."""
         return (features - self.centre) @ self.basis
 
     def looks_of(self, features: Tensor) -> Tensor:
-        """Phi of pictures by their features [n, F], of things that no id is known of: [n, K + 1].
+        """Compute Phi of pictures of unknown items from their features [n, F]: [n, K + 1].
 
-        The product with `factors`'s theta is the score, without the item's own bias. Gradients flow through.
+        Its product with the theta of `factors` is the score without the item's own bias. Gradients flow through.
         """
         seen = self.placed(features)
-        nobody = torch.zeros(len(seen), device=seen.device)
-        phi, bias = self.items(seen, nobody.long(), nobody)
+        unknown = torch.zeros(len(seen), device=seen.device)
+        phi, bias = self.items(seen, unknown.long(), unknown)
         return torch.cat([phi, bias[:, None]], 1)
 
 
@@ -178,9 +181,12 @@ def loss(
     name: str,
     positive_score: Tensor,  # [B]
     negative_score: Tensor,  # [B, N]
-    same: Tensor,  # [B, N] bool: the negative is the positive itself, and counts for nothing
+    same: Tensor,  # [B, N] bool: the negative is the positive itself and is ignored
 ) -> Tensor:
-    """Mean over the batch: -log of the positive's share of the softmax, or the mean of BPR's -log sigmoid."""
+    """Compute the loss `name`, averaged over the batch.
+
+    softmax: -log of the positive's share of the softmax. bpr: -log sigmoid, averaged over the negatives.
+    """
     assert positive_score.shape == (len(negative_score),)
     assert same.shape == negative_score.shape
     if name == "softmax":
@@ -191,15 +197,15 @@ def loss(
 
 
 def counts(data: Dataset) -> np.ndarray:
-    """How many users touch each item in train: [I]."""
+    """Count the users who touch each item in train: [I]."""
     return np.bincount(np.unique(data.train, axis=0)[:, 1], minlength=len(data.items))
 
 
 def log_popularity(counts: np.ndarray) -> np.ndarray:
-    """log(1 + count) [I] float32; an item nobody touched gets the mean over those somebody did.
+    """Compute log(1 + count): [I] float32; an untouched item gets the mean over the touched ones.
 
-    Being new says nothing about an item. (In a leave-one-out split it even says that the item is somebody's hold-out:
-    a weight on being unseen, of whatever sign, would read the split.)
+    That an item is new must not affect its score. In a leave-one-out split, an untouched item is likely to be
+    somebody's hold-out, so any weight on being untouched, positive or negative, would leak the split.
     """
     seen = counts > 0
     prior = np.log1p(counts.astype(np.float64))
@@ -207,21 +213,24 @@ def log_popularity(counts: np.ndarray) -> np.ndarray:
 
 
 def negative_chances(counts: np.ndarray, settings: ModernSettings) -> np.ndarray:
-    """How likely each item is to be drawn as a negative: [I], of sum one. ValueError where none could be."""
+    """Compute the probability that each item is drawn as a negative: [I], summing to one.
+
+    Raises ValueError if no item can be drawn.
+    """
     chances = np.where(counts > 0, np.maximum(counts, 1.0) ** settings.negative_power, 1.0)
     if not settings.unseen_negatives:
         chances = np.where(counts > 0, chances, 0.0)
     if not chances.sum():
-        raise ValueError("no item can be a negative: nobody touches any in train")
+        raise ValueError("no item can be a negative: train has no interactions")
     return chances / chances.sum()
 
 
 @torch.no_grad()
 def factors(model: Modern, histories: Histories, data: Dataset, images: Tensor, weight: float) -> Factors:
-    """The model as it stands in factor form, `weight` times the popularity prior in the item's bias.
+    """Export the current model as factors, with `weight` times the popularity prior added to the item bias.
 
-    images [images, D]: the pictures in the model's space. The visual bias is a factor of its own, as it differs
-    between an item's pictures. An item nobody touched in train has no id part: nothing trained it.
+    images [images, D]: the pictures in the model's space. The visual bias is a factor of its own, because it differs
+    between the pictures of an item. An item without train interactions has no id part, because nothing trained it.
     """
     device = images.device
     count = counts(data)
@@ -250,11 +259,12 @@ def factors(model: Modern, histories: Histories, data: Dataset, images: Tensor, 
     )
 
 
-def looks(model: Modern, found: Factors, touched: np.ndarray) -> np.ndarray:
-    """Phi of the catalogue's pictures less what is known of their items by id: float32 [images, K + 1].
+def looks(model: Modern, factors: Factors, touched: np.ndarray) -> np.ndarray:
+    """Remove the id part of the items from the catalogue's Phi: float32 [images, K + 1].
 
-    What `looks_of` gives for them. `touched` bool [I]: the items of train interactions; the others have no id part.
+    Equals `Modern.looks_of` for these pictures. `touched` bool [I] marks the items with train interactions; the others
+    have no id part.
     """
     assert model.item_id is not None
-    known = model.item_id.detach().cpu().numpy() * touched[:, None]  # [I, K]
-    return np.concatenate([found.phi[:, :-1] - known[found.image_item], found.phi[:, -1:]], axis=1)
+    id_part = model.item_id.detach().cpu().numpy() * touched[:, None]  # [I, K]
+    return np.concatenate([factors.phi[:, :-1] - id_part[factors.image_item], factors.phi[:, -1:]], axis=1)

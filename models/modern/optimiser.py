@@ -1,7 +1,4 @@
-"""How `modern`'s weights move: AdamW, which weights it decays, and the learning rate of every step.
-
-The loop that takes the steps is `train_modern.py`.
-"""
+"""The optimiser of `modern`: AdamW, the weights that it decays, and the learning rate of each step."""
 
 import math
 
@@ -13,7 +10,7 @@ from models.modern.trunk import Pixels
 
 
 def build(model: Modern, settings: ModernSettings, pixels: Pixels | None = None) -> torch.optim.Optimizer:
-    """AdamW; vectors (biases, attention) are not decayed, and the trunk has a rate of its own."""
+    """Build AdamW; vectors (biases, attention) are not decayed, and the trunk has its own learning rate."""
     parts = [(list(model.parameters()), 1.0)]
     if pixels is not None:
         parts.append((list(pixels.learning().values()), settings.trunk_rate / settings.learning_rate))
@@ -26,7 +23,7 @@ def build(model: Modern, settings: ModernSettings, pixels: Pixels | None = None)
 
 
 def rate(settings: ModernSettings, step: int, steps: int) -> float:
-    """The learning rate of `step` (from 0) of `steps`: linear warm-up, then half a cosine down to nothing, or flat."""
+    """Compute the learning rate of `step` (from 0) of `steps`: linear warm-up, then half a cosine to 0, or constant."""
     warm = max(1, round(settings.warm_up * steps)) if settings.warm_up else 0
     if step < warm:
         return settings.learning_rate * (step + 1) / warm
@@ -36,6 +33,6 @@ def rate(settings: ModernSettings, step: int, steps: int) -> float:
 
 
 def set_rate(adam: torch.optim.Optimizer, settings: ModernSettings, step: int, steps: int) -> None:
-    """Have the optimiser take `step` of `steps` at its rate, every group at its share of it."""
+    """Set the learning rate for `step` of `steps`, multiplied by each group's share."""
     for group in adam.param_groups:
         group["lr"] = rate(settings, step, steps) * group["share"]

@@ -1,4 +1,4 @@
-"""The score of a picture by `modern`, differentiable: trunk, then model."""
+"""The Phi of `modern` as a differentiable function of a picture: trunk, then model."""
 
 from torch import Tensor, nn
 
@@ -6,12 +6,12 @@ from models.modern.model import Modern
 
 
 class PhiOfPictures(nn.Module):
-    """Map pictures [B, 3, S, S] in [-1, 1] to what theta scores [B, K + 1], through the trunk."""
+    """Phi of pictures: [B, 3, S, S] in [-1, 1] to [B, K + 1], through the trunk."""
 
     def __init__(self, trunk: nn.Module, model: Modern) -> None:
         super().__init__()
         self.trunk, self.model = trunk, model
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """[B, K + 1]."""
+        """Compute Phi of pictures: [B, K + 1]."""
         return self.model.looks_of(self.trunk(pictures))

@@ -1,1 +1,1 @@
-"""Model cards and data cards: what a trained model is, is made from, is worth and is not for, from its run."""
+"""Model cards and data cards: what a model is, what it was trained on, how good it is, and what not to use it for."""

@@ -1,4 +1,4 @@
-"""Data cards, after *Datasheets for Datasets* (Gebru et al. 2021): what a model learnt from, and how."""
+"""Data cards, after *Datasheets for Datasets* (Gebru et al. 2021): the data that a model was trained on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,22 +13,22 @@ from pipeline.home.storage import ModelFolder
 from pipeline.views.home_contents import Home
 from pipeline.views.words import class_words
 
-DRAWN = "Drawn by Atelier itself, to show and test the whole chain where there is no shop's data."
-OF_A_SHOP = "Kept by a shop for its own business; used here to learn taste from what was bought and pictured."
+DRAWN = "Made up by Atelier itself, to demonstrate and test the whole pipeline without a shop's data."
+OF_A_SHOP = "Collected by a shop for its own business; used here to learn taste from purchases and pictures."
 PEOPLE = (
-    "Reviewers, by the ids that the shop gave them; the model knows numbers, a served model hashes. Photos by "
-    "customers may show people, and nobody was asked for this use."
+    "Reviewers, by the ids that the shop gave them; the model stores them as numbers, a served model as hashes. Photos "
+    "by customers may show people, and nobody was asked for consent to this use."
 )
-DRAWN_PEOPLE = "Nobody: shoppers and their photos were drawn."
+DRAWN_PEOPLE = "Nobody: shoppers and their photos were made up."
 NOT_FOR = (
     "Finding out about the people in it, or recognising them.",
-    "Passing on its pictures and texts: whether they may be copied is for their owners to say.",
-    "Saying what people in general like: it is one shop's, and what was shown there was chosen by the shop.",
+    "Distributing its pictures and texts: only their owners can allow copies.",
+    "Claims about the taste of people in general: the data is of one shop, which chose what to show.",
 )
 
 
 def of_recommender(home: Home, mode: str, folder: ModelFolder, name: str, licence: str) -> Card:
-    """The data card of a mode's recommender."""
+    """Make the data card of a mode's recommender."""
     counts = counts_of(folder)
     newer = _digest(home.table("splits", mode)) != folder.manifest()["inputs"]["splits"]
     core, ledger = home.metadata("interactions").get("counts", {}), home.metadata("image_ledger")
@@ -41,10 +41,10 @@ def of_recommender(home: Home, mode: str, folder: ModelFolder, name: str, licenc
         "reviews that repeat a purchase": core.get("duplicate_reviews"),
         "people with enough purchases": core.get("five_core_users"),
         "items they chose": core.get("five_core_items"),
-        "pictures asked for": home.metadata("image_urls").get("urls"),
+        "pictures requested": home.metadata("image_urls").get("urls"),
         "pictures that work": ledger.get("images_ok"),
-        "items that left for want of a picture": surviving.get("items_without_picture"),
-        "people who left with them": _less(surviving.get("users_before"), surviving.get("users")),
+        "items dropped for lack of a picture": surviving.get("items_without_picture"),
+        "people dropped with them": _less(surviving.get("users_before"), surviving.get("users")),
     }
     composition = {
         "people": counts["users"],
@@ -56,22 +56,23 @@ def of_recommender(home: Home, mode: str, folder: ModelFolder, name: str, licenc
         "pictures by customers": counts["by_source"]["customer"],
     }
     processed = (
-        "People with fewer than five distinct purchases left, then items without a working picture, then people who "
-        "fell under five.",
-        "Of several reviews of one item by one person, one purchase was made; the stars were not used.",
-        "Pictures were fetched once, checked, decoded and squashed to squares; equal pictures of an item were merged.",
-        "Of each person one purchase was hidden for validation and one for the test."
-        + (" One picture of it, that is: its other pictures train, so figures leak." if counts["leaky"] else
-           " All its pictures left training with it, and so did photos in its review."),
+        "People with fewer than five distinct purchases were dropped, then items without a working picture, then "
+        "people left with fewer than five.",
+        "Several reviews of one item by one person count as one purchase; star ratings were not used.",
+        "Pictures were fetched once, checked, decoded and resized to squares; equal pictures of an item were merged.",
+        "One purchase of each person was hidden for validation and one for the test."
+        + (" Only one picture of it was hidden; its other pictures were trained on, so figures leak."
+           if counts["leaky"] else
+           " All its pictures, and the photos in its review, were removed from training with it."),
     )  # fmt: skip
     return _card(
         home, folder, name, licence, composition, {} if newer else collected, newer, processed,
-        words="A row is a purchase: somebody's review of an item, good or bad.",
+        words="A row is a purchase: a person's review of an item, good or bad.",
     )  # fmt: skip
 
 
 def of_generator(home: Home, folder: ModelFolder, name: str, licence: str) -> Card:
-    """The data card of the generator."""
+    """Make the data card of the generator."""
     by_class = garments_of(home, folder)
     ledger = home.metadata("image_ledger")
     composition = {class_words(each): count["kept"] for each, count in by_class.items()}
@@ -82,14 +83,14 @@ def of_generator(home: Home, folder: ModelFolder, name: str, licence: str) -> Ca
         "pictures of the classes": sum(count["pictures"] for count in by_class.values()),
         **{f"discarded: {r.replace('_', ' ')}": sum(c.get(r, 0) for c in by_class.values()) for r in gone},
         "pictures kept": sum(count["kept"] for count in by_class.values()),
-        "of them held out for evaluation": sum(count["held_out"] for count in by_class.values()),
+        "of these held out for evaluation": sum(count["held_out"] for count in by_class.values()),
     }
     processed = (
-        "A product's class was read from the words of its categories and title.",
-        "Pictures were cropped to the garment and brought to 64 x 64 pixels; the originals were kept.",
-        "Near-duplicates, pictures that look like another class and outliers of their class were discarded, by frozen "
-        "ImageNet features; what was discarded can be looked at.",
-        "Whole products were held out, so that no garment is on both sides.",
+        "The class of a product was derived from the words of its categories and title.",
+        "Pictures were cropped to the garment and resized to 64 x 64 pixels; the originals were kept.",
+        "Near-duplicates, pictures that look like another class, and outliers of their class were discarded, based on "
+        "frozen ImageNet features; discarded pictures can be inspected.",
+        "Whole products were held out, so that no garment is in both training and evaluation.",
     )
     newer = not by_class
     return _card(

@@ -1,4 +1,4 @@
-"""The generator's card: from its folder, and from the evaluation where that is of this very model."""
+"""The card of the generator, made from its folder, and from the evaluation if it evaluated this model."""
 
 import json
 from typing import Any
@@ -12,25 +12,25 @@ from pipeline.views.home_contents import Home
 from pipeline.views.words import class_words
 
 ALWAYS = (
-    "A picture is 64 pixels high: a sketch, no pattern that can be sewn and no promise that anybody would buy it.",
-    "It repeats what the shop shows: its cuts, its colours, its backgrounds, and whoever it leaves out.",
-    "Distances rest on ImageNet features of EfficientNet-Lite0 and on few pictures; they are no FID and compare runs "
-    "of this pipeline alone.",
-    "It may come near to a product that somebody has rights in: look at the nearest training pictures before a design "
-    "is shown to anybody.",
+    "A picture is 64 pixels high: it is a sketch, not a sewing pattern, and no evidence that anybody would buy it.",
+    "It repeats what the shop shows: its cuts, colours and backgrounds, and the groups of people that it leaves out.",
+    "Distances use ImageNet features of EfficientNet-Lite0 and few pictures; they are not FIDs and can only be "
+    "compared between runs of this pipeline.",
+    "It may come close to a product that somebody has rights in: check the nearest training pictures before showing "
+    "a design to anybody.",
 )  # fmt: skip
-COPIES = 0.9  # memorisation ratio under which fakes lie clearly nearer to training than to unseen pictures
-FEW = 5000  # pictures
+COPIES = 0.9  # below this memorisation ratio, fakes are clearly closer to training pictures than to unseen ones
+FEW = 5000  # pictures; with fewer, the card warns
 
 
 def figures_of(home: Home, folder: ModelFolder) -> dict[str, float]:
-    """The generator's figures; empty where they are of another model than this folder's."""
-    said = home.metadata("generator_evaluation")
-    return said.get("figures", {}) if said.get("generator") == folder.run else {}
+    """Return the generator's figures; empty if they are of another model than this folder's."""
+    metadata = home.metadata("generator_evaluation")
+    return metadata.get("figures", {}) if metadata.get("generator") == folder.run else {}
 
 
 def card(home: Home, folder: ModelFolder, origin: Origin, registered: dict[str, Any], licence: str) -> Card:
-    """The card; arguments as in `recommender.card`."""
+    """Make the card; arguments as in `recommender.card`."""
     manifest, meta = folder.manifest(), json.loads((folder.path / "meta.json").read_text())
     values = figures_of(home, folder)
     pictures = sum(meta["counts"].values())
@@ -56,7 +56,7 @@ def card(home: Home, folder: ModelFolder, origin: Origin, registered: dict[str, 
 
 
 def garments_of(home: Home, folder: ModelFolder) -> dict[str, dict[str, int]]:
-    """Class -> counts of the garments; empty where the home's garments are others than the model learnt from."""
+    """Map each class to the counts of its garments; empty if the model was not trained on the home's garments."""
     table = home.table("garments")
     if table is None or table_digest(table) != folder.manifest()["inputs"]["garments"]:
         return {}
@@ -64,18 +64,21 @@ def garments_of(home: Home, folder: ModelFolder) -> dict[str, dict[str, int]]:
 
 
 def limits(home: Home, values: dict[str, float], pictures: int) -> list[str]:
-    """What is to be known before it is used, the particular first."""
-    found = []
+    """List the limits to know before using the model, the specific ones first."""
+    specific = []
     if home.embedded:
-        found.append("Its pictures were drawn by Atelier itself: it has never seen a photograph.")
+        specific.append("Its pictures were drawn by Atelier itself: it has never seen a photograph.")
     if pictures < FEW:
-        found.append(f"It has seen {pictures:,} pictures only.")
+        specific.append(f"It has seen only {pictures:,} pictures.")
     copying = [(name, v) for name, v in values.items() if name.startswith("memorisation_ratio") and v < COPIES]
-    found += [f"`{name}` is {value:.2f}: what it draws lies nearer to what it learnt from." for name, value in copying]
+    specific += [
+        f"`{name}` is {value:.2f}: its garments are closer to training pictures than to unseen ones."
+        for name, value in copying
+    ]
     agreement, floor = values.get("class_agreement"), values.get("floor_class_agreement")
     if agreement is not None and floor is not None and agreement < floor / 2:
-        found.append("A classifier sees the class that was asked for less than half as often as in real pictures.")
-    return [*found, *ALWAYS]
+        specific.append("A classifier sees the requested class less than half as often as in real pictures.")
+    return [*specific, *ALWAYS]
 
 
 def _front(values: dict[str, float], licence: str) -> dict[str, Any]:
@@ -86,6 +89,6 @@ def _front(values: dict[str, float], licence: str) -> dict[str, Any]:
     if values:
         metrics = [{"type": n, "value": round(v, 6)} for n, v in values.items() if not n.startswith("floor_")]
         task, data = {"type": "image-generation"}, {"type": "private", "name": "the shop's own"}
-        found = [{"task": task, "dataset": data, "metrics": metrics}]
-        front["model-index"] = [{"name": "Garment generator", "results": found}]
+        results = [{"task": task, "dataset": data, "metrics": metrics}]
+        front["model-index"] = [{"name": "Garment generator", "results": results}]
     return front

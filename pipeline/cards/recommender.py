@@ -1,4 +1,4 @@
-"""The card of an image mode's recommender: from its folder, and from the evaluation where that is of this model."""
+"""The card of a mode's recommender, made from its folder, and from the evaluation if it evaluated this model."""
 
 from typing import Any
 
@@ -13,42 +13,42 @@ from pipeline.upkeep.tracked_ends import Origin
 from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES
 
-FIGURES = {  # beside the AUC
-    "warm_auc": "AUC where somebody else has the hidden item in training",
-    "cold_auc": "AUC where nobody else has it",
-    "auc_category": "AUC among items of the hidden one's own type",
+FIGURES = {  # in addition to the AUC
+    "warm_auc": "AUC if somebody else has the hidden item in training",
+    "cold_auc": "AUC if nobody else has it",
+    "auc_category": "AUC among items of the hidden item's type",
     "recall_at_10": "hit rate at 10",
     "ndcg_at_10": "NDCG at 10",
     "mrr": "mean reciprocal rank",
-    "coverage_at_10": "share of the catalogue in anybody's ten",
+    "coverage_at_10": "share of the catalogue in anybody's first ten",
 }
 ALWAYS = (
-    "It learns from what was bought, and what was bought was on show: popular items look better than they are liked, "
-    "and a gift counts as taste.",
-    "What a person did not review counts as not wanted, although most of it they never saw.",
-    "The interval is over people, for one training and one hold-out; another seed or season is not in it.",
-    "Nobody was asked whether the order suits them, and no price, size, season or stock enters.",
-    "Who buys what differs by age, sex, income and place; the data says nothing of these, so none is checked.",
+    "It learns from purchases, and people only buy what they are shown: popular items get better scores than they "
+    "deserve, and a gift counts as taste.",
+    "Items that a person did not review count as not wanted, although the person never saw most of them.",
+    "The interval is over people, for one training and one hold-out; it does not include another seed or season.",
+    "Nobody was asked whether the order suits them, and price, size, season and stock are not considered.",
+    "Purchases differ by age, sex, income and place; the data has none of these, so none of them was checked.",
 )  # fmt: skip
-FEW = 300  # people, below which an AUC's interval is wide and a network from pixels has little to learn from
+FEW = 300  # people; with fewer, the interval of the AUC is wide and a network on pixels has little to learn from
 
 
 def figures_of(home: Home, mode: str, folder: ModelFolder) -> dict[str, Any]:
-    """Model -> split -> figures of the mode's evaluation; empty where it is of another model than this folder's."""
-    said = home.metadata("recommender_evaluation", mode)
-    return said.get("figures", {}) if said.get("recommender") == folder.run else {}
+    """Return {model: {split: figures}} of the mode's evaluation; empty if it is of another model than this folder's."""
+    metadata = home.metadata("recommender_evaluation", mode)
+    return metadata.get("figures", {}) if metadata.get("recommender") == folder.run else {}
 
 
 def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered: dict[str, Any], licence: str) -> Card:
-    """The card.
+    """Make the card.
 
     Args:
-        home: where the evaluation lies.
+        home: the home with the evaluation.
         mode: the image mode.
-        folder: the model's, finished.
-        origin: what its training's run says.
-        registered: name, version and champion of its registered model; empty values where it is not registered.
-        licence: of the data.
+        folder: the folder of the finished model.
+        origin: the record of the run that trained it.
+        registered: name, version and champion of its registered model; empty values if it is not registered.
+        licence: licence of the data.
     """
     manifest = folder.manifest()
     recommender = registry.of_manifest(manifest)
@@ -78,62 +78,62 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
         "figures": [(key, words) for key, words in FIGURES.items() if test and test.get(key) is not None],
         "others": others, "limits": limits(home, mode, counts, test, others, recommender.title),
         "unit_words": (
-            "A picture was hidden, not an item: the item's other pictures were learnt from, so these figures leak."
+            "Only a picture of the item was hidden: the model learnt from its other pictures, so these figures leak."
             if counts["leaky"]
-            else "The hidden item left training with all its pictures. AUC is exact, over all items the person does "
-            "not have, ties a half."
+            else "The hidden item was removed from training with all its pictures. The AUC is exact, over all items "
+            "that the person does not have; ties count half."
         ),
     }  # fmt: skip
     return Card("recommender", content, _front(name, test, licence))
 
 
 def counts_of(folder: ModelFolder) -> dict[str, Any]:
-    """What the model learnt from, counted in the tables beside it."""
+    """Count the model's training data in the tables beside it."""
     splits, catalogue = (pq.read_table(folder.path / f"{name}.parquet") for name in ("splits", "catalogue"))
-    of = splits["split"].to_numpy()
+    split_of = splits["split"].to_numpy()
     leaky = bool(splits["sha256"].null_count < splits.num_rows)
     return {
         "users": len(np.unique(splits["user"].to_numpy())),
         "items": len(np.unique(catalogue["item"].to_numpy())),
         "pictures": catalogue.num_rows,
-        "train": int((of == "train").sum()),
-        "held_out": {split: int((of == split).sum()) for split in ("validation", "test")},
+        "train": int((split_of == "train").sum()),
+        "held_out": {split: int((split_of == split).sum()) for split in ("validation", "test")},
         "by_source": {source: catalogue["source"].to_pylist().count(source) for source in ("vendor", "customer")},
         "factors": Factors.load(folder.opened / "factors.npz").theta.shape[1],
         "leaky": leaky,
-        "hold_out": "one picture of a purchase hidden a split" if leaky else "one purchase hidden a split",
+        "hold_out": f"one {'picture of a ' if leaky else ''}purchase hidden for each split",
     }
 
 
 def limits(
     home: Home, mode: str, counts: dict[str, Any], test: dict[str, Any] | None, others: list[dict[str, Any]], own: str
 ) -> list[str]:
-    """What is to be known before it is used, the particular first."""
-    found = []
+    """List the limits to know before using the model, the specific ones first."""
+    specific = []
     if home.embedded:
-        found.append(
-            "The shop, its shoppers and their tastes were drawn by Atelier itself: the figures show that the chain "
-            "works, and nothing about any shop."
+        specific.append(
+            "The shop, its shoppers and their tastes were made up by Atelier itself: the figures show that the "
+            "pipeline works, and nothing about any shop."
         )
     if counts["leaky"]:
-        found.append("`split_unit: image`: the figures leak and may only be set beside others that leak so.")
+        specific.append("`split_unit: image`: the figures leak; compare them only with others that leak in this way.")
     ahead = [r["words"] for r in others if r["model"] != registry.oracle().name and (r["difference_low"] or 0) > 0]
     if ahead:
-        found.append(f"On this data {own} is behind {', '.join(ahead)}, by more than chance over people explains.")
+        specific.append(f"On this data {own} is behind {', '.join(ahead)}, by more than the choice of people explains.")
     if test and test["auc_ci95"] and test["auc_ci95"][0] <= 0.5:
-        found.append("Its interval holds one half: on this data it may be no better than a guess.")
+        specific.append("Its interval includes 0.5: on this data it may be no better than chance.")
     if counts["users"] < FEW:
-        found.append(f"It has seen {counts['users']:,} people only.")
+        specific.append(f"It has seen only {counts['users']:,} people.")
     trained_before = home.metadata("recommender_evaluation", mode).get("held_out_pairs_trained_on_before")
     if test and trained_before:
-        found.append(
-            f"{trained_before:,} held-out purchases were not evaluated: models before it had learnt from them."
+        specific.append(
+            f"{trained_before:,} held-out purchases were not evaluated, because earlier models had learnt from them."
         )
-    return [*found, *ALWAYS]
+    return [*specific, *ALWAYS]
 
 
 def _front(name: str, test: dict[str, Any] | None, licence: str) -> dict[str, Any]:
-    """The head for machines: model-card metadata as the Hugging Face hub reads it."""
+    """Make the metadata at the head of the card, in the format of the Hugging Face hub."""
     front: dict[str, Any] = {
         "library_name": "pytorch", "pipeline_tag": "other", "license": "other", "license_name": licence,
         "tags": ["recommendation", "fashion", "visual", "atelier"],

@@ -1,7 +1,4 @@
-"""Cards as text: templates filled, one style of numbers, nothing of the user's read as Markdown or HTML.
-
-What a card says is `recommender.py`'s, `generator.py`'s and `data.py`'s.
-"""
+"""Render cards as Markdown: fill the templates, format numbers, and escape text that comes from the user."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +17,7 @@ MODEL_CARD, DATA_CARD = "model_card.md", "data_card.md"
 
 @dataclass(frozen=True)
 class Card:
-    """What a template needs; `front` is the model card's head for machines, as the Hugging Face hub reads it."""
+    """A template and its content; `front` is the metadata at the head of a model card, for the Hugging Face hub."""
 
     template: str
     content: Mapping[str, Any]
@@ -28,13 +25,13 @@ class Card:
 
 
 def render(card: Card) -> str:
-    """The card as Markdown: equal content, equal text."""
-    # Markdown, so HTML's escaping would be wrong; `plain` guards what is not ours.
-    made = jinja2.Environment(
+    """Render the card as Markdown; equal content gives equal text."""
+    # No HTML escaping, because this is Markdown; templates apply `plain` to text that is not ours.
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    made.filters |= {
+    templates.filters |= {
         "count": _count,
         "decimals": _decimals,
         "interval": _interval,
@@ -43,12 +40,12 @@ def render(card: Card) -> str:
         "code": _code,
     }
     front = yaml.safe_dump(card.front, sort_keys=False, allow_unicode=True) if card.front else ""
-    text = made.get_template(f"{card.template}.md").render(it=card.content, front=front)
+    text = templates.get_template(f"{card.template}.md").render(it=card.content, front=front)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"\n(?=## )", "\n\n", text))
 
 
 def write(folder: Path, name: str, card: Card) -> str:
-    """Write a card beside its model, whole; returns its text. One that says the same already stays untouched."""
+    """Write a card beside its model, atomically, and return its text; an equal card is not written again."""
     text = render(card)
     path = folder / name
     if not path.is_file() or path.read_text() != text:
@@ -57,18 +54,18 @@ def write(folder: Path, name: str, card: Card) -> str:
 
 
 def body(text: str) -> str:
-    """A card without its head for machines."""
+    """Remove the metadata at the head of a card."""
     return text.split("---\n", 2)[2].lstrip() if text.startswith("---\n") else text
 
 
 def plain(value: object) -> str:
-    """A text of somebody else's as Markdown that shows it, in one line."""
+    """Escape foreign text for Markdown, in one line."""
     text = " ".join(str(value).split())
     return re.sub(r"([\\`*_\[\]|~<>&#])", r"\\\1", text)
 
 
 def _code(value: object) -> str:
-    """A text of somebody else's to stand between backticks, in a table perhaps."""
+    """Clean foreign text for use between backticks, also inside a table."""
     return " ".join(str(value).replace("`", "'").replace("|", "/").split())
 
 

@@ -1,4 +1,4 @@
-"""The cards of every newest model, written beside it. Tracking and registering them is the asset's."""
+"""Write the cards of every newest model beside it. Tracking and registering them do not belong here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.upkeep.tracked_ends import Origin
 from pipeline.views.home_contents import Home
 
 NOT_STATED = "not stated; set ATELIER_LICENCE"
-OF_DRAWN = "drawn by Atelier itself; MIT, as its code"
+OF_DRAWN = "made up by Atelier itself; MIT, like its code"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Written:
     """The cards of one model."""
 
     name: str  # recommender/vendor_all or generator
-    registered: str  # its registered model
+    registered: str  # name of its registered model
     folder: ModelFolder
     model_card: str  # Markdown
     data_card: str
@@ -31,24 +31,24 @@ class Written:
 def write_all(
     home: Home, licence: str, origin: Callable[[str], Origin], registered: Callable[[str, str], dict[str, Any]]
 ) -> list[Written]:
-    """Write both cards of each newest, finished model; those of earlier ones, the champion perhaps, stay as they are.
+    """Write both cards of each newest finished model; cards of earlier models, such as the champion, do not change.
 
     Args:
-        home: where the models are.
-        licence: of the data, as its user states it; empty where nothing was said.
-        origin: what a tracked run of this id says of a training.
-        registered: name, version and champion of what was registered by a name from a folder.
+        home: the home with the models.
+        licence: licence of the data as stated by the user; empty if not stated.
+        origin: returns the record of the training with this id of a tracked run.
+        registered: returns name, version and champion for the name of a registered model and a model's folder.
     """
     stated = licence or (OF_DRAWN if home.embedded else NOT_STATED)
-    made = []
+    written = []
     for mode in (*IMAGE_MODES, None):
         folder = home.model("recommender", mode) if mode else home.model("generator")
         if folder is None:
             continue
-        began = origin(folder.manifest().get("mlflow_run", ""))
+        training = origin(folder.manifest().get("mlflow_run", ""))
         known_as = model_name(RECOMMENDER, mode) if mode else model_name(GENERATOR)
-        told = folder, began, registered(known_as, folder.run), stated
-        card = recommender.card(home, mode, *told) if mode else generator.card(home, *told)
+        arguments = folder, training, registered(known_as, folder.run), stated
+        card = recommender.card(home, mode, *arguments) if mode else generator.card(home, *arguments)
         name = card.content["name"]
         of_data = (
             data.of_recommender(home, mode, folder, plain(name), stated)
@@ -56,5 +56,5 @@ def write_all(
             else data.of_generator(home, folder, plain(name), stated)
         )
         texts = write(folder.path, MODEL_CARD, card), write(folder.path, DATA_CARD, of_data)
-        made.append(Written(f"recommender/{mode}" if mode else "generator", known_as, folder, *texts, began))
-    return made
+        written.append(Written(f"recommender/{mode}" if mode else "generator", known_as, folder, *texts, training))
+    return written

@@ -1,1 +1,1 @@
-"""The lookbook: templates, and the builder of its pages."""
+"""The lookbook: HTML pages about a home's data and models. Sections, templates, and publishing."""

@@ -1,6 +1,6 @@
-"""`python -m pipeline.lookbook --home DIR`: rebuilds the lookbook of a home from what lies in it, without a run.
+"""`python -m pipeline.lookbook --home DIR`: rebuild the lookbook of a home from its contents, without a run.
 
-What the home was made from is read from its own record; the asset `lookbook` does the same inside a run.
+The home's own record names its input files. The asset `lookbook` does the same inside a run.
 """
 
 import argparse
@@ -30,9 +30,9 @@ def main(argv: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--home", type=Path, default=environment.home(), help="the home (default: ATELIER_HOME)")
-    parser.add_argument("--users", type=int, default=LookbookSettings.users, help="people shown")
-    parser.add_argument("--picks", type=int, default=LookbookSettings.picks, help="pictures a person")
-    parser.add_argument("--seed", type=int, default=LookbookSettings.seed, help="of the draw of people")
+    parser.add_argument("--users", type=int, default=LookbookSettings.users, help="number of people to show")
+    parser.add_argument("--picks", type=int, default=LookbookSettings.picks, help="pictures for each person")
+    parser.add_argument("--seed", type=int, default=LookbookSettings.seed, help="seed of the draw of people")
     options = parser.parse_args(argv)
     return ended(lambda: rebuild(options), Console(stderr=True))
 
@@ -47,8 +47,8 @@ def rebuild(options: argparse.Namespace) -> int:
     from pipeline.lookbook.publish import publish
 
     settings = LookbookSettings(options.users, options.picks, options.seed)
-    ran_with = recall(folder)
-    raw = RawSources(reviews=ran_with.get("ATELIER_REVIEWS", ""), products=ran_with.get("ATELIER_PRODUCTS", ""))
+    recorded = recall(folder)
+    raw = RawSources(reviews=recorded.get("ATELIER_REVIEWS", ""), products=recorded.get("ATELIER_PRODUCTS", ""))
     with open_instance(folder) as instance:
         storage, album = Storage(root=str(folder)), Album()
         page = build(Home(storage, instance, raw), album, settings, commit(), datetime.now(UTC))

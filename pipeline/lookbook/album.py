@@ -1,6 +1,6 @@
-"""The page's files: pictures made small and named by their content, and sheets cut back into their pictures.
+"""Collect the files of the lookbook: shrink pictures, name files by their content, cut sheets into single pictures.
 
-Nothing is on disk before `publish.py` writes it. Which pictures are shown belongs to the section builders.
+Files are kept in memory until the lookbook is published. Choosing pictures does not belong here.
 """
 
 import hashlib
@@ -14,26 +14,26 @@ from pipeline.lookbook.page import Picture
 
 FOLDER = "files"
 QUALITY = 82
-SHELF_HEIGHT = 112  # pixels; product pictures of 2018 are 50 px high, larger ones are brought down to this
-GAP = (
-    2  # pixels between the pictures of models/data/picture_grid.py, whose letters are 6 wide and whose head is 11 high
-)
+SHELF_HEIGHT = 112  # largest height in pixels; product pictures of 2018 are only 50 px high
+# The layout of models/data/picture_grid.py in pixels: the gap between pictures, the width of a letter, the margin
+# beside row labels, and the height of the line of column labels.
+GAP = 2
 LETTER, MARGIN, HEAD = 6, 4, 11
 
 
 class Album:
-    """Pictures and other files of one page, by name; equal contents once."""
+    """The pictures and other files of the lookbook by name; equal contents are stored once."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of all files in bytes."""
         return sum(map(len, self.files.values()))
 
     def add(self, pixels: np.ndarray, alt: str, height: int | None = None, quality: int = QUALITY) -> Picture:
-        """A picture, uint8 [H, W, 3], as JPEG; brought down to `height` pixels where it is higher."""
+        """Add a picture, uint8 [H, W, 3], as JPEG, shrunk to `height` pixels if it is higher."""
         picture = Image.fromarray(pixels)
         if height is not None and picture.height > height:
             width = max(1, round(picture.width * height / picture.height))
@@ -43,22 +43,22 @@ class Album:
         return Picture(self.add_file(sink.getvalue(), "jpg"), picture.width, picture.height, alt)
 
     def add_file(self, content: bytes, ending: str) -> str:
-        """A file; returns its address, relative to the page."""
+        """Add a file and return its address relative to the page."""
         name = f"{hashlib.sha256(content).hexdigest()[:20]}.{ending}"
         self.files[name] = content
         return f"{FOLDER}/{name}"
 
 
 def cut(sheet: np.ndarray, row_labels: Sequence[str], column_labels: bool = False) -> np.ndarray | None:
-    """The pictures of a sheet of `models/data/picture_grid.py`, uint8 [rows, columns, H, W, 3] of squares.
+    """Cut a sheet made by `models/data/picture_grid.py` into its square pictures, uint8 [rows, columns, H, W, 3].
 
     Args:
         sheet: uint8 [H, W, 3].
-        row_labels: the labels at its left, whose longest says where the pictures begin.
+        row_labels: the labels on the left; the longest determines where the pictures begin.
         column_labels: whether there are labels above.
 
     Returns:
-        None where the sheet is not laid out so; it can then be shown whole.
+        None if the sheet has another layout; the caller can then show it whole.
     """
     left = max((LETTER * len(label) + MARGIN for label in row_labels), default=0)
     body = sheet[HEAD if column_labels else 0 :, left:]
@@ -74,11 +74,11 @@ def cut(sheet: np.ndarray, row_labels: Sequence[str], column_labels: bool = Fals
 
 
 def join(pictures: np.ndarray) -> np.ndarray:
-    """Pictures uint8 [rows, columns, H, W, 3] edge to edge: uint8 [rows * H, columns * W, 3]."""
+    """Join pictures uint8 [rows, columns, H, W, 3] edge to edge: uint8 [rows * H, columns * W, 3]."""
     rows, columns, height, width, _ = pictures.shape
     return np.ascontiguousarray(pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3))
 
 
 def spread(length: int, count: int) -> list[int]:
-    """At most `count` places of `length`, evenly spread, the first and the last among them."""
-    return sorted({round(place) for place in np.linspace(0, length - 1, min(count, length))}) if length else []
+    """Choose at most `count` evenly spread positions out of `length`, including the first and the last."""
+    return sorted({round(position) for position in np.linspace(0, length - 1, min(count, length))}) if length else []

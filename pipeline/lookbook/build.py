@@ -1,6 +1,6 @@
-"""The lookbook put together: its sections in order, the figures at its head, what is left out and cannot be said.
+"""Assemble the lookbook: its sections in order, the figures at its head, missing parts, and caveats.
 
-What a section says is its own module's; HTML is the templates', writing is `publish.py`'s.
+HTML and writing files do not belong here.
 """
 
 from datetime import datetime
@@ -13,45 +13,44 @@ from pipeline.settings.assets import LookbookSettings
 from pipeline.views.home_contents import Home
 
 ALWAYS = (
-    "The AUC is the share of all items a person does not have that the model puts below the one that was held out. "
-    "It says how well a hidden choice is recovered, not whether somebody would buy what is shown: nobody was asked.",
-    "An item that a person did not review counts as not wanted, although most were never seen. Any review, good or "
-    "bad, counts as a wish, as in the paper.",
-    "Intervals are bootstrapped over users, for one training each. They do not hold what another seed, another "
-    "hold-out or another season would change. Figures of different data sets stand beside each other here; they are "
-    "no race.",
+    "The AUC is the share of the items a person does not have that the model ranks below the held-out item. It "
+    "measures how well a hidden choice is recovered, not whether somebody would buy what is shown: nobody was asked.",
+    "An item that a person did not review counts as not wanted, although the person never saw most of them. Any "
+    "review, good or bad, counts as a wish, as in the paper.",
+    "Intervals are bootstrapped over users, for a single training each. They do not include the effect of another "
+    "seed, another hold-out or another season. Figures of different data sets are shown side by side; they are not "
+    "a competition.",
 )
 EMBEDDED = (
-    "The data of this run was drawn by Atelier itself: garments, shoppers and tastes. It shows whether the machinery "
-    "finds a taste that was planted in pictures. It says nothing about a shop, and its figures are no result on "
-    "Amazon’s data."
+    "The data of this run was drawn by Atelier itself: garments, shoppers and tastes. It shows whether the pipeline "
+    "finds a taste that was planted in pictures. It says nothing about a real shop, and its figures are not results "
+    "on Amazon’s data."
 )
 OF_REAL = (
-    "This run’s data is what its files hold, perhaps a sample; it is not the data set of the paper unless the files "
-    "are."
+    "This run used the files named above, perhaps a sample. It is not the data set of the paper unless these files are."
 )
 OF_GENERATOR = (
-    "The generator’s distances rest on ImageNet features of EfficientNet-Lite0 and on few pictures. They compare runs "
-    "of this pipeline with one another and with their own floor; they are no FID and cannot be held against published "
+    "The generator’s distances use ImageNet features of EfficientNet-Lite0 and few pictures. They can be compared "
+    "between runs of this pipeline and with their own floor. They are not FIDs and cannot be compared with published "
     "ones."
 )
 OF_DESIGNS = (
-    "A design’s score is given by the model that the search climbed, so a gain is expected; what is not given is that "
-    "its own person ranks it above the other judges. Nobody has been asked whether they would wear it."
+    "The search maximises the score that a design is judged by, so a higher score is expected. It is not guaranteed "
+    "that the person ranks the design higher than the other judges do. Nobody was asked whether they would wear it."
 )
 
 
 def build(home: Home, album: Album, settings: LookbookSettings, commit: str, built: datetime) -> Page:
-    """The page from what there is.
+    """Build the lookbook from whatever the home contains.
 
     Args:
-        home: what is shown.
-        album: takes the pictures.
-        settings: how many people and pictures, and the draw.
-        commit: the code that makes the page.
-        built: when.
+        home: the home to show.
+        album: collects the pictures.
+        settings: numbers of people and pictures, and the seed of the draw.
+        commit: the commit of the code that builds the lookbook.
+        built: the time of building.
     """
-    made = [
+    parts = [
         data.section(home, album),
         recommender.section(home, album),
         people.section(home, album, settings),
@@ -60,7 +59,7 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
         designs.restyled(home, album, settings),
         cards.section(home),
     ]
-    sections = tuple(part for part in made if isinstance(part, Section))
+    sections = tuple(part for part in parts if isinstance(part, Section))
     return Page(
         label=home.label,
         embedded=home.embedded,
@@ -70,14 +69,14 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
         profile=recall(home.storage.home).get("profile"),
         built=built,
         sections=sections,
-        left_out=tuple(part for part in made if isinstance(part, LeftOut)),
+        left_out=tuple(part for part in parts if isinstance(part, LeftOut)),
         notes=_notes(home, {section.id for section in sections}),
         doors=_doors(sections),
     )
 
 
 def _facts(home: Home) -> tuple[Fact, ...]:
-    """The figures at the head of the lookbook, those that there are."""
+    """Collect the figures at the head of the lookbook, as far as they exist."""
     core = home.metadata("interactions").get("counts", {})
     ledger, designed = home.metadata("image_ledger"), home.metadata("personal_designs")
     modes = home.modes("recommender_evaluation")
@@ -85,7 +84,7 @@ def _facts(home: Home) -> tuple[Fact, ...]:
     auc = home.metadata("recommender_evaluation", mode).get("test_auc") if mode else None
     agreement = home.metadata("generator_evaluation").get("class_agreement")
     facts = [
-        (core.get("five_core_users"), "people with five purchases or more", "{:,}", "interactions", None),
+        (core.get("five_core_users"), "people with at least five purchases", "{:,}", "interactions", None),
         (core.get("five_core_items"), "items they chose", "{:,}", "interactions", None),
         (None if core else home.metadata("products").get("dagster/row_count"), "products", "{:,}", "products", None),
         (ledger.get("images_ok"), "working pictures", "{:,}", "image_ledger", None),
@@ -104,25 +103,31 @@ def _facts(home: Home) -> tuple[Fact, ...]:
 
 
 def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
-    """The pages beside the first one, each with a picture or two of what is behind it."""
+    """Make the links to the other pages, each with a few pictures from that page."""
     content = {section.id: section.content for section in sections}
     people, classes = content.get("people", {}).get("people", []), content.get("garments", {}).get("classes", [])
-    made = content.get("designs", {}).get("made", [])
+    designed = content.get("designs", {}).get("made", [])
     picked = [card.picture for person in people for card, _ in person.picks[:1] if card.picture]
     space, rows = content.get("recommender", {}).get("map"), content.get("data", {}).get("sheets", [])
     chosen = {
         "data": (
-            "What was read, what was lost on the way, and what its pictures look like",
+            "What was read, what each step removed, and what the pictures look like",
             [r.picture for r in rows][:1],
         ),
-        "recommender": ("How well taste is predicted, for whom, and beside what", [space.picture] if space else []),
+        "recommender": (
+            "How well taste is predicted, for whom, and compared with what",
+            [space.picture] if space else [],
+        ),
         "people": ("What a person bought, what they would be shown, and why", picked[:3]),
         "garments": (
-            "What the generator draws, and how near that is to what it learnt from",
+            "What the generator draws, and how close that is to its training pictures",
             [c.garments for c in classes[:1]],
         ),
-        "cards": ("What each model is, what it learnt from, and what it is not for", []),
-        "designs": ("Garments made for one person", [d.strip for one in made[:1] for d in one.designs[:2] if d.strip]),
+        "cards": ("What each model is, what it was trained on, and what not to use it for", []),
+        "designs": (
+            "Garments made for one person",
+            [d.strip for one in designed[:1] for d in one.designs[:2] if d.strip],
+        ),
     }
     lines = {
         "cards": [(one.title.partition(",")[0], one.learnt_from) for one in content.get("cards", {}).get("cards", [])]
@@ -134,9 +139,9 @@ def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
     )
 
 
-def _notes(home: Home, there: set[str]) -> tuple[str, ...]:
+def _notes(home: Home, shown: set[str]) -> tuple[str, ...]:
     notes = [EMBEDDED if home.embedded else OF_REAL]
-    notes += ALWAYS if "recommender" in there else ()
-    notes += (OF_GENERATOR,) if "garments" in there else ()
-    notes += (OF_DESIGNS,) if "designs" in there else ()
+    notes += ALWAYS if "recommender" in shown else ()
+    notes += (OF_GENERATOR,) if "garments" in shown else ()
+    notes += (OF_DESIGNS,) if "designs" in shown else ()
     return tuple(notes)

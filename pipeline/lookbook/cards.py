@@ -1,7 +1,4 @@
-"""The cards' section: the model card and the data card of every newest model, as they lie beside it.
-
-What a card says is `pipeline/cards/`.
-"""
+"""The section of cards: the model card and the data card of each newest model, as stored beside the model."""
 
 from dataclasses import dataclass
 
@@ -18,31 +15,31 @@ TITLE = "What the models are, and are not for"
 
 @dataclass(frozen=True)
 class ModelCards:
-    """Both cards of a model, as HTML whose own text is escaped."""
+    """Both cards of a model as HTML, with their text escaped."""
 
     id: str
     title: str
     model: str
     data: str
     read: list[tuple[str, str | None]]  # (asset, partition) of the training and of the evaluation
-    learnt: tuple[str, str | None]  # and of the data
-    learnt_from: str  # in a few words, for the first page
+    learnt: tuple[str, str | None]  # (asset, partition) of the data
+    learnt_from: str  # the data in a few words, for the first page
 
 
 def section(home: Home) -> Section | LeftOut:
-    """The section; a model whose cards were not written yet is not on it."""
-    made = [cards for mode in (*IMAGE_MODES, None) if (cards := _of_model(home, mode))]
-    if not made:
-        return LeftOut(TITLE, "no model has its cards yet: materialise model_cards")
-    wanted = [("model_cards", None), *(place for cards in made for place in (*cards.read, cards.learnt))]
-    return Section("cards", TITLE, "Cards", {"cards": made}, home.sources(wanted))
+    """Build the section from all models whose cards have been written."""
+    found = [cards for mode in (*IMAGE_MODES, None) if (cards := _of_model(home, mode))]
+    if not found:
+        return LeftOut(TITLE, "no model has cards yet: materialise model_cards")
+    wanted = [("model_cards", None), *(source for cards in found for source in (*cards.read, cards.learnt))]
+    return Section("cards", TITLE, "Cards", {"cards": found}, home.sources(wanted))
 
 
 def html(markdown: str) -> str:
-    """Markdown as HTML to stand under a heading of the second level; HTML, links and pictures in it are text."""
+    """Render Markdown as HTML below a second-level heading; HTML, links and pictures in it are shown as text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
     tokens = parser.parse(markdown)
-    if tokens and tokens[0].type == "heading_open":  # the card's title, which the page says already
+    if tokens and tokens[0].type == "heading_open":  # the card's title, which the page shows already
         tokens = tokens[3:]
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):

@@ -1,7 +1,4 @@
-"""Charts of the lookbook: SVG by `pipeline/views/plots.py`, or intervals that a style sheet draws in a table's row.
-
-What is charted belongs to the section builders.
-"""
+"""Charts of the lookbook: SVG drawings, and intervals that the style sheet draws in a table row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +8,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing with its title, and in words what it shows, for who cannot see it."""
+    """A drawing with its title, and a summary in words for readers who cannot see it."""
 
     title: str
     summary: str
     svg: str
-    asset: str  # that its figures came from
+    asset: str  # the asset that its figures came from
     partition: str | None = None
 
 
 @dataclass(frozen=True)
 class Span:
-    """An interval on a common scale, in per cent of its width."""
+    """An interval on a common scale, in per cent of the scale's width."""
 
     low: float
     middle: float
@@ -37,22 +34,22 @@ class Scale:
     high: float
 
     def place(self, value: float) -> float:
-        """Where a value lies, in per cent."""
+        """Compute the position of a value in per cent."""
         return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
 
     def span(self, low: float, middle: float, high: float) -> Span:
-        """An interval's place."""
+        """Compute the position of an interval."""
         return Span(self.place(low), self.place(middle), self.place(high))
 
 
 def scale(values: Sequence[float]) -> Scale:
-    """The scale that holds all values, to round marks outside them."""
+    """Make a scale that covers all values and ends at round numbers."""
     marks = _round_marks(min(values), max(values))
     return Scale(min(marks[0], *values), max(marks[-1], *values))
 
 
 def _round_marks(low: float, high: float) -> list[float]:
-    """Three to seven round numbers that cover [low, high]."""
+    """Choose three to seven round numbers that cover [low, high]."""
     if high - low < 1e-9:
         low, high = low - 0.01, high + 0.01
     rough = (high - low) / 4

@@ -1,7 +1,4 @@
-"""Contact sheets of the data: the garments of each class, and the shop's picture of an item beside its customers'.
-
-What the pictures are for belongs to the section that shows them.
-"""
+"""Draw contact sheets of the data: garments of each class, and shop pictures beside the customers' photos."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,13 +13,13 @@ from pipeline.views import sheets
 from pipeline.views.home_contents import Home
 
 ACROSS, DOWN = 8, 3
-WITH_CUSTOMERS = "vendor_customer"  # the mode that has both
-PAIRS, PHOTOS, SIDE = 6, 3, 96  # items, customers' photos of each, pixels
+WITH_CUSTOMERS = "vendor_customer"  # the mode with both kinds of pictures
+PAIRS, PHOTOS, SIDE = 6, 3, 96  # number of items, customers' photos of each, side in pixels
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet, the name of what it shows, and how many there are of it."""
+    """A sheet, the name of its subject, and the number of pictures of that subject in the data."""
 
     name: str
     count: int
@@ -30,30 +27,30 @@ class Sheet:
 
 
 def by_class(home: Home, album: Album) -> list[Sheet]:
-    """Each garment class: pictures evenly spread over what the generator may learn from."""
+    """Make a sheet of each garment class, with pictures evenly spread over the generator's data."""
     table = home.table("garments")
     if table is None:
         return []
     path = home.storage.garments / f"{table_digest(table)}.npy"
-    if not path.is_file():  # another version's pixels: materialise garments again
+    if not path.is_file():  # the pixels are of another version: materialise garments again
         return []
     pixels = np.load(path, mmap_mode="r")
     rows: dict[str, list[int]] = defaultdict(list)
     for row, name in zip(table["garment"].to_pylist(), table["garment_class"].to_pylist(), strict=True):
         rows[name].append(row)
-    made = []
+    contact_sheets = []
     for name, of_class in rows.items():
         columns = min(ACROSS, len(of_class))
         count = min(ACROSS * DOWN, len(of_class) // columns * columns)
-        chosen = [of_class[round(place)] for place in np.linspace(0, len(of_class) - 1, count)]
+        chosen = [of_class[round(position)] for position in np.linspace(0, len(of_class) - 1, count)]
         grid = np.stack([pixels[row] for row in chosen]).reshape(-1, columns, *pixels.shape[1:])
         alt = f"{count} of {len(of_class)} pictures of the class {name.replace('_', ' ')}"
-        made.append(Sheet(name, len(of_class), album.add(join(grid), alt)))
-    return made
+        contact_sheets.append(Sheet(name, len(of_class), album.add(join(grid), alt)))
+    return contact_sheets
 
 
 def shop_and_customers(home: Home, album: Album, mode: str = WITH_CUSTOMERS) -> list[Sheet]:
-    """Items with most customers' photos, first the shop's picture, then theirs; a sheet an item."""
+    """Make a sheet of each of the items with most customers' photos: the shop's picture first, then theirs."""
     catalogue = home.table("catalogue", mode)
     if catalogue is None:
         return []
@@ -71,12 +68,12 @@ def shop_and_customers(home: Home, album: Album, mode: str = WITH_CUSTOMERS) -> 
     for sha, data in store.read(wanted):
         try:
             pixels[sha] = sheets.framed(decode(data), SIDE)
-        except PictureError:  # as in shelf.py
+        except PictureError:  # stored before a rule was tightened
             continue
-    made = []
+    pairs = []
     for item in chosen:
         row = [pixels[sha] for sha in [shop[item], *photos[item][:PHOTOS]] if sha in pixels]
         if shop[item] in pixels and len(row) > 1:
             alt = f"Item {item}: the shop’s picture, then {len(row) - 1} of its customers’"
-            made.append(Sheet(f"Item {item}", len(photos[item]), album.add(join(np.stack(row)[None]), alt)))
-    return made
+            pairs.append(Sheet(f"Item {item}", len(photos[item]), album.add(join(np.stack(row)[None]), alt)))
+    return pairs

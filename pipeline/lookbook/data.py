@@ -1,4 +1,4 @@
-"""The data's section: counts, what each step of the 5-core took away, what became of the pictures, Tables 1 and 2."""
+"""The section about the data: counts, what each step of the 5-core removed, the fetched pictures, Tables 1 and 2."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ REASONS = {
     "http_404": "gone (404)",
     "http_4xx": "refused (4xx)",
     "http_5xx": "server error",
-    "http_429": "told to slow down",
+    "http_429": "asked to slow down (429)",
     "timeout": "too slow",
     "connection": "no connection",
     "truncated": "cut short",
     "too_large": "too many bytes",
     "not_a_picture": "not a picture",
-    "unsupported_format": "a format that is not read",
+    "unsupported_format": "unsupported format",
     "too_costly": "too costly to decode",
     "too_small": "too small",
     "too_many_pixels": "too many pixels",
@@ -38,14 +38,14 @@ REASONS = {
     "bad_url": "not a web address",
     "too_many_redirects": "too many redirects",
     "private_address": "private address",
-    "robots": "robots said no",
+    "robots": "forbidden by robots.txt",
 }
-MANY = 6  # pictures of an item that are counted together
+MANY = 6  # items with this many pictures or more are counted together
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A count with its share of the largest."""
+    """A count, and its share of the largest count."""
 
     name: str
     count: int
@@ -54,7 +54,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of the 5-core left."""
+    """What is left after a step of the 5-core."""
 
     name: str
     reviews: int
@@ -64,14 +64,14 @@ class Step:
 
 
 def bars(counts: Mapping[str, int], names: Mapping[str, str]) -> list[Bar]:
-    """Counts as bars, largest first."""
+    """Convert counts to bars, largest first."""
     most = max(counts.values(), default=0)
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return [Bar(names.get(name, name), count, round(100 * count / most, 1)) for name, count in ordered if count]
 
 
 def table_of_steps(core: Mapping[str, Any]) -> list[Step]:
-    """The 5-core step by step, from the metadata of the interactions; the steps whose three counts are there."""
+    """List the steps of the 5-core from the metadata of the interactions; skip steps without all three counts."""
     counted = five_core(core["counts"], core.get("k", 5), core.get("iterative", False))
     left = {what: {step.name: step.left for step in steps} for what, steps in counted.items()}
     reviews = max(1, *left["reviews"].values())
@@ -83,12 +83,12 @@ def table_of_steps(core: Mapping[str, Any]) -> list[Step]:
 
 
 def waterfalls(home: Home) -> list[Chart]:
-    """What each step of the 5-core left, and what pruning left of the mode with most pictures."""
+    """Draw what each step of the 5-core left, and what pruning left of the mode with most pictures."""
     core = home.metadata("interactions")
     steps = five_core(core.get("counts", {}), core.get("k", 5), core.get("iterative", False))
     svg = plots.waterfall(steps, "The 5-core", form=plots.svg)
     left = ", ".join(f"{values[-1].left:,} {what}" for what, values in steps.items() if values)
-    made = [Chart("From the files to the five-core", f"The 5-core leaves {left}", svg, "interactions")]
+    charts = [Chart("From the files to the five-core", f"The 5-core leaves {left}", svg, "interactions")]
     mode = next((mode for mode in reversed(IMAGE_MODES) if home.metadata("splits", mode)), None)
     surviving = home.metadata("splits", mode).get("surviving", {}) if mode else {}
     if {"users_before", "items_before", "items_without_picture", "users", "items"} <= set(surviving):
@@ -96,12 +96,12 @@ def waterfalls(home: Home) -> list[Chart]:
         left = ", ".join(f"{values[-1].left:,} {what}" for what, values in pruned.items())
         svg = plots.waterfall(pruned, "Pictures", form=plots.svg)
         title = f"What has a working picture: {MODES[str(mode)]}"
-        made.append(Chart(title, f"Pruning leaves {left}", svg, "splits", mode))
-    return made
+        charts.append(Chart(title, f"Pruning leaves {left}", svg, "splits", mode))
+    return charts
 
 
 def pictures_per_item(home: Home) -> Chart | None:
-    """How many pictures an item has, in each image mode."""
+    """Draw how many pictures items have, in each image mode; None without a catalogue."""
     labels, series, source = [*map(str, range(1, MANY)), f"{MANY} or more"], {}, None
     for mode in IMAGE_MODES:
         catalogue = home.table("catalogue", mode)
@@ -117,7 +117,7 @@ def pictures_per_item(home: Home) -> Chart | None:
 
 
 def median_heights(image_urls: pa.Table, image_ledger: pa.Table) -> dict[str, float]:
-    """Median height in pixels of the working pictures of each source."""
+    """Compute the median height in pixels of the working pictures of each source."""
     ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok"))
     ok = pa.table({"key": keys(ok["url"]), "height": ok["height"]})
     shown = pa.table({"key": keys(image_urls["url"]), "source": image_urls["source"]})
@@ -128,7 +128,7 @@ def median_heights(image_urls: pa.Table, image_ledger: pa.Table) -> dict[str, fl
 
 
 def our_data_set(home: Home) -> paper.DataSet:
-    """Our row of Table 1."""
+    """Make our row of Table 1."""
     core = home.metadata("interactions").get("counts", {})
     urls, ledger = home.table("image_urls"), home.table("image_ledger")
     heights = median_heights(urls, ledger) if urls is not None and ledger is not None else {}
@@ -136,7 +136,7 @@ def our_data_set(home: Home) -> paper.DataSet:
 
 
 def section(home: Home, album: Album) -> Section | LeftOut:
-    """The section, with or without reviews."""
+    """Build the section, with or without reviews."""
     products = home.metadata("products")
     if not products:
         return LeftOut(TITLE, "nothing was ingested yet: materialise the group ingest")

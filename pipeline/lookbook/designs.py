@@ -1,4 +1,4 @@
-"""The designs' sections: garments made for one person, and products restyled, as strips with their scores."""
+"""The sections of designs: garments designed for one person, and restyled products, as strips with their scores."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ STEPS = 6  # pictures of a strip, from the first to the last
 
 @dataclass(frozen=True)
 class Design:
-    """One design, from its start to its end."""
+    """A design, from the first step of its search to the last."""
 
     words: str  # the class, or the person
     strip: Picture | None
@@ -38,17 +38,17 @@ class Design:
 
 @dataclass(frozen=True)
 class Designs:
-    """The designs for a person, or of a product."""
+    """The designs for a person, or from a product."""
 
     id: str
     title: str
     note: str
-    whole: Picture | None  # the strip as it was drawn, where it could not be cut
+    whole: Picture | None  # the uncut strip, if it could not be cut
     designs: list[Design]
 
 
 def figures(table: pa.Table) -> dict[str, Any]:
-    """Means over the best designs of a DESIGNS table, with what chance would give."""
+    """Average over the best designs of a DESIGNS table, and compute the level of chance."""
     table = table.filter(pc.equal(table["place"], 1))
     before, after = table["score_before"].to_numpy(), table["score_after"].to_numpy()
     user, fell = table["user"].to_numpy(), after <= before
@@ -69,46 +69,47 @@ def figures(table: pa.Table) -> dict[str, Any]:
 
 
 def personal(home: Home, album: Album, settings: LookbookSettings) -> Section | LeftOut:
-    """The section of personal designs."""
+    """Build the section of personal designs."""
     table = home.table("personal_designs")
     if table is None or not table.num_rows:
         return LeftOut(DESIGNS, "nothing was designed: materialise personal_designs (it needs reviews)")
-    made = []
+    people = []
     for strip, rows in _by_strip(table, settings.users):
-        labels = [row["garment_class"] for row in rows]  # the table's rows are in the order of the strip's
+        labels = [row["garment_class"] for row in rows]  # rows of the table and of the strip have the same order
         words = [class_words(label) for label in labels]
         user = rows[0]["user"]
         title = f"User {user}"
-        made.append(
+        people.append(
             _designs(f"design-{user}", title, "", home.storage.reports / "designs" / strip, labels, words, rows, album)
         )
     tradeoff = _tradeoff(home)
     sources = home.sources([("personal_designs", None), ("designs_tradeoff", None)])
-    said = home.metadata("personal_designs")
+    metadata = home.metadata("personal_designs")
+    manifest = {"model": metadata["recommender"]} if "recommender" in metadata else {}
     how = {
-        "objective": said.get("objective", "score"),
-        "recommender": registry.of_manifest({"model": said["recommender"]} if "recommender" in said else {}).title,
+        "objective": metadata.get("objective", "score"),
+        "recommender": registry.of_manifest(manifest).title,
     }
-    content = {"made": made, "tradeoff": tradeoff, **how, **figures(table)}
+    content = {"made": people, "tradeoff": tradeoff, **how, **figures(table)}
     return Section("designs", DESIGNS, "Designs", content, sources)
 
 
 def _tradeoff(home: Home) -> Chart | None:
-    """What the score gains against what realism costs, a point a weight; None where it was not swept."""
+    """Draw the gain in score against the loss of realism, a point for each weight; None without a sweep."""
     rows = home.metadata("designs_tradeoff").get("rows", [])
     if not rows:
         return None
-    alt = "The more weight on realism, the less the person’s score rises and the more real the garment looks"
+    alt = "With more weight on realism, the person’s score rises less and the garment looks more real"
     return Chart("What realism costs, by its weight eta", alt, plots.tradeoff(rows, form=plots.svg), "designs_tradeoff")
 
 
 def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | LeftOut:
-    """The section of restyled products."""
+    """Build the section of restyled products."""
     table, items, products = home.table("restyled_products"), home.table("items"), home.table("products")
     if table is None or not table.num_rows:
         return LeftOut(RESTYLED, "nothing was restyled: materialise restyled_products (it needs reviews)")
     names = titles(items, products) if items is not None and products is not None else {}
-    made = []
+    restyled_products = []
     for strip, rows in _by_strip(table, settings.users):
         first = rows[0]
         asin, title = names.get(first["item"], ("", ""))
@@ -119,24 +120,26 @@ def restyled(home: Home, album: Album, settings: LookbookSettings) -> Section | 
         )  # fmt: skip
         path = home.storage.reports / "restyled" / strip
         words = [f"User {row['user']}" for row in rows]
-        made.append(_designs(Path(strip).stem, title or asin or name, note, path, labels, words, rows, album))
+        restyled_products.append(
+            _designs(Path(strip).stem, title or asin or name, note, path, labels, words, rows, album)
+        )
     sources = home.sources([("restyled_products", None)])
-    return Section("restyled", RESTYLED, "Restyled", {"made": made, **figures(table)}, sources)
+    return Section("restyled", RESTYLED, "Restyled", {"made": restyled_products, **figures(table)}, sources)
 
 
 def _by_strip(table: pa.Table, count: int) -> Iterable[tuple[str, list[dict[str, Any]]]]:
-    """The best designs' rows of the first `count` strips, in the table's order."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Group the rows of the best designs by strip, and return the first `count` strips in the table's order."""
+    strips: dict[str, list[dict[str, Any]]] = {}
     for row in table.filter(pc.equal(table["place"], 1)).drop_columns("z").to_pylist():
-        found.setdefault(row["strip"], []).append(row)
-    return list(found.items())[:count]
+        strips.setdefault(row["strip"], []).append(row)
+    return list(strips.items())[:count]
 
 
 def _designs(
     id: str, title: str, note: str, path: Path, labels: list[str], words: list[str], rows: list[dict[str, Any]],
     album: Album,
 ) -> Designs:  # fmt: skip
-    """Cut a strip into its rows; where it is laid out otherwise, it is shown whole."""
+    """Cut a strip into its rows; a strip with another layout is shown whole."""
     sheet = load(path) if path.is_file() else None
     grid = None if sheet is None else cut(sheet, labels, column_labels=True)
     strips: list[Picture | None] = [None] * len(rows)

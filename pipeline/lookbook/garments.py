@@ -1,4 +1,4 @@
-"""The generator's section: garments by class beside their nearest training pictures, its figures, its training."""
+"""The section about the generator: garments by class, their nearest training pictures, its figures, its training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,37 +14,37 @@ from pipeline.views.sheets import load
 from pipeline.views.words import class_words
 
 TITLE = "Garments nobody made"
-COLUMNS = 5  # pictures side by side in a class's card
-FRAMES = 4
+COLUMNS = 5  # pictures side by side in the card of a class
+FRAMES = 4  # pictures of the course of training
 
 
 @dataclass(frozen=True)
 class ClassCard:
-    """A class: garments, and pairs of a garment over the training picture nearest to it."""
+    """A class: generated garments, and pairs of a garment above its nearest training picture."""
 
     name: str
     garments: Picture
     pairs: Picture | None
-    agreement: float | None  # how often a classifier sees the class in them
+    agreement: float | None  # share in which a classifier recognises the class
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The same latents at a step of the training."""
+    """The garments of fixed latents at one step of the training."""
 
     step: int
     picture: Picture
 
 
 def class_cards(folder: Path, names: Sequence[str], values: Mapping[str, float], album: Album) -> list[ClassCard]:
-    """The grids of `generated_garments` cut into a card for each of its classes; nothing where there is none."""
+    """Cut the grids of `generated_garments` into a card for each class; none without a grid."""
     generated, nearest = folder / "generated.png", folder / "nearest.png"
     grid = cut(load(generated), names) if generated.is_file() else None
     if grid is None:
         return []
     labels = [label for name in names for label in (name, "nearest")]
     beside = cut(load(nearest), labels) if nearest.is_file() else None
-    made = []
+    cards = []
     for number, name in enumerate(names):
         words = class_words(name)
         row = grid[number]
@@ -55,27 +55,27 @@ def class_cards(folder: Path, names: Sequence[str], values: Mapping[str, float],
             both = beside[2 * number : 2 * number + 2, :COLUMNS]
             pairs = album.add(join(both), f"{words}: generated above, the most similar training picture below")
         garments = album.add(join(rows), f"{words}: {rows.shape[0] * rows.shape[1]} generated pictures")
-        made.append(ClassCard(words, garments, pairs, values.get(f"class_agreement_{name}")))
-    return made
+        cards.append(ClassCard(words, garments, pairs, values.get(f"class_agreement_{name}")))
+    return cards
 
 
 def frames(folder: Path, names: Sequence[str], album: Album) -> list[Frame]:
-    """The training as a few frames, a row for each of its classes, from before the first step to the last."""
+    """Show the training in a few frames, with a row for each class, from before the first step to the last."""
     steps = {0: folder / "fakes_init.png"} if (folder / "fakes_init.png").is_file() else {}
     steps |= {int(path.stem.removeprefix("fakes_")): path for path in folder.glob("fakes_0*.png")}
     ordered = sorted(steps)
-    made = []
-    for place in spread(len(ordered), FRAMES):
-        step = ordered[place]
+    shown = []
+    for position in spread(len(ordered), FRAMES):
+        step = ordered[position]
         grid = cut(load(steps[step]), names)
         if grid is not None:
-            alt = f"Garments, a row a class, after {step:,} training steps"
-            made.append(Frame(step, album.add(join(grid[:, :COLUMNS]), alt)))
-    return made
+            alt = f"Garments, one row for each class, after {step:,} training steps"
+            shown.append(Frame(step, album.add(join(grid[:, :COLUMNS]), alt)))
+    return shown
 
 
 def _colours(home: Home) -> Chart | None:
-    """Which colours the garments of each class have, learnt from and drawn."""
+    """Draw the colours of each class, in training pictures and in generated ones; None without figures."""
     shares = home.metadata("generator_evaluation").get("colours")
     if not shares or not shares.get("training"):
         return None
@@ -85,10 +85,10 @@ def _colours(home: Home) -> Chart | None:
 
 
 def section(home: Home, album: Album) -> Section | LeftOut:
-    """The section."""
+    """Build the section."""
     folder = home.model("generator")
     values = home.metadata("generator_evaluation").get("figures", {})
-    # The gallery may be of an earlier training than the model: each says its own classes.
+    # The gallery may come from an earlier training than the model, so each has its own list of classes.
     gallery: list[str] = home.metadata("generated_garments").get("classes", [])
     classes = class_cards(home.storage.reports / "pictures", gallery, values, album)
     if folder is None and not classes:

@@ -1,6 +1,6 @@
-"""Is the recommender good for everybody? AUC by how much a person bought, and by how often the hidden item was bought.
+"""AUC by groups, to see for whom the recommender works: by activity of the person, by popularity of the hidden item.
 
-Tables in, means with intervals out; drawing them is `pipeline/views/plots.py`.
+Tables in, means with intervals out. Drawing does not belong here.
 """
 
 from collections.abc import Sequence
@@ -17,35 +17,35 @@ GROUPS = 4  # at most
 
 @dataclass(frozen=True)
 class Groups:
-    """People in groups, and every model's mean AUC in each."""
+    """Groups of people, and the mean AUC of every model in each group."""
 
     title: str
-    of: str  # what the groups are of
+    of: str  # the quantity that defines the groups
     labels: list[str]
     people: list[int]
     series: dict[str, list[tuple[float, float, float]]]  # model -> mean, low, high of each group
 
     @property
     def own(self) -> list[tuple[float, float, float]]:
-        """Of the first model."""
+        """Return the values of the first model."""
         return next(iter(self.series.values()))
 
 
 def by_activity(evaluation: pa.Table, splits: pa.Table, models: Sequence[str]) -> Groups | None:
-    """By the number of items that a person has in training; tables RECOMMENDER_EVALUATION and SPLITS of a mode."""
+    """Group people by their number of items in training; tables RECOMMENDER_EVALUATION and SPLITS of a mode."""
     known = _training(splits).groupby("user").size()
     return _grouped(evaluation, models, "user", known, "By how much a person bought", "items in training")
 
 
 def by_popularity(evaluation: pa.Table, splits: pa.Table, models: Sequence[str]) -> Groups | None:
-    """By the number of people who have the hidden item in training; nobody's is a cold item."""
+    """Group people by the number of people who have their hidden item in training; 0 means a cold item."""
     known = _training(splits).groupby("item").size()
     title = "By how often the hidden item was bought"
     return _grouped(evaluation, models, "item", known, title, "people who have it in training")
 
 
 def ranges(values: np.ndarray, most: int = GROUPS) -> list[tuple[int, int]]:
-    """Whole numbers [n] cut into at most `most` ranges of about as many values each, (first, last), both inside."""
+    """Cut whole numbers [n] into at most `most` ranges with about equally many values: (first, last), both included."""
     edges = np.unique(np.quantile(values, np.linspace(0, 1, most + 1)[1:], method="inverted_cdf").astype(int))
     firsts = [int(values.min()), *(int(edge) + 1 for edge in edges[:-1])]
     return [(first, int(last)) for first, last in zip(firsts, edges, strict=True)]
@@ -61,14 +61,14 @@ def _grouped(
 ) -> Groups | None:
     frame = evaluation.select(["user", "model", "split", "item", "auc"]).to_pandas()
     frame = frame[frame["split"] == "test"]
-    there = [name for name in models if (frame["model"] == name).any()]
-    if not there:
+    present = [name for name in models if (frame["model"] == name).any()]
+    if not present:
         return None
     frame = frame.assign(count=frame[key].map(known).fillna(0).astype(int))
-    own = frame[frame["model"] == there[0]]
+    own = frame[frame["model"] == present[0]]
     cut = ranges(own["count"].to_numpy())
     series = {}
-    for name in there:
+    for name in present:
         of_model = frame[frame["model"] == name]
         series[name] = [
             _mean(of_model[of_model["count"].between(first, last)]["auc"].to_numpy(float)) for first, last in cut

@@ -1,6 +1,6 @@
-"""What the lookbook says, as plain values: sections with their content and where each came from, and on which page.
+"""The content of the lookbook as plain values: pages, sections, and the materialisations that they came from.
 
-Builders (`data.py`, `recommender.py`, ...) make these, templates show them; neither files nor HTML belong here.
+Section builders make these values and templates show them. Neither files nor HTML belong here.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pipeline.views.sources import Source
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture beside the page, with the size a browser keeps free for it and the words for who cannot see it."""
+    """A picture file, with the size that a browser reserves for it and a text for readers who cannot see it."""
 
     src: str  # relative to the page
     width: int
@@ -23,18 +23,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page: `content` is what its template reads."""
+    """A section of a page; its template reads `content`."""
 
-    id: str  # anchor, and the template's name
+    id: str  # the anchor, and the name of the template
     title: str
-    short: str  # the title in the contents
+    short: str  # the title in the table of contents
     content: dict[str, Any]
     sources: tuple[Source, ...]
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A part that could not be made, and why."""
+    """A section that could not be made, and why."""
 
     title: str
     reason: str
@@ -42,15 +42,15 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One page of the lookbook, a file of this name."""
+    """A page of the lookbook, in a file of its own."""
 
     name: str
-    title: str  # in the contents
+    title: str  # the title in the table of contents
     sections: tuple[Section, ...]
 
     @property
     def file(self) -> str:
-        """Its address, relative to its neighbours."""
+        """Return the name of its file."""
         return f"{self.name}.html"
 
 
@@ -60,21 +60,21 @@ class Fact:
 
     value: str
     words: str
-    asset: str  # that it came from
+    asset: str  # the asset that it came from
     partition: str | None = None
 
 
 @dataclass(frozen=True)
 class Door:
-    """What the first page shows of another page."""
+    """A link from the first page to another page."""
 
-    leaf: str  # its name
+    leaf: str  # name of the other page
     words: str
     pictures: list[Picture]
-    lines: list[tuple[str, str]]  # in the pictures' place, where it has none: a line and what stands below it
+    lines: list[tuple[str, str]]  # for a page without pictures: a line, and the smaller line below it
 
 
-# Page -> title and the sections on it. The page of sources and the first page are made of all of them.
+# Page -> its title and sections. The first page and the page of sources use all sections.
 LEAVES = {
     "data": ("Data", ("data",)),
     "recommender": ("Recommender", ("recommender",)),
@@ -90,44 +90,44 @@ INDEX, SOURCES = "index", "sources"
 class Page:
     """The whole lookbook."""
 
-    label: str  # which data
-    embedded: bool  # drawn by Atelier itself
-    files: tuple[str, ...]  # the raw files
+    label: str  # names the data
+    embedded: bool  # whether the data was drawn by Atelier itself
+    files: tuple[str, ...]  # names of the raw files
     facts: tuple[Fact, ...]
     commit: str
     profile: str | None
     built: datetime
     sections: tuple[Section, ...]
     left_out: tuple[LeftOut, ...]
-    notes: tuple[str, ...]  # what these numbers cannot say
+    notes: tuple[str, ...]  # caveats
     doors: tuple[Door, ...]
 
     @property
     def leaves(self) -> list[Leaf]:
-        """The pages of which something could be made, in order; the first page and the sources are not among them."""
-        made = {section.id: section for section in self.sections}
-        chosen = [(n, title, tuple(made[i] for i in ids if i in made)) for n, (title, ids) in LEAVES.items()]
+        """List the pages with at least one section, in order, without the first page and the page of sources."""
+        by_id = {section.id: section for section in self.sections}
+        chosen = [(n, title, tuple(by_id[i] for i in ids if i in by_id)) for n, (title, ids) in LEAVES.items()]
         return [Leaf(name, title, sections) for name, title, sections in chosen if sections]
 
     def content(self, section: str) -> dict[str, Any] | None:
-        """What a section holds; None where it was left out."""
-        return next((made.content for made in self.sections if made.id == section), None)
+        """Return the content of a section; None if it was left out."""
+        return next((other.content for other in self.sections if other.id == section), None)
 
     def source(self, asset: str, partition: str | None = None) -> Source | None:
-        """The materialisation of an asset that the lookbook shows."""
+        """Return the materialisation of an asset that the lookbook shows; None if it shows none."""
         return next((s for s in self.sources if (s.asset, s.partition) == (asset, partition)), None)
 
     @cached_property
     def sources(self) -> list[Source]:
-        """Every materialisation behind the lookbook, once, oldest first."""
-        found = {(s.asset, s.partition): s for section in self.sections for s in section.sources}
-        return sorted(found.values(), key=lambda source: (source.when, source.asset, source.partition or ""))
+        """List every materialisation behind the lookbook once, oldest first."""
+        by_asset = {(s.asset, s.partition): s for section in self.sections for s in section.sources}
+        return sorted(by_asset.values(), key=lambda source: (source.when, source.asset, source.partition or ""))
 
     def designs_for(self, user: int) -> list[Any]:
-        """What was designed for a person, of the section of designs."""
-        return [made for made in (self.content("designs") or {}).get("made", []) if made.id == f"design-{user}"]
+        """List the designs for a person from the section of designs."""
+        return [one for one in (self.content("designs") or {}).get("made", []) if one.id == f"design-{user}"]
 
     @property
     def people(self) -> int:
-        """How many people the page shows."""
+        """Count the people shown."""
         return sum(len(section.content["people"]) for section in self.sections if section.id == "people")

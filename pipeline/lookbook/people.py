@@ -1,4 +1,4 @@
-"""The people's section: a few users by a seeded draw, what they bought, where the held-out item ranked, their picks."""
+"""The section about people: a few random users, what they bought, the rank of their held-out item, their picks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,24 +24,24 @@ PREFERRED_MODE = "vendor_all"
 
 @dataclass(frozen=True)
 class Standing:
-    """Where the held-out item stands among all items the user does not have."""
+    """Rank of the held-out item among all items that the user does not have."""
 
     rank: int  # 1 is best
     among: int
 
     @property
     def ahead_of(self) -> float:
-        """Share of the other candidates behind it: the user's AUC, ties aside."""
+        """Return the share of the other candidates ranked behind it: the user's AUC if there are no ties."""
         return (self.among - self.rank) / max(1, self.among - 1)
 
 
 @dataclass(frozen=True)
 class Person:
-    """A user of the page."""
+    """A user shown in the lookbook."""
 
     user: int
     reviewer_id: str
-    bought: list[Card]  # of the training split
+    bought: list[Card]  # items of the training split
     bought_count: int
     held_out: Card | None
     standing: Standing | None
@@ -50,12 +50,12 @@ class Person:
 
 
 def draw(users: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` of the users, [U] int32 ascending, by the same draw as the designs', so that people meet their own."""
+    """Draw `count` of the users [U] int32, ascending; designs use the same draw, so they are for these people."""
     return users[np.random.default_rng(seed).permutation(len(users))[:count]]
 
 
 def standing(factors: Factors, user: int, target: int, owned: set[int]) -> Standing | None:
-    """Rank of `target` among the items outside `owned` and itself; None for an unknown user or item."""
+    """Rank `target` among itself and the items outside `owned`; None for an unknown user or item."""
     row, column = np.flatnonzero(factors.users == user), np.flatnonzero(factors.items == target)
     if not len(row) or not len(column):
         return None
@@ -66,7 +66,7 @@ def standing(factors: Factors, user: int, target: int, owned: set[int]) -> Stand
 
 
 def section(home: Home, album: Album, settings: LookbookSettings) -> Section | LeftOut:
-    """The section."""
+    """Build the section."""
     modes = home.modes("recommendations")
     mode = PREFERRED_MODE if PREFERRED_MODE in modes else next(iter(modes), None)
     if mode is None:
@@ -76,14 +76,14 @@ def section(home: Home, album: Album, settings: LookbookSettings) -> Section | L
     missing = [name for name, table in tables.items() if table is None]
     if missing:
         return LeftOut(TITLE, f"without {', '.join(missing)} nobody can be shown: materialise {', '.join(missing)}")
-    there = {name: table for name, table in tables.items() if table is not None}
-    factors, note = _factors(home, mode, there["splits"])
+    present = {name: table for name, table in tables.items() if table is not None}
+    factors, note = _factors(home, mode, present["splits"])
     content = {
         "mode": mode,
         "words": MODES[mode],
         "own": _name(home, mode),
-        "everyone": pc.count_distinct(there["splits"]["user"]).as_py(),
-        "people": people(mode, there, factors, home, album, settings),
+        "everyone": pc.count_distinct(present["splits"]["user"]).as_py(),
+        "people": people(mode, present, factors, home, album, settings),
         "note": note,
         "leaky": home.metadata("splits", mode).get("split_unit") == "image",
     }
@@ -100,16 +100,16 @@ def people(
     album: Album,
     settings: LookbookSettings,
 ) -> list[Person]:
-    """The users drawn, with everything the page shows of them."""
+    """Draw the users and collect everything that the page shows about them."""
     splits, picked = tables["splits"], tables["recommendations"]
     drawn = draw(np.unique(splits["user"].to_numpy()), settings.users, settings.seed)
     reviewers = dict(zip(tables["users"]["user"].to_pylist(), tables["users"]["reviewer_id"].to_pylist(), strict=True))
     history = {user: _by_split(splits, user) for user in drawn.tolist()}
     picks = {user: _picks(picked, user, settings.picks) for user in history}
-    bought = {user: mine["train"][: settings.picks - 1] for user, mine in history.items()}
+    bought = {user: items["train"][: settings.picks - 1] for user, items in history.items()}
     reasons = Reasons.open(home, mode, factors, tables["catalogue"])
     wanted = {item for shown in bought.values() for item in shown}
-    wanted |= {item for mine in history.values() for item in mine["test"]}
+    wanted |= {item for items in history.values() for item in items["test"]}
     wanted |= {item for shown in picks.values() for item, _ in shown}
     wanted |= (
         reasons.wanted({user: [item for item, _ in shown] for user, shown in picks.items()}, history)
@@ -119,23 +119,23 @@ def people(
     shelf = cards(
         wanted, titles(tables["items"], tables["products"]), first_pictures(tables["catalogue"]), home.store(), album
     )
-    made = []
-    for user, mine in history.items():
-        target = mine["test"][0] if mine["test"] else None
-        owned = {item for items in mine.values() for item in items}
-        made.append(
+    shown_people = []
+    for user, items in history.items():
+        target = items["test"][0] if items["test"] else None
+        owned = {item for part in items.values() for item in part}
+        shown_people.append(
             Person(
                 user,
                 reviewers.get(user, ""),
                 [shelf[item] for item in bought[user]],
-                len(mine["train"]),
+                len(items["train"]),
                 None if target is None else shelf[target],
                 None if target is None or factors is None else standing(factors, user, target, owned),
                 [(shelf[item], score) for item, score in picks[user]],
-                reasons.of(user, [item for item, _ in picks[user]], mine["train"], shelf, album) if reasons else [],
+                reasons.of(user, [item for item, _ in picks[user]], items["train"], shelf, album) if reasons else [],
             )
         )
-    return made
+    return shown_people
 
 
 def _name(home: Home, mode: str) -> str:
@@ -144,26 +144,26 @@ def _name(home: Home, mode: str) -> str:
 
 
 def _factors(home: Home, mode: str, splits: pa.Table) -> tuple[Factors | None, str | None]:
-    """The factors of the model that made the picks, or why held-out items cannot be ranked."""
+    """Load the factors of the model that made the picks, or explain why held-out items cannot be ranked."""
     folder = home.picker(mode)
     if folder is None:
-        return None, "The recommender that made the picks is gone, so held-out items are not ranked."
+        return None, "The recommender that made the picks no longer exists, so held-out items are not ranked."
     if folder.manifest()["inputs"].get("splits") != table_digest(splits):
         return None, (
-            f"The champion, {folder.run}, was trained on other data than there is now, and perhaps on what is held "
-            "out: held-out items are not ranked."
+            f"The champion, {folder.run}, was trained on other data than the current data, perhaps on the held-out "
+            "items too, so held-out items are not ranked."
         )
     return Factors.load(folder.opened / "factors.npz"), None
 
 
 def _by_split(splits: pa.Table, user: int) -> dict[str, list[int]]:
-    mine = splits.filter(pc.equal(splits["user"], user))
-    found: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    for split, item in zip(mine["split"].to_pylist(), mine["item"].to_pylist(), strict=True):
-        found[split].append(item)
-    return found
+    rows = splits.filter(pc.equal(splits["user"], user))
+    items: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for split, item in zip(rows["split"].to_pylist(), rows["item"].to_pylist(), strict=True):
+        items[split].append(item)
+    return items
 
 
 def _picks(recommendations: pa.Table, user: int, count: int) -> list[tuple[int, float]]:
-    mine: Any = recommendations.filter(pc.equal(recommendations["user"], user)).sort_by("rank").slice(0, count)
-    return list(zip(mine["item"].to_pylist(), mine["score"].to_pylist(), strict=True))
+    rows: Any = recommendations.filter(pc.equal(recommendations["user"], user)).sort_by("rank").slice(0, count)
+    return list(zip(rows["item"].to_pylist(), rows["score"].to_pylist(), strict=True))

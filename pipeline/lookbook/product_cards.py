@@ -1,7 +1,4 @@
-"""Products as cards with a small picture and a title: which picture stands for an item, read from the picture store.
-
-Who bought or is shown what belongs to `people.py`.
-"""
+"""Make product cards with a small picture and a title: choose the picture of each item and read it from the store."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ from pipeline.lookbook.page import Picture
 
 @dataclass(frozen=True)
 class Card:
-    """A product; without a picture where it could not be read."""
+    """A product; `picture` is None if it could not be read."""
 
     item: int
     asin: str
@@ -25,24 +22,24 @@ class Card:
 
 
 def titles(items: pa.Table, products: pa.Table) -> dict[int, tuple[str, str]]:
-    """item -> (asin, title), "" where the metadata has no title."""
+    """Map each item to (asin, title); the title is "" if the metadata has none."""
     title_of = dict(zip(products["asin"].to_pylist(), products["title"].to_pylist(), strict=True))
     pairs = zip(items["item"].to_pylist(), items["asin"].to_pylist(), strict=True)
     return {item: (asin, title_of.get(asin, "").strip()) for item, asin in pairs}
 
 
 def first_rows(catalogue: pa.Table) -> dict[int, int]:
-    """item -> row of the picture that stands for it: the shop's first, a customer's where the shop has none."""
+    """Map each item to the row of the picture that represents it: the shop's first, or else a customer's first."""
     items, sources, positions = (catalogue[name].to_pylist() for name in ("item", "source", "position"))
     order = sorted(range(len(items)), key=lambda row: (items[row], sources[row] != "vendor", positions[row]))
-    found: dict[int, int] = {}
+    first: dict[int, int] = {}
     for row in order:
-        found.setdefault(items[row], row)
-    return found
+        first.setdefault(items[row], row)
+    return first
 
 
 def first_pictures(catalogue: pa.Table) -> dict[int, str]:
-    """item -> sha256 of the picture that stands for it."""
+    """Map each item to the sha256 of the picture that represents it."""
     shas = catalogue["sha256"].to_pylist()
     return {item: shas[row] for item, row in first_rows(catalogue).items()}
 
@@ -50,7 +47,7 @@ def first_pictures(catalogue: pa.Table) -> dict[int, str]:
 def cards(
     wanted: Iterable[int], names: dict[int, tuple[str, str]], shas: dict[int, str], store: PictureStore, album: Album
 ) -> dict[int, Card]:
-    """A card for every wanted item; each picture is read once, in the store's order."""
+    """Make a card for every wanted item; each picture is read once, in the store's order."""
     items = sorted(set(wanted))
     titled = {item: names.get(item, (f"item {item}", "")) for item in items}
     of_sha: dict[str, list[int]] = {}
@@ -61,7 +58,7 @@ def cards(
     for sha, data in store.read(of_sha):
         try:
             pixels = decode(data)
-        except PictureError:  # a store from before a rule was tightened; the card says that it has no picture
+        except PictureError:  # stored before a rule was tightened; the card then has no picture
             continue
         for item in of_sha[sha]:
             asin, title = titled[item]

@@ -1,7 +1,7 @@
-"""The lookbook rendered and put in its place: files first, each named by its content, then the pages, then the broom.
+"""Render the lookbook and write it: first the files, named by their content, then the pages; then delete old files.
 
-Each page is written whole and after everything that it shows, so a reader, or a kill at any moment, finds the old page
-with its pictures or the new one with its own. What the pages say is `build.py`'s.
+Each page is written atomically, and after all files that it shows. A reader, or a kill at any moment, therefore finds
+either the old page with its pictures or the new page with its own.
 """
 
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Published:
-    """Where the first page lies, and what a browser loads to show all of them."""
+    """The path of the first page, and the number and size of the files of all pages."""
 
     path: Path
     files: int
-    size: int  # bytes, the pages and their files
+    size: int  # bytes of the pages and their files
 
 
 def environment() -> jinja2.Environment:
-    """The templates: everything escaped, an unknown name is an error."""
-    made = jinja2.Environment(
+    """Load the templates; they escape everything, and an unknown name is an error."""
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         lstrip_blocks=True,
     )
-    # Only `plots.svg` and the cards make text that stands in a page as it is; matplotlib and markdown-it have escaped
-    # what they wrote.
-    made.filters |= {
+    # `drawing` inserts text without escaping. Only `plots.svg` and the cards may use it, because matplotlib and
+    # markdown-it have already escaped their output.
+    templates.filters |= {
         "count": _count,
         "share": _share,
         "day": _day,
@@ -46,30 +46,30 @@ def environment() -> jinja2.Environment:
         "drawing": Markup,
         "class_words": class_words,
     }
-    return made
+    return templates
 
 
 def render(page: Page, style: str, script: str) -> dict[str, str]:
-    """Every page as HTML, by its file's name, the first page last; style sheet and script are addresses."""
+    """Render every page as HTML, keyed by file name, the first page last; `style` and `script` are addresses."""
     templates = environment()
     files = {"style": style, "script": script, "page": page}
-    made = {
+    pages = {
         leaf.file: templates.get_template("leaf.html").render(**files, leaf=leaf, here=leaf.name)
         for leaf in page.leaves
     }
     for name in (SOURCES, INDEX):
-        made[f"{name}.html"] = templates.get_template(f"{name}.html").render(**files, here=name)
-    return made
+        pages[f"{name}.html"] = templates.get_template(f"{name}.html").render(**files, here=name)
+    return pages
 
 
 def publish(page: Page, album: Album, reports: Path) -> Published:
-    """Write the lookbook into `reports`, in place of the one that is there."""
+    """Write the lookbook into `reports`, replacing an earlier one."""
     style, script = (album.add_file((TEMPLATES / f"browse.{e}").read_bytes(), e) for e in ("css", "js"))
     pages = {name: html.encode() for name, html in render(page, style, script).items()}
     folder = reports / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in album.files.items():
-        if not (folder / name).is_file():  # a name is a content, so what is there is right
+        if not (folder / name).is_file():  # files are named by content, so an existing one is correct
             write_whole(folder / name, lambda temporary, content=content: temporary.write_bytes(content))
     for name, html in pages.items():
         write_whole(reports / name, lambda temporary, html=html: temporary.write_bytes(html))
@@ -83,20 +83,20 @@ def publish(page: Page, album: Album, reports: Path) -> Published:
 
 
 def _count(value: float | None) -> str:
-    """A number with separators; a dash where there is none."""
+    """Format a number with thousands separators; None is a dash."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def _decimals(value: float | None, places: int = 3) -> str:
-    """A figure with a true minus; a dash where there is none."""
+    """Format a decimal number with a true minus sign; None is a dash."""
     return "–" if value is None else f"{value:.{places}f}".replace("-", "−")
 
 
 def _share(value: float | None, places: int = 0) -> str:
-    """A share in per cent."""
+    """Format a share in per cent; None is a dash."""
     return "–" if value is None else f"{100 * value:.{places}f} %"
 
 
 def _day(when: datetime) -> str:
-    """A moment, in UTC."""
+    """Format a date and time in UTC."""
     return f"{when:%-d %B %Y, %H:%M} UTC"

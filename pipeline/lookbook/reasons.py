@@ -1,6 +1,6 @@
-"""Why an item is recommended: which parts of its picture raise the score, and which own items it resembles most.
+"""Explain a recommendation: which parts of the picture raise the score, and which of the person's items are similar.
 
-Only a network that sees pixels can be explained by them; recommenders without one have no reasons of this kind.
+Works only for recommenders with a network that sees pixels.
 """
 
 from collections.abc import Mapping
@@ -22,24 +22,24 @@ from pipeline.recommenders.contract import PixelNetwork
 from pipeline.recommenders.registry import of_manifest
 from pipeline.views.home_contents import Home
 
-PICKS = 3  # of a person that are explained
-OWN = 3  # own items beside each
-SIDE = 160  # pixels of the map
+PICKS = 3  # picks of a person that are explained
+OWN = 3  # the person's own items shown beside each
+SIDE = 160  # side of the map in pixels
 RAISES, LOWERS = np.array([214, 72, 28]), np.array([38, 96, 168])
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why one item is there."""
+    """The explanation of one recommended item."""
 
     card: Card
     heat: Picture
-    most: float  # what the strongest part adds, in units of the score
-    own: list[tuple[Card, float]]  # with the cosine of both items' factors, taken from the catalogue's mean
+    most: float  # what the strongest part adds to the score
+    own: list[tuple[Card, float]]  # own items, with the cosine of both items' factors after subtracting the mean
 
 
 class Reasons:
-    """The network and pictures of a mode, and the nearest own items of its people."""
+    """The network and the pictures of a mode, with which the picks of its people are explained."""
 
     def __init__(
         self, network: PixelNetwork, pictures: Pictures, image_of: Mapping[int, int], factors: Factors
@@ -47,13 +47,13 @@ class Reasons:
         self.network, self.pictures, self.image_of, self.factors = network, pictures, image_of, factors
         self.user_row = {int(user): row for row, user in enumerate(network.users)}
         self.item_row = {int(item): row for row, item in enumerate(factors.items)}
-        # Around the mean: what all items share tells none from another, and makes every cosine nearly 1.
+        # Subtract the mean: what all items have in common would make every cosine nearly 1.
         centred = factors.item - factors.item.mean(0)
         self.directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)  # [I, K]
 
     @classmethod
     def open(cls, home: Home, mode: str, factors: Factors | None, catalogue: pa.Table) -> "Reasons | None":
-        """Load them; None where the recommender has no network from pixels, or not the bank it saw."""
+        """Load network and pictures; None if the recommender has no pixel network, or if its image bank has changed."""
         folder = home.picker(mode)
         if factors is None or folder is None or not (folder.path / "best.pt").is_file():
             return None
@@ -70,20 +70,20 @@ class Reasons:
         images = first_rows(catalogue)
         rows = catalogue["bank_row"].to_numpy()[list(images.values())]
         pictures = Pictures(bank.pixels, rows, network.input_size, device, resize_filter=network.resize_filter)
-        image_of = {item: place for place, item in enumerate(images)}
+        image_of = {item: position for position, item in enumerate(images)}
         return cls(network, pictures, image_of, factors)
 
     def own(self, item: int, history: list[int]) -> list[tuple[int, float]]:
-        """The person's items most like this one, [(item, cosine)], best first."""
+        """Find the person's items most similar to this one: [(item, cosine)], best first."""
         if item not in self.item_row:
             return []
-        known = [mine for mine in history if mine in self.item_row]
-        likeness = self.directions[[self.item_row[mine] for mine in known]] @ self.directions[self.item_row[item]]
-        order = np.argsort(-likeness, kind="stable")[:OWN]
-        return [(known[place], float(likeness[place])) for place in order]
+        known = [own for own in history if own in self.item_row]
+        cosine = self.directions[[self.item_row[own] for own in known]] @ self.directions[self.item_row[item]]
+        order = np.argsort(-cosine, kind="stable")[:OWN]
+        return [(known[position], float(cosine[position])) for position in order]
 
     def wanted(self, picks: Mapping[int, list[int]], history: Mapping[int, dict[str, list[int]]]) -> set[int]:
-        """The own items that will be shown, whose cards are needed."""
+        """List the own items that will be shown, so that their cards can be made."""
         return {
             own
             for user, items in picks.items()
@@ -94,25 +94,28 @@ class Reasons:
     def of(
         self, user: int, picks: list[int], history: list[int], shelf: Mapping[int, Card], album: Album
     ) -> list[Reason]:
-        """The reasons for a person's first picks; none for a user or an item that the model does not know."""
+        """Explain a person's first picks; users and items that the model does not know are left out."""
         items = [item for item in picks[:PICKS] if item in self.image_of and item in self.item_row]
         if user not in self.user_row or not items:
             return []
         images = np.array([self.image_of[item] for item in items])
         pixels = torch.cat(list(self.pictures.batches(images, len(images))))
         heats = occlusion(self.network.network, self.network.theta[self.user_row[user]], pixels)
-        made = []
+        reasons = []
         for item, picture, heat in zip(items, pixels.numpy(), heats, strict=True):
             card = shelf[item]
             alt = f"{card.title or card.asin}: red where a part raises the score, blue where it lowers it"
             shown = album.add(overlay(picture, heat, SIDE), alt)
-            own = [(shelf[mine], likeness) for mine, likeness in self.own(item, history) if mine in shelf]
-            made.append(Reason(card, shown, float(heat.max()), own))
-        return made
+            own = [(shelf[other], cosine) for other, cosine in self.own(item, history) if other in shelf]
+            reasons.append(Reason(card, shown, float(heat.max()), own))
+        return reasons
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray, side: int) -> np.ndarray:
-    """A picture, uint8 [S, S, 3], in grey under its map [g, g]: red raises, blue lowers; uint8 [side, side, 3]."""
+    """Draw a map [g, g] over a grey picture uint8 [S, S, 3]: red raises the score, blue lowers it.
+
+    Returns uint8 [side, side, 3].
+    """
     size = (side, side)
     grey = np.asarray(Image.fromarray(picture).convert("L").resize(size, Image.Resampling.LANCZOS), float)
     smooth = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))

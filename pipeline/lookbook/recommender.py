@@ -1,4 +1,4 @@
-"""The recommender's section: every model of every mode with its interval, Table 3 beside ours, the training curves."""
+"""The section about recommenders: all models of all modes with intervals, the paper's Table 3, training curves."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES
 
 TITLE = "How well taste is predicted"
-BESIDE = {  # figures of a model that stand beside its AUC
+BESIDE = {  # figures shown in addition to the AUC
     "warm_auc": "AUC, warm",
     "cold_auc": "AUC, cold",
     "auc_category": "AUC, own type",
@@ -28,7 +28,7 @@ BESIDE = {  # figures of a model that stand beside its AUC
     "gini_at_10": "Gini",
 }
 PREFERRED_MODE = "vendor_all"
-SETTINGS = {  # what a reader needs to tell this run from the paper's
+SETTINGS = {  # settings in which a run may differ from the paper's
     "k": "latent factors",
     "epochs": "epochs at most",
     "input_size": "pixels a side",
@@ -41,16 +41,16 @@ SETTINGS = {  # what a reader needs to tell this run from the paper's
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model of a mode on the test items."""
+    """The AUC of a model of a mode on the test items."""
 
     name: str
     words: str
-    reference: bool  # the mode's own recommender, which the others are held against
+    reference: bool  # whether it is the mode's own recommender, which the others are compared with
     auc: float
     low: float
     high: float
     span: charts.Span
-    difference: tuple[float, float, float] | None  # paired, to DVBPR: mean, low, high
+    difference: tuple[float, float, float] | None  # paired difference to the reference: mean, low, high
     validation: float | None
 
 
@@ -61,32 +61,32 @@ class ModeTable:
     mode: str
     words: str
     users: int
-    chance: float  # where 0.5 lies on the scale
+    chance: float  # position of 0.5 on the scale
     rows: list[ModelRow]
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What stands beside the AUC of a mode's models, in the order of its table."""
+    """Further figures of a mode's models, best AUC first."""
 
     mode: str
     words: str
-    rows: list[tuple[str, bool, list[float | None]]]  # name, whether it is DVBPR, the figures of BESIDE
+    rows: list[tuple[str, bool, list[float | None]]]  # name, whether it is the reference, the figures of BESIDE
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row of Table 3: the paper's figure, ours on validation and on test."""
+    """A row of Table 3: the paper's figure, and ours on validation and on test."""
 
     mode: str
     words: str
-    paper: float | None  # None: a mode of our own
+    paper: float | None  # None for a mode that the paper does not have
     validation: tuple[float, float, float] | None
     test: tuple[float, float, float] | None
 
 
 def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
-    """Rows of RECOMMENDER_COMPARISON by mode, intervals on one scale."""
+    """Group rows of RECOMMENDER_COMPARISON by mode, with all intervals on one scale."""
     common = charts.scale([0.5, *(row[end] for row in rows for end in ("auc_low", "auc_high"))])
     validation = {(row["mode"], row["model"]): row["auc"] for row in rows if row["split"] == "validation"}
     tables = []
@@ -95,7 +95,7 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
         if not chosen:
             continue
         own = registry.leading(row["model"] for row in chosen)
-        made = [
+        model_rows = [
             ModelRow(
                 registry.title(row["model"]),
                 registry.hint(row["model"]),
@@ -109,13 +109,13 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
             )
             for row in sorted(chosen, key=lambda row: -row["auc"])
         ]
-        tables.append(ModeTable(mode, MODES[mode], max(row["users"] for row in chosen), common.place(0.5), made))
+        tables.append(ModeTable(mode, MODES[mode], max(row["users"] for row in chosen), common.place(0.5), model_rows))
     return tables
 
 
 def beside(home: Home) -> list[Beside]:
-    """The further figures of every mode, on test; of homes evaluated before a figure was known, a dash."""
-    found = []
+    """Collect the further figures of every mode on test; None for figures that an older evaluation does not have."""
+    tables = []
     for mode in IMAGE_MODES:
         figures: dict[str, Any] = home.metadata("recommender_evaluation", mode).get("figures", {})
         models = sorted(figures.items(), key=lambda pair: -pair[1]["test"]["auc"])
@@ -124,21 +124,24 @@ def beside(home: Home) -> list[Beside]:
             for name, splits in models
         ]
         if rows:
-            found.append(Beside(mode, MODES[mode], rows))
-    return found
+            tables.append(Beside(mode, MODES[mode], rows))
+    return tables
 
 
 def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
-    """What fell short: by mode, the models whose paired interval lies above the recommender's; the truth is none."""
+    """List, by mode, the models that are better than the recommender by their whole paired interval.
+
+    The planted truth is not counted as a model.
+    """
     truth = registry.oracle().title
-    found = [
+    better = [
         (t.words, [r.name for r in t.rows if r.difference and r.difference[1] > 0 and r.name != truth]) for t in tables
     ]
-    return [(words, names) for words, names in found if names]
+    return [(words, names) for words, names in better if names]
 
 
 def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
-    """The paper's Table 3 with our rows."""
+    """Make the paper's Table 3 with our figures."""
     published = {name for name, one in registry.RECOMMENDERS.items() if one.published}
     ours = {
         (row["mode"], row["split"]): _triple(row, "auc", "auc_low", "auc_high")
@@ -152,7 +155,7 @@ def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
 
 
 def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str]]]:
-    """Loss and validation AUC by epoch of each mode's model, and the settings they share."""
+    """Draw loss and validation AUC by epoch for each mode's model, and list the settings of the last mode's model."""
     drawn, settings = [], {}
     for mode in IMAGE_MODES:
         folder = home.model("recommender", mode)
@@ -173,32 +176,32 @@ def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str
 
 
 def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
-    """AUC on test by how much people bought, and by how often their hidden item was bought by others in training.
+    """Draw the test AUC by how much people bought, and by how often others bought their hidden item in training.
 
     Args:
-        home: what is shown.
+        home: the home to show.
         mode: the image mode.
-        others: models drawn beside the mode's own, which comes first.
+        others: models to draw beside the mode's own recommender, which comes first.
     """
     evaluation, splits = home.table("recommender_evaluation", mode), home.table("splits", mode)
     if evaluation is None or splits is None:
         return []
-    made = []
+    drawn = []
     for by in (groups.by_activity, groups.by_popularity):
-        found = by(evaluation, splits, [*(one.name for one in registry.main()), *others])
-        if found is None:
+        grouping = by(evaluation, splits, [*(one.name for one in registry.main()), *others])
+        if grouping is None:
             continue
-        series = {registry.title(name): values for name, values in found.series.items()}
-        parts = [f"{label}: {values[0]:.3f}" for label, values in zip(found.labels, found.own, strict=True)]
-        labels = [f"{label}\n{count:,}" for label, count in zip(found.labels, found.people, strict=True)]
-        svg = plots.by_group(labels, series, found.title, f"{found.of}; below, how many people", form=plots.svg)
-        summary = f"AUC of {next(iter(series))} by {found.of}: {', '.join(parts)}"
-        made.append(charts.Chart(found.title, summary, svg, "recommender_evaluation", mode))
-    return made
+        series = {registry.title(name): values for name, values in grouping.series.items()}
+        parts = [f"{label}: {values[0]:.3f}" for label, values in zip(grouping.labels, grouping.own, strict=True)]
+        labels = [f"{label}\n{count:,}" for label, count in zip(grouping.labels, grouping.people, strict=True)]
+        svg = plots.by_group(labels, series, grouping.title, f"{grouping.of}; below, number of people", form=plots.svg)
+        summary = f"AUC of {next(iter(series))} by {grouping.of}: {', '.join(parts)}"
+        drawn.append(charts.Chart(grouping.title, summary, svg, "recommender_evaluation", mode))
+    return drawn
 
 
 def section(home: Home, album: Album) -> Section | LeftOut:
-    """The section."""
+    """Build the section."""
     compared = home.table("recommender_comparison")
     if compared is None or not compared.num_rows:
         return LeftOut(TITLE, "no recommender was compared: materialise recommender_comparison (it needs reviews)")
@@ -239,7 +242,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
 
 
 def shown_name(models: Iterable[str]) -> str:
-    """The recommender among these models, as a page names it."""
+    """Return the title of the recommender among these models."""
     return registry.title(registry.leading(models))
 
 

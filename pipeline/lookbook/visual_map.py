@@ -1,7 +1,4 @@
-"""A map of the visual space: items where two principal components of Phi put them, as pictures.
-
-An item is shown by its first picture.
-"""
+"""Draw a map of the visual space: the items' pictures, placed by two principal components of the items' factors."""
 
 import io
 from dataclasses import dataclass
@@ -16,15 +13,15 @@ from pipeline.lookbook.page import Picture
 from pipeline.lookbook.product_cards import first_pictures
 from pipeline.views.home_contents import Home
 
-WIDTH, HEIGHT, SIDE = 1440, 880, 40  # pixels of the map and of a picture on it
-REACH = 5  # cells that a picture may stand off its place
+WIDTH, HEIGHT, SIDE = 1440, 880, 40  # size of the map and of a picture on it, in pixels
+REACH = 5  # largest distance, in cells, of a picture from its place
 MARGIN = SIDE
 SEED = 0
 
 
 @dataclass(frozen=True)
 class VisualMap:
-    """The map, how much of the variance it keeps, and how many items have a picture on it."""
+    """The map, the share of the variance that it keeps, and the number of items with a picture on it."""
 
     picture: Picture
     kept: float  # share of the variance
@@ -33,14 +30,14 @@ class VisualMap:
 
 
 def principal(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """The two first principal components of [n, K], n >= 2: ([n, 2], share of the variance they keep).
+    """Compute the first two principal components of [n, K], n >= 2: ([n, 2], share of the variance they keep).
 
-    The sign of each is fixed (its largest loading is positive), so that equal factors make an equal map.
+    The sign of each is fixed so that its largest loading is positive; equal factors therefore give equal maps.
     """
     centred = points - points.mean(0, dtype=np.float64)
     _, scale, axes = np.linalg.svd(centred, full_matrices=False)
     axes, variance = axes[:2], scale**2
-    if len(axes) < 2:  # one factor: everything on a line
+    if len(axes) < 2:  # with one factor, all items lie on a line
         axes = np.concatenate([axes, np.zeros_like(axes)])
     strongest = axes[np.arange(2), np.abs(axes).argmax(1)]
     axes = axes * np.where(strongest < 0, -1, 1)[:, None]
@@ -48,10 +45,10 @@ def principal(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def spots(places: np.ndarray, order: np.ndarray) -> dict[int, tuple[int, int]]:
-    """A free cell of SIDE pixels for each place [n, 2] in pixels, in this order: the nearest one, at most REACH away.
+    """Assign each place [n, 2], in pixels and in this order, the nearest free cell of SIDE pixels within REACH.
 
     Returns:
-        place -> middle of its cell; a place without a free cell in reach is left out.
+        place -> centre of its cell; places without a free cell in reach are left out.
     """
     columns, rows = WIDTH // SIDE, HEIGHT // SIDE
     middles = (
@@ -69,7 +66,7 @@ def spots(places: np.ndarray, order: np.ndarray) -> dict[int, tuple[int, int]]:
 
 
 def draw(home: Home, mode: str, album: Album) -> VisualMap | None:
-    """The map of a mode's items; None without a model that sees pictures, or with fewer than three items."""
+    """Draw the map of a mode's items; None without a model that sees pictures, or with fewer than three items."""
     folder, catalogue = home.model("recommender", mode), home.table("catalogue", mode)
     if folder is None or catalogue is None or not (folder.path / "factors.npz").is_file():
         return None
@@ -88,7 +85,7 @@ def draw(home: Home, mode: str, album: Album) -> VisualMap | None:
     for sha, data in store.read([sha for sha in where if sha in store]):
         try:
             picture = Image.fromarray(decode(data))
-        except PictureError:  # as in shelf.py
+        except PictureError:  # stored before a rule was tightened
             continue
         picture.thumbnail((SIDE - 2, SIDE - 2), Image.Resampling.LANCZOS)
         x, y = chosen[where[sha]]
@@ -98,13 +95,13 @@ def draw(home: Home, mode: str, album: Album) -> VisualMap | None:
         return None
     sink = io.BytesIO()
     canvas.save(sink, "WEBP", quality=78, method=6)
-    alt = f"A map of {shown} items: those that the recommender sees as alike lie near each other"
+    alt = f"A map of {shown} items: items that the recommender sees as similar are close to each other"
     picture = Picture(album.add_file(sink.getvalue(), "webp"), WIDTH, HEIGHT, alt)
     return VisualMap(picture, kept, shown, len(factors.items))
 
 
 def _eased(values: np.ndarray) -> np.ndarray:
-    """Values [n] to 0..1, half by value and half by rank."""
+    """Scale values [n] to 0..1, half by value and half by rank, so that they spread more evenly."""
     rank = np.argsort(np.argsort(values, kind="stable"), kind="stable") / max(1, len(values) - 1)
     extent = np.ptp(values)
     return 0.5 * rank + 0.5 * ((values - values.min()) / extent if extent else 0.5)

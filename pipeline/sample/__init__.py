@@ -1,4 +1,4 @@
-"""The embedded catalogue: draws garments, writes Amazon-format JSON about them, serves their pictures over HTTP.
+"""The embedded catalogue: draw garments, write reviews and metadata in Amazon's JSON format, serve pictures over HTTP.
 
-`catalogue.write_catalogue` and `server.serve` are what the pipeline calls; nothing here knows Dagster or a model.
+The pipeline calls `catalogue.write_catalogue` and `server.serve`. Nothing here may import Dagster or a model.
 """

@@ -69,15 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     write = commands.add_parser("write", help="write reviews, metadata, pictures and the planted truth")
-    write.add_argument("--out", type=Path, required=True, help="folder to write to (empty, new, or a catalogue)")
+    write.add_argument("--out", type=Path, required=True, help="folder to write to: new, empty, or a catalogue")
     for name in ("seed", "items", "users", "port"):
         write.add_argument(f"--{name}", type=int, help=f"default {getattr(SampleSettings(), name)}")
     write.set_defaults(run=_write)
     server = commands.add_parser("serve", help="serve a catalogue's pictures on loopback")
-    server.add_argument("--catalogue", type=Path, required=True, help="a folder that `write` made")
+    server.add_argument("--catalogue", type=Path, required=True, help="folder written by `write`")
     server.add_argument("--port", type=int, help="default: the port in the catalogue's URLs")
     server.set_defaults(run=_serve)
-    sheet = commands.add_parser("sheet", help="draw contact sheets to look at")
+    sheet = commands.add_parser("sheet", help="draw contact sheets of the garments")
     sheet.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     sheet.add_argument("--seed", type=int, default=7)
     sheet.set_defaults(run=_sheet)

@@ -1,6 +1,6 @@
-"""A plan as JSON lines in the format of Amazon Review Data 2018, with its warts. Words come from `wording.py`.
+"""Convert a plan to JSON lines in the format of Amazon Review Data 2018, including its warts (planted defects).
 
-Functions return bytes lines (without the newline); what is written where belongs to `catalogue.py`.
+Functions return lines as bytes without the newline. Writing files does not belong here.
 """
 
 import json
@@ -12,26 +12,26 @@ import numpy as np
 from pipeline.sample import wording
 from pipeline.sample.plan import Plan, Product, Review
 
-PICTURE_PATH = "/images/I"  # of every picture's URL
+PICTURE_PATH = "/images/I"  # the path of every picture's URL, without the file name
 
 
 def low_name(picture: str) -> str:
-    """File name of a vendor picture 50 px high."""
+    """Return the file name of a vendor picture 50 px high."""
     return f"{picture}._SY50_.jpg"
 
 
 def high_name(picture: str) -> str:
-    """File name of a vendor picture 224 px high."""
+    """Return the file name of a vendor picture 224 px high."""
     return f"{picture}.jpg"
 
 
 def photo_name(picture: str) -> str:
-    """File name of a customer's photo, 88 px high."""
+    """Return the file name of a customer's photo 88 px high."""
     return f"{picture}._SY88.jpg"
 
 
 def review_lines(plan: Plan) -> Iterator[bytes]:
-    """The reviews file, product by product, each wart beside the review it was made from."""
+    """Yield the lines of the reviews file, by product; each wart follows the review that it is made from."""
     rows_of = plan.review_warts
     for row, review in enumerate(plan.reviews):
         record = _review(plan, review)
@@ -41,7 +41,7 @@ def review_lines(plan: Plan) -> Iterator[bytes]:
         if row in rows_of["repeat_purchase"]:
             again = Review(review.reviewer_id, review.product, review.time + 60 * 86_400, (), review.number + 1_000_000)
             yield _line(_review(plan, again))
-        # The rest are further lines of nobody we know, so that no planted purchase is lost.
+        # The other warts are extra lines by unknown reviewers, so that no planted purchase is lost.
         stranger = record | {"reviewerID": f"A0STRANGER{row:04d}"[:14], "reviewerName": "Amazon Customer"}
         for wart, field in (("no_reviewer", "reviewerID"), ("no_asin", "asin"), ("no_rating", "overall")):
             if row in rows_of[wart]:
@@ -55,7 +55,7 @@ def review_lines(plan: Plan) -> Iterator[bytes]:
 
 
 def product_lines(plan: Plan) -> Iterator[bytes]:
-    """The metadata file: one line a product, but for the warts; then two lines that cannot be used."""
+    """Yield the lines of the metadata file: one for each product, except for warts, then two unusable lines."""
     order = np.random.default_rng([plan.settings.seed, 3]).permutation(len(plan.products))
     for row in order:
         product = plan.products[row]
@@ -92,7 +92,7 @@ def _review(plan: Plan, review: Review) -> dict:
     if rng.random() < 0.6:
         size = ("S", "M", "L", "XL")[rng.integers(4)] if product.style.kind != "shoes" else f"{rng.integers(5, 13)}"
         record["style"] = {"Size:": f" {size}", "Color:": f" {product.style.hue.title()}"}
-    # The name belongs to the reviewer, not to the review.
+    # Derive the name from the reviewer's id, so that all reviews of a reviewer show the same name.
     name = wording.FIRST_NAMES[sum(review.reviewer_id.encode()) % len(wording.FIRST_NAMES)]
     record |= {"reviewerName": name, "reviewText": text, "summary": summary, "unixReviewTime": review.time}
     if review.photos:

@@ -1,7 +1,7 @@
-"""Cloth on white: smooth outlines, patterns, shading and the studio shadow, for every garment alike.
+"""Draw cloth on white: smooth outlines, patterns, shading and the studio shadow, for all garments.
 
-Coordinates are fractions of a square canvas, origin at the top left. Drawing happens at DRAWN px (twice the
-largest picture, so that edges are clean); the shape of each garment belongs to `tops.py`, `trousers.py`, `shoes.py`.
+Coordinates are fractions of a square canvas with the origin at the top left. Garments are drawn at DRAWN px, twice
+the size of the largest picture, so that edges are clean. The shapes of single garments do not belong here.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ DRAWN = 448
 Point = tuple[float, float]
 Colour = tuple[int, int, int]
 
-_STEPS = 7  # points a spline segment
+_STEPS = 7  # points in each spline segment
 _T = np.linspace(0, 1, _STEPS, endpoint=False)[:, None]
 # Catmull-Rom basis, [steps, 4 control points]
 _BASIS = 0.5 * np.hstack(
@@ -24,21 +24,21 @@ _BASIS = 0.5 * np.hstack(
 
 
 def smooth(points: Sequence[Point]) -> list[Point]:
-    """A closed Catmull-Rom outline through the points; a point given twice is a corner."""
+    """Compute a closed Catmull-Rom outline through the points; a point given twice becomes a corner."""
     control = np.asarray(points, float)
     around = np.stack([np.roll(control, shift, axis=0) for shift in (1, 0, -1, -2)], axis=1)  # [n, 4, 2]
-    # The zero-length segment inside a corner would draw a loop.
+    # Skip the zero-length segment of a corner, which would draw a loop.
     long = np.any(around[:, 1] != around[:, 2], axis=1)
     return [(x, y) for x, y in (_BASIS @ around[long]).reshape(-1, 2)]
 
 
 def mirrored(points: Sequence[Point]) -> list[Point]:
-    """The right half of an outline (top to bottom) closed by its mirror image about x = 0.5."""
+    """Close the right half of an outline (given from top to bottom) with its mirror image about x = 0.5."""
     return [*points, *((1 - x, y) for x, y in reversed(points))]
 
 
 def darker(colour: Colour, share: float) -> Colour:
-    """The colour times 1 - share; a negative share moves it towards white."""
+    """Multiply the colour by 1 - share; a negative share moves it towards white."""
     if share < 0:
         red, green, blue = (round(channel + (255 - channel) * -share) for channel in colour)
     else:
@@ -47,13 +47,13 @@ def darker(colour: Colour, share: float) -> Colour:
 
 
 def trim_of(colour: Colour) -> Colour:
-    """The second colour of a pattern, clear against the cloth: white on dark and bright cloth, dark brown on pale."""
+    """Choose the second colour of a pattern to contrast with the cloth: a darker shade on pale cloth, else white."""
     luminance = 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
     return (250, 248, 240) if luminance < 185 else darker(colour, 0.52)
 
 
 class Drawing:
-    """A garment being drawn: cloth (what colour) and mask (where), both DRAWN px, in fractions of the canvas."""
+    """A garment being drawn: `cloth` holds the colours, `mask` the shape; both are DRAWN px."""
 
     def __init__(self, colour: Colour, pattern: str, direction: str, rng: np.random.Generator) -> None:
         self.colour = colour
@@ -65,41 +65,41 @@ class Drawing:
         self.mask = Image.new("L", (DRAWN, DRAWN), 0)
         self._on_cloth = ImageDraw.Draw(self.cloth)
         self._on_mask = ImageDraw.Draw(self.mask)
-        # Seams of dark cloth are lighter than it, or nobody sees them.
+        # On dark cloth, seams must be lighter to be visible.
         dark = sum(colour) < 210
         self.seam: Colour = darker(colour, -0.22) if dark else darker(colour, 0.3)
 
     def shape(self, outline: Sequence[Point]) -> None:
-        """Adds an outline to the garment."""
+        """Add an outline to the garment."""
         self._on_mask.polygon(_pixels(outline), fill=255)
 
     def cut(self, outline: Sequence[Point]) -> None:
-        """Takes an outline out of the garment."""
+        """Remove an outline from the garment."""
         self._on_mask.polygon(_pixels(outline), fill=0)
 
     def part(self, outline: Sequence[Point], colour: Colour) -> None:
-        """A piece of the garment in another colour: a belt, a collar, a sole."""
+        """Add a part in another colour: a belt, a collar, a sole."""
         pixels = _pixels(outline)
         self._on_mask.polygon(pixels, fill=255)
         self._on_cloth.polygon(pixels, fill=colour)
 
     def paint(self, outline: Sequence[Point], colour: Colour) -> None:
-        """Colours cloth without changing where the garment is."""
+        """Colour the cloth without changing the shape of the garment."""
         self._on_cloth.polygon(_pixels(outline), fill=colour)
 
     def line(self, points: Sequence[Point], colour: Colour | None = None, width: float = 0.008) -> None:
-        """A seam, lace or stitch."""
+        """Draw a seam, lace or stitch."""
         self._on_cloth.line(
             _pixels(points), fill=colour or self.seam, width=max(1, round(width * DRAWN)), joint="curve"
         )
 
     def dot(self, centre: Point, radius: float, colour: Colour) -> None:
-        """A button or eyelet."""
+        """Draw a button or eyelet."""
         (x, y), r = _pixels([centre])[0], radius * DRAWN
         self._on_cloth.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
     def finish(self, rng: np.random.Generator, folds: float = 1.0) -> "Garment":
-        """Shades the cloth: rounded towards the edges, lit from the left, with a few soft folds."""
+        """Shade the cloth: rounded towards the edges, lit from the left, with a few soft folds."""
         small = 56
         mask = self.mask.resize((small, small), Image.Resampling.BOX)
         inside = np.asarray(mask.filter(ImageFilter.GaussianBlur(2.2)), float) / 255
@@ -114,7 +114,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Garment:
-    """A finished drawing: cloth RGB and mask L at DRAWN px, shade L small (a smooth light, 255 = full)."""
+    """A finished drawing: cloth (RGB) and mask (L) at DRAWN px, and a small smooth shade (L, 255 = full light)."""
 
     cloth: Image.Image
     mask: Image.Image
@@ -122,18 +122,18 @@ class Garment:
 
     @cached_property
     def whole(self) -> tuple[Image.Image, Image.Image]:
-        """Cloth (shaded) and mask of the whole canvas at half the drawn size; most pictures start from it."""
+        """Return the shaded cloth and the mask at half the drawn size; most pictures start from these."""
         return self.lit(DRAWN // 2)
 
     @cached_property
     def small(self) -> tuple[Image.Image, Image.Image]:
-        """The same at a quarter, for customers' photos."""
+        """Return the shaded cloth and the mask at a quarter of the drawn size, for customers' photos."""
         cloth, mask = self.whole
         return cloth.reduce(2), mask.reduce(2)
 
     def lit(self, size: int, box: tuple[float, float, float, float] = (0, 0, 1, 1)) -> tuple[Image.Image, Image.Image]:
-        """Cloth (shaded) and mask of a part of the canvas, both size x size."""
-        if box == (0, 0, 1, 1) and DRAWN % size == 0:  # the common case, and many times faster than a resize
+        """Return the shaded cloth and the mask of a part of the canvas, both size x size."""
+        if box == (0, 0, 1, 1) and DRAWN % size == 0:  # the common case; many times faster than a resize
             cloth, mask = self.cloth.reduce(DRAWN // size), self.mask.reduce(DRAWN // size)
         else:
             drawn = _scaled(box, DRAWN)
@@ -144,7 +144,7 @@ class Garment:
 
 
 def on_white(cloth: Image.Image, mask: Image.Image) -> Image.Image:
-    """The studio picture: the garment on white with a soft shadow below and behind it."""
+    """Make the studio picture: the garment on white with a soft shadow below and behind it."""
     small = mask.resize((mask.width // 4, mask.height // 4), Image.Resampling.BILINEAR)
     shadow = ImageChops.offset(small.filter(ImageFilter.GaussianBlur(1.8)), 1, 1).point(_SHADOW)
     grey = shadow.resize(mask.size, Image.Resampling.BILINEAR)
@@ -158,11 +158,11 @@ _SHADOW = [round(255 - 46 * value / 255) for value in range(256)]
 
 @lru_cache(maxsize=32)
 def _pattern(pattern: str, direction: str) -> Image.Image:
-    """The mask of a pattern's second colour, larger than the canvas so that a crop can start anywhere."""
+    """Draw the mask of a pattern's second colour, larger than the canvas so that a crop can start anywhere."""
     size = DRAWN + 96
     sheet = Image.new("L", (size, size), 0)
     draw = ImageDraw.Draw(sheet)
-    pitch = 46  # px of 448: five at 50 px high, so that the smallest vendor picture still shows it
+    pitch = 46  # of 448 px: five pixels in the smallest vendor picture (50 px high), so that it still shows there
     if pattern == "stripes":
         for start in range(-size, 2 * size, pitch):
             if direction == "across":

@@ -1,7 +1,6 @@
-"""Writes the embedded catalogue to a folder: reviews, metadata, pictures, the planted truth, and a manifest.
+"""Write the embedded catalogue to a folder: reviews, metadata, pictures, the planted truth, and a manifest.
 
-The folder afterwards: `reviews.json.gz`, `products.json.gz`, `pictures/*.jpg`, `truth.npz`, `catalogue.json`.
-What is in them is decided in `plan.py`; serving them belongs to `server.py`.
+The files are `reviews.json.gz`, `products.json.gz`, `pictures/*.jpg`, `truth.npz` and `catalogue.json`.
 """
 
 import gzip
@@ -31,40 +30,40 @@ _VENDOR_QUALITY, _CUSTOMER_QUALITY = 85, 55
 
 @dataclass(frozen=True)
 class SampleCatalogue:
-    """A written catalogue. planted_auc: what the true utility reaches on two random held-out purchases a user."""
+    """A written catalogue. planted_auc: AUC of the true utility on two random held-out purchases of each user."""
 
     folder: Path
     settings: SampleSettings
     counts: dict[str, int]
     planted_auc: float
-    reused: bool  # it was there already, written by the same code from the same settings
+    reused: bool  # the folder already held this catalogue, written by the same code from the same settings
 
     @property
     def reviews(self) -> Path:
-        """The reviews, gzipped JSON lines."""
+        """Path of the reviews, gzipped JSON lines."""
         return self.folder / "reviews.json.gz"
 
     @property
     def products(self) -> Path:
-        """The metadata, gzipped JSON lines."""
+        """Path of the metadata, gzipped JSON lines."""
         return self.folder / "products.json.gz"
 
     @property
     def pictures(self) -> Path:
-        """The folder of JPEG files."""
+        """Path of the folder of JPEG files."""
         return self.folder / "pictures"
 
     @property
     def truth(self) -> Path:
-        """The planted tastes: reviewer_id, theta, asin, item, item_bias."""
+        """Path of the planted tastes: reviewer_id, theta, asin, item, item_bias."""
         return self.folder / "truth.npz"
 
 
 def write_catalogue(out: Path, settings: SampleSettings) -> SampleCatalogue:
-    """Draws and writes the catalogue; the same settings give the same bytes.
+    """Draw and write the catalogue; the same settings give the same bytes.
 
-    A folder that already holds it is left as it is (`reused`). Raises FileExistsError where `out` holds
-    something that is no sample catalogue.
+    A folder that already holds this catalogue is not changed (`reused`). Raises FileExistsError if `out` holds other
+    files.
     """
     fingerprint = {"settings": asdict(settings), "code": _code_digest()}
     old = _manifest(out)
@@ -73,7 +72,7 @@ def write_catalogue(out: Path, settings: SampleSettings) -> SampleCatalogue:
     if old is not None and old.get("fingerprint") == fingerprint and _whole(out, old):
         return SampleCatalogue(out, settings, old["counts"], old["planted_auc"], reused=True)
     out.mkdir(parents=True, exist_ok=True)
-    _write_json(out / MANIFEST, {"unfinished": True})  # says, should we be interrupted, that this folder is ours
+    _write_json(out / MANIFEST, {"unfinished": True})  # marks the folder as ours if we are interrupted
     shutil.rmtree(out / "pictures", ignore_errors=True)
     (out / "pictures").mkdir()
     plan = make_plan(settings)
@@ -96,7 +95,7 @@ def write_catalogue(out: Path, settings: SampleSettings) -> SampleCatalogue:
 
 
 def open_catalogue(folder: Path) -> SampleCatalogue:
-    """A catalogue written earlier. Raises FileNotFoundError, saying how to write one."""
+    """Open a catalogue written earlier; FileNotFoundError, with the command that writes one, if there is none."""
     manifest = _manifest(folder)
     if manifest is None or "fingerprint" not in manifest:
         raise FileNotFoundError(
@@ -108,7 +107,7 @@ def open_catalogue(folder: Path) -> SampleCatalogue:
 
 
 def _write_pictures(plan: Plan, folder: Path) -> int:
-    """Draws each product once and takes all its pictures; returns how many files were written."""
+    """Draw each product once, take all its pictures, and return the number of files written."""
     photos: dict[int, list[str]] = {}
     for review in plan.reviews:
         photos.setdefault(review.product, []).extend(review.photos)
@@ -116,7 +115,7 @@ def _write_pictures(plan: Plan, folder: Path) -> int:
     for row, product in enumerate(plan.products):
         rng = np.random.default_rng([plan.settings.seed, 2, row])
         garment = draw(product.style, rng)
-        # What has no metadata line or an empty list was never photographed by its vendor.
+        # A product without a metadata line or with an empty picture list has no vendor pictures.
         vendor = () if product.warts & {"no_metadata", "no_pictures"} else product.pictures
         for name, view in zip(vendor, product.views, strict=False):
             picture = studio(product.style, garment, view, rng)
@@ -129,7 +128,7 @@ def _write_pictures(plan: Plan, folder: Path) -> int:
 
 
 def _counts(plan: Plan) -> dict[str, int]:
-    """How many of everything, warts by name."""
+    """Count products, users, reviews and, by name, warts."""
     warts = Counter(wart for product in plan.products for wart in product.warts)
     return {
         "products": len(plan.products),
@@ -145,7 +144,7 @@ def _counts(plan: Plan) -> dict[str, int]:
 
 def _write_lines(path: Path, lines: Iterable[bytes]) -> int:
     written = 0
-    # No time and no name in the gzip header: the same lines give the same bytes.
+    # Leave time and name out of the gzip header, so that the same lines give the same bytes.
     with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as zipped:
         for line in lines:
             zipped.write(line + b"\n")
@@ -174,7 +173,7 @@ def _whole(folder: Path, manifest: dict) -> bool:
 
 
 def _code_digest() -> str:
-    """Of this package's source and of the libraries that decide the bytes: another drawing is another catalogue."""
+    """Hash this package's source and the versions of the libraries that affect the bytes of the catalogue."""
     digest = hashlib.sha256(f"numpy {version('numpy')} pillow {version('pillow')}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())

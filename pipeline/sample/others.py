@@ -1,4 +1,4 @@
-"""Draws what is no garment of the six classes (watch, handbag, dress, jacket), for a category mapper to reject."""
+"""Draw products outside the six classes (watch, handbag, dress, jacket), which a category mapper must reject."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from pipeline.sample.trousers import draw_trousers
 
 
 def draw(style: Style, rng: np.random.Generator) -> Garment:
-    """Any product of the catalogue, from the front (shoes from the side)."""
+    """Draw any product of the catalogue from the front (shoes from the side)."""
     return _DRAWERS[style.kind](style, rng)
 
 

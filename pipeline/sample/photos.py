@@ -1,6 +1,6 @@
-"""Photographs of a garment: the studio's poses, crops and colourways, and what customers take at home.
+"""Photograph a garment: studio poses, crops and colourways, and customers' photos taken at home.
 
-Studio pictures come as 224 px and 50 px high JPEGs of the same drawing, customer photos 88 px high.
+Studio pictures are JPEGs of the same drawing 224 px and 50 px high, customers' photos are 88 px high.
 """
 
 import io
@@ -13,25 +13,25 @@ from pipeline.sample.canvas import Garment, on_white
 from pipeline.sample.others import draw
 from pipeline.sample.styles import Style, shade_of
 
-HIGH, LOW, CUSTOMER = 224, 50, 88  # px of height
+HIGH, LOW, CUSTOMER = 224, 50, 88  # heights in px
 VIEWS = ("front", "pose", "close", "colourway")
-_HALF = [value * 2 // 5 for value in range(256)]  # how dark a shadow on the floor is
+_HALF = [value * 2 // 5 for value in range(256)]  # opacity of the shadow on the floor
 
 
 def studio(style: Style, garment: Garment, view: str, rng: np.random.Generator) -> Image.Image:
-    """A vendor picture, 224 px high, on white: square from the front, otherwise square or 2:3."""
+    """Take a vendor picture, 224 px high, on white: square from the front, otherwise square or 2:3."""
     if view == "close":
         side = rng.uniform(0.52, 0.62)
         left, top = rng.uniform(0.16, 0.84 - side), rng.uniform(0.12, 0.9 - side)
         return on_white(*garment.lit(HIGH, (left, top, left + side, top + side)))
-    if view == "colourway":  # another shade of the same hue: what counts for taste stays the same
+    if view == "colourway":  # another shade of the same hue, so that the item's attributes stay the same
         garment = draw(replace(style, rgb=shade_of(style.hue, rng)), rng)
     if view != "pose":
         return on_white(*garment.whole)
     cloth, mask = garment.whole
     cosine, sine = _turn(rng.uniform(4, 11) * rng.choice([-1, 1]))
     width = round(HIGH * 2 / 3) if style.kind == "pants" else HIGH
-    squeeze = rng.uniform(1.12, 1.3)  # turned away from the camera: narrower
+    squeeze = rng.uniform(1.12, 1.3)  # turned away from the camera, so narrower
     centre = HIGH / 2
     matrix = (
         squeeze * cosine,
@@ -51,17 +51,17 @@ def studio(style: Style, garment: Garment, view: str, rng: np.random.Generator) 
 
 
 def low_resolution(picture: Image.Image) -> Image.Image:
-    """The same picture 50 px high."""
+    """Shrink a picture to 50 px high."""
     width = round(picture.width * LOW / picture.height)
     return picture.resize((width, LOW), Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
 def at_home(garment: Garment, rng: np.random.Generator) -> Image.Image:
-    """A customer's photo, 88 px high: crooked, cropped, on whatever lay there, in bad light."""
+    """Take a customer's photo, 88 px high: crooked, cropped, on a random background, in bad light."""
     cloth, mask = garment.small
     size = ((CUSTOMER, CUSTOMER), (66, CUSTOMER), (59, CUSTOMER))[rng.integers(3)]  # square, 3:4, 2:3
     cosine, sine = _turn(rng.uniform(-32, 32))
-    # Garment pixels a photo pixel: from the whole garment with room round it to a close look.
+    # Garment pixels for each photo pixel: from the whole garment with room around it to a close-up.
     scale = cloth.width / CUSTOMER * rng.uniform(0.72, 1.15)
     across, down = cloth.width / 2 + rng.uniform(-9, 9, 2)
     matrix = (
@@ -81,7 +81,7 @@ def at_home(garment: Garment, rng: np.random.Generator) -> Image.Image:
 
 
 def jpeg(picture: Image.Image, quality: int) -> bytes:
-    """The picture's JPEG bytes."""
+    """Encode the picture as JPEG."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
@@ -93,7 +93,7 @@ def _turn(degrees: float) -> tuple[float, float]:
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """Floorboards, a bedspread, a rug, or a cluttered shelf: muted, so that the garment's colour still tells."""
+    """Draw floorboards, a bedspread, a rug or a cluttered shelf, in muted colours so that the garment stands out."""
     ground = tuple(int(value) for value in rng.integers(95, 205) + rng.integers(-22, 23, 3))
     texture = rng.normal(0, 1, (11, 11, 3)) * rng.uniform(4, 14) + np.array(ground)
     picture = Image.fromarray(np.clip(texture, 0, 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)

@@ -1,7 +1,7 @@
-"""What the catalogue will hold, before anything is drawn or written: products, shoppers, reviews, and which have warts.
+"""Plan the catalogue before anything is drawn or written: products, shoppers, reviews, and their warts.
 
-Everything is drawn from the seed here, in one order, so that the same settings give the same plan. How a plan
-looks as JSON belongs to `amazon.py`, as pictures to `photos.py`.
+A wart is a defect as found in real data. All random choices are made here, in a fixed order, so that the same settings
+give the same plan.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ _ALPHABET = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
 _DAY = 86_400
 _FIRST_DAY, _LAST_DAY = 15_706, 17_805  # 2013-01-01 and 2018-10-01, in days since 1970
 
-# Shares of the products that shoppers choose from (each wart its own products, at least one of each).
+# Shares of the products that shoppers choose from. No product has two of these warts; each wart occurs at least once.
 PRODUCT_WARTS = {
-    "no_metadata": 0.012,  # reviewed, but no line in the metadata
-    "no_pictures": 0.012,  # an empty imageURL list, or none
+    "no_metadata": 0.012,  # reviewed, but without a line in the metadata
+    "no_pictures": 0.012,  # an empty imageURL list, or no list
     "repeated_metadata": 0.015,  # the same line twice
     "html_title": 0.05,
     "empty_url": 0.01,
@@ -27,11 +27,11 @@ PRODUCT_WARTS = {
     "relative_url": 0.01,
     "no_high_resolution": 0.01,
 }
-NO_CATEGORY = 0.25  # share of all metadata lines, on top of the above
+NO_CATEGORY = 0.25  # share of all metadata lines, in addition to the above
 # Shares of the reviews.
 REVIEW_WARTS = {
-    "duplicate_review": 0.015,  # the line twice
-    "repeat_purchase": 0.01,  # the same user and item, later, in other words
+    "duplicate_review": 0.015,  # the same line twice
+    "repeat_purchase": 0.01,  # a later review with the same user and item but other words
     "no_reviewer": 0.002,
     "no_asin": 0.002,
     "no_rating": 0.002,
@@ -39,12 +39,12 @@ REVIEW_WARTS = {
     "not_json": 0.001,
     "empty_line": 0.001,
 }
-REPEATERS = 0.04  # share of casual users with five reviews and more, but fewer than five distinct items
+REPEATERS = 0.04  # share of casual users with at least five reviews but fewer than five distinct items
 
 
 @dataclass(frozen=True)
 class Product:
-    """One product: its style, the studio views taken of it, and the names of their files (without ending)."""
+    """A product: its style, its studio views, and the names of their files (without extension)."""
 
     asin: str
     style: Style
@@ -55,18 +55,18 @@ class Product:
 
 @dataclass(frozen=True)
 class Review:
-    """One review before it is written; product is a row of Plan.products."""
+    """A review before it is written; product is a row of Plan.products."""
 
     reviewer_id: str
     product: int
     time: int  # unix seconds, midnight
     photos: tuple[str, ...]
-    number: int  # seeds its words
+    number: int  # seed of its words
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole catalogue; the first `settings.items` products are those that tastes choose from."""
+    """The whole catalogue; users with planted tastes buy only from the first `settings.items` products."""
 
     settings: SampleSettings
     products: tuple[Product, ...]
@@ -77,12 +77,12 @@ class Plan:
     review_warts: dict[str, frozenset[int]]  # rows of reviews
 
     def items(self) -> np.ndarray:
-        """The attribute vectors of the purchasable products, [items, D] float32."""
+        """Return the attribute vectors of the products that planted tastes choose from: [items, D] float32."""
         return np.stack([product.style.vector() for product in self.products[: self.settings.items]])
 
 
 def make_plan(settings: SampleSettings) -> Plan:
-    """Draws the plan of a catalogue from its seed."""
+    """Draw the plan of a catalogue from its seed."""
     rng = np.random.default_rng([settings.seed, 1])
     products = _products(settings, rng)
     item_bias = rng.normal(0, settings.popularity_spread, settings.items).astype(np.float32)
@@ -122,7 +122,10 @@ def _reviews(
     reviewer_ids: tuple[str, ...],
     rng: np.random.Generator,
 ) -> tuple[Review, ...]:
-    """Every purchase as a review, casual users' reviews of other products, and the repeaters; by product and time."""
+    """Make reviews of all purchases, reviews of other products by casual users, and repeated ones.
+
+    Sorted by product and time.
+    """
     bought = [
         (reviewer, int(item))
         for reviewer, items in zip(reviewer_ids, shoppers.purchases, strict=True)
@@ -131,8 +134,8 @@ def _reviews(
     casual = reviewer_ids[settings.users :]
     first_other = settings.items + settings.extra_items
     if casual:
-        # One review at most for each casual user: four purchases and this one may make five distinct items, which
-        # would put something into the 5-core that no taste explains; so only those with fewer get one.
+        # Each casual user with fewer than four purchases reviews at most one other product. With four purchases, it
+        # could be the fifth distinct item and bring something into the 5-core that no taste explains.
         light = [
             reviewer
             for reviewer, items in zip(casual, shoppers.purchases[settings.users :], strict=True)
@@ -155,13 +158,13 @@ def _reviews(
 
 
 def _allot(rows: int, shares: dict[str, float], rng: np.random.Generator) -> dict[str, list[int]]:
-    """Disjoint random rows for each wart: its share of the rows, at least one."""
+    """Choose disjoint random rows for the warts: for each its share of the rows, but at least one."""
     order = rng.permutation(rows).tolist()
     return {name: [order.pop() for _ in range(max(1, round(share * rows)))] for name, share in shares.items()}
 
 
 def _codes(count: int, prefix: str, length: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Distinct random codes: the prefix and then capitals and digits, `length` characters in all."""
+    """Draw distinct random codes: the prefix, then capitals and digits, `length` characters in total."""
     codes: dict[str, None] = {}
     while len(codes) < count:
         letters = _ALPHABET[rng.integers(0, len(_ALPHABET), (count - len(codes), length - len(prefix)))]

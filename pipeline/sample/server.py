@@ -1,6 +1,7 @@
-"""Serves a catalogue's pictures over real HTTP on loopback, a fixed share of the paths broken in different ways.
+"""Serve a catalogue's pictures over HTTP on loopback, with a fixed share of the paths broken in different ways.
 
-Which path is broken, and how, is a hash of the path: the same at every start. For the embedded catalogue only.
+A hash of the path decides whether and how it is broken, so each start gives the same faults. Use it only for the
+embedded catalogue.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from aiohttp import web
 from pipeline.sample.amazon import PICTURE_PATH
 
 HOST = "127.0.0.1"
-# Shares of the paths, 6 % in all. A hang costs the fetcher its read timeout, every retry again: a few in a thousand.
+# Shares of the paths, 6 % in total. Hangs are rare, because each costs the fetcher a read timeout at every retry.
 FAULTS: dict[str, float] = {
     "missing": 0.020,  # 404
     "unavailable": 0.007,  # 503, always
@@ -36,24 +37,24 @@ _PAGE = "<!DOCTYPE html><title>Not here</title><p>This picture is not available 
 
 
 class PortInUseError(OSError):
-    """The port is taken; the message names it and says what to do."""
+    """The port is in use; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the pictures are served."""
+    """The address of a picture server."""
 
     host: str
     port: int
 
     @property
     def url(self) -> str:
-        """The address as a URL without a final slash."""
+        """Return the address as a URL without a trailing slash."""
         return f"http://{self.host}:{self.port}"
 
 
 def fault_of(path: str) -> str | None:
-    """How a URL path misbehaves: a key of FAULTS, or None."""
+    """Look up the fault of a URL path: a key of FAULTS, or None."""
     draw = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") / 2**64
     for fault, share in FAULTS.items():
         if draw < share:
@@ -63,11 +64,11 @@ def fault_of(path: str) -> str | None:
 
 
 class _Pictures:
-    """The request handler: one instance a server, so that a restart forgets how often a path was asked for."""
+    """The request handler. Each server has its own, so that a restart resets the count of requests for a path."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
@@ -85,15 +86,15 @@ class _Pictures:
         return _whole(request, body)
 
     async def _instead(self, path: str, fault: str) -> web.Response | None:
-        """What a fault answers in the picture's place; None once a busy path has calmed down."""
+        """Answer as the fault demands instead of sending the picture; None once a busy path is no longer busy."""
         if fault == "hang":
             await asyncio.Event().wait()  # until the client leaves or the server stops
         if fault == "html":
             return web.Response(text=_PAGE, content_type="text/html")
         if fault == "pixel":
             return web.Response(body=PIXEL, content_type="image/gif")
-        self.asked[path] += 1
-        if fault == "busy_twice" and self.asked[path] > 2:
+        self.requests[path] += 1
+        if fault == "busy_twice" and self.requests[path] > 2:
             return None
         return web.Response(status=503, text="busy", headers={"Retry-After": "0"})
 
@@ -125,14 +126,14 @@ async def _truncated(request: web.BaseRequest, body: bytes) -> web.StreamRespons
 
 @contextmanager
 def serve(folder: Path, port: int) -> Generator[Address]:
-    """Serves `folder`/pictures on 127.0.0.1 from a thread of its own until the block ends; port 0 takes any free one.
+    """Serve `folder`/pictures on 127.0.0.1 from a separate thread until the block ends; port 0 takes any free port.
 
-    Raises PortInUseError where somebody listens there already, and FileNotFoundError where there are no pictures.
+    Raises PortInUseError if the port is in use, and FileNotFoundError if there are no pictures.
     """
     pictures = folder / "pictures"
     if not pictures.is_dir():
         raise FileNotFoundError(
-            f"{pictures} is not there: write the catalogue first with `python -m pipeline.sample write --out {folder}`"
+            f"{pictures} does not exist: write the catalogue with `python -m pipeline.sample write --out {folder}`"
         )
     loop = asyncio.new_event_loop()
     try:
@@ -159,7 +160,7 @@ def serve(folder: Path, port: int) -> Generator[Address]:
 
 async def _start(pictures: Path, port: int) -> tuple[web.ServerRunner, Address]:
     server = web.Server(_Pictures(pictures), handler_cancellation=True, access_log=None)
-    # Hanging requests never finish by themselves, so stopping does not wait for them.
+    # Hanging requests never finish, so do not wait for them when stopping.
     runner = web.ServerRunner(server, shutdown_timeout=0.05)
     await runner.setup()
     try:

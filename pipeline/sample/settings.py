@@ -1,22 +1,19 @@
-"""The embedded catalogue's size, seed and sharpness of taste: one frozen dataclass, checked when it is made.
-
-What a garment can look like belongs to `styles.py`, how shoppers choose to `shoppers.py`.
-"""
+"""Settings of the embedded catalogue: its size, its seed and how sharp the planted tastes are."""
 
 from dataclasses import dataclass
 
-DEFAULT_PORT = 8877  # stable from run to run, because the image ledger is keyed by URL
+DEFAULT_PORT = 8877  # the same in every run, because the URL is the key of the image ledger
 
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """What is written. The defaults are the demo's; tests use a few dozen items and users.
+    """Settings of the catalogue. The defaults are those of the demo; tests use a few dozen items and users.
 
     items: products that shoppers choose from (the six classes in turn).
     users: shoppers with at least `purchases_min` distinct purchases, who therefore stay in the 5-core.
-    casual_users: shoppers with one to four purchases, who leave it.
-    extra_items: garments nobody reviews, for the generator. other_products: watches, bags, dresses, jackets.
-    temperature: of the softmax by which a shopper chooses; smaller is sharper.
+    casual_users: shoppers with one to four purchases, whom the 5-core drops.
+    extra_items: garments without reviews, for the generator. other_products: watches, bags, dresses, jackets.
+    temperature: of the softmax from which a shopper's choices are drawn; smaller is sharper.
     popularity_spread: standard deviation of the planted item bias, in units of utility.
     photo_share: share of reviews with customer photos.
     """
@@ -57,7 +54,7 @@ class SampleSettings:
         if self.purchases_max > self.items // 2:
             raise ValueError(
                 f"SampleSettings.purchases_max is {self.purchases_max}; with {self.items} items it may be "
-                f"{self.items // 2} at most (half of them), so that something is left to rank"
+                f"{self.items // 2} at most (half of them), so that items are left to rank"
             )
         if self.photo_share > 1:
             raise ValueError(f"SampleSettings.photo_share is {self.photo_share}; a share lies in [0, 1]")

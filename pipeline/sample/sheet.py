@@ -1,4 +1,4 @@
-"""A contact sheet: some garments of each class side by side, so that a person can look at what is drawn."""
+"""Draw contact sheets: some garments of each class side by side, so that a person can check the drawings."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from pipeline.sample.styles import CLASSES, OTHERS, sample_style
 
 
 def write_sheet(out: Path, seed: int, size: int = 112, columns: int = 14) -> list[Path]:
-    """Writes `garments.png` (a row or two a class), `garments64.png` (the same at 64 px) and `views.png`.
+    """Write `garments.png` (one or two rows for each class), `garments64.png` (the same at 64 px) and `views.png`.
 
-    `views.png` shows, for a few garments, the four studio views and four customer photos.
+    `views.png` shows the four studio views and four customer photos of one garment of each class.
     """
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)

@@ -1,18 +1,18 @@
-"""Draws shoes from the side, toe left: women's slender, on heels or flat with a bow; men's heavy, soled, laced."""
+"""Draw shoes from the side, toe left: women's are slender, on heels or flat with a bow; men's heavy, soled, laced."""
 
 import numpy as np
 
 from pipeline.sample.canvas import Colour, Drawing, Garment, Point, darker, smooth, trim_of
 from pipeline.sample.styles import Style
 
-_RISE = {"flat": 0.03, "mid": 0.17, "high": 0.34}  # of the heel above the ground
-# Where the shoe stands: lower shoes a little higher up, so that each lies in the middle of the picture.
+_RISE = {"flat": 0.03, "mid": 0.17, "high": 0.34}  # height of the heel above the ground
+# Position of the ground line: a little higher for lower shoes, so that each is in the middle of the picture.
 _STANDS = {"flat": 0.70, "mid": 0.76, "high": 0.84}
-_GROUND = 0.80  # men's
+_GROUND = 0.80  # ground line of men's shoes
 
 
 def draw_shoe(style: Style, rng: np.random.Generator) -> Garment:
-    """One shoe from the side."""
+    """Draw one shoe from the side."""
     drawing = Drawing(style.rgb, style.pattern, "slanted", rng)
     if style.gender == "women":
         _pump(drawing, style) if not style.open_toe else _sandal(drawing, style)
@@ -24,7 +24,7 @@ def draw_shoe(style: Style, rng: np.random.Generator) -> Garment:
 
 
 def _arch(rise: float, ground: float) -> tuple[list[Point], list[Point]]:
-    """The insole from toe to heel and the ground line of a women's shoe whose heel is `rise` high."""
+    """Outline the insole, from toe to heel, and the lower line of a women's shoe with a heel `rise` high."""
     base = ground - 0.03
     top = [
         (0.05, base),
@@ -126,7 +126,7 @@ def _sandal(drawing: Drawing, style: Style) -> None:
     _sole(drawing, rise, ground, (176, 122, 78) if style.hue not in ("brown", "mustard") else (66, 48, 40))
     base = ground - 0.03
     heel_y = base - rise
-    # A broad band over the toes, an ankle strap, and a strap that joins them: skin (here: white) in between.
+    # A broad band over the toes, an ankle strap, and a strap that joins them; between them the background shows.
     drawing.shape(
         smooth(
             [
@@ -186,7 +186,7 @@ def _mens_sole(drawing: Drawing, colour: Colour, thick: float) -> float:
 
 def _mens_shoe(drawing: Drawing, style: Style) -> None:
     boot = style.heel == "mid"
-    pale = style.laces and not boot  # trainers stand on white rubber, boots and loafers on leather
+    pale = style.laces and not boot  # trainers have a white rubber sole, boots and loafers a leather one
     sole: Colour = (236, 236, 232) if pale else (44, 36, 32)
     top = _mens_sole(drawing, sole, 0.12 if pale else 0.1)
     if boot:  # a block heel

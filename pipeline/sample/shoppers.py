@@ -1,6 +1,6 @@
-"""Shoppers: a planted taste over the visible attributes, what each buys by it, and the best reachable AUC.
+"""Shoppers: plant tastes over the visible attributes, draw purchases from them, and compute the best reachable AUC.
 
-A shopper's utility is theta . item + item_bias. Texts, dates and the JSON belong to `amazon.py`.
+A shopper's utility is theta . item + item_bias.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ import numpy as np
 from pipeline.sample.settings import SampleSettings
 from pipeline.sample.styles import ATTRIBUTES, CLASSES, PATTERNS
 
-# How much each part of a taste weighs, in units of utility (nats at temperature 1). Colour leads: a few train purchases
-# tell it, and a small network can learn it from pixels in minutes. A linear BPR on the true attributes goes 90% of the
-# way from 0.5 to the planted AUC; matrix factorisation, with some four purchases an item to learn from, 67% (each the
-# best of three regularisers on the held-out pairs themselves, so both are upper estimates).
-SECTION = 1.8  # the women's or the men's section against the other
+# The weight of each part of a taste, in units of utility (nats at temperature 1). Colour weighs most: a few train
+# purchases reveal it, and a small network can learn it from pixels in minutes. Between an AUC of 0.5 and the planted
+# AUC, a linear BPR on the true attributes gets 90% of the way, and matrix factorisation, with about four purchases of
+# an item to learn from, 67%. (Both with the best of three regularisers on the held-out pairs, so upper estimates.)
+SECTION = 1.8  # preference for the women's or the men's section over the other
 BOTH_SECTIONS = 0.1  # share of shoppers who buy in both sections
-KIND = 0.2  # spread over tops, pants and shoes
-HUE_LIKED = 3.5  # what a liked hue adds
+KIND = 0.2  # spread of the preferences for tops, pants and shoes
+HUE_LIKED = 3.5  # added for a liked hue
 PATTERN_LIKED = 0.6
-COVER = 0.15  # spread of a liking for covering garments (long sleeves and legs, closed toes) against bare ones
-SHAPE = 0.05  # spread over each sleeve, neckline, length, cut, heel, open toe, laces
+COVER = 0.15  # spread of the preference for covering garments (long sleeves and legs, closed toes) over bare ones
+SHAPE = 0.05  # spread of the preferences for each sleeve, neckline, length, cut, heel, open toe, laces
 
 # A shopper likes the hues of one palette.
 PALETTES = (("black", "grey"), ("cream", "mustard", "brown"), ("red", "pink"), ("green", "blue"))
@@ -29,14 +29,14 @@ COVERING = {"sleeve_long": 1, "sleeve_none": -1, "length_long": 1, "length_short
 
 @dataclass(frozen=True)
 class Shoppers:
-    """theta [U, D] float32 and, for each user, the rows of the items bought, in the order of buying."""
+    """The shoppers' theta [U, D] float32 and, for each shopper, the rows of the bought items in order of purchase."""
 
     theta: np.ndarray
     purchases: tuple[np.ndarray, ...]
 
 
 def sample_tastes(users: int, rng: np.random.Generator) -> np.ndarray:
-    """The planted theta [users, D] float32: one section, one palette, one pattern, a leaning in shape."""
+    """Draw the planted theta [users, D] float32: a section, a palette, a pattern, and slight preferences in shape."""
     column = {name: index for index, name in enumerate(ATTRIBUTES)}
     theta = np.zeros((users, len(ATTRIBUTES)))
     shapes = [
@@ -63,10 +63,10 @@ def sample_tastes(users: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shop(items: np.ndarray, item_bias: np.ndarray, settings: SampleSettings, rng: np.random.Generator) -> Shoppers:
-    """Lets the shoppers choose from items [I, D]: first `users` who stay in the 5-core, then `casual_users`.
+    """Draw shoppers and their purchases among items [I, D]: first `users` who stay in the 5-core, then `casual_users`.
 
-    Purchases are drawn without replacement from softmax(utility / temperature), as the largest of
-    utility / temperature + Gumbel noise (which is the same law).
+    Purchases are drawn without replacement from softmax(utility / temperature), by taking the largest values of
+    utility / temperature + Gumbel noise (which has the same distribution).
     """
     theta = sample_tastes(settings.users + settings.casual_users, rng)
     utility = theta @ items.T + item_bias  # [U, I]
@@ -77,7 +77,7 @@ def shop(items: np.ndarray, item_bias: np.ndarray, settings: SampleSettings, rng
             rng.integers(1, 5, settings.casual_users),
         ]
     )
-    # The largest come first; the order of buying carries no meaning, so it is shuffled.
+    # Shuffle the purchases: the largest utility comes first, but the order of purchase must carry no meaning.
     return Shoppers(theta, tuple(rng.permutation(row[:n]) for row, n in zip(order, counts, strict=True)))
 
 
@@ -90,10 +90,10 @@ def planted_auc(
     users: int,
     seed: int = 0,
 ) -> float:
-    """The mean AUC of the true utility over the first `users`: two random purchases a user held out.
+    """Compute the mean AUC of the true utility over the first `users`, with two random purchases of each held out.
 
-    Each held-out item is ranked against all items the user has not touched; ties count a half. This is what the
-    best model could reach (up to chance), because purchases are drawn by exactly this utility.
+    Each held-out item is ranked against all items that the user has not touched; ties count half. No model can be
+    better, except by chance, because purchases are drawn from exactly this utility.
     """
     rng = np.random.default_rng(seed)
     score = theta @ items.T + item_bias
@@ -103,7 +103,7 @@ def planted_auc(
 def mean_auc(
     score: np.ndarray, touched: tuple[np.ndarray, ...] | list[np.ndarray], held_out: list[np.ndarray]
 ) -> float:
-    """The mean over users of the exact AUC of score [U, I]: held-out items against all items never touched."""
+    """Average the exact AUC of score [U, I] over users: held-out items against all items never touched."""
     areas = []
     for row, bought, hidden in zip(score, touched, held_out, strict=False):
         others = np.delete(row, bought)

@@ -1,7 +1,4 @@
-"""The embedded catalogue as a run's source: written once into the home, served while the run lasts.
-
-Drawing and serving are `pipeline/sample/`; this only says to the rest of the pipeline where the files are.
-"""
+"""Use the embedded catalogue as the input of a run: write it once into the home, and serve it during the run."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,10 +14,10 @@ from pipeline.sample.settings import SampleSettings
 def embedded(
     folder: Path, say: Callable[[str], object], settings: SampleSettings | None = None
 ) -> Generator[dict[str, str]]:
-    """Write the catalogue if it is not there yet, serve its pictures, and give the environment that names it.
+    """Write the catalogue if it does not exist, serve its pictures, and yield the environment variables that name it.
 
     Raises:
-        BadInput: the port is taken.
+        BadInput: the port is in use.
     """
     settings = settings or SampleSettings()
     if not (folder / "reviews.json.gz").is_file():

@@ -1,7 +1,6 @@
-"""What a garment can look like: the visible attributes, how often each class has them, and their vector.
+"""The visible attributes of garments, their frequencies in each class, and the attribute vector of a garment.
 
-A shopper's taste lies in these attributes and in nothing else, so whatever is listed in `ATTRIBUTES` must be
-seen in the picture. How it is drawn belongs to `tops.py`, `trousers.py` and `shoes.py`.
+Planted tastes depend on these attributes only, so everything listed in `ATTRIBUTES` must be visible in the picture.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ import numpy as np
 CLASSES = ("women_tops", "women_pants", "women_shoes", "men_tops", "men_pants", "men_shoes")
 OTHERS = ("watch", "handbag", "dress", "jacket")  # what a category mapper must reject
 
-# Named hues as RGB of the plain cloth; an item's own colour is jittered round it.
+# Hues as RGB of the plain cloth; the colour of an item varies around it.
 HUES: dict[str, tuple[int, int, int]] = {
     "black": (46, 46, 52),
     "cream": (240, 228, 200),
@@ -44,8 +43,8 @@ ATTRIBUTES: tuple[str, ...] = (
 )
 _COLUMN = {name: column for column, name in enumerate(ATTRIBUTES)}
 
-# How often a class has each value (weights, in the order of the vocabulary above). Palettes lean as the paper found
-# real ones to: women's tops and shoes towards pink, men's shoes towards black, grey and brown.
+# Relative frequency of each value in a class, in the order of the tuples above. Hues are distributed as the paper
+# found in real data: more pink in women's tops and shoes, more black, grey and brown in men's shoes.
 _WEIGHTS: dict[str, dict[str, tuple[float, ...]]] = {
     #                       black cream grey red pink mustard green blue brown
     "women_tops": {"hue": (2, 3, 1, 4, 6, 3, 2, 3, 1), "sleeve": (4, 4, 3), "neckline": (4, 5, 2)},
@@ -61,11 +60,11 @@ _MEN_LACED = 0.8  # share of men's closed shoes with laces
 
 @dataclass(frozen=True)
 class Style:
-    """One garment's attributes; "" where an attribute does not apply to the class."""
+    """The attributes of a garment; "" where an attribute does not apply to the class."""
 
-    garment_class: str  # one of CLASSES, or of OTHERS
+    garment_class: str  # one of CLASSES or OTHERS
     hue: str
-    rgb: tuple[int, int, int]  # the item's own colour, within its hue
+    rgb: tuple[int, int, int]  # the item's own colour, a variation of its hue
     pattern: str
     sleeve: str = ""
     neckline: str = ""
@@ -77,16 +76,16 @@ class Style:
 
     @property
     def gender(self) -> str:
-        """women or men ("" for what is no garment)."""
+        """Return women or men ("" for other products)."""
         return self.garment_class.split("_")[0] if "_" in self.garment_class else ""
 
     @property
     def kind(self) -> str:
-        """tops, pants, shoes, or the name of the other product."""
+        """Return tops, pants, shoes, or the name of the other product."""
         return self.garment_class.rpartition("_")[2]
 
     def vector(self) -> np.ndarray:
-        """The attributes as float32 [D] of zeros and ones, columns as in ATTRIBUTES."""
+        """Encode the attributes as float32 [D] of zeros and ones, in the order of ATTRIBUTES."""
         names = [
             self.garment_class,
             f"hue_{self.hue}",
@@ -104,7 +103,7 @@ class Style:
 
 
 def sample_style(garment_class: str, rng: np.random.Generator) -> Style:
-    """A random garment of a class (or other product), with the class's own frequencies."""
+    """Draw a random garment of a class (or another product) with the frequencies of the class."""
     weights = _WEIGHTS.get(garment_class, {})
     hue = _choose(tuple(HUES), weights.get("hue", (1.0,) * len(HUES)), rng)
     style = Style(garment_class, hue, shade_of(hue, rng), _choose(PATTERNS, _PATTERN_WEIGHTS, rng))
@@ -126,7 +125,7 @@ def sample_style(garment_class: str, rng: np.random.Generator) -> Style:
 
 
 def shade_of(hue: str, rng: np.random.Generator) -> tuple[int, int, int]:
-    """An item's own RGB within a hue: lighter or darker, and each channel a little off."""
+    """Draw an item's RGB around a hue: lighter or darker, with some noise on each channel."""
     rgb = np.array(HUES[hue], float)
     jittered = rgb * rng.uniform(0.88, 1.08) + rng.normal(0, 5, 3)
     red, green, blue = (int(channel) for channel in np.clip(np.rint(jittered), 12, 250))

@@ -1,4 +1,4 @@
-"""Draws tops: women's with a waist, a wide neck and a flared hem; men's square in the shoulder and straight."""
+"""Draw tops: women's with a waist, a wide neck and a flared hem; men's with square shoulders and straight sides."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from pipeline.sample.styles import Style
 
 
 def draw_top(style: Style, rng: np.random.Generator) -> Garment:
-    """A top from the front, about 0.84 of the canvas high."""
+    """Draw a top from the front, about 0.84 of the canvas high."""
     drawing = Drawing(style.rgb, style.pattern, "across", rng)
     women = style.gender == "women"
     wobble = rng.uniform(-0.008, 0.008, 4)
@@ -136,7 +136,7 @@ def _neckline(drawing: Drawing, style: Style, neck: float, top: float) -> None:
         front = [(0.5 + neck * np.cos(a), rim + depth * np.sin(a)) for a in np.linspace(0, np.pi, 17)]
     else:
         front = [(0.5 + neck, rim), (0.5, rim + depth), (0.5 - neck, rim)]
-    # The back of the garment shows through the neck; above its rim there is nothing.
+    # Inside the neckline, the back of the garment is visible; above its rim there is nothing.
     drawing.paint([*back, *front], inside)
     drawing.cut([(0.5 - neck, rim - 0.05), *back, (0.5 + neck, rim - 0.05)])
     if style.neckline != "collar":

@@ -1,18 +1,18 @@
-"""Draws trousers: women's with a high narrow waist, a sash and curved hips; men's straight, with belt and fly."""
+"""Draw trousers: women's with a high narrow waist, a sash and curved hips; men's straight, with belt and fly."""
 
 import numpy as np
 
 from pipeline.sample.canvas import Drawing, Garment, Point, darker, smooth, trim_of
 from pipeline.sample.styles import Style
 
-# Where the hem lies, and how much wider a short leg is drawn so that shorts fill the frame as well.
+# Position of the hem, and how much wider the legs are drawn so that shorts fill the frame too.
 _HEM = {"shorts": 0.70, "cropped": 0.84, "long": 0.95}
 _TOP = {"shorts": 0.20, "cropped": 0.10, "long": 0.05}
 _WIDER = {"shorts": 1.28, "cropped": 1.08, "long": 1.0}
 
 
 def draw_trousers(style: Style, rng: np.random.Generator) -> Garment:
-    """Trousers from the front; shorts, cropped or long."""
+    """Draw trousers from the front: shorts, cropped or long."""
     drawing = Drawing(style.rgb, style.pattern, "down", rng)
     women = style.gender == "women"
     top, hem, wider = _TOP[style.length], _HEM[style.length], _WIDER[style.length]
@@ -62,7 +62,7 @@ def draw_trousers(style: Style, rng: np.random.Generator) -> Garment:
                 (0.5 + side * (axis - half_leg), hem),
             ],
             width=0.012,
-        )  # the inner seam tells leg from leg
+        )  # the inner seam separates the legs
         if style.cut != "slim":  # the crease
             drawing.line([(0.5 + side * hip * 0.52, crotch_y), (0.5 + side * axis, hem - 0.04)], width=0.006)
     if women:

@@ -1,6 +1,4 @@
-"""What a product is called and where a shop files it, and what customers write: words only, no format and no chance
-beyond the choice among them.
-"""
+"""The words of the catalogue: product titles, categories and review texts. File formats do not belong here."""
 
 import numpy as np
 
@@ -52,7 +50,7 @@ _SLEEVE_WORDS = {"": "", "none": "Sleeveless", "short": "Short Sleeve", "long": 
 _ROOT = "Clothing, Shoes & Jewelry"
 
 
-# What a title calls it, the category path below the gender, and of which garments: the first row that fits counts.
+# (class, required attributes, product type in the title, category path below the gender); the first match counts.
 _TYPES: tuple[tuple[str, dict[str, object], str, tuple[str, ...]], ...] = (
     ("women_tops", {"neckline": "collar"}, "Button-Down Blouse",
      ("Clothing", "Tops & Tees", "Blouses & Button-Down Shirts")),
@@ -90,7 +88,7 @@ _TYPES: tuple[tuple[str, dict[str, object], str, tuple[str, ...]], ...] = (
 
 
 def thing(style: Style) -> tuple[str, tuple[str, ...]]:
-    """The product type as a title names it, and the shop's category path below the gender."""
+    """Return the product type as used in titles, and the shop's category path below the gender."""
     return next(
         (name, path)
         for garment_class, wanted, name, path in _TYPES
@@ -100,12 +98,12 @@ def thing(style: Style) -> tuple[str, tuple[str, ...]]:
 
 
 def section(style: Style) -> str:
-    """The gender department: Women or Men."""
+    """Return the gender department: Women or Men."""
     return "Men" if style.gender == "men" or style.kind == "jacket" else "Women"
 
 
 def title(style: Style, brand: str) -> str:
-    """A product title that names gender, colour, pattern and type, so that it can stand for a missing category."""
+    """Make a product title with gender, colour, pattern and type, so that it can replace a missing category."""
     words = (
         brand,
         f"{section(style)}'s",
@@ -118,12 +116,12 @@ def title(style: Style, brand: str) -> str:
 
 
 def category(style: Style) -> list[str]:
-    """The category path as the 2018 metadata lists it."""
+    """Return the category path as listed in the 2018 metadata."""
     return [_ROOT, section(style), *thing(style)[1]]
 
 
 def review_words(style: Style, rating: int, rng: np.random.Generator) -> tuple[str, str]:
-    """A summary and a text that suit the rating."""
+    """Choose a summary and a text that match the rating."""
     summaries, sentences = SUMMARIES[rating], SENTENCES[rating]
     text = sentences[rng.integers(len(sentences))]
     return summaries[rng.integers(len(summaries))], text.format(colour=style.hue, thing=thing(style)[0].lower())

@@ -1,1 +1,1 @@
-"""How results look to a person in Dagster and MLflow: counts, heads of tables, charts, sheets of pictures."""
+"""Show results to people in Dagster, MLflow and the lookbook: counts, table previews, charts, sheets of pictures."""

@@ -1,6 +1,6 @@
-"""From per-user metrics to the figures people compare: means, intervals, paired differences.
+"""Summarise per-user metrics as figures that people compare: means, intervals, paired differences.
 
-The metrics themselves are `models/metrics/evaluate.py`; what is shown where belongs to the assets and the lookbook.
+Computing the metrics, and choosing what to show, do not belong here.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.metrics.evaluate import PerUser
     from pipeline.core.arrays import ModeArrays
 
-# Figure: column of RECOMMENDER_EVALUATION whose mean over users it is.
+# Figure -> the column of RECOMMENDER_EVALUATION that it is the mean of.
 MEANS = {
     "auc_strict": "auc_strict",
     "auc_sampled100": "auc_sampled100",
@@ -41,7 +41,7 @@ METRICS = ("auc", "auc_category", *MEANS.values())
 
 
 def per_user_table(measured: "PerUser", data: "ModeArrays", model: str, split: str) -> pa.Table:
-    """One model's metrics on one split as rows of RECOMMENDER_EVALUATION; users with nothing to rank are left out."""
+    """Convert a model's metrics on a split to rows of RECOMMENDER_EVALUATION; skip users with nothing to rank."""
     ranked = np.isfinite(measured.auc)
     count = int(ranked.sum())
     columns = {
@@ -57,13 +57,13 @@ def per_user_table(measured: "PerUser", data: "ModeArrays", model: str, split: s
 
 
 def of_catalogue(measured: "PerUser", items: int) -> dict[str, float]:
-    """What no user has alone: how much of the catalogue of `items` is recommended, and how unevenly."""
+    """Compute the figures of all users together: coverage and Gini index over a catalogue of `items` items."""
     lists = measured.recommended[np.isfinite(measured.auc)]
     return dict(zip(OF_CATALOGUE, (diversity.coverage(lists, items), diversity.gini(lists, items)), strict=True))
 
 
 def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
-    """Figures as MLflow metrics: the recommender's under their own names, the others' behind the model's."""
+    """Flatten figures to MLflow metrics; metrics of models other than the recommender are prefixed by the model."""
     values, own = {}, leading(figures)
     for model, splits in figures.items():
         for split, metrics in splits.items():
@@ -77,7 +77,7 @@ def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
 
 
 def markdown(figures: dict[str, dict[str, dict[str, Any]]], split: str = "test") -> str:
-    """Figures of one split as a table for the Dagster UI, best first."""
+    """Make a table of the figures of one split for the Dagster UI, best first."""
     lines = [
         f"| model ({split}) | AUC | 95% interval | warm | cold | in type | recall@10 |",
         "|---|---:|---|---:|---:|---:|---:|",
@@ -90,13 +90,13 @@ def markdown(figures: dict[str, dict[str, dict[str, Any]]], split: str = "test")
 
 
 def in_short(figures: Mapping[str, Any]) -> list[str]:
-    """What stands beside the AUC where there is room for little: warm, cold, within its type, recall at 10."""
+    """Format the few figures shown beside the AUC in small tables: warm, cold, within its type, recall at 10."""
     keys = ("warm_auc", "cold_auc", "auc_category", "recall_at_10")
     return ["" if figures[key] is None else f"{figures[key]:.3f}" for key in keys]
 
 
 def summarise(per_user: "pd.DataFrame", settings: EvaluationSettings) -> dict[str, Any]:
-    """The figures of one model on one split: means over users, with intervals for the AUCs; None without a user.
+    """Summarise one model on one split: means over users, with intervals for the AUCs; None if no user has a value.
 
     Args:
         per_user: rows of RECOMMENDER_EVALUATION.
@@ -119,18 +119,18 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def summaries(table: pa.Table, settings: EvaluationSettings) -> dict[str, dict[str, dict[str, Any]]]:
-    """`summarise` for every model and split of a RECOMMENDER_EVALUATION table: {model: {split: figures}}."""
-    made: dict[str, dict[str, dict[str, Any]]] = {}
+    """Summarise every model and split of a RECOMMENDER_EVALUATION table: {model: {split: figures}}."""
+    by_model: dict[str, dict[str, dict[str, Any]]] = {}
     for (model, split), rows in table.to_pandas().groupby(["model", "split"], sort=False):
-        made.setdefault(str(model), {})[str(split)] = summarise(rows, settings)
-    return made
+        by_model.setdefault(str(model), {})[str(split)] = summarise(rows, settings)
+    return by_model
 
 
 def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: int, items: int) -> None:
-    """Make sure that somebody's held-out item was ranked on both splits.
+    """Check that at least one held-out item was ranked on both splits.
 
     Raises:
-        BadInput: nobody's was; names mode and split, and where to look.
+        BadInput: none was; the message names mode, split and where to look.
     """
     for split in ("validation", "test"):
         if split not in figures.get(leading(figures), {}):
@@ -146,12 +146,12 @@ def compare(
     settings: EvaluationSettings,
     evaluated: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of RECOMMENDER_COMPARISON: every model of every mode, with its paired difference to that mode's recommender.
+    """Compare every model of every mode with that mode's recommender: rows of RECOMMENDER_COMPARISON.
 
     Args:
         by_mode: RECOMMENDER_EVALUATION of each mode.
         settings: seed and number of bootstrap draws.
-        evaluated: {mode: {model: {split: figures}}}, for the figures of a whole catalogue, which no user's row has.
+        evaluated: {mode: {model: {split: figures}}}, for the figures of the whole catalogue, which per-user rows lack.
     """
     published = {name for name, one in RECOMMENDERS.items() if one.published}
     rows = []
@@ -188,14 +188,14 @@ def compare(
 def between_models(
     table: pa.Table, split: str, settings: EvaluationSettings, metric: str = "auc", users: str = "all"
 ) -> list[dict[str, Any]]:
-    """Every two models of a mode on the users whom both have: mean difference of a metric and its paired interval.
+    """Compare every two models of a mode by a metric: mean difference over common users, and its paired interval.
 
     Args:
         table: RECOMMENDER_EVALUATION of one mode.
         split: validation or test.
         settings: seed and number of bootstrap draws; all pairs share the draws.
         metric: a column of the table; users without a value are left out.
-        users: all, or those whose held-out item is warm or cold.
+        users: all, or only those with a warm or a cold held-out item.
     """
     frame = table.to_pandas()
     frame = frame[frame["split"] == split]
@@ -210,13 +210,13 @@ def between_models(
     for (one, first), (other, second) in combinations(enumerate(models), 2):
         low, high = interval(means[:, other] - means[:, one])
         difference = float((values[:, other] - values[:, one]).mean())
-        found = {"models": f"{second} - {first}", "users": len(values), metric: difference, "low": low, "high": high}
-        rows.append(found)
+        row = {"models": f"{second} - {first}", "users": len(values), metric: difference, "low": low, "high": high}
+        rows.append(row)
     return rows
 
 
 def between_modes(by_mode: Mapping[str, pa.Table], split: str, settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Each pair of modes: mean difference of their recommenders on users whose hold-outs they share, its interval."""
+    """Compare the recommenders of every two modes on users with the same hold-outs: mean difference and interval."""
     values = {}
     for mode, table in by_mode.items():
         frame = table.to_pandas()
@@ -232,7 +232,7 @@ def between_modes(by_mode: Mapping[str, pa.Table], split: str, settings: Evaluat
 
 
 def _side_by_side(frames: Mapping[str, "pd.DataFrame"], metric: str) -> np.ndarray:
-    """One column a frame over the users who have a value in all of them: [users, frames]."""
+    """Align a metric of several frames over the users who have a value in all of them: [users, frames]."""
     import pandas as pd
 
     columns = [frame.set_index("user")[metric] for frame in frames.values()]

@@ -1,7 +1,4 @@
-"""How the plan of a fetch looks: a table on the terminal, the same as Markdown in the UI, one line in the log.
-
-The numbers are `core/images/fetch_plan.py`'s.
-"""
+"""Show the plan of a fetch: as a table on the terminal, as Markdown in Dagster's UI, and as one line in the log."""
 
 from collections.abc import Iterator
 
@@ -9,12 +6,12 @@ from rich.table import Table
 
 from pipeline.core.images.fetch_plan import ASSUMED, ASSUMED_BYTES, ASSUMED_SECONDS, HERE, FetchPlan, HostPlan
 
-HOSTS = 8  # shown one by one
+HOSTS = 8  # hosts shown one by one; the others share a row
 COLUMNS = ("host", "URLs", "there", "requests", "MB", "a second", "time")
 
 
 def line(plan: FetchPlan) -> str:
-    """The plan in one sentence, assumptions named."""
+    """Describe the plan in one sentence, naming its assumptions."""
     if not plan.requests:
         return f"no request to make: all {plan.urls:,} pictures are settled in the ledger"
     hosts = sum(1 for host in plan.hosts if host.requests)
@@ -31,7 +28,7 @@ def line(plan: FetchPlan) -> str:
 
 
 def terminal_table(plan: FetchPlan) -> Table:
-    """The hosts, for a rich console."""
+    """Make the table of hosts for a rich console."""
     table = Table(title="pictures to fetch: " + line(plan), title_justify="left", title_style="")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == "host" else "right")
@@ -41,7 +38,7 @@ def terminal_table(plan: FetchPlan) -> Table:
 
 
 def markdown(plan: FetchPlan) -> str:
-    """The hosts, for Dagster's UI."""
+    """Make the table of hosts as Markdown for Dagster's UI."""
     head = f"| {' | '.join(COLUMNS)} |\n|---|" + "---:|" * (len(COLUMNS) - 1)
     return f"{line(plan)}\n\n{head}\n" + "\n".join(f"| {' | '.join(row)} |" for row in _rows(plan))
 
@@ -53,7 +50,7 @@ def _rows(plan: FetchPlan) -> Iterator[tuple[str, ...]]:
 
 
 def _expected(host: HostPlan) -> tuple[str, str, str]:
-    """Bytes, rate and time; a number that is not the host's own says where it is from."""
+    """Format bytes, rate and time; a number that was not measured on this host names its source."""
     if not host.requests:
         return "", "", ""
     size = f"{host.bytes / 1e6:,.1f}{'' if host.bytes_from == HERE else f' ({host.bytes_from})'}"
@@ -62,7 +59,7 @@ def _expected(host: HostPlan) -> tuple[str, str, str]:
 
 
 def duration(seconds: float) -> str:
-    """As a person says it."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:

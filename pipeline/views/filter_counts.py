@@ -1,6 +1,6 @@
-"""The counts of the 5-core, of pruning and of a mode's catalogue as steps: in words, and what is left after each.
+"""Turn the counts of the 5-core, of pruning and of a mode's catalogue into named steps with what is left after each.
 
-The counting is done in `core/dataset/`, the drawing in `plots.py`. A count that is not there leaves its step out.
+A step without a count is left out. Counting and drawing do not belong here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """A step and how many are left after it."""
+    """A step, and the number left after it."""
 
     name: str
     left: int
 
 
-Steps = dict[str, list[Step]]  # what is counted -> its steps, the first what there was
+Steps = dict[str, list[Step]]  # what is counted -> its steps; the first step has the initial number
 
 
 def five_core(counts: Mapping[str, int], k: int = 5, iterative: bool = False) -> Steps:
-    """Reviews, users and items from the raw files to the interactions."""
+    """List the steps of reviews, users and items from the raw files to the interactions."""
     names = ("read", f"of users with {k} reviews or more", f"distinct, users with {k} items or more")
     if iterative:
         names = (*names[:2], f"distinct, {k} or more a user and an item")
@@ -32,7 +32,7 @@ def five_core(counts: Mapping[str, int], k: int = 5, iterative: bool = False) ->
 
 
 def pruning(counts: Mapping[str, int], k: int = 5) -> Steps:
-    """Users and items of an image mode, once what has no working picture is gone."""
+    """List the steps of an image mode's users and items while those without a working picture are dropped."""
     users, items = counts["users_before"], counts["items_before"]
     pictured = items - counts["items_without_picture"]
     names = ("5-core", "items with a working picture", f"users with {k} of them or more", "items these users have")
@@ -43,11 +43,11 @@ def pruning(counts: Mapping[str, int], k: int = 5) -> Steps:
 
 
 def catalogue(counts: Mapping[str, int]) -> Steps:
-    """Pictures of a mode, once photos of held-out reviews are gone and equal pictures of an item are one."""
-    there = counts["images_before"]
-    shown = there - counts["held_out_photos"]
+    """List the steps of a mode's pictures: photos of held-out reviews are removed, equal pictures of an item merged."""
+    working = counts["images_before"]
+    kept = working - counts["held_out_photos"]
     names = ("working pictures", "photos of held-out reviews taken out", "equal pictures of an item merged")
-    return {"pictures": [Step(n, c) for n, c in zip(names, (there, shown, counts["images"]), strict=True)]}
+    return {"pictures": [Step(n, c) for n, c in zip(names, (working, kept, counts["images"]), strict=True)]}
 
 
 def _steps(counts: Mapping[str, int], named: Iterable[tuple[str, str]]) -> list[Step]:

@@ -1,7 +1,7 @@
-"""What a home holds, read with patience: tables, models and the newest metadata, each None where it is not there.
+"""Read the contents of a home: tables, models and the newest metadata.
 
-The page is made of what there is, so nothing here fails because a part was not materialised. What is shown of it
-belongs to the section builders.
+The lookbook shows whatever exists, so everything here returns None or something empty for a part that was not
+materialised, and nothing may fail because of it.
 """
 
 from collections.abc import Iterable
@@ -26,14 +26,14 @@ from pipeline.views.sources import Source
 
 @dataclass(frozen=True)
 class Record:
-    """The newest materialisation of an asset: its metadata as plain values, and where it comes from."""
+    """The newest materialisation of an asset: its metadata as plain values, and its source."""
 
     metadata: dict[str, Any]
     source: Source
 
 
 class Home:
-    """One home, its Dagster instance, and the files it was made from."""
+    """A home, its Dagster instance, and its input files."""
 
     def __init__(self, storage: Storage, instance: dg.DagsterInstance, raw: RawSources):
         self.storage = storage
@@ -44,37 +44,37 @@ class Home:
 
     @property
     def embedded(self) -> bool:
-        """Whether the data is the catalogue that Atelier draws itself: its true tastes lie beside the reviews."""
+        """Return whether the data is Atelier's embedded catalogue, which has the true tastes beside the reviews."""
         return self.raw.truth() is not None
 
     @property
     def label(self) -> str:
-        """Which data this is, in a few words."""
+        """Name the data in a few words."""
         if self.embedded:
             return "embedded catalogue"
         return next(iter(self.files()), "unnamed files")
 
     def recommender_asset(self, mode: str) -> str:
-        """The asset that made the mode's newest recommender; of an older home, the one it was made under."""
-        made = [(found.source.when, one.op) for one in main() if (found := self.record(one.op, mode)) is not None]
+        """Return the asset that made the mode's newest recommender, also for homes made by older versions."""
+        made = [(record.source.when, one.op) for one in main() if (record := self.record(one.op, mode)) is not None]
         return max(made)[1] if made else main()[-1].op
 
     def files(self) -> list[str]:
-        """The files it was made from, each with its folder's name."""
-        named = [shown_spec(name) for name in (self.raw.reviews, self.raw.products) if name]
-        return ["/".join(Path(name).parts[-2:]) for name in named]
+        """Name the input files, each with its folder."""
+        names = [shown_spec(name) for name in (self.raw.reviews, self.raw.products) if name]
+        return ["/".join(Path(name).parts[-2:]) for name in names]
 
     def metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
-        """The newest metadata; empty where there is none."""
+        """Return the newest metadata of an asset; empty if there is none."""
         record = self.record(asset, partition)
         return record.metadata if record else {}
 
     def sources(self, wanted: Iterable[tuple[str, str | None]]) -> tuple[Source, ...]:
-        """The materialisations behind these (asset, partition), those that there are."""
+        """Return the newest materialisation of each (asset, partition) that has one."""
         return tuple(record.source for asset, partition in wanted if (record := self.record(asset, partition)))
 
     def model(self, kind: str, mode: str | None = None) -> ModelFolder | None:
-        """The current model of its kind, if it is finished."""
+        """Return the current model of a kind; None if there is none or it is not finished."""
         try:
             folder = self.storage.current(kind, mode)
         except BadInput:
@@ -82,7 +82,7 @@ class Home:
         return folder if folder.finished else None
 
     def picker(self, mode: str) -> ModelFolder | None:
-        """The model that made a mode's picks, if it is still there."""
+        """Return the model that made a mode's recommendations; None if it no longer exists."""
         run = self.metadata("recommendations", mode).get("model")
         if not run or not (self.storage.parent("recommender", mode) / run).is_dir():
             return None
@@ -90,11 +90,11 @@ class Home:
         return folder if folder.finished else None
 
     def modes(self, table: str) -> list[str]:
-        """The image modes that a partitioned table has."""
+        """List the image modes for which a partitioned table exists."""
         return [mode for mode in IMAGE_MODES if self._path(table, mode).is_file()]
 
     def store(self) -> PictureStore:
-        """The original pictures."""
+        """Open the store of original pictures."""
         return PictureStore(self.storage.pictures)
 
     def _path(self, name: str, partition: str | None) -> Path:

@@ -1,7 +1,7 @@
-"""What an asset says of itself after it ran: counts the UI plots over time, a table's head, small pictures.
+"""Metadata that assets report: counts that the UI plots over time, previews of tables, small pictures.
 
-Numbers and pictures only; computing them belongs to the stages. Pictures in metadata stay in Dagster's event log for
-ever, so thumbnails here are kept under 200 kB and the full picture is a file that the metadata names.
+Pictures in metadata stay in Dagster's event log for ever, so thumbnails are kept under 200 kB and the full picture is a
+file that the metadata names. Computing figures does not belong here.
 """
 
 import base64
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.core import column_docs as meanings
+from pipeline.core import column_docs
 from pipeline.core.raw.sources import shown_within
 from pipeline.core.tables import StoredTable, table_digest
 
@@ -26,14 +26,14 @@ COLUMNS = "dagster/column_schema"  # Dagster's name for it
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
-    """The columns as Dagster shows them: types, what may be null, and what each means."""
-    meaning = meanings.of_columns(schema.names)
+    """Describe the columns for Dagster: type, whether null is allowed, and meaning."""
+    meanings = column_docs.of_columns(schema.names)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 field.name,
                 str(field.type),
-                description=meaning.get(field.name),
+                description=meanings.get(field.name),
                 constraints=dg.TableColumnConstraints(nullable=field.nullable),
             )
             for field in schema
@@ -49,10 +49,10 @@ def table_output(
     version: str | None = None,
     **more: Any,
 ) -> dg.Output[Any]:
-    """A table as an asset's value: with its row count, columns, head, and its content as data version.
+    """Wrap a table as an asset's output, with row count, columns, preview, and its digest as data version.
 
-    `version` takes the content's place where more than the rows tells two tables apart. The head leaves out vectors
-    and the columns that are named.
+    Pass `version` if the rows alone do not identify the table. The preview omits vectors and the columns in
+    `leave_out`.
     """
     metadata: dict[str, Any] = {
         "dagster/row_count": table.num_rows,
@@ -62,7 +62,7 @@ def table_output(
     if table.num_rows:
         head = next(table.batches(HEAD)) if isinstance(table, StoredTable) else table.slice(0, HEAD)
         shown = [field.name for field in head.schema if field.type != VECTOR and field.name not in leave_out]
-        # Dagster keeps and shows it for ever: no query of an address, which may hold a signature, no password.
+        # Dagster keeps and shows this for ever, so it must not contain passwords, or URL queries with signatures.
         text = head.select(shown).to_pandas().to_markdown(index=False)
         metadata["preview"] = dg.MetadataValue.md(shown_within(text))
     if version is None:
@@ -71,7 +71,7 @@ def table_output(
 
 
 def metadata_value(value: Any) -> Any:
-    """Plain Python for Dagster: numpy numbers become numbers, mappings become JSON."""
+    """Convert a value for Dagster: numpy numbers to Python numbers, mappings to JSON."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
@@ -80,13 +80,13 @@ def metadata_value(value: Any) -> Any:
 
 
 def waterfall(steps: Mapping[str, int]) -> dg.MarkdownMetadataValue:
-    """Counts step by step, as a table."""
+    """Make a table of counts, one step in each row."""
     rows = [f"| {name.replace('_', ' ')} | {count:,} |" for name, count in steps.items()]
     return dg.MetadataValue.md("| step | count |\n|---|---:|\n" + "\n".join(rows))
 
 
 def thumbnail(pixels: np.ndarray, width: int = 900) -> dg.MarkdownMetadataValue:
-    """A picture, uint8 [H, W, 3], small enough for the event log."""
+    """Shrink a picture, uint8 [H, W, 3], until it is small enough for the event log."""
     picture = Image.fromarray(pixels)
     for quality in (85, 70, 50, 30):
         shown = picture
@@ -101,5 +101,5 @@ def thumbnail(pixels: np.ndarray, width: int = 900) -> dg.MarkdownMetadataValue:
 
 
 def file(path: Path) -> dg.PathMetadataValue:
-    """A file on disk."""
+    """Refer to a file on disk."""
     return dg.MetadataValue.path(str(path))

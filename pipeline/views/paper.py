@@ -1,7 +1,6 @@
-"""The published figures that stand beside ours: Tables 1 to 3 of the re-run on Amazon Fashion 2018 (NAF), and Tables 1
-and 2 with our row.
+"""Published figures to compare with ours: Tables 1 to 3 of the re-run on Amazon Fashion 2018 (NAF).
 
-The one home of these figures. Ours come from counts that assets have made; how AUC is measured is `comparison.py`.
+Also makes Tables 1 and 2 with our row, from counts of assets. Published figures must not be repeated elsewhere.
 """
 
 from collections.abc import Mapping
@@ -10,28 +9,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DataSet:
-    """A row of Table 1; None where there is no figure."""
+    """A row of Table 1; None if there is no figure."""
 
     name: str
     reviews: int | None
     users: int | None
     items: int | None
-    core_users: int | None  # with five reviews or more: repeated reviews are only taken out later
-    core_items: int | None  # that they reviewed
+    core_users: int | None  # users with at least five reviews; repeated reviews are removed only later
+    core_items: int | None  # items that they reviewed
     vendor_px: float | None  # height of the pictures
     customer_px: float | None
 
 
 @dataclass(frozen=True)
 class Preprocessed:
-    """A row of Table 2: what is left once broken pictures are gone."""
+    """A row of Table 2: what is left after removing broken pictures."""
 
     name: str
     users: int | None
-    item_images: int | None  # distinct (item, URL)
+    item_images: int | None  # distinct (item, URL) pairs
 
 
-# NAF prints 883,636 as users; it is the number of reviews of that file, whose users it does not give.
+# NAF prints 883,636 as the number of users, but it is the number of reviews; NAF does not give the number of users.
 TABLE_1 = (
     DataSet("Original Amazon Fashion (2014)", None, 64_583, 234_892, 45_184, 166_270, 444, None),
     DataSet("New Amazon Fashion (2018)", 883_636, None, 186_627, 2_632, 17_173, 50, 88),
@@ -48,14 +47,14 @@ TABLE_3 = {"vendor_single": 0.6501, "vendor_all": 0.6853, "vendor_customer": 0.6
 
 
 def published(mode: str) -> Preprocessed:
-    """The paper's row of Table 2 for an image mode; without figures for a mode that it does not have."""
+    """Return the paper's row of Table 2 for an image mode, without figures if the paper does not have the mode."""
     return TABLE_2.get(mode, Preprocessed(mode, None, None))
 
 
 def our_data_set(
     name: str, counts: Mapping[str, int], vendor_px: float | None = None, customer_px: float | None = None
 ) -> DataSet:
-    """Our row of Table 1, from the counts of `core/dataset/kcore.py`."""
+    """Make our row of Table 1 from the counts of the 5-core."""
     return DataSet(
         name,
         counts.get("reviews"),
@@ -69,12 +68,12 @@ def our_data_set(
 
 
 def our_preprocessed(name: str, counts: Mapping[str, int]) -> Preprocessed:
-    """Our row of Table 2, from the counts of `core/dataset/survivors.py`."""
+    """Make our row of Table 2 from the counts of pruning."""
     return Preprocessed(name, counts.get("users"), counts.get("item_images"))
 
 
 def table_1(ours: DataSet) -> str:
-    """Table 1 with our row last, as Markdown."""
+    """Make Table 1 as Markdown, with our row last."""
     heads = ("data", "reviews", "users", "items", "5-core users", "5-core items", "shop picture", "customer picture")
     rows = [
         [d.name, d.reviews, d.users, d.items, d.core_users, d.core_items, _px(d.vendor_px), _px(d.customer_px)]
@@ -84,7 +83,7 @@ def table_1(ours: DataSet) -> str:
 
 
 def table_2(ours: Preprocessed) -> str:
-    """Table 2 with our row last, as Markdown."""
+    """Make Table 2 as Markdown, with our row last."""
     rows = [[row.name, row.users, row.item_images] for row in (*TABLE_2.values(), ours)]
     return _markdown(("data", "users", "item pictures"), rows)
 
@@ -94,7 +93,7 @@ def _px(height: float | None) -> str | None:
 
 
 def _markdown(heads: tuple[str, ...], rows: list[list[str | int | None]]) -> str:
-    """A table whose last row, ours, stands out; a dash where there is no figure."""
+    """Format a table with the last row, ours, in bold; a missing figure is a dash."""
     shown = [["–" if v is None else f"{v:,}" if isinstance(v, int) else v for v in row] for row in rows]
     shown[-1] = [value if value == "–" else f"**{value}**" for value in shown[-1]]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *shown]

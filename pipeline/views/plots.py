@@ -1,7 +1,7 @@
-"""Charts, in one style: labelled axes, error bars where there is n, the paper's figure in grey.
+"""Draw charts in one style: labelled axes, error bars if there is more than one value, the paper's figure in grey.
 
-Every chart is pixels for Dagster and MLflow; with `form=svg` it is SVG in the colours of the lookbook's reader. Sheets
-of product pictures are `sheets.py`.
+By default a chart is an array of pixels, for Dagster and MLflow. With `form=svg` it is an SVG for the lookbook, whose
+style sheet sets its colours.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 INK, ACCENT, GREY = "#24292f", "#b4462a", "#9aa0a6"
 PALE, GRID = "#dfe3e6", "#eceff1"
 BLUE, GREEN = "#2f6f8f", "#6a8f3c"
-# What a style sheet calls these colours, so that a chart in a page is light or dark with it.
+# Names of these colours in the style sheet, so that a chart follows the page's light or dark theme.
 IN_PAGE = {
     INK: "--ink", ACCENT: "--accent", GREY: "--soft", PALE: "--rule", GRID: "--rule", BLUE: "--blue", GREEN: "--green",
 }  # fmt: skip
-SVG_WIDTH = 4.9  # inches: text stays readable on a telephone
-# Colours that are shown as something milder than their name.
+SVG_WIDTH = 4.9  # inches, so that text is readable on a phone
+# Milder shades in which named colours are drawn.
 NAMED = {
     "red": "#c8372d", "brown": "#7a4f2b", "orange": "#e8923a", "yellow": "#f0d94a", "green": "#4c8a4f",
     "blue": "#3a62a8", "purple": "#7c4a9a", "pink": "#f0a3b8", "grey": "#9a9a9a",
@@ -36,16 +36,16 @@ NAMED = {
 
 
 def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
-    """An empty figure in the house style; not known to pyplot, so nothing needs closing."""
+    """Make an empty figure in the common style; pyplot does not track it, so it need not be closed."""
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    made.set_facecolor("white")
-    return made
+    chart = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    chart.set_facecolor("white")
+    return chart
 
 
-def _axes(made: "Figure", title: str, x: str, y: str) -> Any:
-    return _dressed(made.subplots(), title, x, y)
+def _axes(chart: "Figure", title: str, x: str, y: str) -> Any:
+    return _dressed(chart.subplots(), title, x, y)
 
 
 def _dressed(axes: Any, title: str, x: str, y: str) -> Any:
@@ -60,33 +60,33 @@ def _dressed(axes: Any, title: str, x: str, y: str) -> Any:
     return axes
 
 
-def pixels(made: "Figure") -> np.ndarray:
-    """A figure as uint8 [H, W, 3]."""
+def pixels(chart: "Figure") -> np.ndarray:
+    """Render a figure as uint8 [H, W, 3]."""
     sink = io.BytesIO()
-    made.savefig(sink, format="png")
+    chart.savefig(sink, format="png")
     return np.asarray(Image.open(sink).convert("RGB"))
 
 
-def svg(made: "Figure") -> str:
-    """A figure as an <svg> element to stand in a page: no ids that two charts could share, colours by the page's names.
+def svg(chart: "Figure") -> str:
+    """Render a figure as an <svg> element for a page, with unique ids and with colours named as in the style sheet.
 
-    Its title goes: in a page it is the caption's. Text is text, in the page's letters.
+    The title is removed, because the page shows it as the caption. Text remains text, in the page's font.
     """
     import matplotlib as mpl
 
-    titles = [axes.get_title(loc="left") for axes in made.axes]
-    for axes, title in zip(made.axes, titles, strict=True):  # a title that all share is the chart's
+    titles = [axes.get_title(loc="left") for axes in chart.axes]
+    for axes, title in zip(chart.axes, titles, strict=True):  # a title shared by all panels is the chart's title
         axes.set_title("" if len(set(titles)) == 1 else title, loc="left", fontsize=9.5, color=INK)
-    if made.get_suptitle():
-        made.suptitle("")
-    made.set_size_inches(min(made.get_figwidth(), SVG_WIDTH), made.get_figheight())
-    made.patch.set_visible(False)
-    for axes in made.axes:
+    if chart.get_suptitle():
+        chart.suptitle("")
+    chart.set_size_inches(min(chart.get_figwidth(), SVG_WIDTH), chart.get_figheight())
+    chart.patch.set_visible(False)
+    for axes in chart.axes:
         axes.patch.set_visible(False)
     sink = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "atelier"}):
-        made.savefig(sink, format="svg", metadata=nothing)
+        chart.savefig(sink, format="svg", metadata=nothing)
     text = sink.getvalue()
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
@@ -107,10 +107,10 @@ Form = Callable[["Figure"], Any]  # `pixels`: uint8 [H, W, 3]; `svg`: text
 
 
 def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form = pixels) -> Any:
-    """Loss and validation AUC by epoch, the re-run's final AUC on Amazon Fashion 2018 in grey."""
-    made = figure(9.6, 3.6)
+    """Draw loss and validation AUC by epoch, with the re-run's final AUC on Amazon Fashion 2018 in grey."""
+    chart = figure(9.6, 3.6)
     epochs = [entry["epoch"] for entry in history]
-    panels = made.subplots(1, 2)
+    panels = chart.subplots(1, 2)
     for axes, name, shown in zip(panels, ("loss", "validation_auc"), ("training loss", "validation AUC"), strict=True):
         _dressed(axes, f"DVBPR, {mode}", "epoch", shown)
         axes.plot(epochs, [entry[name] for entry in history], color=ACCENT, marker="o", ms=4)
@@ -122,16 +122,16 @@ def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form
             ha="right", va="bottom", fontsize=8,
         )  # fmt: skip
     panels[1].axhline(0.5, color=GREY, linewidth=0.6)
-    return form(made)
+    return form(chart)
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], split: str, form: Form = pixels) -> Any:
-    """AUC of every model in every mode with its interval; rows as in RECOMMENDER_COMPARISON."""
+    """Draw the AUC of every model in every mode with its interval; rows as in RECOMMENDER_COMPARISON."""
     chosen = [row for row in rows if row["split"] == split]
     modes = list(dict.fromkeys(row["mode"] for row in chosen))
     models = sorted({row["model"] for row in chosen}, key=lambda m: -max(r["auc"] for r in chosen if r["model"] == m))
-    made = figure(7.2, 0.9 + 0.42 * len(models))
-    axes = _axes(made, f"AUC on {split}, 95% interval over users", "AUC", "")
+    chart = figure(7.2, 0.9 + 0.42 * len(models))
+    axes = _axes(chart, f"AUC on {split}, 95% interval over users", "AUC", "")
     axes.grid(axis="x", color=GRID)
     shades = [BLUE, ACCENT, GREEN]
     for offset, mode in enumerate(modes):
@@ -146,14 +146,17 @@ def comparison(rows: Sequence[Mapping[str, Any]], split: str, form: Form = pixel
     axes.set_yticks(range(len(models)), models)
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8, loc="best")
-    return form(made)
+    return form(chart)
 
 
 def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]], form: Form = pixels) -> Any:
-    """Shares of colours, a bar a class and side, each part in its own colour; as `Figures` has them."""
+    """Draw shares of colours: a bar for each class and side, with parts in their own colours.
+
+    `shares` is {side: {class: {colour: share}}}, with the sides training and generated.
+    """
     rows = [(name, side) for name in shares["training"] for side in ("training", "generated")]
-    made = figure(7.2, 0.9 + 0.26 * len(rows))
-    axes = _axes(made, "Colours of garments", "share of the garment's pixels", "")
+    chart = figure(7.2, 0.9 + 0.26 * len(rows))
+    axes = _axes(chart, "Colours of garments", "share of the garment's pixels", "")
     axes.grid(visible=False)
     labels = []
     for place, (name, side) in enumerate(rows):
@@ -165,14 +168,17 @@ def colours(shares: Mapping[str, Mapping[str, Mapping[str, float]]], form: Form 
     axes.set_yticks([y for y, _ in labels], [label for _, label in labels], fontsize=8)
     axes.set_xlim(0, 1)
     axes.invert_yaxis()
-    return form(made)
+    return form(chart)
 
 
 def tradeoff(rows: Sequence[Mapping[str, float]], form: Form = pixels) -> Any:
-    """Preference gained against realism kept, a point a weight; rows as `design_tradeoff.sweep` gives them."""
-    made = figure(6.4, 4.0)
+    """Draw the gain in preference against the remaining realism, a point for each weight eta.
+
+    `rows` come from the asset `designs_tradeoff`.
+    """
+    chart = figure(6.4, 4.0)
     axes = _axes(
-        made, "What realism costs", "realism of the finished design (1 is real)", "gain in score, sd of the user"
+        chart, "What realism costs", "realism of the finished design (1 is real)", "gain in score, sd of the user"
     )
     realism = [row["realism_after_mean"] for row in rows]
     gain = [row["preference_gain_sd_mean"] for row in rows]
@@ -184,30 +190,30 @@ def tradeoff(rows: Sequence[Mapping[str, float]], form: Form = pixels) -> Any:
         "before the search", (rows[0]["realism_before_mean"], 0), xycoords=("data", "axes fraction"), color=GREY,
         xytext=(4, 4), textcoords="offset points", fontsize=8,
     )  # fmt: skip
-    return form(made)
+    return form(chart)
 
 
 def bars(counts: Mapping[str, int], title: str, x: str = "pictures", form: Form = pixels) -> Any:
-    """Counts as horizontal bars, largest first."""
+    """Draw counts as horizontal bars, largest first."""
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    made = figure(6.4, 0.8 + 0.32 * max(1, len(ordered)))
-    axes = _axes(made, title, x, "")
+    chart = figure(6.4, 0.8 + 0.32 * max(1, len(ordered)))
+    axes = _axes(chart, title, x, "")
     drawn = axes.barh([name for name, _ in ordered], [count for _, count in ordered], color=ACCENT)
     axes.bar_label(drawn, fmt="{:,.0f}", padding=3, fontsize=8, color=INK)
     axes.invert_yaxis()
-    return form(made)
+    return form(chart)
 
 
 def waterfall(counted: Steps, title: str, form: Form = pixels) -> Any:
-    """What is left after every step, and in grey what the step took: a panel for each thing that is counted.
+    """Draw what is left after every step, and in grey what the step removed, in a panel for each counted thing.
 
-    Every panel has its own scale, from 0; the panels share the steps, which run downwards.
+    Every panel has its own scale, from 0. The panels share the steps, which run downwards.
     """
     names = list(dict.fromkeys(step.name for steps in counted.values() for step in steps))
-    made = figure(1.5 + 2.0 * len(counted), 1.1 + 0.5 * len(names))
-    made.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
-    made.supxlabel("red: left after the step, grey: what the step took", x=0.01, ha="left", fontsize=7.5, color=GREY)
-    panels = made.subplots(1, len(counted), sharey=True, squeeze=False)[0]
+    chart = figure(1.5 + 2.0 * len(counted), 1.1 + 0.5 * len(names))
+    chart.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    chart.supxlabel("red: left after the step, grey: what the step took", x=0.01, ha="left", fontsize=7.5, color=GREY)
+    panels = chart.subplots(1, len(counted), sharey=True, squeeze=False)[0]
     for axes, (what, steps) in zip(panels, counted.items(), strict=True):
         most = max([step.left for step in steps], default=0) or 1
         before = None
@@ -231,24 +237,24 @@ def waterfall(counted: Steps, title: str, form: Form = pixels) -> Any:
         axes.tick_params(axis="y", length=0, labelsize=8.5, labelcolor=INK)
     panels[0].set_yticks(range(len(names)), [textwrap.fill(name, 21) for name in names])
     panels[0].invert_yaxis()
-    return form(made)
+    return form(chart)
 
 
 def by_group(
     groups: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float]]], title: str, x: str,
     form: Form = pixels,
 ) -> Any:  # fmt: skip
-    """AUC with its interval by group, a mark a model: the first in red, the others in milder colours.
+    """Draw the AUC with its interval by group, a mark for each model: the first in red, the others in milder colours.
 
     Args:
-        groups: the groups' names, in order.
-        series: model -> for every group (mean, low, high); the first is the one the others are held against.
-        title: above it.
-        x: what the groups are of.
+        groups: names of the groups, in order.
+        series: model -> (mean, low, high) of every group; the first model is the reference.
+        title: title of the chart.
+        x: label of the x axis: the quantity that defines the groups.
         form: `pixels` or `svg`.
     """
-    made = figure(5.6, 3.4)
-    axes = _axes(made, title, x, "AUC")
+    chart = figure(5.6, 3.4)
+    axes = _axes(chart, title, x, "AUC")
     for number, (name, values) in enumerate(series.items()):
         mean, low, high = np.asarray(values, float).reshape(-1, 3).T
         place = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * 0.2
@@ -258,20 +264,20 @@ def by_group(
     axes.axhline(0.5, color=GREY, linewidth=0.8)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=3, labelcolor=INK)
-    return form(made)
+    chart.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=3, labelcolor=INK)
+    return form(chart)
 
 
 def shares(
     groups: Sequence[str], series: Mapping[str, Sequence[float]], title: str, x: str, y: str, form: Form = pixels
 ) -> Any:
-    """Columns side by side: a group at a place, a colour a series, its count above."""
-    made = figure(5.6, 3.0)
-    axes = _axes(made, title, x, y)
+    """Draw columns side by side: a position for each group, a colour for each series."""
+    chart = figure(5.6, 3.0)
+    axes = _axes(chart, title, x, y)
     width = 0.8 / max(1, len(series))
     for number, (name, values) in enumerate(series.items()):
         place = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
         axes.bar(place, values, width * 0.92, color=(BLUE, ACCENT, GREEN)[number % 3], label=name)
     axes.set_xticks(range(len(groups)), groups)
-    made.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=2, labelcolor=INK)
-    return form(made)
+    chart.legend(frameon=False, fontsize=8.5, loc="outside upper left", ncols=2, labelcolor=INK)
+    return form(chart)

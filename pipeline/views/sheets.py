@@ -1,6 +1,6 @@
-"""Sheets of pictures for people: contact sheets and strips as uint8 arrays, and saving them.
+"""Make sheets of pictures for people, contact sheets and strips, as uint8 arrays; load and save them.
 
-Charts belong in `plots.py`; pages in `lookbook/`.
+Charts and pages do not belong here.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,9 @@ BACKGROUND = 255
 
 
 def grid(pictures: Sequence[np.ndarray] | np.ndarray, columns: int, gap: int = 2) -> np.ndarray:
-    """Pictures of one size, uint8 [n][H, W, 3], row by row on white: uint8 [rows * H, columns * W, 3] and gaps.
+    """Arrange pictures of one size, uint8 [n][H, W, 3], row by row on white.
+
+    Returns uint8 [rows * H, columns * W, 3], plus the gaps.
 
     Raises:
         ValueError: there is no picture.
@@ -33,7 +35,7 @@ def grid(pictures: Sequence[np.ndarray] | np.ndarray, columns: int, gap: int = 2
 
 
 def contact_sheet(pixels: np.ndarray, count: int = 60, columns: int = 12, side: int = 96) -> np.ndarray:
-    """Evenly spaced pictures of a bank, uint8 [N, H, W, 3], each at most `side` pixels."""
+    """Make a sheet of evenly spaced pictures of a bank, uint8 [N, H, W, 3], each at most `side` pixels high."""
     picked = np.linspace(0, len(pixels) - 1, min(count, len(pixels))).astype(int)
     small = []
     for row in picked:
@@ -45,7 +47,7 @@ def contact_sheet(pixels: np.ndarray, count: int = 60, columns: int = 12, side: 
 
 
 def framed(picture: np.ndarray, side: int = 96) -> np.ndarray:
-    """A picture of any shape, uint8 [H, W, 3], scaled to fit and centred on white: uint8 [side, side, 3]."""
+    """Scale a picture of any shape, uint8 [H, W, 3], to fit, and centre it on white: uint8 [side, side, 3]."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     fitted = max(1, round(width * scale)), max(1, round(height * scale))
@@ -57,12 +59,12 @@ def framed(picture: np.ndarray, side: int = 96) -> np.ndarray:
 
 
 def rows_of(groups: Sequence[np.ndarray], columns: int, side: int = 96, gap: int = 8) -> np.ndarray:
-    """A row a group, uint8 [n, H, W, 3] each: its first `columns` pictures side by side, rows apart by `gap`."""
+    """Make a row of each group, uint8 [n, H, W, 3], from its first `columns` pictures; `gap` separates the rows."""
     return stack([grid([framed(picture, side) for picture in group[:columns]], columns) for group in groups], gap)
 
 
 def stack(pictures: Sequence[np.ndarray], gap: int = 6) -> np.ndarray:
-    """Pictures uint8 [H, W, 3] under one another on white, each at the left."""
+    """Stack pictures uint8 [H, W, 3] on white, one below the other and aligned left."""
     width = max(picture.shape[1] for picture in pictures)
     parts = []
     for picture in pictures:
@@ -73,12 +75,12 @@ def stack(pictures: Sequence[np.ndarray], gap: int = 6) -> np.ndarray:
 
 
 def load(path: Path) -> np.ndarray:
-    """A picture file as uint8 [H, W, 3]."""
+    """Read a picture file as uint8 [H, W, 3]."""
     return np.asarray(Image.open(path).convert("RGB"))
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
-    """Write a PNG, whole or not at all; returns the path."""
+    """Write a PNG atomically and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: Image.fromarray(pixels).save(temporary, "PNG", optimize=True))
     return path

@@ -1,4 +1,4 @@
-"""The materialisation that a figure came from."""
+"""The source of a figure: the materialisation that it was read from."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +13,14 @@ class Source:
     dagster_run: str
     mlflow_run: str | None
     when: datetime
-    mlflow_page: str | None = None  # of the run, behind the address of MLflow's UI
+    mlflow_page: str | None = None  # the run's page, relative to the address of MLflow's UI
 
     @property
     def id(self) -> str:
-        """Its anchor on the page of sources."""
+        """Return its anchor on the page of sources."""
         return f"{self.asset}.{self.partition}" if self.partition else self.asset
 
     @property
     def name(self) -> str:
-        """As Dagster writes it."""
+        """Return its name as Dagster writes it."""
         return f"{self.asset}[{self.partition}]" if self.partition else self.asset

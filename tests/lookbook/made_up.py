@@ -1,4 +1,4 @@
-"""A small made-up home: tables, pictures, models and materialisations, each part written only where it is asked for."""
+"""A small made-up home: tables, pictures, models and materialisations, each part written only on request."""
 
 import io
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ COMPARED = [  # model, split, AUC, interval, paired difference
 
 
 def places(items: int) -> np.ndarray:
-    """The items' factors; people look at the first."""
+    """Make the items' factors; people care only about the first."""
     return np.stack([-np.arange(items), np.sin(np.arange(items))], 1)
 
 
@@ -52,12 +52,12 @@ PLACES = places(ITEMS)
 
 
 def shade(number: int) -> np.ndarray:
-    """A picture of its own grey, higher than the page shows it."""
+    """Make a picture in a grey of its own, higher than the page shows it."""
     return np.full((150, 100, 3), 20 + 20 * number, np.uint8)
 
 
 class MadeUp:
-    """The home, part by part."""
+    """A home that is built part by part."""
 
     users, items, bought, picks, apart = USERS, ITEMS, 2, 2, 0  # apart: items between the picks of two users
 
@@ -82,7 +82,7 @@ class MadeUp:
         return table
 
     def with_products(self) -> "MadeUp":
-        """Products and their pictures; nothing of reviews but the empty tables that the pipeline writes."""
+        """Add products and their pictures, and the empty tables that the pipeline writes without reviews."""
         store, now = PictureStore(self.storage.pictures), datetime.now(UTC)
         products, urls = [], []
         for item in range(self.items):
@@ -107,7 +107,7 @@ class MadeUp:
         return self
 
     def with_reviews(self) -> "MadeUp":
-        """The recommender's side: user u bought items u and u + 1, item u + 2 is hidden; picks are 6 and 7."""
+        """Add reviews and a recommender: user u bought items u and u + 1, item u + 2 is hidden, picks are 6 and 7."""
         counts = {
             "reviews": 4321, "users": 777, "items": 99, "users_with_k_reviews": 12, "items_of_users_with_k_reviews": 20,
             "reviews_of_users_with_k_reviews": 60,
@@ -164,7 +164,7 @@ class MadeUp:
         return self
 
     def _evaluated(self) -> list[dict]:
-        """User u's AUC is u / 4 by DVBPR, a half by popularity."""
+        """Make evaluation rows: user u's AUC is u / 4 by DVBPR and a half by popularity."""
         rest = ("auc_strict", "auc_sampled100", "auc_picture", "recall_at_10", "recall_at_50", "ndcg_at_10")
         rest += ("ndcg_at_50", "reciprocal_rank", "novelty_at_10")
         return [
@@ -175,7 +175,7 @@ class MadeUp:
         ]
 
     def _recommender(self, splits: pa.Table) -> None:
-        """Every user scores item i with -i, so lower items rank higher."""
+        """Write a model in which every user scores item i with -i, so lower items rank higher."""
         folder = self.storage.model("recommender", "abc", MODE)
         users, items = np.arange(self.users), np.arange(self.items)
         Factors(
@@ -191,7 +191,7 @@ class MadeUp:
         folder.finish({"asset": "dvbpr", "inputs": inputs, "settings": {"k": 50}, "history": history})
 
     def _network(self, folder: Path) -> Bank:
-        """A bank of the products' pictures, and a network that has seen one batch of it."""
+        """Add a bank of the products' pictures, and a network trained on one batch of it."""
         bank = build_bank(
             PictureStore(self.storage.pictures), [f"sha{i}" for i in range(self.items)], self.storage.bank, 24
         )
@@ -208,7 +208,7 @@ class MadeUp:
         return bank
 
     def with_generator(self) -> "MadeUp":
-        """The generator's grids, frames and figures."""
+        """Add the generator's grids, frames and figures."""
         pictures = np.random.default_rng(0).integers(0, 256, (len(self.classes), 10, 64, 64, 3), dtype=np.uint8)
         place = self.storage.reports / "pictures"
         sheets.save(place / "generated.png", grid(pictures, row_labels=self.classes))
@@ -236,7 +236,7 @@ class MadeUp:
         return self
 
     def with_designs(self) -> "MadeUp":
-        """One person's designs, one a class, and a product restyled for two people."""
+        """Add one person's designs, one for each class, and a product restyled for two people."""
         pictures = np.random.default_rng(1).integers(0, 256, (len(self.classes), 4, 64, 64, 3), dtype=np.uint8)
         steps = ["start", "step 1", "step 2", "step 3"]
         reports = self.storage.reports
@@ -265,7 +265,7 @@ class MadeUp:
         return self
 
     def with_cards(self) -> "MadeUp":
-        """Both cards of the mode's recommender."""
+        """Add both cards of the mode's recommender."""
         folder = self.storage.current("recommender", MODE).path
         card = (
             f"---\nlicense: other\n---\n# The model\n\nIt says {HOSTILE}\n\n## Details\n\n| | |\n|---|---|\n| a | 1 |\n"

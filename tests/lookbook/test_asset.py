@@ -1,4 +1,4 @@
-"""The asset and the command: both make the page of what the home has, and say where it is."""
+"""The asset and the command build the lookbook from what the home contains, and report its path."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pipeline.settings.method import Method
 from tests.lookbook.made_up import MadeUp
 
 
-def test_the_asset_says_where_the_page_is_and_what_it_holds(tmp_path: Path):
+def test_the_asset_reports_the_path_and_the_contents_of_the_page(tmp_path: Path):
     with dg.DagsterInstance.ephemeral() as instance:
         made_up = MadeUp(tmp_path, instance).with_products().with_reviews().with_generator().with_designs()
         made_up.with_cards()
@@ -26,7 +26,7 @@ def test_the_asset_says_where_the_page_is_and_what_it_holds(tmp_path: Path):
     assert said["bytes"].value == sum(path.stat().st_size for path in on_disk)
 
 
-def test_the_asset_comes_after_everything_it_shows():
+def test_the_asset_depends_on_everything_it_shows():
     upstream = {key.to_user_string() for key in lookbook.keys_by_input_name.values()} | {
         dep.asset_key.to_user_string() for spec in lookbook.specs for dep in spec.deps
     }
@@ -45,7 +45,7 @@ def test_the_command_rebuilds_the_page_of_a_home(
     assert "left out: The data (nothing was ingested yet" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_no_home_is_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_that_is_not_a_home_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["--home", str(tmp_path)]) == 2
     assert f"{tmp_path} is no home" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Cards: no text of somebody else's is read as Markdown or HTML, and a card of another model's figures is not made."""
+"""Cards escape foreign text for Markdown and HTML, and are shown without their metadata."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ DATA = {
 }  # fmt: skip
 
 
-def test_what_a_user_wrote_is_shown_and_not_obeyed():
+def test_user_text_is_escaped():
     source = f"{HOSTILE} [a](javascript:alert(2)) ![b](http://elsewhere.example/b.png) | ` \n# and"
     shown = html(render(Card("data", {**DATA, "source": source, "licence": source})))
     assert "<script>" not in shown and "<img" not in shown and "<a" not in shown
@@ -24,13 +24,13 @@ def test_what_a_user_wrote_is_shown_and_not_obeyed():
     assert plain("a|b\n<i>") == "a\\|b \\<i\\>"
 
 
-def test_an_equal_content_is_an_equal_text_and_the_head_is_for_machines():
+def test_equal_content_gives_equal_text_and_body_removes_the_metadata():
     card = Card("data", DATA)
     assert render(card) == render(card)
     assert body("---\nlicense: x\n---\n\n# T\n") == "# T\n" and body("# T\n") == "# T\n"
 
 
-def test_the_page_shows_cards_under_its_own_headings_and_without_their_head(tmp_path: Path):
+def test_the_page_shows_cards_below_its_headings_and_without_metadata(tmp_path: Path):
     with dg.DagsterInstance.ephemeral() as instance:
         made_up = MadeUp(tmp_path, instance).with_products().with_reviews()
         left = {part.title: part.reason for part in made_up.page(Album()).left_out}

@@ -1,4 +1,4 @@
-"""The lookbook's charts: groups are of people, the map keeps neighbours, a drawing takes the page's colours."""
+"""Charts of the lookbook: groups count people, the map keeps neighbours together, drawings use the page's colours."""
 
 import re
 
@@ -26,7 +26,7 @@ def tables() -> tuple[pa.Table, pa.Table]:
     return pa.Table.from_pylist(rows), pa.Table.from_pylist([*train, {"user": 0, "item": 9, "split": "test"}])
 
 
-def test_people_are_grouped_by_what_they_have_in_training_and_each_counts_once():
+def test_people_are_grouped_by_their_items_in_training_and_counted_once():
     found = by_activity(*tables(), ["dvbpr", "popularity", "not there"])
     assert found is not None
     assert (found.labels, found.people) == (["1", "2–3"], [2, 2])
@@ -35,13 +35,13 @@ def test_people_are_grouped_by_what_they_have_in_training_and_each_counts_once()
     assert all(low <= mean <= high for values in found.series.values() for mean, low, high in values)
 
 
-def test_a_hidden_item_counts_as_bought_only_where_training_knows_it():
+def test_the_popularity_of_a_hidden_item_counts_training_only():
     found = by_popularity(*tables(), ["dvbpr"])
     assert found is not None
     assert (found.labels, found.people) == (["0", "1"], [1, 3])  # nobody has item 8; user 1 has 9
 
 
-def test_no_model_no_groups():
+def test_without_a_model_there_are_no_groups():
     assert by_activity(*tables(), ["modern"]) is None
 
 
@@ -53,7 +53,7 @@ def test_ranges_cover_every_value_once(values: list[int], expected: list[tuple[i
     assert ranges(np.array(values)) == expected
 
 
-def test_the_map_lies_along_the_directions_of_most_variance_whatever_the_sign_of_the_factors():
+def test_the_map_follows_the_directions_of_most_variance_whatever_the_sign_of_the_factors():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(200, 2)) @ np.diag([5, 2]) @ np.linalg.qr(rng.normal(size=(6, 6)))[0][:2]
     places, kept = visual_map.principal(points)
@@ -63,7 +63,7 @@ def test_the_map_lies_along_the_directions_of_most_variance_whatever_the_sign_of
     assert np.linalg.norm(places[:50, None] - places[None, :50], axis=-1) == pytest.approx(distance)
 
 
-def test_pictures_of_three_thousand_items_stand_side_by_side_near_their_places():
+def test_pictures_of_three_thousand_items_do_not_overlap_and_stay_near_their_places():
     places = np.random.default_rng(1).uniform([0, 0], [visual_map.WIDTH, visual_map.HEIGHT], (3000, 2))
     found = visual_map.spots(places, np.arange(3000))
     middles = np.array(list(found.values()))
@@ -73,7 +73,7 @@ def test_pictures_of_three_thousand_items_stand_side_by_side_near_their_places()
     assert away.max() <= visual_map.REACH * visual_map.SIDE + 1
 
 
-def test_a_drawing_has_the_pages_colours_no_ids_of_its_neighbours_and_escapes_names():
+def test_a_drawing_uses_the_colours_of_the_page_has_unique_ids_and_escapes_names():
     series = {"<script>": [(0.5, 0.4, 0.6)], "b": [(0.6, 0.5, 0.7)]}
     one, other = (plots.by_group(["1–3"], series, title, "n", form=plots.svg) for title in ("one", "two"))
     assert one == other and one.startswith("<svg") and "<script>" not in one and "&lt;script&gt;" in one
@@ -83,7 +83,7 @@ def test_a_drawing_has_the_pages_colours_no_ids_of_its_neighbours_and_escapes_na
     assert plots.by_group(["1–3"], series, "one", "n").ndim == 3
 
 
-def test_what_raises_a_score_is_red_and_what_lowers_it_blue():
+def test_parts_that_raise_a_score_are_red_and_parts_that_lower_it_blue():
     heat = np.zeros((7, 7), np.float32)
     heat[1, 1], heat[5, 5] = 1, -0.9
     shown = overlay(np.full((28, 28, 3), 200, np.uint8), heat, 70).astype(int)

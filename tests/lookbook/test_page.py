@@ -1,4 +1,4 @@
-"""The lookbook of a made-up home: everything on it is there, escaped and from here; what is missing is said."""
+"""The lookbook of a made-up home is complete, escaped and local, and it names missing parts."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "met
 
 
 class Parsed(HTMLParser):
-    """The page as a browser's parser sees it: elements, and the words outside of tags."""
+    """Parses a page as a browser does: its elements, and the text outside of tags."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def whole(made_up: MadeUp) -> MadeUp:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MadeUp]:
-    """A whole home, published once, for the tests that only look."""
+    """Publish a complete home once, for tests that only read it."""
     with dg.DagsterInstance.ephemeral() as instance:
         made_up = MadeUp(tmp_path_factory.mktemp("shown"), instance)
         made_up.with_products().with_reviews().with_generator().with_designs().publish()
@@ -77,12 +77,12 @@ def every(made_up: MadeUp) -> dict[str, Parsed]:
 
 
 def read(made_up: MadeUp, name: str | None = None) -> Parsed:
-    """A page of the lookbook, or all of them one after the other."""
+    """Read a page of the lookbook, or all pages one after the other."""
     pages = sorted(made_up.storage.reports.glob("*.html")) if name is None else [made_up.storage.reports / name]
     return Parsed("".join(page.read_text() for page in pages))
 
 
-def test_hostile_titles_and_ids_are_text_and_nothing_else(whole: MadeUp):
+def test_hostile_titles_and_ids_are_escaped(whole: MadeUp):
     whole.publish(reviews="/somewhere/<script>alert(2)</script>.json")
     page = read(whole)
     assert HOSTILE in page.text and "<b>R0</b>" in page.text
@@ -92,7 +92,7 @@ def test_hostile_titles_and_ids_are_text_and_nothing_else(whole: MadeUp):
     assert HOSTILE in {image["alt"] for image in page.all("img")}
 
 
-def test_every_link_picture_and_style_is_beside_the_page_and_nothing_is_asked_of_the_network(shown: MadeUp):
+def test_every_link_picture_and_style_is_local_and_nothing_is_loaded_from_the_network(shown: MadeUp):
     reports = shown.storage.reports
     pages = every(shown)
     ids = {
@@ -115,7 +115,7 @@ def test_every_link_picture_and_style_is_beside_the_page_and_nothing_is_asked_of
     assert not re.search(r"url\(|@import|https?:|fetch\(|XMLHttpRequest|innerHTML", written)
 
 
-def test_pages_lead_to_each_other_and_say_which_one_is_open(shown: MadeUp):
+def test_pages_link_to_each_other_and_mark_the_open_one(shown: MadeUp):
     names = ["index", "data", "recommender", "people", "garments", "designs", "sources"]
     assert sorted(every(shown)) == sorted(f"{name}.html" for name in names)
     for name, page in every(shown).items():
@@ -124,7 +124,7 @@ def test_pages_lead_to_each_other_and_say_which_one_is_open(shown: MadeUp):
         assert [link["href"] for link in page.all("a") if link.get("aria-current") == "page"] == [name]
 
 
-def test_every_figure_of_a_table_of_models_leads_to_the_run_that_made_it(shown: MadeUp):
+def test_every_figure_of_a_table_of_models_links_to_the_run_that_made_it(shown: MadeUp):
     page = read(shown, "recommender.html")
     assert {"sources.html#recommender_evaluation.vendor_all", "sources.html#recommender_comparison"} <= {
         link["href"] for link in page.all("a")
@@ -133,7 +133,7 @@ def test_every_figure_of_a_table_of_models_leads_to_the_run_that_made_it(shown: 
     assert "sources.html#interactions" in facts and "sources.html#generator_evaluation" in facts
 
 
-def test_a_pick_is_explained_by_its_picture_and_the_own_items_most_like_it(shown: MadeUp):
+def test_a_pick_is_explained_by_its_picture_and_the_most_similar_own_items(shown: MadeUp):
     people = next(section.content["people"] for section in shown.page().sections if section.id == "people")
     reasons = people[0].reasons
     assert [reason.card.item for reason in reasons] == [6, 7]
@@ -144,7 +144,7 @@ def test_a_pick_is_explained_by_its_picture_and_the_own_items_most_like_it(shown
     assert [value for _, value in reasons[0].own] == pytest.approx(sorted((v for v, _ in likeness), reverse=True))
 
 
-def test_without_the_network_that_saw_these_pictures_nothing_is_explained(whole: MadeUp):
+def test_without_the_network_trained_on_these_pictures_nothing_is_explained(whole: MadeUp):
     folder = whole.storage.current("recommender", "vendor_all")
     manifest = folder.manifest()
     folder.finish({**manifest, "inputs": {**manifest["inputs"], "image_bank": "another"}})
@@ -153,7 +153,7 @@ def test_without_the_network_that_saw_these_pictures_nothing_is_explained(whole:
     assert "Why these" not in text and "Top picks" in text
 
 
-def test_a_home_that_lost_its_designs_loses_their_page(whole: MadeUp):
+def test_without_designs_their_old_page_is_deleted(whole: MadeUp):
     whole.publish()
     assert (whole.storage.reports / "designs.html").is_file()
     for name in ("personal_designs", "restyled_products"):
@@ -162,7 +162,7 @@ def test_a_home_that_lost_its_designs_loses_their_page(whole: MadeUp):
     assert not (whole.storage.reports / "designs.html").exists()
 
 
-def test_every_picture_has_its_size_and_words_and_loads_when_it_is_looked_at(shown: MadeUp):
+def test_every_picture_has_a_size_and_a_text_and_is_loaded_lazily(shown: MadeUp):
     reports = shown.storage.reports
     images = [(name, image) for name, page in every(shown).items() for image in page.all("img")]
     assert len(images) > 20
@@ -183,13 +183,13 @@ def test_product_pictures_are_small_and_of_the_right_product(shown: MadeUp):
             assert np.abs(np.asarray(picture).astype(int) - shade(number)[0, 0]).max() <= 2
 
 
-def test_tables_are_captioned_and_their_heads_say_what_they_head(shown: MadeUp):
+def test_tables_have_captions_and_their_header_cells_a_scope(shown: MadeUp):
     page = read(shown)
     assert len(page.all("table")) == len(page.all("caption")) > 5
     assert all(head.get("scope") in {"col", "row", "colgroup"} for head in page.all("th"))
 
 
-def test_the_tables_hold_the_papers_figures_beside_ours(shown: MadeUp):
+def test_the_tables_show_the_figures_of_the_paper_and_ours(shown: MadeUp):
     text = read(shown).text
     # Tables 1, 2 and 3 of the paper, REFERENCE section 1
     for figure in ("64,583", "234,892", "883,636", "2,632", "17,173", "2,326", "33,587", "38,053", "0.6501", "0.6853",
@@ -199,7 +199,7 @@ def test_the_tables_hold_the_papers_figures_beside_ours(shown: MadeUp):
         assert ours in text, ours
 
 
-def test_our_row_of_table_1_counts_the_5_core_as_the_paper_does_before_repeated_reviews_leave(shown: MadeUp):
+def test_our_row_of_table_1_counts_the_5_core_before_repeated_reviews_are_removed_as_in_the_paper(shown: MadeUp):
     content = next(section.content for section in shown.page().sections if section.id == "data")
     ours = content["table_1"][-1]
     assert (ours.reviews, ours.users, ours.items, ours.core_users, ours.core_items) == (4321, 777, 99, 12, 20)
@@ -210,7 +210,7 @@ def test_our_row_of_table_1_counts_the_5_core_as_the_paper_does_before_repeated_
     ]  # fmt: skip
 
 
-def test_what_stands_beside_the_auc_is_there_and_a_figure_that_is_not_is_a_dash(shown: MadeUp):
+def test_further_figures_are_shown_and_missing_ones_are_dashes(shown: MadeUp):
     text = read(shown).text
     heads = "AUC, warm ?AUC, cold ?AUC, own type ?Hit rate at 10 ?Hit rate at 50 ?NDCG at 10 ?NDCG at 50 ?MRR ?"
     assert re.search(
@@ -218,11 +218,11 @@ def test_what_stands_beside_the_auc_is_there_and_a_figure_that_is_not_is_a_dash(
     )
 
 
-def test_what_fell_short_is_said_but_the_planted_truth_is_no_competitor(shown: MadeUp):
+def test_the_page_names_better_models_but_does_not_count_the_planted_truth(shown: MadeUp):
     assert "DVBPR is behind VBPR with all shop pictures, by" in read(shown).text
 
 
-def test_a_hidden_item_is_ranked_among_what_the_person_does_not_have(shown: MadeUp):
+def test_a_hidden_item_is_ranked_among_the_items_the_person_does_not_have(shown: MadeUp):
     people = {person.user: person for s in shown.page().sections if s.id == "people" for person in s.content["people"]}
     # Scores fall with the item's number; user u has u and u + 1, so u items stand above the hidden u + 2.
     for user in range(3):
@@ -233,7 +233,7 @@ def test_a_hidden_item_is_ranked_among_what_the_person_does_not_have(shown: Made
     assert people[0].standing.ahead_of == 1.0  # ty: ignore[unresolved-attribute]
 
 
-def test_by_a_champion_of_another_split_held_out_items_are_not_ranked_and_the_page_says_so(whole: MadeUp):
+def test_held_out_items_are_not_ranked_by_a_champion_of_another_split_and_the_page_says_why(whole: MadeUp):
     manifest = whole.storage.current("recommender", "vendor_all")
     manifest.finish({**manifest.manifest(), "inputs": {"splits": "another"}})
     whole.publish()
@@ -242,7 +242,7 @@ def test_by_a_champion_of_another_split_held_out_items_are_not_ranked_and_the_pa
     assert "held-out items are not ranked" in text and "ranked 1 of 6" not in text
 
 
-def test_the_people_are_shown_the_model_that_made_their_picks_not_the_newest_one(whole: MadeUp):
+def test_people_are_ranked_by_the_model_that_made_their_picks_not_by_the_newest_one(whole: MadeUp):
     newest = whole.storage.model("recommender", "newest", "vendor_all")
     manifest = whole.storage.current("recommender", "vendor_all").manifest()
     newest.finish({**manifest, "inputs": {"splits": "another"}})
@@ -250,7 +250,7 @@ def test_the_people_are_shown_the_model_that_made_their_picks_not_the_newest_one
     assert "ranked 1 of 6" in read(whole).text and "was trained on other data" not in read(whole).text
 
 
-def test_of_somebody_who_came_after_the_champion_the_page_says_that_there_are_no_picks_yet(whole: MadeUp):
+def test_the_page_says_that_a_person_unknown_to_the_champion_has_no_picks_yet(whole: MadeUp):
     picked = whole.storage.tables / "recommendations" / "vendor_all.parquet"
     table = pq.read_table(picked)
     pq.write_table(table.filter(pc.not_equal(table["user"], 0)), picked)
@@ -274,14 +274,14 @@ def test_an_empty_home_has_a_page_that_says_what_to_do(made_up: MadeUp):
     assert "The data: nothing was ingested yet: materialise the group ingest." in read(made_up).text
 
 
-def test_the_generators_figures_stand_beside_their_floors_and_unknown_ones_under_their_own_name(shown: MadeUp):
+def test_the_figures_of_the_generator_are_shown_with_floors_and_unknown_figures_by_name(shown: MadeUp):
     text = read(shown).text
     assert re.search(r"Class agreement ?class_agreement ?0\.812 ?0\.969", text)
     assert re.search(r"strange_figure ?4\.500 ?–", text)
     assert "before the first step" in text and "step 200" in text
 
 
-def test_designs_show_score_and_rank_and_are_linked_from_their_person(shown: MadeUp):
+def test_designs_show_score_and_rank_and_are_linked_from_the_person(shown: MadeUp):
     page = read(shown)
     designed = read(shown, "designs.html").text
     assert designed.count("score 0.25 → 1.75") == 8 and "rank 1 of 20" in designed
@@ -308,7 +308,7 @@ def test_each_section_names_the_runs_it_came_from(shown: MadeUp):
         assert "Where these figures come from: " in read(shown, f"{name}.html").text
 
 
-def test_only_the_embedded_catalogue_is_called_so_and_no_data_is_called_amazons(whole: MadeUp, tmp_path: Path):
+def test_only_the_embedded_catalogue_is_called_embedded_and_no_data_is_called_amazons(whole: MadeUp, tmp_path: Path):
     whole.publish(reviews="/somewhere/hm/reviews.jsonl")
     text = read(whole).text
     assert "learnt from hm/reviews.jsonl and hm/products.jsonl" in text and "drawn by Atelier" not in text
@@ -319,7 +319,7 @@ def test_only_the_embedded_catalogue_is_called_so_and_no_data_is_called_amazons(
     assert "This run: embedded catalogue" in text and "was drawn by Atelier itself" in text
 
 
-def test_a_new_page_replaces_the_old_one_whole(whole: MadeUp):
+def test_a_new_page_replaces_the_old_one_completely(whole: MadeUp):
     first = whole.publish()
     old = {path.name for path in (first.path.parent / "files").iterdir()}
     for path in (whole.storage.reports / "designs").iterdir():
@@ -332,7 +332,7 @@ def test_a_new_page_replaces_the_old_one_whole(whole: MadeUp):
     )
 
 
-def test_a_page_that_cannot_be_rendered_leaves_the_old_one_as_it_was(whole: MadeUp):
+def test_a_page_that_cannot_be_rendered_leaves_the_old_one_unchanged(whole: MadeUp):
     published = whole.publish()
     before = {path: path.read_bytes() for path in published.path.parent.rglob("*") if path.is_file()}
     broken = whole.page()
@@ -342,7 +342,7 @@ def test_a_page_that_cannot_be_rendered_leaves_the_old_one_as_it_was(whole: Made
     assert {path: path.read_bytes() for path in published.path.parent.rglob("*") if path.is_file()} == before
 
 
-def test_the_same_home_makes_the_same_page(whole: MadeUp):
+def test_the_same_home_gives_the_same_page(whole: MadeUp):
     def everything() -> dict[str, bytes]:
         reports = whole.publish().path.parent
         return {path.name: path.read_bytes() for path in (*reports.glob("*.html"), *(reports / "files").iterdir())}
@@ -350,7 +350,7 @@ def test_the_same_home_makes_the_same_page(whole: MadeUp):
     assert everything() == everything()
 
 
-def test_figures_of_a_leaky_split_say_so_and_others_do_not(whole: MadeUp):
+def test_the_page_marks_figures_of_a_leaky_split_and_no_others(whole: MadeUp):
     whole.publish()
     assert "leak" not in read(whole).text
     whole.say("splits", "vendor_all", split_unit="image")
@@ -360,7 +360,7 @@ def test_figures_of_a_leaky_split_say_so_and_others_do_not(whole: MadeUp):
     assert "that is one of its pictures; from the others it learnt" in text
 
 
-def test_the_colours_drawn_and_the_price_of_realism_are_charts_with_their_run(shown: MadeUp):
+def test_the_charts_of_colours_and_realism_link_to_their_runs(shown: MadeUp):
     for name, asset in (("garments", "generator_evaluation"), ("designs", "designs_tradeoff")):
         page = read(shown, f"{name}.html")
         assert [image for image in page.all("div") if image.get("role") == "img" and image["aria-label"]], name

@@ -1,4 +1,4 @@
-"""A tiny planted problem for the recommender's tests: shoppers who like one colour of square pictures."""
+"""A tiny planted problem for tests of recommenders: shoppers who like square pictures of one colour."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from models.data.dataset import Dataset
 def planted(
     seed: int = 0, users: int = 24, items: int = 60, epochs: int = 6, triplets: int = 256, side: int = 16
 ) -> Dataset:
-    """Items are red or blue with noise, one or two pictures each; each user's five items have the user's colour."""
+    """Make red or blue items with noise and one or two pictures each; the five items of a user have one colour."""
     rng = np.random.default_rng(seed)
     colour = np.arange(items) % 2
     image_item = np.sort(np.concatenate([np.arange(items), rng.choice(items, items // 2, replace=False)]))
@@ -42,6 +42,6 @@ def planted(
 
 
 def shuffled_validation(data: Dataset, seed: int) -> Dataset:
-    """The same with held-out items that have nothing to do with their users."""
+    """Replace the held-out items by items that have nothing to do with their users."""
     items = np.random.default_rng(seed).integers(0, len(data.items), len(data.users))
     return replace(data, validation=np.stack([np.arange(len(data.users)), items], 1))

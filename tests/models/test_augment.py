@@ -1,4 +1,4 @@
-"""DiffAugment: repeatable, differentiable, and each change what it says."""
+"""DiffAugment is repeatable and differentiable, and each change does what its name says."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_no_policy_changes_nothing() -> None:
     assert torch.equal(diff_augment(pictures(), "", noise()), pictures())
 
 
-def test_every_change_that_a_policy_may_name_is_there_and_no_other() -> None:
+def test_the_policy_names_and_the_implemented_changes_are_the_same() -> None:
     assert tuple(CHANGES) == augment_policy.CHANGES
 
 
@@ -41,7 +41,7 @@ def test_gradients_reach_the_picture_through_every_change(change: str) -> None:
     assert (x.grad.flatten(1).abs().sum(dim=1) > 0).all()
 
 
-def test_translation_is_a_whole_shift_with_mid_grey_coming_in() -> None:
+def test_translation_shifts_by_whole_pixels_and_fills_with_mid_grey() -> None:
     x = pictures(8, 16)
     moved = diff_augment(x, "translation", noise(3)).numpy()
     for before, after in zip(x.numpy(), moved, strict=True):
@@ -65,7 +65,7 @@ def test_colour_changes_are_the_same_for_every_pixel_of_a_picture() -> None:
     assert torch.allclose(changed, changed[:, :, :1, :1].expand_as(changed), atol=1e-5)
 
 
-def test_a_probability_is_how_many_pictures_change() -> None:
+def test_the_probability_is_the_share_of_pictures_that_change() -> None:
     x = pictures(400, 4)
     never, half, always = (diff_augment(x, "color", noise(2), torch.tensor(p)) for p in (0.0, 0.5, 1.0))
     assert torch.equal(never, x)
@@ -75,7 +75,7 @@ def test_a_probability_is_how_many_pictures_change() -> None:
     assert torch.equal(half[~same], always[~same])
 
 
-def test_the_probability_follows_the_overfit_share_on_numbers_done_by_hand() -> None:
+def test_the_probability_follows_the_overfitting_share_in_a_hand_computed_case() -> None:
     def after(real: float, fake: float, watched: float) -> float:
         outputs = [torch.tensor(value) for value in (real, fake, watched)]
         return adapted(torch.tensor(0.25), *outputs, target=0.5, move=0.125).item()
@@ -90,6 +90,6 @@ def test_the_probability_follows_the_overfit_share_on_numbers_done_by_hand() -> 
     assert (full, none) == (1, 0)
 
 
-def test_an_unknown_change_is_named_with_the_allowed_ones() -> None:
+def test_the_error_for_an_unknown_change_lists_the_allowed_ones() -> None:
     with pytest.raises(ValueError, match=r"augment names zoom; allowed.*translation"):
         check_policy("color,zoom")

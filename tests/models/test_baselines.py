@@ -1,4 +1,4 @@
-"""Baselines are what their names say, and the ones that learn do learn."""
+"""Baselines score as documented, and those that learn find a planted taste."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ GRID = ({"regularisation": 0.01},)
 
 
 def features(data) -> np.ndarray:
-    """The mean colour of each picture: what a frozen network would see of this catalogue, shifted off the origin."""
+    """Compute the mean colour of each picture, shifted off the origin, in place of a frozen network's features."""
     return data.bank[data.bank_row].mean((1, 2)).astype(np.float32) / 50 + 10
 
 
@@ -29,7 +29,7 @@ def auc(data, factors) -> float:
     return evaluate.exact_auc(factors, data.test, touched)
 
 
-def test_popularity_counts_train_interactions_and_nothing_held_out() -> None:
+def test_popularity_counts_only_train_interactions() -> None:
     data = planted()
     expected = [int((data.train[:, 1] == item).sum()) for item in range(len(data.items))]
     assert baselines.popularity(data).item_bias.tolist() == expected
@@ -41,7 +41,7 @@ def test_picture_count_counts_pictures() -> None:
     assert baselines.picture_count(data).item_bias.tolist() == expected
 
 
-def test_random_is_seeded_and_near_half_an_auc() -> None:
+def test_random_scores_are_seeded_and_have_an_auc_near_one_half() -> None:
     data = planted(users=400, items=100, triplets=1)
     one, again, other = (baselines.random(data, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.theta, again.theta)
@@ -92,7 +92,7 @@ def test_best_neighbours_score_is_the_mean_of_the_largest_cosines_to_the_history
     assert auc(data, model) > 0.7
 
 
-def test_blocks_of_histories_change_no_score(monkeypatch) -> None:
+def test_the_block_size_of_histories_does_not_change_scores(monkeypatch) -> None:
     data = planted()
     data = replace(data, train=data.train[data.train[:, 0] != 3])
     model = baselines.visual_neighbours_best(data, features(data))
@@ -103,7 +103,7 @@ def test_blocks_of_histories_change_no_score(monkeypatch) -> None:
     assert not whole[3].any()
 
 
-def test_a_user_without_a_history_has_no_neighbours_and_half_an_auc() -> None:
+def test_a_user_without_a_history_scores_all_items_alike_and_has_an_auc_of_one_half() -> None:
     data = planted()
     data = replace(data, train=data.train[data.train[:, 0] != 3])
     model = baselines.visual_neighbours_best(data, features(data))
@@ -111,7 +111,7 @@ def test_a_user_without_a_history_has_no_neighbours_and_half_an_auc() -> None:
     assert evaluate.exact_auc(model, data.test[3:4], touched) == 0.5
 
 
-def test_a_baseline_comes_back_from_its_folder_whatever_its_form(tmp_path: Path) -> None:
+def test_every_baseline_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     data = planted()
     for name, model in (
         ("mean", baselines.visual_neighbours(data, features(data))),
@@ -133,12 +133,12 @@ def test_a_baseline_comes_back_from_its_folder_whatever_its_form(tmp_path: Path)
         ({"phi": np.zeros((3, 3))}, "one finite row a picture"),
     ],
 )
-def test_neighbours_whose_arrays_do_not_fit_are_refused(changes: dict, message: str) -> None:
+def test_neighbours_with_mismatched_arrays_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(baselines.visual_neighbours_best(planted(), features(planted())), **changes)
 
 
-def test_visual_only_vbpr_has_dvbprs_score_no_factors_of_ids_and_no_biases() -> None:
+def test_visual_only_vbpr_has_the_score_of_dvbpr_without_id_factors_and_biases() -> None:
     data = planted(users=60, items=200)
     factors = bpr.vbpr_visual(data, features(data), SMALL)
     assert not factors.item_bias.any()
@@ -154,7 +154,7 @@ def test_visual_only_vbpr_has_dvbprs_score_no_factors_of_ids_and_no_biases() -> 
         bpr.bpr_mf(data, replace(SMALL, id_factors=False))
 
 
-def test_features_of_held_out_items_do_not_move_the_centre() -> None:
+def test_features_of_held_out_items_do_not_change_the_centre() -> None:
     data = planted()
     raw = features(data)
     never_trained = ~np.isin(data.image_item, data.train[:, 1])
@@ -187,7 +187,7 @@ def test_bpr_mf_learns_a_taste_that_many_shoppers_share() -> None:
     assert auc(data, bpr.bpr_mf(data, SMALL, GRID)) > 0.75
 
 
-def test_vbprs_items_are_the_mean_of_its_pictures_and_its_score_is_the_models() -> None:
+def test_vbpr_exports_items_as_the_mean_of_their_pictures_with_unchanged_scores() -> None:
     data = planted()
     factors = bpr.vbpr(data, features(data), replace(SMALL, max_epochs=2), GRID)
     for item in (0, 11):
@@ -211,7 +211,7 @@ def test_vbprs_items_are_the_mean_of_its_pictures_and_its_score_is_the_models() 
     )
 
 
-def test_visual_only_vbpr_knows_nothing_of_an_item_but_its_pictures() -> None:
+def test_visual_only_vbpr_scores_an_item_by_its_pictures_only() -> None:
     data = planted()
     raw = features(data)
     warm, cold = int(data.train[0, 1]), int(np.setdiff1d(np.arange(len(data.items)), data.train[:, 1])[0])
@@ -233,7 +233,7 @@ def test_the_grid_point_that_is_best_on_validation_is_the_one_returned() -> None
     assert evaluate.exact_auc(chosen, data.validation, touched) == pytest.approx(best)
 
 
-def test_a_negative_is_never_a_train_item_of_its_user_and_users_are_drawn_alike() -> None:
+def test_negatives_are_never_train_items_of_their_user_and_users_are_drawn_uniformly() -> None:
     data = planted(users=10, items=12)
     user, positive, negative = (
         column.numpy() for column in _Sampler(data, torch.Generator().manual_seed(0)).draw(5000)
@@ -245,7 +245,7 @@ def test_a_negative_is_never_a_train_item_of_its_user_and_users_are_drawn_alike(
     assert len(set(negative.tolist())) == 12
 
 
-def test_features_that_do_not_fit_the_pictures_are_refused() -> None:
+def test_features_that_do_not_match_the_pictures_are_refused() -> None:
     data = planted()
     for wrong in (features(data)[:-1], np.full_like(features(data), np.nan)):
         with pytest.raises(ValueError, match="one finite row for each of 90 pictures"):

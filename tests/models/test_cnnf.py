@@ -1,4 +1,4 @@
-"""CNN-F has the published shape, padding and first weights."""
+"""CNN-F has the published shape, padding and initial weights."""
 
 import math
 
@@ -14,7 +14,7 @@ from models.dvbpr.cnnf import CNNF, same_padding
 def convolve(
     picture: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, before: int, after: int
 ) -> np.ndarray:
-    """The obvious loops: [C, H, W] with [F, C, k, k]."""
+    """Convolve [C, H, W] with [F, C, k, k] by plain loops."""
     padded = np.pad(picture, ((0, 0), (before, after), (before, after)))
     kernel = weight.shape[2]
     side = (padded.shape[1] - kernel) // stride + 1
@@ -27,7 +27,7 @@ def convolve(
 
 
 def pool(maps: np.ndarray, padding: str) -> np.ndarray:
-    """Max over 2 x 2; an odd last row is a window of its own with SAME, and is dropped without."""
+    """Pool by the maximum over 2 x 2; with SAME an odd last row is a window of its own, otherwise it is dropped."""
     side = maps.shape[1]
     out = math.ceil(side / 2) if padding == "same" else side // 2
     windows = [[maps[:, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].max((1, 2)) for c in range(out)] for r in range(out)]
@@ -102,7 +102,7 @@ def test_same_padding_always_gives_the_ceiling_of_size_over_stride(size: int, st
     assert after - before in (0, 1)
 
 
-def test_first_weights_are_glorot_uniform_and_first_biases_zero() -> None:
+def test_initial_weights_are_glorot_uniform_and_initial_biases_zero() -> None:
     cnn = CNNF(50, input_size=64, width=0.5, hidden=0.125, generator=torch.Generator().manual_seed(1))
     for weight in (parameter.detach() for parameter in cnn.weights()):
         receptive = weight[0, 0].numel() if weight.ndim == 4 else 1
@@ -116,7 +116,7 @@ def test_first_weights_are_glorot_uniform_and_first_biases_zero() -> None:
     assert (len(cnn.weights()), len(cnn.biases())) == (8, 8)
 
 
-def test_two_copies_of_a_picture_in_one_batch_get_dropout_masks_of_their_own() -> None:
+def test_two_copies_of_a_picture_in_a_batch_get_different_dropout_masks() -> None:
     cnn = CNNF(4, input_size=39, width=0.1, hidden=0.02).train()
     picture = torch.rand(1, 3, 39, 39).expand(2, -1, -1, -1)
     one, other = cnn(picture)
@@ -125,7 +125,7 @@ def test_two_copies_of_a_picture_in_one_batch_get_dropout_masks_of_their_own() -
     torch.testing.assert_close(one, other)
 
 
-def test_width_and_hidden_narrow_filters_and_units_apart() -> None:
+def test_width_narrows_only_filters_and_hidden_only_units() -> None:
     cnn = CNNF(50, width=0.25, hidden=0.125, device="meta")
     assert [cnn.conv1.out_channels, cnn.conv5.out_channels, cnn.full6.out_features, cnn.full7.out_features] == [
         16,
@@ -136,7 +136,7 @@ def test_width_and_hidden_narrow_filters_and_units_apart() -> None:
 
 
 @pytest.mark.parametrize(("padding", "size", "least"), [("valid", 38, "39"), ("same", 10, "11")])
-def test_a_picture_too_small_for_the_padding_is_refused_with_the_least_size(padding, size: int, least: str) -> None:
+def test_the_error_for_a_too_small_picture_gives_the_minimum_size(padding, size: int, least: str) -> None:
     with pytest.raises(ValueError, match=rf"input_size={size} is too small .*'{padding}'; give at least {least}"):
         CNNF(4, input_size=size, padding=padding, device="meta")
     smallest = CNNF(4, input_size=size + 1, padding=padding, width=1 / 64, hidden=1 / 1024)

@@ -1,4 +1,4 @@
-"""Preference maximisation on small random networks: it climbs, it shows what it scored, one user at a time or all."""
+"""Preference maximisation on small random networks: scores rise, belong to the shown pictures, and do not mix users."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ SIZE = 80
 
 
 def networks(z_distribution: str = "normal") -> tuple[Generator, Discriminator]:
-    """Random nets with pictures as varied as a trained one's: weights large enough, batch-norm statistics settled."""
+    """Make random networks with varied pictures: large weights and settled batch-norm statistics."""
     settings = LsganSettings(width=0.0625, z_dim=8, classes=3, z_distribution=z_distribution, input_batch_norm=True)
     generator, discriminator = Generator(settings), Discriminator(settings)
     noise = torch.Generator().manual_seed(0)
@@ -53,7 +53,7 @@ def designs() -> Designs:
     return personal_designs(*networks(), recommender(), [0, 2], settings=SETTINGS)
 
 
-def test_every_users_objective_and_score_rise_for_every_class(designs: Designs) -> None:
+def test_objective_and_score_rise_for_every_user_and_class(designs: Designs) -> None:
     objective = designs.score - SETTINGS.eta * (designs.realism - 1) ** 2
     assert (objective[..., -1] > objective[..., 0]).all()
     assert (designs.gain > 0).all()
@@ -71,7 +71,7 @@ def test_the_shown_score_is_that_of_the_shown_picture(designs: Designs) -> None:
     assert np.abs(gap).max() <= 1  # drawn in another batch: a value half-way may round otherwise
 
 
-def test_the_recorded_score_does_not_lag_behind_the_picture(designs: Designs) -> None:
+def test_the_recorded_score_belongs_to_the_picture_of_the_same_step(designs: Designs) -> None:
     for user, c, place in np.ndindex(designs.best.shape):
         recorded = designs.score[user, c, designs.best[user, c, place]]
         shown = [designs.before[0][user, c, place], designs.after[0][user, c, place]]
@@ -79,13 +79,13 @@ def test_the_recorded_score_does_not_lag_behind_the_picture(designs: Designs) ->
         np.testing.assert_allclose(shown, recorded[[0, -1]], atol=0.3 * np.diff(recorded).max())
 
 
-def test_the_kept_starts_are_those_of_the_highest_last_objective_the_best_first(designs: Designs) -> None:
+def test_the_starts_with_the_highest_final_objective_are_kept_best_first(designs: Designs) -> None:
     last = designs.score[..., -1] - SETTINGS.eta * (designs.realism[..., -1] - 1) ** 2
     np.testing.assert_allclose(designs.objective[..., -1], last, rtol=1e-5, atol=1e-5)
     assert (designs.best == np.argsort(-last, axis=2)[..., :2]).all()
 
 
-def test_a_kept_latent_draws_the_kept_picture(designs: Designs) -> None:
+def test_a_kept_latent_generates_the_kept_picture(designs: Designs) -> None:
     generator, _ = networks()
     assert designs.path.shape == (3, 2, 2, 5, 8)
     for user, c, place in np.ndindex(designs.best.shape):
@@ -95,7 +95,7 @@ def test_a_kept_latent_draws_the_kept_picture(designs: Designs) -> None:
         assert np.abs((drawn + 1) * 127.5 - designs.kept[user, c, place]).max() < 0.51
 
 
-def test_a_users_designs_do_not_depend_on_who_else_is_asked_for(designs: Designs) -> None:
+def test_the_designs_of_a_user_do_not_depend_on_the_other_users(designs: Designs) -> None:
     everyone = recommender()
     alone = Recommender(everyone.phi, SIZE, everyone.theta[2:3])
     mine = personal_designs(*networks(), alone, [2], settings=replace(SETTINGS, rows_at_once=2))
@@ -103,7 +103,7 @@ def test_a_users_designs_do_not_depend_on_who_else_is_asked_for(designs: Designs
     np.testing.assert_allclose(mine.score[0, 0], designs.score[2, 1], atol=1e-4)
 
 
-def test_the_search_is_that_of_one_latent_at_a_time(designs: Designs) -> None:
+def test_the_batched_search_equals_a_search_of_one_latent_at_a_time(designs: Designs) -> None:
     (generator, discriminator), taste = networks(), recommender()
     taste.phi.eval()
     kept = int(designs.best[2, 1, 0])
@@ -137,7 +137,7 @@ def test_latents_of_a_uniform_generator_stay_within_one() -> None:
     assert found.pictures.shape == (2, 1, 2, 64, 64, 3)
 
 
-def test_the_networks_are_left_as_they_were_found() -> None:
+def test_the_search_leaves_the_networks_unchanged() -> None:
     (generator, discriminator), taste = networks(), recommender(1)
     generator.train()
     taste.phi.train()
@@ -149,12 +149,12 @@ def test_the_networks_are_left_as_they_were_found() -> None:
     assert all(torch.equal(before[name], value) for name, value in generator.state_dict().items())
 
 
-def test_a_class_the_generator_was_not_trained_on_is_named() -> None:
+def test_the_error_for_an_unknown_class_names_the_class() -> None:
     with pytest.raises(ValueError, match=r"classes \[7\] asked for; the generator knows 0 to 2"):
         personal_designs(*networks(), recommender(), [0, 7], settings=SETTINGS)
 
 
-def test_a_product_that_the_generator_can_draw_is_found_again_and_restyled_for_each_user() -> None:
+def test_a_product_that_the_generator_can_draw_is_approximated_and_restyled_for_each_user() -> None:
     generator, discriminator = networks()
     with torch.no_grad():
         z = torch.randn(2, 8, generator=torch.Generator().manual_seed(7)) * 0.5
@@ -198,6 +198,6 @@ def test_a_strip_holds_its_pictures_unchanged_and_survives_as_png() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [("eta", -1), ("steps", 0), ("best", 0), ("lr", 0)])
-def test_a_setting_that_makes_no_sense_is_named(field: str, value: float) -> None:
+def test_the_error_for_an_invalid_setting_names_it(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         replace(SETTINGS, **{field: value})  # type: ignore[arg-type]

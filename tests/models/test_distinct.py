@@ -1,4 +1,4 @@
-"""The objective `distinct`: its value by the plain formula, no long theta winning, designs that tell people apart."""
+"""The objective `distinct` equals its formula, does not favour a long theta, and gives more personal designs."""
 
 from dataclasses import replace
 
@@ -20,14 +20,14 @@ CATALOGUE = np.random.default_rng(0).normal(size=(40, K)).astype(np.float32)
 
 
 def told_apart(rows: np.ndarray = ROWS) -> Recommender:
-    """The users of `rows` among a dozen."""
+    """Make a recommender for the users of `ROWS` among a dozen."""
     everybody = recommender(EVERYBODY)
     others = standing(everybody.theta.numpy(), CATALOGUE, rows)
     return replace(everybody, theta=everybody.theta[rows[:, 0]], others=others)
 
 
 def plainly(theta: np.ndarray, features: np.ndarray, row: np.ndarray) -> list[float]:
-    """The formula of the module, a picture and a user at a time, in float64."""
+    """Compute the module's formula in float64, one picture and one user at a time."""
     theta, catalogue = theta.astype(np.float64), CATALOGUE.astype(np.float64)
     found = []
     for phi in features.astype(np.float64):
@@ -36,7 +36,7 @@ def plainly(theta: np.ndarray, features: np.ndarray, row: np.ndarray) -> list[fl
     return found
 
 
-def test_it_is_the_users_standard_score_less_the_soft_maximum_of_the_others():
+def test_the_objective_is_the_users_standard_score_minus_the_soft_maximum_of_the_others():
     rng = np.random.default_rng(1)
     theta, features = (rng.normal(size=(n, K)).astype(np.float32) for n in (EVERYBODY, 6))
     others = standing(theta, CATALOGUE, ROWS)
@@ -48,7 +48,7 @@ def test_it_is_the_users_standard_score_less_the_soft_maximum_of_the_others():
     np.testing.assert_allclose(longer.numpy(), expected, atol=1e-3)
 
 
-def test_what_is_climbed_is_that_and_realism_and_the_score_shown_is_still_theta_times_phi():
+def test_the_search_maximises_the_objective_plus_realism_and_still_reports_theta_times_phi():
     taste = told_apart()
     found = personal_designs(*networks(), taste, [0, 2], settings=SETTINGS)
     everybody = recommender(EVERYBODY).theta.numpy()
@@ -61,7 +61,7 @@ def test_what_is_climbed_is_that_and_realism_and_the_score_shown_is_still_theta_
         np.testing.assert_allclose(phi @ taste.theta[user].numpy(), found.after[0][user].reshape(-1), atol=1e-3)
 
 
-def test_people_are_told_apart_better_than_by_their_scores_alone_before_others_than_the_references():
+def test_distinct_designs_rank_their_owner_higher_than_score_designs_among_users_outside_the_references():
     judges, many = panels(np.arange(4), np.arange(80), 20), recommender(80)
     everybody = many.theta.numpy()
     others = standing(everybody, CATALOGUE, references(judges, 80, 40))
@@ -76,21 +76,21 @@ def test_people_are_told_apart_better_than_by_their_scores_alone_before_others_t
     assert lead["distinct"] > lead["score"]
 
 
-def test_a_users_designs_do_not_depend_on_who_else_is_asked_for_and_come_out_again():
+def test_the_designs_of_a_user_are_reproducible_and_independent_of_the_other_users():
     both, alone = told_apart(), told_apart().of(torch.tensor([1]))
     found = [personal_designs(*networks(), taste, [2], settings=SETTINGS) for taste in (both, both, alone)]
     assert np.array_equal(found[0].path, found[1].path)
     np.testing.assert_allclose(found[2].path[0], found[0].path[1], atol=1e-4)
 
 
-def test_nobody_is_judge_and_reference_of_one_design():
+def test_no_user_is_both_judge_and_reference_of_a_design():
     judges = panels(np.arange(30), np.arange(30), 20)
     for panel, row in zip(judges, references(judges, 30, 64), strict=True):
         assert row[0] == panel[0] and not set(row[1:]) & set(panel)
         assert sorted([*panel, *row[1:]]) == list(range(30))  # all who are left, as there are fewer than 64
 
 
-def test_a_users_references_rest_on_the_seed_and_the_user_alone():
+def test_the_references_of_a_user_depend_only_on_the_seed_and_the_user():
     judges = panels(np.array([3, 7]), np.arange(50), 20)
     found = references(judges, 50, 10)
     assert found.shape == (2, 11)
@@ -98,7 +98,7 @@ def test_a_users_references_rest_on_the_seed_and_the_user_alone():
     assert not np.array_equal(references(judges, 50, 10, seed=1), found)
 
 
-def test_without_anybody_to_be_told_apart_from_it_says_so():
+def test_missing_reference_users_are_an_error():
     with pytest.raises(ValueError, match="all 5 users judge a design"):
         references(panels(np.array([2]), np.arange(5), 20), 5, 3)
     with pytest.raises(ValueError, match="`distinct` needs"):

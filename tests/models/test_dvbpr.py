@@ -1,4 +1,4 @@
-"""The loss, its gradients and the optimiser are K17's, to the last term."""
+"""The loss, its gradients and the optimiser equal K17's in every term."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_the_loss_is_the_published_sum_and_theta_is_regularised_once_per_occurre
     assert weighed == pytest.approx((theta[0] @ theta[0] + 2 * theta[2] @ theta[2]) / 2)
 
 
-def test_a_batch_of_one_worked_by_hand() -> None:
+def test_the_loss_of_one_triplet_equals_a_hand_computed_value() -> None:
     theta, positive, negative = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0]]), torch.tensor([[[0.0, 1.0]]])
     # x = 3 - 2 = 1; -ln sigmoid(1) = 0.313262; 1 * (1 + 4) / 2 = 2.5
     assert float(dvbpr.loss(theta, positive, negative, 1.0)) == pytest.approx(2.813262, abs=1e-6)
@@ -46,10 +46,10 @@ def test_the_loss_stays_finite_where_the_logarithm_of_a_sigmoid_would_not() -> N
     assert float(dvbpr.loss(theta, torch.zeros(1, 1), far, 0.0)) == pytest.approx(500.0)
 
 
-def test_value_and_every_gradient_of_the_objective_are_those_of_float64_numpy() -> None:
-    """K17's whole objective on a batch of three: sums, half squares, the eight weight tensors and no bias.
+def test_the_objective_and_all_its_gradients_equal_float64_numpy() -> None:
+    """Checks K17's whole objective on a batch of three: sums, half squares, the eight weight tensors and no bias.
 
-    The value comes from numpy loops; each number of each tensor is nudged up and down for its gradient.
+    The value comes from numpy loops, the gradients from finite differences of every number of every tensor.
     """
     theta_decay, weight_decay = 0.7, 0.3
     generator = torch.Generator().manual_seed(0)
@@ -93,7 +93,7 @@ def test_value_and_every_gradient_of_the_objective_are_those_of_float64_numpy() 
     assert not theta.grad[1].any()  # a user who is not in the batch
 
 
-def test_several_negatives_weigh_one_triplet_together() -> None:
+def test_several_negatives_count_as_one_triplet() -> None:
     theta, _, positive, negative = hand_made()
     one = dvbpr.loss(*(torch.from_numpy(a) for a in (theta, positive, negative[:, None])), theta_decay=1.0)
     thrice = dvbpr.loss(
@@ -102,7 +102,7 @@ def test_several_negatives_weigh_one_triplet_together() -> None:
     assert float(one) == pytest.approx(float(thrice))
 
 
-def test_a_step_is_adam_with_coupled_l2_on_the_weights_alone() -> None:
+def test_a_step_is_adam_with_coupled_l2_on_the_weights_only() -> None:
     cnn = CNNF(2, input_size=39, padding="valid", width=1 / 64, hidden=1 / 1024).double()
     theta = torch.nn.Parameter(torch.rand(3, 2, dtype=torch.float64))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Every metric equals a slow, obvious version of itself, ties included."""
+"""Every metric equals a slow, plain version of itself, also with ties."""
 
 import math
 
@@ -13,7 +13,7 @@ from models.metrics import evaluate, ranking
 
 
 def problem(seed: int, users: int = 7, items: int = 60, visual: bool = True):
-    """Small whole numbers as factors: exact in float32 and full of ties. Every item has one picture or more."""
+    """Make factors of small whole numbers: exact in float32 and full of ties. Every item has at least one picture."""
     rng = np.random.default_rng(seed)
     image_item = np.concatenate([np.arange(items), rng.integers(0, items, items)])
     rng.shuffle(image_item)
@@ -38,7 +38,7 @@ CATEGORY = np.random.default_rng(4).integers(-1, 4, 60)  # of the problem's item
 
 
 def slow_list(score: list[float], among: set[int], k: int = 10) -> list[int]:
-    """The k best, the lower number first where scores tie, filled up with -1."""
+    """List the k best, with ties to the lower number, filled up with -1."""
     best = sorted(among, key=lambda i: (-score[i], i))[:k]
     return best + [-1] * (k - len(best))
 
@@ -105,7 +105,7 @@ def test_every_metric_equals_its_slow_version_with_ties(seed: int, visual: bool)
 
 @given(seed=st.integers(0, 10_000), visual=st.booleans())
 @settings(max_examples=15, deadline=None)
-def test_every_metric_is_the_same_where_the_held_out_item_also_trains(seed: int, visual: bool) -> None:
+def test_every_metric_equals_its_slow_version_if_the_held_out_item_is_also_in_train(seed: int, visual: bool) -> None:
     factors, train, validation, test = problem(seed, visual=visual)
     again = np.concatenate([train, test[::2], validation[1::2]])
     leaky = evaluate.evaluate(factors, test, again, validation, category=CATEGORY, seed=5)
@@ -119,7 +119,7 @@ def test_every_metric_is_the_same_where_the_held_out_item_also_trains(seed: int,
     assert evaluate.exact_auc(factors, test, touched) == pytest.approx(whole.auc.mean(dtype=float), abs=1e-6)
 
 
-def test_small_chunks_change_nothing(monkeypatch) -> None:
+def test_the_chunk_size_does_not_change_the_metrics(monkeypatch) -> None:
     factors, train, validation, test = problem(1, users=30)
     whole = evaluate.evaluate(factors, test, train, validation, category=CATEGORY)
     best = evaluate.top_k(factors, train, 5)
@@ -142,14 +142,14 @@ def constant(users: int, items: int) -> Factors:
     )
 
 
-def test_a_model_that_says_nothing_has_half_an_auc_and_no_strict_win_or_hit() -> None:
+def test_a_model_with_constant_scores_has_an_auc_of_one_half_and_no_strict_wins_or_hits() -> None:
     pairs = np.array([[0, 3], [1, 4]])
     per_user = evaluate.evaluate(constant(2, 50), pairs, pairs[:0], pairs[:0])
     assert per_user.auc.tolist() == per_user.auc_picture.tolist() == [0.5, 0.5]
     assert per_user.auc_strict.tolist() == per_user.auc_sampled100.tolist() == per_user.recall_at_10.tolist() == [0, 0]
 
 
-def test_a_tie_stands_in_the_middle_of_its_ranks() -> None:
+def test_a_tied_item_gets_the_middle_of_the_tied_ranks() -> None:
     pairs = np.array([[0, 3]])
     for candidates, rank in ((18, 10.0), (19, 10.5), (20, 11.0)):  # with the held-out item itself one more
         per_user = evaluate.evaluate(constant(1, candidates + 1), pairs, pairs[:0], pairs[:0])
@@ -158,7 +158,7 @@ def test_a_tie_stands_in_the_middle_of_its_ranks() -> None:
         assert per_user.recommended[0].tolist() == list(range(10))  # ties go to the lower row
 
 
-def test_an_item_alone_in_its_category_or_without_one_has_no_auc_within_it() -> None:
+def test_an_item_without_a_category_or_alone_in_it_has_no_category_auc() -> None:
     factors = Factors(
         np.arange(1), np.arange(5), [[1.0]], [[3.0], [1.0], [5.0], [4.0], [2.0]], np.zeros(5), np.zeros((0, 1)), []
     )
@@ -176,12 +176,12 @@ def test_an_item_alone_in_its_category_or_without_one_has_no_auc_within_it() -> 
         evaluate.evaluate(factors, [[0, 1]], [[0, 2]], [], category=category[:2])
 
 
-def test_without_categories_there_is_no_auc_within_one() -> None:
+def test_without_categories_there_is_no_category_auc() -> None:
     factors, train, validation, test = problem(3)
     assert np.isnan(evaluate.evaluate(factors, test, train, validation).auc_category).all()
 
 
-def test_a_user_who_touched_everything_has_no_auc_and_spoils_no_mean() -> None:
+def test_a_user_who_touched_every_item_has_no_auc_and_is_left_out_of_means() -> None:
     factors = constant(2, 3)
     held_out, train = np.array([[0, 0], [1, 0]]), np.array([[0, 1], [0, 2]])
     per_user = evaluate.evaluate(factors, held_out, train, train[:0])
@@ -191,19 +191,19 @@ def test_a_user_who_touched_everything_has_no_auc_and_spoils_no_mean() -> None:
     assert evaluate.bootstrap_mean(per_user.auc, 0) == (0.5, 0.5)
 
 
-def test_an_item_that_only_the_held_out_pair_knows_is_cold() -> None:
+def test_an_item_that_occurs_only_in_the_held_out_pair_is_cold() -> None:
     train = np.array([[0, 1], [1, 2]])
     per_user = evaluate.evaluate(constant(2, 5), np.array([[0, 2], [1, 4]]), train, train[:0])
     assert per_user.cold.tolist() == [False, True]
 
 
-def test_an_item_that_its_own_user_alone_trains_on_is_cold_however_often_it_stands_there() -> None:
+def test_an_item_that_only_its_own_user_trains_on_is_cold_even_if_repeated() -> None:
     train = np.array([[0, 1], [0, 1], [0, 2], [1, 2]])
     per_user = evaluate.evaluate(constant(2, 5), np.array([[0, 1], [0, 2], [1, 1]]), train, train[:0])
     assert per_user.cold.tolist() == [True, False, False]
 
 
-def test_a_users_sample_does_not_depend_on_who_else_is_measured() -> None:
+def test_the_sampled_items_of_a_user_do_not_depend_on_the_other_users() -> None:
     factors, train, validation, test = problem(2, items=300)
     everyone = evaluate.evaluate(factors, test, train, validation, seed=1).auc_sampled100
     alone = evaluate.evaluate(factors, test[3:4], train, validation, seed=1).auc_sampled100
@@ -211,7 +211,7 @@ def test_a_users_sample_does_not_depend_on_who_else_is_measured() -> None:
     assert (evaluate.evaluate(factors, test, train, validation, seed=2).auc_sampled100 != everyone).any()
 
 
-def test_shuffled_labels_give_half_an_auc_within_the_interval() -> None:
+def test_shuffled_labels_give_an_interval_around_an_auc_of_one_half() -> None:
     rng = np.random.default_rng(0)
     users, items = 400, 300
     theta = rng.normal(size=(users, 8))
@@ -233,7 +233,7 @@ def test_shuffled_labels_give_half_an_auc_within_the_interval() -> None:
 
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 70))
 @settings(max_examples=15, deadline=None)
-def test_top_k_equals_a_sort_of_all_that_is_not_excluded_ties_to_the_lower_row(seed: int, k: int) -> None:
+def test_top_k_equals_a_sort_of_the_items_not_excluded_with_ties_to_the_lower_row(seed: int, k: int) -> None:
     factors, train, _, _ = problem(seed)
     items, scores = evaluate.top_k(factors, train, k)
     for user in range(len(factors.users)):

@@ -1,4 +1,4 @@
-"""Factors fit together, survive the disk, and an item is the mean of its pictures."""
+"""Factors are checked for matching shapes and saved without loss, and an item is the mean of its pictures."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def some(**changes) -> Factors:
     return Factors(**{**arrays, **changes})
 
 
-def test_factors_come_back_from_the_disk_with_the_contracts_types(tmp_path: Path) -> None:
+def test_factors_are_loaded_as_saved_with_the_documented_types(tmp_path: Path) -> None:
     saved = some()
     saved.save(tmp_path / "run" / "factors.npz")
     back = Factors.load(tmp_path / "run" / "factors.npz")
@@ -51,12 +51,12 @@ def test_factors_come_back_from_the_disk_with_the_contracts_types(tmp_path: Path
         ({"theta": np.full((2, 4), np.nan)}, "theta holds values that are not finite"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused_by_name(changes: dict, message: str) -> None:
+def test_the_error_for_mismatched_arrays_names_the_array(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         some(**changes)
 
 
-def test_an_items_factor_is_the_mean_of_its_pictures_however_many() -> None:
+def test_the_factor_of_an_item_is_the_mean_of_its_pictures() -> None:
     values = np.array([[1.0], [10.0], [3.0], [5.0]])
     np.testing.assert_allclose(item_means(values, np.array([1, 0, 1, 1]), 2), [[10.0], [3.0]])
     with pytest.raises(ValueError, match="1 of 3 items have no picture"):

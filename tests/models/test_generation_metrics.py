@@ -1,4 +1,4 @@
-"""Metrics of generation against closed forms, slow obvious versions, and sets whose answer is known beforehand."""
+"""Metrics of generated pictures equal closed forms, slow plain versions, and known answers."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def pixels(n: int, seed: int, side: int = 16) -> np.ndarray:
 
 
 def exactly(mean: np.ndarray, covariance: np.ndarray, n: int) -> np.ndarray:
-    """A set whose sample mean and covariance are exactly these."""
+    """Draw a set with exactly this sample mean and covariance."""
     x = gaussian(n, len(mean), 3).astype(np.float64)
     x -= x.mean(axis=0)
     white = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x.T))).T
@@ -36,12 +36,12 @@ def exactly(mean: np.ndarray, covariance: np.ndarray, n: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("n", "width"), [(50, 8), (20, 40)], ids=["more pictures than features", "fewer"])
-def test_a_set_is_at_no_frechet_distance_from_itself(n: int, width: int) -> None:
+def test_the_frechet_distance_of_a_set_from_itself_is_0(n: int, width: int) -> None:
     x = gaussian(n, width, 0)
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
 
 
-def test_the_frechet_distance_of_known_gaussians_is_the_closed_form() -> None:
+def test_the_frechet_distance_of_known_gaussians_equals_the_closed_form() -> None:
     a = exactly(np.zeros(3), np.diag([1.0, 4.0, 9.0]), 40)
     b = exactly(np.array([1.0, 2.0, 2.0]), np.diag([4.0, 4.0, 1.0]), 60)
     # |mean|^2 = 9; commuting covariances: sum of (sd_a - sd_b)^2 = 1 + 0 + 4
@@ -50,7 +50,7 @@ def test_the_frechet_distance_of_known_gaussians_is_the_closed_form() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(3, 30), st.integers(1, 12), st.integers(0, 1000))
-def test_the_frechet_distance_is_that_of_the_textbook_formula(n: int, width: int, seed: int) -> None:
+def test_the_frechet_distance_equals_the_textbook_formula(n: int, width: int, seed: int) -> None:
     a, b = gaussian(n, width, seed, 0.5).astype(np.float64), gaussian(n + 2, width, seed + 1, sd=2).astype(np.float64)
     first, second = np.cov(a.T).reshape(width, width), np.cov(b.T).reshape(width, width)
     root = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0)).sum()
@@ -58,7 +58,7 @@ def test_the_frechet_distance_is_that_of_the_textbook_formula(n: int, width: int
     assert frechet_distance(a, b) == pytest.approx(gap + np.trace(first) + np.trace(second) - 2 * root, abs=1e-4)
 
 
-def test_the_kernel_distance_is_that_of_the_double_loop() -> None:
+def test_the_kernel_distance_equals_a_double_loop() -> None:
     a, b = gaussian(5, 4, 0).astype(np.float64), gaussian(5, 4, 1, mean=1).astype(np.float64)
     pairs = [(i, j) for i in range(5) for j in range(5)]
     within = sum((x[i] @ x[j] / 4 + 1) ** 3 for x in (a, b) for i, j in pairs if i != j) / 20
@@ -92,7 +92,7 @@ def test_identical_sets_have_full_precision_recall_and_coverage_and_distant_ones
     assert set(precision_recall(x, x + 100).values()) == {0.0}
 
 
-def test_half_a_set_is_precise_and_recalls_half() -> None:
+def test_half_a_set_has_full_precision_and_recall_one_half() -> None:
     apart = np.concatenate([gaussian(40, 5, 0), gaussian(40, 5, 1, mean=50)])
     found = precision_recall(apart, apart[:40])
     assert found["precision"] == 1
@@ -115,18 +115,18 @@ def test_a_class_without_held_out_pictures_is_refused() -> None:
         ClassClassifier.fit(gaussian(5, 2, 0), np.array([0, 0, 0, 2, 2]), 3)
 
 
-def test_a_picture_is_wholly_similar_to_itself_and_not_to_noise() -> None:
+def test_the_similarity_of_a_picture_is_1_with_itself_and_low_with_noise() -> None:
     x = pixels(3, 0, 24)
     np.testing.assert_allclose(ssim(x, x), 1, atol=1e-5)
     assert (ssim(x, pixels(3, 1, 24)) < 0.2).all()
 
 
-def test_similarity_of_flat_pictures_is_the_formula_of_their_means() -> None:
+def test_the_similarity_of_flat_pictures_follows_from_their_means() -> None:
     a, b = np.full((1, 16, 16, 3), 51, np.uint8), np.full((1, 16, 16, 3), 153, np.uint8)  # 0.2 and 0.6
     assert ssim(a, b)[0] == pytest.approx((2 * 0.2 * 0.6 + 1e-4) / (0.04 + 0.36 + 1e-4), rel=1e-3)
 
 
-def test_similarity_is_that_of_the_window_by_window_sum() -> None:
+def test_the_similarity_equals_a_sum_over_single_windows() -> None:
     a, b = pixels(1, 5, 13), pixels(1, 6, 13)
     offsets = np.arange(11) - 5
     window = np.exp(-(offsets[:, None] ** 2 + offsets[None, :] ** 2) / 4.5)
@@ -164,7 +164,7 @@ def test_the_relative_distance_is_the_difference_of_two_unbiased_kernel_distance
         return float((x @ y / len(x) + 1) ** 3)
 
     def mmd(fake: np.ndarray) -> float:
-        """The U-statistic of Gretton et al. 2012, lemma 6, by its definition: pairs of i and another j."""
+        """Compute the U-statistic of Gretton et al. 2012, lemma 6, by its definition over pairs i != j."""
         terms = [
             kernel(real[i], real[j]) + kernel(fake[i], fake[j]) - kernel(real[i], fake[j]) - kernel(real[j], fake[i])
             for i in range(9)
@@ -179,7 +179,7 @@ def test_the_relative_distance_is_the_difference_of_two_unbiased_kernel_distance
     np.testing.assert_allclose(differences, -distance_differences(real, other, one))
 
 
-def test_the_relative_distances_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_of_the_relative_distance_covers_the_truth_at_about_its_nominal_rate() -> None:
     # Two generators that are off alike: the difference is 0. 95 % intervals over 40 draws miss it 2 times on average.
     missed = 0
     for seed in range(40):
@@ -190,6 +190,6 @@ def test_the_relative_distances_interval_covers_the_truth_about_as_often_as_it_s
     assert missed <= 6
 
 
-def test_relative_distances_want_three_sets_of_one_shape() -> None:
+def test_relative_distances_need_three_sets_of_one_shape() -> None:
     with pytest.raises(ValueError, match="three of one shape"):
         distance_differences(np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((4, 2)))

@@ -1,4 +1,4 @@
-"""Intervals over users: seeded, of the right width, and paired where two models are compared."""
+"""Intervals over users are seeded, have the right width, and are paired for two models."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from models.metrics import intervals
 
 
-def test_the_bootstrap_interval_is_seeded_and_agrees_with_the_normal_one() -> None:
+def test_the_bootstrap_interval_is_seeded_and_close_to_the_normal_interval() -> None:
     values = np.random.default_rng(0).normal(0.7, 0.3, 2000)
     low, high = intervals.bootstrap_mean(values, 1)
     assert (low, high) == intervals.bootstrap_mean(values, 1) != intervals.bootstrap_mean(values, 2)

@@ -1,6 +1,6 @@
-"""Where nothing can be known, a trained model knows nothing: shuffled labels give half an AUC.
+"""A model trained on shuffled labels has an AUC of one half, so nothing leaks from the hold-outs.
 
-Leaks in the tables are the asset checks' business (`tests/pipeline/test_checks.py` plants them).
+`tests/pipeline/test_checks.py` tests the asset checks against leaks planted in the tables.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from tests.models.planted import planted, shuffled_validation
 from tests.models.test_train_dvbpr import CPU, TINY
 
 
-def test_labels_shuffled_among_users_give_half_an_auc_within_the_interval_and_true_ones_do_not(tmp_path: Path) -> None:
+def test_the_auc_interval_includes_one_half_for_shuffled_labels_but_not_for_true_ones(tmp_path: Path) -> None:
     true = planted(users=300, items=400, triplets=1024)
     users = np.random.default_rng(5).permuted(true.triplets_user, axis=1)  # who liked which picture is lost
     settings = replace(TINY, dropout=0.0, learning_rate=1e-3)

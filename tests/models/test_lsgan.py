@@ -1,4 +1,4 @@
-"""The two networks against their description: counts, shapes, TensorFlow's paddings, initialisation, losses."""
+"""The two networks match their description: counts, shapes, TensorFlow's padding, initialisation, losses."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def count(network: torch.nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("preset", "expected"), [("paper", 3_810_563), ("kang2017", 3_811_075), ("modern", 3_811_075)])
-def test_the_generator_has_as_many_parameters_as_the_reference_counts(preset: str, expected: int) -> None:
+def test_the_generator_has_the_number_of_parameters_in_the_reference(preset: str, expected: int) -> None:
     assert count(Generator(PRESETS[preset])) == expected
 
 
@@ -82,7 +82,7 @@ def test_a_stride_2_convolution_pads_one_before_and_two_after_and_sees_the_class
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_a_transposed_convolution_crops_as_tensorflow_does(stride: int) -> None:
+def test_a_transposed_convolution_crops_like_tensorflow(stride: int) -> None:
     rng = np.random.default_rng(1)
     layer = SameTransposedConv(2, 3, stride).double()
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_weights_start_at_sd_002_biases_at_0_gamma_at_1() -> None:
                 assert not module.bias.any()
 
 
-def test_the_seed_alone_decides_the_first_weights() -> None:
+def test_the_initial_weights_depend_only_on_the_seed() -> None:
     torch.manual_seed(1)
     first = Generator(TINY).input.weight
     torch.manual_seed(2)
@@ -134,7 +134,7 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
     assert not torch.equal(first, Generator(replace(TINY, seed=5)).input.weight)
 
 
-def test_losses_on_numbers_done_by_hand() -> None:
+def test_losses_equal_hand_computed_values() -> None:
     real, fake = torch.tensor([1.0, 0.5]), torch.tensor([0.0, 1.0])
     assert discriminator_loss(real, fake).item() == pytest.approx((0.125 + 0.5) / 2)
     assert generator_loss(fake).item() == pytest.approx(0.5)
@@ -169,7 +169,7 @@ def test_width_narrows_every_layer() -> None:
     assert [len(bias) for bias in biases[:4]] == [32, 64, 128, 256]
 
 
-def test_every_grey_level_survives_normalising_and_back() -> None:
+def test_normalising_and_converting_back_preserves_every_grey_level() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).repeat_interleave(3).view(1, 16, 16, 3)
     pictures = normalise(pixels)
     assert pictures.min() == -1
@@ -181,6 +181,6 @@ def test_every_grey_level_survives_normalising_and_back() -> None:
     ("field", "value"),
     [("z_distribution", "gauss"), ("width", 0), ("batch_size", 1), ("augment", "zoom"), ("beta1", 1.0), ("steps", 0)],
 )
-def test_a_setting_that_makes_no_sense_is_named(field: str, value: object) -> None:
+def test_the_error_for_an_invalid_setting_names_it(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         replace(LsganSettings(), **{field: value})  # type: ignore[arg-type]

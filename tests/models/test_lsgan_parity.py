@@ -1,4 +1,4 @@
-"""Both networks whole against a plain float64 reference written from the description, and what the presets say."""
+"""Both networks equal a plain float64 reference written from the description, and the presets the published values."""
 
 from collections.abc import Callable
 
@@ -15,13 +15,13 @@ PUBLISHED = ["paper", "kang2017"]
 
 
 def narrow(preset: str) -> LsganSettings:
-    """The preset with a sixteenth of the filters: the wiring is the same."""
+    """Narrow the preset to a sixteenth of the filters; the wiring stays the same."""
     values = {**vars(PRESETS[preset]), "width": 0.0625, "z_dim": 8}
     return LsganSettings(**values)
 
 
 def shaken(network: torch.nn.Module) -> torch.nn.Module:
-    """In float64, with weights large enough, and biases and gammas odd enough, to show a mistake."""
+    """Convert to float64, with large weights and unusual biases and gammas, so that a mistake shows."""
     rng = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -30,7 +30,7 @@ def shaken(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def normalised(x: np.ndarray, gamma: Tensor, beta: Tensor) -> np.ndarray:
-    """Batch norm in training: mean and biased variance of the batch, over pictures and places, eps 1e-5."""
+    """Apply batch norm as in training: mean and biased variance of the batch over pictures and positions, eps 1e-5."""
     mean, variance = x.mean((0, 2, 3), keepdims=True), x.var((0, 2, 3), keepdims=True)
     gain, offset = (v.detach().numpy()[None, :, None, None] for v in (gamma, beta))
     return (x - mean) / np.sqrt(variance + 1e-5) * gain + offset
@@ -41,7 +41,7 @@ def leaky(x: np.ndarray) -> np.ndarray:
 
 
 def transposed(x: np.ndarray, weight: Tensor, bias: Tensor, stride: int) -> np.ndarray:
-    """Every input pixel paints a 3x3 patch; TensorFlow's SAME drops the last row and column, or one on each side."""
+    """Add a 3x3 patch for every input pixel; TensorFlow's SAME crops the last row and column, or one on each side."""
     w = weight.detach().numpy()
     n, _, side, _ = x.shape
     full = np.zeros((n, w.shape[1], side * stride + 3 - stride, side * stride + 3 - stride))
@@ -53,7 +53,7 @@ def transposed(x: np.ndarray, weight: Tensor, bias: Tensor, stride: int) -> np.n
 
 
 def convolved(x: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
-    """5x5, stride 2, one row and column of zeros before and two after."""
+    """Convolve 5x5 with stride 2, with one row and column of zeros before and two after."""
     w, side = weight.detach().numpy(), x.shape[2] // 2
     padded = np.pad(x, ((0, 0), (0, 0), (1, 2), (1, 2)))
     out = np.zeros((len(x), len(w), side, side))
@@ -65,7 +65,7 @@ def convolved(x: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
-def test_the_generator_computes_what_the_description_says(preset: str) -> None:
+def test_the_generator_equals_a_plain_implementation_of_the_description(preset: str) -> None:
     network = shaken(Generator(narrow(preset)))
     assert isinstance(network, Generator)
     rng = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def test_the_generator_computes_what_the_description_says(preset: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PUBLISHED)
-def test_the_discriminator_computes_what_the_description_says(preset: str) -> None:
+def test_the_discriminator_equals_a_plain_implementation_of_the_description(preset: str) -> None:
     network = shaken(Discriminator(narrow(preset)))
     assert isinstance(network, Discriminator)
     rng = np.random.default_rng(1)
@@ -125,7 +125,7 @@ def test_the_class_enters_the_generator_at_its_input_and_the_discriminator_at_fo
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_each_of_the_four_layers_alone_tells_the_discriminator_the_class(place: int) -> None:
+def test_the_class_reaches_the_discriminator_through_each_of_the_four_layers(place: int) -> None:
     network = Discriminator(narrow("paper")).double().eval()
     x, classes = torch.rand(2, 3, 64, 64, dtype=torch.float64), (torch.tensor([0, 0]), torch.tensor([5, 5]))
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_each_of_the_four_layers_alone_tells_the_discriminator_the_class(place: 
     assert not torch.equal(network(x, classes[0]), network(x, classes[1]))
 
 
-def test_the_published_presets_hold_the_published_numbers() -> None:
+def test_the_published_presets_have_the_published_values() -> None:
     paper, kang = PRESETS["paper"], PRESETS["kang2017"]
     names = ("lr_generator", "lr_discriminator", "beta1", "beta2", "weight_decay", "batch_size", "epochs", "z_dim")
     assert [getattr(paper, name) for name in names] == [1e-5, 1e-5, 0.9, 0.999, 1e-5, 64, 55, 256]
@@ -149,7 +149,7 @@ def test_the_published_presets_hold_the_published_numbers() -> None:
 
 
 @pytest.mark.parametrize("make", [Generator, Discriminator])
-def test_the_layout_in_memory_changes_nothing_but_the_layout(make: Callable[[LsganSettings], torch.nn.Module]) -> None:
+def test_the_memory_layout_does_not_change_results(make: Callable[[LsganSettings], torch.nn.Module]) -> None:
     last, first = (make(LsganSettings(**{**vars(narrow("kang2017")), "channels_last": on})) for on in (True, False))
     weights = [p for p in last.parameters() if p.ndim == 4 and p.shape[1] > 1]
     assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)

@@ -1,5 +1,6 @@
-"""What came after the paper, a switch at a time: spectral norm, R1, the relativistic loss, rates, smooth upsampling,
-augmenting as needed, precision, layout."""
+"""Training techniques newer than the paper, one at a time: spectral norm, R1, the relativistic loss, learning rates,
+smooth upsampling, adaptive augmentation, precision, memory layout.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def weights(found: LsganRun) -> list[torch.Tensor]:
     return [v for network in (found.generator, found.discriminator) for v in network.state_dict().values()]
 
 
-def test_a_spectral_norm_holds_every_layer_of_the_discriminator_at_1_and_none_of_the_generator() -> None:
+def test_spectral_norm_is_1_for_every_layer_of_the_discriminator_and_not_applied_to_the_generator() -> None:
     settings = replace(TINY, spectral_norm=True)
     network = Discriminator(settings).train()
     for _ in range(60):  # power iterations
@@ -53,7 +54,7 @@ def test_a_spectral_norm_holds_every_layer_of_the_discriminator_at_1_and_none_of
     ).keys()
 
 
-def test_a_spectral_norm_starts_from_the_seed_and_draws_nothing_from_the_global_state() -> None:
+def test_spectral_norm_starts_from_the_seed_and_leaves_the_global_random_state_alone() -> None:
     settings = replace(TINY, spectral_norm=True)
     torch.manual_seed(1)
     Discriminator(TINY)
@@ -66,7 +67,7 @@ def test_a_spectral_norm_starts_from_the_seed_and_draws_nothing_from_the_global_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_relativistic_losses_on_numbers_done_by_hand() -> None:
+def test_relativistic_losses_equal_hand_computed_values() -> None:
     real, fake = torch.tensor([2.0, 0.0]), torch.tensor([0.0, -2.0])  # means 1 and -1
     # D: reals against -1 + 1 = 0 -> 4, 0; fakes against 1 - 1 = 0 -> 0, 4
     assert relativistic_loss(real, fake).item() == pytest.approx((2 + 2) / 2)
@@ -74,7 +75,7 @@ def test_relativistic_losses_on_numbers_done_by_hand() -> None:
     assert relativistic_loss(fake, real).item() == pytest.approx((10 + 10) / 2)
 
 
-def test_the_gradient_penalty_of_a_linear_discriminator_is_half_its_weights_squared() -> None:
+def test_the_gradient_penalty_of_a_linear_discriminator_is_half_its_squared_weight_norm() -> None:
     weight = torch.full((3, 4, 4), 0.5, requires_grad=True)
     pictures = torch.rand(5, 3, 4, 4, requires_grad=True)
     penalty = gradient_penalty((pictures * weight).sum(dim=(1, 2, 3)), pictures)
@@ -83,7 +84,7 @@ def test_the_gradient_penalty_of_a_linear_discriminator_is_half_its_weights_squa
     torch.testing.assert_close(weight.grad, weight.detach())  # d (w^2 / 2) / dw
 
 
-def test_r1_is_taken_at_every_so_many_steps_and_counts_so_many_times() -> None:
+def test_r1_is_computed_every_r1_every_steps_and_weighted_by_that_number() -> None:
     plain, penalised = run(), run(r1=5e3, r1_every=2)
     for found in (plain, penalised):
         found.discriminator.eval()  # the same function at every call
@@ -107,7 +108,7 @@ def test_r1_is_taken_at_every_so_many_steps_and_counts_so_many_times() -> None:
     torch.testing.assert_close(gradients[1], gradients[0])  # step 1: not due
 
 
-def test_the_relativistic_step_is_that_of_a_plain_loop() -> None:
+def test_the_relativistic_step_equals_a_plain_loop() -> None:
     found, plain = run(loss="relativistic"), run(loss="relativistic")
     x, y = reals()
     for one in (found, plain):
@@ -128,7 +129,7 @@ def doublings(smooth: bool) -> list[SameTransposedConv]:
     return [m for m in Generator(settings).modules() if isinstance(m, SameTransposedConv) and m.stride == 2]
 
 
-def test_smooth_upsampling_starts_without_a_lattice_and_the_usual_start_has_one() -> None:
+def test_smooth_upsampling_starts_without_the_grid_pattern_of_the_usual_start() -> None:
     def lattice(layer: SameTransposedConv) -> float:
         flat = layer(torch.ones(1, layer.weight.shape[0], 4, 4))[:, :, 2:-2, 2:-2]  # away from the border
         return (flat.std(dim=(2, 3)).mean() / flat.abs().mean()).item()
@@ -145,7 +146,7 @@ def test_smooth_upsampling_starts_as_bilinear_interpolation() -> None:
     torch.testing.assert_close(made, (torch.arange(12.0)[3:-3] / 2 - 0.5).expand(6, 6))
 
 
-def test_smooth_upsampling_learns_in_proportion_to_its_taps_and_keeps_the_networks_shape() -> None:
+def test_smooth_upsampling_learns_in_proportion_to_its_taps_and_keeps_all_shapes() -> None:
     found, plain = run(smooth_upsampling=True, lr_generator=1e-2), run()
     assert {n: v.shape for n, v in found.generator.state_dict().items()} == {
         n: v.shape for n, v in plain.generator.state_dict().items()
@@ -158,7 +159,7 @@ def test_smooth_upsampling_learns_in_proportion_to_its_taps_and_keeps_the_networ
     torch.testing.assert_close(moved, layer.taps * 1e-2, rtol=0.05, atol=0)  # Adam's first step is lr, whatever the tap
 
 
-def test_in_joint_batches_the_discriminator_sees_what_all_fakes_share_and_apart_batch_norm_hides_it() -> None:
+def test_joint_batches_show_the_discriminator_what_all_fakes_share_and_separate_batches_hide_it() -> None:
     x, y = reals()
     outputs = {}
     for joint in (False, True):
@@ -174,7 +175,7 @@ def test_in_joint_batches_the_discriminator_sees_what_all_fakes_share_and_apart_
     assert not torch.allclose(*outputs[True], rtol=0.1)
 
 
-def test_the_joint_step_is_that_of_a_plain_loop() -> None:
+def test_the_joint_step_equals_a_plain_loop() -> None:
     found, plain = run(joint_batches=True), run(joint_batches=True)
     x, y = reals()
     for one in (found, plain):
@@ -192,7 +193,7 @@ def test_the_joint_step_is_that_of_a_plain_loop() -> None:
     torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_narrowed_networks_take_the_full_ones_rates_over_their_width() -> None:
+def test_narrow_networks_use_the_full_learning_rates_divided_by_the_width() -> None:
     found = run(width=0.25, rates_by_width=True, lr_generator=1e-4, lr_discriminator=4e-4)
     rates = [[group["lr"] for group in adam.param_groups] for adam in (found.adam_g, found.adam_d)]
     assert rates == [[4e-4], [16e-4]]
@@ -217,7 +218,7 @@ def test_watched_pictures_are_a_share_of_every_class_and_are_never_trained_on() 
     assert len(watched(labels, replace(settings, augment=""))) == 0
 
 
-def test_pictures_are_changed_more_often_where_the_discriminator_overfits_and_less_where_not() -> None:
+def test_pictures_are_augmented_more_often_if_the_discriminator_overfits_and_less_if_not() -> None:
     x, y = reals()
     often = []
     # Unseen pictures that look as false as fakes, and unseen ones that are the very reals of the step.
@@ -238,12 +239,12 @@ def test_pictures_are_changed_more_often_where_the_discriminator_overfits_and_le
     assert often == pytest.approx([0.6, 0.4])  # 4 steps of 4 pictures, of 160
 
 
-def test_both_losses_vanish_where_each_side_has_what_it_wants() -> None:
+def test_each_loss_is_0_if_its_side_has_reached_its_goal() -> None:
     assert discriminator_loss(torch.ones(2), torch.zeros(2)) == relativistic_loss(torch.ones(2), torch.zeros(2)) == 0
     assert generator_loss(torch.ones(2)) == relativistic_loss(torch.ones(2), torch.zeros(2)) == 0
 
 
-def test_bfloat16_stays_near_float32_and_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_close_to_float32_and_reported_in_the_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = reals()
     exact = Step(run(), CPU)(x, y)
     monkeypatch.setattr(devices, "precision", lambda name, _device: "bfloat16" if name == "auto" else name)
@@ -255,14 +256,14 @@ def test_bfloat16_stays_near_float32_and_is_said(monkeypatch: pytest.MonkeyPatch
     assert all(v.dtype == torch.float32 for v in weights(step.run) if v.is_floating_point())  # only products are short
 
 
-def test_bfloat16_on_a_processor_without_it_trains_in_float32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_bfloat16_support_training_uses_float32_and_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "precision", lambda _name, _device: "float32")
     step = Step(run(bf16=True), CPU)
     assert "in float32: bf16 was asked for" in step.note
     assert torch.equal(step(*reals()), Step(run(), CPU)(*reals()))
 
 
-def test_compiling_goes_through_both_networks_and_leaves_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_covers_both_networks_and_keeps_parameter_names(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[torch.nn.Module] = []
 
     def through(network: torch.nn.Module) -> object:
@@ -277,7 +278,7 @@ def test_compiling_goes_through_both_networks_and_leaves_their_names(monkeypatch
     assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(plain), strict=True))
 
 
-def test_a_batch_is_the_same_from_memory_from_a_memory_map_and_in_either_layout(tmp_path: Path) -> None:
+def test_batches_are_the_same_from_memory_or_a_memory_map_and_in_either_layout(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures, labels = rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8), np.arange(12) % 2
     np.save(tmp_path / "pictures.npy", pictures)
@@ -312,6 +313,6 @@ def test_a_batch_is_the_same_from_memory_from_a_memory_map_and_in_either_layout(
         ("watched_share", 0.0),
     ],
 )
-def test_a_switch_that_makes_no_sense_is_named(field: str, value: object) -> None:
+def test_the_error_for_an_invalid_switch_names_it(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         replace(TINY, **{field: value})  # type: ignore[arg-type]

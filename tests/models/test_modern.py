@@ -1,4 +1,4 @@
-"""`modern` scores as its equations say, hides a positive from its own history, and takes a new item by its looks."""
+"""`modern` follows its equations, hides a positive from its own history, and scores a new item by its pictures."""
 
 from dataclasses import replace
 
@@ -17,14 +17,14 @@ WHOLE = ModernSettings(k=5, components=None, user="both", pooling="attention", s
 
 
 def colours(data: Dataset, dimensions: int = 6) -> np.ndarray:
-    """The mean colour of each picture among dimensions of noise, shifted off the origin: a frozen network's view."""
+    """Make features like a frozen network's: each picture's mean colour among noise, shifted off the origin."""
     colour = data.bank[data.bank_row].mean((1, 2)).astype(np.float32) / 50
     noise = np.random.default_rng(0).standard_normal((len(colour), dimensions)).astype(np.float32)
     return np.concatenate([colour, noise], 1) + 10
 
 
 def built(settings: ModernSettings = WHOLE) -> tuple[Dataset, Modern, Histories, torch.Tensor]:
-    """A model with weights off their starting point, its histories, and the pictures in its space."""
+    """Build a model with weights moved off their start, its histories, and the pictures in its space."""
     data = planted()
     space = modern.fit_space(data, colours(data), settings)
     model = Modern(len(data.users), len(data.items), space, settings).eval()
@@ -41,7 +41,7 @@ def never_seen(data: Dataset) -> np.ndarray:
     return np.setdiff1d(np.arange(len(data.items)), data.train[:, 1])
 
 
-def test_the_softmax_loss_is_the_slow_sum_in_double_precision() -> None:
+def test_the_softmax_loss_equals_a_plain_sum_in_double_precision() -> None:
     rng = np.random.default_rng(0)
     positive, negative = rng.standard_normal(7) * 5, rng.standard_normal((7, 11)) * 5
     same = rng.random((7, 11)) < 0.2
@@ -55,7 +55,7 @@ def test_the_softmax_loss_is_the_slow_sum_in_double_precision() -> None:
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_bpr_loss_is_the_slow_mean_in_double_precision() -> None:
+def test_the_bpr_loss_equals_a_plain_mean_in_double_precision() -> None:
     rng = np.random.default_rng(1)
     positive, negative = rng.standard_normal(7) * 5, rng.standard_normal((7, 11)) * 5
     same = rng.random((7, 11)) < 0.2
@@ -100,7 +100,7 @@ def test_the_exported_factors_give_the_scores_of_the_equations() -> None:
             assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-def test_an_items_row_is_the_mean_of_its_pictures_or_the_first_as_asked() -> None:
+def test_the_row_of_an_item_is_the_mean_or_the_first_of_its_pictures_as_set() -> None:
     for way in ("mean", "first"):
         data, model, histories, images = built(replace(WHOLE, score_picture=way))
         factors = modern.factors(model, histories, data, images, 0.0)
@@ -112,7 +112,7 @@ def test_an_items_row_is_the_mean_of_its_pictures_or_the_first_as_asked() -> Non
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_a_positive_left_out_of_its_history_cannot_be_read_from_it(pooling: str) -> None:
+def test_a_history_without_the_positive_does_not_depend_on_the_positive(pooling: str) -> None:
     data, model, histories, _ = built(replace(WHOLE, pooling=pooling))
     user, item = (torch.from_numpy(data.train[:, column].astype(np.int64)) for column in (0, 1))
     before = histories.pooled(model.attention, user, item)
@@ -126,7 +126,7 @@ def test_a_positive_left_out_of_its_history_cannot_be_read_from_it(pooling: str)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_leaving_one_out_is_pooling_the_others(pooling: str) -> None:
+def test_leaving_one_item_out_equals_pooling_the_others(pooling: str) -> None:
     data, model, histories, _ = built(replace(WHOLE, pooling=pooling))
     user, item = data.train[4].tolist()
     rest = replace(data, train=np.delete(data.train, 4, axis=0))
@@ -163,7 +163,7 @@ def test_a_cold_items_id_part_has_no_influence() -> None:
     assert not np.array_equal(modern.factors(model, histories, data, images, 0.2).item, after.item)
 
 
-def test_an_item_whose_id_is_dropped_is_scored_by_its_looks() -> None:
+def test_an_item_with_a_dropped_id_is_scored_by_its_pictures() -> None:
     _, model, _, images = built()
     rows = torch.arange(4)
     phi, bias = model.items(images[:4], rows, torch.zeros(4))
@@ -171,7 +171,7 @@ def test_an_item_whose_id_is_dropped_is_scored_by_its_looks() -> None:
     torch.testing.assert_close(bias, images[:4] @ model.visual_bias)
 
 
-def test_a_new_user_is_a_history_and_nothing_else() -> None:
+def test_a_new_user_is_represented_by_the_history_alone() -> None:
     _, model, histories, _ = built()
     pooled = histories.items[:2].mean(0, keepdim=True)
     one, other = (model.users(pooled, torch.tensor([row]), torch.zeros(1)) for row in (0, 7))
@@ -185,7 +185,7 @@ def test_the_popularity_prior_gives_an_unseen_item_the_mean_of_the_seen() -> Non
     assert not modern.log_popularity(np.zeros(3)).any()
 
 
-def test_negatives_are_drawn_by_popularity_and_unseen_items_only_where_asked() -> None:
+def test_negatives_are_drawn_by_popularity_and_include_unseen_items_only_if_set() -> None:
     count = np.array([0, 1, 4])
     chances = modern.negative_chances(count, ModernSettings(negative_power=0.5, unseen_negatives=False))
     np.testing.assert_allclose(chances, [0, 1 / 3, 2 / 3])
@@ -196,7 +196,7 @@ def test_negatives_are_drawn_by_popularity_and_unseen_items_only_where_asked() -
 
 
 @pytest.mark.parametrize("components", [None, 4])
-def test_the_space_is_fitted_on_train_items_alone(components: int | None) -> None:
+def test_the_space_is_fitted_on_train_items_only(components: int | None) -> None:
     data = planted()
     raw = colours(data)
     moved = raw.copy()
@@ -207,7 +207,7 @@ def test_the_space_is_fitted_on_train_items_alone(components: int | None) -> Non
     np.testing.assert_array_equal(one.basis, other.basis)
 
 
-def test_components_keep_the_distances_that_the_features_have() -> None:
+def test_components_preserve_the_distances_between_features() -> None:
     data = planted()
     raw = colours(data)
     whole = modern.fit_space(data, raw, replace(WHOLE, components=None)).of(raw)
@@ -215,7 +215,7 @@ def test_components_keep_the_distances_that_the_features_have() -> None:
     np.testing.assert_allclose(whole @ whole.T, turned @ turned.T, rtol=1e-3, atol=1e-3)
 
 
-def test_whitened_components_spread_alike() -> None:
+def test_whitened_components_have_equal_spread() -> None:
     data = planted()
     raw = colours(data)
     space = modern.fit_space(data, raw, replace(WHOLE, components=5, whiten=1.0))
@@ -225,7 +225,7 @@ def test_whitened_components_spread_alike() -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda f: f[:-1], lambda f: f[:, 0], lambda f: np.where(f > 11, np.nan, f)])
-def test_features_that_do_not_fit_the_pictures_are_refused(spoil) -> None:
+def test_features_that_do_not_match_the_pictures_are_refused(spoil) -> None:
     data = planted()
     with pytest.raises(ValueError, match="one finite row for each of 90 pictures"):
         modern.fit_space(data, spoil(colours(data)), WHOLE)
@@ -245,16 +245,16 @@ def test_features_that_do_not_fit_the_pictures_are_refused(spoil) -> None:
         {"early_stopping_patience": 0},
     ],
 )
-def test_a_wrong_setting_is_refused_by_its_name(wrong: dict) -> None:
+def test_the_error_for_an_invalid_setting_names_it(wrong: dict) -> None:
     with pytest.raises(ValueError, match=rf"ModernSettings\.{next(iter(wrong))}="):
         replace(PRESETS["modern"], **wrong)
 
 
-def test_settings_come_back_from_plain_values() -> None:
+def test_settings_are_rebuilt_from_plain_values() -> None:
     assert ModernSettings.from_plain(WHOLE.plain()) == WHOLE
 
 
-def test_the_looks_of_the_catalogue_are_those_of_the_same_features_of_things_without_an_id() -> None:
+def test_looks_of_the_catalogue_equal_looks_of_the_same_features_without_ids() -> None:
     data, model, histories, images = built()
     found = modern.factors(model, histories, data, images, 0.4)
     touched = np.bincount(data.train[:, 1], minlength=len(data.items)) > 0

@@ -1,4 +1,4 @@
-"""Pictures reach the network sized as Pillow would size them, normalised, and in the order asked for."""
+"""Pictures reach the network resized as by Pillow, normalised, and in the requested order."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("name", list(PILLOW))
 @pytest.mark.parametrize(("side", "size"), [(50, 24), (24, 50), (88, 64)])
-def test_a_named_filter_gives_pillows_pixels_within_a_level(name: str, side: int, size: int) -> None:
+def test_every_filter_equals_pillow_within_one_grey_level(name: str, side: int, size: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype(np.uint8)
     ours = resize(torch.from_numpy(pixels), size, name).numpy().astype(int)
     theirs = np.stack([np.asarray(Image.fromarray(p).resize((size, size), PILLOW[name])) for p in pixels]).astype(int)
@@ -30,7 +30,7 @@ def test_normalising_maps_0_and_255_to_minus_one_and_one_channels_first() -> Non
 
 
 @pytest.mark.parametrize("size", [8, 16, 24])
-def test_batches_are_the_pictures_asked_for_in_their_order(size: int) -> None:
+def test_batches_are_the_requested_pictures_in_order(size: int) -> None:
     bank = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3)).astype(np.uint8)
     bank_row = np.array([4, 0, 8, 3])
     pictures = Pictures(bank, bank_row, size, CPU)
@@ -41,7 +41,7 @@ def test_batches_are_the_pictures_asked_for_in_their_order(size: int) -> None:
     assert ("shrunk once" in pictures.note, "enlarged" in pictures.note) == (size < 16, size > 16)
 
 
-def test_a_device_that_holds_the_pictures_gives_the_same_batches(monkeypatch) -> None:
+def test_batches_are_the_same_if_the_device_holds_the_pictures(monkeypatch) -> None:
     bank = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3)).astype(np.uint8)
     mapped = Pictures(bank, np.arange(9), 16, CPU)
     monkeypatch.setattr("models.training.device.fits", lambda *_: True)
@@ -53,6 +53,6 @@ def test_a_device_that_holds_the_pictures_gives_the_same_batches(monkeypatch) ->
         assert torch.equal(one, other)
 
 
-def test_a_bank_that_is_no_bank_is_refused() -> None:
+def test_an_invalid_bank_is_refused() -> None:
     with pytest.raises(ValueError, match=r"uint8 \[rows, side, side, 3\] was expected"):
         Pictures(np.zeros((2, 4, 4, 3), np.float32), np.arange(2), 4, CPU)

@@ -1,4 +1,4 @@
-"""An item pooled from its pictures is what a loop says; the mean gives nothing for having many, max and sum do."""
+"""Pooled item scores equal a loop; having many pictures is no advantage with the mean, but is one with max and sum."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def visual(seed: int, users: int = 4, items: int = 9) -> Factors:
-    """Random pictures, one to five an item; the item is their mean."""
+    """Make items with one to five random pictures each; the item is their mean."""
     rng = np.random.default_rng(seed)
     image_item = np.repeat(np.arange(items), rng.integers(1, 6, items))
     rng.shuffle(image_item)
@@ -32,7 +32,7 @@ def visual(seed: int, users: int = 4, items: int = 9) -> Factors:
 
 @given(seed=st.integers(0, 10_000), how=st.sampled_from(["mean", "max", "sum"]))
 @settings(max_examples=30, deadline=None)
-def test_an_items_score_is_the_mean_max_or_sum_of_its_pictures_scores(seed: int, how: str) -> None:
+def test_the_score_of_an_item_is_the_mean_max_or_sum_of_its_pictures_scores(seed: int, how: str) -> None:
     factors = visual(seed)
     users = np.array([2, 0])
     scores = pooled(factors, how).scorer(CPU).items(users).numpy()
@@ -56,8 +56,8 @@ def test_a_model_that_sees_no_pictures_and_an_item_without_one_keep_their_scores
     assert torch.equal(found, plain)
 
 
-def test_the_mean_is_no_advantage_for_many_pictures_and_max_and_sum_are_a_leak() -> None:
-    """Held-out items have eight pictures, the others one; taste and pictures are noise."""
+def test_many_pictures_are_no_advantage_with_the_mean_and_a_leak_with_max_and_sum() -> None:
+    """Make noise tastes and pictures in which held-out items have eight pictures and the others one."""
     rng = np.random.default_rng(1)
     users, items = 300, 80
     many = np.arange(items) < 20
@@ -76,6 +76,6 @@ def test_the_mean_is_no_advantage_for_many_pictures_and_max_and_sum_are_a_leak()
     assert abs(auc["mean"].mean() - 0.5) < 0.06
 
 
-def test_another_way_to_pool_is_refused_with_the_ones_there_are() -> None:
+def test_the_error_for_an_unknown_pooling_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="item_score='median' is unknown; give one of mean, max, sum"):
         pooled(visual(0), "median")

@@ -43,7 +43,7 @@ def table(*parts: list[dict]) -> pa.Table:
     return pa.Table.from_pylist([row for part in parts for row in part], schema=RECOMMENDER_EVALUATION)
 
 
-def test_means_over_users_by_hand():
+def test_means_over_users_equal_hand_computed_values():
     figures = summarise(table(rows("dvbpr", {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0}, cold=(3,))).to_pandas(), SETTINGS)
     assert figures["auc"] == 0.625
     assert (figures["warm_auc"], figures["cold_auc"], figures["cold_users"]) == (0.5, 1.0, 1)
@@ -66,14 +66,14 @@ def test_warm_and_cold_items_have_intervals_of_their_own():
     assert (figures["warm_auc_ci95"], figures["cold_auc_ci95"]) == ([0.5, 0.5], [1.0, 1.0])
 
 
-def test_the_auc_within_the_items_type_is_over_the_users_whose_item_has_one():
+def test_the_category_auc_averages_the_users_whose_item_has_a_category():
     figures = summarise(table(rows("dvbpr", {0: 0.5, 1: 1.0, 2: 0.0}, typeless=(2,))).to_pandas(), SETTINGS)
     assert (figures["auc_category"], figures["category_users"], figures["auc"]) == (0.1875, 2, 0.5)
     figures = summarise(table(rows("dvbpr", {0: 0.5}, typeless=(0,))).to_pandas(), SETTINGS)
     assert figures["auc_category"] is figures["auc_category_ci95"] is None and figures["category_users"] == 0
 
 
-def test_users_who_are_all_alike_leave_no_interval():
+def test_equal_users_give_an_interval_of_width_0():
     assert summarise(table(rows("dvbpr", dict.fromkeys(range(9), 0.75))).to_pandas(), SETTINGS)["auc_ci95"] == [
         0.75,
         0.75,
@@ -91,7 +91,7 @@ def test_every_model_and_split_has_its_own_figures():
     }
 
 
-def test_a_mode_in_which_nobody_has_anything_to_rank_is_refused_by_its_name():
+def test_the_error_for_a_mode_without_ranked_users_names_the_mode():
     with pytest.raises(BadInput, match=r"vendor_all: none of 0 users has a validation item .*splits\[vendor_all\]"):
         expect_ranked(summaries(table(), SETTINGS), "vendor_all", 0, 0)
     only = summaries(table(rows("dvbpr", {0: 1.0}, "validation")), SETTINGS)
@@ -99,7 +99,7 @@ def test_a_mode_in_which_nobody_has_anything_to_rank_is_refused_by_its_name():
         expect_ranked(only, "vendor_all", 7, 9)
 
 
-def test_a_difference_is_paired_by_user_and_the_models_minus_dvbprs():
+def test_a_difference_is_paired_by_user_and_is_the_model_minus_dvbpr():
     # Users in another order, and one whom only the other model knows.
     made = compare(
         {"vendor_all": table(rows("dvbpr", {0: 0.5, 1: 0.75}), rows("vbpr", {2: 0.0, 1: 0.5, 0: 0.5}))}, SETTINGS
@@ -111,7 +111,7 @@ def test_a_difference_is_paired_by_user_and_the_models_minus_dvbprs():
     assert by_model["dvbpr"]["difference_to_dvbpr"] is None
 
 
-def test_a_constant_gain_has_an_interval_of_no_width():
+def test_a_constant_gain_has_an_interval_of_width_0():
     gained = {user: 0.5 + user / 64 for user in range(8)}
     better = {user: value + 0.125 for user, value in gained.items()}
     made = compare({"vendor_all": table(rows("dvbpr", gained), rows("vbpr", better))}, SETTINGS)
@@ -119,7 +119,7 @@ def test_a_constant_gain_has_an_interval_of_no_width():
     assert (row["difference_low"], row["difference_to_dvbpr"], row["difference_high"]) == (0.125, 0.125, 0.125)
 
 
-def test_the_papers_figure_stands_beside_dvbprs_validation_alone():
+def test_the_figure_of_the_paper_is_given_only_for_dvbpr_on_validation():
     made = compare(
         {
             "vendor_all": table(
@@ -135,12 +135,12 @@ def test_the_papers_figure_stands_beside_dvbprs_validation_alone():
     }
 
 
-def test_without_dvbpr_there_is_no_difference_to_it():
+def test_without_dvbpr_there_are_no_differences():
     [row] = compare({"vendor_all": table(rows("random", {0: 0.5}))}, SETTINGS)
     assert row["difference_to_dvbpr"] is None
 
 
-def test_any_two_models_are_compared_on_the_users_whom_all_have():
+def test_every_two_models_are_compared_on_their_common_users():
     auc = {"dvbpr": {0: 0.5, 1: 0.75, 2: 0.25}, "vbpr": {2: 0.5, 1: 1.0, 0: 0.75}, "random": {1: 0.5, 0: 0.5}}
     made = between_models(table(*(rows(m, v) for m, v in auc.items())), "test", SETTINGS)
     assert [(r["models"], r["users"], r["auc"]) for r in made] == [
@@ -149,7 +149,7 @@ def test_any_two_models_are_compared_on_the_users_whom_all_have():
     assert (made[0]["low"], made[0]["high"]) == (0.25, 0.25)  # the same gain for everyone
 
 
-def test_models_are_compared_on_cold_items_alone_and_by_another_metric():
+def test_models_can_be_compared_on_cold_items_only_and_by_another_metric():
     parts = (rows("dvbpr", {0: 0.5, 1: 0.5, 2: 0.5}, cold=(1,)), rows("vbpr", {0: 0.0, 1: 1.0, 2: 0.5}, cold=(1,)))
     [cold] = between_models(table(*parts), "test", SETTINGS, users="cold")
     [warm] = between_models(table(*parts), "test", SETTINGS, "auc_strict", "warm")
@@ -157,7 +157,7 @@ def test_models_are_compared_on_cold_items_alone_and_by_another_metric():
     assert between_models(table(*parts), "validation", SETTINGS) == []
 
 
-def test_the_difference_of_two_models_is_the_one_beside_dvbpr():
+def test_the_difference_between_two_models_equals_the_one_to_dvbpr():
     rng = np.random.default_rng(0)
     users = range(30)
     parts = table(*(rows(m, dict(zip(users, rng.random(30), strict=True))) for m in ("dvbpr", "vbpr")))
@@ -167,7 +167,7 @@ def test_the_difference_of_two_models_is_the_one_beside_dvbpr():
     assert [pair["auc"], pair["low"], pair["high"]] == pytest.approx(beside)
 
 
-def test_modes_are_compared_on_the_users_whose_hold_outs_they_share():
+def test_modes_are_compared_on_users_with_the_same_hold_outs():
     by_mode = {
         "vendor_single": table(rows("dvbpr", {0: 0.5, 1: 0.5, 2: 0.0}, unpaired=(2,))),
         "vendor_all": table(rows("dvbpr", {0: 0.75, 1: 1.0, 2: 1.0}, unpaired=(2,)), rows("vbpr", {0: 0.0})),
@@ -181,12 +181,12 @@ def test_modes_are_compared_on_the_users_whose_hold_outs_they_share():
     }
 
 
-def test_modes_that_share_no_user_are_not_compared():
+def test_modes_without_common_users_are_not_compared():
     by_mode = {"a": table(rows("dvbpr", {0: 1.0})), "b": table(rows("dvbpr", {1: 1.0}))}
     assert between_modes(by_mode, "test", SETTINGS) == []
 
 
-def test_rows_carry_global_ids_and_leave_out_who_has_nothing_to_rank():
+def test_rows_have_global_ids_and_leave_out_users_with_nothing_to_rank():
     ones = np.ones(3, np.float32)
     measured = PerUser(
         user=np.array([0, 1, 2], np.int32),
@@ -217,7 +217,7 @@ def test_rows_carry_global_ids_and_leave_out_who_has_nothing_to_rank():
     assert set(made["model"]) == {"vbpr"} and set(made["split"]) == {"validation"}
 
 
-def test_mlflow_names_say_model_and_split_and_drop_what_is_missing():
+def test_mlflow_names_include_model_and_split_and_missing_figures_are_left_out():
     figures = {m: {"test": {"auc": 0.5, "auc_ci95": [0.25, 0.75], "cold_auc": None}} for m in ("dvbpr", "vbpr")}
     assert flat(figures) == {
         "test_auc": 0.5, "test_auc_ci95_low": 0.25, "test_auc_ci95_high": 0.75,
@@ -225,7 +225,7 @@ def test_mlflow_names_say_model_and_split_and_drop_what_is_missing():
     }  # fmt: skip
 
 
-def test_the_table_for_people_is_best_first():
+def test_the_markdown_table_lists_the_best_model_first():
     made = summaries(table(rows("random", {0: 0.5}), rows("dvbpr", {0: 1.0})), SETTINGS)
     lines = markdown(made).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["dvbpr", "random"]

@@ -1,4 +1,4 @@
-"""One small catalogue for all tests of the sample package."""
+"""A small catalogue shared by all tests of the sample package."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="session")
 def path_with_fault() -> Callable[[str | None], str]:
-    """The first picture path (they are hashed) that misbehaves in a given way."""
+    """Find the first picture path that has a given fault (a hash of the path decides)."""
     from pipeline.sample.server import fault_of
 
     def find(fault: str | None) -> str:
@@ -37,6 +37,6 @@ def path_with_fault() -> Callable[[str | None], str]:
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Path:
-    """A folder that can be served, with no picture in it yet."""
+    """Make a folder that can be served, without pictures yet."""
     (tmp_path / "pictures").mkdir()
     return tmp_path

@@ -1,4 +1,4 @@
-"""The JSON: the 2018 format where it is whole, and each wart as often as the catalogue says."""
+"""The JSON lines have the 2018 format, and each wart occurs as often as the catalogue counts."""
 
 import gzip
 import json
@@ -32,7 +32,7 @@ def products(catalogue: SampleCatalogue) -> tuple[list[dict], list[bytes]]:
     return _read(catalogue.products)
 
 
-def test_whole_reviews_have_the_2018_fields_and_spellings(reviews) -> None:
+def test_complete_reviews_have_the_fields_and_spellings_of_2018(reviews) -> None:
     whole = [record for record in reviews[0] if {"reviewerID", "asin", "overall"} <= record.keys()]
     for record in whole:
         assert re.fullmatch(r"A[0-9A-Z]{13}", record["reviewerID"])
@@ -48,7 +48,7 @@ def test_whole_reviews_have_the_2018_fields_and_spellings(reviews) -> None:
         assert isinstance(record.get("vote", ""), str)
 
 
-def test_review_warts_are_there_as_often_as_counted(reviews, catalogue: SampleCatalogue) -> None:
+def test_review_warts_occur_as_often_as_counted(reviews, catalogue: SampleCatalogue) -> None:
     records, broken = reviews
     counts = catalogue.counts
     assert min(counts[name] for name in ("duplicate_review", "repeat_purchase", "no_reviewer", "cut_line")) >= 1
@@ -63,7 +63,7 @@ def test_review_warts_are_there_as_often_as_counted(reviews, catalogue: SampleCa
     assert len(records) + len(broken) == counts["review_lines"]
 
 
-def test_exactly_the_shoppers_have_five_distinct_items_and_some_others_five_reviews(reviews, plan: Plan) -> None:
+def test_only_the_users_have_five_distinct_items_and_some_casual_users_have_five_reviews(reviews, plan: Plan) -> None:
     items: dict[str, set[str]] = {}
     written: Counter[str] = Counter()
     for record in reviews[0]:
@@ -81,14 +81,14 @@ def test_every_planted_purchase_is_reviewed(reviews, plan: Plan) -> None:
         assert all((reviewer, plan.products[item].asin) in pairs for item in bought)
 
 
-def test_the_promised_share_of_reviews_carries_photos_of_their_own(reviews, plan: Plan) -> None:
+def test_the_configured_share_of_reviews_has_its_own_photos(reviews, plan: Plan) -> None:
     share = sum(bool(review.photos) for review in plan.reviews) / len(plan.reviews)
     assert abs(share - plan.settings.photo_share) < 0.06
     urls = [url for record in reviews[0] for url in record.get("image", [])]
     assert all(url.startswith("http://127.0.0.1:8877/images/I/71") and url.endswith("L._SY88.jpg") for url in urls)
 
 
-def test_product_warts_are_there_as_often_as_counted(products, catalogue: SampleCatalogue) -> None:
+def test_product_warts_occur_as_often_as_counted(products, catalogue: SampleCatalogue) -> None:
     records, broken = products
     counts = catalogue.counts
     named = {record["asin"]: record for record in records if "asin" in record}
@@ -108,7 +108,7 @@ def test_product_warts_are_there_as_often_as_counted(products, catalogue: Sample
     )
 
 
-def test_a_product_without_category_says_gender_and_type_in_its_title(products, plan: Plan) -> None:
+def test_a_product_without_category_names_gender_and_type_in_its_title(products, plan: Plan) -> None:
     classes = {product.asin: product.style for product in plan.products}
     bare = [record for record in products[0] if record["category"] == [] and "asin" in record]
     assert len(bare) >= 5
@@ -118,7 +118,7 @@ def test_a_product_without_category_says_gender_and_type_in_its_title(products, 
             assert ("Women" if style.gender == "women" else "Men") in record["title"].split("&#39;")[0]
 
 
-def test_a_path_below_the_department_belongs_to_each_product(products, plan: Plan) -> None:
+def test_category_paths_go_below_the_right_department(products, plan: Plan) -> None:
     styles = {product.asin: product.style for product in plan.products}
     for record in products[0]:
         if record["category"] and "asin" in record:

@@ -1,4 +1,4 @@
-"""The written folder: bytes that repeat, pictures of the promised size, and an old folder treated with care."""
+"""The written folder: reproducible bytes, pictures of the right size, and no foreign files overwritten."""
 
 import io
 import json
@@ -23,14 +23,14 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_the_same_settings_write_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
+def test_the_same_settings_write_the_same_bytes_and_another_seed_other_bytes(tmp_path: Path) -> None:
     first = _bytes(write_catalogue(tmp_path / "a", TINY).folder)
     assert first == _bytes(write_catalogue(tmp_path / "b", TINY).folder)
     other = _bytes(write_catalogue(tmp_path / "c", replace(TINY, seed=8)).folder)
     assert not set(other.values()) & set(first.values())
 
 
-def test_a_finished_catalogue_is_not_drawn_again_but_one_with_a_picture_lost_is(tmp_path: Path) -> None:
+def test_a_finished_catalogue_is_reused_but_one_with_a_missing_picture_is_drawn_again(tmp_path: Path) -> None:
     written = write_catalogue(tmp_path / "a", TINY)
     again = write_catalogue(tmp_path / "a", TINY)
     assert (written.reused, again.reused) == (False, True)
@@ -49,7 +49,7 @@ def test_other_settings_replace_the_catalogue_and_leave_no_old_picture(tmp_path:
     assert not names & old
 
 
-def test_a_folder_with_somebody_elses_files_is_refused_and_kept(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="no sample catalogue"):
         write_catalogue(tmp_path, TINY)
@@ -57,7 +57,7 @@ def test_a_folder_with_somebody_elses_files_is_refused_and_kept(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_an_interrupted_write_is_not_taken_for_a_catalogue(tmp_path: Path) -> None:
+def test_an_interrupted_catalogue_is_not_reused(tmp_path: Path) -> None:
     written = write_catalogue(tmp_path, TINY)
     (written.folder / "catalogue.json").write_text(json.dumps({"unfinished": True}))
     with pytest.raises(FileNotFoundError, match=r"pipeline\.sample write"):
@@ -65,7 +65,7 @@ def test_an_interrupted_write_is_not_taken_for_a_catalogue(tmp_path: Path) -> No
     assert not write_catalogue(tmp_path, TINY).reused
 
 
-def test_pictures_have_the_heights_of_the_sizes_they_stand_for(catalogue: SampleCatalogue) -> None:
+def test_pictures_have_the_heights_that_their_names_promise(catalogue: SampleCatalogue) -> None:
     heights = {path.name: Image.open(path).size[1] for path in catalogue.pictures.iterdir()}
     for name, height in heights.items():
         expected = 50 if "_SY50_" in name else 88 if "_SY88" in name else 224
@@ -88,7 +88,7 @@ def test_a_products_first_picture_is_square_with_white_corners_and_a_large_garme
         assert (pixels.min(axis=2) < 225).mean() > 0.08, product
 
 
-def test_the_small_vendor_picture_shows_the_same_as_the_large_one(catalogue: SampleCatalogue, plan: Plan) -> None:
+def test_the_small_vendor_picture_is_the_large_one_shrunk(catalogue: SampleCatalogue, plan: Plan) -> None:
     product = next(product for product in plan.products if not product.warts)
     for name in product.pictures:
         large = Image.open(catalogue.pictures / f"{name}.jpg")
@@ -99,7 +99,7 @@ def test_the_small_vendor_picture_shows_the_same_as_the_large_one(catalogue: Sam
         assert difference.mean() < 4
 
 
-def test_a_garments_cloth_is_nearest_to_its_named_hue(plan: Plan) -> None:
+def test_the_cloth_of_a_garment_is_closest_to_its_hue(plan: Plan) -> None:
     from pipeline.sample.others import draw
     from pipeline.sample.styles import HUES
 
@@ -112,7 +112,7 @@ def test_a_garments_cloth_is_nearest_to_its_named_hue(plan: Plan) -> None:
         assert nearest == product.style.hue, product.style
 
 
-def test_truth_ranks_the_users_purchases_and_loads_without_pickle(catalogue: SampleCatalogue, plan: Plan) -> None:
+def test_the_planted_truth_ranks_the_purchases_and_loads_without_pickle(catalogue: SampleCatalogue, plan: Plan) -> None:
     with np.load(io.BytesIO(catalogue.truth.read_bytes()), allow_pickle=False) as truth:
         assert truth["asin"].tolist() == [product.asin for product in plan.products[:60]]
         assert truth["reviewer_id"].shape[0] == truth["theta"].shape[0] == 74
@@ -136,6 +136,6 @@ def test_truth_ranks_the_users_purchases_and_loads_without_pickle(catalogue: Sam
 @pytest.mark.parametrize(
     ("field", "value"), [("items", 3), ("users", 0), ("purchases_max", 4), ("photo_share", 1.5), ("port", 99_999)]
 )
-def test_impossible_settings_are_refused_by_name(field: str, value: float) -> None:
+def test_the_error_for_an_impossible_setting_names_it(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         SampleSettings(**{field: value})  # ty: ignore[invalid-argument-type]

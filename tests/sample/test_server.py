@@ -1,4 +1,4 @@
-"""The picture server over real HTTP: whole pictures, every way of breaking one, and a port that is taken."""
+"""The picture server over real HTTP: healthy pictures, every fault, and a port in use."""
 
 import http.client
 import socket
@@ -35,7 +35,7 @@ def _get(address: Address, path: str, **headers: str) -> tuple[int, bytes, str]:
         connection.close()
 
 
-def test_a_sound_path_gives_the_picture_and_keeps_the_connection(shelf: Path, path_with_fault: Finder) -> None:
+def test_a_healthy_path_returns_the_picture_and_keeps_the_connection(shelf: Path, path_with_fault: Finder) -> None:
     path = path_with_fault(None)
     _stock(shelf, path)
     with serve(shelf, 0) as address:
@@ -63,14 +63,14 @@ def test_an_unchanged_picture_is_answered_304(shelf: Path, path_with_fault: Find
         assert _get(address, path, **{"If-None-Match": etag})[0] == 304
 
 
-def test_a_missing_path_is_404_though_the_file_is_there(shelf: Path, path_with_fault: Finder) -> None:
+def test_a_missing_path_is_404_although_the_file_exists(shelf: Path, path_with_fault: Finder) -> None:
     path = path_with_fault("missing")
     _stock(shelf, path)
     with serve(shelf, 0) as address:
         assert _get(address, path)[0] == 404
 
 
-def test_an_unavailable_path_is_503_for_ever_and_a_busy_one_twice(shelf: Path, path_with_fault: Finder) -> None:
+def test_an_unavailable_path_is_always_503_and_a_busy_one_twice(shelf: Path, path_with_fault: Finder) -> None:
     always, twice = path_with_fault("unavailable"), path_with_fault("busy_twice")
     _stock(shelf, always, twice)
     with serve(shelf, 0) as address:
@@ -78,7 +78,7 @@ def test_an_unavailable_path_is_503_for_ever_and_a_busy_one_twice(shelf: Path, p
         assert [_get(address, twice)[0] for _ in range(4)] == [503, 503, 200, 200]
 
 
-def test_a_web_page_and_a_pixel_come_as_200(shelf: Path, path_with_fault: Finder) -> None:
+def test_a_web_page_and_a_pixel_are_sent_with_status_200(shelf: Path, path_with_fault: Finder) -> None:
     page, pixel = path_with_fault("html"), path_with_fault("pixel")
     _stock(shelf, page, pixel)
     with serve(shelf, 0) as address:
@@ -122,7 +122,7 @@ def test_nothing_outside_the_pictures_is_served(catalogue: SampleCatalogue) -> N
             assert _get(address, path)[0] == 404, path
 
 
-def test_a_port_in_use_is_named_with_the_mend(catalogue: SampleCatalogue) -> None:
+def test_the_error_for_a_port_in_use_names_the_port_and_the_remedy(catalogue: SampleCatalogue) -> None:
     with serve(catalogue.folder, 0) as address:
         with pytest.raises(PortInUseError, match=rf"port {address.port} .* in use: stop .*--port"):
             serve(catalogue.folder, address.port).__enter__()
@@ -142,12 +142,12 @@ def test_the_port_is_free_again_after_serving(catalogue: SampleCatalogue) -> Non
         assert probe.connect_ex((address.host, address.port)) != 0
 
 
-def test_a_folder_without_pictures_says_how_to_write_some(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_without_pictures_says_how_to_write_them(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"pipeline\.sample write"), serve(tmp_path, 0):
         pass
 
 
-def test_six_paths_in_a_hundred_are_broken_and_hangs_are_rare() -> None:
+def test_six_per_cent_of_the_paths_are_broken_and_hangs_are_rare() -> None:
     assert sum(FAULTS.values()) == pytest.approx(0.06)
     assert FAULTS["hang"] <= 0.002
     faults = [fault_of(f"/images/I/{n}.jpg") for n in range(30_000)]

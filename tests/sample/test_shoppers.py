@@ -1,4 +1,4 @@
-"""Planted taste: sharp enough to be learnt, carried by visible attributes, and hardly by popularity."""
+"""Planted tastes are sharp enough to be learnt, and depend on visible attributes and hardly on popularity."""
 
 import numpy as np
 import pytest
@@ -11,11 +11,11 @@ from pipeline.sample.styles import ATTRIBUTES, CLASSES, sample_style
 
 @pytest.fixture(scope="module")
 def demo() -> Plan:
-    """The demo's own plan; nothing is drawn, so it costs a moment only."""
+    """Make the demo's plan; nothing is drawn, so this is fast."""
     return make_plan(SampleSettings())
 
 
-def test_the_best_reachable_auc_lies_where_the_demo_needs_it(demo: Plan) -> None:
+def test_the_best_reachable_auc_is_in_the_range_that_the_demo_needs(demo: Plan) -> None:
     best = planted_auc(
         demo.shoppers.theta, demo.items(), demo.item_bias, demo.shoppers.purchases, users=demo.settings.users
     )
@@ -27,7 +27,7 @@ def test_a_small_catalogue_keeps_its_taste(plan: Plan) -> None:
     assert 0.82 < best < 0.97
 
 
-def test_popularity_explains_little_of_what_is_bought(demo: Plan) -> None:
+def test_popularity_explains_little_of_the_purchases(demo: Plan) -> None:
     rng = np.random.default_rng(0)
     bought = demo.shoppers.purchases[: demo.settings.users]
     held_out = [rng.choice(items, 2, replace=False) for items in bought]
@@ -36,7 +36,7 @@ def test_popularity_explains_little_of_what_is_bought(demo: Plan) -> None:
     assert 0.5 < mean_auc(popularity, bought, held_out) < 0.62
 
 
-def test_colour_says_most_class_says_little_and_neither_says_all(demo: Plan) -> None:
+def test_colour_explains_most_class_little_and_neither_everything(demo: Plan) -> None:
     rng = np.random.default_rng(0)
     bought = demo.shoppers.purchases[: demo.settings.users]
     held_out = [rng.choice(items, 2, replace=False) for items in bought]
@@ -50,13 +50,13 @@ def test_colour_says_most_class_says_little_and_neither_says_all(demo: Plan) -> 
     assert 0.5 < class_auc < hue_auc < best - 0.03
 
 
-def test_mean_auc_counts_wins_and_half_of_ties_by_hand() -> None:
+def test_mean_auc_counts_wins_and_half_the_ties_in_a_hand_computed_case() -> None:
     score = np.array([[5.0, 1.0, 5.0, 0.0, 9.0]])
     # Held out: item 0 (5). Never touched: items 1 (1), 2 (5), 3 (0). Item 4 is a training purchase.
     assert mean_auc(score, [np.array([0, 4])], [np.array([0])]) == pytest.approx(2.5 / 3)
 
 
-def test_every_five_core_shopper_buys_the_promised_number_of_distinct_items(demo: Plan) -> None:
+def test_every_user_buys_the_configured_number_of_distinct_items(demo: Plan) -> None:
     sizes = [len(set(items.tolist())) for items in demo.shoppers.purchases]
     settings = demo.settings
     stay, leave = sizes[: settings.users], sizes[settings.users :]
@@ -64,7 +64,7 @@ def test_every_five_core_shopper_buys_the_promised_number_of_distinct_items(demo
     assert (min(leave), max(leave)) == (1, 4)
 
 
-def test_a_taste_holds_one_palette_and_one_pattern() -> None:
+def test_a_taste_has_one_palette_and_one_pattern() -> None:
     theta = sample_tastes(40, np.random.default_rng(1))
     hues = [name for name in ATTRIBUTES if name.startswith("hue_")]
     liked = theta[:, [ATTRIBUTES.index(name) for name in hues]] > 0
@@ -74,7 +74,7 @@ def test_a_taste_holds_one_palette_and_one_pattern() -> None:
     assert ((patterns > 0).sum(axis=1) == 1).all()
 
 
-def test_a_style_has_one_value_of_each_attribute_its_class_knows() -> None:
+def test_a_style_has_one_value_of_each_attribute_of_its_class() -> None:
     rng = np.random.default_rng(2)
     expected = {"tops": ("sleeve_", "neckline_"), "pants": ("length_", "cut_"), "shoes": ("heel_",)}
     for garment_class in CLASSES * 5:

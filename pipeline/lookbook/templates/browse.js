@@ -1,5 +1,5 @@
-// Shows one person at a time, chosen by the address (#user-5), so that a choice can be linked to and gone back from.
-// Without this file all people stand one below the other, and the same links lead to them.
+// Shows one person at a time, chosen by the address (#user-5), so that links and the browser's back button work.
+// Without this script all people are shown one below the other, and the same links lead to them.
 (() => {
   const here = document.querySelector("nav.contents [aria-current]");
   const row = here?.closest("ul");

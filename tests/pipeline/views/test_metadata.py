@@ -1,4 +1,4 @@
-"""What assets say of themselves: digests of content, plain numbers, pictures small enough for the event log."""
+"""Metadata of assets: digests of content, plain numbers, pictures small enough for the event log."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +10,12 @@ from pipeline.views.sheets import contact_sheet, grid, stack
 TABLE = pa.table({"user": pa.array([1, 2, 3], pa.int32()), "name": ["a", None, "c"]})
 
 
-def test_a_digest_is_of_rows_and_not_of_chunks_or_file_metadata():
+def test_a_digest_depends_on_the_rows_and_not_on_chunks_or_file_metadata():
     chunked = pa.concat_tables([TABLE.slice(0, 1), TABLE.slice(1)])
     assert table_digest(chunked) == table_digest(TABLE) == table_digest(TABLE.replace_schema_metadata({"by": "us"}))
 
 
-def test_another_row_order_type_or_value_is_another_digest():
+def test_another_row_order_type_or_value_changes_the_digest():
     others = [
         TABLE.take([2, 1, 0]),
         TABLE.set_column(0, "user", TABLE["user"].cast(pa.int64())),
@@ -29,7 +29,7 @@ def test_a_slice_has_the_digest_of_the_rows_it_shows():
     assert table_digest(TABLE.slice(1, 2)) == table_digest(TABLE.take([1, 2]))
 
 
-def test_a_table_says_its_rows_and_has_its_content_as_version():
+def test_a_table_output_has_its_row_count_and_its_digest_as_version():
     made = table_output(TABLE, share=np.float32(0.5), counts={"a": np.int64(2)}, missing=None)
     assert made.metadata["dagster/row_count"].value == 3
     assert made.metadata["share"].value == 0.5 and made.metadata["counts"].value == {"a": 2}
@@ -49,6 +49,6 @@ def test_a_grid_shows_every_picture_once_row_by_row():
     assert [sheet[3, 3, 0], sheet[3, 11, 0], sheet[9, 3, 0], sheet[9, 11, 0]] == [10, 20, 30, 255]
 
 
-def test_sheets_take_fewer_pictures_than_they_have_room_for():
+def test_sheets_accept_fewer_pictures_than_they_have_room_for():
     assert contact_sheet(np.zeros((1, 8, 8, 3), np.uint8)).shape == (12, 12, 3)
     assert stack([np.zeros((4, 9, 3), np.uint8), np.zeros((2, 5, 3), np.uint8)], gap=1).shape == (8, 9, 3)

@@ -1,4 +1,4 @@
-"""Sheets of pictures: nothing is cut off or squashed, small pictures are enlarged, groups keep to their row."""
+"""Sheets of pictures: nothing is cropped or distorted, small pictures are enlarged, each group has its own row."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def flat(height: int, width: int, value: int) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
-def test_a_framed_picture_fills_its_frame_in_its_own_shape():
+def test_a_framed_picture_fills_its_frame_without_distortion():
     for height, width in ((50, 25), (400, 200)):
         frame = sheets.framed(flat(height, width, 10), 40)
         rows, columns = np.nonzero((frame < 128).all(2))
@@ -18,11 +18,11 @@ def test_a_framed_picture_fills_its_frame_in_its_own_shape():
         assert (columns.min(), columns.max()) == (10, 29)
 
 
-def test_a_picture_one_pixel_wide_still_shows():
+def test_a_picture_one_pixel_wide_is_still_visible():
     assert (sheets.framed(flat(300, 1, 10), 40) < 255).any()
 
 
-def test_each_group_has_a_row_of_at_most_so_many_pictures():
+def test_each_group_has_a_row_of_at_most_the_given_number_of_pictures():
     groups = [np.stack([flat(8, 8, 10)] * 5), np.stack([flat(8, 8, 90)] * 2)]
     sheet = sheets.rows_of(groups, columns=3, side=8, gap=6)
     dark = [int((sheet == value).all(2).sum()) for value in (10, 90)]

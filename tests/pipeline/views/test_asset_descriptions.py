@@ -1,4 +1,4 @@
-"""What Dagster's UI is told of every asset before it runs: description, owner, group, kinds, columns, settings."""
+"""What Dagster's UI shows about every asset before it runs: description, owner, group, kinds, columns, settings."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ ASSETS = {node.key.to_user_string(): node for node in GRAPH.asset_nodes}
 
 
 @pytest.mark.parametrize("name", sorted(ASSETS))
-def test_every_asset_says_what_it_is_whose_it_is_and_what_it_is_made_of(name: str):
+def test_every_asset_has_a_description_an_owner_and_kinds(name: str):
     asset = ASSETS[name]
     assert len(asset.description or "") > 20
     assert [owner for owner in asset.owners if owner.startswith("team:")]
@@ -26,7 +26,7 @@ def test_every_asset_says_what_it_is_whose_it_is_and_what_it_is_made_of(name: st
 
 
 @pytest.mark.parametrize("name", sorted({*SCHEMAS, "triplets"}))
-def test_the_columns_of_every_table_are_explained_before_there_is_one(name: str):
+def test_the_columns_of_every_table_are_described_before_it_exists(name: str):
     columns = ASSETS[name].metadata["dagster/column_schema"].columns
     assert columns
     assert [column.name for column in columns if not column.description] == []
@@ -41,7 +41,7 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column():
 
 
 @pytest.mark.parametrize("op", sorted(config.OP_SETTINGS))
-def test_the_launchpad_says_what_every_field_means_and_its_default(op: str):
+def test_the_launchpad_shows_the_meaning_and_the_default_of_every_field(op: str):
     for settings in config.OP_SETTINGS[op]:
         meant = config.described(settings)
         shown = config.CONFIGS[op].model_fields
@@ -52,13 +52,13 @@ def test_the_launchpad_says_what_every_field_means_and_its_default(op: str):
                 assert said.startswith(meant[field.name]) and "When not set: the profile's value, else" in said
 
 
-def test_an_owner_that_dagster_would_not_take_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_an_owner_that_dagster_does_not_accept_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ATELIER_OWNERS", "team:vision, ada")
     with pytest.raises(BadInput, match="ATELIER_OWNERS: 'ada' is neither"):
         environment.owners()
 
 
-def test_a_shop_names_owners_of_its_own(monkeypatch: pytest.MonkeyPatch):
+def test_a_shop_can_set_its_own_owners(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ATELIER_OWNERS", "team:vision, ada@shop.example")
     graph = build_definitions().resolve_asset_graph()
     assert {tuple(graph.get(dg.AssetKey(name)).owners) for name in ("reviews", "lookbook", "raw_reviews")} == {

@@ -1,4 +1,4 @@
-"""Counts as steps, and the waterfall drawn of them."""
+"""Counts as named steps, and the waterfall chart of them."""
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ def left(steps: list[Step]) -> list[int]:
     return [step.left for step in steps]
 
 
-def test_reviews_users_and_items_fall_apart_from_each_other():
+def test_reviews_users_and_items_decrease_independently():
     # a: five reviews of four items, b: two of two, c: five of five.
     pairs = [("a", i) for i in "11234"] + [("b", i) for i in "16"] + [("c", i) for i in "12345"]
     rows = [{"reviewer_id": r, "asin": i, "image_urls": [], "review_id": str(n)} for n, (r, i) in enumerate(pairs)]
@@ -30,14 +30,14 @@ def test_reviews_users_and_items_fall_apart_from_each_other():
     ]  # fmt: skip
 
 
-def test_steps_name_the_k_and_the_rule_that_was_used_and_a_missing_count_leaves_its_step_out():
+def test_steps_name_k_and_the_rule_and_a_step_without_a_count_is_left_out():
     found = five_core({"reviews": 9, "users": 3, "users_with_k_reviews": 2}, k=7, iterative=True)
     assert found["users"] == [Step("read", 3), Step("of users with 7 reviews or more", 2)]
     whole = {"users": 3, "five_core_users": 1}
     assert five_core(whole, 7, iterative=True)["users"][-1] == Step("distinct, 7 or more a user and an item", 1)
 
 
-def test_pruning_takes_items_then_users_then_items():
+def test_pruning_drops_items_then_users_then_items():
     items, products, reviews, interactions = small()
     urls = survivors.image_urls(items, products, reviews)
     ledger = ledger_of(urls["url"].to_pylist())
@@ -46,7 +46,7 @@ def test_pruning_takes_items_then_users_then_items():
     assert {what: left(steps) for what, steps in found.items()} == {"users": [2, 2, 1, 1], "items": [3, 2, 2, 2]}
 
 
-def test_a_catalogues_pictures_fall_to_what_it_holds():
+def test_the_pictures_of_a_catalogue_decrease_to_its_final_number():
     counts = {"images_before": 9, "held_out_photos": 2, "merged": 3, "images": 4, "items": 4}
     assert left(catalogue(counts)["pictures"]) == [9, 7, 4]
 
@@ -55,7 +55,7 @@ def area(picture: np.ndarray, colour: str) -> int:
     return int((np.abs(picture - 255 * np.array(to_rgb(colour))).max(axis=-1) < 2).sum())
 
 
-def test_bars_are_as_long_as_their_counts_and_grey_is_what_was_taken():
+def test_bars_are_as_long_as_their_counts_and_removed_ones_are_grey():
     picture = waterfall({"users": [Step("read", 1000), Step("kept", 250)]}, "A fall")
     assert area(picture, ACCENT) / area(picture, PALE) == pytest.approx(1250 / 750, rel=0.03)
     nothing_taken = waterfall({"users": [Step("read", 1000), Step("kept", 1000)]}, "No fall")
