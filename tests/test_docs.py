@@ -3,6 +3,7 @@
 That commands run and snippets are read is tests/documents.
 """
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -33,3 +34,18 @@ def test_every_command_that_is_named_exists(page: Path):
 
 def test_the_reference_is_what_the_code_says():
     assert reference.PAGE.read_text() == reference.page(), "run python -m pipeline.cli.reference --write"
+
+
+def test_every_path_that_a_docstring_names_exists():
+    stale = []
+    for package in ("atelier", "models", "pipeline", "benchmarks"):
+        for module in sorted((ROOT / package).rglob("*.py")):
+            around = (ROOT, module.parent, ROOT / "pipeline")
+            for node in ast.walk(ast.parse(module.read_text())):
+                if isinstance(node, ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    named = re.findall(r"`([\w./-]+\.(?:py|md|toml|yaml))`", ast.get_docstring(node) or "")
+                    named += re.findall(r"docs/[\w-]+\.md", ast.get_docstring(node) or "")
+                    stale += [
+                        f"{module.relative_to(ROOT)}: {n}" for n in named if not any((a / n).exists() for a in around)
+                    ]
+    assert stale == []

@@ -180,8 +180,8 @@ def guarded_connector(
 ) -> aiohttp.TCPConnector:
     """A connector that makes no socket towards an address that is neither public nor in `allow` as `address:port`.
 
-    A refused address raises PrivateAddressError before a socket exists. Names are allowed by `core/images/transfer.py`, which
-    sends those through `open_connector`; here only the address counts, whatever name led to it.
+    A refused address raises PrivateAddressError before a socket exists. Hosts that are allowed by name are fetched
+    through `open_connector`; here only the address counts, whatever name led to it.
     """
 
     def guarded(info: AddressInfo) -> socket.socket:
