@@ -138,7 +138,7 @@ def _train(
                 FitContext(
                     data=arrays.dataset(arrays.mode_arrays(catalogue, splits), triplets, bank),
                     features=_features(recommender, storage, bank, catalogue),
-                    feature_size=storage.features_size() if recommender.reads(FEATURES) else 0,
+                    feature_size=storage.features_size() if recommender.needs_feature_size else 0,
                     folder=folder.path,
                     device=device,
                     seed=settings.seed,
@@ -153,7 +153,7 @@ def _train(
             manifest = {
                 "asset": name,
                 "model": name,
-                **recommender.about(storage.features_size() if recommender.reads(FEATURES) else 0),
+                **recommender.about(storage.features_size() if recommender.needs_feature_size else 0),
                 "image_mode": mode,
                 **made,
                 "configuration": configuration,

@@ -25,6 +25,11 @@ def to_arrow(values: np.ndarray | Sequence[str], known: np.ndarray | None = None
     return _from_buffers(pa.from_numpy_dtype(values.dtype), len(values), pa.py_buffer(packed), valid=valid)
 
 
+def scalar(value: float | bool, kind: type[np.generic] | None = None) -> pa.Scalar:
+    """Convert a number or a bool; pyarrow's kernels import pandas for one that is still Python's."""
+    return to_arrow(np.array([value], kind))[0]
+
+
 def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Convert a column of numbers or bools without nulls to a read-only numpy array [n]."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

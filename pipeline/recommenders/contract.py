@@ -100,6 +100,7 @@ class Recommender:
     in_studies: bool = True
     usual: bool = False  # whether a study trains it where no models are named
     reference: bool = False  # whether a study compares the others with it where nothing else is named
+    needs_feature_size: bool = False  # whether it must know the size of the pictures behind the features
     measures_seconds: bool = False  # whether `seconds` times a few steps
     seeded: bool = True  # whether another seed makes another model
     reports_epochs: bool = False  # whether it reports its validation AUC by epoch, so that a search may stop it early

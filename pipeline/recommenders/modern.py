@@ -29,6 +29,7 @@ class Modern(Recommender):
     needs = frozenset({FEATURES})
     space = SPACE
     reports_epochs = True
+    needs_feature_size = True
 
     def fit(self, context: FitContext, settings: ModernSettings) -> Fitted:
         """Train on frozen features; where the settings train the trunk as well, on pixels through it."""

@@ -45,7 +45,7 @@ class Task:
         return FitContext(
             data=self.data.dataset(triplets),
             features=self.data.features if features else None,
-            feature_size=Storage(root=str(self.home)).features_size() if features else 0,
+            feature_size=Storage(root=str(self.home)).features_size() if recommender.needs_feature_size else 0,
             folder=self.folder,
             device=self.device,
             seed=self.seed,

@@ -38,6 +38,7 @@ EXCEPTIONS = {
     "make lint": CI,
     "make test": f"this very run; {CI}",
     "make ui": SERVERS,
+    "ATELIER_REVIEWS=... make ui": SERVERS,
     "pip install -e .[s3]": "asks a package registry; `make setup` installs the same, pinned",
     "pip install -e .[ray]": "asks a package registry, for a library that the tests do without",
     "python -m tests.soak --folder DIR --seed 1": "minutes of kill -9",

@@ -82,7 +82,7 @@ KINDS = {
     f"recommender/{MODE}/first/splits.parquet": "delete its folder",
     "mlflow/artifacts/**/best.pt": "bring it back from a copy",
     "mlflow/artifacts/**/shop.npz": "bring it back from a copy",
-    "mlflow/artifacts/**/shelf.py": "bring it back from a copy",
+    "mlflow/artifacts/**/served_model.py": "bring it back from a copy",
 }
 
 

@@ -72,20 +72,24 @@ def test_lists_of_the_config_become_the_tuples_of_the_settings():
     assert Method().settings(DvbprSettings, "dvbpr", DvbprConfig(betas=[0.5, 0.9])).betas == (0.5, 0.9)
 
 
-def test_the_knobs_of_modern_stand_in_a_section_of_their_own(tmp_path: Path):
+def test_the_settings_of_modern_are_those_of_its_own_op(tmp_path: Path):
     path = tmp_path / "mine.yaml"
     path.write_text(
         "resources: {method: {config: {preset: modern}}}\n"
-        "ops: {dvbpr: {config: {epochs: 3, modern: {k: 16, popularity_weights: [0.0, 1.0]}}}}\n"
+        "ops: {dvbpr: {config: {epochs: 3}}, modern: {config: {k: 16, popularity_weights: [0.0, 1.0]}}}\n"
     )
     method = Method(profile=str(path))
-    config = DvbprConfig(batch_size=32, modern=ModernConfig(whiten=0.25))
-    settings = method.settings(ModernSettings, "dvbpr", config)
+    settings = method.settings(ModernSettings, "modern", ModernConfig(whiten=0.25))
     assert settings == replace(ModernSettings(), k=16, popularity_weights=(0.0, 1.0), whiten=0.25)
-    beside = method.settings(DvbprSettings, "dvbpr", config)
+    beside = method.settings(DvbprSettings, "dvbpr", DvbprConfig(batch_size=32))
     assert (beside.epochs, beside.batch_size, beside.k) == (3, 32, PRESETS["paper"].k)
-    with pytest.raises(BadInput, match=r"dvbpr: ModernSettings.whiten=2.0"):
-        method.settings(ModernSettings, "dvbpr", DvbprConfig(modern=ModernConfig(whiten=2.0)))
+    with pytest.raises(BadInput, match=r"modern: ModernSettings.whiten=2.0"):
+        method.settings(ModernSettings, "modern", ModernConfig(whiten=2.0))
+
+
+def test_a_preset_leaves_out_the_main_recommender_of_the_others():
+    assert Method(preset="modern").leaves_out("dvbpr") and not Method(preset="modern").leaves_out("modern")
+    assert Method(preset="paper").leaves_out("modern") and not Method(preset="paper").leaves_out("triplets")
 
 
 def test_where_modern_has_no_values_of_its_own_the_papers_hold():

@@ -76,7 +76,7 @@ def test_a_run_downloads_each_url_once_and_the_next_run_none(server: FileServer,
 def test_a_dry_run_looks_and_downloads_nothing(server: FileServer, tmp_path: Path):
     assert "reviews" in call(dry_run=True)
     assert {asked.method for asked in server.asked} == {"HEAD"}
-    assert list((tmp_path / "home").iterdir()) == []
+    assert {path.name for path in (tmp_path / "home").iterdir()} <= {"format.json", "opening.lock"}
 
 
 @pytest.mark.parametrize("name", ["reviews.json.gz", "products"])

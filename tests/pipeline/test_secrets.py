@@ -155,10 +155,10 @@ def test_the_next_run_goes_on_with_the_copies_or_says_which_address_is_needed(
         raw = default_resources()["raw"]
         assert isinstance(raw, RawSources)
         assert raw.reviews == server.url("reviews.jsonl?...")
-        files, version, looks = raw.review_files(), raw.review_version(), raw.looks()
+        files, version, looks = raw.review_files(), raw.review_version(), raw.marks()
         asked = len([each for each in server.asked if "reviews" in each.path])
         monkeypatch.setenv("ATELIER_REVIEWS", raw.reviews)  # as the UI knows it, of the last run
-        assert (raw.review_files(), raw.review_version(), raw.looks()) == (files, version, looks)
+        assert (raw.review_files(), raw.review_version(), raw.marks()) == (files, version, looks)
         assert len([each for each in server.asked if "reviews" in each.path]) == asked
         files[0].unlink()
         with pytest.raises(BadInput, match=r"known without its query.*; set ATELIER_REVIEWS to the whole address"):

@@ -58,7 +58,7 @@ def test_the_model_in_use_is_the_champion_and_the_newest_where_there_is_none_of_
 
 def test_a_missing_model_says_which_asset_makes_it(storage: Storage):
     for kind, mode, said in (
-        ("recommender", "vendor_all", "materialise dvbpr for image mode vendor_all first"),
+        ("recommender", "vendor_all", "materialise the recommender for image mode vendor_all first"),
         ("baselines", "vendor_single", "materialise baselines for image mode vendor_single first"),
         ("generator", None, "materialise lsgan first"),
     ):

@@ -298,6 +298,7 @@ NOTHING_TO_SHOW = {
     "baselines": "eight models at once; recommender_evaluation shows what they are worth",
     "recommender_champion": "a decision: the sentence `why`",
     "generator_champion": "a decision: the sentence `why`",
+    "modern": "not made: this profile's method trains dvbpr",
 }
 ROWS_WITHOUT_A_TABLE = {"image_bank", "image_features"}  # arrays
 

@@ -2,8 +2,7 @@
 
 First all reviews of a reviewer are brought into one part: there the users with k items are known, and their pairs. Then
 what is known of an item is brought into one part: there items are counted, and numbered. Between the two lie files
-(`partition.py`) where there are several parts, and nothing where there is one. The order of everything, and the ids, are
-`kcore.py`'s.
+(`pipeline/core/partition.py`) where there are several parts, and nothing where there is one.
 """
 
 import os

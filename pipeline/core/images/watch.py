@@ -1,7 +1,6 @@
 """The time limits of attempts, kept by one look around now and then in place of three timers a request.
 
-What is looked at are the bytes that a server's answer has brought (`lines.py` tells of them); what an expired attempt
-comes to is `transfer.py`'s.
+It watches the bytes that a server's answer has brought, which `pipeline/core/lines.py` counts.
 """
 
 import asyncio

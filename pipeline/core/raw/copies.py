@@ -1,7 +1,7 @@
 """The cache of remote input files: one folder a URL, with the copy, whose copy it is, and a download under way.
 
-A folder is named by a hash of its URL without its signature (`signatures.py`) and the copy by a hash of its content: no
-name comes from a URL or a server, and an address that was signed anew finds its copy again.
+A folder is named by a hash of its URL without its signature, and the copy by a hash of its content: no name comes from
+a URL or a server, and an address that was signed anew finds its copy again.
 `origin.meta` (JSON) says whose copy it is and makes it one, because it is written last; `part` and `part.meta` are a
 download that goes on or was stopped. A URL's query may hold a secret and is not written down. Asking servers belongs to
 `remote.py`.

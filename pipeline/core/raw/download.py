@@ -1,7 +1,6 @@
 """The requests that bring one remote input file here: conditional, resumed, redirected, repeated.
 
-Whether to ask, and what to do without an answer, is decided in `remote.py`; what lies on the disk is `copies.py`'s;
-which addresses are refused, `address.py`'s: the first URL is the user's own, but a redirect is a stranger's.
+Private addresses are refused: the first URL is the user's own, but a redirect is a stranger's.
 """
 
 import asyncio

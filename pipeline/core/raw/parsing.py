@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.arrow import to_arrow, to_numpy
+from pipeline.core.arrow import scalar, to_arrow, to_numpy
 from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
 from pipeline.core.raw.vintages import (
     PRODUCT_KEYS,
@@ -278,17 +278,18 @@ def _bounded(
     column: pa.ChunkedArray, bounds: tuple[float, float], unit: int = 1
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     """Numbers of a DOUBLE column divided by `unit`, null where they are none; and which lie outside of the bounds."""
-    numbers = pc.divide(column, float(unit)) if unit != 1 else column
-    inside = pc.and_(pc.greater_equal(numbers, bounds[0]), pc.less_equal(numbers, bounds[1]))
+    numbers = pc.divide(column, scalar(float(unit))) if unit != 1 else column
+    low, high = (scalar(float(bound)) for bound in bounds)
+    inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
     if pc.all(inside).as_py():  # nulls do not count
-        return numbers, pc.invert(pc.fill_null(inside, True))
+        return numbers, pc.invert(pc.fill_null(inside, scalar(True)))
     named = pc.invert(pc.is_nan(numbers))
-    outside = pc.fill_null(pc.and_(named, pc.invert(inside)), False)
-    return pc.if_else(pc.and_(named, inside), numbers, None), outside
+    outside = pc.fill_null(pc.and_(named, pc.invert(inside)), scalar(False))
+    return pc.if_else(pc.and_(named, inside), numbers, pa.nulls(1, pa.float64())[0]), outside
 
 
 def _too_long(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.greater(pc.binary_length(ids), ID_BYTES), False)
+    return pc.fill_null(pc.greater(pc.binary_length(ids), scalar(ID_BYTES, np.int32)), scalar(False))
 
 
 def _read(text: str | None, counts: Counter[str]) -> object:

@@ -171,8 +171,8 @@ def test_requirements_are_pinned_and_the_packages_it_runs_on_lie_beside_it(desk:
     needed = (folder / "requirements.txt").read_text().split()
     assert {line.partition("==")[0] for line in needed} == set(registry.RECOMMENDER_NEEDS)
     assert all("==" in line and "+" not in line for line in needed)
-    assert (folder / "code" / "models" / "factors.py").is_file() and (
-        folder / "code" / "pipeline" / "champions" / "shelf.py"
+    assert (folder / "code" / "models" / "data" / "factors.py").is_file() and (
+        folder / "code" / "pipeline" / "champions" / "served_model.py"
     ).is_file()
     assert not list(folder.rglob("*.pkl"))
 

@@ -112,7 +112,7 @@ def test_bytes_that_are_no_picture_are_refused(served: Shelf, junk: bytes):
 
 
 def test_users_who_left_the_tables_are_refused_with_the_mend(shop: LittleShop):
-    with pytest.raises(ValueError, match=r"1 user\(s\), 0 item\(s\) of the model .* materialise dvbpr again"):
+    with pytest.raises(ValueError, match=r"1 user\(s\), 0 item\(s\) of the model .* train the recommender again"):
         shop_of(shop.arrays, NOTHING, shop.users.slice(1), shop.items, shop.products)
 
 

@@ -161,7 +161,7 @@ def test_a_store_that_refuses_for_good_fails_clearly_and_the_home_is_whole(tmp_p
     monkeypatch.setenv("ATELIER_STORE", s3.address)
     with refusing(s3.port, after=10**9, times=10**9) as server:
         point(monkeypatch, server.port)
-        with pytest.raises(OSError, match=r"python -m pipeline\.depot push"), courier.in_step(here, print, patience=0):
+        with pytest.raises(OSError, match=r"python -m pipeline\.mirror push"), courier.in_step(here, print, patience=0):
             server.after = 0
     assert contents(here) == before
 

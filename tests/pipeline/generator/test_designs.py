@@ -92,7 +92,9 @@ def test_a_champion_of_earlier_garments_draws_but_never_one_of_other_classes(sto
 
 
 def test_without_a_recommender_of_the_chosen_mode_it_says_what_to_make(storage: Storage):
-    assert "materialise dvbpr for image mode vendor_customer first" in refusal(storage, mode="vendor_customer")
+    assert "materialise the recommender for image mode vendor_customer first" in refusal(
+        storage, mode="vendor_customer"
+    )
 
 
 def test_without_a_generator_it_says_what_to_make(storage: Storage):

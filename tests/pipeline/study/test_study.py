@@ -13,11 +13,12 @@ import pytest
 
 from models.data.factors import Factors
 from pipeline.core.raw.sources import BadInput
+from pipeline.recommenders import cornac_peer
 from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
 from pipeline.settings.assets import EvaluationSettings
 from pipeline.settings.method import Method
-from pipeline.study import cornac_peer, one_cell, report
+from pipeline.study import one_cell, report
 from pipeline.study.entries import entry
 from pipeline.study.grid import duration, main
 from tests.pipeline.conftest import TINY, Home, isolate
