@@ -26,7 +26,7 @@ def of(kind: str) -> list:
 
 
 def test_every_snippet_is_of_a_kind_that_is_read_here_or_run():
-    assert {block.kind for block in ALL} == {"shell", "python", "yaml", "toml", "json", "environment"}
+    assert {block.kind for block in ALL} == {"shell", "python", "yaml", "toml", "json", "environment", "text"}
 
 
 @pytest.mark.parametrize("block", of("yaml"))

@@ -255,7 +255,7 @@ def test_an_interrupted_run_says_how_to_go_on(call: Call, monkeypatch):
 
     monkeypatch.setattr("pipeline.cli.run.plan", stops)
     code, said = call()
-    assert code == FAILED and "the same command goes on from here" in said
+    assert code == 130 and "the same command goes on from here" in said
 
 
 def test_a_table_that_is_not_there_yet_says_which_asset_makes_it(call: Call):

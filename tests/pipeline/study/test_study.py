@@ -14,6 +14,7 @@ import pytest
 from models.data.factors import Factors
 from pipeline.core.raw.sources import BadInput
 from pipeline.recommenders import cornac_peer
+from pipeline.recommenders.cornac_settings import TunedCornacSettings
 from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
 from pipeline.settings.assets import EvaluationSettings
@@ -201,7 +202,7 @@ def test_a_peers_factors_are_measured_as_our_own(pictured: Home, monkeypatch: py
     assert Factors.load(folder / "factors.npz").theta[0, 0] == 5  # all alike on validation: the first
     assert given[0] == {}  # as released
     tuned = json.loads((folder.with_name("cornac_vbpr_tuned") / "manifest.json").read_text())
-    points = cornac_peer.TunedCornacSettings().points()
+    points = TunedCornacSettings().points()
     assert given[1:] == points and len(tuned["notes"]["grid"]) == len(points) * len(tuned["settings"]["epochs"])
     assert all(point["lambda_w"] == point["lambda_e"] for point in points)
 
@@ -287,7 +288,7 @@ def test_a_home_without_tables_is_told_what_to_materialise(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--models", "vbrp"], "model 'vbrp' is unknown; there are: random, popularity"),
+        (["--models", "vbrp"], "model 'vbrp' is unknown; there are: modern, dvbpr"),
         (["--modes", "vendor"], "--modes: 'vendor' is unknown; there are: vendor_single"),
         (["--models", "vbpr+epochs=3"], "'epochs=3' is no setting of it"),
         (["--models", "popularity+k=3"], "none, it has no settings"),
