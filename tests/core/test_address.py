@@ -20,6 +20,7 @@ from pipeline.core.address import (
     guarded_connector,
     is_public,
     literal_address,
+    redirected,
     target,
 )
 
@@ -163,7 +164,7 @@ def test_a_host_is_named_with_its_port(url: str, expected: str) -> None:
     assert asked.host_port == expected
 
 
-PATH = st.text("aZ09_~+,=.-/", max_size=30)
+PATH = st.text("aZ09_~+,=.-/%?&;:@'()!$*[]{}|^`\"<>\\\\", max_size=30)
 NAME = st.lists(st.text("ab09-", min_size=1, max_size=8), min_size=1, max_size=4).map(".".join)
 
 
@@ -171,8 +172,59 @@ NAME = st.lists(st.text("ab09-", min_size=1, max_size=8), min_size=1, max_size=4
 @given(st.sampled_from(["http", "https"]), NAME | st.ip_addresses(v=4).map(str), st.integers(0, 70_000), PATH)
 def test_a_url_taken_apart_by_hand_is_what_yarl_makes_of_it(scheme: str, host: str, port: int, path: str) -> None:
     shown = f":{port}" if port % 2 else ""
-    url = f"{scheme}://{host}{shown}/{path}"
+    asked = target(f"{scheme}://{host}{shown}/{path}")
     by_yarl = None
     with contextlib.suppress(ValueError):
-        by_yarl = target(URL(url))
-    assert target(url) == by_yarl
+        by_yarl = URL(f"{scheme}://{host}{shown}")
+    if by_yarl is None or not by_yarl.host or not by_yarl.port:
+        assert asked is None
+    else:
+        assert asked is not None
+        assert asked[1:] == (scheme, by_yarl.host, by_yarl.port, f"/{path}")
+
+
+EXACT = [
+    "/a.jpg?response-content-type=image%2Fjpeg", "/a%28red%29.jpg", "/it%27s.jpg", "/a.jpg?k=AB%3A%40",
+    "/t/http%3A%2F%2Fcdn.example%2Fi.jpg", "/a%20b%2B.jpg?k=%2B%3D", "/a%2e%2E/../b/./c", "/100%.jpg", "/a?x=1?y=/&&z",
+    "/%7euser/%e2%82%ac", "/a|b^c`d{e}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", EXACT)
+@pytest.mark.parametrize("origin", ["https://cdn.example", "http://CDN.example:8080", "http://[2606:4700::1]"])
+def test_path_and_query_are_asked_as_they_are_written_behind_a_redirect_too(origin: str, path: str) -> None:
+    first = target(origin + path)
+    assert first is not None
+    other = redirected(f"http://b.example{path}", first)
+    same_host = redirected(path, first)
+    assert other is not None
+    assert same_host is not None
+    for asked in (first, other, same_host):
+        assert asked.path == path
+        assert asked.exact.raw_path_qs == path
+    assert (same_host.host_port, other.host_port) == (first.host_port, "b.example:80")
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [("/ü x.jpg", "/%C3%BC%20x.jpg"), ("?q=ü%2F", "/?q=%C3%BC%2F"), ("", "/"), ("/a.jpg#part", "/a.jpg"),
+     ("/a\n.jpg\t", "/a.jpg"), ("/\udcfc.jpg", "/%FC.jpg")],
+)  # fmt: skip
+def test_only_what_cannot_be_sent_is_escaped(written: str, path: str) -> None:
+    asked = target("http://A.example" + written)
+    assert asked is not None
+    assert asked.path == path
+    assert asked.url == f"http://a.example{path}"
+
+
+@pytest.mark.parametrize(
+    ("location", "leads_to"),
+    [("b.jpg?k=%2F", "http://a.example/x/b.jpg?k=%2F"), ("../b%2Fc.jpg", "http://a.example/b%2Fc.jpg"),
+     ("?k=%3A", "http://a.example/x/y?k=%3A"), ("//b.example/z%28", "http://b.example/z%28"), ("#here", "http://a.example/x/y?q=1"),
+     ("ftp://b.example/", None), ("mailto:x", None), ("http://me:pw@b.example/", None), ("data:,x", None)],
+)  # fmt: skip
+def test_a_location_leads_where_rfc_3986_says(location: str, leads_to: str | None) -> None:
+    asked = target("http://a.example/x/y?q=1")
+    assert asked is not None
+    onward = redirected(location, asked)
+    assert (onward.url if onward else None) == leads_to

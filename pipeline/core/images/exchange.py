@@ -15,7 +15,6 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from multidict import CIMultiDictProxy
-from yarl import URL
 
 from pipeline.core.address import Target
 
@@ -164,9 +163,7 @@ class Exchange:
         if kept is None:
             if len(self._origins) >= _ORIGINS:
                 self._origins.clear()
-            template = aiohttp.ClientRequest(
-                "GET", URL(asked.url), headers=self.headers, loop=asyncio.get_running_loop()
-            )
+            template = aiohttp.ClientRequest("GET", asked.exact, headers=self.headers, loop=asyncio.get_running_loop())
             lines = [f"{name}: {value}\r\n" for name, value in template.headers.items()]
             kept = self._origins[key] = (template, f"HTTP/1.1\r\n{''.join(lines)}\r\n")
         return kept

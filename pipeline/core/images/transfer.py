@@ -15,7 +15,6 @@ from typing import Self
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
 from pipeline.core.address import (
     PrivateAddressError,
@@ -24,7 +23,7 @@ from pipeline.core.address import (
     is_public,
     literal_address,
     open_connector,
-    target,
+    redirected,
 )
 from pipeline.core.images.exchange import Answer, Exchange, Watch, Watched
 from pipeline.core.images.judge import Judge
@@ -163,7 +162,7 @@ class Transfer:
             try:
                 if answer.status not in _REDIRECTS or "Location" not in answer.headers:
                     return await self._meaning(answer, watched)
-                onward = target(URL(seen.hop.url).join(URL(answer.headers["Location"])))
+                onward = redirected(answer.headers["Location"], seen.hop)
                 await _drain(answer)
             finally:
                 answer.release()

@@ -15,7 +15,7 @@ from typing import TypeVar
 import aiohttp
 from yarl import URL
 
-from pipeline.core.address import PrivateAddressError, guarded_connector, open_connector, target
+from pipeline.core.address import PrivateAddressError, guarded_connector, open_connector, redirected, target
 from pipeline.core.raw.copies import Copy, CopyFolder, Version
 from pipeline.core.raw.sources import BadInput
 
@@ -229,14 +229,9 @@ def _host_port(url: URL) -> str:
 
 def exact_url(url: str, base: URL | None = None) -> URL | None:
     """The URL with its characters as they are, because a signature may be over them; None where it is not fetched."""
-    url = url.strip()
-    try:
-        plain = url.isascii() and url.isprintable() and " " not in url
-        parsed = URL(url, encoded=plain)
-        exact = (base.join(parsed) if base is not None else parsed).with_fragment(None)
-        return exact if target(exact) is not None else None
-    except ValueError:
-        return None
+    asked = target(base) if base is not None else None
+    found = redirected(url, asked) if asked is not None else target(url)
+    return found.exact if found is not None else None
 
 
 def _version(response: aiohttp.ClientResponse) -> Version:
