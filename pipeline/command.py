@@ -11,6 +11,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.core.quoting import printable_lines
 from pipeline.core.raw.sources import BadInput
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
@@ -32,7 +33,7 @@ def ended(work: Callable[[], int], console: Console, after_failure: str = "") ->
     except Exception as error:  # the edge: everything below has been told to raise
         if os.environ.get("ATELIER_TRACEBACK"):
             traceback.print_exc()
-        console.print(f"[red]failed:[/] {escape(explained(error))}", highlight=False, soft_wrap=True)
+        console.print(f"[red]failed:[/] {escape(printable_lines(explained(error)))}", highlight=False, soft_wrap=True)
         if after_failure:
             console.print(after_failure)
         return FAILED

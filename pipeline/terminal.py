@@ -11,6 +11,7 @@ import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.core.quoting import printable_lines
 from pipeline.progress import terminal
 
 LOGGER = "terminal"
@@ -37,7 +38,9 @@ class StageLines(logging.Handler):
         if event is None:
             if record.levelno >= logging.WARNING:
                 message = getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())
-                self.console.print(f"  [yellow]![/] {escape(message)}", highlight=False, soft_wrap=True)
+                self.console.print(
+                    f"  [yellow]![/] {escape(printable_lines(message))}", highlight=False, soft_wrap=True
+                )
             return
         if event.is_step_materialization:
             materialization = event.step_materialization_data.materialization

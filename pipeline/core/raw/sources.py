@@ -9,11 +9,19 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipeline.core.quoting import printable_lines
+
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
 
 
 class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
-    """The input cannot be used; the message names what is wrong, where, and how to mend it."""
+    """The input cannot be used; the message names what is wrong, where, and how to mend it.
+
+    Whatever it quotes, no character that a terminal obeys or hides is in it (`quoting.printable_lines`).
+    """
+
+    def __init__(self, message: object = "", *more: object) -> None:
+        super().__init__(printable_lines(message), *more)
 
 
 class OutOfReach(BadInput):

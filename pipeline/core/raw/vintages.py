@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.quoting import printable
 from pipeline.core.raw.sources import BadInput
 
 VINTAGES = ("2014", "2018", "2023")
@@ -66,7 +67,7 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
             vintage = _review_vintage(value) if kind == "reviews" else _product_vintage(value, literal)
             if vintage:
                 return vintage
-    shown = lines[0][:300] if lines else ""
+    shown = printable(lines[0], 300) if lines else ""
     raise BadInput(
         f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n"
         f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
