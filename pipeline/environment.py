@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote
 
 from dotenv import load_dotenv
 
@@ -87,8 +88,41 @@ def database() -> str:
 
 
 def tracking_uri(home: Path) -> str:
-    """`MLFLOW_TRACKING_URI` (default: sqlite under the home)."""
-    return _with_driver(os.environ.get("MLFLOW_TRACKING_URI", "")) or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+    """`MLFLOW_TRACKING_URI` (default: sqlite under the home); a server's login goes where MLflow's client looks for it.
+
+    MLflow prints and stores a server's address; a login in it would be seen in every link.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address.startswith(("http://", "https://")):
+        scheme, _, rest = address.partition("://")
+        authority, slash, path = rest.partition("/")
+        login, at, host = authority.rpartition("@")
+        if at:
+            user, _, password = login.partition(":")
+            os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = map(
+                unquote, (user, password)
+            )
+        address = f"{scheme}://{host}{slash}{path}"
+    return _with_driver(address) or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+
+
+def kept(address: str) -> str:
+    """A store's or database's address as it may be printed and kept: without password and query."""
+    scheme, mark, rest = address.partition("://")
+    if not mark or scheme.startswith("sqlite") or scheme == "file":
+        return address
+    place, query, _ = rest.partition("?")
+    before, at, host = place.rpartition("@")
+    user, colon, _ = before.partition(":")
+    return f"{scheme}://{user}{':...' if colon else ''}{at}{host}{'?...' if query else ''}"
+
+
+def whole(known: str, own: str) -> str:
+    """`own`, which the environment says, where `known` is what may be kept of it; else `known`.
+
+    Resources hold what may be kept, because Dagster stores their configuration with every run.
+    """
+    return own if known == kept(own) else known
 
 
 def _with_driver(address: str) -> str:
@@ -98,7 +132,13 @@ def _with_driver(address: str) -> str:
 
 def artifact_root(home: Path) -> str:
     """`ATELIER_ARTIFACTS`: where MLflow keeps files, a folder or `s3://bucket/prefix` (default: under the home)."""
-    return os.environ.get("ATELIER_ARTIFACTS") or str(home / "mlflow" / "artifacts")
+    address = os.environ.get("ATELIER_ARTIFACTS") or str(home / "mlflow" / "artifacts")
+    if kept(address) != address:
+        raise BadInput(
+            f"ATELIER_ARTIFACTS {kept(address)}: holds a password or a query, which MLflow would keep in its database "
+            "and show; name a store that takes its keys from the environment, such as s3://bucket/prefix."
+        )
+    return address
 
 
 def store() -> str:
@@ -108,7 +148,7 @@ def store() -> str:
 
 def mlflow_ui() -> str:
     """`ATELIER_MLFLOW_UI`: where links to MLflow lead; by default a tracking server itself, else where `make ui` is."""
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    server = tracking_uri(home())
     default = server.rstrip("/") if server.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
     return os.environ.get("ATELIER_MLFLOW_UI") or default
 

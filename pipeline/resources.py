@@ -3,9 +3,11 @@
 Each reads the environment once, when the definitions are built; nothing else in the pipeline reads it.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import time
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +37,11 @@ if TYPE_CHECKING:
 
 
 class RawSources(dg.ConfigurableResource):
-    """The files a person brought, or the URLs where they are."""
+    """The files a person brought, or the URLs where they are.
+
+    `reviews` and `products` are kept without the queries of URLs (`sources.shown_spec`), because Dagster stores a
+    resource's configuration with every run; the whole addresses are the environment's.
+    """
 
     reviews: str = ""
     products: str = ""
@@ -51,7 +57,8 @@ class RawSources(dg.ConfigurableResource):
         Raises:
             BadInput: what was named is not there, is empty or cannot be fetched.
         """
-        return sources.resolve(self.reviews, self._fetch) if self.reviews else []
+        with _naming("ATELIER_REVIEWS"):
+            return sources.resolve(self._reviews(), self._fetch) if self.reviews else []
 
     def product_files(self) -> list[Path]:
         """The metadata files, likewise.
@@ -59,15 +66,18 @@ class RawSources(dg.ConfigurableResource):
         Raises:
             BadInput: none were named, or what was named is not there, is empty or cannot be fetched.
         """
-        return sources.resolve(self._products(), self._fetch)
+        with _naming("ATELIER_PRODUCTS"):
+            return sources.resolve(self._products(), self._fetch)
 
     def review_version(self) -> str:
         """What changes with the review files: digests of local contents, the servers' versions of URLs."""
-        return self._version(self.reviews) if self.reviews else sources.digest([])
+        with _naming("ATELIER_REVIEWS"):
+            return self._version(self._reviews()) if self.reviews else sources.digest([])
 
     def product_version(self) -> str:
         """What changes with the metadata files, likewise. Raises BadInput as `product_files`."""
-        return self._version(self._products())
+        with _naming("ATELIER_PRODUCTS"):
+            return self._version(self._products())
 
     def looks(self, chosen_classes: str = "") -> dict[str, str]:
         """What each source looks like from outside, by its asset's name, without reading or downloading any of it.
@@ -75,9 +85,12 @@ class RawSources(dg.ConfigurableResource):
         Size and date of each local file, the servers' versions of URLs; of the class file, its content. Two looks that
         differ mean that the version may have changed. Raises BadInput where what was named is not there.
         """
-        looks = {"raw_products": self._look(self._products()), "raw_reviews": ""}
-        if self.reviews:
-            looks["raw_reviews"] = self._look(self.reviews)
+        looks = {"raw_reviews": ""}
+        with _naming("ATELIER_PRODUCTS"):
+            looks["raw_products"] = self._look(self._products())
+        with _naming("ATELIER_REVIEWS"):
+            if self.reviews:
+                looks["raw_reviews"] = self._look(self._reviews())
         looks = {name: self._less_erased(look) for name, look in looks.items()}
         return {"garment_rules": self.class_rules(chosen_classes).digest, **looks}
 
@@ -99,11 +112,16 @@ class RawSources(dg.ConfigurableResource):
         Raises:
             BadInput: as `review_files` and `product_files`.
         """
-        for spec in (self._products(), self.reviews):
-            for entry in sources.named(spec) if spec else ():
-                if isinstance(entry, str):
-                    remote.check(entry, self._cache(entry), self._settings(), say)
+        for variable, spec in (("ATELIER_PRODUCTS", self._products()), ("ATELIER_REVIEWS", self._reviews())):
+            with _naming(variable):
+                for entry in sources.named(spec) if spec else ():
+                    if isinstance(entry, str):
+                        remote.check(entry, self._cache(entry), self._settings(), say)
         return bool(self.reviews)
+
+    def _reviews(self) -> str:
+        own = environment.reviews()
+        return own if self.reviews == sources.shown_spec(own) else self.reviews
 
     def _products(self) -> str:
         if not self.products:
@@ -111,7 +129,8 @@ class RawSources(dg.ConfigurableResource):
                 "no product metadata: set ATELIER_PRODUCTS to a path, glob, folder or URL (and ATELIER_REVIEWS to the "
                 "reviews), or run `make demo` for the embedded catalogue."
             )
-        return self.products
+        own = environment.products()
+        return own if self.products == sources.shown_spec(own) else self.products
 
     def _version(self, spec: str) -> str:
         entries = sources.named(spec)
@@ -165,6 +184,15 @@ class RawSources(dg.ConfigurableResource):
             return None
         path = Path(self.reviews).parent / "truth.npz"
         return path if path.is_file() else None
+
+
+@contextlib.contextmanager
+def _naming(variable: str) -> Generator[None]:
+    """Where the whole address is needed, say which variable takes it."""
+    try:
+        yield
+    except remote.Cut as error:
+        raise sources.BadInput(f"{error}; set {variable} to the whole address and start again") from error
 
 
 class ImageFetcher(dg.ConfigurableResource):
@@ -262,14 +290,14 @@ def default_resources() -> dict[str, object]:
         "storage": Storage(root=str(home)),
         "method": Method(profile=environment.profile()),
         "tracker": Tracker(
-            tracking_uri=environment.tracking_uri(home),
+            tracking_uri=environment.kept(environment.tracking_uri(home)),
             artifact_root=environment.artifact_root(home),
             mlflow_ui=environment.mlflow_ui(),
             dagster_ui=environment.dagster_ui(),
         ),
         "raw": RawSources(
-            reviews=environment.reviews(),
-            products=environment.products(),
+            reviews=sources.shown_spec(environment.reviews()),
+            products=sources.shown_spec(environment.products()),
             classes=environment.classes(),
             licence=environment.licence(),
             cache=str(home / "inputs"),

@@ -27,6 +27,7 @@ from pipeline.command import DONE, ended
 from pipeline.comparison import in_short
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.raw.sources import shown_spec
 from pipeline.core.recommender_names import name_of
 from pipeline.depot import courier
 from pipeline.jobs import everything, observe_sources
@@ -145,7 +146,8 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             return home / "summary.json"
         told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
         with terminal_run.at_work(home), courier.in_step(home, told), instance.open_instance(home) as opened:
-            instance.remember(home, profile=profile, **{name: os.environ.get(name, "") for name in REMEMBERED})
+            known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
+            instance.remember(home, profile=profile, **known)
             if closed := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]
                 console.print(f"recovered: {closed}", highlight=False)
             # The raw files' content becomes their data version.
@@ -192,7 +194,7 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
 
     path = home / "summary.json"
     before = json.loads(path.read_text())["seconds"] if path.is_file() else {}
-    tracking = {"tracking_uri": environment.tracking_uri(home), "experiment": EXPERIMENT}
+    tracking = {"tracking_uri": environment.kept(environment.tracking_uri(home)), "experiment": EXPERIMENT}
     summary = summarise(opened, tracking, {**before, **{name: round(s, 2) for name, s in seconds.items()}})
     write_json(path, summary)
     for mode, found in summary["modes"].items():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import numpy as np
 
+from pipeline import environment
 from pipeline.provenance import commit
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class TrackedRun:
         self.client = client
         self.run_id = run_id
         self.experiment_id = experiment_id
-        self.uri = tracker.tracking_uri
+        self.uri = tracker.uri
         self.dagster_run = dagster_run
         self._ui = tracker.mlflow_ui
         self._resumed = resumed
@@ -145,10 +146,15 @@ class TrackedRun:
 class Tracker(dg.ConfigurableResource):
     """Where runs are tracked, and where the two UIs are that show them."""
 
-    tracking_uri: str
+    tracking_uri: str  # as `environment.kept`: Dagster stores a resource's configuration; `uri` is the whole
     artifact_root: str  # absolute, or a URI: with sqlite, MLflow would otherwise write into the working directory
     mlflow_ui: str = ""
     dagster_ui: str = ""
+
+    @property
+    def uri(self) -> str:
+        """Where runs are tracked, with the password that it may need."""
+        return environment.whole(self.tracking_uri, environment.tracking_uri(environment.home()))
 
     @contextmanager
     def run(self, context: dg.AssetExecutionContext, **tags: str) -> Generator[TrackedRun]:
@@ -213,7 +219,7 @@ class Tracker(dg.ConfigurableResource):
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         monitor = SystemMetricsMonitor(
-            run_id, sampling_interval=SYSTEM_EVERY, resume_logging=resumed, tracking_uri=self.tracking_uri
+            run_id, sampling_interval=SYSTEM_EVERY, resume_logging=resumed, tracking_uri=self.uri
         )
         monitor.start()
         try:
@@ -232,11 +238,11 @@ class Tracker(dg.ConfigurableResource):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient
 
-        if self.tracking_uri.startswith("sqlite:///"):
-            path = Path(self.tracking_uri.removeprefix("sqlite:///"))
+        if self.uri.startswith("sqlite:///"):
+            path = Path(self.uri.removeprefix("sqlite:///"))
             path.parent.mkdir(parents=True, exist_ok=True)
             _expect_unlocked(path)
-        return MlflowClient(tracking_uri=self.tracking_uri)
+        return MlflowClient(tracking_uri=self.uri)
 
     def _experiment(self, client: "MlflowClient") -> str:
         from mlflow.exceptions import MlflowException

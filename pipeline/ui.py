@@ -65,7 +65,7 @@ def _commands(home: Path, options: argparse.Namespace) -> dict[str, list[str]]:
             "-h", HOST, "-p", str(options.dagster_port),
         ],
         "mlflow": [
-            str(folder / "mlflow"), "server", "--backend-store-uri", environment.tracking_uri(home),
+            str(folder / "mlflow"), "server",
             "--artifacts-destination", environment.artifact_root(home),
             "--host", HOST, "--port", str(options.mlflow_port), "--workers", "1",
         ],
@@ -88,6 +88,8 @@ def serve(options: argparse.Namespace) -> int:
     child_environment = {**variables, **os.environ, "ATELIER_HOME": str(home), "DAGSTER_HOME": str(folder)}
     # The daemon and the webserver load the instance's launcher from here.
     child_environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    # By the environment: everybody on the machine may read the words of a command.
+    child_environment["MLFLOW_BACKEND_STORE_URI"] = environment.tracking_uri(home)
     _recover(home)
     (home / "mlflow").mkdir(exist_ok=True)
     with ExitStack() as stack:

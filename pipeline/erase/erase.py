@@ -149,7 +149,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield f"studies: {studies} that trained on it removed"
     changed = sum(
         scrub(address, found.names, pictures=bool(pictures))
-        for address in databases(home, environment.database(), tracker.tracking_uri)
+        for address in databases(home, environment.database(), tracker.uri)
     )
     logs = scrub_logs(home, found.names)
     yield f"what the two UIs show: {changed} texts and {logs} logs changed"

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.images.ledger import PictureStore
-from pipeline.core.raw.sources import BadInput, shown
+from pipeline.core.raw.sources import BadInput, shown_spec
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.lookbook.page import Source
 from pipeline.resources import RawSources
@@ -55,7 +55,7 @@ class Home:
 
     def files(self) -> list[str]:
         """The files it was made from, each with its folder's name."""
-        named = [shown(name) if "://" in name else name for name in (self.raw.reviews, self.raw.products) if name]
+        named = [shown_spec(name) for name in (self.raw.reviews, self.raw.products) if name]
         return ["/".join(Path(name).parts[-2:]) for name in named]
 
     def metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:

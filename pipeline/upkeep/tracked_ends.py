@@ -74,7 +74,7 @@ def champion(tracker: Tracker, name: str) -> tuple[str, dict[str, float]] | None
     None where no version has the alias; no metrics where it was evaluated elsewhere, or never.
     """
     client = tracker.client()
-    version = Registry(client, tracker.tracking_uri).champion(name)
+    version = Registry(client, tracker.uri).champion(name)
     if version is None:
         return None
     experiment = client.get_experiment_by_name(EXPERIMENT)

@@ -1,9 +1,10 @@
 """The cache of remote input files: one folder a URL, with the copy, whose copy it is, and a download under way.
 
-A folder is named by a hash of its URL and the copy by a hash of its content: no name comes from a URL or a server.
+A folder is named by a hash of its URL without its signature (`signatures.py`) and the copy by a hash of its content: no
+name comes from a URL or a server, and an address that was signed anew finds its copy again.
 `origin.meta` (JSON) says whose copy it is and makes it one, because it is written last; `part` and `part.meta` are a
-download that goes on or was stopped. A URL's query may hold a signature and is not written down. Asking servers
-belongs to `remote.py`.
+download that goes on or was stopped. A URL's query may hold a secret and is not written down. Asking servers belongs to
+`remote.py`.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.raw.sources import SUFFIXES, shown
 
@@ -90,7 +92,7 @@ class CopyFolder:
 
     def __init__(self, cache: Path, url: str, ending: str) -> None:
         """`ending`: the end of the URL's path, of which only a known suffix is kept."""
-        self.key = hashlib.sha256(url.encode()).hexdigest()[:16]
+        self.key = hashlib.sha256(signatures.key(url).encode()).hexdigest()[:16]
         self.path = cache / self.key
         self.part = self.path / _PART
         self._url = shown(url)
@@ -106,6 +108,13 @@ class CopyFolder:
         names = [str(other) for other in path.iterdir()]
         folder._suffix = next((suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in names)), "")
         return folder
+
+    @classmethod
+    def shown_as(cls, cache: Path, url: str) -> "CopyFolder | None":
+        """The folder in which the copy of a URL lies that is known without its query; None where none or several do."""
+        found = [cls.at(path) for path in sorted(cache.glob("*")) if path.is_dir()] if cache.is_dir() else []
+        held = [folder for folder in found if folder._url == url and folder.held() is not None]
+        return held[0] if len(held) == 1 else None
 
     def rewrite(self, copy: Copy, keep: Callable[[bytes], bool]) -> int:
         """Put the copy's lines that `keep` takes in its place, compressed as it was; how many lines went."""

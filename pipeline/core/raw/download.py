@@ -203,8 +203,9 @@ class Download:
         except TimeoutError as error:
             raise Unreachable(f"{_host_port(hop)} was silent for too long") from error
         except (aiohttp.ClientError, ConnectionError) as error:  # no other OSError: those are the disk's
-            reason = getattr(error, "strerror", None) or type(error).__name__  # its own text may hold the whole URL
-            raise Unreachable(f"no answer from {_host_port(hop)} ({reason})") from error
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            # Its own text may hold the whole URL, and an event log keeps the chain of causes.
+            raise Unreachable(f"no answer from {_host_port(hop)} ({reason})") from None
 
     def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
         """What an answer without the file is raised as."""

@@ -3,7 +3,8 @@
 Here: when to ask, and what to do where nobody answers. How is `download.py`'s, what lies in the cache `copies.py`'s,
 what a specification means `sources.py`'s. Pictures are another matter (`fetch.py`): a million small files, of which
 some may fail. User names and passwords in URLs are refused as there; a URL's query, which may hold a signature, is
-used but neither printed nor written down.
+used but neither printed nor written down. So where a home's last run is gone on with, a URL may be known without its
+query (`sources.is_cut`): then its copy is used as it is, and without one the whole address is asked for.
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from typing import TypeVar
 from pipeline.core.durable import sole_writer
 from pipeline.core.raw.copies import Copy, CopyFolder
 from pipeline.core.raw.download import Download, Progress, RemoteSettings, Say, Unreachable, exact_url
-from pipeline.core.raw.sources import BadInput, OutOfReach, shown
+from pipeline.core.raw.sources import BadInput, OutOfReach, is_cut, shown
 
-__all__ = ["RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
+__all__ = ["Cut", "RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -38,6 +39,8 @@ def fetch_to_cache(
     and at the end of a download.
     Raises BadInput, naming URL, status and mend, where there is no file to give; OutOfReach where that may pass.
     """
+    if is_cut(url):
+        return _without_asking(url, folder, say).path
     source = _Source(url, folder, settings or RemoteSettings(), say)
     try:
         with sole_writer(source.folder.path):
@@ -56,6 +59,9 @@ def data_version(url: str, folder: Path, settings: RemoteSettings | None = None,
 
     Where the server names neither, the file is fetched and its content is the version. Raises as `fetch_to_cache`.
     """
+    if is_cut(url):
+        held = _without_asking(url, folder, say)
+        return f"{held.path.parent.name} {held.name}"
     source = _Source(url, folder, settings or RemoteSettings(), say)
     name = source.look()
     if not name:
@@ -67,12 +73,31 @@ def data_version(url: str, folder: Path, settings: RemoteSettings | None = None,
 
 def named_version(url: str, folder: Path, settings: RemoteSettings | None = None, say: Say = _log.warning) -> str:
     """As `data_version`, but empty where the server names no version: one request for headers, never a download."""
+    if is_cut(url):
+        return str(_without_asking(url, folder, say).version)
     return _Source(url, folder, settings or RemoteSettings(), say).look()
 
 
 def check(url: str, folder: Path, settings: RemoteSettings | None = None, say: Say = _log.warning) -> None:
     """Ask whether there is a file behind `url`, without downloading it. Raises as `fetch_to_cache`."""
+    if is_cut(url):
+        _without_asking(url, folder, say)
+        return
     _Source(url, folder, settings or RemoteSettings(), say).look()
+
+
+def _without_asking(url: str, folder: Path, say: Say) -> Copy:
+    """The copy of a URL that is known without its query. Raises Cut where there is none."""
+    place = CopyFolder.shown_as(folder, url)
+    held = place.held() if place is not None else None
+    if held is None:
+        raise Cut(f"{url}: known without its query, which may be a signature and is not kept, and there is no copy")
+    say(f"{url}: known without its query, so the server is not asked; using {held}")
+    return held
+
+
+class Cut(BadInput):
+    """The whole address is needed: it is known without its query only."""
 
 
 class _Source:

@@ -13,6 +13,8 @@ from pipeline.core.quoting import printable_lines
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
 
+_CUT = "?..."  # stands for a query that is not shown
+
 
 class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
     """The input cannot be used; the message names what is wrong, where, and how to mend it.
@@ -75,7 +77,19 @@ def shown(url: str) -> str:
     host = authority.rpartition("@")[2]
     if not re.fullmatch(r"(\[[^]]*\]|[^:]*)(:\d*)?", host):
         return f"{scheme}://..."  # `user:pass/word@host`, perhaps: what follows the colon is no port
-    return f"{scheme}://{host}{slash}{path}" + ("?..." if rest else "")
+    return f"{scheme}://{host}{slash}{path}" + (_CUT if rest else "")
+
+
+def shown_spec(spec: str) -> str:
+    """A specification as it may be kept: its URLs as `shown`, paths and patterns as they are."""
+    if "://" not in spec:
+        return spec
+    return ", ".join(shown(part) if "://" in part else part for part in (p.strip() for p in _parts(spec)))
+
+
+def is_cut(url: str) -> bool:
+    """Whether this is a URL as `shown` left it, without the query that it was asked with."""
+    return url.endswith(_CUT)
 
 
 def _parts(spec: str) -> list[str]:

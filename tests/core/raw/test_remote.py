@@ -452,3 +452,30 @@ def test_looking_before_the_work_downloads_nothing(cache: Cache, server: FileSer
     with pytest.raises(BadInput, match="HTTP 404"):
         remote.check(server.url("none.json"), cache.folder, cache.settings)
     assert server.bodies == 0 and not cache.folder.exists()
+
+
+SIGNED = "reviews.json.gz?X-Amz-Date={0}&X-Amz-Expires=900&X-Amz-Signature={0}&versionId=3"
+
+
+def test_an_address_that_was_signed_anew_finds_its_copy_and_is_the_same_version(cache: Cache, server: FileServer):
+    first, version = cache.fetch(SIGNED.format("20260101")), cache.version(SIGNED.format("20260101"))
+    assert cache.fetch(SIGNED.format("20260202")) == first
+    assert cache.version(SIGNED.format("20260202")) == version
+    assert [asked.status for asked in server.asked if asked.method == "GET"] == [200, 304]
+    assert server.asked[-1].path.endswith(SIGNED.format("20260202"))
+    other = cache.fetch(SIGNED.format("20260202").replace("versionId=3", "versionId=4"))
+    assert other != first
+
+
+def test_a_url_known_without_its_query_goes_on_with_its_copy_and_asks_nobody(cache: Cache, server: FileServer):
+    signed = SIGNED.format("20260101")
+    path, version, asked = cache.fetch(signed), cache.version(signed), len(server.asked)
+    assert cache.fetch("reviews.json.gz?...") == path
+    assert cache.version("reviews.json.gz?...") == version
+    assert len(server.asked) == asked
+    assert all("known without its query" in said for said in cache.said)
+    with pytest.raises(remote.Cut, match=r"other.json\?\.\.\.: known without its query"):
+        cache.fetch("other.json?...")
+    cache.fetch("reviews.json.gz?part=2")  # now it may be either
+    with pytest.raises(remote.Cut):
+        cache.fetch("reviews.json.gz?...")
