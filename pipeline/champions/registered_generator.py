@@ -15,6 +15,7 @@ from pipeline.champions.registry import pinned
 if TYPE_CHECKING:
     from mlflow.models import Model
 
+SERVED = Path(__file__).with_name("served_generator.py")
 NEEDS = ("mlflow", "numpy", "torch")  # what it imports where it is loaded; at the versions that made it
 
 
@@ -31,9 +32,12 @@ class Drawing(nn.Module):
 
 
 def write(generator: Generator, about: Path, out: Path, model: "Model") -> None:
-    """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), `about` beside it."""
+    """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), `about` beside it.
+
+    As a pyfunc, and so over HTTP, it goes through `served_generator.py`, a copy of which lies in the folder.
+    """
     import mlflow
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     example = np.zeros((2, 1 + generator.z_dim), np.float32)  # two: a size of one would be exported as a constant
@@ -48,7 +52,11 @@ def write(generator: Generator, about: Path, out: Path, model: "Model") -> None:
         ),
         pip_requirements=pinned(NEEDS),
         extra_files=[str(about)],
+        code_paths=[str(SERVED)],
     )
+    saved = Model.load(str(out))
+    saved.flavors["python_function"]["loader_module"] = SERVED.stem
+    saved.save(str(out / "MLmodel"))
 
 
 def read(folder: Path) -> nn.Module:

@@ -182,17 +182,9 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import AnyType
 
-    # A row may leave any of them out, but MLflow casts by column: a gap among integers fails, a null among booleans
-    # becomes false, and a gap among binaries fails. So the model itself looks at each value.
-    asked = {
-        "user_id": DataType.string,
-        "k": DataType.double,  # a whole number
-        "exclude_seen": AnyType(),  # true or false
-        "class": DataType.string,
-        "picture": DataType.string,  # base64
-    }
+    # The answer's schema alone. With one for the request, MLflow would drop the columns that it does not name, and cast
+    # or refuse the others by column: `served_request.py` sees every cell as it came, and says which is wrong.
     answered = {
         "row": DataType.long,
         "user_id": DataType.string,
@@ -208,8 +200,9 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
         artifacts={RECOMMENDER: str(packed)},
         code_paths=[str(PACKAGES / "models"), str(PACKAGES / "pipeline")],
         signature=ModelSignature(
-            Schema([ColSpec(kind, name, required=False) for name, kind in asked.items()]),
-            Schema([ColSpec(kind, name, required=name not in ("user_id", "item")) for name, kind in answered.items()]),
+            outputs=Schema(
+                [ColSpec(kind, name, required=name not in ("user_id", "item")) for name, kind in answered.items()]
+            )
         ),
         input_example=pd.DataFrame([{"user_id": "somebody new", "k": 5.0}]),
         pip_requirements=pinned(RECOMMENDER_NEEDS),

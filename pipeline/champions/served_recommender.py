@@ -4,8 +4,6 @@ MLflow runs this file where the model is loaded ("models from code"), with the c
 registered beside it. What is answered is `shelf.py`; registering is `registry.py`. No pickle takes part.
 """
 
-import base64
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,10 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
+from pipeline.champions import served_request
 from pipeline.champions.shelf import Pick, Shelf
+from pipeline.core.quoting import printable_lines
 
-DEFAULT_K = 10
 COLUMNS = {"row": "int64", "user_id": object, "known": bool, "rank": "int64", "item": object, "score": float}
 
 
@@ -34,18 +33,18 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         and a picture is scored for the mean taste.
 
         Raises:
-            MlflowException: a row cannot be answered; says which and why (over HTTP: 400).
+            MlflowException: the request is none, or a row cannot be answered; says which and why (over HTTP: 400).
         """
         answers = []
-        for number, request in enumerate(model_input.to_dict("records")):
-            given = {str(name): value for name, value in request.items() if not _missing(value)}
-            user_id = str(given["user_id"]) if "user_id" in given else None
-            user = self.shelf.user(user_id)
-            try:
-                picks = self._answer(user, given)
-            except ValueError as error:
-                raise MlflowException(f"row {number}: {error}", error_code=INVALID_PARAMETER_VALUE) from error
-            answers += [(number, user_id, user is not None, pick.rank, pick.item, pick.score) for pick in picks]
+        try:
+            for number, request in enumerate(served_request.read(model_input)):
+                user = self.shelf.user(request.user_id)
+                picks = self._answer(number, user, request)
+                answers += [
+                    (number, request.user_id, user is not None, pick.rank, pick.item, pick.score) for pick in picks
+                ]
+        except served_request.Refused as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         # Objects keep None, which JSON writes null; strings would make it NaN, which JSON does not have.
         return pd.DataFrame(answers, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
 
@@ -53,31 +52,14 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         """A new item's place in the space of tastes, [K] float32; its score for a user is theta . embed(picture)."""
         return self.shelf.embed(picture)
 
-    def _answer(self, user: int | None, given: dict[str, Any]) -> list[Pick]:
-        exclude_seen = given.get("exclude_seen", True)
-        if exclude_seen not in (True, False):
-            raise ValueError(f"exclude_seen={exclude_seen!r}: true or false was expected")
-        options = {"exclude_seen": bool(exclude_seen), "garment_class": given.get("class")}
-        if "picture" in given:
-            return [self.shelf.place(user, _bytes(given["picture"]), **options)]
-        k = float(given.get("k", DEFAULT_K))
-        if not k.is_integer():
-            raise ValueError(f"k={k:g}: a whole number was expected")
-        return self.shelf.recommend(user, int(k), **options)
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
-
-
-def _bytes(picture: str | bytes) -> bytes:
-    """A picture as it came: base64 in text, or its bytes. ValueError for text that is no base64."""
-    if isinstance(picture, bytes):
-        return picture
-    try:
-        return base64.b64decode("".join(picture.split()), validate=True)
-    except ValueError as error:
-        raise ValueError(f"picture: not base64 ({error})") from error
+    def _answer(self, number: int, user: int | None, request: served_request.Request) -> list[Pick]:
+        options = {"exclude_seen": request.exclude_seen, "garment_class": request.garment_class}
+        try:
+            if request.picture is not None:
+                return [self.shelf.place(user, request.picture, **options)]
+            return self.shelf.recommend(user, request.k, **options)
+        except ValueError as error:
+            raise served_request.Refused(f"row {number}: {printable_lines(error)}") from error
 
 
 mlflow.models.set_model(ServedRecommender())

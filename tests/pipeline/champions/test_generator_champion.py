@@ -1,13 +1,20 @@
 """The generator's succession: registered in torch's own format, judged on garments that neither of two has seen."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import mlflow
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from mlflow.models import Model
+from mlflow.pyfunc import scoring_server
+from starlette.testclient import TestClient
 
 from models.lsgan import LsganSettings
 from models.train_lsgan import load_generator, train
@@ -87,6 +94,68 @@ def test_what_was_registered_draws_what_was_trained(studio: Studio, first: Outco
     drawn, expected = registered(rows), registered_generator.Drawing(network)(rows)
     assert drawn.dtype == torch.uint8 and tuple(drawn.shape) == (3, 64, 64, 3)
     assert (drawn.int() - expected.int()).abs().max() <= 1
+
+
+@pytest.fixture(scope="module")
+def serve(studio: Studio, first: Outcome) -> Callable[[str], tuple[int, Any]]:
+    """(status, answer) of a request to MLflow's scoring server: the application of `mlflow models serve`, no port."""
+    app = scoring_server.init(mlflow.pyfunc.load_model(str(studio.store.folder(first.version))))
+    client = TestClient(app, raise_server_exceptions=False)
+
+    def ask(body: str) -> tuple[int, Any]:
+        reply = client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
+        return reply.status_code, reply.json()
+
+    return ask
+
+
+def rows_of(*classes: Any, z: list[Any] | None = None) -> str:
+    return json.dumps({"inputs": [[number, *(z or [0.5] * 16)] for number in classes]})
+
+
+def test_served_it_draws_a_picture_a_row(serve: Callable[[str], tuple[int, Any]]):
+    status, answer = serve(rows_of(0, 1, 1))
+    assert status == 200 and np.array(answer["predictions"]).shape == (3, 64, 64, 3)
+    status, answer = serve(rows_of(1))
+    assert status == 200 and np.array(answer["predictions"]).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (rows_of(0, 2), "row 1: class=2: no class's number; there are: 0 men_tops, 1 women_tops"),
+        (rows_of(-1), "row 0: class=-1: no class's number"),
+        (rows_of(0.5), "row 0: class=0.5: no class's number"),
+        (rows_of(None), "row 0: class=nan: missing, null or no finite number"),
+        (rows_of(0, z=[1.0, None] + [0.0] * 14), "row 0: z[1]=nan: missing, null"),
+        (rows_of(0, z=[float("inf")] * 16), "row 0: z[0]=inf: missing, null"),
+        (rows_of(0, z=[1.0] * 15), "does not match expected shape (-1, 17)"),
+        (rows_of(0, z=[1.0] * 17), "does not match expected shape (-1, 17)"),
+        (rows_of("men_tops"), "could not convert string to float"),
+        ('{"inputs": [[0, 1], [0]]}', "inhomogeneous"),
+        ('{"inputs": []}', "Failed to enforce schema"),
+        ('{"inputs": null}', ""),
+        ('{"inputs": [{"class": 0}]}', ""),
+        ('{"inputs": {"class": [0]}}', ""),
+        ('{"dataframe_records": [{"class": 0}]}', ""),
+        ('{"dataframe_records": []}', ""),
+        ('{"instances": [[1]]}', ""),
+    ],
+)
+def test_served_a_wrong_row_is_a_400_that_says_why(serve: Callable[[str], tuple[int, Any]], body: str, said: str):
+    status, answer = serve(body)
+    assert status == 400 and said in answer["message"], answer
+
+
+def test_a_generator_registered_before_it_checked_its_rows_is_still_read(
+    studio: Studio, first: Outcome, tmp_path: Path
+):
+    folder = Path(shutil.copytree(studio.store.folder(first.version), tmp_path / "old"))
+    about = Model.load(str(folder))
+    about.flavors["python_function"]["loader_module"] = "mlflow.pytorch"
+    about.save(str(folder / "MLmodel"))
+    shutil.rmtree(folder / "code")
+    assert tuple(registered_generator.read(folder)(torch.zeros(3, 17)).shape) == (3, 64, 64, 3)
 
 
 def test_it_says_its_classes_and_what_it_was_trained_on(studio: Studio, first: Outcome):

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,18 @@ NAME = registry.model_name("recommender", MODE)
 SETTINGS = ChampionSettings(minimum=20)
 
 
+def with_a_number_for_a_name(shop: LittleShop) -> LittleShop:
+    """The fifth reviewer's id is of digits alone."""
+    names = ["104" if name == "R104" else name for name in shop.users["reviewer_id"].to_pylist()]
+    users = shop.users.set_column(shop.users.column_names.index("reviewer_id"), "reviewer_id", [names])
+    return replace(shop, users=users.cast(shop.users.schema))
+
+
 class Desk:
     """A shop with its tracking store, and the one thing that is done there."""
 
     def __init__(self, folder: Path, artifacts: str = "") -> None:
-        self.shop: LittleShop = little_shop(folder / "home")
+        self.shop: LittleShop = with_a_number_for_a_name(little_shop(folder / "home"))
         uri = f"sqlite:///{folder}/mlflow.db"
         self.tracker = Tracker(tracking_uri=uri, artifact_root=artifacts or str(folder / "artifacts"))
         self.client = self.tracker.client()
@@ -208,11 +216,21 @@ def answers(url: str) -> bool:
         return False
 
 
+def post(server: str, body: str | bytes, kind: str = "application/json") -> tuple[int, dict[str, Any]]:
+    """(status, what was answered)"""
+    data = body if isinstance(body, bytes) else body.encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(server, data, {"Content-Type": kind}), timeout=60) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
 def ask(server: str, *records: dict[str, Any]) -> list[dict[str, Any]]:
-    body = json.dumps({"dataframe_records": records}).encode()
-    request = urllib.request.Request(server, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.load(reply)["predictions"]
+    status, answer = post(server, json.dumps({"dataframe_records": records}))
+    assert status == 200, answer
+    return answer["predictions"]
 
 
 def test_served_over_http_it_ranks_for_one_person(desk: Desk, server: str):
@@ -236,7 +254,7 @@ def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk
         server,
         {"user_id": user, "k": 2, "class": "women_tops"},
         {"user_id": "nobody"},
-        {"k": 1},
+        {"picture": picture},
         {"user_id": user, "picture": picture},
         {"user_id": user, "k": 60, "exclude_seen": False},
         {"user_id": user, "k": 60, "exclude_seen": None},
@@ -247,24 +265,107 @@ def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk
     )
     assert [kind[row["item"]] for row in by_row[0]] == ["women_tops"] * 2
     assert len(by_row[1]) == 10 and not any(row["known"] for row in by_row[1])
-    assert by_row[2][0]["user_id"] is None and by_row[2][0]["item"] == by_row[1][0]["item"]
+    assert len(by_row[2]) == 1 and by_row[2][0]["user_id"] is None and not by_row[2][0]["known"]
     assert len(by_row[3]) == 1 and by_row[3][0]["item"] is None and by_row[3][0]["rank"] >= 1
     assert len(by_row[4]) == 60 and by_row[4][0]["known"]
     assert len(by_row[5]) == 60 - 5  # what they have is left out
 
 
+R = {"user_id": "R100"}
+PICTURE = base64.b64encode(b"<html>").decode()
+WRONG = [
+    ([{**R, "class": "hats"}], "row 0: class 'hats' is unknown; there are: men_tops, women_tops"),
+    ([{**R, "class": 5}], "row 0: class=5: a garment class's name was expected"),
+    ([R, {**R, "k": 0}], "row 1: k=0.0: a number from 1 to 10,000"),
+    ([{**R, "k": 0}], "row 0: k=0: a number from 1 to 10,000"),
+    ([{**R, "k": -3}], "row 0: k=-3: a number from 1"),
+    ([{**R, "k": 10**30}], "row 0: k=1000000000000000000000000000000: a number from 1"),
+    ([{**R, "k": 2.5}], "row 0: k=2.5: a whole number"),
+    ([{**R, "k": float("inf")}], "row 0: k=inf: a whole number"),
+    ([{**R, "k": True}], "row 0: k=True: a whole number"),
+    ([{**R, "k": "5"}], "row 0: k='5': a whole number"),
+    ([{**R, "k": [5]}], "row 0: k=[5]: a whole number"),
+    ([{**R, "picture": PICTURE}], "row 0: not_a_picture"),
+    ([{**R, "picture": "http://127.0.0.1/new.jpg"}], "row 0: picture: not base64"),
+    ([{**R, "picture": ""}], "row 0: picture: base64 text was expected"),
+    ([{**R, "picture": 7}], "row 0: picture: base64 text was expected"),
+    ([{**R, "exclude_seen": "no"}], "row 0: exclude_seen='no': true or false"),
+    ([{**R, "exclude_seen": 1}], "row 0: exclude_seen=1: true or false"),
+    ([{"userId": "R100"}], "'userId': no column of a request; there are: user_id, k"),
+    ([{"userId": "R100", "k": None}], "'userId': no column of a request"),
+    ([{**R, "clas": "men_tops"}], "'clas': no column of a request"),
+    ([{}], "row 0: user_id: missing or null"),
+    ([R, {}], "row 1: user_id: missing or null"),
+    ([{"k": 3}], "row 0: user_id: missing or null"),
+    ([{"user_id": None}], "row 0: user_id: missing or null"),
+    ([{"user_id": 123}, {"user_id": None}], "row 1: user_id: missing or null"),
+    ([{"user_id": float("nan"), "k": 1}], "row 0: user_id: missing or null"),
+    ([{"user_id": 1.5}], "row 0: user_id=1.5: text or a whole number"),
+    ([{"user_id": 2**53 + 1}, {"picture": PICTURE}], "row 0: user_id=9007199254740992.0: came as a float"),
+    ([{"user_id": True}], "row 0: user_id=True: text or a whole number"),
+    ([R, {"user_id": ["R100"]}], "row 1: user_id=['R100']: text or a whole number"),
+    ([{"user_id": {"id": "R100"}}], "row 0: user_id={'id': 'R100'}: text or a whole number"),
+    ([{"user_id": " "}], "row 0: user_id=' ': it is empty"),
+    ([{"user_id": "\ud800"}], "surrogates not allowed"),
+    ([], "the request has no row"),
+    (["R100"], "0: no column of a request"),
+]
+
+
+@pytest.mark.parametrize(("records", "said"), WRONG)
+def test_served_over_http_a_wrong_row_is_a_400_that_says_which_and_why(server: str, records: list[Any], said: str):
+    status, answer = post(server, json.dumps({"dataframe_records": records}))
+    assert status == 400 and said in answer["message"]
+
+
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("body", "kind", "said"),
     [
-        ({"user_id": "R100", "class": "hats"}, "row 0: class 'hats' is unknown; there are: men_tops, women_tops"),
-        ({"user_id": "R100", "k": 0}, "row 0: k=0"),
-        ({"user_id": "R100", "k": 2.5}, "row 0: k=2.5: a whole number"),
-        ({"user_id": "R100", "picture": base64.b64encode(b"<html>").decode()}, "row 0: not_a_picture"),
-        ({"user_id": "R100", "picture": "http://127.0.0.1/new.jpg"}, "row 0: picture: not base64"),
-        ({"user_id": "R100", "exclude_seen": "no"}, "row 0: exclude_seen='no': true or false"),
+        ('{"instances": ["R100"]}', "application/json", "rows with named columns were expected"),
+        # MLflow would make columns of these whose rows do not belong together.
+        ('{"instances": [{"user_id": "R100"}, {"k": 1}]}', "application/json", "rows with named columns were expected"),
+        ('{"instances": [{"user_id": "R100"}]}', "application/json", "rows with named columns were expected"),
+        ('{"inputs": "R100"}', "application/json", "rows with named columns were expected"),
+        ('{"inputs": {"user_id": "R100"}}', "application/json", "rows with named columns were expected"),
+        ('{"dataframe_split": {"data": [["R100"]]}}', "application/json", "0: no column of a request"),
+        (
+            '{"dataframe_split": {"columns": ["user_id", "user_id"], "data": [["R100", "R101"]]}}',
+            "application/json",
+            "'user_id': each column may be there once",
+        ),
+        ('{"prompt": "R100"}', "application/json", "rows with named columns were expected"),
+        ('["R100"]', "application/json", "Received a list"),
+        ("R100", "application/json", "valid JSON"),
+        ("userId,k\nR100,1\n", "text/csv", "'userId': no column of a request"),
+        ("user_id,k\nR100,1\n,2\n", "text/csv", "row 1: user_id: missing or null"),
+        ("user_id,k\nR100,few\n", "text/csv", "row 0: k='few': a whole number"),
+        ("user_id,k\n", "text/csv", "the request has no row"),
+        ("", "text/csv", "valid CSV"),
     ],
 )
-def test_served_over_http_a_wrong_request_is_a_400_that_says_why(server: str, record: dict[str, Any], said: str):
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        ask(server, record)
-    assert caught.value.code == 400 and said in json.load(caught.value)["message"]
+def test_served_over_http_what_is_no_table_of_people_is_a_400(server: str, body: str, kind: str, said: str):
+    status, answer = post(server, body, kind)
+    assert status == 400 and said in answer["message"], answer
+
+
+def test_served_over_http_a_number_is_the_user_of_that_name(desk: Desk, server: str):
+    assert desk.shop.users["reviewer_id"][4].as_py() == "104"
+    asked = [
+        json.dumps({"dataframe_records": [{"user_id": 104, "k": 1}]}),
+        json.dumps({"dataframe_records": [{"user_id": 104.0, "k": 1}]}),
+        json.dumps({"dataframe_records": [{"user_id": "104", "k": 1}]}),
+        json.dumps({"inputs": [{"user_id": 104, "k": 1}]}),
+    ]
+    answers = [post(server, body) for body in asked]
+    answers.append(post(server, "user_id,k\n104,1\n", "text/csv"))
+    assert [status for status, _ in answers] == [200] * 5
+    rows = [answer["predictions"] for _, answer in answers]
+    assert rows[0][0]["known"] and rows[0][0]["user_id"] == "104" and all(row == rows[0] for row in rows)
+
+
+def test_served_over_http_csv_with_gaps_is_answered(desk: Desk, server: str):
+    user = desk.shop.users["reviewer_id"][3].as_py()
+    status, answer = post(server, f"user_id,k,exclude_seen\n{user},2,\nnobody,,false\n", "text/csv")
+    assert status == 200
+    assert [row["row"] for row in answer["predictions"]] == [0] * 2 + [1] * 10
+    assert [row["known"] for row in answer["predictions"]] == [True] * 2 + [False] * 10

@@ -1,0 +1,145 @@
+"""What a request to the served recommender may hold: each row read, or refused with its number, field and reason.
+
+A request comes as somebody else's JSON, CSV or Parquet parsed it, so nothing is taken on trust: a misspelt column that
+were passed over would be answered as if nobody had been named. Answering is `shelf.py`'s; HTTP is
+`served_recommender.py`'s.
+"""
+
+import base64
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.core.quoting import printable
+
+DEFAULT_K, MOST_K = 10, 10_000
+EXACT = 2**53  # whole numbers from here on are not all different as floats: two customers would be one
+COLUMNS = ("user_id", "k", "exclude_seen", "class", "picture")
+FORM = 'send {"dataframe_records": [{"user_id": "..."}, ...]} (docs/serving.md)'
+
+
+class Refused(ValueError):  # noqa: N818  an answer that a client reads
+    """The request is none; the message says which row, which field and why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One person asked for, or one new item, or both."""
+
+    user_id: str | None  # None: a picture is asked about for the mean taste
+    k: int
+    exclude_seen: bool
+    garment_class: str | None
+    picture: bytes | None
+
+
+def read(asked: Any) -> list[Request]:
+    """The rows of a request, in order.
+
+    Args:
+        asked: a frame with some of COLUMNS, or a list of mappings; a cell without value is as good as none.
+
+    Raises:
+        Refused: anything else.
+    """
+    if isinstance(asked, list) and all(isinstance(row, dict) for row in asked):
+        columns = {name: [_bare(row.get(name)) for row in asked] for name in dict.fromkeys(k for r in asked for k in r)}
+    elif isinstance(asked, pd.DataFrame):
+        if not asked.columns.is_unique:
+            raise Refused(f"{_names(asked.columns[asked.columns.duplicated()])}: each column may be there once")
+        columns = {name: asked[name].tolist() for name in asked.columns}
+    else:
+        raise Refused(f"rows with named columns were expected, not {type(asked).__name__}: {FORM}")
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown:
+        raise Refused(f"{_names(unknown)}: no column of a request; there are: {', '.join(COLUMNS)}")
+    if not len(asked):
+        raise Refused(f"the request has no row: {FORM}")
+    return [_row(number, {name: columns[name][number] for name in columns}) for number in range(len(asked))]
+
+
+def _row(number: int, cells: dict[str, Any]) -> Request:
+    def read_by(reader: Callable[[Any], Any], name: str, otherwise: Any) -> Any:
+        value = cells.get(name)
+        try:
+            return otherwise if _missing(value) else reader(value)
+        except ValueError as error:
+            shown = name if name == "picture" else f"{name}={printable(repr(value), 60)}"
+            raise Refused(f"row {number}: {shown}: {error}") from error
+
+    request = Request(
+        user_id=read_by(_user_id, "user_id", None),
+        k=read_by(_k, "k", DEFAULT_K),
+        exclude_seen=read_by(_flag, "exclude_seen", True),
+        garment_class=read_by(_class, "class", None),
+        picture=read_by(_picture, "picture", None),
+    )
+    if request.user_id is None and request.picture is None:
+        raise Refused(f"row {number}: user_id: missing or null, and there is no picture: name one of them at least")
+    return request
+
+
+def _user_id(value: Any) -> str:
+    """Whole numbers are ids too: pandas makes floats of them where another row has none."""
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) >= EXACT:
+            raise ValueError("came as a float that may stand for several ids: send it as text")
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("text or a whole number was expected")
+    text = str(value)
+    if not text.strip():
+        raise ValueError("it is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("not Unicode: half of a surrogate pair stands alone") from None
+    return text
+
+
+def _k(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+        raise ValueError("a whole number was expected")
+    if not 1 <= value <= MOST_K:
+        raise ValueError(f"a number from 1 to {MOST_K:,} was expected")
+    return int(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false was expected")
+    return value
+
+
+def _class(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a garment class's name was expected")
+    return value
+
+
+def _picture(value: Any) -> bytes:
+    """A picture as it came: base64 in text, or its bytes."""
+    if isinstance(value, bytes) and value:
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("base64 text was expected")
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except ValueError as error:
+        raise ValueError(f"not base64 ({error})") from error
+
+
+def _bare(value: Any) -> Any:
+    """A value without the numpy array or scalar that MLflow puts round each of `inputs`."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+def _names(names: Any) -> str:
+    return printable(", ".join(repr(name) for name in names))
