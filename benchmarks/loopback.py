@@ -84,7 +84,10 @@ def main() -> int:
     if options.side == "ours":
         result = ours(options.port, options.count, options.folder)
     else:
-        from pipeline.core.images.fetch import new_event_loop
+        try:
+            from uvloop import new_event_loop
+        except ImportError:
+            from asyncio import new_event_loop
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             result = runner.run(bare(options.port, options.count))

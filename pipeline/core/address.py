@@ -16,6 +16,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from pipeline.core.names import Names
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 SocketMaker = Callable[[int, int, int], socket.socket]
@@ -35,6 +37,16 @@ _LONGEST = 8000  # characters
 
 # IPv6 prefixes whose last 32 bits are an IPv4 address that the packet really goes to.
 _IPV4_CARRIERS = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+_ISATAP = 0x5EFE  # RFC 5214, 6.1: an interface identifier of 00-00-5E-FE or 02-00-5E-FE, then an IPv4 address
+_ISATAP_MASK = 0xFDFFFFFF
+# All that is handed out of IPv6 (RFC 4291, 2.4). What lies outside is special, and so are these ranges within it, by
+# IANA's registry of special-purpose addresses; `ipaddress` knows the fewer of them the older Python is.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_SPECIAL = (
+    ipaddress.IPv6Network("2001::/23"),  # Teredo, benchmarks, ORCHID, drones
+    ipaddress.IPv6Network("2001:db8::/32"),  # documentation, as the next
+    ipaddress.IPv6Network("3fff::/20"),
+)
 
 
 class PrivateAddressError(Exception):
@@ -48,17 +60,19 @@ def is_public(address: IPAddress) -> bool:
     """Whether a packet to `address` leaves for the public internet.
 
     False for loopback, private, shared (100.64/10), link-local (cloud metadata is 169.254.169.254), multicast,
-    reserved and unspecified addresses, and for every IPv6 form that carries such an IPv4 address inside.
+    reserved, documentation and unspecified addresses, for what a network translates for itself (64:ff9b:1::/48,
+    ::ffff:0:0:0/96), and for every IPv6 form that carries such an IPv4 address inside.
     """
     if isinstance(address, ipaddress.IPv6Address):
+        last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         embedded = address.ipv4_mapped or address.sixtofour
-        if address.teredo is not None:
-            return False  # a tunnel to a client behind a NAT: no shop's picture host
         if embedded is None and any(address in network for network in _IPV4_CARRIERS):
-            embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+            embedded = last
         if embedded is not None:
             return is_public(embedded)
-        if address.is_site_local:
+        if address not in _UNICAST or any(address in network for network in _SPECIAL):
+            return False
+        if (int(address) >> 32) & _ISATAP_MASK == _ISATAP and not is_public(last):
             return False
     return address.is_global and not address.is_multicast
 
@@ -180,9 +194,11 @@ def guarded_connector(
         return make_socket(int(family), int(kind), protocol)
 
     # Without happy eyeballs, which would swallow the refusal and go on to the name's other addresses.
-    return aiohttp.TCPConnector(limit=0, happy_eyeballs_delay=None, socket_factory=guarded, resolver=resolver)
+    return aiohttp.TCPConnector(
+        limit=0, happy_eyeballs_delay=None, socket_factory=guarded, resolver=resolver or Names()
+    )
 
 
 def open_connector() -> aiohttp.TCPConnector:
     """A connector without the guard, only for `host:port` pairs that the user allowed by name."""
-    return aiohttp.TCPConnector(limit=0)
+    return aiohttp.TCPConnector(limit=0, resolver=Names())

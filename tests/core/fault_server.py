@@ -134,6 +134,51 @@ class FaultServer(LoopbackHost):
                     writer.write(b"\xff")
                     await writer.drain()
                     await asyncio.sleep(0.02)
+            case "interim":  # "wait", as fast as the client takes it: interim/<status>/<line end>
+                status, _, end = rest.partition("/")
+                line_end = {"": b"\r\n", "lf": b"\n"}[end]
+                hint = b"HTTP/1.1 " + status.encode() + b" E" + 2 * line_end
+                return await self._without_end(writer, b"", hint * (300_000 // len(hint)))
+            case "hinted":  # two interim answers, as many as a good server may send, then the picture
+                hint = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+                writer.write(2 * hint + _head(200, len(picture)) + picture)
+                await writer.drain()
+                return True
+            case "status_drip":  # one byte of the status line a moment
+                for byte in b"HTTP/1.1 200 " + b"O" * 100_000:
+                    writer.write(bytes([byte]))
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
+            case "line_ends":  # before the status line, without end
+                return await self._without_end(writer, b"", b"\r\n" * 100_000)
+            case "crumbs":  # a body without end, in chunks of one byte
+                head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                return await self._without_end(writer, head, b"1\r\nx\r\n" * 50_000)
+            case "trailers":  # after the last chunk, without end
+                head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+                return await self._without_end(writer, head, b"X-Trailer: y\r\n" * 20_000)
+            case "answers":  # to requests that nobody made, without end
+                answer = _head(200, len(picture)) + picture
+                return await self._without_end(writer, b"", answer * (300_000 // len(answer)))
+            case "chunked":  # the picture, in chunks
+                writer.write(_chunked(picture))
+                await writer.drain()
+                return True
+            case "chunked_twice":  # the picture in chunks, and another one that nobody asked for
+                writer.write(_chunked(picture) + _chunked(jpeg(666)))
+                await writer.drain()
+                return True
+            case "twice":  # the picture, and in the same breath another one that nobody asked for
+                writer.write(_head(200, len(picture)) + picture + _head(200, len(jpeg(666))) + jpeg(666))
+                await writer.drain()
+                return True
+            case "late":  # the picture, and a moment later another one that nobody asked for
+                writer.write(_head(200, len(picture)) + picture)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+                writer.write(_head(200, len(jpeg(666))) + jpeg(666))
+                await writer.drain()
+                return True
             case "gate":  # the picture, once `opens` says so
                 while not self.opens():
                     await asyncio.sleep(0.005)
@@ -141,6 +186,13 @@ class FaultServer(LoopbackHost):
             case "hang":
                 await asyncio.sleep(3600)
         raise AssertionError(f"the fault server knows no {path}")
+
+    async def _without_end(self, writer: asyncio.StreamWriter, head: bytes, piece: bytes) -> bool:
+        """At full speed until the client hangs up."""
+        writer.write(head)
+        while True:
+            writer.write(piece)
+            await writer.drain()
 
     async def _endless(self, writer: asyncio.StreamWriter, head: bytes, piece: bytes) -> bool:
         """Far more than anybody wants; ends when the client hangs up."""
@@ -156,6 +208,11 @@ def _head(status: int, length: int, **headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {length}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _chunked(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
 
 
 async def _send(writer: asyncio.StreamWriter, status: int, body: bytes, **headers: str) -> bool:

@@ -18,15 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-try:
-    from uvloop import new_event_loop
-except ImportError:  # there is none for Windows; asyncio's own loop does the same, a sixth slower
-    from asyncio import new_event_loop
-
 from pipeline.core.address import target
 from pipeline.core.images.ledger import STATUS_OF, TO_JUDGE, LedgerRow, PictureStore
 from pipeline.core.images.schedule import Budget, Host, Job, Schedule
 from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
+from pipeline.core.lines import LineLoop
 
 __all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
 
@@ -112,7 +108,7 @@ def fetch(
         distinct = Urls.distinct(urls)
         todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
         run = _Run(todo, store, settings, on_progress, budgets)
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=LineLoop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
     return report

@@ -1,7 +1,7 @@
 """One attempt at one URL: connect, follow redirects, read under a cap, judge the bytes, and name the outcome.
 
-Retries, turns between hosts and the ledger belong to `fetch.py`; one request on the wire to `exchange.py`; which
-addresses are refused to `address.py`; whether it is a picture to `judge.py`.
+Retries, turns between hosts and the ledger belong to `fetch.py`; time limits to `watch.py`; which bytes are an answer
+to `lines.py`; which addresses are refused to `address.py`; whether it is a picture to `judge.py`.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 
 from pipeline.core.address import (
     PrivateAddressError,
@@ -25,12 +24,15 @@ from pipeline.core.address import (
     open_connector,
     redirected,
 )
-from pipeline.core.images.exchange import Answer, Exchange, Watch, Watched
 from pipeline.core.images.judge import Judge
 from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
+from pipeline.core.images.watch import Watch, Watched
+from pipeline.core.lines import asker
 
 _REDIRECTS = (301, 302, 303, 307, 308)
+_CLOSE = {"Connection": "close"}
 _DRAIN = 16_384  # an error page up to this size is read away, so that its connection can be used again
+_WRAPPING = 600_000  # bytes that a body may take beside twice its own: what is read ahead, and the marks of its chunks
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,21 @@ class Transfer:
         self.requests = 0
         self._agent = settings.user_agent.split("/")[0].strip().lower()
         self._watch = Watch(settings.read_timeout, settings.total_timeout)
+        self._late: set[str] = set()  # `host:port` that sent bytes which nobody had asked for
 
     async def __aenter__(self) -> Self:
-        def exchange(connector: aiohttp.TCPConnector) -> Exchange:
-            headers = {"User-Agent": self.settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
-            return Exchange(connector, headers, self.settings.connect_timeout)
+        def session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None, connect=self.settings.connect_timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                # Compressed answers stay compressed: pictures are so already, and such an answer may be a bomb.
+                auto_decompress=False,
+                headers={"User-Agent": self.settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
+            )
 
-        self._guarded = exchange(guarded_connector(self.settings.allow_hosts))
-        self._open = exchange(open_connector())
+        self._guarded = session(guarded_connector(self.settings.allow_hosts))
+        self._open = session(open_connector())
         self._judge = Judge(self.settings.max_pixels, self.settings.min_side)
         self._watching = asyncio.create_task(self._watch.run())
         return self
@@ -139,8 +148,9 @@ class Transfer:
 
     async def attempt(self, asked: Target) -> Attempt:
         """Ask once, with its redirects. Never raises for what a server does or what the bytes are."""
-        watched = self._watch.begin()
+        watched = self._watch.begin(self._late)
         seen = _Seen(asked)
+        asker.set(watched)
         try:
             return await self._follow(seen, watched)
         except asyncio.CancelledError:
@@ -155,23 +165,33 @@ class Transfer:
     async def _follow(self, seen: "_Seen", watched: Watched) -> Attempt:
         """Ask, and follow redirects, each checked anew."""
         for _ in range(self.settings.max_redirects + 1):
-            self.requests += 1
-            exchange = self._open if seen.hop.host_port in self.settings.allow_hosts else self._guarded
-            answer = await exchange.get(seen.hop, watched)
-            seen.status = answer.status
-            try:
-                if answer.status not in _REDIRECTS or "Location" not in answer.headers:
-                    return await self._meaning(answer, watched)
-                onward = redirected(answer.headers["Location"], seen.hop)
-                await _drain(answer)
-            finally:
-                answer.release()
-            if onward is None:
-                return Attempt("bad_url", seen.status)
-            seen.hop = onward
+            found = await self._ask(seen, watched)
+            if watched.misled:  # by bytes that had been waiting on the connection; it is asked on a fresh one
+                found = await self._ask(seen, watched)
+            if isinstance(found, Attempt):
+                return found
+            seen.hop = found
         return Attempt("too_many_redirects", seen.status)
 
-    async def _meaning(self, answer: Answer, watched: Watched) -> Attempt:
+    async def _ask(self, seen: "_Seen", watched: Watched) -> Attempt | Target:
+        """Ask once: what the answer means, or where it redirects to."""
+        self.requests += 1
+        watched.host = seen.hop.host_port
+        watched.rest()
+        session = self._open if watched.host in self.settings.allow_hosts else self._guarded
+        headers = _CLOSE if watched.host in self._late else None
+        answer = await session.get(seen.hop.exact, headers=headers, allow_redirects=False)
+        seen.status = answer.status
+        try:
+            if answer.status not in _REDIRECTS or "Location" not in answer.headers:
+                return await self._meaning(answer, watched)
+            onward = redirected(answer.headers["Location"], seen.hop)
+            await _drain(answer)
+        finally:
+            answer.release()
+        return Attempt("bad_url", seen.status) if onward is None else onward
+
+    async def _meaning(self, answer: aiohttp.ClientResponse, watched: Watched) -> Attempt:
         """What a final (not redirecting) answer means."""
         status, headers = answer.status, answer.headers
         if not 200 <= status < 300:
@@ -179,7 +199,7 @@ class Transfer:
             return Attempt(_reason_of(status), status, retry_after=_retry_after(headers.get("Retry-After")))
         if self.settings.respect_robots and forbids_ai(headers.getall("X-Robots-Tag", ()), self._agent):
             return Attempt("robots", status)
-        data = await self._body(answer)
+        data = await self._body(answer, watched)
         if data is None:
             return Attempt("too_large", status)
         answer.release()  # the next request need not wait for the judge
@@ -190,15 +210,15 @@ class Transfer:
             return Attempt(error.reason, status)
         return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))
 
-    async def _body(self, answer: Answer) -> bytes | None:
+    async def _body(self, answer: aiohttp.ClientResponse, watched: Watched) -> bytes | None:
         """The whole body, or None as soon as it is known to pass the cap, whatever was announced."""
-        announced = answer.announced
+        announced = _announced(answer)
         if announced is not None and announced > self.settings.max_bytes:
             return None
         size, pieces = 0, []
-        while piece := await answer.body.readany():
+        while piece := await answer.content.readany():
             size += len(piece)
-            if size > self.settings.max_bytes:
+            if size > self.settings.max_bytes or watched.bytes > 2 * size + _WRAPPING:
                 return None
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -225,7 +245,7 @@ def _reason_of_error(error: Exception, hop: Target) -> str:
         return "bad_url" if address is None or is_public(address) else "private_address"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "truncated"
-    if isinstance(error, (aiohttp.ClientError, HttpProcessingError, OSError)):
+    if isinstance(error, (aiohttp.ClientError, OSError)):
         return "connection"
     if isinstance(error, ValueError):  # a host or a Location that cannot be encoded
         return "bad_url"
@@ -245,12 +265,18 @@ def _reason_of(status: int) -> str:
     return "http_4xx" if status >= 400 else "not_a_picture"  # 3xx without a Location
 
 
-async def _drain(answer: Answer) -> None:
+def _announced(answer: aiohttp.ClientResponse) -> int | None:
+    """The length of the body in bytes where the answer says it and will keep to it, else None."""
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() and "Transfer-Encoding" not in answer.headers else None
+
+
+async def _drain(answer: aiohttp.ClientResponse) -> None:
     """Read a short body away; a long or unannounced one costs the connection instead."""
-    length = answer.announced
+    length = _announced(answer)
     if length is not None and length <= _DRAIN:
         with contextlib.suppress(aiohttp.ClientPayloadError):
-            await answer.body.read()
+            await answer.content.read()
 
 
 def _retry_after(value: str | None) -> float | None:

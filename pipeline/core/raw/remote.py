@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.core.durable import sole_writer
+from pipeline.core.lines import LineLoop
 from pipeline.core.raw.copies import Copy, CopyFolder
 from pipeline.core.raw.download import Download, Progress, RemoteSettings, Say, Unreachable, exact_url
 from pipeline.core.raw.sources import BadInput, OutOfReach, is_cut, shown
@@ -132,7 +133,8 @@ class _Source:
     def _ask(self, question: Callable[[], Awaitable[_Answer]], of_copy: Callable[[Copy], _Answer]) -> _Answer:
         """The answer; where there is none, what the copy says, and a word about it. Raises BadInput without a copy."""
         try:
-            return asyncio.run(self.download.insist(question))
+            with asyncio.Runner(loop_factory=LineLoop) as runner:
+                return runner.run(self.download.insist(question))
         except Unreachable as error:
             if (held := self.folder.held()) is not None:
                 self.say(f"{self}: {error}; using {held}")

@@ -3,6 +3,9 @@
 import contextlib
 import hashlib
 import logging
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 
 from pipeline.core.address import guarded_connector
 from pipeline.core.images import transfer
-from pipeline.core.images.fetch import FetchSettings, fetch
+from pipeline.core.images.fetch import FetchSettings, Progress, fetch
 from pipeline.core.images.ledger import PictureStore
 from tests.core.fault_server import FaultServer, jpeg
 from tests.core.test_address import Recorder
@@ -49,6 +52,12 @@ HARM = {
     "truncated/3": ("truncated", 200),  # shorter than announced
     "flood": ("connection", None),  # headers without end
     "gzipped": ("not_a_picture", 200),  # never unpacked
+    "interim/103": ("timeout", None),  # "wait" without end, at full speed
+    "interim/100": ("timeout", None),
+    "interim/102/lf": ("timeout", None),
+    "status_drip": ("timeout", None),
+    "line_ends": ("connection", None),  # before the status line
+    "hang": ("timeout", None),
     "to/http://user:secret@127.0.0.1/x": ("bad_url", 302),
     "to/file:///etc/passwd": ("bad_url", 302),
     "to/gopher://example.org/x": ("bad_url", 302),
@@ -63,6 +72,117 @@ def test_every_harm_ends_with_its_reason_and_the_good_picture_beside_it_is_kept(
     table = store.ledger(["url", "reason", "http_status"]).to_pylist()
     got = {row["url"].removeprefix(server.url("")): (row["reason"], row["http_status"]) for row in table}
     assert got == {**HARM, "ok/1": ("ok", 200)}
+
+
+@pytest.mark.parametrize("kind", ["crumbs", "trailers"])  # chunks of one byte; headers behind the last chunk
+def test_a_chunked_body_that_is_nearly_all_marks_is_broken_off(
+    server: FaultServer, store: PictureStore, kind: str
+) -> None:
+    report = fetch([server.url(kind)], store, strict(server, read_timeout=10.0, total_timeout=10.0))
+    assert set(report.reasons) <= {"connection", "truncated"}  # before or after its head was passed on
+
+
+@contextlib.contextmanager
+def hosts(count: int) -> Iterator[list[FaultServer]]:
+    """So many fault servers, each a `host:port` of its own."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(FaultServer()) for _ in range(count)]
+
+
+FLOODS = ("interim/103", "interim/100", "crumbs", "line_ends", "trailers", "answers", "flood")
+
+
+def test_floods_from_several_hosts_end_at_their_limit_and_delay_nobody(
+    server: FaultServer, store: PictureStore
+) -> None:
+    good = [server.url(f"ok/{number}") for number in range(200)]
+    reported: list[Progress] = []
+    with hosts(len(FLOODS)) as bad:
+        flooded = [host.url(f"{flood}?{n}") for n in range(4) for host, flood in zip(bad, FLOODS, strict=True)]
+        allowed = frozenset({server.host, *(host.host for host in bad)})
+        settings = strict(server, read_timeout=4.0, total_timeout=4.0, allow_hosts=allowed)
+        started = time.monotonic()
+        fetch(flooded + good, store, settings, reported.append)
+        seconds = time.monotonic() - started
+    rows = {row["url"]: row for row in store.ledger().to_pylist()}
+    assert {rows[url]["reason"] for url in good} == {"ok"}
+    waited = [rows[url]["fetched_at"] for url in flooded if "interim" in url]
+    assert {rows[url]["reason"] for url in flooded if "interim" in url} == {"timeout"}
+    # Nobody waited for the floods: all good pictures were there before the first of them had come to its limit.
+    assert max(rows[url]["fetched_at"] for url in good) < min(waited)
+    assert any(200 <= progress.done < progress.total for progress in reported)  # and it was told meanwhile
+    assert seconds < 2 * settings.total_timeout
+
+
+@pytest.mark.parametrize("kind", ["status_drip", "slow_head", "drip", "hang", "interim/103", "stalled"])
+def test_an_attempt_ends_within_a_second_of_its_total_limit(
+    server: FaultServer, store: PictureStore, kind: str
+) -> None:
+    started = time.monotonic()
+    report = fetch([server.url(kind)], store, strict(server, read_timeout=60.0, total_timeout=0.5))
+    assert report.reasons == {"timeout": 1}
+    assert time.monotonic() - started < 0.5 + 1.0 + 0.5  # the last: opening and closing the store
+
+
+def test_a_server_that_never_shakes_hands_is_left_at_the_connect_limit(
+    server: FaultServer, store: PictureStore
+) -> None:
+    url = server.url("ok/1").replace("http:", "https:")  # it reads on, waiting for the end of a request
+    report = fetch([url], store, strict(server, connect_timeout=0.3, read_timeout=60.0, total_timeout=60.0))
+    assert report.reasons == {"timeout": 1}
+
+
+def test_a_name_server_that_hangs_holds_up_its_names_and_nobody_else(
+    server: FaultServer, store: PictureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def look_up(*_: object, **__: object) -> object:
+        answers.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    names = [f"http://pictures{number}.example/1.jpg" for number in range(20)]
+    started = time.monotonic()
+    report = fetch(
+        [*names, server.url("ok/1")], store, strict(server, connect_timeout=0.3, read_timeout=60.0, total_timeout=60.0)
+    )
+    answers.set()
+    assert report.reasons == {"ok": 1, "timeout": 20}
+    assert time.monotonic() - started < 30
+
+
+def test_interim_answers_of_a_good_server_are_passed_over(server: FaultServer, store: PictureStore) -> None:
+    fetch([server.url("hinted/1")], store, strict(server))
+    assert store.ledger()["sha256"].to_pylist() == [hashlib.sha256(jpeg(1)).hexdigest()]
+
+
+@pytest.mark.parametrize("kind", ["late", "twice", "chunked_twice"])
+def test_an_answer_that_nobody_asked_for_is_nobodys_picture(
+    server: FaultServer, store: PictureStore, kind: str
+) -> None:
+    # The late one comes long before the next request, so that it can be told from that one's answer.
+    rate = {"rate_per_host": 4.0, "burst_per_host": 1} if kind == "late" else {}
+    settings = strict(server, concurrency=1, per_host=1, read_timeout=5.0, total_timeout=10.0, **rate)
+    urls = {server.url(f"{kind}/{number}"): number for number in range(5)}
+    fetch([*urls], store, settings)
+    kept = {row["url"]: row["sha256"] for row in store.ledger().to_pylist()}
+    assert kept == {url: hashlib.sha256(jpeg(number)).hexdigest() for url, number in urls.items()}
+    assert [closes(head) for head in server.heads] == [False, True, True, True, True]
+
+
+def test_one_hosts_late_bytes_close_nobody_elses_connections(server: FaultServer, store: PictureStore) -> None:
+    with FaultServer() as other:
+        settings = strict(server, concurrency=1, allow_hosts=frozenset({server.host, other.host}), total_timeout=10.0)
+        fetch([server.url(f"twice/{n}") for n in range(3)] + [other.url(f"ok/{n}") for n in range(9)], store, settings)
+        assert closes(server.heads[-1])
+        assert not any(closes(head) for head in other.heads)
+        assert other.most_connections == 1
+
+
+def closes(head: bytes) -> bool:
+    """Whether a request asks for its connection to be closed."""
+    return b"\r\nConnection: close\r\n" in head
 
 
 def test_a_body_without_end_is_not_read_to_its_end(server: FaultServer, store: PictureStore) -> None:

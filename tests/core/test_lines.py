@@ -1,0 +1,195 @@
+"""What a line lets through, with a stand-in for the socket's transport and one for the parser."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.lines import Line, asker
+
+BODY = b"\xff\xd8 \r\n\r\nHTTP/1.1 200 OK\r\n\n\n a picture may hold anything"
+ANSWER = b"HTTP/1.1 200 OK\r\nETag: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"%x\r\n" % len(BODY) + BODY + b"\r\n1;a=b\r\nx\r\n0\r\nX-Trailer: y\r\n\r\n"
+)  # fmt: skip
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+REQUEST = b"GET /1.jpg HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """Where the socket's transport would be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent, self.closed, self.reads = b"", False, True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent += bytes(data)
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+
+class Parser(asyncio.Protocol):
+    """Where aiohttp's protocol would be."""
+
+    def __init__(self) -> None:
+        self.got = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+
+
+class Client:
+    """Who asks: `host`, and what it was told."""
+
+    host = "shop.example:80"
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.surpluses: list[tuple[str, bool]] = []
+
+    def asked(self) -> None:
+        self.bytes = 0
+
+    def heard(self, size: int) -> None:
+        self.bytes += size
+
+    def surplus(self, host: str, reused: bool) -> None:
+        self.surpluses.append((host, reused))
+
+
+class Setting:
+    """A line between the two, on which a request was sent."""
+
+    def __init__(self, request: bytes = REQUEST) -> None:
+        self.wire, self.parser, self.client = Wire(), Parser(), Client()
+        self.line = Line(self.parser)
+        self.line.connection_made(self.wire)
+        if request:
+            self.ask(request)
+
+    def ask(self, request: bytes = REQUEST) -> None:
+        token = asker.set(self.client)
+        self.line.write(request)
+        asker.reset(token)
+
+    def receive(self, data: bytes, *cuts: int) -> None:
+        """In pieces, as long as the connection is there."""
+        for start, end in zip((0, *cuts), (*cuts, len(data)), strict=True):
+            if start < end and not self.wire.closed and self.wire.reads:
+                self.line.data_received(data[start:end])
+
+
+def cut(data: bytes) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, len(data)), max_size=6).map(sorted)
+
+
+@pytest.mark.parametrize("answer", [ANSWER, CHUNKED])
+@given(st.data())
+def test_the_parser_gets_the_answer_and_nothing_behind_it_however_the_bytes_come(
+    answer: bytes, data: st.DataObject
+) -> None:
+    behind = data.draw(st.sampled_from([b"", b"\r\n", b"x", ANSWER]))
+    stream = 2 * HINT + answer + behind
+    at = Setting()
+    at.receive(stream, *data.draw(cut(stream)))
+    assert at.parser.got == answer
+    assert at.client.bytes == len(answer)
+    assert at.wire.closed == bool(behind)
+    assert at.client.surpluses == ([("shop.example:80", False)] if behind else [])
+
+
+def test_a_line_carries_one_answer_after_the_other() -> None:
+    at = Setting()
+    for answer in (ANSWER, CHUNKED, ANSWER):
+        at.receive(answer)
+        at.ask()
+    at.receive(CHUNKED + b"x")
+    assert at.parser.got == 2 * (ANSWER + CHUNKED)
+    assert at.client.surpluses == [("shop.example:80", True)]
+
+
+def test_bytes_before_the_first_request_are_nobodys() -> None:
+    at = Setting(request=b"")
+    at.receive(ANSWER)
+    assert (at.parser.got, at.wire.closed) == (b"", True)
+
+
+@pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
+def test_a_server_that_only_ever_says_wait_is_not_listened_to_any_longer(line_end: bytes) -> None:
+    at = Setting()
+    at.receive((b"HTTP/1.1 100 Continue" + 2 * line_end) * 10_000)
+    at.line.resume_reading()  # as the parser may ask
+    assert (at.parser.got, at.wire.reads, at.wire.closed) == (b"", False, False)
+
+
+def test_a_head_without_end_costs_the_connection() -> None:
+    at = Setting()
+    at.receive(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000)
+    assert (at.parser.got, at.wire.closed) == (b"", True)
+
+
+DOUBTFUL = [
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: y\r\n Content-Length: 1\r\n\r\n",
+    b"HTTP/1.1 200 OK\nContent-Length: 1\n\n",
+    b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n",
+    b"HTTP/1.1 101 Switching\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("head", DOUBTFUL)
+def test_where_the_end_of_an_answer_is_in_doubt_its_connection_is_not_kept(head: bytes) -> None:
+    at = Setting()
+    at.receive(head + b"x")
+    assert at.parser.got.endswith(b"x")
+    assert b"\nConnection: close\r\n" in at.parser.got
+
+
+@pytest.mark.parametrize("request_", [REQUEST.replace(b"GET", b"HEAD"), REQUEST[:-2] + b"Connection: close\r\n\r\n"])
+def test_nor_is_it_kept_where_the_request_says_so_or_asks_for_no_body(request_: bytes) -> None:
+    at = Setting(request_)
+    at.receive(ANSWER)
+    assert b"\r\nConnection: close\r\n" in at.parser.got
+
+
+def test_an_answer_without_a_body_ends_with_its_head_whatever_that_announces() -> None:
+    at = Setting()
+    at.receive(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")
+    at.ask()
+    at.receive(ANSWER)
+    assert at.parser.got.endswith(ANSWER) and not at.wire.closed
+
+
+@pytest.mark.parametrize("body", [b"1\nx\r\n", b"1\r\nx\n", b"0x1\r\nx\r\n", b"0\r\n\n", b"-1\r\n", b"1\r\nxyz\r\n"])
+def test_a_line_with_chunks_that_two_parsers_may_read_differently_is_not_written_to_again(body: bytes) -> None:
+    at = Setting()
+    at.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+    assert at.parser.got.endswith(body)  # the parser decides whether it is an answer
+    assert at.line.is_closing()
+
+
+@pytest.mark.parametrize("marks", [b"1\r\nx\r\n" * 2000, b"1;" + b"a" * 10_000, b"0\r\n" + 2000 * b"X: y\r\n"])
+def test_a_body_that_is_nearly_all_marks_costs_the_connection(marks: bytes) -> None:
+    at = Setting()
+    at.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + marks)
+    assert at.wire.closed and not at.parser.got
