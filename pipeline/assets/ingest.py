@@ -82,7 +82,7 @@ def garment_rules(raw: RawSources, method: Method):
         "rejects": {dg.AssetKey("raw_reviews"), dg.AssetKey("raw_products")},
     },
     pool="network",
-    code_version=f"4, of files {parts.VERSION}",
+    code_version=f"5, of files {parts.VERSION}",
 )
 def ingest_files(
     context: dg.AssetExecutionContext,

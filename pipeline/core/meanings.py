@@ -48,7 +48,7 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "file": "the raw file",
         "line": "its line, from 1",
         "offset": "byte offset of the line in the decompressed file",
-        "reason": "why it could not be read",
+        "reason": "why it was not read, or which bound it was over (docs/operations.md)",
         "text": "its first 500 characters",
     },
     "INTERACTIONS": {"time": "unix seconds of the user's first review of the item"},

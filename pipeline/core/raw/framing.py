@@ -20,6 +20,7 @@ from isal import igzip
 from isal.isal_zlib import IsalError
 
 from pipeline.core.raw.sources import BadInput
+from pipeline.core.raw.spans import object_end
 
 BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
 MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed over without being held in memory
@@ -67,8 +68,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
             magic = raw.read(4)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    codec = "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else None
-    chunks = _chunks(path, codec, block_bytes, meter or Meter())
+    chunks = _chunks(path, codec_of(magic), block_bytes, meter or Meter())
     first = next(chunks, None)
     if first is None:
         return
@@ -128,7 +128,7 @@ def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> It
             memory = np.empty(CARRIED_BYTES + block_bytes, np.uint8)
         return _Chunk(memory, free).fill(stream)
 
-    with path.open("rb") as raw, _inflated(raw, codec) as stream, ThreadPoolExecutor(1) as ahead:
+    with path.open("rb") as raw, inflated(raw, codec) as stream, ThreadPoolExecutor(1) as ahead:
         pending = ahead.submit(next_chunk)
         while True:
             try:
@@ -146,7 +146,12 @@ def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> It
             yield chunk
 
 
-def _inflated(raw: BinaryIO, codec: str | None) -> Any:
+def codec_of(magic: bytes) -> str | None:
+    """What a file that begins with these four bytes is compressed with: gzip, zstd or None."""
+    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic[:4] == b"\x28\xb5\x2f\xfd" else None
+
+
+def inflated(raw: BinaryIO, codec: str | None) -> Any:
     """A binary stream of what is in `raw`."""
     if codec == "gzip":
         return igzip.IGzipFile(fileobj=raw, mode="rb")
@@ -244,13 +249,25 @@ def _element(text: str, at: int) -> tuple[str, int]:
     Raises ValueError or RecursionError where it is damaged, too long, or not whole in `text`.
     """
     start = _past_blanks(text, at)
-    element, end = _DECODER.raw_decode(text, start)
+    try:
+        element, end = _DECODER.raw_decode(text, start)
+        line = json.dumps(element)
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError):  # too deep, or a number of thousands of digits: the parser of lines decides
+        data = text[start:].encode()
+        size = object_end(data, 0)
+        if size is None:
+            raise
+        line = data[:size].decode()
+        end = start + len(line)
+        line = line.replace("\n", " ").replace("\r", " ")
     behind = _past_blanks(text, end)
     if text[behind : behind + 1] not in (",", "]"):  # also where the text ends: `12` may go on with `34`
         raise ValueError("a comma or the closing bracket is missing")
     if end - start > MAX_LINE_BYTES:
         raise ValueError(f"the next is longer than {MAX_LINE_BYTES:,} characters")
-    return json.dumps(element) + "\n", behind
+    return line + "\n", behind
 
 
 def _past_blanks(text: str, at: int) -> int:

@@ -62,19 +62,23 @@ def repeated_products(stretch: tuple[int, int], parts: Sequence[Part]) -> pa.Tab
     places = list(zip(found.file.tolist(), found.row.tolist(), strict=True))
     rows = _rows(found, parts)
     first_of: dict[str, int] = {}
-    lists: dict[int, list[list[str]]] = {}  # by the first row
-    changed: dict[int, list[list[str]] | None] = {}
+    lists: dict[int, list[dict[str, None]]] = {}  # by the first row
+    changed: dict[int, list[dict[str, None]] | None] = {}
+    columns = [rows[name].to_pylist() for name in URLS]
     for row, asin in enumerate(rows["asin"].to_pylist()):  # keys are hashes: the asin decides
-        first, urls = first_of.setdefault(asin, row), [rows[name][row].as_py() for name in URLS]
+        first, urls = first_of.setdefault(asin, row), [dict.fromkeys(column[row]) for column in columns]
         if first == row:
             lists[row] = urls
             continue
         changed[row] = None
-        united = [list(dict.fromkeys([*old, *new])) for old, new in zip(lists[first], urls, strict=True)]
-        if united != lists[first]:
-            lists[first] = changed[first] = united
+        known = [len(old) for old in lists[first]]
+        for old, new in zip(lists[first], urls, strict=True):
+            old.update(new)
+        if known != [len(old) for old in lists[first]]:
+            changed[first] = lists[first]
     told = [
-        {"file": places[row][0], "row": places[row][1], **dict(zip(URLS, urls or (None, None), strict=True))}
+        {"file": places[row][0], "row": places[row][1]}
+        | (dict(zip(URLS, map(list, urls), strict=True)) if urls else {})
         for row, urls in changed.items()
     ]
     return pa.Table.from_pylist(told, schema=PRODUCT_CHANGES)
@@ -124,11 +128,13 @@ def united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
 def review_ids(keys: np.ndarray, before: np.ndarray) -> pa.Array:
     """Ids [n] from the hashes of the lines and how often each stood in its file before."""
     digits = keys.astype(">u8").tobytes().hex()  # big-endian bytes in hexadecimal, all rows in one call
-    pieces, ends, cut = [], np.arange(0, len(digits) + 1, 16, dtype=np.int32), 0
-    for row in np.flatnonzero(before):  # few
+    pieces, cut, repeats = [], 0, np.flatnonzero(before)  # few, but where a file is one line many times
+    longer = np.zeros(len(keys) + 1, np.int64)
+    for row in repeats.tolist():
         suffix = f"-{before[row]}"
         pieces += [digits[cut : 16 * (row + 1)], suffix]
-        ends[row + 1 :] += len(suffix)
+        longer[row + 1] = len(suffix)
         cut = 16 * (row + 1)
+    ends = (np.arange(0, len(digits) + 1, 16) + np.cumsum(longer)).astype(np.int32)
     content = "".join([*pieces, digits[cut:]]).encode()
     return pa.Array.from_buffers(pa.string(), len(keys), [None, pa.py_buffer(ends), pa.py_buffer(content)])

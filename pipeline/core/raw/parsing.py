@@ -26,16 +26,25 @@ from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
 from pipeline.core.raw.vintages import (
     PRODUCT_KEYS,
     REVIEW_KEYS,
-    category_list,
-    clean_title,
+    URL_CHARACTERS,
+    categories_of,
     clean_urls,
     encodable,
     parsed,
     picture_urls,
+    title_of,
     vendor_pictures,
 )
 
-REJECT_REASONS = ("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long")
+REJECT_REASONS = (
+    *("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long"),
+    # Over a bound below: damage or an attack, and what has none is taken by tables and servers further on.
+    *("reviewer_too_long", "asin_too_long", "too_many_pictures", "time_out_of_range", "rating_out_of_range"),
+)
+ID_BYTES = 256  # as UTF-8; Amazon's ids have 10 to 28
+PICTURES_AT_MOST = 1_000  # of a line
+TIMES = (0, 4_102_444_800)  # Unix seconds from 1970 to 2100: milliseconds taken for seconds are noticed
+RATINGS = (0, 100)  # stars, and every usual scale
 PRODUCTS_AT_ONCE = 1_000  # as Python objects
 TEXT_CHARACTERS = 500  # what rejects keep of a line
 WHITE = " \t\r\n\f\v"  # what a blank line is made of; the separators that Unicode adds are not among it
@@ -167,30 +176,40 @@ class Parser:
     def _review_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
         names = REVIEW_KEYS[vintage]
         types = {names["reviewer"]: "VARCHAR", names["asin"]: "VARCHAR", names["variant"]: "VARCHAR"}
-        types |= {names["rating"]: "DOUBLE", names["time"]: "BIGINT", names["pictures"]: "JSON"}
+        # Times as DOUBLE: a BIGINT that overflows would be null, and not be seen to be out of range.
+        types |= {names["rating"]: "DOUBLE", names["time"]: "DOUBLE", names["pictures"]: "JSON"}
         table = self._transform(lines, types, vintage)
         reviewer = _ids(table[names["reviewer"]])
         asin = _ids(table[names["asin"]])
         if names["variant"] != names["asin"]:
             asin = pc.coalesce(asin, _ids(table[names["variant"]]))
-        rating = table[names["rating"]].cast(pa.float32(), safe=False)
-        finite = pc.is_finite(rating)
-        rating = rating if pc.all(finite).as_py() else pc.if_else(finite, rating, None)
-        time = table[names["time"]]
+        time, late = _bounded(table[names["time"]], TIMES, 1000 if vintage == "2023" else 1)
+        rating, odd = _bounded(table[names["rating"]], RATINGS)
         reason, pictures = table["reason"], table[names["pictures"]].combine_chunks()
-        if reason.null_count < len(reason) or reviewer.null_count or asin.null_count:
-            reason = pc.case_when(
-                pc.make_struct(pc.is_valid(reason), pc.is_null(reviewer), pc.is_null(asin)),
-                *(reason, pa.scalar("reviewer_missing"), pa.scalar("asin_missing")),
-            )
+        refused = {
+            "reviewer_missing": pc.is_null(reviewer),
+            "asin_missing": pc.is_null(asin),
+            "reviewer_too_long": _too_long(reviewer),
+            "asin_too_long": _too_long(asin),
+            "time_out_of_range": late,
+            "rating_out_of_range": odd,
+        }
+        if reason.null_count < len(reason) or any(pc.any(rows).as_py() for rows in refused.values()):
+            reasons = (pa.scalar(name) for name in refused)
+            reason = pc.case_when(pc.make_struct(pc.is_valid(reason), *refused.values()), reason, *reasons)
             pictures = pc.if_else(pc.is_null(reason).combine_chunks(), pictures, None)
+        urls, too_many = _lists(pictures, lambda text: _urls(text, self._counts))
+        if len(too_many):
+            many = np.zeros(len(reason), bool)
+            many[too_many] = True
+            reason = pc.if_else(pa.array(many), pa.scalar("too_many_pictures"), reason)
         return pa.table(
             {
                 "reviewer_id": reviewer,
                 "asin": asin,
-                "rating": rating,
-                "time": pc.divide(time, 1000) if vintage == "2023" else time,
-                "image_urls": _lists(pictures, lambda text: _urls(text, self._counts)),
+                "rating": rating.cast(pa.float32(), safe=False),
+                "time": pc.floor(time).cast(pa.int64()),
+                "image_urls": urls,
                 "key": table["hash"],
                 "reason": reason,
             }
@@ -208,21 +227,28 @@ class Parser:
 
     def _products(self, raw_rows: pa.RecordBatch) -> pa.Table:
         """PRODUCTS without garment_class, and the reason: null where it is a product."""
-        rows = []
-        for raw in raw_rows.to_pylist():
-            reason = raw["reason"] or (None if raw["id"] else "asin_missing")
-            row = {"reason": reason, "asin": raw["id"]}
-            if reason is None:
-                value = {key: parsed(raw[key]) for key in PRODUCT_KEYS if key not in ("asin", "parent_asin")}
-                low, high = vendor_pictures(value)
-                row["title"] = clean_title(value["title"])
-                row["categories"] = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
-                row["vendor_urls"] = clean_urls(low, self._counts)
-                row["vendor_urls_high"] = clean_urls(high, self._counts)
-            rows.append(row)
+        rows = [self._product(raw) for raw in raw_rows.to_pylist()]
         wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
         nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave in `parse`
         return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
+
+    def _product(self, raw: dict) -> dict:
+        asin = raw["id"]
+        if raw["reason"] or not asin:
+            return {"reason": raw["reason"] or "asin_missing"}
+        if len(asin.encode()) > ID_BYTES:
+            return {"reason": "asin_too_long"}
+        value = {key: _read(raw[key], self._counts) for key in PRODUCT_KEYS if key not in ("asin", "parent_asin")}
+        low, high = vendor_pictures(value)
+        if max(len(low), len(high)) > PICTURES_AT_MOST:
+            return {"reason": "too_many_pictures"}
+        return {
+            "asin": asin,
+            "title": title_of(value["title"], self._counts),
+            "categories": categories_of(value, self._counts),
+            "vendor_urls": clean_urls(low, self._counts),
+            "vendor_urls_high": clean_urls(high, self._counts),
+        }
 
 
 def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -248,26 +274,61 @@ def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
     return pa.array([rewritten(line) for line in lines.to_pylist()], lines.type)
 
 
-def _urls(text: str, counts: Counter[str]) -> list[str]:
-    """The picture URLs in the JSON of a review's pictures; most are a list of one plain URL, which needs no parsing."""
+def _bounded(
+    column: pa.ChunkedArray, bounds: tuple[float, float], unit: int = 1
+) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Numbers of a DOUBLE column divided by `unit`, null where they are none; and which lie outside of the bounds."""
+    numbers = pc.divide(column, float(unit)) if unit != 1 else column
+    inside = pc.and_(pc.greater_equal(numbers, bounds[0]), pc.less_equal(numbers, bounds[1]))
+    if pc.all(inside).as_py():  # nulls do not count
+        return numbers, pc.invert(pc.fill_null(inside, True))
+    named = pc.invert(pc.is_nan(numbers))
+    outside = pc.fill_null(pc.and_(named, pc.invert(inside)), False)
+    return pc.if_else(pc.and_(named, inside), numbers, None), outside
+
+
+def _too_long(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.greater(pc.binary_length(ids), ID_BYTES), False)
+
+
+def _read(text: str | None, counts: Counter[str]) -> object:
+    """The value of a field; one that Python will not build (too deep, a number of a thousand digits) is counted."""
+    value = parsed(text)
+    if value is None and text not in (None, "null"):
+        counts["values_not_read"] += 1
+    return value
+
+
+def _urls(text: str, counts: Counter[str]) -> list[str] | None:
+    """The picture URLs in the JSON of a review's pictures, None where there are too many.
+
+    Most are a list of one plain URL, which needs no parsing.
+    """
     if (
         text.startswith(('["http://', '["https://'))
         and text.endswith('"]')
         and text.count('"') == 2
         and "\\" not in text
+        and len(text) < URL_CHARACTERS
     ):
         return [text[2:-2].strip()]
-    return clean_urls(picture_urls(parsed(text)), counts)
+    found = picture_urls(_read(text, counts))
+    return clean_urls(found, counts) if len(found) <= PICTURES_AT_MOST else None
 
 
-def _lists(texts: pa.Array, read: Callable[[str], list[str]]) -> pa.Array:
-    """`read` of every text that is not null, as a list column; few reviews have pictures, so only those are visited."""
+def _lists(texts: pa.Array, read: Callable[[str], list[str] | None]) -> tuple[pa.Array, np.ndarray]:
+    """`read` of every text that is not null, as a list column, and the rows of which it gives None.
+
+    Few reviews have pictures, so only those are visited.
+    """
     rows = np.flatnonzero(to_numpy(texts.is_valid()))
-    lists = [read(text) for text in texts.take(to_arrow(rows)).to_pylist()]
+    found = [read(text) for text in texts.take(to_arrow(rows)).to_pylist()]
+    lists = [urls or [] for urls in found]
     lengths = np.zeros(len(texts), np.int64)
     lengths[rows] = [len(urls) for urls in lists]
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    return pa.ListArray.from_arrays(to_arrow(offsets), to_arrow([u for urls in lists for u in urls]))
+    refused = rows[[urls is None for urls in found]] if found else rows
+    return pa.ListArray.from_arrays(to_arrow(offsets), to_arrow([u for urls in lists for u in urls])), refused
 
 
 def line_hash(line: str) -> str:

@@ -32,7 +32,7 @@ from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
 from pipeline.core.raw.vintages import detect
 from pipeline.core.tables import StoredTable, written
 
-VERSION = f"1, DuckDB {duckdb.__version__}"  # of what is read out of a file; reviews are named by DuckDB's hash
+VERSION = f"2, DuckDB {duckdb.__version__}"  # of what is read out of a file; reviews are named by DuckDB's hash
 SNIFFED_LINES = 100  # looked at to tell the vintage
 PARSERS = min(4, os.cpu_count() or 1)  # threads; inflating the file keeps up with no more
 _ROWS, _REJECTS, _ABOUT = "rows.arrow", "rejects.parquet", "part.json"

@@ -16,8 +16,22 @@ from pipeline.core.quoting import printable
 from pipeline.core.raw.sources import BadInput
 
 VINTAGES = ("2014", "2018", "2023")
-TAG = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL)
+# Every pattern here takes time in proportion to the text: strangers write it. So what is closed by a text that may be
+# missing (a comment, a script) is never a `.*?` in a pattern, which would look for it from every opening to the end.
+TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+HIDDEN = re.compile(r"<(?:(!--)|(script|style)(?![\w-]))", re.IGNORECASE)
+CLOSING = {name: re.compile(rf"</{name}(?![\w-])[^<>]*>?", re.IGNORECASE) for name in ("script", "style")}
+# `html.unescape` takes int() of the digits, which Python refuses from 4,300 on; no character has a number this long.
+LONG_REFERENCE = re.compile(r"&#(?:[0-9]{10,}|[xX][0-9a-fA-F]{10,});?")
+# What no title of a product says: the 2018 metadata has the scripts of pages for titles, mostly without their tags.
+CODE = re.compile(
+    r"\bgetTime ?\(|\bnew Date ?\(|\bvar [\w$]+ ?=|\bfunction ?\w* ?\([\w$, ]*\) ?\{"
+    r"|\b(?:document|window)\.\w+ ?[=(.\[]|\{ ?[a-z-]+ ?: ?[^;{}]{1,100};"
+)
 LITERAL_BYTES = 1 << 20  # a longer Python literal is not read: ast builds a tree of many times its size
+TITLE_CHARACTERS, CATEGORY_CHARACTERS = 2_000, 200  # longer ones are cut
+CATEGORIES_AT_MOST = 100  # of a product; those after them are left out
+URL_CHARACTERS = 8_000  # what RFC 9110 (4.1) asks everybody to support; longer ones are left out
 
 _OLD = {"reviewer": "reviewerID", "asin": "asin", "variant": "asin", "rating": "overall", "time": "unixReviewTime"}
 REVIEW_KEYS: dict[str, dict[str, str]] = {
@@ -100,7 +114,7 @@ def parsed(text: str | None, *, literal: bool = False) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    if not literal or len(text) > LITERAL_BYTES:
+    if not literal or len(text) > LITERAL_BYTES or text.lstrip()[:1] != "{":
         return None
     try:
         return ast.literal_eval(text)
@@ -140,11 +154,11 @@ def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
 def category_list(value: dict) -> list[object]:
     """The categories as one flat list: `category` or `categories`, a list, a list of paths, or `A > B` in one text."""
     flat: list[object] = []
-    waiting = [_first(value, "category", "categories")]
+    waiting = [_first(value, "category", "categories")]  # the last is the next
     while waiting:
-        entry = waiting.pop(0)
+        entry = waiting.pop()
         if isinstance(entry, list):
-            waiting = [*entry, *waiting]
+            waiting.extend(reversed(entry))
         elif isinstance(entry, str):
             flat.extend(part.strip() for part in entry.split(" > "))
     return flat
@@ -155,12 +169,60 @@ def _first(value: dict, *keys: str) -> object:
 
 
 def clean_title(value: object) -> str:
-    """Text of a title: HTML entities resolved (twice, for `&amp;amp;`), tags taken out, white space collapsed."""
+    """Text of a title: HTML entities resolved (twice, for `&amp;amp;`), markup taken out, white space collapsed."""
     if not isinstance(value, str):
         return ""
-    text = html.unescape(html.unescape(value)) if "&" in value else value
-    text = TAG.sub(" ", text) if "<" in text else text
+    text = _unescaped(_unescaped(value)) if "&" in value else value
+    text = TAG.sub(" ", _without_hidden(text)) if "<" in text else text
     return " ".join(encodable(text).split())
+
+
+def title_of(value: object, counts: Counter[str]) -> str:
+    """A product's title, cleaned and bounded; one that is code is none. What was cut or left out is counted."""
+    text = clean_title(value)
+    if CODE.search(text) or (not text and isinstance(value, str) and HIDDEN.search(_unescaped(value))):
+        counts["titles_code"] += 1
+        return ""
+    return _cut(text, TITLE_CHARACTERS, "titles_cut", counts)
+
+
+def categories_of(value: dict, counts: Counter[str]) -> list[str]:
+    """A product's categories, cleaned, bounded and once each. What was cut or left out is counted."""
+    found = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
+    if len(found) > CATEGORIES_AT_MOST:
+        counts["categories_left_out"] += len(found) - CATEGORIES_AT_MOST
+    return [_cut(text, CATEGORY_CHARACTERS, "categories_cut", counts) for text in found[:CATEGORIES_AT_MOST]]
+
+
+def _cut(text: str, most: int, counted: str, counts: Counter[str]) -> str:
+    if len(text) <= most:
+        return text
+    counts[counted] += 1
+    return text[:most].rstrip()
+
+
+def _unescaped(text: str) -> str:
+    return html.unescape(LONG_REFERENCE.sub("\ufffd", text) if "&#" in text else text)
+
+
+def _without_hidden(text: str) -> str:
+    """`text` without comments, scripts and styles. A comment that is never closed is text; a script goes to the end."""
+    kept, at, closed = [], 0, True
+    for opening in HIDDEN.finditer(text):
+        if opening.start() < at:  # inside the one before
+            continue
+        if opening[1]:
+            closing = text.find("-->", opening.end()) if closed else -1
+            closed = closing >= 0  # where nothing closes this one, nothing closes a later one
+            end = closing + len("-->") if closed else None
+            if end is None:
+                continue
+        else:
+            closing = CLOSING[opening[2].lower()].search(text, opening.end())
+            end = closing.end() if closing else len(text)
+        kept += [text[at : opening.start()], " "]
+        at = end
+    return "".join([*kept, text[at:]])
 
 
 def clean_urls(urls: Sequence[object], counts: Counter[str]) -> list[str]:
@@ -172,9 +234,11 @@ def clean_urls(urls: Sequence[object], counts: Counter[str]) -> list[str]:
             counts["urls_not_text"] += 1
         elif not text:
             counts["urls_empty"] += 1
+        elif len(text) > URL_CHARACTERS:
+            counts["urls_too_long"] += 1
         elif text[:5].lower() == "data:":
             counts["urls_data"] += 1
-        elif not text.lower().startswith(("http://", "https://")):
+        elif not text[:8].lower().startswith(("http://", "https://")):
             counts["urls_relative"] += 1
         elif text in kept:
             counts["urls_repeated"] += 1

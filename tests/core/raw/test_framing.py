@@ -135,7 +135,7 @@ def test_an_array_of_nothing_but_blanks_has_no_lines(tmp_path):
 @pytest.mark.parametrize(
     "damaged",
     [b'[{"a": 1}, {', b'[{"a": 1} {"a": 2}]', b'[{"a": 1},]', b'[{"a": 1}', b'[{"a": 1}] x', b'[{"a": 1}][{}]',
-     b'[{"a": 1}, {"a": ]}, {"a": 2}]', b'[{"a": 1}, ' + b"[" * 100_000 + b"]" * 100_000 + b"]", b"["],
+     b'[{"a": 1}, {"a": ]}, {"a": 2}]', b'[{"a": 1}, ' + b"[" * 100_000 + b"]" * 99_999, b"["],
 )  # fmt: skip
 def test_a_damaged_array_is_refused_with_the_place_and_the_mend(tmp_path, damaged, block):
     if len(damaged) > 1000 and block == 1:
@@ -168,3 +168,14 @@ def test_a_long_array_needs_no_more_memory_than_a_short_one(tmp_path):
 
     short, long = peak(1_000), peak(20_000)
     assert long < short + 500_000, "4 MB of text more; only whether the next chunk is there already may differ"
+
+
+@pytest.mark.parametrize("block", [50_000, 1 << 20])
+@pytest.mark.parametrize("odd", [b"[" * 100_000 + b"]" * 100_000, b"1" * 100_000], ids=["deep", "of many digits"])
+def test_an_element_that_python_will_not_build_is_a_line_of_its_own_and_stops_no_file(tmp_path, odd, block):
+    data = b'[{"a": 1}, {"b": \n' + odd + b'}, {"c": "\\n"}]'
+    assert elements(written(tmp_path / "x.json", data), block) == [
+        b'{"a": 1}',
+        b'{"b":  ' + odd + b"}",
+        b'{"c": "\\n"}',
+    ]

@@ -41,6 +41,12 @@ def file_of(tmp_path, *lines, name="x.jsonl"):
     return path
 
 
+def within_bounds(value):
+    bounds = {"overall": parsing.RATINGS, "unixReviewTime": parsing.TIMES}
+    numbers = ((value.get(key), *ends) for key, ends in bounds.items())
+    return all(low <= number <= high for number, low, high in numbers if isinstance(number, (int, float)))
+
+
 def review(**changes):
     return {**REVIEWS["2018"], **changes}
 
@@ -193,7 +199,7 @@ def test_twenty_thousand_random_and_mutated_lines_lose_no_good_line(tmp_path):
         except ValueError:
             continue
         ids = (value.get("reviewerID"), value.get("asin")) if isinstance(value, dict) else (None, None)
-        if all(isinstance(i, str) and i.strip() for i in ids):
+        if all(isinstance(i, str) and i.strip() for i in ids) and within_bounds(value):
             assert number not in rejected, line
 
 
