@@ -28,6 +28,8 @@ REASONS = {
     "truncated": "cut short",
     "too_large": "too many bytes",
     "not_a_picture": "not a picture",
+    "unsupported_format": "a format that is not read",
+    "too_costly": "too costly to decode",
     "too_small": "too small",
     "too_many_pixels": "too many pixels",
     "placeholder": "placeholder",

@@ -36,6 +36,8 @@ STATUS_OF = {
     "truncated": "transient",
     "too_large": "invalid",
     "not_a_picture": "invalid",
+    "unsupported_format": "invalid",
+    "too_costly": "invalid",
     "too_small": "invalid",
     "too_many_pixels": "invalid",
     "placeholder": "invalid",

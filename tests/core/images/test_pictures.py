@@ -148,7 +148,7 @@ def bomb_webp() -> bytes:
         (b"<!doctype html>", "not_a_picture"),
         (jpeg(1)[:-200], "not_a_picture"),
         (encoded(Image.fromarray(NOISE), "PNG")[:-500], "not_a_picture"),
-        (encoded(Image.fromarray(NOISE), "BMP"), "not_a_picture"),  # not one of the formats we open
+        (encoded(Image.fromarray(NOISE), "BMP"), "unsupported_format"),  # not one of the formats we open
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "not_a_picture"),
         (TINY_GIF, "too_small"),
         (jpeg(1, 15, 100), "too_small"),
