@@ -24,6 +24,7 @@ from models.ranking import best
 from models.train_dvbpr import embed
 from models.training_run import BEST
 from pipeline.core.images import pictures
+from pipeline.core.images.decoder import decode_posted
 from pipeline.core.recommender_names import DVBPR
 from pipeline.core.schemas import SPLIT_NAMES
 
@@ -204,7 +205,7 @@ class Shelf:
                 "network for those is served: a new item cannot be scored. Serve a model of preset paper for that"
             )
         pixels = pictures.resize(
-            pictures.decode(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
+            decode_posted(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
         )
         cnn = self._network()
         return embed(cnn, pixels[None], np.zeros(1, np.int64), CPU, resize_filter=self._resize_filter)[0]

@@ -24,7 +24,7 @@ REASONS = (
     "truncated",  # transient: fewer bytes than announced
     "too_large",  # invalid: over the byte cap
     "not_a_picture",  # invalid: HTML, or bytes that do not decode
-    "unsupported_format",  # invalid: a picture or video of a known kind that is not read (HEIC, JPEG XL, SVG, TIFF, ...)
+    "unsupported_format",  # invalid: a picture or video of a known kind that is not read (HEIC, SVG, ...)
     "too_costly",  # invalid: its structure, or its decoding, takes more time or memory than a picture may
     "too_small",  # invalid: under 16 x 16, which catches 1x1 placeholders
     "too_many_pixels",  # invalid: decompression bomb

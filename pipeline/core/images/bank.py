@@ -34,6 +34,7 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_MOST_PIXELS = 178_000_000  # above it Pillow refuses in any case
 _CHUNK = 128  # pictures that one piece of work decodes
 
 
@@ -300,8 +301,9 @@ def _write_rows(path: str, offset: int, size: int, resample: str, chunk: list[tu
     try:
         for row, sha, data in chunk:
             try:
-                # The fetch has judged size and bounds; a picture in the store is only decoded here.
-                pixels = decode(data, max_pixels=2**40, min_side=1)
+                # The fetch has judged it, perhaps an older version's or with other limits: what its header says is
+                # checked again, and no more pixels are decoded than Pillow ever does.
+                pixels = decode(data, max_pixels=_MOST_PIXELS, min_side=1)
             except PictureError as error:
                 raise ValueError(f"picture {sha} of the store does not decode ({error}); fetch it again") from error
             squashed = np.ascontiguousarray(resize(pixels, size, FILTERS[resample]))

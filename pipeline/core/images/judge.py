@@ -1,64 +1,138 @@
-"""Judging beside the network: small pictures on the spot, several at a time; large ones in a thread.
+"""Judging beside the network: every picture is decoded in another process, small ones in batches, large ones alone.
 
-What a picture is, is `pictures.py`'s; where its bytes come from `transfer.py`'s.
+The event loop decodes nothing and reads no header. Small pictures have a process of their own, so that no large one
+holds them up; two more are for large ones. Each is started when it is first needed, and replaced where a picture has
+ended it. What a picture is, is `pictures.py`'s; the processes and their limits are `decoder.py`'s.
 """
 
 import asyncio
-import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
-from pipeline.core.images.pictures import Header, read_header, validate
+from pipeline.core.images.decoder import Decoder, DecoderDiedError, Row, Verdict, refusal, verdict
 
-# Up to here a picture is judged on the spot (about 3 ms at most); a larger one in a thread, so that nobody waits.
-_QUICK_BYTES = 32_768
-_QUICK_PIXELS = 250_000
-
-Verdict = tuple[str, Header]  # sha256 and header of a good picture
+# Up to here (and decoder.QUICK_PIXELS) pictures are judged in batches: 10 ms each at most, 30 us for a thumbnail.
+_QUICK_BYTES = 65_536
+_BATCH = 64  # pictures
+_BATCH_BYTES = 1_000_000
+_LARGE = 2  # processes for large pictures
 
 
 class Judge:
-    """Proves that bytes are a picture that is taken, and names them; `close` ends its threads."""
+    """Proves that bytes are a picture that is taken, and names them; `close` ends its processes."""
 
     def __init__(self, max_pixels: int, min_side: int) -> None:
         self.max_pixels = max_pixels
         self.min_side = min_side
-        self._small: list[tuple[bytes, asyncio.Future[Verdict | None]]] = []
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="judge")
+        self._waiting: list[tuple[bytes, asyncio.Future[Row]]] = []
+        self._batches: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(_LARGE)
+        self._idle: dict[bool, list[Decoder]] = {True: [], False: []}  # for small pictures, for large ones
+        self._running: set[Decoder] = set()
+
+    async def start(self) -> None:
+        """Have the process for small pictures ready: an attempt's time is not to hold its start (0.2 s)."""
+        await self._ask([], quick=True)
 
     def close(self) -> None:
-        """Let go of pictures that nobody waits for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End the processes, whatever they are at."""
+        if self._batches is not None:
+            self._batches.cancel()
+        for _, found in self._waiting:
+            found.cancel()
+        for decoder in list(self._running):
+            self._end(decoder)
 
     async def verdict(self, data: bytes) -> Verdict:
-        """The picture's sha256 and header. Raises PictureError."""
-        loop = asyncio.get_running_loop()
+        """The picture's sha256 and header. Raises PictureError; TimeoutError where the machine does not get to it.
+
+        Cancelled, it gives a large picture up: its process is ended.
+        """
+        row: Row = []
         if len(data) <= _QUICK_BYTES:
-            found: asyncio.Future[Verdict | None] = loop.create_future()
-            self._small.append((data, found))
-            if len(self._small) == 1:
-                # What arrives in the same turn of the loop is judged in one go: the decoder stays in the processor's
-                # cache, which saves a tenth of all the time a picture takes.
-                loop.call_soon(self._judge_small)
-            if (verdict := await found) is not None:
-                return verdict
-        return await loop.run_in_executor(self._threads, lambda: self._check(data, self._header(data)))
+            found: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+            self._waiting.append((data, found))
+            if self._batches is None:  # what arrives in the same turn of the loop is in the first batch
+                self._batches = asyncio.create_task(self._judge_batches())
+            row = await found
+        if not row:
+            async with self._turns:
+                row = await self._alone(data, quick=False)
+        return verdict(row)
 
-    def _judge_small(self) -> None:
-        batch, self._small = self._small, []
-        for data, found in batch:
-            if found.done():  # its attempt ran out of time
-                continue
-            try:
-                header = self._header(data)
-                quick = header.width * header.height <= _QUICK_PIXELS
-                found.set_result(self._check(data, header) if quick else None)
-            except Exception as error:  # whatever it is, the attempt that waits is told
+    async def _judge_batches(self) -> None:
+        """One batch after the other: while one is judged the next gathers."""
+        batch: list[tuple[bytes, asyncio.Future[Row]]] = []
+        try:
+            while batch := self._next_batch():
+                try:
+                    rows = await self._ask([data for data, _ in batch], quick=True)
+                except (DecoderDiedError, TimeoutError):  # one of them did it, or somebody has killed the process
+                    for data, found in batch:
+                        if not found.done():
+                            await self._settle_alone(data, found)
+                    continue
+                for (_, found), row in zip(batch, rows, strict=True):
+                    if not found.done():  # else its attempt ran out of time
+                        found.set_result(row)
+        except Exception as error:  # no process starts: all who wait are told
+            for _, found in batch + self._waiting:
+                if not found.done():
+                    found.set_exception(error)
+            self._waiting = []
+        finally:
+            for _, found in batch:
+                found.cancel()  # where this was cancelled itself; nothing where it is settled
+            self._batches = None
+
+    async def _settle_alone(self, data: bytes, found: asyncio.Future[Row]) -> None:
+        try:
+            row = await self._alone(data, quick=True)
+        except TimeoutError as error:
+            if not found.done():
                 found.set_exception(error)
+        else:
+            if not found.done():
+                found.set_result(row)
 
-    def _header(self, data: bytes) -> Header:
-        return read_header(data, self.max_pixels, self.min_side)
+    def _next_batch(self) -> list[tuple[bytes, asyncio.Future[Row]]]:
+        count = size = 0
+        for data, _ in self._waiting[:_BATCH]:
+            size += len(data)
+            if count and size > _BATCH_BYTES:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
 
-    @staticmethod
-    def _check(data: bytes, header: Header) -> Verdict:
-        validate(data, header)
-        return hashlib.sha256(data).hexdigest(), header
+    async def _alone(self, data: bytes, quick: bool) -> Row:
+        """One picture in one process; it has a second try where the process died of something else than its limit."""
+        for _ in range(2):
+            try:
+                return (await self._ask([data], quick))[0]
+            except DecoderDiedError as error:
+                died = error
+                if error.of_its_limit:
+                    break
+        return refusal(died)
+
+    async def _ask(self, batch: Sequence[bytes], quick: bool) -> list[Row]:
+        decoder = self._idle[quick].pop() if self._idle[quick] else self._start(quick)
+        try:
+            rows = await decoder.ask(batch)
+        except BaseException:  # also where nobody waits for the answer any more
+            self._end(decoder)
+            raise
+        self._idle[quick].append(decoder)
+        return rows
+
+    def _start(self, quick: bool) -> Decoder:
+        try:
+            decoder = Decoder(self.max_pixels, self.min_side, quick)
+        except OSError as error:
+            raise RuntimeError(f"no process for decoding pictures can be started: {error}") from error
+        self._running.add(decoder)
+        return decoder
+
+    def _end(self, decoder: Decoder) -> None:
+        self._running.discard(decoder)
+        decoder.end()

@@ -135,6 +135,7 @@ class Transfer:
         self._guarded = session(guarded_connector(self.settings.allow_hosts))
         self._open = session(open_connector())
         self._judge = Judge(self.settings.max_pixels, self.settings.min_side)
+        await self._judge.start()
         self._watching = asyncio.create_task(self._watch.run())
         return self
 

@@ -1,0 +1,147 @@
+"""A process that decodes strangers' pictures, under limits of CPU time and memory, and the two ways to ask it.
+
+It is handed pictures in batches over a socket and answers what `validate` found. A batch that takes too long or too
+much ends the process, never its parent, which sees the socket close. It has no secrets: its environment is nearly
+empty, and it imports the decoders alone. It ends with its parent, also one that was killed: the socket closes then.
+
+Which pictures are asked together, and what becomes of one that ended its process, is `judge.py`'s.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.core.images.decoding import Row, receive
+from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError, decode, read_header
+
+QUICK_PIXELS = 1_000_000  # up to here a picture takes 10 ms at most
+WALL_SECONDS = 60.0  # for a batch that uses neither: the machine sleeps, or somebody has stopped the process
+
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pipeline.core.images.decoding import serve; serve()"
+)
+_KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+
+Verdict = tuple[str, Header]  # sha256 and header of a good picture
+
+
+class DecoderDiedError(Exception):
+    """The process ended before it answered; `code` is its exit code, below 0 a signal's number."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the process that decodes pictures ended with {code}")
+        self.code = code
+
+    @property
+    def of_its_limit(self) -> bool:
+        """Whether it was its CPU time that ended it."""
+        return self.code == -signal.SIGXCPU
+
+
+class Decoder:
+    """The parent's end: one process, one batch at a time. `end` it, or collect it."""
+
+    def __init__(self, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE, quick: bool = False) -> None:
+        self.greeted = False
+        self.socket, there = socket.socketpair()
+        with there:
+            told = there.fileno(), max_pixels, min_side, QUICK_PIXELS if quick else 0
+            # Another session: Ctrl-C in a terminal is for the parent to answer.
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _START, json.dumps(sys.path), *map(str, told)],
+                pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ}
+                | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,
+            )  # fmt: skip
+
+    def end(self) -> int:
+        """Kill it where it runs; its exit code."""
+        self.socket.close()
+        self.process.kill()
+        return self.process.wait()
+
+    async def ask(self, batch: Sequence[bytes]) -> list[Row]:
+        """What the process finds of each. Raises DecoderDiedError, TimeoutError; it is of no use after either."""
+        loop = asyncio.get_running_loop()
+        self.socket.setblocking(False)
+        try:
+            async with asyncio.timeout(WALL_SECONDS):
+                if not self.greeted:
+                    await self._frame(loop)
+                    self.greeted = True
+                await loop.sock_sendall(self.socket, _packed(batch))
+                return json.loads(await self._frame(loop))
+        except (ConnectionError, EOFError):
+            raise self._died(await asyncio.to_thread(self.end)) from None
+
+    async def _frame(self, loop: asyncio.AbstractEventLoop) -> bytes:
+        got = b""
+        while len(got) < 4 or len(got) < 4 + int.from_bytes(got[:4], "little"):
+            piece = await loop.sock_recv(self.socket, 65_536)
+            if not piece:
+                raise EOFError
+            got += piece
+        return got[4:]
+
+    def ask_and_wait(self, batch: Sequence[bytes]) -> list[Row]:
+        """As `ask`, for callers without an event loop."""
+        self.socket.settimeout(WALL_SECONDS)
+        try:
+            if not self.greeted:
+                receive(self.socket)
+                self.greeted = True
+            self.socket.sendall(_packed(batch))
+            return json.loads(receive(self.socket))
+        except (ConnectionError, EOFError):
+            raise self._died(self.end()) from None
+
+    def _died(self, code: int) -> Exception:
+        if not self.greeted and code > 0:
+            return RuntimeError(f"the process that decodes pictures does not start (exit code {code}); see above why")
+        return DecoderDiedError(code)
+
+
+def verdict(row: Row) -> Verdict:
+    """What a row says. Raises PictureError."""
+    if len(row) == 2:
+        raise PictureError(*row)
+    return row[0], Header(*row[1:])
+
+
+def refusal(died: DecoderDiedError) -> Row:
+    """What a picture is that ended its decoder, alone."""
+    if died.code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE):
+        return ["not_a_picture", f"its decoder died of {signal.Signals(-died.code).name}"]
+    return ["too_costly", "decoding it takes more time or memory than a picture of its size may"]
+
+
+def decode_posted(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> np.ndarray:
+    """A picture that a stranger sent just now, as uint8 [H, W, 3], RGB: proved under limits, then decoded.
+
+    Raises PictureError, as the fetch refuses a picture; TimeoutError where the machine does not get to it.
+    """
+    header = read_header(data, max_pixels, min_side)
+    if header.pixels > QUICK_PIXELS or not header.plain_jpeg:
+        decoder = Decoder(max_pixels, min_side)
+        try:
+            verdict(decoder.ask_and_wait([data])[0])
+        except DecoderDiedError as died:
+            verdict(refusal(died))
+        finally:
+            decoder.end()
+    return decode(data, max_pixels, min_side)
+
+
+def _packed(batch: Sequence[bytes]) -> bytes:
+    """Length of the rest, number of pictures, length of each, the pictures."""
+    lengths = struct.pack(f"<{1 + len(batch)}I", len(batch), *map(len, batch))
+    return b"".join([(len(lengths) + sum(map(len, batch))).to_bytes(4, "little"), lengths, *batch])
