@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from pipeline.core import schemas
-from pipeline.core.durable import write_whole
+from pipeline.core.durable import own, write_whole
 from pipeline.core.generator.garment_classes import CARRIED
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.tables import StoredTable
@@ -86,7 +86,8 @@ class ParquetTables(dg.UPathIOManager):
             obj.path.replace(str(path))
             return
         table = conform(name, obj)
-        write_whole(Path(str(path)), lambda temporary: pq.write_table(table, str(temporary), compression="zstd"))
+        # For its owner alone: several hold addresses with signatures, all of them people.
+        write_whole(Path(str(path)), lambda temporary: pq.write_table(table, str(own(temporary)), compression="zstd"))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pa.Table | StoredTable:
         """Read a table, or hand over its file where the asset asks for a StoredTable.

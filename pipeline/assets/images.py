@@ -27,6 +27,7 @@ from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, la
 from pipeline.core.images.pictures import decode
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import BadInput, OutOfReach
+from pipeline.core.signatures import keyed, keys
 from pipeline.core.tables import StoredTable
 from pipeline.failures import network
 from pipeline.method import Method
@@ -35,7 +36,7 @@ from pipeline.resources import Compute, Engine, ImageFetcher
 from pipeline.settings import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
 from pipeline.storage import Storage, digest, save_array
 from pipeline.views import fetch_table, plots, sheets
-from pipeline.views.metadata import file, table_output, thumbnail
+from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 
 GROUP = "images"
 ALIKE = 6, 8  # pictures shown with what their features find alike, pictures of each
@@ -64,7 +65,10 @@ def image_urls(
         seed=settings.seed,
     )
     by_source = {source: pc.sum(pc.equal(table["source"], source)).as_py() or 0 for source in ("vendor", "customer")}
-    return table_output(table, by_source=by_source, urls=pc.count_distinct(table["url"]).as_py())
+    # Signed anew, a picture is the same picture.
+    return table_output(
+        table, version=table_digest(keyed(table)), by_source=by_source, urls=pc.count_distinct(table["url"]).as_py()
+    )
 
 
 # The fetcher retries each URL itself, and what stays transient is asked again by the next run; the step is only tried
@@ -89,7 +93,7 @@ def image_ledger(
     with engine.running() as runner:
         report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"), runner)
     known = store.ledger()
-    wanted = known.filter(pc.is_in(known["url"], value_set=pa.array(urls, pa.string())))
+    wanted = known.filter(pc.is_in(keys(known["url"]), value_set=keys(pa.array(urls, pa.string()))))
     settings = method.settings(LedgerSettings, "image_ledger", config)
     table = mark_placeholders(wanted, image_urls, settings.placeholder_items, settings.known_placeholders)
     counts = {entry["values"]: entry["counts"] for entry in table["reason"].value_counts().to_pylist()}
@@ -103,6 +107,7 @@ def image_ledger(
             )
     return table_output(
         table,
+        version=table_digest(keyed(table)),
         requests=report.requests,
         images_ok=ok,
         images_broken=counts,
@@ -152,7 +157,7 @@ def image_bank(
     settings = method.settings(BankSettings, "image_bank", config)
     of_items = image_urls.filter(pc.is_valid(image_urls["item"]))["url"]
     ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok"))
-    ok = ok.filter(pc.is_in(ok["url"], value_set=pc.unique(of_items)))
+    ok = ok.filter(pc.is_in(keys(ok["url"]), value_set=pc.unique(keys(of_items))))
     contents = sorted(set(ok["sha256"].to_pylist()))
     report = reporter(context, "decoding pictures")
     with engine.running() as runner:
@@ -197,7 +202,7 @@ def near_duplicates(
     bank = open_bank(storage.bank)
     of_items = image_urls.filter(pc.is_valid(image_urls["item"]))
     ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok"))
-    at = pc.index_in(of_items["url"], value_set=ok["url"].combine_chunks())
+    at = pc.index_in(keys(of_items["url"]), value_set=keys(ok["url"]).combine_chunks())
     shown = pa.table({"sha256": ok["sha256"].combine_chunks().take(at), "item": of_items["item"]})
     report = reporter(context, "near-duplicates")
     settings = method.settings(NearDuplicateSettings, "near_duplicates", config)

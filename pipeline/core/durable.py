@@ -18,6 +18,13 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
 
 
+def own(path: Path) -> Path:
+    """Make an empty file at `path` that its owner alone may read; whoever fills it keeps it so."""
+    path.touch(0o600)
+    path.chmod(0o600)
+    return path
+
+
 @contextlib.contextmanager
 def whole(path: Path) -> Generator[Path]:
     """A temporary name to write to, which becomes `path` at the end of the block, and goes if the block fails."""

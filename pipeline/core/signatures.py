@@ -8,6 +8,7 @@ picture's own name; at worst that picture is fetched again. Addresses are asked 
 
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -161,9 +162,16 @@ def key(url: str) -> str:
     return place + ("?" if pieces else "") + "&".join(pieces) + fragment_mark + fragment
 
 
-def keys(urls: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """`key` of every address of a column, as one array; nulls stay."""
-    column = urls.combine_chunks() if isinstance(urls, pa.ChunkedArray) else urls
+Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
+
+
+def keys(urls: Column) -> Column:
+    """`key` of every address of a column; nulls stay, and a column without signatures is given back as it is."""
+    if isinstance(urls, pa.ChunkedArray):
+        return pa.chunked_array([keys(chunk) for chunk in urls.chunks], urls.type)
+    column = urls
+    if not pc.any(pc.match_substring(column, "?")).as_py():  # nearly all shops' addresses; the fastest way to say so
+        return column
     signed = pc.match_substring_regex(column, MAYBE).fill_null(False)
     if not pc.any(signed).as_py():
         return column
@@ -171,25 +179,33 @@ def keys(urls: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pc.replace_with_mask(column, signed, found)
 
 
-def freshest(urls: pa.Array | pa.ChunkedArray) -> pa.Array:
+def keyed(table: pa.Table) -> pa.Table:
+    """A table with the key of each `url` in its place."""
+    at = table.schema.get_field_index("url")
+    return table.set_column(at, table.schema.field(at), keys(table["url"]))
+
+
+def freshest(urls: Column) -> Column:
     """The column with each address replaced by the newest of those with its key; nulls stay.
 
     Newest is the one whose signature was made or ends last, and among those of which neither is told the last in the
     column.
     """
-    column = urls.combine_chunks() if isinstance(urls, pa.ChunkedArray) else urls
-    own = keys(column)
-    signed = pc.fill_null(pc.not_equal(own, column), False)
+    if isinstance(urls, pa.ChunkedArray):
+        signed = any(pc.any(pc.not_equal(keys(chunk), chunk)).as_py() for chunk in urls.chunks)
+        return pa.chunked_array([freshest(urls.combine_chunks())], urls.type) if signed else urls
+    column, own = urls, keys(urls)
+    signed = pc.not_equal(own, column).fill_null(False)
     if not pc.any(signed).as_py():
-        return own
+        return column
     newest: dict[str, tuple[tuple[int, str], str]] = {}
-    among = pc.is_in(own, value_set=pc.unique(pc.filter(own, signed)))
-    for known_by, url in zip(own.filter(among).to_pylist(), pc.filter(column, among).to_pylist(), strict=True):
+    among = pc.is_in(own, value_set=pc.unique(own.filter(signed)))
+    for known_by, url in zip(own.filter(among).to_pylist(), column.filter(among).to_pylist(), strict=True):
         made = _made(url)
         if known_by not in newest or made >= newest[known_by][0]:
             newest[known_by] = made, url
     found = pa.array([newest[known_by][1] for known_by in own.filter(among).to_pylist()], own.type)
-    return pc.replace_with_mask(own, among, found)
+    return pc.replace_with_mask(column, among, found)
 
 
 def _named(piece: str) -> tuple[str, str]:

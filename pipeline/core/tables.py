@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.core.durable import whole
+from pipeline.core.durable import own, whole
 
 DIGEST_ROWS = 1 << 16  # rows hashed at once; part of the digest's definition
 
@@ -82,7 +82,8 @@ def written(
 
     Rows are encoded in a thread while the caller makes the next ones; one table at a time waits. `repeating` names
     the columns worth a dictionary, `packed` the leaves worth LZ4 (hashes and ids are not: they cost its time and stay
-    as long). No statistics: these files are written and read whole, once a run.
+    as long). No statistics: these files are written and read whole, once a run. The file is its owner's alone: raw rows
+    hold addresses with signatures.
     """
     options = {
         "compression": dict.fromkeys(packed, "lz4"),
@@ -92,7 +93,7 @@ def written(
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         whole(path) as temporary,
-        pq.ParquetWriter(temporary, schema, **options) as file,
+        pq.ParquetWriter(own(temporary), schema, **options) as file,
         ThreadPoolExecutor(1) as encoder,
     ):
         pending: Future[None] | None = None

@@ -36,7 +36,7 @@ def in_step(home: Path, say: Say, every: float = EVERY, patience: float = PATIEN
         return
     store = Store(address)
     if moved := pull(home, store):
-        say(f"taken over from {address}: {moved}")
+        say(f"taken over from {store.address}: {moved}")
     courier = _Courier(home, store, say, every)
     courier.start()
     try:
@@ -47,7 +47,7 @@ def in_step(home: Path, say: Say, every: float = EVERY, patience: float = PATIEN
     finally:
         courier.stop()
         if moved := _patiently(home, store, say, patience):
-            say(f"copied to {address}: {moved}")
+            say(f"copied to {store.address}: {moved}")
 
 
 class _Courier(threading.Thread):

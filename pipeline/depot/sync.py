@@ -16,12 +16,15 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.core.durable import TEMPORARY_SUFFIX, sole_writer, write_whole
 from pipeline.core.raw.sources import BadInput
+from pipeline.depot.addresses import without_signatures
 from pipeline.depot.store import GRACE, Changed, Outrun, Seen, Snapshot, Store, Stored, sha256_of
+from pipeline.environment import kept
 
 INDEX = "store.json"
 # Databases, which move by ATELIER_DATABASE, MLFLOW_TRACKING_URI and ATELIER_ARTIFACTS; what a run makes again in
 # minutes from the rest (decoded pictures, the sample's catalogue, copies of remote inputs, raw files' parts); scratch.
 LEFT_OUT = frozenset({"dagster", "mlflow", "bank", "catalogue", "inputs", "parts", "staged", INDEX, "terminal.lock"})
+ADDRESSES = frozenset({"reviews", "products", "rejects", "image_urls", "image_ledger"})  # tables that hold some
 _COPIES = 8  # files on their way at once: a lookbook is hundreds of small ones
 _SQLITE = b"SQLite format 3\0"
 
@@ -54,7 +57,7 @@ class Index:
             content = json.loads((home / INDEX).read_text())
         except FileNotFoundError:
             return cls(address)
-        if content["address"] != address:
+        if kept(content["address"]) != address:  # an earlier version kept the whole
             return cls(address)
         files = {name: (Seen(**seen), Stored(**stored)) for name, (seen, stored) in content["files"].items()}
         return cls(address, content["snapshot"], files)
@@ -81,8 +84,9 @@ def push(home: Path, store: Store, grace: float = GRACE) -> Moved | None:
         if latest.number > index.snapshot and latest.files:
             raise Outrun(latest.number, store.address)
         with tempfile.TemporaryDirectory(dir=home / "staged" / "store") as scratch:
-            sources = dict(_sources(home, Path(scratch)))
-            files = {name: _known(index, name, path) for name, path in sources.items()}
+            sources, files = dict[str, Path](), dict[str, tuple[Seen, Stored]]()
+            for name, path in _sources(home, Path(scratch)):
+                sources[name], files[name] = _unsigned(index, name, path, Path(scratch))
             fresh = {name: stored for name, (_, stored) in files.items() if latest.files.get(name) != stored}
             if not fresh and files.keys() == latest.files.keys():
                 if not grace:
@@ -94,7 +98,9 @@ def push(home: Path, store: Store, grace: float = GRACE) -> Moved | None:
             missing = {stored.sha256: name for name, stored in fresh.items() if there.get(stored.sha256) != stored.size}
 
             def copy(name: str) -> int:
-                store.put(sources[name], files[name][1], files[name][0])
+                source = sources[name]
+                own = source != home / name  # a copy made here, of a database or a table
+                store.put(source, files[name][1], Seen.of(source) if own else files[name][0])
                 return files[name][1].size
 
             with ThreadPoolExecutor(_COPIES) as pool:
@@ -119,7 +125,9 @@ def pull(home: Path, store: Store, over: bool = False) -> Moved | None:
         if latest.number == index.snapshot and all((home / name).exists() for name in latest.files):
             return None
         with tempfile.TemporaryDirectory(dir=home / "staged" / "store") as scratch:
-            here = {name: _known(index, name, path) for name, path in _sources(home, Path(scratch))}
+            here = {
+                name: _unsigned(index, name, path, Path(scratch))[1] for name, path in _sources(home, Path(scratch))
+            }
         wanted = {name: s for name, s in latest.files.items() if name not in here or here[name][1] != s}
         for name in wanted:
             _check(name)
@@ -197,6 +205,32 @@ def _known(index: Index, name: str, path: Path) -> tuple[Seen, Stored]:
         return seen, Stored(sha256_of(path), seen.size)
     except FileNotFoundError as error:
         raise Changed(f"{path} went while it was looked at") from error
+
+
+def _unsigned(index: Index, name: str, path: Path, scratch: Path) -> tuple[Path, tuple[Seen, Stored]]:
+    """Where a file's bytes are read, and its digest: of a table with signed addresses, a copy in which they have none.
+
+    A store may be read by more people than the home, and a signature ends within days: what is not fetched by then is
+    asked for with the address that the next ingest brings.
+    """
+    known = index.files.get(name)
+    if not _may_hold_addresses(name) or (known and known[0] == Seen.of(path)):
+        return path, _known(index, name, path)
+    seen = Seen.of(path)
+    copy = without_signatures(path, scratch / name.replace("/", "-"))
+    if Seen.of(path) != seen:
+        raise Changed(f"{path} changed while it was copied")
+    if copy is None:
+        return path, _known(index, name, path)
+    return copy, (seen, Stored(sha256_of(copy), copy.stat().st_size))
+
+
+def _may_hold_addresses(name: str) -> bool:
+    top, _, rest = name.partition("/")
+    return name.endswith(".parquet") and (
+        (top == "tables" and rest.removesuffix(".parquet") in ADDRESSES)
+        or (top == "pictures" and PurePosixPath(name).name.startswith("ledger-"))
+    )
 
 
 def state(home: Path, store: Store) -> tuple[Index, Snapshot]:

@@ -238,8 +238,8 @@ def main(argv: list[str] | None = None) -> int:
             for told in erase(home, kind, name, tracker):
                 console.print(told, highlight=False, markup=False)
         if environment.store():
-            push(home, Store(environment.store()), grace=0)
-            console.print(f"{environment.store()}: in step, and nothing before it is kept", highlight=False)
+            push(home, store := Store(environment.store()), grace=0)
+            console.print(f"{store.address}: in step, and nothing before it is kept", highlight=False)
         again, others = left(home, [name, *urls])
         for path in again:
             console.print(f"until the next run: {path}", highlight=False, markup=False)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.schemas import IMAGE_MODES, SOURCES
+from pipeline.core.signatures import keys
 from pipeline.lookbook import contact_sheets
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.charts import Chart
@@ -130,8 +131,10 @@ def pictures_per_item(home: Home) -> Chart | None:
 
 def median_heights(image_urls: pa.Table, image_ledger: pa.Table) -> dict[str, float]:
     """Median height in pixels of the working pictures of each source."""
-    ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok")).select(["url", "height"])
-    joined = image_urls.select(["url", "source"]).join(ok, "url", join_type="inner")
+    ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok"))
+    ok = pa.table({"key": keys(ok["url"]), "height": ok["height"]})
+    shown = pa.table({"key": keys(image_urls["url"]), "source": image_urls["source"]})
+    joined = shown.join(ok, "key", join_type="inner")
     heights = joined["height"].to_numpy(zero_copy_only=False)
     source = joined["source"].to_numpy(zero_copy_only=False)
     return {name: float(np.median(heights[source == name])) for name in SOURCES if (source == name).any()}

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.raw.sources import BadInput
+from pipeline.core.signatures import freshest, keyed
 
 IMAGES = pa.schema(
     [
@@ -72,6 +73,8 @@ def image_urls(
     of_items = pc.is_in(reviews["asin"], value_set=items["asin"].combine_chunks())
     customer = _exploded(reviews.filter(of_items), "image_urls", "customer")
     table = pa.concat_tables([vendor, customer])
+    # A picture signed anew is one picture, asked at its newest address: from here on equal URLs are equal pictures.
+    table = table.set_column(table.schema.get_field_index("url"), "url", freshest(table["url"]))
     at = pc.index_in(table["asin"], value_set=items["asin"].combine_chunks())
     table = table.append_column("item", items["item"].combine_chunks().take(at))
     # First vendor, then each reviewer once; a customer's copy of a vendor URL is that vendor picture.
@@ -167,10 +170,11 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
 
 
 def _working(image_urls: pa.Table, ledger: pa.Table) -> pa.Table:
-    """IMAGES of the 5-core items whose URL the ledger has as ok, in the order of `image_urls`."""
+    """IMAGES of the 5-core items whose URL the ledger has as ok, in the order of `image_urls`; `url` is its key."""
     good = ledger.filter(pc.and_(pc.equal(ledger["status"], "ok"), pc.is_valid(ledger["sha256"])))
     table = image_urls.filter(pc.is_valid(image_urls["item"]))
-    at = pc.index_in(table["url"], value_set=good["url"].combine_chunks())
+    table = keyed(table)
+    at = pc.index_in(table["url"], value_set=keyed(good)["url"].combine_chunks())
     table = table.append_column("sha256", good["sha256"].combine_chunks().take(at))
     return table.filter(pc.is_valid(at)).select(IMAGES.names).cast(IMAGES)
 

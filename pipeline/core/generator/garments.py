@@ -19,6 +19,7 @@ from pipeline.core.generator.irrelevant import RelevanceSettings, Verdict
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.pictures import centre_crop, decode
 from pipeline.core.raw.sources import BadInput
+from pipeline.core.signatures import keyed
 
 SIZE = 64  # pixels a side: the networks' depth fixes it
 SOURCES = {"vendor": ("vendor",), "vendor_customer": ("vendor", "customer")}
@@ -147,8 +148,8 @@ def _discarded(verdict: Verdict, pixels: np.ndarray, label: np.ndarray, classes:
 def _candidates(image_urls: pa.Table, ledger: pa.Table, products: pa.Table, sources: tuple[str, ...]) -> pa.Table:
     """Working pictures of products that have a class, one row a content, in a fixed order."""
     classed = products.filter(pc.is_valid(products["garment_class"])).select(["asin", "garment_class"])
-    ok = ledger.filter(pc.equal(ledger["status"], "ok")).select(["url", "sha256"])
-    wanted = image_urls.filter(pc.is_in(image_urls["source"], value_set=pa.array(sources)))
+    ok = keyed(ledger.filter(pc.equal(ledger["status"], "ok")).select(["url", "sha256"]))
+    wanted = keyed(image_urls.filter(pc.is_in(image_urls["source"], value_set=pa.array(sources))))
     joined = wanted.join(ok, "url", join_type="inner").join(classed, "asin", join_type="inner")
     joined = joined.append_column("customer", pc.equal(joined["source"], "customer"))
     joined = joined.sort_by([(n, "ascending") for n in ("customer", "position", "asin", "url", "sha256")])

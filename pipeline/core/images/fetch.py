@@ -23,6 +23,7 @@ from pipeline.core.images.ledger import STATUS_OF, TO_JUDGE, LedgerRow, PictureS
 from pipeline.core.images.schedule import Budget, Host, Job, Schedule
 from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
 from pipeline.core.lines import LineLoop
+from pipeline.core.signatures import freshest, keys
 
 __all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
 
@@ -64,14 +65,14 @@ class Urls(Sequence[str]):
 
     @classmethod
     def distinct(cls, urls: "Iterable[str] | pa.Array | pa.ChunkedArray | Urls") -> "Urls":
-        """Each URL once, in order."""
+        """Each picture's URL once, in order: of several that differ by their signature, the newest."""
         if isinstance(urls, Urls):
             urls = urls.column
         if not isinstance(urls, (pa.Array, pa.ChunkedArray)):
             rest = iter(urls)
             batches = iter(lambda: list(itertools.islice(rest, _BATCH)), [])
             urls = pa.chunked_array([pa.array(batch, pa.string()) for batch in batches], pa.string())
-        return cls(pc.unique(urls.drop_null().cast(pa.string())))
+        return cls(pc.unique(freshest(urls.drop_null().cast(pa.string()))))
 
     def __len__(self) -> int:
         return len(self.column)
@@ -120,7 +121,8 @@ def pending(
     """The URLs that a fetch would ask for, each once, in order.
 
     Those not in the ledger, the transient ones, those whose picture the store has lost, and those that only the
-    settings had blocked (an address that is allowed now, a robots tag that is no longer respected).
+    settings had blocked (an address that is allowed now, a robots tag that is no longer respected). A URL with another
+    signature is the same one, but asked again where it was refused: the old signature may have ended.
     """
     distinct = Urls.distinct(urls)
     status_of = [STATUS_OF[reason] for reason in STATUS_OF]
@@ -134,7 +136,10 @@ def pending(
         settled[row] = asked is None or asked.host_port not in settings.allow_hosts
     for row, sha256 in enumerate(ledger["sha256"]):
         settled[row] &= not sha256.is_valid or sha256.as_py() in store
-    known = pc.is_in(distinct.column, value_set=ledger["url"].filter(pa.array(settled)).combine_chunks())
+    same = pc.is_in(ledger["url"], value_set=distinct.column).to_numpy()
+    settled &= same | pc.not_equal(ledger["reason"], "http_4xx").to_numpy()
+    found = keys(ledger["url"].filter(pa.array(settled))).combine_chunks()
+    known = pc.is_in(keys(distinct.column), value_set=found)
     return Urls(distinct.column.filter(pc.invert(known)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.durable import own, sole_writer, write_whole
 
 _ROW_GROUP = 256  # as the store writes its shards
 
@@ -39,7 +39,7 @@ def forget(folder: Path, gone: Callable[[pa.Array], np.ndarray]) -> set[str]:
         for path, table in parts.items():
             if masks[path].any():
                 kept = table.filter(pa.array(~masks[path]))
-                write_whole(path, lambda temporary, kept=kept: pq.write_table(kept, temporary, compression="zstd"))
+                write_whole(path, lambda temporary, kept=kept: pq.write_table(kept, own(temporary), compression="zstd"))
     return removed
 
 

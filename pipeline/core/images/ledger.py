@@ -3,7 +3,8 @@
 A folder of Parquet parts that are only ever added: `pictures-<n>.parquet` is renamed into place before
 `ledger-<n>.parquet`, which refers to it, so a process killed at any moment loses at most what it had not flushed, and
 what it had half written is ignored and removed. File names never come from a URL. A row has the URL as it was given,
-also one with a password in it, which is never asked for: it is what the row is found by, and the reviews hold it too.
+also one with a password in it, which is never asked for. It is found by the URL's key, which is without the signature
+(`core/signatures.py`): of one picture's addresses the latest asked has the row. The parts are for their owner alone.
 Which URL is asked again, and how, is `fetch.py`'s business; items and modes are `survivors.py`'s.
 """
 
@@ -21,7 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import schemas
-from pipeline.core.durable import move, sole_writer, write_whole
+from pipeline.core.durable import move, own, sole_writer, write_whole
+from pipeline.core.signatures import keys
 
 # The status that each reason belongs to (schemas.REASONS says what the reasons mean).
 STATUS_OF = {
@@ -165,7 +167,7 @@ class PictureStore:
                 del self._pictures[sha]
 
     def ledger(self, columns: Sequence[str] = schemas.IMAGE_LEDGER.names) -> pa.Table:
-        """schemas.IMAGE_LEDGER as flushed so far, or some columns of it: each URL's latest row, sorted by URL."""
+        """schemas.IMAGE_LEDGER as flushed so far, or some columns of it: each key's latest row, sorted by key."""
         return self._latest(self._numbers("ledger"), columns)
 
     def compact(self) -> None:
@@ -216,10 +218,10 @@ class PictureStore:
         parts = [self._path("ledger", number) for number in numbers]
         tables = (pq.ParquetFile(part).read(columns=read).cast(file_schema) for part in parts)
         table = pa.concat_tables(tables)
-        numbered = pa.table({"url": table["url"], "row": np.arange(len(table))})
+        numbered = pa.table({"url": keys(table["url"]), "row": np.arange(len(table))})
         order = pc.sort_indices(numbered, sort_keys=[("url", "ascending"), ("row", "ascending")])
         urls = numbered["url"].take(order).combine_chunks()
-        last = np.ones(len(order), bool)  # of its URL's rows
+        last = np.ones(len(order), bool)  # of its key's rows
         last[:-1] = pc.not_equal(urls[:-1], urls[1:]).to_numpy(zero_copy_only=False)
         latest = order.filter(pa.array(last))
         del numbered, urls
@@ -298,7 +300,7 @@ def read_pictures(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, by
 
 
 def _write_ledger(path: Path, table: pa.Table) -> None:
-    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    write_whole(path, lambda temporary: pq.write_table(table, own(temporary), compression="zstd"))
 
 
 def _rows_table(rows: Sequence[LedgerRow]) -> pa.Table:
@@ -321,7 +323,8 @@ def mark_placeholders(ledger: pa.Table, image_urls: pa.Table, items: int = 10, k
             raise ValueError(f"known placeholder {sha!r}: write a sha256 as 64 lower-case hexadecimal digits")
     placeholders = pa.array(sorted(known), pa.string())
     if items:
-        shas = ledger["sha256"].take(pc.index_in(image_urls["url"], value_set=ledger["url"]))
+        at = pc.index_in(keys(image_urls["url"]), value_set=keys(ledger["url"]).combine_chunks())
+        shas = ledger["sha256"].take(at)
         behind = pa.table({"sha256": shas, "asin": image_urls["asin"]}).filter(pc.is_valid(shas))
         counted = behind.group_by("sha256").aggregate([("asin", "count_distinct")])
         common = counted.filter(pc.greater_equal(counted["asin_count_distinct"], items))["sha256"]

@@ -156,6 +156,7 @@ class CopyFolder:
             os.fsync(file.fileno())
         now = time.time()
         copy = Copy(self._named(digest), version, digest, now, now)
+        self.part.chmod(0o600)  # it may hold addresses with signatures
         self.part.replace(copy.path)
         self.record(copy)
         for other in self.path.iterdir():

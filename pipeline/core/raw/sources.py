@@ -13,6 +13,7 @@ from pipeline.core.quoting import printable_lines
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>,\]]+")
 _CUT = "?..."  # stands for a query that is not shown
 
 
@@ -85,6 +86,11 @@ def shown_spec(spec: str) -> str:
     if "://" not in spec:
         return spec
     return ", ".join(shown(part) if "://" in part else part for part in (p.strip() for p in _parts(spec)))
+
+
+def shown_within(text: str) -> str:
+    """A text in which every URL is as `shown`."""
+    return _URL.sub(lambda found: shown(found[0]), text) if "://" in text else text
 
 
 def is_cut(url: str) -> bool:
