@@ -73,6 +73,18 @@ def allowed_hosts() -> frozenset[str]:
     return frozenset(host.strip() for host in hosts.split(",") if host.strip())
 
 
+def ui_hosts() -> tuple[str, ...]:
+    """`ATELIER_UI_HOSTS`: hosts, `name` or `name:port`, that the UIs are asked by beside loopback's, commas between."""
+    named = [host.strip().lower() for host in os.environ.get("ATELIER_UI_HOSTS", "").split(",") if host.strip()]
+    for host in named:
+        if not re.fullmatch(r"([a-z0-9_.-]*[a-z0-9]|\[[0-9a-f:.]+\])(:\d{1,5})?", host):
+            raise BadInput(
+                f"ATELIER_UI_HOSTS: {host!r} is no host: give names or addresses as a browser's address line has them, "
+                "without http:// and path, for example atelier.example.org or 192.0.2.7:3000."
+            )
+    return tuple(named)
+
+
 def owners() -> tuple[str, ...]:
     """`ATELIER_OWNERS`: who owns the assets in Dagster, e-mail or `team:name`, with commas; empty: teams by stage."""
     named = [owner.strip() for owner in os.environ.get("ATELIER_OWNERS", "").split(",") if owner.strip()]

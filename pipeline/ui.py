@@ -1,25 +1,95 @@
-"""`python -m pipeline.ui`: Dagster's UI with its daemon, and MLflow's UI, over one home, until Ctrl-C.
+"""`python -m pipeline.ui`: Dagster's UI with its daemon, and MLflow's UI, over one home, until it is ended.
 
-Only starts and stops servers. They bind to loopback: neither has a login.
+Only starts and stops servers. They bind to loopback: neither has a login. Each runs on a leash (`leash.py`), so that
+nothing of it outlives this process, however this process ends.
 """
 
 import argparse
+import contextlib
+import fcntl
+import http.client
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+
+import psutil
+from rich.console import Console
 
 from pipeline import environment, instance, sample_source
+from pipeline.command import FAILED, ended
+from pipeline.core.quoting import printable_lines
 from pipeline.core.raw.sources import BadInput
 from pipeline.depot import courier
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
-GRACE = 10  # seconds between asking a server to stop and killing it
+GRACE = 20.0  # seconds between asking a server to end and killing it; a step at work writes down that it was cut off
+STARTED_WITHIN = 600.0  # seconds
+LAST_LINES = 15  # of a server's log, shown where it ended by itself
+LOCK = "ui.lock"  # in DAGSTER_HOME, with what is told to a second UI
+SERVERS = "servers"  # beside it: the servers' logs; no `.env` lies there, and Dagster's processes begin there
+SOCKET_PATH = 100  # bytes; of a Unix socket's name 104 are allowed at most
+
+EPILOG = """\
+environment (a .env file works; the shell's own variables win over it, in every server and step too):
+  ATELIER_HOME      the home
+  ATELIER_UI_HOSTS  names that the UIs are asked by beside localhost: name or name:port, comma-separated. Requests
+                    under other names, and those of other sites' pages, are refused; a proxy in front needs this.
+A program that sends Dagster a mutation says whence it comes: the header Origin, http://127.0.0.1:3000 by default.
+python -m pipeline.run --help lists the rest.
+
+exit codes: 1 a server ended, its last lines say why; 2 the call or the configuration is wrong, or a UI has this home;
+ended by Ctrl-C 130, by SIGTERM 143, by SIGHUP 129
+"""
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked for the end."""
+
+
+class Signals:
+    """What ends the UI: raised while it prepares, noted while servers are to be started and ended in order."""
+
+    def __init__(self) -> None:
+        self.first, self.raising = 0, True
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Ignored from the start: by nohup, or by a shell that started this in the background.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.first = self.first or number
+        if self.raising:
+            raise Ended
+
+    @contextmanager
+    def noted(self) -> Generator[None]:
+        """A block that signals do not interrupt; it looks at `first`."""
+        self.raising = False
+        try:
+            yield
+        finally:
+            self.raising = True
+
+
+@dataclass
+class Server:
+    """A server on its leash."""
+
+    name: str
+    leash: subprocess.Popen
+    log: Path
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,6 +98,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m pipeline.ui",
         description="Open a home in Dagster's UI and MLflow's. The home is ATELIER_HOME; when that is not set, var/, "
         "or var/demo where only the demo has run. A Materialize button uses the profile the home was last run with.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--dagster-port", type=int, default=3000)
     parser.add_argument("--mlflow-port", type=int, default=5000)
@@ -53,76 +125,251 @@ def free(port: int, option: str) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            raise BadInput(f"port {port} is in use: stop what listens there, or give another with {option}.") from error
+        except (OSError, OverflowError) as error:
+            raise BadInput(
+                f"port {port} cannot be had{_listener(port)}: stop what listens there, or give another with {option}."
+            ) from error
 
 
-def _commands(home: Path, options: argparse.Namespace) -> dict[str, list[str]]:
-    folder = Path(sys.executable).parent
-    return {
-        "dagster": [
-            str(folder / "dagster"), "dev", "-w", str(ROOT / "workspace.yaml"),
-            "-h", HOST, "-p", str(options.dagster_port),
-        ],
-        "mlflow": [
-            str(folder / "mlflow"), "server",
-            "--artifacts-destination", environment.artifact_root(home),
-            "--host", HOST, "--port", str(options.mlflow_port), "--workers", "1",
-        ],
-    }  # fmt: skip
+def _listener(port: int) -> str:
+    """Who listens on a port, as far as this user may know."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            for known in process.net_connections("tcp"):
+                if known.status == psutil.CONN_LISTEN and known.laddr.port == port:
+                    return f" ({process.name()}, process {process.pid}, listens there)"
+    return ""
 
 
-def serve(options: argparse.Namespace) -> int:
-    """Start both, wait, stop both; returns the exit code."""
-    home = chosen_home()
-    free(options.dagster_port, "--dagster-port")
-    free(options.mlflow_port, "--mlflow-port")
-    folder = instance.prepare(home)
+@contextmanager
+def only_one(folder: Path, options: argparse.Namespace, console: Console) -> Generator[int]:
+    """Hold the home's UI; gives the lock's descriptor, which leashes keep open until their servers are gone.
+
+    Raises:
+        BadInput: another UI has the home.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as lock:
+        by, told = time.monotonic() + 2 * GRACE, False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                lock.seek(0)
+                first = _recorded(lock.read())
+                if not first.get("gone") or time.monotonic() > by:
+                    raise BadInput(_refusal(folder.parent, first)) from error
+                if not told:
+                    told = True
+                    console.print("The last UI of this home was killed; its servers are just ending.")
+                time.sleep(0.2)
+        lock.truncate(0)
+        me = psutil.Process()
+        record = {
+            "pid": me.pid, "started": me.create_time(), "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "dagster": f"http://{HOST}:{options.dagster_port}", "mlflow": f"http://{HOST}:{options.mlflow_port}",
+        }  # fmt: skip
+        lock.write(json.dumps(record))
+        lock.flush()
+        yield lock.fileno()
+
+
+def _recorded(text: str) -> dict:
+    """What the first UI wrote down; `gone` where its process is known to have ended."""
+    try:
+        first = json.loads(text)
+    except ValueError:  # it has just locked, and not written yet
+        return {}
+    if first["host"] == socket.gethostname():
+        try:
+            first["gone"] = abs(psutil.Process(first["pid"]).create_time() - first["started"]) > 2
+        except psutil.NoSuchProcess:
+            first["gone"] = True
+    return first
+
+
+def _refusal(home: Path, first: dict) -> str:
+    if not first:
+        return f"another UI is just being started on {home}."
+    where = "" if first["host"] == socket.gethostname() else f" on {first['host']}"
+    return (
+        f"a UI has {home} already: process {first['pid']}{where}, since {first['since']}, Dagster {first['dagster']}, "
+        f"MLflow {first['mlflow']}. Use that one, or end it first (kill {first['pid']})."
+    )
+
+
+def _variables(home: Path, options: argparse.Namespace) -> dict[str, str]:
+    """The environment of every server: what the home was last run with, and over it this process's own."""
     known = instance.recall(home)
-    variables = {k: v for k, v in known.items() if k.startswith("ATELIER_") and v}
-    variables |= {
-        "ATELIER_PROFILE": known.get("profile", ""),
+    remembered = {name: value for name, value in known.items() if name.startswith("ATELIER_") and value}
+    addresses = {
         "ATELIER_DAGSTER_UI": f"http://{HOST}:{options.dagster_port}",
         "ATELIER_MLFLOW_UI": f"http://{HOST}:{options.mlflow_port}",
     }
-    child_environment = {**variables, **os.environ, "ATELIER_HOME": str(home), "DAGSTER_HOME": str(folder)}
-    # The daemon and the webserver load the instance's launcher from here.
-    child_environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    # By the environment: everybody on the machine may read the words of a command.
-    child_environment["MLFLOW_BACKEND_STORE_URI"] = environment.tracking_uri(home)
-    _recover(home)
-    (home / "mlflow").mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        stack.enter_context(courier.in_step(home, print))
-        if known.get("profile") == "demo":
-            stack.enter_context(sample_source.embedded(home / "catalogue", print))
-        servers = {
-            name: stack.enter_context(subprocess.Popen(command, env=child_environment, cwd=ROOT))
-            for name, command in _commands(home, options).items()
-        }
-        print(
-            f"home     {home}\nDagster  http://{HOST}:{options.dagster_port}\nMLflow   http://{HOST}:{options.mlflow_port}"
+    ours = {
+        "ATELIER_HOME": str(home),
+        "DAGSTER_HOME": str(home / "dagster"),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "ATELIER_STARTED_IN": str(Path.cwd()),
+        # The daemon and the webserver load the instance's launcher from here.
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+        # In the environment, since an address may hold a password, and everybody can read a command line.
+        "MLFLOW_BACKEND_STORE_URI": environment.tracking_uri(home),
+        "MLFLOW_ARTIFACTS_DESTINATION": environment.artifact_root(home),
+        # Eight processes for what is not used here: evaluating language models.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": os.environ.get("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false"),
+    }
+    return {**remembered, "ATELIER_PROFILE": known.get("profile", ""), **addresses, **os.environ, **ours}
+
+
+def _commands(servers: Path, code: str, options: argparse.Namespace) -> dict[str, tuple[list[str], Path]]:
+    """By name, each server's command and where it begins."""
+    python, here = [sys.executable, "-m"], Path.cwd()
+    workspace = servers / "workspace.yaml"
+    hosts = ["127.0.0.1", "localhost", "[::1]", *environment.ui_hosts()]
+    further = environment.ui_hosts()
+    return {
+        # What `dagster dev` starts; without --heartbeat, since a leash ends it.
+        "code": ([
+            *python, "dagster", "code-server", "start", "--module-name", "pipeline.definitions",
+            "--working-directory", str(ROOT), "--location-name", "atelier", "--socket", code, "--log-level", "warning",
+        ], servers),
+        "mlflow": ([
+            *python, "mlflow", "server", "--host", HOST, "--port", str(options.mlflow_port), "--workers", "1",
+            "--allowed-hosts", ",".join(name for host in hosts for name in _with_ports(host)),
+            *(["--cors-allowed-origins", ",".join(
+                f"{scheme}://{name}" for scheme in ("http", "https") for host in further for name in _with_ports(host)
+            )] if further else []),
+        ], here),
+        "dagster": ([
+            *python, "pipeline.webserver", "--host", HOST, "--port", str(options.dagster_port),
+            "--workspace", str(workspace), "--code", code,
+        ], here),
+        "daemon": ([
+            *python, "dagster._daemon", "run", "--workspace", str(workspace), "--log-level", "warning",
+        ], servers),
+    }  # fmt: skip
+
+
+def _with_ports(host: str) -> list[str]:
+    """A host for MLflow, which compares whole headers with patterns: by itself and with any port."""
+    return [host] if host.rpartition("]")[2].count(":") else [host, f"{host.replace('[', '[[]')}:*"]
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class Servers:
+    """The four servers of a home, started in order, ended together."""
+
+    def __init__(self, home: Path, lock: int, signals: Signals, options: argparse.Namespace, console: Console):
+        self.home, self.lock, self.signals, self.options, self.console = home, lock, signals, options, console
+        self.folder = home / "dagster" / SERVERS
+        self.running: list[Server] = []
+
+    def serve(self) -> int:
+        """Start all, wait for a signal or a server's end, end all; the exit code."""
+        self.folder.mkdir(exist_ok=True)
+        scratch = tempfile.mkdtemp(prefix="atelier-")
+        if len(os.fsencode(scratch)) > SOCKET_PATH - len("/code"):
+            shutil.rmtree(scratch)
+            scratch = tempfile.mkdtemp(prefix="atelier-", dir="/tmp")
+        code = f"{scratch}/code"
+        (self.folder / "workspace.yaml").write_text(
+            json.dumps({"load_from": [{"grpc_server": {"socket": code, "location_name": "atelier"}}]})
         )
-        print("Ctrl-C stops both.", flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            while all(server.poll() is None for server in servers.values()):
-                time.sleep(0.5)
-            stopped = next(name for name, server in servers.items() if server.poll() is not None)
-            print(f"{stopped} stopped with exit code {servers[stopped].returncode}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):  # a second one must not leave the servers behind
-                signal.signal(number, signal.SIG_IGN)
-            for server in servers.values():
-                server.send_signal(signal.SIGINT)
-            for server in servers.values():
-                try:
-                    server.wait(GRACE)
-                except subprocess.TimeoutExpired:
-                    server.kill()
+        self.variables = _variables(self.home, self.options)
+        self.commands = _commands(self.folder, code, self.options)
+        reading, self.holding = os.pipe()
+        with self.signals.noted():
+            try:
+                for name in ("code", "mlflow", "dagster"):
+                    self._start(name, reading, scratch if name == "code" else "")
+                return self._watch(reading)
+            finally:
+                os.close(self.holding)  # the leashes see it
+                for server in self.running:
+                    server.leash.wait()
+                os.close(reading)
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _start(self, name: str, reading: int, scratch: str = "") -> None:
+        command, where = self.commands[name]
+        log = self.folder / f"{name}.log"
+        leash = [sys.executable, "-m", "pipeline.leash", str(reading), str(GRACE), scratch, *command]
+        with log.open("w") as said:
+            process = subprocess.Popen(
+                leash, cwd=where, env=self.variables, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                start_new_session=True, pass_fds=(reading, self.lock),
+            )  # fmt: skip
+        self.running.append(Server(name, process, log))
+
+    def _watch(self, reading: int) -> int:
+        by = time.monotonic() + STARTED_WITHIN
+        waiting = {
+            "dagster": ("Dagster", self.options.dagster_port, "/server_info"),
+            "mlflow": ("MLflow ", self.options.mlflow_port, "/health"),
+        }
+        while not self.signals.first:
+            for server in self.running:
+                if server.leash.poll() is not None:
+                    return self._told(server, f"ended by itself, with exit code {server.leash.returncode}")
+            for name, (title, port, path) in list(waiting.items()):
+                if _answers(port, path):
+                    del waiting[name]
+                    self._say(f"{title}  http://{HOST}:{port}")
+                    if name == "dagster":  # so the code is loaded, and the daemon does not start on a missing one
+                        self._start("daemon", reading)
+                    if not waiting:
+                        self._say("Ctrl-C ends both.")
+                elif time.monotonic() > by:
+                    late = next(server for server in self.running if server.name == name)
+                    return self._told(late, f"does not answer after {STARTED_WITHIN:.0f} s")
+            time.sleep(0.2)
+        self._say("ending both; runs at work can be started again from where they are")
+        return 128 + self.signals.first
+
+    def _told(self, server: Server, what: str) -> int:
+        lines = server.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        said = "".join(f"\n  {printable_lines(line)}" for line in lines)
+        self._say(f"failed: {server.name} {what}. The end of {server.log}:{said}")
+        return FAILED
+
+    def _say(self, what: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            self.console.print(what, highlight=False, markup=False, soft_wrap=True)
+
+
+def serve(options: argparse.Namespace, console: Console) -> int:
+    """Prepare the home, and have its servers until they end; the exit code."""
+    signals = Signals()
+    try:
+        environment.ui_hosts()
+        home = chosen_home()
+        with only_one(home / "dagster", options, console) as lock, ExitStack() as stack:
+            free(options.dagster_port, "--dagster-port")
+            free(options.mlflow_port, "--mlflow-port")
+            instance.prepare(home)
+            (home / "mlflow").mkdir(exist_ok=True)
+            _recover(home)
+            stack.enter_context(courier.in_step(home, print))
+            if instance.recall(home).get("profile") == "demo":
+                stack.enter_context(sample_source.embedded(home / "catalogue", print))
+            console.print(f"home     {home}", highlight=False, markup=False, soft_wrap=True)
+            return Servers(home, lock, signals, options, console).serve()
+    except Ended:
+        return 128 + signals.first
 
 
 def _recover(home: Path) -> None:
@@ -138,11 +385,8 @@ def _recover(home: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
-    try:
-        return serve(arguments(argv))
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options, console = arguments(argv), Console()
+    return ended(lambda: serve(options, console), console)
 
 
 if __name__ == "__main__":
