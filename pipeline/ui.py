@@ -34,7 +34,9 @@ from pipeline.depot import courier
 
 ROOT = Path(__file__).parent.parent
 HOST = "127.0.0.1"
-GRACE = 20.0  # seconds between asking a server to end and killing it; a step at work writes down that it was cut off
+# Seconds between asking a server to end and killing it. Steps at work, of the code server's group, write down that they
+# were cut off; the others have nothing to lose, and many seconds of Python's own tidying up.
+GRACE = {"code": 20.0, "mlflow": 5.0, "dagster": 5.0, "daemon": 5.0}
 STARTED_WITHIN = 600.0  # seconds
 LAST_LINES = 15  # of a server's log, shown where it ended by itself
 LOCK = "ui.lock"  # in DAGSTER_HOME, with what is told to a second UI
@@ -150,7 +152,7 @@ def only_one(folder: Path, options: argparse.Namespace, console: Console) -> Gen
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as lock:
-        by, told = time.monotonic() + 2 * GRACE, False
+        by, told = time.monotonic() + 2 * max(GRACE.values()), False
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -239,6 +241,7 @@ def _commands(servers: Path, code: str, options: argparse.Namespace) -> dict[str
         ], servers),
         "mlflow": ([
             *python, "mlflow", "server", "--host", HOST, "--port", str(options.mlflow_port), "--workers", "1",
+            "--uvicorn-opts", "--log-level warning",
             "--allowed-hosts", ",".join(name for host in hosts for name in _with_ports(host)),
             *(["--cors-allowed-origins", ",".join(
                 f"{scheme}://{name}" for scheme in ("http", "https") for host in further for name in _with_ports(host)
@@ -307,7 +310,7 @@ class Servers:
     def _start(self, name: str, reading: int, scratch: str = "") -> None:
         command, where = self.commands[name]
         log = self.folder / f"{name}.log"
-        leash = [sys.executable, "-m", "pipeline.leash", str(reading), str(GRACE), scratch, *command]
+        leash = [sys.executable, "-m", "pipeline.leash", str(reading), str(GRACE[name]), scratch, *command]
         with log.open("w") as said:
             process = subprocess.Popen(
                 leash, cwd=where, env=self.variables, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
