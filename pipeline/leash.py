@@ -1,4 +1,4 @@
-"""`python -m pipeline.leash PIPE GRACE FOLDER COMMAND...`: runs a server, and ends with it all that it started.
+"""`python -m pipeline.leash PIPE GRACE FOLDER MARK COMMAND...`: runs a server, and ends with it all that it started.
 
 The server ends when whoever holds the pipe's other end does, `kill -9` included. The leash leads a session of its own,
 so that what a terminal sends does not reach the server. What becomes of the home is `ui.py`'s. Nothing of Dagster or
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 
@@ -23,7 +23,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main(argv: list[str]) -> int:
     """Run the command until it ends or must; returns its exit code, 128 and the signal's number where one ended it."""
-    pipe, grace, folder, command = int(argv[0]), float(argv[1]), argv[2], argv[3:]
+    pipe, grace, folder, mark, command = int(argv[0]), float(argv[1]), argv[2], argv[3], argv[4:]
     asked: list[int] = []
     wake, bell = os.pipe()
     os.set_blocking(bell, False)
@@ -32,23 +32,23 @@ def main(argv: list[str]) -> int:
         signal.signal(number, lambda got, _frame: asked.append(got))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    mark = f"{os.getpid()}-{time.time_ns()}"
     server = subprocess.Popen(command, env={**os.environ, MARK: mark}, stdin=subprocess.DEVNULL)
     while server.poll() is None and not asked:
         readable, _, _ = select.select([pipe, wake], [], [])
         if pipe in readable:  # nobody writes: its end is all that can be read
             break
         os.read(wake, 512)
-    _end(server, mark, grace)
+    end(os.getpgrp(), mark, grace, server.poll)
+    server.wait()
     if folder:
         shutil.rmtree(folder, ignore_errors=True)
     return server.returncode if server.returncode >= 0 else 128 - server.returncode
 
 
-def _end(server: subprocess.Popen, mark: str, grace: float) -> None:
-    """Ask every process of the server to end; kill those that have not within `grace` seconds."""
+def end(group: int, mark: str, grace: float, reap: Callable[[], object] = lambda: None) -> None:
+    """Ask every process of a group, or with this mark, to end; kill those that have not within `grace` seconds."""
     kill_at, asked = time.monotonic() + grace, set()
-    while left := list(_started(mark)):
+    while left := list(_started(group, mark)):
         if time.monotonic() > kill_at + ABANDON:
             break
         for process in left:
@@ -60,18 +60,17 @@ def _end(server: subprocess.Popen, mark: str, grace: float) -> None:
                     process.terminate()
             except psutil.NoSuchProcess:
                 continue
-        server.poll()
+        reap()
         time.sleep(0.05)
-    server.wait()
 
 
-def _started(mark: str) -> Iterator[psutil.Process]:
-    """What runs in this group, and what left it but carries the mark."""
+def _started(group: int, mark: str) -> Iterator[psutil.Process]:
+    """What runs in the group, and what left it but carries the mark."""
     for process in psutil.process_iter():
         try:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if os.getpgid(process.pid) == os.getpgrp() or process.environ().get(MARK) == mark:
+            if os.getpgid(process.pid) == group or process.environ().get(MARK) == mark:
                 yield process
         except (psutil.Error, OSError):  # it has ended, or is somebody else's
             continue

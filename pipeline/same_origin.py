@@ -47,7 +47,7 @@ class SameOrigin:
         if not why and scope["type"] == "http":
             if scope["method"] in _SAFE:
                 if _mutates(QueryParams(scope["query_string"]).get("query")):
-                    why = "a mutation is sent by POST."
+                    why = "a mutation is sent by POST, and this is one or cannot be read."
             elif not self._is_ours(headers):
                 body, receive = await _read(receive)
                 why = _unproved(scope, headers, body)
@@ -136,24 +136,21 @@ def _unproved(scope: Scope, headers: Headers, body: bytes | None) -> str:
     kind = headers.get("content-type", "")
     try:
         if "application/json" in kind:
-            sent = json.loads(body)
-            asked.append(sent["query"] if isinstance(sent, dict) else None)
+            asked.append(json.loads(body)["query"])
         elif "application/graphql" in kind:
             asked.append(body.decode())
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"no query can be read from it. {mend}"
-    return f"a mutation changes something. {mend}" if any(map(_mutates, asked)) else ""
+    return f"this is a mutation, or cannot be read. {mend}" if any(map(_mutates, asked)) else ""
 
 
 def _mutates(query: Any) -> bool:
-    """Whether a document holds a mutation; Dagster executes none that it cannot parse."""
+    """Whether a document holds a mutation, or may: what is nested too deep to be read here might be read elsewhere."""
     if not isinstance(query, str):
         return False
     try:
         document = parse(query, no_location=True)
-    except GraphQLError:
-        return False
-    except RecursionError:
+    except (GraphQLError, RecursionError):
         return True
     return any(
         isinstance(node, OperationDefinitionNode) and node.operation is OperationType.MUTATION

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from types import FrameType
 import psutil
 from rich.console import Console
 
-from pipeline import environment, instance, sample_source
+from pipeline import environment, instance, leash, sample_source
 from pipeline.command import FAILED, ended
 from pipeline.core.quoting import printable_lines
 from pipeline.core.raw.sources import BadInput
@@ -91,6 +92,7 @@ class Server:
 
     name: str
     leash: subprocess.Popen
+    mark: str
     log: Path
 
 
@@ -303,20 +305,22 @@ class Servers:
             finally:
                 os.close(self.holding)  # the leashes see it
                 for server in self.running:
-                    server.leash.wait()
+                    if server.leash.wait() < 0:  # the leash itself was killed
+                        leash.end(server.leash.pid, server.mark, 0.0)
                 os.close(reading)
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _start(self, name: str, reading: int, scratch: str = "") -> None:
         command, where = self.commands[name]
         log = self.folder / f"{name}.log"
-        leash = [sys.executable, "-m", "pipeline.leash", str(reading), str(GRACE[name]), scratch, *command]
+        mark = uuid.uuid4().hex
+        leashed = [sys.executable, "-m", "pipeline.leash", str(reading), str(GRACE[name]), scratch, mark, *command]
         with log.open("w") as said:
             process = subprocess.Popen(
-                leash, cwd=where, env=self.variables, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                leashed, cwd=where, env=self.variables, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=(reading, self.lock),
             )  # fmt: skip
-        self.running.append(Server(name, process, log))
+        self.running.append(Server(name, process, mark, log))
 
     def _watch(self, reading: int) -> int:
         by = time.monotonic() + STARTED_WITHIN
@@ -370,7 +374,10 @@ def serve(options: argparse.Namespace, console: Console) -> int:
             if instance.recall(home).get("profile") == "demo":
                 stack.enter_context(sample_source.embedded(home / "catalogue", print))
             console.print(f"home     {home}", highlight=False, markup=False, soft_wrap=True)
-            return Servers(home, lock, signals, options, console).serve()
+            code = Servers(home, lock, signals, options, console).serve()
+            with signals.noted():
+                _recover(home)  # a run at work that did not write down its end in time
+            return code
     except Ended:
         return 128 + signals.first
 
@@ -383,7 +390,8 @@ def _recover(home: Path) -> None:
     tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
     with instance.open_instance(home) as opened:
         if told := str(recover(opened, home, tracker)):
-            print(f"recovered: {told}")
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                print(f"recovered: {told}")
 
 
 def main(argv: list[str] | None = None) -> int:
