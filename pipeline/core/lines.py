@@ -41,8 +41,8 @@ class Asker(Protocol):
         """The `host:port` that is being asked."""
         ...
 
-    def asked(self) -> None:
-        """Take note that the request is on its way."""
+    def asked(self, reused: bool) -> None:
+        """Take note that a request is on its way; `reused`: over a line that has carried others before."""
         ...
 
     def heard(self, size: int) -> None:
@@ -188,7 +188,7 @@ class Line(asyncio.Transport, asyncio.Protocol):
         self._asker = asker.get()
         if self._asker is not None:
             self._host = self._asker.host
-            self._asker.asked()
+            self._asker.asked(self._requests > 1)
 
     def is_closing(self) -> bool:
         """As the transport; and a connection whose answer had a doubtful end is not to be written to again."""

@@ -60,8 +60,8 @@ class Client:
         self.bytes = 0
         self.surpluses: list[tuple[str, bool]] = []
 
-    def asked(self) -> None:
-        self.bytes = 0
+    def asked(self, reused: bool) -> None:
+        self.bytes, self.reused = 0, reused
 
     def heard(self, size: int) -> None:
         self.bytes += size

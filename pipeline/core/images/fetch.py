@@ -259,6 +259,7 @@ class _Run:
         asked = target(url)
         assert asked is not None  # no other is queued
         attempt = await self.transfer.attempt(asked)
+        self.schedule.charge(job, attempt.repeated)
         answered = attempt.http_status is not None and attempt.reason != "timeout"
         given_up = 0 < self.settings.host_failures <= job.host.failures
         if STATUS_OF[attempt.reason] == "transient" and job.attempts <= self.settings.retries and not given_up:

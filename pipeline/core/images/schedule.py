@@ -168,6 +168,10 @@ class Schedule:
         self._wait(at, host, Waiting(job.url, job.attempts, reason))
         self._release(job, answered)
 
+    def charge(self, job: Job, requests: int) -> None:
+        """Count requests that the job's host was sent beside the job's own; under a rate it is left alone for them."""
+        job.host.tokens -= requests
+
     def abandon(self, host: Host) -> Iterator[Waiting]:
         """Give up the host's queued URLs (those under way or waiting for a retry still end by themselves)."""
         while host.queued:

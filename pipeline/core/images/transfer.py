@@ -109,6 +109,7 @@ class Attempt:
     header: Header | None = None
     etag: str | None = None
     retry_after: float | None = None  # seconds
+    repeated: int = 0  # requests that were sent again within the attempt
 
 
 class Transfer:
@@ -130,6 +131,7 @@ class Transfer:
                 # Compressed answers stay compressed: pictures are so already, and such an answer may be a bomb.
                 auto_decompress=False,
                 headers={"User-Agent": self.settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
+                middlewares=(_once,),
             )
 
         self._guarded = session(guarded_connector(self.settings.allow_hosts))
@@ -153,19 +155,23 @@ class Transfer:
         seen = _Seen(asked)
         asker.set(watched)
         try:
-            return await self._follow(seen, watched)
+            found = await self._follow(seen, watched)
         except asyncio.CancelledError:
             if not watched.expired or watched.task.uncancel() > 0:
                 raise  # it is the run that ends
-            return Attempt("timeout", seen.status)
+            found = Attempt("timeout", seen.status)
         except Exception as error:
-            return Attempt(_reason_of_error(error, seen.hop), seen.status)
+            found = Attempt(_reason_of_error(error, seen.hop), seen.status)
         finally:
             self._watch.end(watched)
+            self.requests += watched.requests
+        found.repeated = max(0, watched.requests - seen.hops)
+        return found
 
     async def _follow(self, seen: "_Seen", watched: Watched) -> Attempt:
         """Ask, and follow redirects, each checked anew."""
         for _ in range(self.settings.max_redirects + 1):
+            seen.hops += 1
             found = await self._ask(seen, watched)
             if watched.misled:  # by bytes that had been waiting on the connection; it is asked on a fresh one
                 found = await self._ask(seen, watched)
@@ -176,7 +182,6 @@ class Transfer:
 
     async def _ask(self, seen: "_Seen", watched: Watched) -> Attempt | Target:
         """Ask once: what the answer means, or where it redirects to."""
-        self.requests += 1
         watched.host = seen.hop.host_port
         watched.rest()
         session = self._open if watched.host in self.settings.allow_hosts else self._guarded
@@ -226,13 +231,31 @@ class Transfer:
 
 
 class _Seen:
-    """How far an attempt came: what was asked last, and the status of the last answer."""
+    """How far an attempt came: what was asked last, after how many redirects, and the status of the last answer."""
 
-    __slots__ = ("hop", "status")
+    __slots__ = ("hop", "hops", "status")
 
     def __init__(self, hop: Target) -> None:
         self.hop = hop
+        self.hops = 0
         self.status: int | None = None
+
+
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request; a middleware of aiohttp, which would send one again on any connection that breaks off.
+
+    Only on a kept connection may it be sent again (RFC 9112, 9.3.1): that may close as it is written to. A server that
+    hangs up on a fresh one would get twice its rate. Raises what the connector and the parser raise.
+    """
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        watched = asker.get()
+        if isinstance(watched, Watched) and watched.reused:
+            raise
+        raise aiohttp.ClientConnectionError(str(error)) from error  # not sent again
 
 
 def _reason_of_error(error: Exception, hop: Target) -> str:

@@ -11,12 +11,26 @@ from collections.abc import Callable
 
 _LOOKS = 20  # looks around within the shorter time limit
 _PAUSE = 0.25  # seconds between two looks at most: so much later than its limit an attempt may end
+_GRACE = 0.7  # seconds by the wall that an attempt gets beyond its total for time in which this process had none
 
 
 class Watched:
     """An attempt under time limits: which task to stop, whom it asks, and since when that host has been silent."""
 
-    __slots__ = ("bytes", "deadline", "expired", "host", "late", "misled", "since", "task", "watch")
+    __slots__ = (
+        "began",
+        "bytes",
+        "clock",
+        "expired",
+        "host",
+        "late",
+        "misled",
+        "requests",
+        "reused",
+        "since",
+        "task",
+        "watch",
+    )
 
     def __init__(self, watch: "Watch", task: asyncio.Task[object], late: set[str]) -> None:
         """`late`: where hosts are noted that send bytes nobody asked for."""
@@ -24,15 +38,18 @@ class Watched:
         self.task = task
         self.late = late
         self.host = ""  # `host:port` of the last request
-        self.deadline = watch.time() + watch.total
+        self.began, self.clock = watch.time(), watch.clock
         self.expired = False
+        self.requests = 0  # that went out
+        self.reused = False  # the last of them over a connection that had been kept
         self.misled = False  # the last answer may be another request's
         self.bytes = 0  # of the last answer
         self.rest()
 
-    def asked(self) -> None:
-        """From now on the server is to say something."""
+    def asked(self, reused: bool) -> None:
+        """A request went out: from now on the server is to say something."""
         self.since = self.watch.clock
+        self.requests, self.reused = self.requests + 1, reused
         self.bytes, self.misled = 0, False
 
     def heard(self, size: int) -> None:
@@ -53,8 +70,9 @@ class Watched:
 class Watch:
     """Stops attempts that pass `silence` seconds between two reads or `total` seconds altogether.
 
-    The total is by the clock on the wall. The silence is counted from look to look, and stands still while the process
-    does (stopped, or without a processor): then all servers seem to have been silent, and none was.
+    Both are counted from look to look, by a clock that stands still while the process does (stopped, or without a
+    processor): then all servers seem to have been silent, and none was. By the clock on the wall the total is never
+    passed by more than a second.
     """
 
     def __init__(self, silence: float, total: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,7 +104,8 @@ class Watch:
         # What was begun since the last look has its time: up to one pause more than the limit, never less.
         clock = self.clock - self.pause
         for watched in self.attempts:
-            if not watched.expired and (now > watched.deadline or clock - watched.since > self.silence):
+            over = clock - watched.clock > self.total or now - watched.began > self.total + _GRACE
+            if not watched.expired and (over or clock - watched.since > self.silence):
                 watched.expired = True
                 watched.task.cancel()
 

@@ -16,7 +16,8 @@ from pipeline.core.durable import sole_writer
 from pipeline.core.raw import copies, download, remote
 from pipeline.core.raw.copies import Version
 from pipeline.core.raw.remote import RemoteSettings, data_version, fetch_to_cache
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.raw.sources import BadInput, OutOfReach
+from tests.core.fault_server import FaultServer
 from tests.core.file_server import FileServer, Served
 from tests.core.test_address import Recorder
 
@@ -479,3 +480,11 @@ def test_a_url_known_without_its_query_goes_on_with_its_copy_and_asks_nobody(cac
     cache.fetch("reviews.json.gz?part=2")  # now it may be either
     with pytest.raises(remote.Cut):
         cache.fetch("reviews.json.gz?...")
+
+
+@pytest.mark.parametrize("kind", ["interim/103", "interim/100/lf", "status_drip", "slow_head", "stalled"])
+def test_a_host_that_never_comes_to_its_answer_is_left_after_the_stall_limit(tmp_path: Path, kind: str) -> None:
+    with FaultServer() as host:
+        settings = RemoteSettings(allow_hosts=frozenset({host.host}), stall_timeout=0.2, retries=1, backoff=0.0)
+        with pytest.raises(OutOfReach, match=r"silent for too long|broke off"):
+            fetch_to_cache(host.url(kind), tmp_path, settings)
