@@ -73,6 +73,8 @@ def test_small_and_large_pictures_are_named_and_described() -> None:
             assert [(h.format, h.width, h.height) for _, h in found][1] == ("PNG", 400, 400)
             wide = hostile.png(2000)  # few bytes, many pixels: looked at among the small, decoded among the large
             assert (await judge.verdict(wide))[1].pixels == 4_000_000
+            assert len(judge._idle[False]) == 1
+            assert await outcome(judge, hostile.lying_avif(1000, 64)) == "ok"
             assert await outcome(judge, b"<html>") == "not_a_picture"
             assert await outcome(judge, hostile.flat_jpeg(7000, 50)) == "too_costly"
 
