@@ -4,6 +4,7 @@ The loop is `train_lsgan.py`; nothing here draws a batch or takes a step.
 """
 
 import json
+import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,12 @@ class LsganRun:
         if not self.ranks.first:
             return meta
         checkpoint.save(out / "generator.pt", self._finished())
-        temporary = out / ".meta.json.tmp"
-        temporary.write_text(json.dumps(meta, indent=1))
-        temporary.replace(out / "meta.json")
+        temporary = out / f".meta.json.{uuid.uuid4().hex}.tmp"
+        try:
+            temporary.write_text(json.dumps(meta, indent=1))
+            temporary.replace(out / "meta.json")
+        finally:
+            temporary.unlink(missing_ok=True)
         return meta
 
     def _finished(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Everything is uint8 [height, width, 3]. The letters are a 5x7 bitmap font kept h
 needs no drawing library. What is shown, and where the file goes, belongs to the caller.
 """
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,9 +74,12 @@ def png_bytes(picture: np.ndarray) -> bytes:
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write a uint8 picture [H, W, 3] to `path`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(png_bytes(picture))
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(png_bytes(picture))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write(sheet: np.ndarray, text: str, top: int, left: int, limit: int) -> None:

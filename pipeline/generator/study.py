@@ -33,7 +33,7 @@ from models.train_lsgan import Progress, train
 from pipeline import environment
 from pipeline.command import DONE, ended
 from pipeline.config import LsganConfig
-from pipeline.core.durable import sole_writer
+from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.images import features
 from pipeline.core.raw.sources import BadInput
 from pipeline.generator import generation
@@ -255,7 +255,7 @@ def study(options: argparse.Namespace, console: Console) -> int:
     if options.half != "both":
         about += f" Distances to the {options.half} half of the held-out products."
     made = report(done, f"{about} {', '.join(options.set)}; {options.draws} draws of fakes a run.")
-    (root / "report.md").write_text(made)
+    write_whole(root / "report.md", lambda temporary: temporary.write_text(made))
     write_json(root / "report.json", done)
     console.print(made, highlight=False, markup=False, soft_wrap=True)
     return DONE

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.durable import write_whole
 from pipeline.sample.amazon import high_name, low_name, photo_name, product_lines, review_lines
 from pipeline.sample.others import draw
 from pipeline.sample.photos import at_home, jpeg, low_resolution, studio
@@ -153,9 +154,7 @@ def _write_lines(path: Path, lines: Iterable[bytes]) -> int:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(path)
+    write_whole(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
 
 
 def _manifest(folder: Path) -> dict | None:

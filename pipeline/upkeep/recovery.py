@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline.core.durable import TEMPORARY_SUFFIX
+from pipeline.core.durable import TEMPORARY_SUFFIX, is_abandoned
 from pipeline.tracking import Tracker
 from pipeline.upkeep import tracked_ends
 from pipeline.upkeep.workers import Life, life
@@ -95,7 +95,7 @@ def _sweep(home: Path) -> int:
     for folder in WRITTEN:
         for path in (home / folder).rglob(f"*{TEMPORARY_SUFFIX}"):
             try:
-                if path.is_file() and path.stat().st_mtime < old:
+                if path.is_file() and path.stat().st_mtime < old and is_abandoned(path):
                     path.unlink()
                     found += 1
             except FileNotFoundError:  # its writer was alive, and has renamed it

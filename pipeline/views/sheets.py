@@ -3,12 +3,13 @@
 Charts belong in `plots.py`; pages in `lookbook/`.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from pipeline.core.durable import write_whole
 
 BACKGROUND = 255
 
@@ -79,7 +80,5 @@ def load(path: Path) -> np.ndarray:
 def save(path: Path, pixels: np.ndarray) -> Path:
     """Write a PNG, whole or not at all; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(pixels).save(temporary, "PNG", optimize=True)
-    temporary.replace(path)
+    write_whole(path, lambda temporary: Image.fromarray(pixels).save(temporary, "PNG", optimize=True))
     return path

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
-from pipeline.core.durable import TEMPORARY_SUFFIX, settle
+from pipeline.core.durable import own_name, settle
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
 from pipeline.core.raw.framing import Block, Meter, blocks
@@ -111,8 +111,7 @@ def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int
     folder = reading.folder / (_name(path, reading) if reading.kept else str(number))
     if (folder / _ABOUT).is_file():
         return replace(Part(folder, **json.loads((folder / _ABOUT).read_text())), known=True)
-    begun = folder.with_name(folder.name + TEMPORARY_SUFFIX)
-    shutil.rmtree(begun, ignore_errors=True)
+    begun = own_name(folder)  # of a worker that was given up and lives on, too; `keep_only` clears what is left
     begun.mkdir(parents=True)
     try:
         part = _read(path, begun, reading, on_progress)
@@ -120,7 +119,11 @@ def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int
         (begun / _ABOUT).write_text(json.dumps(about))
         if reading.kept:
             settle(begun)
-        begun.replace(folder)
+        try:
+            begun.replace(folder)
+        except OSError:
+            if not (folder / _ABOUT).is_file():  # else another worker was first, with the same part
+                raise
     finally:
         shutil.rmtree(begun, ignore_errors=True)
     return replace(part, folder=folder)
