@@ -129,7 +129,9 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     started = time.monotonic()
     Method(profile=profile).check()
     home = environment.writable_home()
-    with _sources(profile, home, console):
+    told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    alone = contextlib.nullcontext() if dry_run else terminal_run.at_work(home, told)
+    with alone, _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
         with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)}, console)
@@ -144,8 +146,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
-        told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-        with terminal_run.at_work(home), courier.in_step(home, told), instance.open_instance(home) as opened:
+        with courier.in_step(home, told), instance.open_instance(home) as opened:
             known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
             instance.remember(home, profile=profile, **known)
             if closed := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]

@@ -110,9 +110,9 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     storage = Storage(root=str(home))
     with instance.open_instance(home) as opened:
         under_way = opened.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
-        if under_way or terminal_run.is_at_work(home):
+        if under_way:
             raise BadInput(
-                f"{max(1, len(under_way))} run(s) are under way in {home}: let them end, or stop them, and erase then "
+                f"{len(under_way)} run(s) are under way in {home}: let them end, or stop them, and erase then "
                 "(the next `make ui` or run closes those whose process is gone)."
             )
     found = reach(storage.tables, kind, name)
@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> int:
         home = environment.writable_home()
         tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
         urls = reach(home / "tables", kind, name).urls
-        with sole_writer(home / "staged"):  # no ingest meanwhile
+        with terminal_run.at_work(home), sole_writer(home / "staged"):  # no run, and no ingest meanwhile
             for told in erase(home, kind, name, tracker):
                 console.print(told, highlight=False, markup=False)
         if environment.store():

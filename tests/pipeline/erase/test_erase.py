@@ -193,5 +193,5 @@ def test_nothing_is_erased_while_a_run_is_under_way(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path))
     with terminal_run.at_work(tmp_path):
         code, said = call("reviewer", "A2REVIEWER", monkeypatch)
-    assert code == WRONG_CALL and "let them end" in said
+    assert code == WRONG_CALL and "let it end" in said
     assert not (tmp_path / "erased.json").exists()

@@ -264,6 +264,6 @@ def test_while_somebody_is_busy_nothing_is_asked_for_and_afterwards_what_is_stil
 
 def test_a_run_from_the_terminal_is_at_work_until_it_ends(tmp_path: Path):
     assert not is_at_work(tmp_path)
-    with at_work(tmp_path / "home"), at_work(tmp_path / "home"):
+    with at_work(tmp_path / "home"):
         assert is_at_work(tmp_path / "home")
     assert not is_at_work(tmp_path / "home")
