@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from dotenv import load_dotenv
 
+from pipeline import place
 from pipeline.core.raw.sources import BadInput
 
 load_dotenv(Path.cwd() / ".env", override=False)
@@ -19,7 +20,11 @@ load_dotenv(Path.cwd() / ".env", override=False)
 
 def home() -> Path:
     """`ATELIER_HOME`: where every output lies (default `var/`), absolute."""
-    return Path(os.environ.get("ATELIER_HOME") or "var").expanduser().resolve()
+    named = os.environ.get("ATELIER_HOME") or "var"
+    try:
+        return Path(named).expanduser().resolve()
+    except (RuntimeError, OSError) as error:  # ~nobody, links in a circle
+        raise BadInput(f"ATELIER_HOME {named}: {error}. Name another folder.") from error
 
 
 def reviews() -> str:
@@ -171,12 +176,13 @@ def dagster_ui() -> str:
 
 
 def writable_home() -> Path:
-    """The home, made if need be.
+    """The home, made if need be, and brought up to date where it was moved or is of an older format.
 
     Raises:
-        BadInput: it cannot be made or written to.
+        BadInput: it cannot be made or written to, or is of a newer format.
     """
     folder = home()
+    place.check(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -186,4 +192,5 @@ def writable_home() -> Path:
             f"ATELIER_HOME {folder} cannot be written: {error.strerror}. Name another folder, for example "
             f"ATELIER_HOME=$HOME/atelier, or mend its permissions."
         ) from error
+    place.bring_up_to_date(folder, artifact_root(folder))
     return folder

@@ -1,16 +1,28 @@
 """The Dagster instance of a home: its folder, its configuration, and the record of the profile that ran there."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import dagster as dg
 
-from pipeline import environment
-from pipeline.core.durable import write_whole
+from pipeline import environment, place, sqlite_files
+from pipeline.core.durable import held, write_whole
 from pipeline.storage import write_json
 
 CONFIGURATION = Path(__file__).parent.parent / "dagster.yaml"
 RECORD = "home.json"
+MAKING = "making-"
+# What Dagster keeps in files of its own, besides one a run.
+SQLITE = tuple(
+    sqlite_files.Kind(place, main, frozenset({main, "alembic_version", *tables}), lost)
+    for place, main, tables, lost in (
+        ("history/runs.db", "runs", ("run_tags", "snapshots"), "the list of runs"),
+        ("history/runs/index.db", "event_logs", ("asset_keys",), "which assets were materialised, and when"),
+        ("schedules/schedules.db", "job_ticks", ("jobs", "instigators"), "ticks and cursors of sensors and schedules"),
+    )
+)
 # Joined to the configuration where ATELIER_DATABASE is set; the address stays in the environment.
 DATABASE = """
 storage:
@@ -21,29 +33,67 @@ storage:
 
 
 def prepare(home: Path) -> Path:
-    """Make `home/dagster` the DAGSTER_HOME of this process, configured by the project's dagster.yaml."""
+    """Make `home/dagster` the DAGSTER_HOME of this process, configured by the project's dagster.yaml.
+
+    Raises:
+        BadInput: the home is of a newer format, or one of its databases cannot be used; says what to do.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    place.bring_up_to_date(home.resolve(), environment.artifact_root(home.resolve()))
     folder = home / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     text = CONFIGURATION.read_text()
     if environment.database():
         text += DATABASE
         os.environ["ATELIER_DATABASE"] = environment.database()
     path = folder / "dagster.yaml"
-    if not path.is_file() or path.read_text() != text:  # servers may be reading it
-        write_whole(path, lambda temporary: temporary.write_text(text))
+    with held(home / place.LOCK):
+        if not path.is_file() or path.read_text() != text:  # servers may be reading it
+            write_whole(path, lambda temporary: temporary.write_text(text))
+        if not environment.database():
+            _make_databases(folder)
     os.environ["DAGSTER_HOME"] = str(folder)
     return folder
 
 
+def _make_databases(folder: Path) -> None:
+    """Make Dagster's SQLite files that are not there, whole or not at all, and mend those that were left unfinished."""
+    for left in folder.glob(f"{MAKING}*"):  # of a process that was killed: the caller holds the lock
+        shutil.rmtree(left)
+    there = [kind for kind in SQLITE if (folder / kind.place).is_file()]
+    unfinished = [kind for kind in there if not sqlite_files.is_whole(folder / kind.place, kind)]
+    if len(there) == len(SQLITE) and not unfinished:
+        return
+    before = os.environ.get("DAGSTER_HOME")
+    with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as name:
+        fresh = Path(name)
+        (fresh / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        try:
+            os.environ["DAGSTER_HOME"] = name
+            with dg.DagsterInstance.get() as made:
+                made.get_runs(limit=1)
+        finally:
+            os.environ.pop("DAGSTER_HOME")
+            if before is not None:
+                os.environ["DAGSTER_HOME"] = before
+        for kind in unfinished:
+            sqlite_files.mend_or_refuse(folder / kind.place, fresh / kind.place, kind)
+        for kind in SQLITE:
+            if not (folder / kind.place).is_file():
+                sqlite_files.take(fresh / kind.place, folder / kind.place)
+
+
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The persistent instance of a home."""
+    """The persistent instance of a home. Raises BadInput as `prepare`."""
     prepare(home)
-    return dg.DagsterInstance.get()
+    with held(home / place.LOCK):  # tables of a PostgreSQL database are made here
+        return dg.DagsterInstance.get()
 
 
 def remember(home: Path, **facts: str) -> None:
     """Keep what the home was last run with, for `make ui`."""
-    write_json(home / RECORD, {**recall(home), **facts})
+    with held(home / place.LOCK):
+        write_json(home / RECORD, {**recall(home), **facts})
 
 
 def recall(home: Path) -> dict[str, str]:

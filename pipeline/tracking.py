@@ -11,11 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 import numpy as np
 
-from pipeline import environment
+from pipeline import environment, sqlite_files
+from pipeline.core.durable import TEMPORARY_SUFFIX, held, own_name
+from pipeline.core.raw.sources import BadInput
+from pipeline.place import own_default_artifacts
 from pipeline.provenance import commit
 
 if TYPE_CHECKING:
@@ -28,6 +32,13 @@ PARAMETER_LENGTH = 6000
 LOCKED_AFTER = 30.0  # seconds that a SQLite file may be held by others; their transactions take milliseconds
 LOGGED_TABLES = "mlflow.loggedArtifacts"  # the tag by which MLflow's UI knows which artifacts are tables
 FLUSH_AFTER = 5.0  # seconds that a metric may wait for its batch: what a kill can lose, and a retry logs again
+MAKING_LOCK = "making.lock"
+SQLITE = sqlite_files.Kind(
+    "mlflow.db",
+    "runs",
+    frozenset({"runs", "experiments", "registered_models", "logged_models", "alembic_version"}),
+    "all that MLflow shows, and which versions are champions",
+)
 SYSTEM_EVERY = 10.0  # seconds between two looks at processor, memory, disk, network and GPU
 
 
@@ -229,26 +240,53 @@ class Tracker(dg.ConfigurableResource):
 
     def client(self) -> "MlflowClient":
         """MLflow's client of this store; sqlite3.OperationalError where somebody holds its SQLite file."""
-        import logging
-        import os
-
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        for noisy in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+        _quiet()
         from mlflow.tracking import MlflowClient
 
-        if self.uri.startswith("sqlite:///"):
-            path = Path(self.uri.removeprefix("sqlite:///"))
-            path.parent.mkdir(parents=True, exist_ok=True)
+        self.make_database()
+        if (path := self._file()) is not None:
             _expect_unlocked(path)
         return MlflowClient(tracking_uri=self.uri)
+
+    def _file(self) -> Path | None:
+        """The SQLite file of the store; None where it is another kind of database, or a server."""
+        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+
+    def make_database(self) -> None:
+        """Make the store's SQLite file where it is not there, whole or not at all, or mend one left unfinished.
+
+        Raises:
+            BadInput: it is damaged; says what to do.
+        """
+        path = self._file()
+        if path is None or (path.is_file() and sqlite_files.is_whole(path, SQLITE)):
+            return
+        with held(path.with_name(MAKING_LOCK)):
+            if path.is_file() and sqlite_files.is_whole(path, SQLITE):
+                return
+            _quiet()
+            from mlflow.tracking import MlflowClient
+
+            for left in path.parent.glob(f"{path.name}.*{TEMPORARY_SUFFIX}"):  # of a process that was killed
+                left.unlink()
+            fresh = own_name(path)
+            try:
+                # MLflow makes its tables in some fifty steps, each of them final: a kill in between would stay.
+                MlflowClient(tracking_uri=f"sqlite:///{fresh}")
+                own_default_artifacts(fresh, self.artifact_root)
+                if path.is_file():
+                    sqlite_files.mend_or_refuse(path, fresh, SQLITE)
+                if not path.is_file():
+                    sqlite_files.take(fresh, path)
+            finally:
+                fresh.unlink(missing_ok=True)
 
     def _experiment(self, client: "MlflowClient") -> str:
         from mlflow.exceptions import MlflowException
 
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
+            self._expect_place(found.artifact_location)
             return found.experiment_id
         try:
             return client.create_experiment(EXPERIMENT, artifact_location=_address(self.artifact_root))
@@ -258,6 +296,22 @@ class Tracker(dg.ConfigurableResource):
                 raise
             return found.experiment_id
 
+    def _expect_place(self, location: str) -> None:
+        """Refuse a place of files that a home, moved since, left in a database elsewhere: MLflow would make it again.
+
+        Raises:
+            BadInput: the place is a folder that is not there, and not the one that was asked for.
+        """
+        place = urlsplit(location)
+        elsewhere = self.tracking_uri.startswith(("http://", "https://")) or place.scheme not in ("", "file")
+        if elsewhere or location == _address(self.artifact_root) or Path(unquote(place.path)).is_dir():
+            return
+        raise BadInput(
+            f"the experiment {EXPERIMENT} of the MLflow database keeps its files in {unquote(place.path)}, which is "
+            "not there. If the home was moved, MLflow's database did not move with it: name another "
+            "MLFLOW_TRACKING_URI, or make that folder again if the files are to lie there."
+        )
+
     @staticmethod
     def _same(client: "MlflowClient", experiment: str, identity: Mapping[str, str]) -> str | None:
         wanted = {key: value for key, value in identity.items() if value}
@@ -265,6 +319,17 @@ class Tracker(dg.ConfigurableResource):
             [experiment], " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()), max_results=1
         )
         return runs[0].info.run_id if runs else None
+
+
+def _quiet() -> None:
+    """Say before mlflow is imported what it reads then, and keep its noise from the terminal."""
+    import logging
+    import os
+
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for noisy in ("mlflow.store.db.utils", "mlflow.system_metrics", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _expect_unlocked(path: Path) -> None:

@@ -388,6 +388,7 @@ def _recover(home: Path) -> None:
     from pipeline.upkeep.recovery import recover
 
     tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
+    tracker.make_database()  # before MLflow's server and a run that starts meanwhile both make it
     with instance.open_instance(home) as opened:
         if told := str(recover(opened, home, tracker)):
             with contextlib.suppress(OSError):  # the terminal may be gone

@@ -14,16 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
+from pipeline import place
 from pipeline.core.durable import TEMPORARY_SUFFIX, sole_writer, write_whole
 from pipeline.core.raw.sources import BadInput
 from pipeline.depot.addresses import without_signatures
 from pipeline.depot.store import GRACE, Changed, Outrun, Seen, Snapshot, Store, Stored, sha256_of
 from pipeline.environment import kept
+from pipeline.upkeep import terminal_run
 
 INDEX = "store.json"
 # Databases, which move by ATELIER_DATABASE, MLFLOW_TRACKING_URI and ATELIER_ARTIFACTS; what a run makes again in
 # minutes from the rest (decoded pictures, the sample's catalogue, copies of remote inputs, raw files' parts); scratch.
-LEFT_OUT = frozenset({"dagster", "mlflow", "bank", "catalogue", "inputs", "parts", "staged", INDEX, "terminal.lock"})
+LEFT_OUT = frozenset(
+    {"dagster", "mlflow", "bank", "catalogue", "inputs", "parts", "staged", "cache", INDEX}
+    | {place.RECORD, place.LOCK, terminal_run.LOCK}  # where this home lies, who is at work in it
+)
 ADDRESSES = frozenset({"reviews", "products", "rejects", "image_urls", "image_ledger"})  # tables that hold some
 _COPIES = 8  # files on their way at once: a lookbook is hundreds of small ones
 _SQLITE = b"SQLite format 3\0"

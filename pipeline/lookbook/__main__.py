@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import environment
+from pipeline import environment, place
 from pipeline.instance import open_instance, recall
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     if not (folder / "tables").is_dir():
         print(f"error: {folder} is no home: it has no tables. Run python -m pipeline.run first.", file=sys.stderr)
         return WRONG_CALL
+    place.check(folder)
     from pipeline.lookbook.build import build  # brings torch: seconds, which a wrong call or --help does without
     from pipeline.lookbook.publish import publish
 

@@ -100,9 +100,11 @@ def withdraw(tracker: Tracker, folders: Collection[str], home: Path, assets: Col
 
     now, gone = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), 0
     known = {*folders, *(str(Path(folder).relative_to(home)) for folder in folders)}
+    within = tuple(f"/{Path(folder).relative_to(home)}" for folder in folders)  # of where the home was before
     names = {Path(folder).name for folder in folders}  # by which a version says what it was made from
     for run in client.search_runs([experiment.experiment_id], max_results=50_000):
-        if run.data.tags.get("model_folder") in known or run.data.tags.get("dagster.asset") in assets:
+        made = run.data.tags.get("model_folder", "")
+        if made in known or made.endswith(within) or run.data.tags.get("dagster.asset") in assets:
             get_artifact_repository(str(run.info.artifact_uri)).delete_artifacts()
             client.set_tag(run.info.run_id, ERASED, now)
             gone += 1

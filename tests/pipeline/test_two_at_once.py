@@ -1,0 +1,236 @@
+"""Two commands at the same moment on one home: processes that a barrier lets go together."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import instance
+from pipeline.core.durable import holder, is_abandoned, own_name, sole_writer, whole, write_whole
+from pipeline.core.raw.sources import BadInput
+from pipeline.sqlite_files import is_whole
+from pipeline.tracking import EXPERIMENT, SQLITE, Tracker
+from pipeline.upkeep import terminal_run
+
+FORKED = multiprocessing.get_context("fork")
+PATIENCE = 120  # seconds until a test gives up
+
+
+def together(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """What `work` returned, or raised as text, in as many processes, begun at the same moment."""
+    barrier, answers = FORKED.Barrier(count), FORKED.SimpleQueue()
+
+    def body(number: int) -> None:
+        os.environ.pop("PYTEST_CURRENT_TEST", None)  # by which MLflow would forbid itself to write
+        barrier.wait(PATIENCE)
+        try:
+            answers.put((number, work(number)))
+        except BaseException as error:
+            answers.put((number, f"{type(error).__name__}: {error}"))
+
+    processes = [FORKED.Process(target=body, args=(number,)) for number in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+    return [answer for _, answer in sorted(answers.get() for _ in processes)]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DAGSTER_HOME", "ATELIER_DATABASE", "ATELIER_ARTIFACTS", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_fresh_home_is_opened_by_several_at_once(tmp_path: Path):
+    def opened(_: int) -> int:
+        with instance.open_instance(tmp_path / "home") as found:
+            return len(found.get_runs(limit=1))
+
+    assert together(4, opened) == [0] * 4
+    assert all(is_whole(tmp_path / "home" / "dagster" / kind.place, kind) for kind in instance.SQLITE)
+    assert not list((tmp_path / "home" / "dagster").glob(f"{instance.MAKING}*"))
+
+
+def tracker_of(home: Path) -> Tracker:
+    return Tracker(tracking_uri=f"sqlite:///{home}/mlflow/mlflow.db", artifact_root=str(home / "mlflow" / "artifacts"))
+
+
+def test_mlflows_database_is_made_by_one_of_several_and_used_by_all(tmp_path: Path):
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  once, not in every process
+
+    def experiment(_: int) -> str:
+        return tracker_of(tmp_path)._experiment(tracker_of(tmp_path).client())
+
+    assert together(3, experiment) == ["1"] * 3
+    with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as opened:
+        places = dict(opened.execute("SELECT name, artifact_location FROM experiments"))
+    assert places[EXPERIMENT] == (tmp_path / "mlflow" / "artifacts").as_uri()
+    assert places["Default"] == (tmp_path / "mlflow" / "artifacts" / "0").as_uri()  # MLflow: the working directory
+    assert not list((tmp_path / "mlflow").glob("*.tmp"))
+
+
+def test_a_file_that_several_write_whole_is_always_one_of_theirs(tmp_path: Path):
+    path = tmp_path / "whole.bin"
+
+    def write(number: int) -> str:
+        def pieces(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                for _ in range(64):
+                    file.write(bytes([number]) * 4096)
+
+        torn = 0
+        for _ in range(40):
+            write_whole(path, pieces)
+            data = path.read_bytes()
+            torn += len(data) != 64 * 4096 or len(set(data)) != 1
+        return f"{torn} torn"
+
+    assert together(3, write) == ["0 torn"] * 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path):
+    path = tmp_path / "table"
+
+    def killed() -> None:
+        with whole(path) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    victim = FORKED.Process(target=killed)
+    victim.start()
+    victim.join(PATIENCE)
+    (left,) = tmp_path.glob("*.tmp")
+    assert is_abandoned(left)
+    with whole(path) as living:
+        living.write_text("whole")
+        assert not is_abandoned(living)
+        with sole_writer(tmp_path):
+            assert living.exists() and not left.exists()
+    assert path.read_text() == "whole"
+    assert not is_abandoned(own_name(path))  # of nobody, but not there either
+
+
+def test_the_second_writer_of_a_folder_is_told_who_the_first_is(tmp_path: Path):
+    who = rf"process {os.getpid()} on .*, since 20"
+    with sole_writer(tmp_path), pytest.raises(BlockingIOError, match=who), sole_writer(tmp_path):
+        pass
+
+
+def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_path: Path):
+    begun, end = FORKED.Event(), FORKED.Event()
+
+    def first() -> None:
+        with terminal_run.at_work(tmp_path):
+            begun.set()
+            end.wait(PATIENCE)
+
+    process = FORKED.Process(target=first)
+    process.start()
+    try:
+        assert begun.wait(PATIENCE)
+        who = f"process {process.pid} on .* is at work"
+        with pytest.raises(BadInput, match=who), terminal_run.at_work(tmp_path):
+            pass
+        told: list[str] = []
+
+        def say(text: str) -> None:
+            told.append(text)
+            end.set()
+
+        with terminal_run.at_work(tmp_path, say):
+            assert f"process {process.pid}" in told[0] and "waiting" in told[0]
+            assert holder(tmp_path / terminal_run.LOCK).startswith(f"process {os.getpid()} ")
+    finally:
+        end.set()
+        process.join(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose databases are there: making them takes seconds, so the tests copy it."""
+    import dagster as dg
+
+    home = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ATELIER_DATABASE", raising=False)
+        patch.setenv("DAGSTER_HOME", "")
+        with instance.open_instance(home) as opened:
+            opened.report_runless_asset_event(dg.AssetMaterialization("coats"))
+        tracker_of(home).make_database()
+    return home
+
+
+@pytest.fixture
+def home(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "home"))
+
+
+def ruin(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as opened:
+        for statement in statements:
+            opened.execute(statement)
+        opened.commit()
+
+
+TWO_HEADS = "INSERT INTO alembic_version VALUES ('5771160a95ad')"
+
+
+def test_a_home_with_two_heads_or_half_its_tables_is_mended_with_all_that_it_holds(home: Path):
+    import dagster as dg
+
+    runs, events, ticks = (home / "dagster" / kind.place for kind in instance.SQLITE)
+    ruin(runs, TWO_HEADS, "DROP TABLE run_tags")
+    ruin(events, TWO_HEADS, "DROP TABLE asset_event_tags")
+    ruin(ticks, "DELETE FROM alembic_version", "DROP TABLE instigators")
+    with instance.open_instance(home) as opened:
+        assert opened.get_runs(limit=1) == []
+        assert opened.get_latest_materialization_event(dg.AssetKey("coats")) is not None
+        assert opened.all_instigator_state() == []
+    assert all(is_whole(home / "dagster" / kind.place, kind) for kind in instance.SQLITE)
+
+
+def test_what_cannot_be_mended_is_refused_with_the_file_to_move_away_and_what_goes_with_it(home: Path):
+    runs = home / "dagster" / "history" / "runs.db"
+    ruin(runs, TWO_HEADS, "ALTER TABLE runs ADD COLUMN of_another TEXT")
+    ruin(runs, "INSERT INTO runs (run_id) VALUES ('1')")
+    before = runs.read_bytes()
+    with pytest.raises(BadInput, match=r"mv '.*runs\.db' .*With it goes the list of runs"):
+        instance.open_instance(home)
+    assert runs.read_bytes() == before
+    ruin(runs, "DELETE FROM runs")  # nothing would be lost: it is set aside
+    with instance.open_instance(home) as opened:
+        assert opened.get_runs(limit=1) == []
+
+
+def test_a_tracking_database_that_a_killed_start_left_is_mended(home: Path):
+    database = home / "mlflow" / "mlflow.db"
+    ruin(database, "DROP TABLE logged_models", "INSERT INTO alembic_version VALUES ('0000')")
+    assert not is_whole(database, SQLITE)
+    assert tracker_of(home).client().get_experiment("0").name == "Default"
+    assert is_whole(database, SQLITE)
+
+
+def test_a_process_that_is_killed_while_it_makes_a_home_leaves_one_that_opens(tmp_path: Path):
+    """Wherever the kill falls: nothing half made is ever under a name that somebody opens."""
+    home = tmp_path / "home"
+    child = FORKED.Process(target=instance.prepare, args=(home,))
+    child.start()
+    give_up = time.monotonic() + PATIENCE
+    while child.is_alive() and not list(home.glob(f"dagster/{instance.MAKING}*/history/*.db")):
+        assert time.monotonic() < give_up
+    child.kill()
+    child.join(PATIENCE)
+    with instance.open_instance(home) as opened:
+        assert opened.get_runs(limit=1) == []
+    assert not list(home.glob(f"dagster/{instance.MAKING}*"))
