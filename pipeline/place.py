@@ -26,7 +26,7 @@ CACHE = "cache"
 # SQLAlchemy, whose addresses Dagster and MLflow write without escapes, ends a file's name at the question mark.
 _REFUSED = re.compile(r"[?\x00-\x1f\x7f]|::|[\ud800-\udfff]")
 _WITHIN = re.compile(r"[\w.%/\\-]$")  # what stands before a path that is the end of a longer one
-LONGEST = 1000  # bytes of a home's address: MLflow bounds that of an artifact, and the system that of a path
+LONGEST = 400  # bytes of a path: SQLite opens none of more than 500, and its files lie up to 90 deeper
 # Where what a library keeps for later goes, that would else be in the person's own folders.
 CACHES = {
     "MPLCONFIGDIR": "matplotlib",
@@ -44,8 +44,9 @@ def check(home: Path) -> None:
     """
     if found := _REFUSED.search(str(home)):
         raise BadInput(f"ATELIER_HOME {home}: a path with {found[0]!r} cannot be a database's address: name another.")
-    if len(home.as_uri()) > LONGEST:
-        raise BadInput(f"ATELIER_HOME {str(home)[:60]}...: the path is too long; name one of at most some 300 letters.")
+    if (length := len(os.fsencode(home))) > LONGEST:
+        shown = f"{str(home)[:60]}..."
+        raise BadInput(f"ATELIER_HOME {shown}: the path is too long, {length} bytes; name one of at most {LONGEST}.")
     known = _record(home).get("format", 0)
     if known > FORMAT:
         raise BadInput(
