@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline import environment, place
+from pipeline.core.raw.sources import BadInput
 from pipeline.instance import open_instance, recall
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.home import Home
@@ -32,7 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     if not (folder / "tables").is_dir():
         print(f"error: {folder} is no home: it has no tables. Run python -m pipeline.run first.", file=sys.stderr)
         return WRONG_CALL
-    place.check(folder)
+    try:
+        place.bring_up_to_date(folder, environment.artifact_root(folder))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_CALL
     from pipeline.lookbook.build import build  # brings torch: seconds, which a wrong call or --help does without
     from pipeline.lookbook.publish import publish
 
