@@ -23,8 +23,9 @@ FORMAT = 1  # homes of before it was recorded are 0
 RECORD = "format.json"
 LOCK = "opening.lock"
 CACHE = "cache"
-# SQLAlchemy, whose addresses Dagster and MLflow write without escapes, ends a file's name at the question mark.
-_REFUSED = re.compile(r"[?\x00-\x1f\x7f]|::|[\ud800-\udfff]")
+# SQLAlchemy, whose addresses Dagster and MLflow write without escapes, ends a file's name at the question mark; Dagster
+# takes the path of its configuration for a pattern (and goes on without one); fsspec chains addresses by two colons.
+_REFUSED = re.compile(r"[?*\[\x00-\x1f\x7f]|::|[\ud800-\udfff]")
 _WITHIN = re.compile(r"[\w.%/\\-]$")  # what stands before a path that is the end of a longer one
 LONGEST = 400  # bytes of a path: SQLite opens none of more than 500, and its files lie up to 90 deeper
 # Where what a library keeps for later goes, that would else be in the person's own folders.
@@ -40,10 +41,12 @@ def check(home: Path) -> None:
     """Find what makes a home unusable for this version, before anything is written.
 
     Raises:
-        BadInput: its path cannot be an address of a database, or a newer Atelier has made it.
+        BadInput: its path is none that Dagster and MLflow can use, or a newer Atelier has made it.
     """
     if found := _REFUSED.search(str(home)):
-        raise BadInput(f"ATELIER_HOME {home}: a path with {found[0]!r} cannot be a database's address: name another.")
+        raise BadInput(
+            f"ATELIER_HOME {home}: a path with {found[0]!r} is none that Dagster and MLflow can use: name another."
+        )
     if (length := len(os.fsencode(home))) > LONGEST:
         shown = f"{str(home)[:60]}..."
         raise BadInput(f"ATELIER_HOME {shown}: the path is too long, {length} bytes; name one of at most {LONGEST}.")

@@ -24,7 +24,7 @@ from tests.pipeline.conftest import TINY, free_port, made
 
 pytestmark = pytest.mark.skipif(not os.environ.get("ATELIER_EDGES"), reason="minutes: set ATELIER_EDGES=1")
 ROOT = Path(__file__).parents[2]
-NAME = 'shöp\'s 100% #2 "home" [a]'
+NAME = 'shöp\'s 100% #2 "home"'
 PATIENCE = 900  # seconds for one command, on a busy machine
 
 
