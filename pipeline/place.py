@@ -115,7 +115,8 @@ def _databases(home: Path) -> Iterator[Path]:
     """The SQLite files that lie in the home, and do not only seem to."""
     for folder in ("dagster", "mlflow"):
         for path in sorted((home / folder).rglob("*.db")):
-            if path.is_file() and path.resolve().is_relative_to(home):
+            # One that is damaged is refused where it is used, with what to do.
+            if path.is_file() and path.resolve().is_relative_to(home) and sqlite_files.is_database(path):
                 yield path
 
 
@@ -162,7 +163,7 @@ def mover(before: Path, home: Path) -> Callable[[str], str]:
 def _place_before_it_was_recorded(home: Path, artifacts: str) -> Path | None:
     """Where a home of format 0 was made, by where MLflow keeps its files, or by its own summary; None: nobody says."""
     database, kept = home / "mlflow" / "mlflow.db", home / "mlflow" / "artifacts"
-    if kept.is_dir() and artifacts == str(kept) and database.is_file() and database.resolve().is_relative_to(home):
+    if kept.is_dir() and artifacts == str(kept) and database in _databases(home):
         with closing(sqlite3.connect(database, timeout=sqlite_files.PATIENCE)) as opened:
             try:
                 found = opened.execute("SELECT artifact_location FROM experiments WHERE experiment_id != 0").fetchall()

@@ -28,6 +28,18 @@ class Kind:
     lost: str  # what goes with it, in words
 
 
+def is_database(path: Path) -> bool:
+    """Whether SQLite can read a file at all."""
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as opened:
+        try:
+            opened.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            return False
+    return True
+
+
 def is_whole(path: Path, kind: Kind) -> bool:
     """Whether a database was finished: all tables, and one version of them."""
     with closing(sqlite3.connect(path, timeout=PATIENCE)) as opened:
