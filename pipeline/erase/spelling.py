@@ -59,18 +59,22 @@ class Spelled:
             for name in clear
             for encoding, front, back in _WIDE
         }
+        self._forms = [form.encode() for name in self.names for form in forms(name)]
         self.longest = max((len(form) for name in self.names for form in forms(name)), default=0) * ESCAPE_BYTES + 64
 
     def stands_in(self, text: bytes) -> bool:
         """Whether one of the names stands in a text, whatever its encoding and its escapes."""
         if any(there in text and exact.search(text) for there, exact in self._wide.items()):
             return True
-        return any(self._pattern.search(version) for version in _versions(text))
+        # A pattern that looks behind itself is a hundred times slower than a search for a text.
+        return any(
+            self._pattern.search(version) for version in _versions(text) if any(form in version for form in self._forms)
+        )
 
 
 def _wide(there: bytes, front: bytes, back: bytes) -> re.Pattern[bytes]:
-    letter = front + _LETTER.encode() + back
-    return re.compile(b"(?<!" + letter + b")" + re.escape(there) + b"(?!" + letter + b")")
+    before, behind = (front + _LETTER.encode() + end for end in (back, b"(?:" + back + b"|\\Z)"))
+    return re.compile(b"(?<!" + before + b")" + re.escape(there) + b"(?!" + behind + b")")
 
 
 def _versions(text: bytes) -> Iterable[bytes]:
@@ -85,7 +89,7 @@ def _versions(text: bytes) -> Iterable[bytes]:
 
 
 def _of_unicode(found: re.Match[bytes]) -> bytes:
-    units = b"".join(bytes.fromhex(unit[-4:].decode()) for unit in found[0].split(b"u")[1:])
+    units = b"".join(bytes.fromhex(unit[:4].decode()) for unit in found[0].split(b"u")[1:])
     return units.decode("utf-16-be", "replace").encode()
 
 

@@ -5,11 +5,15 @@ read as bytes. Pictures and arrays of numbers hold no names: for those `erase.py
 """
 
 import contextlib
+import io
+import math
 import sqlite3
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,7 +21,7 @@ from pipeline.core.raw.framing import DAMAGED, codec_of, inflated
 from pipeline.erase.spelling import Spelled
 
 BLOCK = 1 << 22
-_SQLITE, _ZIP = b"SQLite format 3\0", b"PK\3\4"
+_SQLITE, _ZIP, _ARRAY = b"SQLite format 3\0", b"PK\3\4", b"\x93NUMPY"
 
 
 def find(home: Path, names: Iterable[str]) -> list[Path]:
@@ -60,6 +64,9 @@ def _streams(path: Path, head: bytes) -> Iterator[Callable[[int], bytes]]:
                 yield stream.read
         if head[:4] == _ZIP:
             yield from _members(path)
+        if head[:6] == _ARRAY:
+            file.seek(0)
+            yield _array(file).read
 
 
 def _in_stream(read: Callable[[int], bytes], spelled: Spelled) -> bool:
@@ -78,9 +85,24 @@ def _members(path: Path) -> Iterator[Callable[[int], bytes]]:
     """The files of a zip that are compressed; the others lie in it as they are."""
     with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError), zipfile.ZipFile(path) as members:
         for member in members.infolist():
+            if member.filename.endswith(".npy"):
+                with members.open(member) as opened:
+                    yield _array(opened).read
             if member.compress_type != zipfile.ZIP_STORED:
                 with members.open(member) as opened:
                     yield opened.read
+
+
+def _array(file: IO[bytes]) -> io.BytesIO:
+    """The texts of a numpy array, a line each: in its file nothing stands between them."""
+    with contextlib.suppress(ValueError):
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = header(file)
+        if kind.kind in "US":
+            texts = np.frombuffer(file.read(), kind, count=math.prod(shape)).tolist()
+            return io.BytesIO(b"\n".join(t if isinstance(t, bytes) else t.encode("utf-8", "replace") for t in texts))
+    return io.BytesIO()
 
 
 def _values(path: Path) -> Iterator[bytes]:
