@@ -7,7 +7,9 @@ their owner's; what they still hold is not read. The list of what was erased hol
 """
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,16 +26,18 @@ from rich.console import Console
 
 from pipeline import environment, instance
 from pipeline.command import DONE, FAILED, ended
-from pipeline.core.durable import sole_writer
+from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.erasure import Erasures
 from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.store_shards import absorb
 from pipeline.core.raw.copies import rewrite_copies
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.raw.framing import codec_of
+from pipeline.core.raw.sources import BadInput, named
 from pipeline.depot.store import Store
 from pipeline.depot.sync import push
 from pipeline.erase import traces
+from pipeline.erase.rewrite import Unreadable, Wanted, rewrite
 from pipeline.erase.scrub import databases, scrub, scrub_logs
 from pipeline.io_managers import SCHEMAS
 from pipeline.storage import ModelFolder, Storage
@@ -136,9 +140,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     shutil.rmtree(storage.dealt, ignore_errors=True)  # and a 5-core that was killed
     shutil.rmtree(storage.parts, ignore_errors=True)
     yield "what raw files came to: removed, the next ingest reads them anew"
-    needles = [text.encode() for text in found.names]
-    copies = rewrite_copies(home / "inputs", lambda line: not any(needle in line for needle in needles))
-    yield f"copies of remote inputs: {copies} lines removed"
+    yield from _rewrite_inputs(home, Wanted(kind, name, found.urls))
     marked = list(_mark(storage, found, erased.digest_of(kind, name)))
     yield f"models that learnt from it: {len(marked)} marked until they are trained again"
     withdrawn = tracked_ends.withdraw(
@@ -153,6 +155,42 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     )
     logs = scrub_logs(home, found.names)
     yield f"what the two UIs show: {changed} texts and {logs} logs changed"
+
+
+def _rewrite_inputs(home: Path, wanted: Wanted) -> Iterator[str]:
+    """Take what has to go out of the copies of remote inputs, and out of raw files that lie in the home."""
+
+    def write(path: Path, out: Path) -> int | None:
+        try:
+            return rewrite(path, out, wanted)
+        except Unreadable:
+            # Nobody can read a compressed file that is damaged; a text that is not JSON may name nobody.
+            packed = path.read_bytes()[:4]
+            return None if codec_of(packed) or traces.holds(path, [wanted.name, *wanted.urls]) else 0
+
+    done = rewrite_copies(home / "inputs", write)
+    yield f"copies of remote inputs: {done.gone} objects removed or changed"
+    for path in done.again:
+        yield f"{path.relative_to(home)}: cannot be parsed; removed, the next run fetches it again"
+    for path, why in done.failed:
+        yield f"{path.relative_to(home)}: cannot be rewritten ({why})"
+    for path in (path.resolve() for path in _local_inputs()):
+        if path.is_relative_to(home):
+            try:
+                if gone := write(path, Path(os.devnull)):
+                    write_whole(path, lambda temporary, path=path: write(path, temporary))
+                    yield f"{path.relative_to(home)}: {gone} objects removed or changed"
+            except OSError as error:
+                yield f"{path.relative_to(home)}: cannot be rewritten ({error.strerror or error})"
+
+
+def _local_inputs() -> list[Path]:
+    """The raw files that the environment names and that are no URLs; those that are gone are none."""
+    found = []
+    for spec in filter(None, (environment.reviews(), environment.products())):
+        with contextlib.suppress(BadInput):
+            found += [entry for entry in named(spec) if isinstance(entry, Path)]
+    return found
 
 
 def _mark(storage: Storage, found: Reach, digest: str) -> Iterator[Path]:
@@ -241,6 +279,9 @@ def main(argv: list[str] | None = None) -> int:
             push(home, store := Store(environment.store()), grace=0)
             console.print(f"{store.address}: in step, and nothing before it is kept", highlight=False)
         again, others = left(home, [name, *urls])
+        for path in (path.resolve() for path in _local_inputs()):
+            if not path.is_relative_to(home) and traces.holds(path, [name]):
+                console.print(f"yours, read without it and not changed: {path}", highlight=False, markup=False)
         for path in again:
             console.print(f"until the next run: {path}", highlight=False, markup=False)
         for path in others:

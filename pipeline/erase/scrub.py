@@ -6,10 +6,12 @@ Any database that SQLAlchemy opens, so that PostgreSQL is served as SQLite is. R
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from pipeline.core.durable import write_whole
+from pipeline.erase.spelling import forms, pattern
 
 GONE = "(erased)"
 # A picture inside an event: which one cannot be told from its bytes, so where a picture is erased all of them go.
@@ -29,7 +31,7 @@ def databases(home: Path, *addresses: str) -> Iterator[str]:
 def scrub(address: str, names: Iterable[str], pictures: bool) -> int:
     """Replace the names in every text of a database, and with `pictures` the pictures too; how many values changed."""
     wanted = list(names)
-    pattern = re.compile(_whole_words(wanted))
+    exact = re.compile(pattern(wanted))
     engine = sa.create_engine(address)
     changed = 0
     try:
@@ -39,7 +41,7 @@ def scrub(address: str, names: Iterable[str], pictures: bool) -> int:
             for table in metadata.sorted_tables:
                 for column in table.columns:
                     if isinstance(column.type, sa.String):  # Text is one
-                        changed += _scrub(connection, table, column, wanted, pattern, pictures)
+                        changed += _scrub(connection, table, column, wanted, exact, pictures)
         if changed and engine.dialect.name == "sqlite":
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -52,22 +54,23 @@ def scrub(address: str, names: Iterable[str], pictures: bool) -> int:
 
 def scrub_logs(home: Path, names: Iterable[str]) -> int:
     """Replace the names in the logs of Dagster's steps; how many files changed."""
-    pattern = re.compile(_whole_words(names).encode())
+    exact = re.compile(pattern(names).encode())
     changed = 0
     for path in sorted((home / "dagster").rglob("*")):
         if path.suffix in LOGS and path.is_file():
             text = path.read_bytes()
-            new = pattern.sub(GONE.encode(), text)
+            new = _without(exact, text, GONE.encode())
             if new != text:
                 write_whole(path, lambda temporary, new=new: temporary.write_bytes(new))
                 changed += 1
     return changed
 
 
-def _whole_words(names: Iterable[str]) -> str:
-    """A pattern of the names, the longest first: a URL before what it begins with."""
-    either = "|".join(map(re.escape, sorted(set(names), key=len, reverse=True)))
-    return f"(?<![0-9A-Za-z])(?:{either or '(?!)'})(?![0-9A-Za-z])"
+def _without(names: re.Pattern, text: Any, gone: Any) -> Any:
+    """A text, or bytes, without the names; what says that a number is a name stays."""
+    if not names.groups:
+        return names.sub(lambda _: gone, text)
+    return names.sub(lambda found: (found["before"] or gone[:0]) + gone, text)
 
 
 def _scrub(
@@ -75,15 +78,15 @@ def _scrub(
     table: sa.Table,
     column: sa.Column,
     names: list[str],
-    pattern: re.Pattern[str],
+    exact: re.Pattern[str],
     pictures: bool,
 ) -> int:
-    looked_for = [*names, "data:image/"] if pictures else names
+    looked_for = [*(form for name in names for form in forms(name)), *(["data:image/"] if pictures else [])]
     hit = sa.or_(*(column.contains(text, autoescape=True) for text in looked_for))
     values = connection.execute(sa.select(column).where(hit).distinct()).scalars().all()
     changed = 0
     for value in values:
-        new = pattern.sub(GONE, PICTURE.sub(PICTURE_GONE, value) if pictures else value)
+        new = _without(exact, PICTURE.sub(PICTURE_GONE, value) if pictures else value, GONE)
         if new != value:
             changed += connection.execute(sa.update(table).where(column == value).values({column.name: new})).rowcount
     return changed

@@ -1,98 +1,162 @@
 """Where a home still holds a name: every file under it is read, whatever its form, and searched for the text.
 
-Parquet, Arrow, gzip and zstd are looked into, databases and everything else are read as bytes. Pictures and arrays hold
-no names: for those `erase.py` goes by content and by number.
+Parquet, Arrow, SQLite, gzip, zstd and zip (arrays and models of others are zips) are looked into, everything else is
+read as bytes. Pictures and arrays of numbers hold no names: for those `erase.py` goes by content and by number.
 """
 
-import gzip
-import html
-import json
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import contextlib
+import io
+import math
+import sqlite3
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.core.raw.framing import DAMAGED, codec_of, inflated
+from pipeline.erase.spelling import Spelled
+
 BLOCK = 1 << 22
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_SQLITE, _ZIP, _ARRAY = b"SQLite format 3\0", b"PK\3\4", b"\x93NUMPY"
 
 
 def find(home: Path, names: Iterable[str]) -> list[Path]:
-    """The files under `home`, relative to it, in which one of `names` stands."""
-    forms = sorted({form for name in names for form in _forms(name)}, key=len, reverse=True)
-    if not forms:
+    """The files under `home`, relative to it, in which one of `names` stands, or which cannot be read."""
+    spelled = Spelled(names)
+    if not spelled.names:
         return []
-    # A name ends where letters and digits do: B00X does not stand in B00XYZ.
-    either = "|".join(map(re.escape, forms))
-    in_text = f"(^|[^0-9A-Za-z])({either})($|[^0-9A-Za-z])"
-    in_bytes = re.compile(f"(?<![0-9A-Za-z])(?:{either})(?![0-9A-Za-z])".encode())
-    search = _Search(in_text, in_bytes, max(len(form.encode()) for form in forms) + 1)
     files = (path for path in sorted(home.rglob("*")) if path.is_file() and not path.is_symlink())
-    return [path.relative_to(home) for path in files if search.holds(path)]
+    return [path.relative_to(home) for path in files if _holds(path, spelled)]
 
 
-def _forms(name: str) -> set[str]:
-    """How a text may stand in a file: as it is, in HTML, in JSON."""
-    return {name, html.escape(name), json.dumps(name)[1:-1]}
+def holds(path: Path, names: Iterable[str]) -> bool:
+    """Whether one of the names stands in a file; also where it cannot be read, since then nobody can say."""
+    return _holds(path, Spelled(names))
 
 
-@dataclass(frozen=True)
-class _Search:
-    """The names as a pattern for Arrow's texts and one for bytes, which match at most `longest` bytes."""
+def _holds(path: Path, spelled: Spelled) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head[:4] == b"PAR1" or head[:6] == b"ARROW1":
+            with contextlib.suppress(pa.ArrowInvalid, OSError):  # half of a file: its bytes as they are
+                return _in_table(path, spelled, arrow=head[:6] == b"ARROW1")
+        if head == _SQLITE and any(map(spelled.stands_in, _values(path))):
+            return True
+        return any(_in_stream(read, spelled) for read in _streams(path, head))
+    except FileNotFoundError:  # gone while we looked
+        return False
+    except OSError:
+        return True
 
-    in_text: str
-    in_bytes: re.Pattern[bytes]
-    longest: int
 
-    def holds(self, path: Path) -> bool:
-        """Whether a name stands in a file."""
-        try:
-            with path.open("rb") as file:
-                head = file.read(6)
-                file.seek(0)
-                if head[:4] == b"PAR1" or head == b"ARROW1":
-                    return self._in_table(path, arrow=head == b"ARROW1")
-                if head[:2] == _GZIP:
-                    return self._in_stream(gzip.open(file).read)
-                if head[:4] == _ZSTD:
-                    return self._in_stream(pa.CompressedInputStream(pa.PythonFile(file), "zstd").read)
-                return self._in_stream(file.read)
-        except FileNotFoundError:  # gone while we looked
-            return False
-        except (pa.ArrowInvalid, EOFError, OSError):  # half of a file: then its bytes as they are
-            with path.open("rb") as file:
-                return self._in_stream(file.read)
+def _streams(path: Path, head: bytes) -> Iterator[Callable[[int], bytes]]:
+    """What to read: the file as it lies there, and what is compressed in it."""
+    with path.open("rb") as file:
+        yield file.read
+        file.seek(0)
+        if codec := codec_of(head[:4]):
+            with contextlib.suppress(*DAMAGED, pa.ArrowInvalid), inflated(file, codec) as stream:
+                yield stream.read
+        if head[:4] == _ZIP:
+            yield from _members(path)
+        if head[:6] == _ARRAY:
+            file.seek(0)
+            yield _array(file).read
 
-    def _in_stream(self, read: Callable[[int], bytes]) -> bool:
-        """Also where a name stands across two blocks."""
-        tail = b""
+
+def _in_stream(read: Callable[[int], bytes], spelled: Spelled) -> bool:
+    """Also where a name stands across two blocks, and up to where the stream is damaged."""
+    tail = b""
+    with contextlib.suppress(*DAMAGED, pa.ArrowInvalid, zipfile.BadZipFile):
         while block := read(BLOCK):
             text = tail + block
-            if self.in_bytes.search(text):
+            if spelled.stands_in(text):
                 return True
-            tail = text[-self.longest :]
-        return False
+            tail = text[-spelled.longest :]
+    return False
 
-    def _in_table(self, path: Path, arrow: bool) -> bool:
-        if arrow:
-            with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as rows:
-                return any(self._in_rows(rows.get_batch(number)) for number in range(rows.num_record_batches))
-        with pq.ParquetFile(path) as file:
-            if any(self.in_bytes.search(value) for value in (file.schema_arrow.metadata or {}).values()):
-                return True
-            columns = [field.name for field in file.schema_arrow if _textual(field.type)]
-            return any(self._in_rows(batch) for batch in file.iter_batches(columns=columns))
 
-    def _in_rows(self, rows: pa.RecordBatch) -> bool:
-        for column in rows.columns:
-            texts = column.flatten() if pa.types.is_list(column.type) else column
-            if _textual(texts.type) and pc.any(pc.match_substring_regex(texts, self.in_text)).as_py():
-                return True
-        return False
+def _members(path: Path) -> Iterator[Callable[[int], bytes]]:
+    """The files of a zip that are compressed; the others lie in it as they are."""
+    with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError), zipfile.ZipFile(path) as members:
+        for member in members.infolist():
+            if member.filename.endswith(".npy"):
+                with members.open(member) as opened:
+                    yield _array(opened).read
+            if member.compress_type != zipfile.ZIP_STORED:
+                with members.open(member) as opened:
+                    yield opened.read
+
+
+def _array(file: IO[bytes]) -> io.BytesIO:
+    """The texts of a numpy array, a line each: in its file nothing stands between them."""
+    with contextlib.suppress(ValueError):
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = header(file)
+        if kind.kind in "US":
+            texts = np.frombuffer(file.read(), kind, count=math.prod(shape)).tolist()
+            return io.BytesIO(b"\n".join(t if isinstance(t, bytes) else t.encode("utf-8", "replace") for t in texts))
+    return io.BytesIO()
+
+
+def _values(path: Path) -> Iterator[bytes]:
+    """Every text of a SQLite database: in its file a long one is in pieces."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(
+        sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    ) as database:  # fmt: skip
+        database.text_factory = bytes
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            quoted = '"' + table.decode().replace('"', '""') + '"'
+            for row in database.execute(f"SELECT * FROM {quoted}"):
+                yield from (value for value in row if isinstance(value, bytes) and value)
+
+
+def _in_table(path: Path, spelled: Spelled, arrow: bool) -> bool:
+    if arrow:
+        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as rows:
+            return any(_in_rows(rows.get_batch(number), spelled) for number in range(rows.num_record_batches))
+    with pq.ParquetFile(path) as file:
+        if any(spelled.stands_in(value) for value in (file.schema_arrow.metadata or {}).values()):
+            return True
+        columns = [field.name for field in file.schema_arrow if _textual(field.type)]
+        return bool(columns) and any(_in_rows(batch, spelled) for batch in file.iter_batches(columns=columns))
+
+
+def _in_rows(rows: pa.RecordBatch, spelled: Spelled) -> bool:
+    # A field's name before each of its values, and a bar behind it: a number is a name in a field of ids alone.
+    return any(
+        spelled.stands_in("".join(f"{name}={text}|\n" for text in dict.fromkeys(texts)).encode("utf-8", "replace"))
+        for name, column in zip(rows.schema.names, rows.columns, strict=True)
+        for texts in _texts(column)
+    )
+
+
+def _texts(column: pa.Array) -> Iterator[list[str]]:
+    """The texts in a column of any nesting."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from _texts(column.dictionary)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield column.drop_null().to_pylist()
+    elif pa.types.is_struct(kind):
+        for part in column.flatten():
+            yield from _texts(part)
+    elif pa.types.is_map(kind):
+        yield from _texts(column.keys)
+        yield from _texts(column.items)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _texts(column.flatten())
 
 
 def _textual(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type))
+    if pa.types.is_dictionary(kind):
+        return _textual(kind.value_type)
+    nested = [kind.field(n).type for n in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or any(map(_textual, nested))

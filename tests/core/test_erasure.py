@@ -9,7 +9,6 @@ from pipeline.core import schemas
 from pipeline.core.erasure import LIST, Erasures
 from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
-from pipeline.core.raw.copies import CopyFolder, Version, rewrite_copies
 from tests.core.images.test_ledger import bad, good, sha_of
 
 ANN, BO, COAT, HAT = "A1ANN", "A2BO", "B00COAT", "B00HAT"
@@ -113,26 +112,3 @@ def test_the_store_forgets_a_url_and_the_picture_that_only_it_led_to(tmp_path: P
     assert sha_of(b"the first picture") not in again
     assert not any(b"the first picture" in path.read_bytes() for path in tmp_path.glob("pictures-*.parquet"))
     assert forget(tmp_path, lambda urls: pa.array([False] * len(urls)).to_numpy(False)) == set()
-
-
-@pytest.mark.parametrize("ending", [".json", ".json.gz", ".json.zst"])
-def test_a_copy_of_a_remote_file_loses_the_lines_and_stays_the_servers_version(tmp_path: Path, ending: str):
-    import gzip
-
-    folder = CopyFolder(tmp_path, "http://h/reviews", f"reviews{ending}")
-    folder.path.mkdir(parents=True)
-    lines = b"".join(b'{"reviewerID": "%s"}\n' % who.encode() for who in (ANN, BO, ANN))
-    packed = {".json": lines, ".json.gz": gzip.compress(lines), ".json.zst": pa.compress(lines, "zstd", asbytes=True)}
-    folder.begin(Version(etag='"1"'))
-    folder.part.write_bytes(packed[ending])
-    folder.finish(Version(etag='"1"'))
-    assert rewrite_copies(tmp_path, lambda line: ANN.encode() not in line) == 2
-    copy = folder.held()
-    assert copy is not None and copy.version.etag == '"1"'
-    raw = copy.path.read_bytes()
-    if ending == ".json.gz":
-        raw = gzip.decompress(raw)
-    if ending == ".json.zst":
-        raw = pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read()
-    assert raw == b'{"reviewerID": "%s"}\n' % BO.encode()
-    assert len(list(folder.path.iterdir())) == 3  # copy, origin, lock

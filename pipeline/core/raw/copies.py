@@ -8,14 +8,12 @@ download that goes on or was stopped. A URL's query may hold a secret and is not
 """
 
 import contextlib
-import gzip
 import hashlib
-import io
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -25,6 +23,8 @@ from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.raw.sources import SUFFIXES, shown
 
+# Writes a file to another place without what has to go: how much went, or None where it cannot be parsed.
+Rewriting = Callable[[Path, Path], int | None]
 _ORIGIN, _PART, _PART_ORIGIN = "origin.meta", "part", "part.meta"
 
 
@@ -116,15 +116,26 @@ class CopyFolder:
         held = [folder for folder in found if folder._url == url and folder.held() is not None]
         return held[0] if len(held) == 1 else None
 
-    def rewrite(self, copy: Copy, keep: Callable[[bytes], bool]) -> int:
-        """Put the copy's lines that `keep` takes in its place, compressed as it was; how many lines went."""
-        with _opened(copy.path, "rb") as lines:
-            refused = sum(not keep(line) for line in lines)
-        if refused:
-            with _opened(copy.path, "rb") as lines, _opened(self.part, "wb", like=copy.path) as out:
-                out.writelines(line for line in lines if keep(line))
-            self.finish(copy.version)
-        return refused
+    def rewrite(self, copy: Copy, write: Rewriting) -> int | None:
+        """Put in the copy's place what `write` makes of it; how much of it went, None: it is to be fetched again.
+
+        It stays the copy of the server's version, fetched and confirmed when it was.
+        """
+        try:
+            gone = write(copy.path, self.part)
+            if gone:
+                kept = self.finish(copy.version)
+                self.record(replace(kept, fetched_at=copy.fetched_at, checked_at=copy.checked_at))
+            return gone
+        finally:
+            self.part.unlink(missing_ok=True)
+
+    def clear(self, but: Path | None = None) -> None:
+        """Remove all that lies here, but for a copy with its record."""
+        keep = {"lock", *([but.name, _ORIGIN] if but else [])}
+        for other in self.path.iterdir():
+            if other.name not in keep:
+                other.unlink()
 
     def held(self) -> Copy | None:
         """The copy; None where there is none, or not with the bytes that were recorded."""
@@ -183,20 +194,6 @@ class CopyFolder:
         write_whole(self.path / name, lambda temporary: temporary.write_text(json.dumps(told, indent=1) + "\n"))
 
 
-def _opened(path: Path, mode: str, like: Path | None = None) -> Any:
-    """A file of lines, gzip and zstd by the name's ending (of `like`, where that is given)."""
-    name = (like or path).name
-    if name.endswith(".gz"):
-        return gzip.open(path, mode)
-    if name.endswith(".zst"):
-        import pyarrow as pa
-
-        if mode == "rb":
-            return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
-        return io.BufferedWriter(pa.output_stream(str(path), compression="zstd"))
-    return path.open(mode)
-
-
 def _age(seconds: float) -> str:
     for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
@@ -204,19 +201,35 @@ def _age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} seconds"
 
 
-def rewrite_copies(cache: Path, keep: Callable[[bytes], bool]) -> int:
-    """Rewrite every copy in the cache without the lines that `keep` refuses; how many there were.
+@dataclass(frozen=True)
+class Rewritten:
+    """What became of the copies in a cache."""
 
-    A copy stays the copy of the server's version, so that it is not fetched again for having been rewritten. Downloads
-    that were cut off go: what they hold cannot be read line by line.
+    gone: int  # objects
+    again: tuple[Path, ...]  # could not be rewritten and are removed: the next run fetches them again
+    failed: tuple[tuple[Path, str], ...]  # are as they were, and why
+
+
+def rewrite_copies(cache: Path, write: Rewriting) -> Rewritten:
+    """Rewrite every copy in the cache.
+
+    A copy stays the copy of the server's version, so that it is not fetched again for having been rewritten. What is
+    no copy goes: downloads that were cut off, and copies that are not what was recorded.
     """
-    removed = 0
+    gone, again, failed = 0, [], []
     for folder in sorted(path for path in cache.glob("*") if path.is_dir()) if cache.is_dir() else ():
-        with sole_writer(folder):
-            place = CopyFolder.at(folder)
-            for name in (_PART, _PART_ORIGIN):
-                (folder / name).unlink(missing_ok=True)
-            copy = place.held()
-            if copy is not None:
-                removed += place.rewrite(copy, keep)
-    return removed
+        try:
+            with sole_writer(folder):
+                place = CopyFolder.at(folder)
+                copy = place.held()
+                place.clear(but=copy.path if copy else None)
+                if copy is None:
+                    continue
+                went = place.rewrite(copy, write)
+                if went is None:
+                    place.clear()
+                    again.append(copy.path)
+                gone += went or 0
+        except OSError as error:
+            failed.append((folder, error.strerror or str(error)))
+    return Rewritten(gone, tuple(again), tuple(failed))
