@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core import signatures
 from pipeline.core.durable import write_whole
 
 KINDS = ("reviewer", "asin", "url")
@@ -52,7 +53,10 @@ class Erasures:
         return bool(self.entries)
 
     def digest_of(self, kind: str, name: str) -> str:
-        """The keyed digest of a name: 32 hex digits."""
+        """The keyed digest of a name: 32 hex digits; of a URL without its signature, however it was signed."""
+        return self._digest(kind, signatures.key(name) if kind == "url" else name)
+
+    def _digest(self, kind: str, name: str) -> str:
         return hashlib.blake2b(f"{kind}\0{name}".encode(), key=bytes.fromhex(self.salt), digest_size=16).hexdigest()
 
     @property
@@ -64,7 +68,8 @@ class Erasures:
 
     def holds(self, kind: str, name: str) -> bool:
         """Whether this was erased."""
-        return self.digest_of(kind, name) in self._digests
+        # A list of an earlier version has the digest of a signed URL as it was written.
+        return self.digest_of(kind, name) in self._digests or self._digest(kind, name) in self._digests
 
     def with_more(self, kind: str, name: str, urls: Iterable[str]) -> "Erasures":
         """The list with this name, and with the URLs that go with it."""

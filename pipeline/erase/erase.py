@@ -26,6 +26,7 @@ from rich.console import Console
 
 from pipeline import environment, instance
 from pipeline.command import DONE, FAILED, ended
+from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.erasure import Erasures
 from pipeline.core.images.forget import forget
@@ -72,10 +73,12 @@ class Reach:
 def reach(tables: Path, kind: str, name: str) -> Reach:
     """What the home's tables say goes with a name."""
     if kind == "url":
-        gone = pc.equal
         urls = _table(tables, "image_urls", ["item", "url"])
-        shown = urls.filter(gone(urls["url"], name))["item"].drop_null().to_pylist()
-        return Reach(kind, name, frozenset(), shown=frozenset(shown))
+        hit = urls.filter(pc.equal(signatures.keys(urls["url"]), signatures.key(name)))
+        # However the picture's address was signed, it is one picture's.
+        return Reach(
+            kind, name, frozenset(hit["url"].to_pylist()) - {name}, shown=frozenset(hit["item"].drop_null().to_pylist())
+        )
     column = {"reviewer": "reviewer_id", "asin": "asin"}[kind]
     theirs, others = set(), set()
     for table, columns in (("reviews", ["image_urls"]), ("products", ["vendor_urls", "vendor_urls_high"])):
@@ -90,9 +93,11 @@ def reach(tables: Path, kind: str, name: str) -> Reach:
     numbers = {"reviewer": ("users", "user"), "asin": ("items", "item")}[kind]
     named = _table(tables, numbers[0], [numbers[1], column])
     found = frozenset(named.filter(pc.equal(named[column], name))[numbers[1]].to_pylist())
-    urls = frozenset(theirs - others)
+    elsewhere = {signatures.key(url) for url in others}  # however it is signed there
+    urls = frozenset(url for url in theirs if signatures.key(url) not in elsewhere)
     wanted = _table(tables, "image_urls", ["item", "url"])
-    shown = wanted.filter(pc.is_in(wanted["url"], value_set=pa.array(sorted(urls), pa.string())))
+    of_theirs = signatures.keys(pa.array(sorted(urls), pa.string()))
+    shown = wanted.filter(pc.is_in(signatures.keys(wanted["url"]), value_set=of_theirs))
     items = frozenset(shown["item"].drop_null().to_pylist())
     return Reach(kind, name, urls, *((found, frozenset()) if kind == "reviewer" else (frozenset(), found)), shown=items)
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
-from pipeline.core.durable import own_name, settle
+from pipeline.core.durable import own, own_name, settle
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
 from pipeline.core.raw.framing import Block, Meter, blocks
@@ -153,7 +153,7 @@ def _read(path: Path, folder: Path, reading: Reading, on_progress: Callable[[int
     lines = rows = gone = 0
     lined = _Lines(path, reading)
     with (
-        pa.OSFile(str(folder / _ROWS), "wb") as sink,
+        pa.OSFile(str(own(folder / _ROWS)), "wb") as sink,
         pa.ipc.new_file(sink, schema) as batches,
         repeats.recorded(folder) as record,
         written(folder / _REJECTS, schemas.REJECTS, packed=("text",)) as reject,
