@@ -6,7 +6,7 @@ BIN := .venv/bin
 DATASETS ?= ../shared/datasets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup ui lint run soak scale acceptance pages screenshots chromium clean lock
+.PHONY: help demo test setup ui lint run soak scale edges acceptance pages screenshots chromium clean lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ soak: setup  ## fifty kill -9 of everything at random moments; the last line say
 scale: setup  ## several processes: a Ray cluster, ranks, another machine, killed while at it; how work grows
 	ATELIER_SCALE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale tests/models/test_ranks.py
 	$(BIN)/python -m benchmarks.scale
+
+edges: setup  ## every command by every kind of failure and signal, as processes: exit code, reason, seconds to its end
+	ATELIER_EDGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/edges tests/models/test_command_lines.py
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)

@@ -143,4 +143,13 @@ def check_data(
             f"too few pictures to train on: {', '.join(few)}; the minimum is {settings.minimum_class} a class "
             "(add products of that class, or set minimum_class)"
         )
+    if len(class_names) * settings.grid_columns < 2:
+        raise ValueError("grid_columns is 1, of one class: one fake cannot show whether fakes are alike; set it to 2")
+    if settings.adaptive:  # the watched pictures are taken from these
+        few = [name for name, count in counts.items() if count <= math.ceil(settings.watched_share * count)]
+        if few:
+            raise ValueError(
+                f"too few pictures to train on: {', '.join(few)} has one, and augment_target watches one a class "
+                "without training on it (add products of that class, or unset augment_target)"
+            )
     return counts

@@ -4,13 +4,17 @@ A checkpoint is a dict of tensors, numbers, strings, lists and dicts. What the k
 the loop that writes them (`train_dvbpr.py`, `train_lsgan.py`); nothing here knows a model.
 """
 
+import contextlib
 import os
-import pickle
 import uuid
+import warnings
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from models.files import UnusableFileError
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -33,25 +37,49 @@ def save(path: Path, state: dict[str, Any]) -> None:
     _sync_folder(path.parent)
 
 
-def load(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+def load(path: Path, map_location: str | torch.device = "cpu", needs: Collection[str] = ()) -> dict[str, Any]:
     """The state that `save` wrote, its tensors on `map_location`; unpickles tensors and plain values only.
 
-    Raises FileNotFoundError when there is none, ValueError when the file is damaged or holds more than that.
+    Raises FileNotFoundError when there is none, UnusableFileError, a ValueError, when the file is damaged, holds more
+    than that, or lacks one of `needs`.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no checkpoint there; train first, or name the folder that training wrote")
     try:
-        state = torch.load(path, map_location=map_location, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise ValueError(
-            f"{path}: not a checkpoint of ours, or damaged ({error}); delete it and train again, or restore it"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's guesses at what a foreign file may be
+            state = torch.load(path, map_location=map_location, weights_only=True)
+    except (MemoryError, PermissionError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # what a cut or foreign file raises is pickle's, zip's, torch's own: nearly anything
+        raise UnusableFileError(
+            f"{path}: not a checkpoint of ours, or cut off or damaged ({path.stat().st_size:,} bytes); delete it and "
+            "train again, or restore it"
         ) from error
     if type(state) is not dict:
-        raise ValueError(f"{path}: holds a {type(state).__name__}, not a checkpoint's dict; delete it and train again")
+        raise UnusableFileError(
+            f"{path}: holds a {type(state).__name__}, not a checkpoint's dict; delete it and train again"
+        )
+    if missing := sorted(set(needs) - set(state)):
+        raise UnusableFileError(
+            f"{path}: a checkpoint without {', '.join(missing)}, so not one of ours; delete it and train again"
+        )
     return state
+
+
+@contextlib.contextmanager
+def restoring(path: Path) -> Generator[None]:
+    """What does not fit in the block is the fault of the checkpoint at `path`. Raises UnusableFileError, naming it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, UnusableFileError):
+        raise
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnusableFileError(
+            f"{path}: a checkpoint whose weights do not fit the network it names; delete it and train again, or "
+            "restore it"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

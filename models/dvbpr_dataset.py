@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.files import read_array, read_arrays
 from models.pictures import check_bank
 
 _BANK, _REST = "bank.npy", "dataset.npz"
@@ -126,13 +127,15 @@ class Dataset:
         for name in (_REST, _BANK):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{folder / name}: not there; a data folder holds {_REST} and {_BANK}")
-        with np.load(folder / _REST, allow_pickle=False) as file:
-            missing = sorted(set(_DIMENSIONS) - set(file.files))
-            if missing:
-                raise ValueError(f"{folder / _REST}: {', '.join(missing)} missing")
-            arrays = {name: file[name] for name in _DIMENSIONS}
-            bank_digest = str(file["bank_digest"]) if "bank_digest" in file.files else ""
-        return cls(bank=np.load(folder / _BANK, mmap_mode="r"), bank_digest=bank_digest, **arrays)
+        found = read_arrays(folder / _REST, "arrays of a data set", _DIMENSIONS)
+        arrays = {name: found[name] for name in _DIMENSIONS}
+        if odd := [name for name, array in arrays.items() if array.dtype.kind not in "iu"]:
+            raise ValueError(f"{folder / _REST}: {', '.join(odd)}: whole numbers were expected; write it again")
+        bank = read_array(folder / _BANK, "pictures", memory_map=True)
+        try:
+            return cls(bank=bank, bank_digest=str(found.get("bank_digest", "")), **arrays)
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
 
     @staticmethod
     def _within(name: str, values: np.ndarray, limit: int) -> None:

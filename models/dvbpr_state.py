@@ -101,9 +101,10 @@ class Run(TrainingRun):
         path = Path(folder) / BEST
         state = checkpoint.load(path)
         refuse_other(path, {**state, "data_digest": self.data_digest}, self, MAY_CHANGE, shown=_shown)
-        self.cnn.load_state_dict(state["cnn"])
-        _, here, there = np.intersect1d(self.users, state["users"].numpy(), return_indices=True)
-        self.theta[torch.from_numpy(here).to(self.device)] = state["theta"][torch.from_numpy(there)].to(self.device)
+        with checkpoint.restoring(path):
+            self.cnn.load_state_dict(state["cnn"])
+            _, here, there = np.intersect1d(self.users, state["users"].numpy(), return_indices=True)
+            self.theta[torch.from_numpy(here).to(self.device)] = state["theta"][torch.from_numpy(there)].to(self.device)
 
     @torch.no_grad()
     def resume(self, out: Path) -> int:
@@ -116,15 +117,16 @@ class Run(TrainingRun):
             return 0
         state = checkpoint.load(path)
         refuse_other(path, state, self, MAY_CHANGE, shown=_shown)
-        self.cnn.load_state_dict(state["cnn"])
-        self.theta.copy_(state["theta"])
-        self.adam.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["rng"])
-        if state["rng_device"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["rng_device"], self.device)
-        elif state["rng_device"] is not None and self.device.type == "mps":
-            torch.mps.set_rng_state(state["rng_device"])
-        self.stand(state)
+        with checkpoint.restoring(path):
+            self.cnn.load_state_dict(state["cnn"])
+            self.theta.copy_(state["theta"])
+            self.adam.load_state_dict(state["optimiser"])
+            torch.set_rng_state(state["rng"])
+            if state["rng_device"] is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(state["rng_device"], self.device)
+            elif state["rng_device"] is not None and self.device.type == "mps":
+                torch.mps.set_rng_state(state["rng_device"])
+            self.stand(state)
         return self.epoch
 
 
@@ -137,19 +139,20 @@ def load(folder: Path, device: torch.device) -> tuple[CNNF, Tensor, dict]:
     path = Path(folder) / BEST
     state = checkpoint.load(path)
     expect_format(path, state)
-    settings = DvbprSettings.from_plain(state["settings"])
-    theta = state["theta"].to(device)
-    cnn, _ = build(settings, 0, device)
-    cnn.load_state_dict(state["cnn"])
-    meta = {
-        "settings": settings,
-        "epoch": state["epoch"],
-        "validation_auc": state["validation_auc"],
-        "data_digest": state["data_digest"],
-        "users": state["users"].numpy(),
-        "input_size": settings.input_size,
-        "resize_filter": settings.resize_filter,
-    }
+    with checkpoint.restoring(path):
+        settings = DvbprSettings.from_plain(state["settings"])
+        theta = state["theta"].to(device)
+        cnn, _ = build(settings, 0, device)
+        cnn.load_state_dict(state["cnn"])
+        meta = {
+            "settings": settings,
+            "epoch": state["epoch"],
+            "validation_auc": state["validation_auc"],
+            "data_digest": state["data_digest"],
+            "users": state["users"].numpy(),
+            "input_size": settings.input_size,
+            "resize_filter": settings.resize_filter,
+        }
     return cnn.eval(), theta, meta
 
 

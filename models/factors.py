@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.files import read_arrays
+
 # name: (dtype, number of dimensions)
 _LAYOUT = {
     "users": (np.int32, 1),
@@ -59,7 +61,8 @@ class Factors:
         for name in ("theta", "item", "item_bias", "phi"):
             if not np.isfinite(getattr(self, name)).all():
                 raise ValueError(
-                    f"factors: {name} holds values that are not finite; the training that made it diverged"
+                    f"factors: {name} holds values that are not finite; the training that made it diverged: "
+                    "lower its learning_rate"
                 )
 
     @property
@@ -89,12 +92,12 @@ class Factors:
 
     @classmethod
     def load(cls, path: Path) -> "Factors":
-        """Read what `save` wrote. FileNotFoundError when there is none, ValueError when an array is missing."""
-        with np.load(Path(path), allow_pickle=False) as file:
-            missing = sorted(set(_LAYOUT) - set(file.files))
-            if missing:
-                raise ValueError(f"{path}: not factors of ours, {', '.join(missing)} missing; train the model again")
-            return cls(**{name: file[name] for name in _LAYOUT})
+        """Read what `save` wrote. FileNotFoundError when there is none, ValueError when it is damaged or foreign."""
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no factors there; train the model first")
+        found = read_arrays(path, "factors", _LAYOUT)
+        return cls(**{name: found[name] for name in _LAYOUT})
 
 
 class _Products:

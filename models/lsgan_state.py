@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models import checkpoint
 from models import device as devices
+from models.files import UnusableFileError
 from models.global_batch_norm import over_ranks
 from models.lsgan import Discriminator, Generator, sample_z
 from models.lsgan_settings import MAY_CHANGE, LsganSettings
@@ -115,13 +116,15 @@ class LsganRun:
         path = out / "last.pt"
         if not path.exists():
             return 0
-        state = checkpoint.load(path, map_location=self.noise.device)
+        state = checkpoint.load(path, map_location=self.noise.device, needs=("identity",))
         _check_identity(state["identity"], self.identity, path)
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.noise.set_state(state["noise"].cpu())
-        self.augment_probability = state["augment_probability"].to(self.noise.device)
-        self.step, self.history, self.stalled, self.best = (state[k] for k in ("step", "history", "stalled", "best"))
+        with checkpoint.restoring(path):
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            self.noise.set_state(state["noise"].cpu())
+            self.augment_probability = state["augment_probability"].to(self.noise.device)
+            names = ("step", "history", "stalled", "best")
+            self.step, self.history, self.stalled, self.best = (state[name] for name in names)
         return self.step
 
     def finish(self, out: Path, notes: list[str]) -> dict[str, Any]:
@@ -133,8 +136,9 @@ class LsganRun:
         chosen = self.best if self.settings.select == "best" else None
         if chosen is not None:
             state = checkpoint.load(out / "best.pt", map_location=self.noise.device)
-            self.sampled.load_state_dict(state["generator"])
-            self.discriminator.load_state_dict(state["discriminator"])
+            with checkpoint.restoring(out / "best.pt"):
+                self.sampled.load_state_dict(state["generator"])
+                self.discriminator.load_state_dict(state["discriminator"])
         for network in (self.sampled, self.discriminator):
             network.requires_grad_(False).eval()
         steps = self.step
@@ -170,12 +174,18 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> tuple[Ge
     folder, device = Path(folder), devices.resolve(device) if isinstance(device, str) else device
     if not (folder / "meta.json").is_file():
         raise FileNotFoundError(f"{folder}: no meta.json, so no finished generator there; train (again): it resumes")
-    meta = json.loads((folder / "meta.json").read_text())
-    settings = LsganSettings(**meta["settings"])
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        settings = LsganSettings(**meta["settings"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnusableFileError(
+            f"{folder / 'meta.json'}: cut off, damaged or of another version; delete it and train again: it resumes"
+        ) from error
     state = checkpoint.load(folder / "generator.pt", map_location=device)
     generator, discriminator = Generator(settings).to(device), Discriminator(settings).to(device)
-    generator.load_state_dict(state["generator"])
-    discriminator.load_state_dict(state["discriminator"])
+    with checkpoint.restoring(folder / "generator.pt"):
+        generator.load_state_dict(state["generator"])
+        discriminator.load_state_dict(state["discriminator"])
     return generator.requires_grad_(False).eval(), discriminator.requires_grad_(False).eval(), meta
 
 
@@ -188,6 +198,8 @@ def ema_decay(settings: LsganSettings, step: int) -> float:
 
 def _check_identity(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     """ValueError naming every difference between the run on disk and the one asked for."""
+    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        raise UnusableFileError(f"{path}: not a checkpoint of ours; delete it and train again")
     differ = [
         f"{k} was {found.get(k)!r}, now {wanted[k]!r}" for k in wanted if k != "settings" and found.get(k) != wanted[k]
     ]

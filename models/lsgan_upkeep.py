@@ -18,8 +18,8 @@ class DivergenceError(RuntimeError):
 
     def __init__(self, tick: int, step: int, reason: str) -> None:
         super().__init__(
-            f"tick {tick} (step {step}): {reason}; lower lr_discriminator or lr_generator, or train more "
-            "pictures, in a new folder (last.pt here holds the last good tick)"
+            f"tick {tick} (step {step}): {reason}; lower the learning rates (lr_discriminator, lr_generator), or train "
+            "more pictures, in a new folder (last.pt here holds the last good tick)"
         )
         self.tick, self.step, self.reason = tick, step, reason
 
@@ -60,7 +60,7 @@ def check_divergence(
     """Count bad ticks in a row in `stalled`; DivergenceError at a loss that is no number, or `patience` of them."""
     for name in ("loss_discriminator", "loss_generator", "spread"):
         if not math.isfinite(metrics[name]):
-            raise DivergenceError(tick, step, f"{name} is {metrics[name]}")
+            raise DivergenceError(tick, step, f"{name} is not a number ({metrics[name]})")
     stalled["vanished"] = stalled["vanished"] + 1 if metrics["loss_discriminator"] < settings.vanished_loss else 0
     stalled["alike"] = stalled["alike"] + 1 if metrics["spread"] < settings.alike_spread else 0
     if stalled["vanished"] >= settings.patience:

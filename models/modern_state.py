@@ -57,11 +57,12 @@ class Run(TrainingRun):
             return 0
         state = checkpoint.load(path)
         refuse_other(path, state, self, MAY_CHANGE, data="data set or features")
-        self.model.load_state_dict(state["model"])
-        if self.pixels is not None:
-            self.pixels.restore(state["trunk"])
-        self.adam.load_state_dict(state["optimiser"])
-        self.stand(state)
+        with checkpoint.restoring(path):
+            self.model.load_state_dict(state["model"])
+            if self.pixels is not None:
+                self.pixels.restore(state["trunk"])
+            self.adam.load_state_dict(state["optimiser"])
+            self.stand(state)
         return self.epoch
 
 
@@ -75,12 +76,13 @@ def load(folder: Path, device: torch.device) -> tuple[Modern, dict[str, Any]]:
     path = Path(folder) / BEST
     state = checkpoint.load(path)
     expect_format(path, state)
-    settings = ModernSettings.from_plain(state["settings"])
-    weights = state["model"]
-    users = len(weights["gamma"]) if "gamma" in weights else 0
-    items = max((len(weights[name]) for name in ("item_id", "item_bias") if name in weights), default=0)
-    model = Modern(users, items, Space(weights["centre"].numpy(), weights["basis"].numpy()), settings)
-    model.load_state_dict(weights)
-    names = ("epoch", "validation_auc", "popularity_weight", "data_digest")
-    meta = {"settings": settings, "trunk": state.get("trunk", {}), **{name: state[name] for name in names}}
+    with checkpoint.restoring(path):
+        settings = ModernSettings.from_plain(state["settings"])
+        weights = state["model"]
+        users = len(weights["gamma"]) if "gamma" in weights else 0
+        items = max((len(weights[name]) for name in ("item_id", "item_bias") if name in weights), default=0)
+        model = Modern(users, items, Space(weights["centre"].numpy(), weights["basis"].numpy()), settings)
+        model.load_state_dict(weights)
+        names = ("epoch", "validation_auc", "popularity_weight", "data_digest")
+        meta = {"settings": settings, "trunk": state.get("trunk", {}), **{name: state[name] for name in names}}
     return model.to(device).eval(), meta

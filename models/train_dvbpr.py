@@ -8,7 +8,6 @@ several ranks share in `ranks.py`.
 import argparse
 import contextlib
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models import command, dvbpr, evaluate, signals
 from models import device as devices
-from models import dvbpr, evaluate
 from models.cnnf import CNNF
 from models.dvbpr_dataset import Dataset
 from models.dvbpr_progress import Clock, Progress
@@ -143,7 +142,9 @@ def _train(
 
         phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
         if not np.isfinite(phi).all():
-            raise DivergedError(f"epoch {epoch}: the network's output is not finite after its last step; {kept(out)}")
+            raise DivergedError(
+                f"epoch {epoch}: the loss is not a number any more (nor is the network's output); {kept(out)}. {MEND}"
+            )
         factors = _factors(data, theta, phi)
         row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device, ranks)
         if run.note(row):
@@ -240,12 +241,13 @@ def _check_table(data: Dataset, settings: DvbprSettings) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from a folder of arrays. Exit codes: 0 done, 1 training failed, 2 the call or the settings are wrong."""
+    """Train from a folder of arrays; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m models.train_dvbpr",
         description="Train DVBPR from a folder with bank.npy (uint8 [rows, side, side, 3]) and dataset.npz (the other "
         "arrays of models.dvbpr_dataset.Dataset; Dataset.save writes both). Writes best.pt, last.pt and factors.npz "
         "into --out, and goes on with the run that it finds there.",
+        epilog=command.EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with bank.npy and dataset.npz")
@@ -264,25 +266,21 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             parser.add_argument(flag, type=int if default is None else type(default), **common)
     given = vars(parser.parse_args(arguments))
+    return command.ended("train_dvbpr", lambda: _from_folder(given))
+
+
+def _from_folder(given: dict[str, Any]) -> int:
     data_folder, out, device_name, preset = (given.pop(name) for name in ("data", "out", "device", "preset"))
-    try:
+    with command.reading():
         settings = replace(PRESETS[preset], **given)
         device = devices.resolve(device_name)
         data = Dataset.load(data_folder)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"train_dvbpr: {error}", file=sys.stderr)
-        return 2
-    try:
-        with joined(device) as device:
-            first = here().first
-            trained = train(data, settings, out, device, _print_progress)
-        if first:
-            trained.factors.save(out / "factors.npz")
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"\ntrain_dvbpr: {error}", file=sys.stderr)
-        return 1
+    with joined(device) as device:
+        first = here().first
+        trained = train(data, settings, out, device, _print_progress)
     if not first:
         return 0
+    trained.factors.save(out / "factors.npz")
     for note in trained.notes:
         print(note)
     print(f"best epoch {trained.best_epoch}: validation AUC {trained.validation_auc:.4f}; model in {out}")
@@ -300,4 +298,4 @@ def _print_progress(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import dataclasses
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models import command, picture_grid, signals
 from models import device as devices
-from models import picture_grid
 from models.augment import adapted, diff_augment
 from models.batch_order import Batches, check_data, total_steps
+from models.files import read_array
 from models.lsgan import (
     Discriminator,
     Generator,
@@ -271,7 +271,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m models.train_lsgan",
         description="Train the category-conditional LSGAN on labelled 64x64 pictures. Run it again to resume.",
         epilog="Example: python -m models.train_lsgan --pictures x.npy --labels y.npy --out var/lsgan "
-        "--preset modern --width 0.25 --batch-size 32 --steps 800",
+        f"--preset modern --width 0.25 --batch-size 32 --steps 800. {command.EXIT_CODES}",
     )
     parser.add_argument("--pictures", type=Path, required=True, help=".npy, uint8 [N, 64, 64, 3]")
     parser.add_argument("--labels", type=Path, required=True, help=".npy, integers [N], 0 to classes - 1")
@@ -300,25 +300,24 @@ def _boolean(text: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from the terminal; 0 done, 1 the work failed, 2 the call is wrong."""
+    """Train from the terminal; returns the exit code."""
     asked = _parser().parse_args(arguments)
-    try:
-        pictures, labels = np.load(asked.pictures), np.load(asked.labels)
+    return command.ended("train_lsgan", lambda: _from_files(asked))
+
+
+def _from_files(asked: argparse.Namespace) -> int:
+    with command.reading():
+        pictures, labels = read_array(asked.pictures, "pictures"), read_array(asked.labels, "labels")
+        if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+            raise ValueError(f"{asked.labels}: {labels.dtype} {labels.shape}; one whole number a picture was expected")
         names = tuple(asked.class_names.split(",")) if asked.class_names else ()
         names = names or tuple(f"class {c}" for c in range(int(labels.max()) + 1))
         knobs = {f.name: getattr(asked, f.name, None) for f in dataclasses.fields(LsganSettings)}
         given = {name: value for name, value in knobs.items() if value is not None}
         settings = dataclasses.replace(PRESETS[asked.preset], **given, classes=len(names))
-    except (OSError, ValueError) as error:
-        print(f"train_lsgan: {error}", file=sys.stderr)
-        return 2
-    try:
-        with joined(devices.resolve(asked.device)) as device:
-            first = here().first
-            trained = train(pictures, labels, names, settings, asked.out, device, on_progress=_print_progress)
-    except (ValueError, RuntimeError) as error:
-        print(f"train_lsgan: {error}", file=sys.stderr)
-        return 1
+    with joined(devices.resolve(asked.device)) as device:
+        first = here().first
+        trained = train(pictures, labels, names, settings, asked.out, device, on_progress=_print_progress)
     if not first:
         return 0
     for note in trained.meta["notes"]:
@@ -334,4 +333,4 @@ def _print_progress(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -8,7 +8,6 @@ trunk in `trunk.py`, the knobs in `modern_settings.py`.
 import argparse
 import hashlib
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
@@ -19,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models import checkpoint, evaluate, modern, modern_optimiser
+from models import checkpoint, command, evaluate, modern, modern_optimiser, signals
 from models import device as devices
 from models.dvbpr_dataset import Dataset
 from models.dvbpr_progress import Clock, Progress
 from models.factors import Factors, item_means
+from models.files import read_array
 from models.modern import Histories, Modern, Space
 from models.modern_batches import Batches, Draws
 from models.modern_settings import PRESETS, ModernSettings
@@ -191,7 +191,9 @@ def _run(
 
         learnt = [weight for group in adam.param_groups for weight in group["params"]]
         if not all(bool(weight.isfinite().all()) for weight in learnt):
-            raise DivergedError(f"epoch {epoch}: a weight is not finite after its last step; {kept(out)}")
+            raise DivergedError(
+                f"epoch {epoch}: the loss is not a number any more (nor is a weight); {kept(out)}. {MEND}"
+            )
         model.eval()
         if look_again is not None:
             look_again()
@@ -239,12 +241,13 @@ def _digest(data: Dataset, features: np.ndarray) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from a folder of arrays. Exit codes: 0 done, 1 training failed, 2 the call or the settings are wrong."""
+    """Train from a folder of arrays; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m models.train_modern",
         description="Train `modern` from a folder with bank.npy and dataset.npz (models.dvbpr_dataset.Dataset.save "
         f"writes both) and {FEATURES}, float [rows of the bank, F], the pictures' frozen features. Writes best.pt, "
         "last.pt and factors.npz into --out, and goes on with the run that it finds there. The trunk stays frozen.",
+        epilog=command.EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help=f"folder with bank.npy, dataset.npz and {FEATURES}")
@@ -263,21 +266,18 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             parser.add_argument(flag, type=int if default is None else type(default), **common)
     given = vars(parser.parse_args(arguments))
+    return command.ended("train_modern", lambda: _from_folder(given))
+
+
+def _from_folder(given: dict[str, Any]) -> int:
     folder, out, device_name = (given.pop(name) for name in ("data", "out", "device"))
-    try:
+    with command.reading():
         settings = replace(PRESETS["modern"], **given)
         device = devices.resolve(device_name)
         data = Dataset.load(folder)
         features = _read_features(folder / FEATURES, data)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"train_modern: {error}", file=sys.stderr)
-        return 2
-    try:
-        trained = train(data, features, settings, out, device, _print_progress)
-        trained.factors.save(out / "factors.npz")
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"\ntrain_modern: {error}", file=sys.stderr)
-        return 1
+    trained = train(data, features, settings, out, device, _print_progress)
+    trained.factors.save(out / "factors.npz")
     print(
         f"best epoch {trained.best_epoch}: validation AUC {trained.validation_auc:.4f} with popularity weight "
         f"{trained.popularity_weight}; trained on {devices.describe(device)}; model in {out}"
@@ -289,9 +289,11 @@ def _read_features(path: Path, data: Dataset) -> np.ndarray:
     """[images, F]: the file's rows are the bank's."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; it holds the bank's frozen features, a row a picture")
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
-    if features.ndim != 2 or len(features) != len(data.bank):
-        raise ValueError(f"{path}: {features.shape}; one row for each of the bank's {len(data.bank)} was expected")
+    features = read_array(path, "features", memory_map=True)
+    if features.ndim != 2 or features.dtype.kind != "f" or len(features) != len(data.bank):
+        raise ValueError(
+            f"{path}: {features.dtype} {features.shape}; one row for each of the bank's {len(data.bank)} was expected"
+        )
     return features[data.bank_row]
 
 
@@ -307,4 +309,4 @@ def _print_progress(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

@@ -106,7 +106,7 @@ def stop_if_diverged(losses: Tensor, epoch: int, out: Path, mend: str) -> None:
     if not bool(finite.all()):
         step = int(finite.logical_not().nonzero()[0]) + 1
         raise DivergedError(
-            f"epoch {epoch}, step {step} of {len(losses)}: the loss is {float(losses[step - 1])}; {kept(out)}. {mend}"
+            f"epoch {epoch}, step {step} of {len(losses)}: the loss is not a number; {kept(out)}. {mend}"
         )
 
 

@@ -66,6 +66,19 @@ def conform(name: str, table: pa.Table) -> pa.Table:
     return fitted.replace_schema_metadata(carried) if carried else fitted
 
 
+def whole_table(path: Path, asset: str) -> pa.Table:
+    """Read a table of the home. Raises BadInput, naming the file and the asset that makes it, where it is damaged."""
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's trouble
+        raise BadInput(
+            f"{path}: cut off or damaged ({path.stat().st_size:,} bytes): delete it and materialise {asset} again, or "
+            "restore it."
+        ) from error
+
+
 class TableMissing(BadInput, FileNotFoundError):  # noqa: N818  as BadInput
     """A table that was never made; by the second base Dagster knows a partition that an asset can do without."""
 
@@ -102,7 +115,9 @@ class ParquetTables(dg.UPathIOManager):
         if _asked_for(context) is StoredTable:
             return StoredTable(Path(str(path)), SCHEMAS[context.asset_key.path[-1]])
         try:
-            return conform(context.asset_key.path[-1], pq.read_table(str(path)))
+            return conform(context.asset_key.path[-1], whole_table(Path(str(path)), asset))
+        except BadInput:
+            raise
         except ValueError as error:
             raise BadInput(f"{path}: {error}: another version wrote it, so materialise {asset} again.") from error
 

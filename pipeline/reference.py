@@ -11,8 +11,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from pipeline import config, environment, method, profiles
 from pipeline.build import build_definitions
+from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.core import meanings
 
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
@@ -118,14 +121,24 @@ def _profiles() -> Iterator[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the page, or write it to docs/."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.reference", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.reference",
+        description=__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} instead of printing it")
-    if parser.parse_args(arguments).write:
-        PAGE.write_text(page())
-    else:
-        sys.stdout.write(page())
-    return 0
+    options = parser.parse_args(arguments)
+
+    def work() -> int:
+        if options.write:
+            PAGE.write_text(page())
+        else:
+            sys.stdout.write(page())
+        return DONE
+
+    return ended(work, Console(stderr=True))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

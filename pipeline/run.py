@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import functools
 import os
-import sys
 import time
 import warnings
 from collections.abc import Generator, Iterator
@@ -21,9 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from models import signals
 from pipeline import environment, instance, profiles, sample_source
 from pipeline.build import build_definitions
-from pipeline.command import DONE, ended
+from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.comparison import in_short
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
@@ -47,7 +47,7 @@ from pipeline.views import fetch_table
 # What `make ui` needs to know of the home's last run.
 REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
 
-ENVIRONMENT = """\
+ENVIRONMENT = f"""\
 environment (a .env file works):
   ATELIER_HOME          where everything is written (default var/)
   ATELIER_REVIEWS       reviews: a path, glob, folder or URL of .json, .jsonl, .gz, .zst, several with commas
@@ -64,9 +64,9 @@ environment (a .env file works):
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
   ATELIER_STORE         where the home's copy is kept in step: a folder or s3://... (default nowhere)
   MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
+  ATELIER_TRACEBACK     1: a failure shows its traceback too
 
-exit codes: 0 done; 1 the work failed, the message says what to do; 2 the call or the configuration is wrong
-"""
+{EXIT_CODES}"""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -116,6 +116,7 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
         lambda warning: console.print(f"[yellow]![/] {escape(warning)}", highlight=False, soft_wrap=True)
     )
     resources["compute"].rank_count()
+    resources["tracker"].check()
     resources["engine"].check()
     return with_reviews
 
@@ -187,6 +188,7 @@ def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.Dagst
         run_config={"loggers": {LOGGER: {}}},
         tags=this_process(),
     )
+    signals.check()  # Dagster passes over one that comes between two steps
 
 
 def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], console: Console, wall: float) -> Path:
@@ -256,4 +258,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

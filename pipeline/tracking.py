@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline import environment, sqlite_files
 from pipeline.core.durable import TEMPORARY_SUFFIX, held, own_name
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.raw.sources import BadInput, OutOfReach
 from pipeline.place import own_default_artifacts
 from pipeline.provenance import commit
 
@@ -31,6 +31,7 @@ BATCH = 1000
 PARAMETER_LENGTH = 6000
 LOCKED_AFTER = 30.0  # seconds that a SQLite file may be held by others; their transactions take milliseconds
 LOGGED_TABLES = "mlflow.loggedArtifacts"  # the tag by which MLflow's UI knows which artifacts are tables
+KNOCK = 5.0  # seconds that a server of runs has to take a connection
 FLUSH_AFTER = 5.0  # seconds that a metric may wait for its batch: what a kill can lose, and a retry logs again
 MAKING_LOCK = "making.lock"
 SQLITE = sqlite_files.Kind(
@@ -238,9 +239,27 @@ class Tracker(dg.ConfigurableResource):
         finally:
             monitor.finish()
 
+    def check(self) -> None:
+        """Raise OutOfReach where the store is a server's and nothing answers: MLflow itself would ask for minutes."""
+        import socket
+
+        parts = urlsplit(self.tracking_uri)
+        usual = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+        port = parts.port or usual.get(parts.scheme.split("+")[0])
+        if not parts.hostname or not port:
+            return
+        try:
+            socket.create_connection((parts.hostname, port), timeout=KNOCK).close()
+        except OSError as error:
+            raise OutOfReach(
+                f"MLFLOW_TRACKING_URI: nothing answers at {parts.hostname}:{port} ({error.strerror or error}); start "
+                "that server, or leave the variable out for a store under ATELIER_HOME."
+            ) from error
+
     def client(self) -> "MlflowClient":
-        """MLflow's client of this store; sqlite3.OperationalError where somebody holds its SQLite file."""
+        """MLflow's client of this store; sqlite3.OperationalError where its SQLite file is held; else as `check`."""
         _quiet()
+        self.check()
         from mlflow.tracking import MlflowClient
 
         self.make_database()

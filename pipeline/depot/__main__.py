@@ -1,12 +1,11 @@
 """`python -m pipeline.depot`: a home and its copy in an object store, brought in step by hand."""
 
 import argparse
-import sys
 
 from rich.console import Console
 
 from pipeline import environment
-from pipeline.command import DONE, ended
+from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.core.raw.sources import BadInput
 from pipeline.depot import sync
 from pipeline.depot.store import Store
@@ -18,8 +17,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m pipeline.depot",
         description="Bring the home (ATELIER_HOME) and its copy (ATELIER_STORE: a folder, or s3://bucket/prefix) in "
         "step. pipeline.run and pipeline.ui do so by themselves where ATELIER_STORE is set.",
-        epilog="exit codes: 0 in step; 1 the store failed, the same command goes on; 2 the call is wrong, or both have "
-        "changed",
+        epilog=f"{EXIT_CODES}  here 0 means: in step; 1: the store failed; 2: the call is wrong, or both have changed",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("push", help="copy what is new in the home to the store")
@@ -54,4 +53,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

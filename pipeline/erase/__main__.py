@@ -1,8 +1,7 @@
 """`python -m pipeline.erase`: see erase.py."""
 
-import sys
-
+from pipeline.command import leave
 from pipeline.erase.erase import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipeline import environment, instance
-from pipeline.command import DONE, FAILED, ended
+from pipeline.command import DONE, EXIT_CODES, FAILED, ended, leave
 from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.erasure import Erasures
@@ -258,8 +257,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m pipeline.erase",
         description="Erase a reviewer, a product or a picture's URL from the home (ATELIER_HOME), and keep it out of "
         "every later run. Then run the pipeline once, and call this again: it says where any trace is left.",
-        epilog="exit codes: 0 nothing is left, or only what the next run makes again; 1 something else is; 2 the call "
-        "is wrong",
+        epilog=f"{EXIT_CODES}  here 0: nothing is left, or only what the next run makes again; 1: something else is",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--reviewer", metavar="ID", help="with all reviews and photos of theirs")
@@ -301,4 +300,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,7 +7,6 @@ the vendor's, and all. The home's own generator and garments are neither read no
 
 import argparse
 import dataclasses
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from rich.table import Table
 from models.lsgan_settings import LsganSettings
 from models.train_lsgan import load_generator, train
 from pipeline import environment, profiles
-from pipeline.command import DONE, ended
+from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.core.generator import garments
 from pipeline.core.generator.garments import Garments
 from pipeline.core.generator.irrelevant import RelevanceSettings
@@ -140,6 +139,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m pipeline.generator.source_comparison",
         description="Train the generator on vendor pictures and on vendor and customer pictures of the home "
         "(ATELIER_HOME), at equal steps, and hold both against the same unseen pictures.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--profile", default="", help=f"{', '.join(profiles.names())}, or a path; as the home was made")
     parser.add_argument("--preset", default="", help="paper, kang2017 or modern; default: the profile's")
@@ -165,4 +166,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

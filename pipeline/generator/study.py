@@ -7,7 +7,6 @@ to `generation.py`; how a network is trained to `models/train_lsgan.py`.
 import argparse
 import functools
 import json
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from models.lsgan_settings import PRESETS, LsganSettings
 from models.memorisation import memorisation_ratio
 from models.train_lsgan import Progress, train
 from pipeline import environment
-from pipeline.command import DONE, ended
+from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.config import LsganConfig
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.images import features
@@ -59,8 +58,7 @@ rows: a preset ({", ".join(PRESETS)}), or a variant of one: modern+augment=''+r1
 The study is $ATELIER_HOME/generator-study/NAME/: a folder a run, and report.md and report.json over all of them.
 The same command goes on where it was stopped; with another --half nothing is trained again.
 
-exit codes: 0 done; 1 a training failed, the message says what to do; 2 the call or the home is wrong
-"""
+{EXIT_CODES}"""
 
 
 @dataclass(frozen=True)
@@ -293,4 +291,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

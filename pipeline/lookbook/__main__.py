@@ -4,11 +4,13 @@ What the home was made from is read from its own record; the asset `lookbook` do
 """
 
 import argparse
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rich.console import Console
+
 from pipeline import environment, place
+from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.core.raw.sources import BadInput
 from pipeline.instance import open_instance, recall
 from pipeline.lookbook.album import Album
@@ -18,26 +20,29 @@ from pipeline.resources import RawSources
 from pipeline.settings import LookbookSettings
 from pipeline.storage import Storage
 
-DONE, WRONG_CALL = 0, 2
-
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.lookbook", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.lookbook",
+        description=__doc__,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--home", type=Path, default=environment.home(), help="the home (default: ATELIER_HOME)")
     parser.add_argument("--users", type=int, default=LookbookSettings.users, help="people shown")
     parser.add_argument("--picks", type=int, default=LookbookSettings.picks, help="pictures a person")
     parser.add_argument("--seed", type=int, default=LookbookSettings.seed, help="of the draw of people")
     options = parser.parse_args(argv)
+    return ended(lambda: rebuild(options), Console(stderr=True))
+
+
+def rebuild(options: argparse.Namespace) -> int:
+    """Build and publish the pages, and say what is in them. Raises BadInput where there is no home."""
     folder = options.home.expanduser().resolve()
     if not (folder / "tables").is_dir():
-        print(f"error: {folder} is no home: it has no tables. Run python -m pipeline.run first.", file=sys.stderr)
-        return WRONG_CALL
-    try:
-        place.bring_up_to_date(folder, environment.artifact_root(folder))
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_CALL
+        raise BadInput(f"{folder} is no home: it has no tables. Run python -m pipeline.run first.")
+    place.bring_up_to_date(folder, environment.artifact_root(folder))
     from pipeline.lookbook.build import build  # brings torch: seconds, which a wrong call or --help does without
     from pipeline.lookbook.publish import publish
 
@@ -55,4 +60,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

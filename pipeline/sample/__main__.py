@@ -1,14 +1,14 @@
-"""python -m pipeline.sample: write the embedded catalogue, serve its pictures, or draw a contact sheet to look at.
-
-Exit codes: 0 done, 1 the work failed, 2 the call is wrong (also: the port is in use).
-"""
+"""python -m pipeline.sample: write the embedded catalogue, serve its pictures, or draw a contact sheet to look at."""
 
 import argparse
-import sys
 import threading
 import time
 from pathlib import Path
 
+from rich.console import Console
+
+from pipeline.command import EXIT_CODES, ended, leave
+from pipeline.core.raw.sources import BadInput
 from pipeline.sample.catalogue import open_catalogue, write_catalogue
 from pipeline.sample.server import PortInUseError, serve
 from pipeline.sample.settings import SampleSettings
@@ -16,16 +16,16 @@ from pipeline.sample.sheet import write_sheet
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+    """Run one command; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except (PortInUseError, ValueError, FileExistsError, FileNotFoundError) as error:
-        print(f"error: {error.strerror if isinstance(error, PortInUseError) else error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+
+    def work() -> int:
+        try:
+            return options.run(options)
+        except (PortInUseError, ValueError, FileExistsError, FileNotFoundError) as error:
+            raise BadInput(str(error.strerror if isinstance(error, PortInUseError) else error)) from error
+
+    return ended(work, Console(stderr=True))
 
 
 def _write(options: argparse.Namespace) -> int:
@@ -63,7 +63,10 @@ def _sheet(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.sample", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.sample", description=__doc__, epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     write = commands.add_parser("write", help="write reviews, metadata, pictures and the planted truth")
     write.add_argument("--out", type=Path, required=True, help="folder to write to (empty, new, or a catalogue)")
@@ -82,4 +85,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

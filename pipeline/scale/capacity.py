@@ -5,9 +5,12 @@ pages' figures are this command's output; a test compares.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+from rich.console import Console
+
+from pipeline.command import DONE, EXIT_CODES, ended, leave
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.scale.capacity",
         description=__doc__,
-        epilog="Any size or rate can be set: --reviews 571e6 --pictures 96e6 --per-host 64 --memory 256e9 ...",
+        epilog="Any size or rate can be set: --reviews 571e6 --pictures 96e6 --per-host 64 --memory 256e9 ...\n\n"
+        + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     groups: dict[type, Shop | Rates | Machine] = {Shop: SHOPS[-1], Rates: Rates(), Machine: Machine()}
     names = {
@@ -206,11 +211,15 @@ def main(arguments: list[str] | None = None) -> int:
     said = {kind: {name: options[name] for name in names[kind] if options[name] is not None} for kind in groups}
     rates, machine = replace(Rates(), **said[Rates]), replace(Machine(), **said[Machine])
     shops = [replace(SHOPS[-1], name="yours", assumed="what you left out is that of 2023 all", **said[Shop])]
-    print(*formulas(), sep="\n")
-    for shop in shops if said[Shop] else SHOPS:
-        print("", *page(shop, rates, machine), sep="\n")
-    return 0
+
+    def work() -> int:
+        print(*formulas(), sep="\n")
+        for shop in shops if said[Shop] else SHOPS:
+            print("", *page(shop, rates, machine), sep="\n")
+        return DONE
+
+    return ended(work, Console(stderr=True))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

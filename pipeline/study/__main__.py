@@ -1,8 +1,7 @@
 """`python -m pipeline.study`: see grid.py."""
 
-import sys
-
+from pipeline.command import leave
 from pipeline.study.grid import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

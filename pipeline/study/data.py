@@ -21,7 +21,7 @@ from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.images.bank import Bank, open_bank
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
-from pipeline.io_managers import conform
+from pipeline.io_managers import conform, whole_table
 from pipeline.method import Method
 from pipeline.settings import FiveCoreSettings, SplitSettings
 from pipeline.storage import Storage, digest
@@ -162,7 +162,9 @@ def _types(storage: Storage, items: pa.Table) -> dict[int, int]:
 def _table(storage: Storage, name: str, mode: str = "") -> pa.Table:
     path = storage.tables / name / f"{mode}.parquet" if mode else storage.tables / f"{name}.parquet"
     try:
-        return conform(name, pq.read_table(path))
+        return conform(name, whole_table(path, name))
+    except BadInput:
+        raise
     except ValueError as error:
         raise BadInput(f"{path}: {error}: another version wrote it, so materialise {name} again.") from error
 

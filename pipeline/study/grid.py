@@ -6,7 +6,6 @@ and its order, and what is said meanwhile; a cell is `one_cell.py`, the report `
 
 import argparse
 import os
-import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline import environment, profiles
-from pipeline.command import DONE, FAILED, ended
+from pipeline.command import DONE, EXIT_CODES, FAILED, ended, explained, leave
 from pipeline.core.durable import sole_writer
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
@@ -50,8 +49,7 @@ A study is $ATELIER_HOME/studies/NAME/: a folder a cell, and report.md, report.j
 The same command goes on where it was stopped; a finished cell is never run again. Split s is the hold-out with seed s.
 Every choice is made on validation; test figures are computed with a cell, and read by the report alone.
 
-exit codes: 0 done; 1 a cell failed, the message says what to do; 2 the call, the configuration or the home is wrong
-"""
+{EXIT_CODES}"""
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,7 @@ class Study:
             except (ValueError, RuntimeError, OSError) as error:
                 if os.environ.get("ATELIER_TRACEBACK"):
                     traceback.print_exc()
-                failed.append(f"{name}: {error}")
+                failed.append(f"{name}: {explained(error)}")
                 self.say(f"  [red]✗[/] {escape(failed[-1])}")
                 continue
             times.note(cell, made["seconds"])
@@ -283,7 +281,12 @@ def run(options: argparse.Namespace, console: Console) -> list[str]:
                 failed = study.run(home, device)
             finally:
                 terminal.close()
-    made = report.write(study.root, plan.reference, study.evaluation)
+    try:
+        made = report.write(study.root, plan.reference, study.evaluation)
+    except BadInput:
+        if failed:
+            return failed  # that nothing can be reported comes of it
+        raise
     console.print(made.markdown, highlight=False, soft_wrap=True, markup=False)
     study.say(f"[bold]Report[/]: {made.path}")
     return failed
@@ -295,14 +298,14 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> int:
         failed = run(options, console)
-        for line in failed:
-            console.print(f"[red]failed:[/] {escape(line)}", highlight=False, soft_wrap=True)
         if failed:
-            console.print(f"{len(failed)} cells failed; the same command tries them again, and goes on from there")
+            others = f" (and {len(failed) - 1} more cells, told above)" if failed[1:] else ""
+            console.print(f"[red]failed:[/] {escape(failed[0] + others)}", highlight=False, soft_wrap=True)
+            console.print("The same command tries again what failed, and goes on from there.")
         return FAILED if failed else DONE
 
     return ended(work, console)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -160,7 +160,8 @@ def test_a_loss_that_is_no_number_stops_with_epoch_and_step_and_keeps_the_last_g
         train_dvbpr.dvbpr, "loss", lambda *args: loss(*args) * (float("nan") if next(steps) == 10 else 1.0)
     )
     with pytest.raises(
-        DivergedError, match=r"epoch 2, step 3 of 8: the loss is nan; the last good epoch is kept in .*last\.pt"
+        DivergedError,
+        match=r"epoch 2, step 3 of 8: the loss is not a number; the last good epoch is kept in .*last\.pt",
     ):
         train(planted(), TINY, tmp_path, CPU)
     assert checkpoint.load(tmp_path / "last.pt")["epoch"] == 1

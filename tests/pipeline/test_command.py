@@ -1,12 +1,14 @@
 """How a command ends: its exit code, and a message in which nothing is lost."""
 
 import io
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
+import dagster as dg
 import pytest
 from rich.console import Console
 
-from pipeline.command import DONE, FAILED, WRONG_CALL, ended
+from pipeline.command import DONE, FAILED, WRONG_CALL, ended, explained
 from pipeline.core.raw.sources import BadInput
 
 
@@ -24,10 +26,59 @@ def raising(error: BaseException) -> Callable[[], int]:
         (lambda: FAILED, FAILED, ""),
         (raising(BadInput("materialise splits[vendor_single] first")), WRONG_CALL, "splits[vendor_single] first"),
         (raising(OSError("[Errno 28] No space left")), FAILED, "failed: [Errno 28] No space left"),
-        (raising(KeyboardInterrupt()), FAILED, "goes on from here"),
+        (raising(KeyboardInterrupt()), 130, "goes on from here"),
     ],
 )
 def test_the_code_and_the_whole_message_reach_the_caller(work: Callable[[], int], code: int, said: str):
     sink = io.StringIO()
     assert ended(work, Console(file=sink, width=120)) == code
     assert said in sink.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def of_a_step(body: Callable[[], object]) -> BaseException:
+    """What Dagster raises for a step that does this."""
+
+    @dg.asset
+    def broken() -> None:
+        body()
+
+    with pytest.raises(BaseException) as raised:
+        dg.materialize([broken])
+    return raised.value
+
+
+def after_another() -> None:
+    try:
+        {}["image"]
+    except KeyError as error:
+        raise RuntimeError("the step failed") from error
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (raising(RuntimeError("the step failed")), "broken: the step failed"),
+        (after_another, "broken: the step failed"),
+        (raising(AssertionError()), "broken: AssertionError without a word"),
+        (raising(KeyError("image")), "broken: KeyError: 'image'"),
+        (raising(ValueError("no:\n  \x1b[2Jone\n  two")), r"broken: no: \x1b[2Jone; two"),
+        (raising(ExceptionGroup("a group", [ValueError("the one inside")])), "broken: the one inside"),
+        (raising(BadInput("materialise splits first")), "materialise splits first"),
+    ],
+)
+def test_a_failed_step_is_told_once_in_one_line_by_the_innermost_words(body: Callable[[], object], said: str):
+    assert explained(of_a_step(body)).startswith(said)
+    assert "\n" not in explained(of_a_step(body))
+
+
+def test_an_interrupt_that_dagster_made_its_own_is_a_stop():
+    sink = io.StringIO()
+    code = ended(raising(dg.DagsterExecutionInterruptedError()), Console(file=sink, width=120))
+    assert (code, sink.getvalue().strip()) == (130, "stopped; the same command goes on from here")

@@ -1,0 +1,46 @@
+"""A small finished home, made once, and a copy of it for every test. `make edges` runs all; `make test`, a handful."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Home, made
+
+collect_ignore_glob = [] if os.environ.get("ATELIER_EDGES") else ["test_grid.py", "test_of_a_run.py"]
+SELECT = "+key:image_features or +key:triplets or +key:garments"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """The home, or that of an earlier session in the folder that ATELIER_EDGES_HOME names."""
+    if folder := os.environ.get("ATELIER_EDGES_HOME"):
+        yield Home(Path(folder) / "home", Path(folder) / "catalogue", 0.0, "")
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        yield made(patch, tmp_path_factory.mktemp("edges"), SELECT)
+
+
+@pytest.fixture(scope="session")
+def variables(finished: Home) -> dict[str, str]:
+    """Where the home's data are."""
+    return {
+        "ATELIER_REVIEWS": str(finished.catalogue / "reviews.json.gz"),
+        "ATELIER_PRODUCTS": str(finished.catalogue / "products.json.gz"),
+    }
+
+
+@pytest.fixture
+def home(finished: Home, tmp_path: Path) -> Path:
+    """A copy that may be ruined."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "home"))
+
+
+@pytest.fixture
+def ruin() -> Callable[[Path, int], None]:
+    def cut(path: Path, to: int) -> None:
+        path.write_bytes(path.read_bytes()[:to])
+
+    return cut

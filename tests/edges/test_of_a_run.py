@@ -1,0 +1,142 @@
+"""`pipeline.run` by what befalls runs alone: words, signals at odd moments, limits, a diverged training, stores."""
+
+import re
+import signal
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.edges.commands import COMMANDS, Command, call
+from tests.edges.test_grid import held
+from tests.pipeline.conftest import TINY
+
+RUN = COMMANDS["run"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("no words", r"splits: AssertionError without a word"),
+        ("a bug", r"splits: KeyError: 'image'"),
+        ("many lines", r"it does not fit: one \\x1b\[31mred\\x1b\[0m; two \\u202eback"),
+        ("a traceback in its words", r"a worker failed: OSError: its disk is gone"),
+        ("a group", r"the innermost says it"),
+        ("exit", r"sys\.exit\(3\)"),
+        ("no memory", r"memory ran out.*batch_size"),
+        ("hangs afterwards", r"the step failed"),
+    ],
+)
+def test_whatever_a_step_raises_is_one_line(kind: str, said: str, home: Path, variables: dict[str, str]):
+    held(call(RUN, home, variables, kind=kind), 1, said)
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ((signal.SIGHUP,), 129),
+        ((signal.SIGINT, signal.SIGINT), 130),
+        ((signal.SIGINT, signal.SIGINT, signal.SIGINT), 130),
+        ((signal.SIGTERM, signal.SIGINT), 143),
+    ],
+)
+def test_signals_in_a_step_end_the_run(signals: tuple[int, ...], code: int, home: Path, variables: dict[str, str]):
+    ended = call(RUN, home, variables, kind="waits", signals=signals)
+    held(ended, ended.code if ended.code in (130, 143) and len(signals) > 1 else code, "stopped")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_before_dagster_starts_end_the_command(number: int, code: int, home: Path, variables: dict[str, str]):
+    held(call(RUN, home, variables, kind="waits", at="import", signals=(number,)), code, "stopped before it began")
+
+
+def test_what_is_stopped_goes_on(home: Path, variables: dict[str, str]):
+    held(call(RUN, home, variables, kind="waits", signals=(signal.SIGINT,)), 130, "goes on")
+    again = call(RUN, home, variables)
+    assert again.code == 0 and not again.reasons, again.said
+
+
+def test_a_file_in_the_place_of_the_tables_is_named(tmp_path: Path, variables: dict[str, str]):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "tables").write_text("not a folder")
+    reads = Command(
+        ("pipeline.run", "--profile", str(TINY), "--select", "key:reviews or key:products or key:rejects"), ""
+    )
+    held(call(reads, home, variables), 1, r"home/tables.*move it away")
+
+
+def test_a_limit_on_the_size_of_files_is_said_with_its_mend(home: Path, variables: dict[str, str]):
+    ended = call(RUN, home, variables, shell='ulimit -f 1; trap "" XFSZ; exec "$@"')
+    held(ended, 1, r"raise the limit \(ulimit -f\)")
+
+
+def test_nobody_reading_and_a_full_disk_under_the_output_end_it_quietly(home: Path, variables: dict[str, str]):
+    quiet = call(COMMANDS["reference"], home, variables, shell='"$@" | head -n 1; exit ${PIPESTATUS[0]}')
+    assert quiet.code in (0, 1) and "Traceback" not in quiet.said and not quiet.reasons, quiet.said
+    assert len(quiet.lines) == 1, quiet.said
+    full = call(RUN, home, variables, shell='exec "$@" > /dev/full')
+    held(full, 1, "make room")
+
+
+@pytest.mark.parametrize("rate", ["1.0e+30"])
+def test_a_diverged_training_says_so_and_the_current_model_stays(
+    rate: str, home: Path, variables: dict[str, str], tmp_path: Path
+):
+    train = ("pipeline.run", "--profile", "{profile}", "--select", "key:dvbpr")
+
+    def of(profile: Path) -> Command:
+        return Command(tuple(word.replace("{profile}", str(profile)) for word in train), "")
+
+    good = call(of(TINY), home, variables)
+    assert good.code == 0, good.said
+    current = {path: path.read_bytes() for path in home.glob("recommender/*/current.json")}
+    assert current
+    wild = tmp_path / "wild.yaml"
+    wild.write_text(re.sub(r"learning_rate: \S+", f"learning_rate: {rate}", TINY.read_text()))
+    held(call(of(wild), home, variables), 1, r"dvbpr: .*not a number.*learning_rate")
+    assert current == {path: path.read_bytes() for path in home.glob("recommender/*/current.json")}
+
+
+@pytest.mark.parametrize("to", [0, 1, 100])
+def test_a_database_that_is_none_is_named(
+    to: int, home: Path, variables: dict[str, str], ruin: Callable[[Path, int], None]
+):
+    path = next((home / "dagster").rglob("runs.db"))
+    ruin(path, 0)
+    path.write_bytes(b"no database at all" * 9 if to else b"")
+    ended = call(RUN, home, variables)
+    if to == 0:  # SQLite makes a new one
+        assert "Traceback" not in ended.said, ended.said
+        return
+    held(ended, 1, r"runs\.db: damaged")
+
+
+def test_a_database_that_is_held_is_said(home: Path, variables: dict[str, str]):
+    holder = sqlite3.connect(next((home / "dagster").rglob("runs.db")), isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        ended = call(RUN, home, variables)
+    finally:
+        holder.close()
+    held(ended, 1, "another process holds a SQLite file")
+
+
+def refusing() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_store_of_runs_that_does_not_answer_is_said_at_once(home: Path, variables: dict[str, str]):
+    address = f"http://127.0.0.1:{refusing()}"
+    held(call(RUN, home, {**variables, "MLFLOW_TRACKING_URI": address}), 2, "MLFLOW_TRACKING_URI: nothing answers")
+
+
+def test_a_postgresql_that_does_not_answer_is_said(home: Path, variables: dict[str, str]):
+    address = f"postgresql://nobody:secret@127.0.0.1:{refusing()}/none"
+    ended = call(RUN, home, {**variables, "ATELIER_DATABASE": address})
+    held(ended, 1, "PostgreSQL.*ATELIER_DATABASE")
+    assert "secret" not in ended.said
