@@ -8,7 +8,7 @@ import dagster as dg
 from pipeline import environment
 from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.checks import dataset as dataset_checks
-from pipeline.checks import freshness, pictures, tables, trained
+from pipeline.checks import drops, freshness, pictures, tables, trained
 from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS
 from pipeline.jobs import jobs
@@ -38,7 +38,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     )
     return dg.Definitions(
         assets=dg.map_asset_specs(_told, automation.automated(dg.load_assets_from_modules(modules), condition)),
-        asset_checks=dg.load_asset_checks_from_modules([dataset_checks, freshness, pictures, tables, trained]),
+        asset_checks=dg.load_asset_checks_from_modules([dataset_checks, drops, freshness, pictures, tables, trained]),
         jobs=[*jobs, freshness.job],
         schedules=observation.schedules,
         sensors=[*observation.sensors, freshness.sensor, close_tracked_runs],

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 from upath import UPath
 
+from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.core.durable import own, write_whole
 from pipeline.core.generator.garment_classes import CARRIED

@@ -18,4 +18,11 @@ observe_sources = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
-jobs = [everything, observe_sources, tune]
+read_again = dg.define_asset_job(
+    "read_again",
+    selection=dg.AssetSelection.assets("reviews", "products", "rejects"),
+    description="Read the raw files once more, after a try that failed; asked for by the sensor new_files.",
+    executor_def=dg.in_process_executor,
+)
+
+jobs = [everything, observe_sources, read_again, tune]

@@ -14,7 +14,6 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +25,8 @@ from models.modern import Modern, looks
 from models.modern_settings import ModernSettings
 from models.preference import Recommender
 from models.trunk import Trunk, retrained
-from pipeline.core import arrays
+from pipeline.core import arrays, digests
+from pipeline.core import parquet as pq
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.images import features
 from pipeline.core.images.bank import Bank
@@ -122,6 +122,7 @@ def frozen_features(storage: Storage, bank: Bank) -> np.ndarray:
             f"{path} has features of {len(found):,} pictures, the bank {bank.folder} has {len(bank.pixels):,} (digest "
             f"{bank.digest}): materialise image_features again."
         )
+    digests.expect_rows(path, found, "delete it and materialise image_features again.")
     return found
 
 
@@ -137,7 +138,7 @@ class Judge:
 
 def judge(folder: ModelFolder, device: torch.device) -> Judge:
     """The recommender in a model's folder."""
-    manifest, factors = folder.manifest(), Factors.load(folder.path / "factors.npz")
+    manifest, factors = folder.manifest(), Factors.load(folder.opened / "factors.npz")
     if manifest.get("model", DVBPR) == DVBPR:
         cnn, theta, meta = train_dvbpr.load(folder.path, device)
         taste = Recommender(cnn, meta["input_size"], theta.detach())

@@ -23,7 +23,8 @@ from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
 from pipeline.core.images.fetch_shards import fetch_with
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
-from pipeline.core.raw import remote, sources
+from pipeline.core.raw import passed_over, remote, sources
+from pipeline.core.raw.passed_over import GivenUp
 from pipeline.core.shards import HERE, Runner
 from pipeline.io_managers import ParquetTables
 from pipeline.method import Method
@@ -58,7 +59,7 @@ class RawSources(dg.ConfigurableResource):
             BadInput: what was named is not there, is empty or cannot be fetched.
         """
         with _naming("ATELIER_REVIEWS"):
-            return sources.resolve(self._reviews(), self._fetch) if self.reviews else []
+            return self._files("raw_reviews", self._reviews()) if self.reviews else []
 
     def product_files(self) -> list[Path]:
         """The metadata files, likewise.
@@ -67,44 +68,91 @@ class RawSources(dg.ConfigurableResource):
             BadInput: none were named, or what was named is not there, is empty or cannot be fetched.
         """
         with _naming("ATELIER_PRODUCTS"):
-            return sources.resolve(self._products(), self._fetch)
+            return self._files("raw_products", self._products())
 
     def review_version(self) -> str:
         """What changes with the review files: digests of local contents, the servers' versions of URLs."""
         with _naming("ATELIER_REVIEWS"):
-            return self._version(self._reviews()) if self.reviews else sources.digest([])
+            return self._version("raw_reviews", self._reviews()) if self.reviews else sources.digest([])
 
     def product_version(self) -> str:
         """What changes with the metadata files, likewise. Raises BadInput as `product_files`."""
         with _naming("ATELIER_PRODUCTS"):
-            return self._version(self._products())
+            return self._version("raw_products", self._products())
 
-    def looks(self, chosen_classes: str = "") -> dict[str, str]:
-        """What each source looks like from outside, by its asset's name, without reading or downloading any of it.
+    def marks(self, chosen_classes: str = "") -> dict[str, dict[str, str]]:
+        """What each file looks like from outside, by its source's asset, without reading or downloading any of it.
 
-        Size and date of each local file, the servers' versions of URLs; of the class file, its content. Two looks that
-        differ mean that the version may have changed. Raises BadInput where what was named is not there.
+        Size and date of a local file, the server's version of a URL; of the class file, its content. Another mark means
+        that the content may have changed. Raises BadInput where what was named is not there.
         """
-        looks = {"raw_reviews": ""}
+        marks: dict[str, dict[str, str]] = {"raw_reviews": {}}
         with _naming("ATELIER_PRODUCTS"):
-            looks["raw_products"] = self._look(self._products())
+            marks["raw_products"] = self._marks("raw_products", self._products())
         with _naming("ATELIER_REVIEWS"):
             if self.reviews:
-                looks["raw_reviews"] = self._look(self._reviews())
-        looks = {name: self._less_erased(look) for name, look in looks.items()}
-        return {"garment_rules": self.class_rules(chosen_classes).digest, **looks}
+                marks["raw_reviews"] = self._marks("raw_reviews", self._reviews())
+        erased = Erasures.of(Path(self.home)).version if self.home else ""
+        for of_source in marks.values() if erased else ():
+            of_source["erased"] = erased  # what is erased is not read: the same files say something else
+        return {"garment_rules": {"": self.class_rules(chosen_classes).digest}, **marks}
 
-    def _look(self, spec: str) -> str:
-        seen = []
-        for entry in sources.named(spec):
-            if isinstance(entry, Path):
-                found = entry.stat()
-                seen.append(f"{entry} {found.st_size} {found.st_mtime_ns}")
-            else:
-                say = dg.get_dagster_logger().warning
-                version = remote.named_version(entry, self._cache(entry), self._settings(), say)
-                seen.append(f"{sources.shown(entry)} {version}")
-        return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:16]
+    def looks(self, marks: dict[str, dict[str, str]]) -> dict[str, str]:
+        """Marks as the cursors of earlier versions held them: a digest a source."""
+        looks = {}
+        for source, files in marks.items():
+            text = "\n".join(f"{name} {mark}" for name, mark in files.items() if name != "erased")
+            seen = hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
+            looks[source] = files[""] if "" in files else self._less_erased(seen)
+        return looks
+
+    def given_up(self) -> list[GivenUp]:
+        """The files that were given up on and are still as they were (`passed_over.json` in the home)."""
+        kept = []
+        for entry in passed_over.read(self.home):
+            spec = self._reviews() if entry.source == "raw_reviews" else self.products and self._products()
+            try:
+                there = {self._shown(named): named for named in sources.named(spec)} if spec else {}
+            except sources.BadInput:
+                continue
+            if entry.name in there and self._mark(there[entry.name]) == entry.mark:
+                kept.append(entry)
+        return kept
+
+    def _marks(self, source: str, spec: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for entry in self._named(source, spec):
+            name, mark = self._shown(entry), self._mark(entry)
+            found[name] = f"{found[name]} {mark}" if name in found else mark  # two URLs that differ in their query
+        return found
+
+    def _mark(self, entry: Path | str) -> str:
+        if isinstance(entry, Path):
+            found = entry.stat()
+            return f"{found.st_size} {found.st_mtime_ns}"
+        return remote.named_version(entry, self._cache(entry), self._settings(), dg.get_dagster_logger().warning)
+
+    def _shown(self, entry: Path | str) -> str:
+        return str(entry) if isinstance(entry, Path) else sources.shown(entry)
+
+    def _named(self, source: str, spec: str) -> list[Path | str]:
+        """What `spec` names, less what was given up on and has not changed since."""
+        given_up = {(e.name, e.mark) for e in passed_over.read(self.home) if e.source == source and e.passed_over}
+        names = {name for name, _ in given_up}
+        return [
+            entry
+            for entry in sources.named(spec)
+            if (name := self._shown(entry)) not in names or (name, self._mark(entry)) not in given_up
+        ]
+
+    def _files(self, source: str, spec: str) -> list[Path]:
+        say = dg.get_dagster_logger().warning
+        for path in sources.companions(spec):
+            say(f"{path}: passed over: macOS leaves such files beside others (AppleDouble); delete it")
+        for entry in self.given_up():
+            if entry.source == source and entry.passed_over:
+                say(f"{entry.name}: passed over: it could not be read {entry.tries} times ({entry.error})")
+        return [entry if isinstance(entry, Path) else self._fetch(entry) for entry in self._named(source, spec)]
 
     def check(self, say: remote.Say) -> bool:
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.
@@ -114,6 +162,8 @@ class RawSources(dg.ConfigurableResource):
         """
         for variable, spec in (("ATELIER_PRODUCTS", self._products()), ("ATELIER_REVIEWS", self._reviews())):
             with _naming(variable):
+                for path in sources.companions(spec) if spec else ():
+                    say(f"{path}: passed over: macOS leaves such files beside others (AppleDouble); delete it")
                 for entry in sources.named(spec) if spec else ():
                     if isinstance(entry, str):
                         remote.check(entry, self._cache(entry), self._settings(), say)
@@ -132,8 +182,8 @@ class RawSources(dg.ConfigurableResource):
         own = environment.products()
         return own if self.products == sources.shown_spec(own) else self.products
 
-    def _version(self, spec: str) -> str:
-        entries = sources.named(spec)
+    def _version(self, source: str, spec: str) -> str:
+        entries = self._named(source, spec)
         local = sources.digest([entry for entry in entries if isinstance(entry, Path)])
         urls = [entry for entry in entries if isinstance(entry, str)]
         if not urls:

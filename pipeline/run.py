@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,6 +24,7 @@ from pipeline import environment, instance, profiles, sample_source
 from pipeline.build import build_definitions
 from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.comparison import in_short
+from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec

@@ -15,11 +15,13 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from pipeline.core import digests
 from pipeline.core.durable import write_whole
 from pipeline.core.raw.sources import BadInput
 
 MANIFEST = "manifest.json"
 CURRENT, IN_USE = "current.json", "champion.json"  # beside the models of a kind: the newest one, the champion
+WEIGHTS, LAST = ("*.pt", "*.npz"), "last.pt"  # what has digests in the manifest, and what changes as training goes on
 ERASED = "erased.json"  # in the folder of a model that learnt from something erased
 
 
@@ -78,9 +80,33 @@ class ModelFolder:
                 f"{self.manifest()['asset']} again."
             )
 
+    @property
+    def opened(self) -> Path:
+        """The folder, its files compared with the digests in the manifest; a model of an earlier version has none.
+
+        Raises:
+            BadInput: a file is not what was written; says which, and the mend.
+        """
+        path = self.path / MANIFEST
+        recorded = json.loads(path.read_text()).get("files", {}) if path.is_file() else {}
+        bad = digests.wrong(self.path, recorded)
+        if bad:
+            raise digests.Damaged(f"{self.path}: {', '.join(bad)}: damaged or missing: {self.mend}")
+        return self.path
+
+    @property
+    def mend(self) -> str:
+        """What to do where its files are damaged."""
+        made = self.manifest()
+        mode = f" for image mode {made['image_mode']}" if made.get("image_mode") else ""
+        pointer = self.parent / CURRENT
+        return f"delete that folder, and {pointer} where it names it; then materialise {made['asset']}{mode}."
+
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest, then move the pointer here."""
-        write_json(self.path / MANIFEST, manifest)
+        """Write the manifest, with the digests of weights and factors, then move the pointer here."""
+        names = [str(path.relative_to(self.path)) for kind in WEIGHTS for path in self.path.rglob(kind)]
+        files = digests.of_files(self.path, [name for name in names if name != LAST])
+        write_json(self.path / MANIFEST, {**manifest, "files": files})
         self.point()
 
     def point(self) -> None:
@@ -188,8 +214,9 @@ class Storage(dg.ConfigurableResource):
         path = self.garments / f"{version}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, pixels))
-        for other in self.garments.glob("*.npy"):
-            if other != path:
+        digests.write_sums(path, pixels)
+        for other in self.garments.glob("*.npy*"):
+            if other not in (path, digests.sums_path(path)):
                 other.unlink()
 
     def load_garments(self, version: str) -> np.ndarray:
@@ -201,7 +228,9 @@ class Storage(dg.ConfigurableResource):
         path = self.garments / f"{version}.npy"
         if not path.is_file():
             raise BadInput(f"{path} is missing: materialise garments again.")
-        return np.load(path)
+        pixels = np.load(path)
+        digests.expect_rows(path, pixels, "delete it and materialise garments again.")
+        return pixels
 
     @property
     def reports(self) -> Path:

@@ -68,7 +68,7 @@ def recommender_evaluation(
     trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     own = trained.manifest().get("model", DVBPR)
-    models: dict[str, Recommender] = {own: Factors.load(trained.path / "factors.npz")}
+    models: dict[str, Recommender] = {own: Factors.load(trained.opened / "factors.npz")}
     models |= {name: methods.load(others.path / name) for name in methods.NAMES}
     truth = raw.truth()
     if truth is not None:

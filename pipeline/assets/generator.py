@@ -190,7 +190,7 @@ def generator_evaluation(
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
-    generator, _, meta = load_generator(folder.path, compute.resolve())
+    generator, _, meta = load_generator(folder.opened, compute.resolve())
     found = figures.evaluate(
         generator,
         LsganSettings(**meta["settings"]),
@@ -239,7 +239,7 @@ def generated_garments(
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
-    generator, _, meta = load_generator(folder.path, compute.resolve())
+    generator, _, meta = load_generator(folder.opened, compute.resolve())
     fakes, nearest, distance = generation.gallery(
         generator,
         LsganSettings(**meta["settings"]),

@@ -18,6 +18,7 @@ from pipeline.config import (
     ImageUrlsConfig,
     NearDuplicatesConfig,
 )
+from pipeline.core import digests
 from pipeline.core.dataset import survivors
 from pipeline.core.durable import write_whole
 from pipeline.core.generator.likeness import most_alike
@@ -247,6 +248,7 @@ def image_features(
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, found))
+        digests.write_sums(path, found)
     # The version says what makes features of a picture, not which pictures there are: those are the catalogue's, and a
     # mode without new pictures must not be trained again for another's.
     made_by = digest(bank.size, bank.resample, settings, features.NAME)

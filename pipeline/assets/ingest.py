@@ -160,7 +160,7 @@ def _progress(context: dg.AssetExecutionContext, title: str) -> Callable[[ingest
 
 
 def _previous(storage: Storage, name: str, kind: str) -> pa.Table | None:
-    import pyarrow.parquet as pq
+    from pipeline.core import parquet as pq
 
     path: Path = storage.tables / f"{name}.parquet"
     return Erasures.of(storage.home).from_names(pq.read_table(path), kind) if path.is_file() else None

@@ -13,11 +13,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from models.bpr_settings import BprSettings
 from models.dvbpr_progress import Progress
 from pipeline.config import BaselinesConfig, DvbprConfig, RecommendationsConfig
+from pipeline.core import parquet as pq
 from pipeline.core.durable import write_whole
 from pipeline.core.images.bank import open_bank
 from pipeline.method import Method
@@ -233,7 +233,7 @@ def recommendations(
     settings = method.settings(RecommendationSettings, "recommendations", config)
     data = arrays.mode_arrays(catalogue, splits)
     trained = storage.in_use("recommender", context.partition_key)
-    table = picks(Factors.load(trained.path / "factors.npz"), data, settings.top, compute.resolve())
+    table = picks(Factors.load(trained.opened / "factors.npz"), data, settings.top, compute.resolve())
     users = pc.count_distinct(table["user"]).as_py()
     newcomers = len(data.users) - users
     if newcomers:

@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from models.factors import Factors
 from pipeline.cards.render import Card
+from pipeline.core import parquet as pq
 from pipeline.core.recommender_names import DVBPR
 from pipeline.lookbook.data import MODES
 from pipeline.lookbook.home import Home
@@ -103,7 +103,7 @@ def counts_of(folder: ModelFolder) -> dict[str, Any]:
         "train": int((of == "train").sum()),
         "held_out": {split: int((of == split).sum()) for split in ("validation", "test")},
         "by_source": {source: catalogue["source"].to_pylist().count(source) for source in ("vendor", "customer")},
-        "factors": Factors.load(folder.path / "factors.npz").theta.shape[1],
+        "factors": Factors.load(folder.opened / "factors.npz").theta.shape[1],
         "leaky": leaky,
         "hold_out": "one picture of a purchase hidden a split" if leaky else "one purchase hidden a split",
     }

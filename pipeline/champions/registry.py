@@ -12,6 +12,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.core import digests
 from pipeline.core.raw.sources import BadInput
 from pipeline.tracking import TrackedRun
 
@@ -106,6 +107,7 @@ class Registry:
             with tempfile.TemporaryDirectory() as folder:
                 saved = Path(folder) / "model"
                 write(saved, Model(model_id=logged.model_id, model_uuid=logged.model_id, run_id=run.run_id))
+                digests.write_list(saved)
                 self._client.log_model_artifacts(logged.model_id, str(saved))
             self._client.finalize_logged_model(logged.model_id, "READY")
         except BaseException:
@@ -158,7 +160,9 @@ class Registry:
 
         try:
             location = self._client.get_model_version_download_uri(version.name, str(version.number))
-            return Path(download_artifacts(artifact_uri=location, tracking_uri=self._uri))
+            found = Path(download_artifacts(artifact_uri=location, tracking_uri=self._uri))
+            digests.expect_list(found, "bring its files back from a copy.")
+            return found
         except (MlflowException, OSError) as error:
             raise BadInput(
                 f"the files of {version.uri} cannot be had ({error}): bring them back, or give the alias {CHAMPION} "

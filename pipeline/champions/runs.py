@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from models.evaluate import auc_of_each
 from models.factors import Factors
 from models.intervals import bootstrap_mean, mean, paired_difference
 from pipeline.core import arrays
+from pipeline.core import parquet as pq
 from pipeline.settings import EvaluationSettings
 from pipeline.storage import ModelFolder, Storage
 from pipeline.upkeep import warm_start
@@ -127,7 +127,7 @@ def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
     data = model_arrays(folder)
     held_out, before = data.pairs[split].astype(np.int64), trained_before(folder, data)
     touched = np.concatenate([*data.pairs.values(), before])
-    auc = auc_of_each(Factors.load(folder.path / "factors.npz"), held_out, touched, device)
+    auc = auc_of_each(Factors.load(folder.opened / "factors.npz"), held_out, touched, device)
     auc[np.isin(_codes(held_out, data), _codes(before, data))] = np.nan
     return auc
 

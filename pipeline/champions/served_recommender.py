@@ -13,6 +13,7 @@ from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
 from pipeline.champions import served_request
 from pipeline.champions.shelf import Pick, Shelf
+from pipeline.core import digests
 from pipeline.core.quoting import printable_lines
 
 COLUMNS = {"row": "int64", "user_id": object, "known": bool, "rank": "int64", "item": object, "score": float}
@@ -22,8 +23,11 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
     """One row a person: `user_id`, and if wanted `k`, `exclude_seen`, `class`, `picture`."""
 
     def load_context(self, context: Any) -> None:
-        """Read the folder that was registered."""
-        self.shelf = Shelf(Path(context.artifacts["recommender"]))
+        """Read the folder that was registered; its files must be those that were written (Damaged)."""
+        folder = Path(context.artifacts["recommender"])
+        for above in folder.parents[:2]:
+            digests.expect_list(above, "register the model again, or bring its files back from a copy.")
+        self.shelf = Shelf(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Ranked items of every row; `row` says which row of the request, from 0.

@@ -4,8 +4,8 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.partitions import image_modes
 from pipeline.storage import Storage
 from pipeline.summary import Ledger

@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.io_managers import SCHEMAS
 from pipeline.partitions import image_modes

@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.core.durable import own, whole
 
 DIGEST_ROWS = 1 << 16  # rows hashed at once; part of the digest's definition
@@ -40,11 +40,12 @@ class StoredTable:
         import pyarrow.dataset as ds  # brings pandas along, 40 MB that ingest does without
 
         names = list(columns) if columns is not None else self.schema.names
-        file = ds.dataset(self.path, format="parquet")
-        carried = file.schema.metadata
-        return file.to_table(columns=names, filter=where).cast(
-            pa.schema([self.schema.field(name) for name in names], carried)
-        )
+        verified = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        with pq.named(self.path):
+            file = ds.dataset(self.path, format=ds.ParquetFileFormat(default_fragment_scan_options=verified))
+            carried = file.schema.metadata
+            found = file.to_table(columns=names, filter=where)
+        return found.cast(pa.schema([self.schema.field(name) for name in names], carried))
 
     def batches(self, rows: int = DIGEST_ROWS) -> Iterator[pa.Table]:
         """The rows in order, `rows` at a time, whatever the file's row groups."""

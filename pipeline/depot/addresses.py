@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.core.durable import own
 from pipeline.core.signatures import MAYBE, key
 

@@ -20,11 +20,11 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipeline import environment, instance
 from pipeline.command import DONE, EXIT_CODES, FAILED, ended, leave
+from pipeline.core import parquet as pq
 from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.erasure import Erasures

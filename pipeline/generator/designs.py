@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from models.design_settings import DesignSettings
@@ -20,6 +19,7 @@ from models.preference import Recommender, picture_features
 from models.taste_rank import own_rank, panels, references, standard_scores
 from models.train_lsgan import load_generator
 from pipeline import recommenders
+from pipeline.core import parquet as pq
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.generator import generation
@@ -169,5 +169,5 @@ def _models(
     drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))
     if trained.run == storage.current("recommender", mode).run:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
-    generator, discriminator, _ = load_generator(drawn.path, device)
+    generator, discriminator, _ = load_generator(drawn.opened, device)
     return generator, discriminator, recommenders.judge(trained, device), (trained.run, drawn.run)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,7 @@ from models.lsgan_settings import LsganSettings
 from models.train_lsgan import load_generator, train
 from pipeline import environment, profiles
 from pipeline.command import DONE, EXIT_CODES, ended, leave
+from pipeline.core import parquet as pq
 from pipeline.core.generator import garments
 from pipeline.core.generator.garments import Garments
 from pipeline.core.generator.irrelevant import RelevanceSettings

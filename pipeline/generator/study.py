@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 import yaml
 from rich.console import Console
@@ -32,6 +31,7 @@ from models.train_lsgan import Progress, train
 from pipeline import environment
 from pipeline.command import DONE, EXIT_CODES, ended, leave
 from pipeline.config import LsganConfig
+from pipeline.core import parquet as pq
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.images import features
 from pipeline.core.raw.sources import BadInput

@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.raw.sources import BadInput, shown_spec
 from pipeline.core.schemas import IMAGE_MODES

@@ -152,7 +152,7 @@ def _factors(home: Home, mode: str, splits: pa.Table) -> tuple[Factors | None, s
             f"The champion, {folder.run}, was trained on other data than there is now, and perhaps on what is held "
             "out: held-out items are not ranked."
         )
-    return Factors.load(folder.path / "factors.npz"), None
+    return Factors.load(folder.opened / "factors.npz"), None
 
 
 def _by_split(splits: pa.Table, user: int) -> dict[str, list[int]]:

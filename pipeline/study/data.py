@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from models.dvbpr_dataset import Dataset
 from pipeline.core import arrays
+from pipeline.core import parquet as pq
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.dataset import catalogue, splits, survivors, triplets
 from pipeline.core.dataset.survivors import Surviving

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from models.evaluate import evaluate
 from models.factors import Factors
+from pipeline.core import parquet as pq
 from pipeline.core.durable import write_whole
 from pipeline.core.raw.sources import BadInput
 from pipeline.provenance import commit

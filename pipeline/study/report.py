@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from models.evaluate import bootstrap_mean, mean
+from pipeline.core import parquet as pq
 from pipeline.core.durable import write_whole
 from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES

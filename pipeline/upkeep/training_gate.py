@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.method import Method
 from pipeline.settings import RefreshSettings
 from pipeline.storage import Storage

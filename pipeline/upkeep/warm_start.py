@@ -12,9 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from models.dvbpr_settings import MAY_CHANGE
+from pipeline.core import digests
+from pipeline.core import parquet as pq
 from pipeline.core.durable import write_whole
 from pipeline.storage import Storage
 
@@ -57,6 +58,8 @@ def start(
     manifest = last.manifest()
     different = differences(manifest.get("configuration", {}), configuration)
     held, known = _held_out(splits).num_rows, seen(splits, trained_on(last.path)).num_rows
+    if digests.wrong(last.path, manifest.get("files", {})):
+        return Start(None, None, f"as new: the files of {last.run} are damaged (python -m pipeline.check)")
     if last.marked:
         return Start(None, None, f"as new: {last.run} learnt from something that was erased since")
     if manifest.get("code_version") != code_version:

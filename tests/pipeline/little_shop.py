@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
 from models.dvbpr_dataset import Dataset
 from models.factors import Factors
 from models.train_dvbpr import DvbprSettings, train
+from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.core.arrays import ModeArrays, mode_arrays
 from pipeline.core.images.bank import build_bank

@@ -108,9 +108,11 @@ class Shop:
         definitions, day = self.definitions(), Day()
         for _ in range(25):
             looked = self._tick(definitions, "new_files")
-            for _ in looked:
+            for request in looked:
+                assert request.job_name == observe_sources.name
                 job = definitions.resolve_job_def(observe_sources.name)
-                day.observed += job.execute_in_process(instance=self.instance, raise_on_error=False).success
+                done = job.execute_in_process(instance=self.instance, raise_on_error=False, tags=dict(request.tags))
+                day.observed += done.success
             asked = self._tick(definitions, "refresh")
             for request in asked:
                 self._run(definitions, request, day)

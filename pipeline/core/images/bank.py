@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline.core import schemas
+from pipeline.core import digests, schemas
+from pipeline.core import parquet as pq
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.images.ledger import PictureStore, read_pictures
 from pipeline.core.images.pictures import PictureError, decode, resize
@@ -123,27 +123,37 @@ def build_bank(
                     decode_into(whole, _cores() if workers is None else workers, on_progress)
                 else:
                     _decode_with(runner, whole, on_progress)
+            known = meta.rows
             meta = _Meta(size, resample, len(shas), _digest(size, resample, shas))
+            if meta.rows:
+                digests.write_sums(out / meta.pixels_name, _mapped(out, meta), known)
             _commit(out, meta, shas)
     return open_bank(out)
 
 
 def open_bank(folder: Path) -> Bank:
-    """The bank in `folder`, memory-mapped for reading. Raises FileNotFoundError where none was built."""
+    """The bank in `folder`, memory-mapped for reading, a few of its rows verified.
+
+    Raises FileNotFoundError where none was built, Damaged where bytes are not those that were written.
+    """
     meta = _read_meta(folder)
     if meta is None:
         raise FileNotFoundError(f"{folder}: no bank here (bank.json is missing); build the image_bank first")
-    path = folder / meta.pixels_name
-    shape = (meta.rows, meta.size, meta.size, 3)
     if meta.rows == 0:
-        pixels: np.ndarray = np.empty(shape, np.uint8)  # an empty file cannot be mapped
+        pixels = np.empty((0, meta.size, meta.size, 3), np.uint8)  # an empty file cannot be mapped
     else:
-        pixels = np.memmap(path, np.uint8, mode="r", offset=_data_offset(path), shape=shape)
+        pixels = _mapped(folder, meta)
+        digests.expect_rows(folder / meta.pixels_name, pixels, f"delete {folder} and materialise image_bank again.")
     index = pa.table(
         [pa.array(range(meta.rows), pa.int32()), _read_index(folder, meta)],
         schema=schemas.BANK_INDEX,
     )
     return Bank(folder, pixels, index, meta.size, meta.resample, meta.digest)
+
+
+def _mapped(folder: Path, meta: _Meta) -> np.ndarray:
+    path, shape = folder / meta.pixels_name, (meta.rows, meta.size, meta.size, 3)
+    return np.memmap(path, np.uint8, mode="r", offset=_data_offset(path), shape=shape)
 
 
 def _digest(size: int, resample: str, shas: Sequence[str]) -> str:
@@ -170,8 +180,8 @@ def _commit(folder: Path, meta: _Meta, shas: Sequence[str]) -> None:
     write_whole(folder / meta.index_name, lambda path: pq.write_table(index, path, compression="zstd"))
     text = json.dumps(asdict(meta))
     write_whole(folder / "bank.json", lambda path: path.write_text(text))
-    for stale in itertools.chain(folder.glob("pixels-*.npy"), folder.glob("index-*.parquet")):
-        if stale.name not in (meta.pixels_name, meta.index_name):
+    for stale in itertools.chain(folder.glob("pixels-*.npy*"), folder.glob("index-*.parquet")):
+        if not stale.name.startswith((meta.pixels_name, meta.index_name)):
             stale.unlink()
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.core.address import target
 from pipeline.core.images.fetch import FetchReport, FetchSettings, Progress, Urls, fetch, pending
 from pipeline.core.images.ledger import TO_JUDGE, PictureStore

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.core.durable import own, sole_writer, write_whole
 
 _ROW_GROUP = 256  # as the store writes its shards

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.core.durable import move, own, sole_writer, write_whole
 from pipeline.core.signatures import keys

@@ -120,17 +120,35 @@ def _begins_an_entry(piece: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", piece) is not None or bool(glob.glob(piece.strip()))  # noqa: PTH207
 
 
+def is_companion(path: Path) -> bool:
+    """Whether it is what macOS leaves beside a file on other file systems (AppleDouble): attributes and no data."""
+    return path.name.startswith("._")
+
+
+def companions(spec: str) -> list[Path]:
+    """The companion files beside what `spec` names, in its folders or by its patterns; they are passed over."""
+    folders = {entry.parent for entry in named(spec) if isinstance(entry, Path)}
+    return sorted(
+        path
+        for folder in folders
+        for path in folder.glob("._*")
+        if path.is_file() and path.name.lower().endswith(SUFFIXES)
+    )
+
+
 def _resolve_one(part: str) -> list[Path]:
     path = Path(part).expanduser()
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES))
+        there = [p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES)]
+        files = sorted(p for p in there if not is_companion(p))
         if not files:
-            raise BadInput(f"{path}: the folder holds no {', '.join(SUFFIXES)} file; give the folder that does")
+            but = " but macOS's companions of some (._*)" if there else ""
+            raise BadInput(f"{path}: the folder holds no {', '.join(SUFFIXES)} file{but}; give the folder that does")
     elif path.exists():
         files = [path]
     elif glob.has_magic(part):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
-        files = sorted(p for p in map(Path, matches) if p.is_file())
+        files = sorted(p for p in map(Path, matches) if p.is_file() and not is_companion(p))
         if not files:
             raise BadInput(f"{part}: the pattern matches no file; check it against the folder's contents")
     else:

@@ -20,6 +20,20 @@ def test_a_folder_means_its_json_files_in_order_and_nothing_else(tmp_path):
     assert sources.resolve(str(tmp_path)) == [a, b]
 
 
+def test_what_macos_leaves_beside_files_is_passed_over_and_named(tmp_path):
+    a, companion = written(tmp_path / "a.json"), written(tmp_path / "._a.json", b"\x00\x05\x16\x07" + bytes(60))
+    for spec in (str(tmp_path), f"{tmp_path}/*.json", f"{a},{tmp_path}/._*.json,{tmp_path}"):
+        if "._*" in spec:
+            with pytest.raises(BadInput, match="matches no file"):
+                sources.resolve(spec)
+        else:
+            assert sources.resolve(spec) == [a]
+    assert sources.companions(str(tmp_path)) == [companion]
+    a.unlink()
+    with pytest.raises(BadInput, match=r"holds no .* but macOS's companions of some \(\._\*\)"):
+        sources.resolve(str(tmp_path))
+
+
 def test_paths_and_globs_are_joined_by_commas_and_each_file_comes_once(tmp_path):
     a, b = written(tmp_path / "a.json"), written(tmp_path / "b.json")
     assert sources.resolve(f"{b}, {tmp_path}/*.json") == [b, a]

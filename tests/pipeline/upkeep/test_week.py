@@ -45,6 +45,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             patch, folder / "home", ATELIER_REVIEWS=str(folder / "drops"),
             ATELIER_PRODUCTS=str(folder / "products.jsonl"), ATELIER_ALLOW_HOSTS=host.host, ATELIER_PROFILE=str(TINY),
         )  # fmt: skip
+        patch.setattr("pipeline.upkeep.drops.BACKOFF", (3600.0, 3600.0))  # no week here is so long
         shop = Shop(folder, host, instance)
         shop.write_products()
         rows = [shop.review(f"A{user}", item) for user, item in purchases()]
