@@ -169,7 +169,7 @@ def test_taking_in_shards_can_be_cut_off_anywhere(
 def test_a_shard_that_somebody_still_writes_is_not_taken_in(server: FaultServer, tmp_path: Path):
     store = PictureStore(tmp_path / "store")
     orphan = PictureStore(shard_folder(store.folder, 0))
-    with orphan.writing(), pytest.raises(BlockingIOError, match="another process is writing here"):
+    with orphan.writing(), pytest.raises(BlockingIOError, match="is writing here"):
         fetch_with(InTurn(2), [server.url("ok/1")], store, settings_for(server.host))
     assert server.total == 0
     shutil.rmtree(orphan.folder.parent)
