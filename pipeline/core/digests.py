@@ -8,8 +8,9 @@ carries its own (`parquet.py`). The whole home is looked through by `pipeline/ch
 import functools
 import hashlib
 import json
+import mmap
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def write_sums(array: Path, rows: np.ndarray, known: int = 0) -> None:
     """
     before = read_sums(array)
     kept = before[:known] if before is not None and len(before) >= known else np.zeros(0, np.uint32)
-    new = np.fromiter((_sum(row) for row in rows[len(kept) :]), np.uint32)
+    new = np.fromiter(_sums(rows, len(kept)), np.uint32)
     sums = np.concatenate([kept, new])
 
     def write(temporary: Path) -> None:
@@ -117,6 +118,15 @@ def damaged_rows(
             bad.append(number)
         progress(rows[number].nbytes)
     return bad
+
+
+def _sums(rows: np.ndarray, begin: int) -> Iterator[int]:
+    """Sum each row from `begin` on; pages of a mapped array are released as soon as they were read."""
+    mapped = getattr(rows, "_mmap", None)
+    for number in range(begin, len(rows)):
+        yield _sum(rows[number])
+        if mapped is not None and number % 512 == 511:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _sum(row: np.ndarray) -> int:
