@@ -49,7 +49,7 @@ def reading() -> Generator[None]:
 
 
 def ended(name: str, work: Callable[[], int]) -> int:
-    """The exit code of `work`; what it raises is told in one line that begins with `name`, on the standard error."""
+    """Run `work`, return its exit code, and print what it raises as one line on standard error, after `name`."""
     heard = signals.Heard()
     try:
         with signals.heard() as heard:

@@ -93,7 +93,7 @@ def heard() -> Generator[Heard]:
     reads, writes = os.pipe()
     for end in (reads, writes):
         os.set_blocking(end, False)
-    # Dagster gives TERM the handler of Ctrl-C and forgets which of them came: this descriptor is told of each.
+    # Dagster handles TERM like Ctrl-C and forgets which one arrived; every signal writes its number to this descriptor.
     woken = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
     outer, _process.heard = _process.heard, Heard(reads)
     ours = _process.heard

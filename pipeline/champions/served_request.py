@@ -85,7 +85,7 @@ def _user_id(value: Any) -> str:
     """Whole numbers are ids too: pandas makes floats of them where another row has none."""
     if isinstance(value, float) and value.is_integer():
         if abs(value) >= EXACT:
-            raise ValueError("came as a float that may stand for several ids: send it as text")
+            raise ValueError("came as a float, which cannot represent every id exactly: send it as text")
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("text or a whole number was expected")

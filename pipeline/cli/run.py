@@ -54,7 +54,7 @@ environment (a .env file works):
                         between; without them only the generator's assets are made
   ATELIER_PRODUCTS      product metadata, likewise
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; docs/configuration.md)
-  ATELIER_LICENCE       the licence of the data, in your words: it stands in the models' cards
+  ATELIER_LICENCE       the licence of the data, in your words, for the models' cards
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
   ATELIER_ENGINE        local, or ray: shards of fetching, decoding, features and designs go to a Ray cluster
   ATELIER_RAY_ADDRESS   of that cluster, host:port or auto (default: one is started on loopback)

@@ -42,7 +42,7 @@ HOST = "127.0.0.1"
 GRACE = {"code": 20.0, "mlflow": 5.0, "dagster": 5.0, "daemon": 5.0}
 STARTED_WITHIN = 600.0  # seconds
 LAST_LINES = 15  # of a server's log, shown where it ended by itself
-LOCK = "ui.lock"  # in DAGSTER_HOME, with what is told to a second UI
+LOCK = "ui.lock"  # in DAGSTER_HOME; holds the pid and addresses that a second UI prints
 SERVERS = "servers"  # beside it: the servers' logs; no `.env` lies there, and Dagster's processes begin there
 SOCKET_PATH = 100  # bytes; of a Unix socket's name 104 are allowed at most
 

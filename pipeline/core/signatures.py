@@ -68,7 +68,7 @@ FAMILIES = (
         _AZURE,
         forms=(("sv", r"\d{4}-\d\d-\d\d"),),
     ),
-    Family(  # its end stands in a stored access policy
+    Family(  # its expiry is in a stored access policy, not in the address
         "learn.microsoft.com/rest/api/storageservices/define-stored-access-policy",
         ("sv", "sig", "si"),
         _AZURE,
@@ -186,10 +186,10 @@ def keyed(table: pa.Table) -> pa.Table:
 
 
 def freshest(urls: Column) -> Column:
-    """The column with each address replaced by the newest of those with its key; nulls stay.
+    """Replace each address by the newest address that has the same key; nulls stay null.
 
-    Newest is the one whose signature was made or ends last, and among those of which neither is told the last in the
-    column.
+    The newest is the one whose signature was made last, or expires last. Where a signature has neither time, the last
+    one in the column counts as the newest.
     """
     if isinstance(urls, pa.ChunkedArray):
         signed = any(pc.any(pc.not_equal(keys(chunk), chunk)).as_py() for chunk in urls.chunks)

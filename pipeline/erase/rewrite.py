@@ -61,12 +61,12 @@ class Wanted:
 
     def may_be_in(self, text: bytes) -> bool:
         """False where the bytes cannot hold one of the names, escaped or not."""
-        # A number may be written in other digits (1.2e1), and what replaced a bad byte stands for any.
+        # A number can be written in other digits (1.2e1), and a replacement character can be any byte.
         doubtful = b"\\" in text or self.name[:1] in "-.0123456789" or "\ufffd" in self.name
         return doubtful or any(needle in text for needle in self._needles)
 
     def stands_in(self, text: bytes) -> bool:
-        """Whether one of the names stands in bytes that nobody can parse."""
+        """Return whether bytes that cannot be parsed contain one of the names."""
         return self._named.stands_in(text)
 
     def owns(self, pairs: list[tuple[str, Any]]) -> bool:

@@ -74,7 +74,7 @@ class Judge:
                 for (_, found), row in zip(batch, rows, strict=True):
                     if not found.done():  # else its attempt ran out of time
                         found.set_result(row)
-        except Exception as error:  # no process starts: all who wait are told
+        except Exception as error:  # no process could be started: pass the error to every waiting caller
             for _, found in batch + self._waiting:
                 if not found.done():
                     found.set_exception(error)

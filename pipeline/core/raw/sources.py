@@ -11,7 +11,7 @@ from pipeline.core.quoting import printable_lines
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>,\]]+")
-_CUT = "?..."  # stands for a query that is not shown
+_CUT = "?..."  # replaces a query that must not be shown
 
 
 class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
