@@ -9,6 +9,9 @@ import importlib.machinery
 import sys
 from types import ModuleType
 
+from pipeline.core import errors
+from pipeline.core.images import image_validator
+
 MOVED = {
     "pipeline.generator": "pipeline.designs",
     "pipeline.scale": "pipeline.multi_gpu",
@@ -84,3 +87,12 @@ for old, new in {
 }.items():
     here = vars(importlib.import_module(old))
     here.update({name: value for name, value in vars(importlib.import_module(new)).items() if name not in here})
+# Old names of what is in another module now, or has another name.
+for module, names in {
+    "pipeline.core.raw.sources": {"BadInput": errors.InputError, "OutOfReach": errors.UnreachableError},
+    "pipeline.core.parquet": {"Damaged": errors.DamagedFileError},
+    "pipeline.home.io_managers": {"TableMissing": errors.TableMissingError},
+    "pipeline.core.images.image_validator": {"Judge": image_validator.ImageValidator},
+}.items():
+    vars(importlib.import_module(module)).update(names)
+image_validator.ImageValidator.verdict = image_validator.ImageValidator.validate  # ty: ignore[unresolved-attribute]

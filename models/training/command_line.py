@@ -35,17 +35,17 @@ _REFUSALS = {
 }
 
 
-class WrongCall(ValueError):  # noqa: N818  what a person reads: the call is wrong
+class UsageError(ValueError):
     """The call, the settings or the data are wrong."""
 
 
 @contextlib.contextmanager
 def reading() -> Generator[None]:
-    """What goes wrong in the block is the call's fault: WrongCall, with the reason."""
+    """What goes wrong in the block is the call's fault: UsageError, with the reason."""
     try:
         yield
     except (ValueError, TypeError, RuntimeError, OSError) as error:
-        raise WrongCall(_explained(error)) from error
+        raise UsageError(_explained(error)) from error
 
 
 def ended(name: str, work: Callable[[], int]) -> int:
@@ -63,7 +63,7 @@ def ended(name: str, work: Callable[[], int]) -> int:
                 return 128 + (heard.first or signal.SIGINT)
             if not isinstance(error, BrokenPipeError):  # `| head`: whoever read has read enough
                 _say(f"\n{name}: {_explained(error)}")
-            return WRONG_CALL if isinstance(error, WrongCall) else FAILED
+            return WRONG_CALL if isinstance(error, UsageError) else FAILED
 
 
 def _explained(error: BaseException) -> str:

@@ -91,7 +91,7 @@ def _told(
             f"the champion {reigning.uri} was made from {in_use}, which is not in {trained.parent}: picks and designs "
             f"of this home are made by {trained.run}"
         )
-    trained.crown(in_use)
+    trained.set_champion(in_use)
     judged = {"verdict": "judged before"} if decision is None else decision.row()
     why = f"version {outcome.version.number} had been judged before" if decision is None else decision.why
     context.log.info(f"{outcome.version.name}: {why} Champion: version {reigning.number}.")

@@ -12,8 +12,8 @@ from pipeline.core.dataset import splits as hold_outs
 from pipeline.core.dataset import survivors
 from pipeline.core.dataset import triplets as triplet_sampling
 from pipeline.core.dataset.triplets import TripletSettings
+from pipeline.core.errors import InputError
 from pipeline.core.images.bank import open_bank
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
@@ -33,7 +33,7 @@ def _surviving(
     k = method.settings(FiveCoreSettings, "five_core").k
     found = survivors.surviving(interactions, image_urls, image_ledger, mode, k=k)
     if not found.pairs.num_rows:
-        raise BadInput(
+        raise InputError(
             f"image mode {mode}: no user keeps {k} items with a working picture ({found.counts}). "
             "See image_ledger's reasons; pictures that were only out of reach are tried again when it is materialised."
         )

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from pipeline.core import digests
 from pipeline.core.dataset import survivors
 from pipeline.core.durable import write_whole
+from pipeline.core.errors import InputError, UnreachableError
 from pipeline.core.generator.likeness import most_alike
 from pipeline.core.images.bank import build_bank, open_bank
 from pipeline.core.images.ledger import STATUS_OF, PictureStore, mark_placeholders
 from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, largest_across_items
 from pipeline.core.images.pictures import decode
 from pipeline.core.images.transfer import FetchSettings
-from pipeline.core.raw.sources import BadInput, OutOfReach
 from pipeline.core.signatures import keyed, keys
 from pipeline.core.tables import StoredTable
 from pipeline.home.storage import Storage, digest, save_array
@@ -102,7 +102,7 @@ def image_ledger(
     if urls and not ok:
         may_pass = any(STATUS_OF[reason] == "transient" for reason in counts)
         with network(context):
-            raise (OutOfReach if may_pass else BadInput)(
+            raise (UnreachableError if may_pass else InputError)(
                 f"none of {len(urls):,} pictures could be had: {counts}. Are the hosts up? Private addresses must be "
                 "named in ATELIER_ALLOW_HOSTS as host:port."
             )

@@ -212,7 +212,7 @@ def _made_from(
     """Digest what the recommender learns from, and collect all that was set: another setting, another line of models.
 
     Raises:
-        BadInput: bank, features and catalogue do not belong together.
+        InputError: bank, features and catalogue do not belong together.
     """
     from pipeline.core import arrays
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import digests
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.runtime.tracking import TrackedRun
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Registry:
         """The version's files on this machine, downloaded where the store is elsewhere.
 
         Raises:
-            BadInput: they are gone; says what to do.
+            InputError: they are gone; says what to do.
         """
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
@@ -163,7 +163,7 @@ class Registry:
             digests.expect_list(found, "bring its files back from a copy.")
             return found
         except (MlflowException, OSError) as error:
-            raise BadInput(
+            raise InputError(
                 f"the files of {version.uri} cannot be had ({error}): bring them back, or give the alias {CHAMPION} "
                 f"of {version.name} to another version, or delete it (docs/compare.md)."
             ) from error

@@ -23,7 +23,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
     """One row a person: `user_id`, and if wanted `k`, `exclude_seen`, `class`, `picture`."""
 
     def load_context(self, context: Any) -> None:
-        """Read the folder that was registered; its files must be those that were written (Damaged)."""
+        """Read the folder that was registered; its files must be those that were written (DamagedFileError)."""
         folder = Path(context.artifacts["recommender"])
         for above in folder.parents[:2]:
             digests.expect_list(above, "register the model again, or bring its files back from a copy.")
@@ -47,7 +47,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
                 answers += [
                     (number, request.user_id, user is not None, pick.rank, pick.item, pick.score) for pick in picks
                 ]
-        except served_request.Refused as error:
+        except served_request.RefusedRequestError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
         # Objects keep None, which JSON writes null; strings would make it NaN, which JSON does not have.
         return pd.DataFrame(answers, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
@@ -63,7 +63,7 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
                 return [self.shelf.place(user, request.picture, **options)]
             return self.shelf.recommend(user, request.k, **options)
         except ValueError as error:
-            raise served_request.Refused(f"row {number}: {printable_lines(error)}") from error
+            raise served_request.RefusedRequestError(f"row {number}: {printable_lines(error)}") from error
 
 
 mlflow.models.set_model(ServedRecommender())

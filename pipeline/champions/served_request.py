@@ -20,7 +20,7 @@ COLUMNS = ("user_id", "k", "exclude_seen", "class", "picture")
 FORM = 'send {"dataframe_records": [{"user_id": "..."}, ...]} (docs/serving.md)'
 
 
-class Refused(ValueError):  # noqa: N818  an answer that a client reads
+class RefusedRequestError(ValueError):
     """The request is none; the message says which row, which field and why."""
 
 
@@ -42,21 +42,23 @@ def read(asked: Any) -> list[Request]:
         asked: a frame with some of COLUMNS, or a list of mappings; a cell without value is as good as none.
 
     Raises:
-        Refused: anything else.
+        RefusedRequestError: anything else.
     """
     if isinstance(asked, list) and all(isinstance(row, dict) for row in asked):
         columns = {name: [_bare(row.get(name)) for row in asked] for name in dict.fromkeys(k for r in asked for k in r)}
     elif isinstance(asked, pd.DataFrame):
         if not asked.columns.is_unique:
-            raise Refused(f"{_names(asked.columns[asked.columns.duplicated()])}: each column may be there once")
+            raise RefusedRequestError(
+                f"{_names(asked.columns[asked.columns.duplicated()])}: each column may be there once"
+            )
         columns = {name: asked[name].tolist() for name in asked.columns}
     else:
-        raise Refused(f"rows with named columns were expected, not {type(asked).__name__}: {FORM}")
+        raise RefusedRequestError(f"rows with named columns were expected, not {type(asked).__name__}: {FORM}")
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown:
-        raise Refused(f"{_names(unknown)}: no column of a request; there are: {', '.join(COLUMNS)}")
+        raise RefusedRequestError(f"{_names(unknown)}: no column of a request; there are: {', '.join(COLUMNS)}")
     if not len(asked):
-        raise Refused(f"the request has no row: {FORM}")
+        raise RefusedRequestError(f"the request has no row: {FORM}")
     return [_row(number, {name: columns[name][number] for name in columns}) for number in range(len(asked))]
 
 
@@ -67,7 +69,7 @@ def _row(number: int, cells: dict[str, Any]) -> Request:
             return otherwise if _missing(value) else reader(value)
         except ValueError as error:
             shown = name if name == "picture" else f"{name}={printable(repr(value), 60)}"
-            raise Refused(f"row {number}: {shown}: {error}") from error
+            raise RefusedRequestError(f"row {number}: {shown}: {error}") from error
 
     request = Request(
         user_id=read_by(_user_id, "user_id", None),
@@ -77,7 +79,9 @@ def _row(number: int, cells: dict[str, Any]) -> Request:
         picture=read_by(_picture, "picture", None),
     )
     if request.user_id is None and request.picture is None:
-        raise Refused(f"row {number}: user_id: missing or null, and there is no picture: name one of them at least")
+        raise RefusedRequestError(
+            f"row {number}: user_id: missing or null, and there is no picture: name one of them at least"
+        )
     return request
 
 

@@ -20,8 +20,7 @@ from models.data.factors import Factors
 from models.lsgan.networks import LsganSettings, sample_z
 from models.lsgan.train import load_generator
 from models.metrics.generation import kernel_distance
-from pipeline.champions import champion, registered_generator, registry, runs
-from pipeline.champions import served_model as shelf
+from pipeline.champions import champion, registered_generator, registry, runs, served_model
 from pipeline.champions.champion import Decision, Side
 from pipeline.champions.registry import GENERATOR, RECOMMENDER, Registry, Version
 from pipeline.core.generator import generation
@@ -69,20 +68,20 @@ def recommender(
     store = Registry(run.client, run.uri)
     manifest = trained.manifest()
     data = runs.model_arrays(trained)
-    shop = shelf.shop_of(data, runs.trained_before(trained, data), *names)
+    shop = served_model.shop_of(data, runs.trained_before(trained, data), *names)
 
     def write(out: Path, model: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / RECOMMENDER
-            shelf.pack(packed, trained.opened, shop, _about_recommender(manifest, mode, trained.run, storage))
+            served_model.pack(packed, trained.opened, shop, _about_recommender(manifest, mode, trained.run, storage))
             registry.write_recommender(packed, out, model)
 
     def judge(reigning: Version) -> Decision:
         theirs = store.folder(reigning) / "artifacts" / RECOMMENDER
-        ours = Side(Factors.load(trained.opened / shelf.FACTORS), shop)
-        made_from = json.loads((theirs / shelf.ABOUT).read_text())["inputs"]
+        ours = Side(Factors.load(trained.opened / served_model.FACTORS), shop)
+        made_from = json.loads((theirs / served_model.ABOUT).read_text())["inputs"]
         same = all(made_from[table] == manifest["inputs"][table] for table in runs.DATA)
-        other = Side(Factors.load(theirs / shelf.FACTORS), shelf.read_shop(theirs))
+        other = Side(Factors.load(theirs / served_model.FACTORS), served_model.read_shop(theirs))
         compared = champion.compare_recommenders(ours, other, device)
         return champion.decide(compared, same, settings, settings.margin, "held-out pairs")
 

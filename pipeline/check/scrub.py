@@ -18,8 +18,8 @@ from rich.console import Console
 
 from pipeline.core import digests
 from pipeline.core import parquet as pq
+from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
-from pipeline.core.raw.sources import BadInput
 from pipeline.home import environment
 from pipeline.home.storage import MANIFEST, ModelFolder, Storage
 from pipeline.runtime import exits as command
@@ -170,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace, console: Console) -> int:
     home = environment.home()
     if not home.is_dir() or not any(home.iterdir()):
-        raise BadInput(f"{home} is no home: it holds nothing. Name another in ATELIER_HOME.")
+        raise InputError(f"{home} is no home: it holds nothing. Name another in ATELIER_HOME.")
     root = environment.artifact_root(home)
     artifacts = Path(urlsplit(root).path) if urlsplit(root).scheme in ("", "file") else None
     total, done = size_of(home, artifacts), 0

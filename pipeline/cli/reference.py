@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.build import build_definitions
-from pipeline.core import column_docs as meanings
+from pipeline.core import column_docs
 from pipeline.home import environment
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.settings import launchpad as config
@@ -71,8 +71,8 @@ def _tables() -> Iterator[str]:
     yield "## Tables"
     yield ""
     yield "Parquet, one file a table (a file a mode where there are modes). Columns that may be null say so."
-    for name, schema in sorted(meanings.known().items()):
-        meaning, of_column = f" ({MOVED[name]})" if name in MOVED else "", meanings.of(name)
+    for name, schema in sorted(column_docs.known().items()):
+        meaning, of_column = f" ({MOVED[name]})" if name in MOVED else "", column_docs.of(name)
         yield f"\n### {name.lower()}{meaning}\n"
         rows = [
             (f"`{field.name}`", f"{field.type}{', nullable' if field.nullable else ''}", of_column.get(field.name, ""))

@@ -26,7 +26,7 @@ from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec
 from pipeline.home import at_work, environment, instance
 from pipeline.home.storage import Storage, write_json
-from pipeline.mirror import background_sync as courier
+from pipeline.mirror import background_sync
 from pipeline.recommenders.registry import leading
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended
 from pipeline.runtime.plan import Segment, plan
@@ -125,7 +125,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     """Materialise the selection; returns the path of summary.json.
 
     Raises:
-        BadInput: the input or the configuration is wrong.
+        InputError: the input or the configuration is wrong.
     """
     started = time.monotonic()
     Method(profile=profile).check()
@@ -147,7 +147,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
-        with courier.in_step(home, told), instance.open_instance(home) as opened:
+        with background_sync.in_step(home, told), instance.open_instance(home) as opened:
             known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
             instance.remember(home, profile=profile, **known)
             if closed := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]

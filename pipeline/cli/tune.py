@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.build import build_definitions
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import at_work, environment, instance
-from pipeline.mirror import background_sync as courier
+from pipeline.mirror import background_sync
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave, one_line
 from pipeline.runtime.terminal import LOGGER
 from pipeline.study.tuning_job import tune
@@ -49,16 +49,16 @@ def search(path: Path, console: Console) -> int:
     """Run the job with the config of a file.
 
     Raises:
-        BadInput: the file is not there or is no YAML; Dagster's own error where the job does not know what it says.
+        InputError: the file is not there or is no YAML; Dagster's own error where the job does not know what it says.
     """
     try:
         config: Any = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
-        raise BadInput(f"--config: {path}: {error.strerror}; give a YAML file of the job's config.") from error
+        raise InputError(f"--config: {path}: {error.strerror}; give a YAML file of the job's config.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"--config: {path}: not YAML: {error}") from error
+        raise InputError(f"--config: {path}: not YAML: {error}") from error
     if not isinstance(config, dict):
-        raise BadInput(f"--config: {path}: a mapping was expected, with resources and ops.")
+        raise InputError(f"--config: {path}: a mapping was expected, with resources and ops.")
     home = environment.writable_home()
 
     def lines(_: dg.InitLoggerContext) -> logging.Logger:
@@ -70,7 +70,7 @@ def search(path: Path, console: Console) -> int:
     definitions = dg.Definitions.merge(build_definitions(), dg.Definitions(loggers=loggers))
     with (
         at_work.at_work(home),
-        courier.in_step(home, console.print),
+        background_sync.in_step(home, console.print),
         instance.open_instance(home) as opened,
     ):
         definitions.resolve_job_def(tune.name).execute_in_process(

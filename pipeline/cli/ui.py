@@ -27,10 +27,10 @@ from types import FrameType
 import psutil
 from rich.console import Console
 
+from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable_lines
-from pipeline.core.raw.sources import BadInput
 from pipeline.home import environment, instance
-from pipeline.mirror import background_sync as courier
+from pipeline.mirror import background_sync
 from pipeline.runtime.exits import FAILED, ended
 from pipeline.sample import source as sample_source
 from pipeline.servers import leash
@@ -125,14 +125,14 @@ def free(port: int, option: str) -> None:
     """Check that a port can be bound.
 
     Raises:
-        BadInput: something listens there.
+        InputError: something listens there.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            raise BadInput(
+            raise InputError(
                 f"port {port} cannot be had{_listener(port)}: stop what listens there, or give another with {option}."
             ) from error
 
@@ -152,7 +152,7 @@ def only_one(folder: Path, options: argparse.Namespace, console: Console) -> Gen
     """Hold the home's UI; gives the lock's descriptor, which leashes keep open until their servers are gone.
 
     Raises:
-        BadInput: another UI has the home.
+        InputError: another UI has the home.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+") as lock:
@@ -165,7 +165,7 @@ def only_one(folder: Path, options: argparse.Namespace, console: Console) -> Gen
                 lock.seek(0)
                 first = _recorded(lock.read())
                 if not first.get("gone") or time.monotonic() > by:
-                    raise BadInput(_refusal(folder.parent, first)) from error
+                    raise InputError(_refusal(folder.parent, first)) from error
                 if not told:
                     told = True
                     console.print("The last UI of this home was killed; its servers are just ending.")
@@ -381,7 +381,7 @@ def serve(options: argparse.Namespace, console: Console) -> int:
             instance.prepare(home)
             (home / "mlflow").mkdir(exist_ok=True)
             _recover(home)
-            stack.enter_context(courier.in_step(home, print))
+            stack.enter_context(background_sync.in_step(home, print))
             if instance.recall(home).get("profile") == "demo":
                 stack.enter_context(sample_source.embedded(home / "catalogue", print))
             console.print(f"home     {home}", highlight=False, markup=False, soft_wrap=True)

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from models.data.dataset import Dataset
 from models.data.factors import Factors
+from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import SPLIT_NAMES
 
 NO_TYPE = ("", "unknown")  # values of a missing product type in the metadata
@@ -86,14 +86,14 @@ def check_bank(catalogue: pa.Table, digest: str, bank: Bank) -> None:
     """Check that the bank has the catalogue's pictures in the rows that the catalogue names.
 
     Raises:
-        BadInput: it does not; the message names the digests of both and the remedy.
+        InputError: it does not; the message names the digests of both and the remedy.
     """
     expected = catalogue["sha256"].to_pylist()
     held = bank.index["sha256"].to_pylist()
     rows = catalogue["bank_row"].to_pylist()
     wrong = sum(not 0 <= row < len(held) or held[row] != sha for row, sha in zip(rows, expected, strict=True))
     if wrong:
-        raise BadInput(
+        raise InputError(
             f"catalogue {digest} and image bank {bank.digest} do not belong together: {wrong} of {len(rows)} pictures "
             "are not in the rows that the catalogue names. Materialise image_bank, then catalogue again."
         )

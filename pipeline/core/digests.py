@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.durable import write_whole
-from pipeline.core.parquet import Damaged
+from pipeline.core.errors import DamagedFileError
 
 LIST = "digests.json"  # of a folder that has no manifest of its own: file to SHA-256
 SAMPLES = 64  # rows that an opening looks at
@@ -49,12 +49,12 @@ def expect_list(folder: Path, mend: str) -> None:
     """Check a folder against its list, where it has one.
 
     Raises:
-        Damaged: a file is not what was written; says which.
+        DamagedFileError: a file is not what was written; says which.
     """
     path = folder / LIST
     bad = wrong(folder, json.loads(path.read_text())) if path.is_file() else []
     if bad:
-        raise Damaged(f"{folder}: {', '.join(bad)}: damaged or missing: {mend}")
+        raise DamagedFileError(f"{folder}: {', '.join(bad)}: damaged or missing: {mend}")
 
 
 def _is(path: Path, digest: str) -> bool:
@@ -137,8 +137,8 @@ def expect_rows(array: Path, rows: np.ndarray, mend: str) -> None:
     """Check samples of an array's rows, where their sums are known.
 
     Raises:
-        Damaged: one is not what was written.
+        DamagedFileError: one is not what was written.
     """
     bad = damaged_rows(array, rows, SAMPLES)
     if bad:
-        raise Damaged(f"{array}: row {bad[0]} is damaged: {mend}")
+        raise DamagedFileError(f"{array}: row {bad[0]} is damaged: {mend}")

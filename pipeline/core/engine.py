@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.shards import HERE, Result, Runner, Shard
 
 ENGINES = ("local", "ray")
@@ -27,9 +27,9 @@ class EngineError(Exception):
 
 
 def check(name: str, address: str = OWN_CLUSTER) -> None:
-    """Raise BadInput for an engine that there is not, or that is not installed."""
+    """Raise InputError for an engine that there is not, or that is not installed."""
     if name not in ENGINES:
-        raise BadInput(f"ATELIER_ENGINE is {name!r}; allowed: {', '.join(ENGINES)}")
+        raise InputError(f"ATELIER_ENGINE is {name!r}; allowed: {', '.join(ENGINES)}")
     if name == "ray":
         _ray(address)
 
@@ -44,7 +44,7 @@ def running(name: str, address: str = OWN_CLUSTER, workers: int = 0) -> Generato
         workers: how many shards at once; 0: as many as the cluster has processors.
 
     Raises:
-        BadInput: as `check`, or there is no cluster at the address.
+        InputError: as `check`, or there is no cluster at the address.
     """
     check(name, address)
     if name == "local":
@@ -61,7 +61,7 @@ def running(name: str, address: str = OWN_CLUSTER, workers: int = 0) -> Generato
     except (ConnectionError, ValueError, OSError) as error:
         if address == OWN_CLUSTER:
             raise
-        raise BadInput(
+        raise InputError(
             f"ATELIER_RAY_ADDRESS: no Ray cluster answers at {address!r} ({error}); start one (ray start --head), or "
             "leave the variable out for one on this machine"
         ) from error
@@ -111,7 +111,7 @@ def _ray(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise BadInput(
+        raise InputError(
             "ATELIER_ENGINE is ray, and Ray is not installed: pip install -e .[ray], or leave ATELIER_ENGINE out"
         ) from error
     return ray

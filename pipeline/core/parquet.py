@@ -12,13 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import DamagedFileError
 
 read_metadata, read_schema = pq.read_metadata, pq.read_schema
-
-
-class Damaged(BadInput, OSError):  # noqa: N818  as BadInput
-    """The bytes on the disk are not those that were written; `python -m pipeline.check` says what to make again."""
 
 
 def write_table(table: pa.Table, path: str | Path, **options: Any) -> None:
@@ -40,7 +36,7 @@ def read_table(path: str | Path, **options: Any) -> pa.Table:
     """Read a table, its pages verified; options as pyarrow's.
 
     Raises:
-        Damaged: a page is not what was written.
+        DamagedFileError: a page is not what was written.
     """
     with named(path):
         return pq.read_table(path, page_checksum_verification=True, **options)
@@ -57,4 +53,6 @@ def named(path: str | Path) -> Generator[None]:
             raise
         if isinstance(error, pa.ArrowInvalid) and "schema" not in str(error) and "base64" not in str(error):
             raise
-        raise Damaged(f"{path}: damaged ({error}): python -m pipeline.check says what to make again") from error
+        raise DamagedFileError(
+            f"{path}: damaged ({error}): python -m pipeline.check says what to make again"
+        ) from error

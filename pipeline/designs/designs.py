@@ -16,8 +16,8 @@ from models.lsgan.networks import Discriminator, Generator
 from models.lsgan.train import load_generator
 from models.metrics.memorisation import nearest_l1
 from pipeline.core import parquet as pq
+from pipeline.core.errors import InputError
 from pipeline.core.generator import generation
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import table_digest
 from pipeline.home.storage import Storage
@@ -125,7 +125,7 @@ def open_studio(
         device: where to search.
 
     Raises:
-        BadInput: a model is missing, or was made from another catalogue, other garments or other classes (the message
+        InputError: a model is missing, or was made from another catalogue, other garments or other classes (the message
             names both); or the objective is `distinct` and there is only one user.
     """
     generator, discriminator, judge, runs = _models(storage, target.mode, generation.inputs(garments), device)
@@ -134,7 +134,7 @@ def open_studio(
     chosen = order if target.users == 0 else order[: target.users]
     distinct = settings.objective == "distinct"
     if distinct and len(everyone) < 2:
-        raise BadInput(f"designs: {target.mode} has only one user to distinguish a design from: set objective: score.")
+        raise InputError(f"designs: {target.mode} has only one user to tell a design from: set objective: score.")
     # Nobody is both judge and reference, so in a small shop only half of the users judge.
     size = min(JUDGES, (len(everyone) + 1) // 2) if distinct else JUDGES
     pixels = storage.load_garments(generation.inputs(garments)["garments"])
@@ -167,7 +167,7 @@ def _models(
     storage: Storage, mode: str, garments: Mapping[str, str], device: torch.device
 ) -> tuple[Generator, Discriminator, Taste, tuple[str, str]]:
     if mode not in IMAGE_MODES:
-        raise BadInput(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
+        raise InputError(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
     trained, drawn = storage.in_use("recommender", mode), storage.in_use("generator")
     # A champion may come from earlier data, since it was compared with the newest model. The newest model must match
     # the current data, and the classes must match in either case.

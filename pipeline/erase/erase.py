@@ -26,14 +26,15 @@ from pipeline.core import parquet as pq
 from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.erasure import Erasures
+from pipeline.core.errors import InputError
 from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.store_shards import absorb
 from pipeline.core.raw.copies import rewrite_copies
 from pipeline.core.raw.framing import codec_of
-from pipeline.core.raw.sources import BadInput, named
+from pipeline.core.raw.sources import named
 from pipeline.erase import traces
-from pipeline.erase.rewrite import Unreadable, Wanted, rewrite
+from pipeline.erase.rewrite import UnreadableFileError, Wanted, rewrite
 from pipeline.erase.scrub import databases, scrub, scrub_logs
 from pipeline.home import at_work, environment, instance
 from pipeline.home.io_managers import SCHEMAS
@@ -113,13 +114,13 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     """Erase, and say step by step what was done. Cut off, the same call does the rest. The caller keeps ingest out.
 
     Raises:
-        BadInput: a run is under way in the home.
+        InputError: a run is under way in the home.
     """
     storage = Storage(root=str(home))
     with instance.open_instance(home) as opened:
         under_way = opened.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
         if under_way:
-            raise BadInput(
+            raise InputError(
                 f"{len(under_way)} run(s) are under way in {home}: let them end, or stop them, and erase then "
                 "(the next `make ui` or run closes those whose process is gone)."
             )
@@ -167,7 +168,7 @@ def _rewrite_inputs(home: Path, wanted: Wanted) -> Iterator[str]:
     def write(path: Path, out: Path) -> int | None:
         try:
             return rewrite(path, out, wanted)
-        except Unreadable:
+        except UnreadableFileError:
             # Nobody can read a compressed file that is damaged; a text that is not JSON may name nobody.
             packed = path.read_bytes()[:4]
             return None if codec_of(packed) or traces.holds(path, [wanted.name, *wanted.urls]) else 0
@@ -192,7 +193,7 @@ def _local_inputs() -> list[Path]:
     """The raw files that the environment names and that are no URLs; those that are gone are none."""
     found = []
     for spec in filter(None, (environment.reviews(), environment.products())):
-        with contextlib.suppress(BadInput):
+        with contextlib.suppress(InputError):
             found += [entry for entry in named(spec) if isinstance(entry, Path)]
     return found
 

@@ -36,7 +36,7 @@ _JSON_OBJECT = re.compile(rb'\{\s*(?:["}]|\Z)')
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-class Unreadable(Exception):  # noqa: N818  what is said of the file
+class UnreadableFileError(Exception):
     """The file is no text that can be parsed to its end, so nothing can be taken out of it."""
 
 
@@ -137,7 +137,7 @@ def rewrite(path: Path, out: Path, wanted: Wanted) -> int:
     """Write the file to `out` without what has to go, compressed as it was; how many objects went or changed.
 
     Raises:
-        Unreadable: it is damaged, or no such text; `out` is then of no use.
+        UnreadableFileError: it is damaged, or no such text; `out` is then of no use.
         OSError: it cannot be read, or `out` not written.
     """
     with path.open("rb") as file:
@@ -154,7 +154,7 @@ def _readable(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
         except DAMAGED as error:
             if isinstance(error, PermissionError):
                 raise
-            raise Unreadable(str(error)) from error
+            raise UnreadableFileError(str(error)) from error
 
     return guarded
 
@@ -239,7 +239,7 @@ class _Buffer:
         """Read on; False at the end. Positions in `data` are others afterwards."""
         rest = self.data[self.at :]
         if len(rest) > OBJECT_BYTES:
-            raise Unreadable(f"something in it is longer than {OBJECT_BYTES >> 20} MiB")
+            raise UnreadableFileError(f"something in it is longer than {OBJECT_BYTES >> 20} MiB")
         read = self._read(max(BLOCK_BYTES, len(rest)))
         self.data, self.at = rest + read, 0
         return bool(read)
@@ -262,7 +262,7 @@ def _pieces(read: Callable[[int], bytes]) -> Iterator[tuple[bool, bytes]]:
     buffer = _Buffer(read)
     buffer.more()
     if buffer.data[:2] in _UTF16 or b"\0" in buffer.data[:4]:
-        raise Unreadable("it is not UTF-8")
+        raise UnreadableFileError("it is not UTF-8")
     if buffer.data.startswith(BYTE_ORDER_MARK):
         yield False, buffer.take(len(BYTE_ORDER_MARK))
     between, next_end = _BETWEEN_LINES, _Lines().next_end
@@ -296,7 +296,7 @@ def _element_end(buffer: _Buffer) -> int:
         if end is not None:
             return end
         if not buffer.more():
-            raise Unreadable("it begins as an array and is damaged")
+            raise UnreadableFileError("it begins as an array and is damaged")
 
 
 def _whole_line(data: bytes, at: int, newline: int) -> int | None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.durable import holder, sign
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 
 LOCK = "terminal.lock"
 
@@ -22,7 +22,7 @@ def at_work(home: Path, say: Callable[[str], object] | None = None) -> Generator
     Where another one is, tell it to `say` and wait for its end.
 
     Raises:
-        BadInput: another one is at work, and there is no `say`.
+        InputError: another one is at work, and there is no `say`.
     """
     home.mkdir(parents=True, exist_ok=True)
     with (home / LOCK).open("a+") as lock:
@@ -31,7 +31,7 @@ def at_work(home: Path, say: Callable[[str], object] | None = None) -> Generator
         except BlockingIOError as error:
             told = f"{holder(home / LOCK)} is at work in {home}"
             if say is None:
-                raise BadInput(f"{told}: let it end, or stop it, and call this again.") from error
+                raise InputError(f"{told}: let it end, or stop it, and call this again.") from error
             say(f"{told}: waiting for its end (Ctrl-C gives up)")
             fcntl.flock(lock, fcntl.LOCK_EX)
         sign(lock)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from dotenv import load_dotenv
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import place
 
 load_dotenv(Path.cwd() / ".env", override=False)
@@ -24,7 +24,7 @@ def home() -> Path:
     try:
         return Path(named).expanduser().resolve()
     except (RuntimeError, OSError) as error:  # ~nobody, links in a circle
-        raise BadInput(f"ATELIER_HOME {named}: {error}. Name another folder.") from error
+        raise InputError(f"ATELIER_HOME {named}: {error}. Name another folder.") from error
 
 
 def reviews() -> str:
@@ -83,7 +83,7 @@ def ui_hosts() -> tuple[str, ...]:
     named = [host.strip().lower() for host in os.environ.get("ATELIER_UI_HOSTS", "").split(",") if host.strip()]
     for host in named:
         if not re.fullmatch(r"([a-z0-9_.-]*[a-z0-9]|\[[0-9a-f:.]+\])(:\d{1,5})?", host):
-            raise BadInput(
+            raise InputError(
                 f"ATELIER_UI_HOSTS: {host!r} is no host: give names or addresses as a browser's address line has them, "
                 "without http:// and path, for example atelier.example.org or 192.0.2.7:3000."
             )
@@ -95,7 +95,7 @@ def owners() -> tuple[str, ...]:
     named = [owner.strip() for owner in os.environ.get("ATELIER_OWNERS", "").split(",") if owner.strip()]
     for owner in named:
         if not re.fullmatch(r"team:\w+|[^@\s]+@[^@\s.]+\.[^@\s]+", owner):
-            raise BadInput(f"ATELIER_OWNERS: {owner!r} is neither an e-mail address nor team:name.")
+            raise InputError(f"ATELIER_OWNERS: {owner!r} is neither an e-mail address nor team:name.")
     return tuple(named)
 
 
@@ -151,7 +151,7 @@ def artifact_root(home: Path) -> str:
     """`ATELIER_ARTIFACTS`: where MLflow keeps files, a folder or `s3://bucket/prefix` (default: under the home)."""
     address = os.environ.get("ATELIER_ARTIFACTS") or str(home / "mlflow" / "artifacts")
     if kept(address) != address:
-        raise BadInput(
+        raise InputError(
             f"ATELIER_ARTIFACTS {kept(address)}: holds a password or a query, which MLflow would keep in its database "
             "and show; name a store that takes its keys from the environment, such as s3://bucket/prefix."
         )
@@ -179,7 +179,7 @@ def writable_home() -> Path:
     """The home, made if need be, and brought up to date where it was moved or is of an older format.
 
     Raises:
-        BadInput: it cannot be made or written to, or is of a newer format.
+        InputError: it cannot be made or written to, or is of a newer format.
     """
     folder = home()
     place.check(folder)
@@ -188,7 +188,7 @@ def writable_home() -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise BadInput(
+        raise InputError(
             f"ATELIER_HOME {folder} cannot be written: {error.strerror}. Name another folder, for example "
             f"ATELIER_HOME=$HOME/atelier, or mend its permissions."
         ) from error

@@ -36,7 +36,7 @@ def prepare(home: Path) -> Path:
     """Make `home/dagster` the DAGSTER_HOME of this process, configured by the project's dagster.yaml.
 
     Raises:
-        BadInput: the home is of a newer format, or one of its databases cannot be used; says what to do.
+        InputError: the home is of a newer format, or one of its databases cannot be used; says what to do.
     """
     home.mkdir(parents=True, exist_ok=True)
     place.bring_up_to_date(home.resolve(), environment.artifact_root(home.resolve()))
@@ -84,7 +84,7 @@ def _make_databases(folder: Path) -> None:
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The persistent instance of a home. Raises BadInput as `prepare`."""
+    """The persistent instance of a home. Raises InputError as `prepare`."""
     prepare(home)
     with held(home / place.LOCK):  # tables of a PostgreSQL database are made here
         return dg.DagsterInstance.get()

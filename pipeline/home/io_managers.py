@@ -13,8 +13,8 @@ from upath import UPath
 from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.core.durable import own, write_whole
+from pipeline.core.errors import InputError, TableMissingError
 from pipeline.core.generator.garment_classes import CARRIED
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.tables import StoredTable
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -67,20 +67,16 @@ def conform(name: str, table: pa.Table) -> pa.Table:
 
 
 def whole_table(path: Path, asset: str) -> pa.Table:
-    """Read a table of the home. Raises BadInput, naming the file and the asset that makes it, where it is damaged."""
+    """Read a table of the home. Raises InputError, naming the file and the asset that makes it, where it is damaged."""
     try:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the disk's trouble
-        raise BadInput(
+        raise InputError(
             f"{path}: cut off or damaged ({path.stat().st_size:,} bytes): delete it and materialise {asset} again, or "
             "restore it."
         ) from error
-
-
-class TableMissing(BadInput, FileNotFoundError):  # noqa: N818  as BadInput
-    """A table that was never made; by the second base Dagster knows a partition that an asset can do without."""
 
 
 class ParquetTables(dg.UPathIOManager):
@@ -106,20 +102,20 @@ class ParquetTables(dg.UPathIOManager):
         """Read a table, or hand over its file where the asset asks for a StoredTable.
 
         Raises:
-            TableMissing: its asset was never materialised.
-            BadInput: it was, by a version whose tables had other columns.
+            TableMissingError: its asset was never materialised.
+            InputError: it was, by a version whose tables had other columns.
         """
         asset = context.asset_key.to_user_string() + (f"[{path.stem}]" if context.has_asset_partitions else "")
         if not path.is_file():
-            raise TableMissing(f"{path} is missing: materialise {asset} first.")
+            raise TableMissingError(f"{path} is missing: materialise {asset} first.")
         if _asked_for(context) is StoredTable:
             return StoredTable(Path(str(path)), SCHEMAS[context.asset_key.path[-1]])
         try:
             return conform(context.asset_key.path[-1], whole_table(Path(str(path)), asset))
-        except BadInput:
+        except InputError:
             raise
         except ValueError as error:
-            raise BadInput(f"{path}: {error}: another version wrote it, so materialise {asset} again.") from error
+            raise InputError(f"{path}: {error}: another version wrote it, so materialise {asset} again.") from error
 
 
 def _asked_for(context: dg.InputContext) -> object:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipeline.core.durable import held, write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import at_work, sqlite_files
 
 FORMAT = 1  # homes of before it was recorded are 0
@@ -40,18 +40,18 @@ def check(home: Path) -> None:
     """Find what makes a home unusable for this version, before anything is written.
 
     Raises:
-        BadInput: its path is none that Dagster and MLflow can use, or a newer Atelier has made it.
+        InputError: its path is none that Dagster and MLflow can use, or a newer Atelier has made it.
     """
     if found := _REFUSED.search(str(home)):
-        raise BadInput(
+        raise InputError(
             f"ATELIER_HOME {home}: a path with {found[0]!r} is none that Dagster and MLflow can use: name another."
         )
     if (length := len(os.fsencode(home))) > LONGEST:
         shown = f"{str(home)[:60]}..."
-        raise BadInput(f"ATELIER_HOME {shown}: the path is too long, {length} bytes; name one of at most {LONGEST}.")
+        raise InputError(f"ATELIER_HOME {shown}: the path is too long, {length} bytes; name one of at most {LONGEST}.")
     known = _record(home).get("format", 0)
     if known > FORMAT:
-        raise BadInput(
+        raise InputError(
             f"{home} has format {known}, which a newer Atelier made; this one knows formats to {FORMAT}. Use the newer "
             "one (git pull, make setup), or name another ATELIER_HOME. Nothing was changed."
         )
@@ -65,7 +65,7 @@ def bring_up_to_date(home: Path, artifacts: str) -> None:
         artifacts: where MLflow keeps files, in the home or elsewhere.
 
     Raises:
-        BadInput: as `check`; or it was moved, and a command is still at work in it.
+        InputError: as `check`; or it was moved, and a command is still at work in it.
     """
     check(home)
     for variable, name in CACHES.items():
@@ -84,7 +84,7 @@ def bring_up_to_date(home: Path, artifacts: str) -> None:
         before = recorded(home) or _place_before_it_was_recorded(home, artifacts)
         if before is not None and before != home:
             if at_work.is_at_work(home):
-                raise BadInput(
+                raise InputError(
                     f"{home} was moved here from {before} while a command is at work in it: let that end first."
                 )
             _moved(home, before)
@@ -106,7 +106,7 @@ def _record(home: Path) -> dict:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
-        raise BadInput(f"{home / RECORD} is damaged ({error}): remove it, and call this again.") from error
+        raise InputError(f"{home / RECORD} is damaged ({error}): remove it, and call this again.") from error
     return found if isinstance(found, dict) else {}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.durable import own_name
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 
 PATIENCE = 30.0  # seconds that others may hold a file; their transactions take milliseconds
 _VERSIONS = "alembic_version"
@@ -92,7 +92,7 @@ def mend_or_refuse(path: Path, fresh: Path, kind: Kind) -> None:
     """Mend an unfinished database; where that is not possible and nothing was kept in it, set it aside.
 
     Raises:
-        BadInput: something was kept in it; says which file to move away, and what is lost then.
+        InputError: something was kept in it; says which file to move away, and what is lost then.
     """
     try:
         mended = mend(path, fresh)
@@ -107,7 +107,7 @@ def mend_or_refuse(path: Path, fresh: Path, kind: Kind) -> None:
     if is_empty(path, kind):
         set_aside(path)
         return
-    raise BadInput(
+    raise InputError(
         f"{path} was left half made, or is damaged, and cannot be mended. Nothing else is: move it away (mv '{path}' "
         f"'{path}.damaged') and call this again. With it goes {kind.lost}; tables, pictures and models stay."
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.core import digests
 from pipeline.core.durable import write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import DamagedFileError, InputError
 
 MANIFEST = "manifest.json"
 CURRENT, IN_USE = "current.json", "champion.json"  # beside the models of a kind: the newest one, the champion
@@ -68,7 +68,7 @@ class ModelFolder:
         """Check that the model was made from these tables.
 
         Raises:
-            BadInput: it was not; names every differing table with both digests, and the mend.
+            InputError: it was not; names every differing table with both digests, and the mend.
         """
         made_from = self.manifest()["inputs"]
         wrong = [
@@ -77,7 +77,7 @@ class ModelFolder:
             if made_from.get(name) != value
         ]
         if wrong:
-            raise BadInput(
+            raise InputError(
                 f"the model in {self.path} was made from another catalogue ({'; '.join(wrong)}): materialise "
                 f"{self.manifest()['asset']} again."
             )
@@ -87,13 +87,13 @@ class ModelFolder:
         """The folder, its files compared with the digests in the manifest; a model of an earlier version has none.
 
         Raises:
-            BadInput: a file is not what was written; says which, and the mend.
+            InputError: a file is not what was written; says which, and the mend.
         """
         path = self.path / MANIFEST
         recorded = json.loads(path.read_text()).get("files", {}) if path.is_file() else {}
         bad = digests.wrong(self.path, recorded)
         if bad:
-            raise digests.Damaged(f"{self.path}: {', '.join(bad)}: damaged or missing: {self.mend}")
+            raise DamagedFileError(f"{self.path}: {', '.join(bad)}: damaged or missing: {self.mend}")
         return self.path
 
     @property
@@ -118,7 +118,7 @@ class ModelFolder:
             if other.parent.name != self.run:
                 shutil.rmtree(other.parent)
 
-    def crown(self, run: str) -> None:
+    def set_champion(self, run: str) -> None:
         """Make the model of this run, which lies beside this one, the one in use: what is made for people is its."""
         write_json(self.parent / IN_USE, {"run": run})
 
@@ -203,19 +203,19 @@ class Storage(dg.ConfigurableResource):
         found = json.loads(pointer.read_text()) if pointer.is_file() else {}
         if key not in found:
             what = f"says no {key}" if found else "is not there"
-            raise BadInput(f"{pointer} {what}: materialise image_features again.")
+            raise InputError(f"{pointer} {what}: materialise image_features again.")
         return found[key]
 
     def frozen_features(self, rows: int, bank_digest: str) -> np.ndarray:
         """Map the current features [rows of the bank, F].
 
         Raises:
-            BadInput: there are none, or they are of another bank.
+            InputError: there are none, or they are of another bank.
         """
         path = self.current_features()
         found = np.load(path, mmap_mode="r")
         if len(found) != rows:
-            raise BadInput(
+            raise InputError(
                 f"{path} has features of {len(found):,} pictures, the bank {self.bank} has {rows:,} (digest "
                 f"{bank_digest}): materialise image_features again."
             )
@@ -241,11 +241,11 @@ class Storage(dg.ConfigurableResource):
         """The pixels behind a garments table.
 
         Raises:
-            BadInput: there are none of that digest.
+            InputError: there are none of that digest.
         """
         path = self.garments / f"{version}.npy"
         if not path.is_file():
-            raise BadInput(f"{path} is missing: materialise garments again.")
+            raise InputError(f"{path} is missing: materialise garments again.")
         pixels = np.load(path)
         digests.expect_rows(path, pixels, "delete it and materialise garments again.")
         return pixels
@@ -281,20 +281,20 @@ class Storage(dg.ConfigurableResource):
         """The current model of its kind.
 
         Raises:
-            BadInput: there is none; says which asset makes it.
+            InputError: there is none; says which asset makes it.
         """
         parent = self.parent(kind, mode)
         run = _pointed(parent / CURRENT)
         if not run:
             which = f"{MADE_BY[kind]} for image mode {mode}" if mode else MADE_BY[kind]
-            raise BadInput(f"no {kind} at {parent}: materialise {which} first.")
+            raise InputError(f"no {kind} at {parent}: materialise {which} first.")
         return ModelFolder(parent, run)
 
     def in_use(self, kind: str, mode: str | None = None) -> ModelFolder:
         """The champion of its kind; the current model where there is no champion yet, or its folder is gone.
 
         Raises:
-            BadInput: there is no model; says which asset makes it.
+            InputError: there is no model; says which asset makes it.
         """
         parent = self.parent(kind, mode)
         run = _pointed(parent / IN_USE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import environment, place
 from pipeline.home.instance import open_instance, recall
 from pipeline.home.storage import Storage
@@ -38,10 +38,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def rebuild(options: argparse.Namespace) -> int:
-    """Build and publish the pages, and say what is in them. Raises BadInput where there is no home."""
+    """Build and publish the pages, and say what is in them. Raises InputError where there is no home."""
     folder = options.home.expanduser().resolve()
     if not (folder / "tables").is_dir():
-        raise BadInput(f"{folder} is no home: it has no tables. Run python -m pipeline.run first.")
+        raise InputError(f"{folder} is no home: it has no tables. Run python -m pipeline.run first.")
     place.bring_up_to_date(folder, environment.artifact_root(folder))
     from pipeline.lookbook.build import build  # brings torch: seconds, which a wrong call or --help does without
     from pipeline.lookbook.publish import publish

@@ -4,7 +4,7 @@ import argparse
 
 from rich.console import Console
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import environment
 from pipeline.mirror import sync
 from pipeline.mirror.store import Store
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> int:
         if not environment.store():
-            raise BadInput("ATELIER_STORE is not set: name a folder, or s3://bucket/prefix.")
+            raise InputError("ATELIER_STORE is not set: name a folder, or s3://bucket/prefix.")
         home, store = environment.writable_home(), Store(environment.store())
         if options.command == "show":
             index, latest = sync.state(home, store)

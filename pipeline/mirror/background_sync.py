@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import environment
-from pipeline.mirror.store import Changed, Store
+from pipeline.mirror.store import ChangedFileError, Store
 from pipeline.mirror.sync import Moved, pull, push
 
 EVERY = 60.0  # seconds between two pushes: what a lost machine costs at most, beside what was under way
@@ -27,7 +27,7 @@ def in_step(home: Path, say: Say, every: float = EVERY, patience: float = PATIEN
     Does nothing where ATELIER_STORE is not set.
 
     Raises:
-        BadInput: the home cannot be brought in step; before the block.
+        InputError: the home cannot be brought in step; before the block.
         OSError: the store refused for longer than `patience`; after it.
     """
     address = environment.store()
@@ -65,7 +65,7 @@ class _Courier(threading.Thread):
             try:
                 push(self.home, self.store)
                 trouble = ""
-            except (Changed, BlockingIOError):
+            except (ChangedFileError, BlockingIOError):
                 continue
             except Exception as error:  # the edge of the thread: the run does not end for its copy
                 trouble = f"{self.store.address} is behind: {error}"
@@ -85,9 +85,9 @@ def _patiently(home: Path, store: Store, say: Say, patience: float) -> Moved | N
     while True:
         try:
             return push(home, store)
-        except BadInput:
+        except InputError:
             raise
-        except (Changed, OSError) as error:
+        except (ChangedFileError, OSError) as error:
             if time.monotonic() + pause > until:
                 raise OSError(
                     f"{store.address} could not be brought in step: {error}. The home is whole; when the store answers "

@@ -19,7 +19,7 @@ from typing import Any
 from upath import UPath
 
 from pipeline.core.durable import whole, write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.environment import kept
 
 GRACE = 3600.0  # seconds that an object no snapshot names is kept: somebody may be reading the snapshot before
@@ -57,11 +57,11 @@ class Seen:
         return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-class Changed(RuntimeError):  # noqa: N818  not an error of anybody's
+class ChangedFileError(RuntimeError):
     """A file changed while it was copied: the next push takes it."""
 
 
-class Outrun(BadInput):
+class OutrunError(InputError):
     """Another machine wrote a snapshot since this home was last in step with the store."""
 
     def __init__(self, number: int, address: str) -> None:
@@ -84,13 +84,13 @@ class Store:
         """`address` as fsspec reads it.
 
         Raises:
-            BadInput: no such kind of address, or its package is not installed.
+            InputError: no such kind of address, or its package is not installed.
         """
         try:
             self.root = UPath(address)
             self._filesystem = self.root.fs
         except (ImportError, ValueError) as error:
-            raise BadInput(
+            raise InputError(
                 f"ATELIER_STORE {kept(address)}: {error}. A folder or s3://bucket/prefix will do; for the latter "
                 "install the extra: pip install -e .[s3]"
             ) from error
@@ -111,7 +111,7 @@ class Store:
         """Write the snapshot that follows `after`; all of its objects must be there.
 
         Raises:
-            Outrun: another machine has written it.
+            OutrunError: another machine has written it.
         """
         made = Snapshot(after.number + 1, files)
         content = {
@@ -125,7 +125,7 @@ class Store:
             with path.open("xb") as opened:
                 opened.write((json.dumps(content, indent=1) + "\n").encode())
         except FileExistsError as error:
-            raise Outrun(made.number, self.address) from error
+            raise OutrunError(made.number, self.address) from error
         return made
 
     def objects(self) -> dict[str, tuple[int, float]]:
@@ -146,7 +146,7 @@ class Store:
             seen: the file as it was before its content was read for `stored`.
 
         Raises:
-            Changed: the file is another one by now; nothing is left in the store.
+            ChangedFileError: the file is another one by now; nothing is left in the store.
         """
         target = self._object(stored.sha256)
         if self._local:
@@ -158,7 +158,7 @@ class Store:
             self._filesystem.put_file(str(path), target.path)
         if Seen.of(path) != seen:
             target.unlink()
-            raise Changed(f"{path} changed while it was copied to {self.address}")
+            raise ChangedFileError(f"{path} changed while it was copied to {self.address}")
 
     def get(self, stored: Stored, path: Path) -> None:
         """Bring an object here, whole or not at all.

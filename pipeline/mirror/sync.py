@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.core.durable import TEMPORARY_SUFFIX, sole_writer, write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import at_work, place
 from pipeline.home.environment import kept
 from pipeline.mirror.addresses import without_signatures
-from pipeline.mirror.store import GRACE, Changed, Outrun, Seen, Snapshot, Store, Stored, sha256_of
+from pipeline.mirror.store import GRACE, ChangedFileError, OutrunError, Seen, Snapshot, Store, Stored, sha256_of
 
 INDEX = "store.json"
 # Databases, which move by ATELIER_DATABASE, MLFLOW_TRACKING_URI and ATELIER_ARTIFACTS; what a run makes again in
@@ -78,14 +78,14 @@ def push(home: Path, store: Store, grace: float = GRACE) -> Moved | None:
     `grace`: seconds that what no snapshot names any more stays in the store; 0 after an erasure.
 
     Raises:
-        Outrun: another machine wrote since this home was last in step.
-        Changed: a file was replaced while it was copied; the store is as before, and the next push will do.
+        OutrunError: another machine wrote since this home was last in step.
+        ChangedFileError: a file was replaced while it was copied; the store is as before, and the next push will do.
         BlockingIOError: another push or pull of this home is at work.
     """
     with sole_writer(home / "staged" / "store"):
         index, latest = Index.of(home, store.address), store.latest()
         if latest.number > index.snapshot and latest.files:
-            raise Outrun(latest.number, store.address)
+            raise OutrunError(latest.number, store.address)
         with tempfile.TemporaryDirectory(dir=home / "staged" / "store") as scratch:
             sources, files = dict[str, Path](), dict[str, tuple[Seen, Stored]]()
             for name, path in _sources(home, Path(scratch)):
@@ -119,7 +119,7 @@ def pull(home: Path, store: Store, over: bool = False) -> Moved | None:
     `over`: also where files here have changed since, which are lost then.
 
     Raises:
-        BadInput: files here changed since the home was last in step, and the store's are others; nothing was changed.
+        InputError: files here changed since the home was last in step, and the store's are others; nothing was changed.
         RuntimeError: an object of the store is damaged.
         BlockingIOError: another push or pull of this home is at work.
     """
@@ -138,7 +138,7 @@ def pull(home: Path, store: Store, over: bool = False) -> Moved | None:
         own = [n for n in (*wanted, *gone) if n in here and index.files.get(n, (None, None))[1] != here[n][1]]
         if own and not over:
             shown = ", ".join(sorted(own)[:5]) + (", ..." if len(own) > 5 else "")
-            raise BadInput(
+            raise InputError(
                 f"{len(own)} files in {home} are others than in {store.address} and were changed here: {shown}. Keep "
                 "these: set ATELIER_STORE to another address. Take the store's: python -m pipeline.mirror pull --over."
             )
@@ -168,7 +168,7 @@ def _in_order(names: dict[str, Stored]) -> Iterator[list[str]]:
 def _check(name: str) -> None:
     parts = PurePosixPath(name).parts
     if PurePosixPath(name).is_absolute() or ".." in parts or parts[0] in LEFT_OUT or "\\" in name:
-        raise BadInput(f"the store names a file {name!r}, which is none of a home's: it is not an Atelier store.")
+        raise InputError(f"the store names a file {name!r}, which is none of a home's: it is not an Atelier store.")
 
 
 def _sources(home: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
@@ -207,7 +207,7 @@ def _known(index: Index, name: str, path: Path) -> tuple[Seen, Stored]:
             return known
         return seen, Stored(sha256_of(path), seen.size)
     except FileNotFoundError as error:
-        raise Changed(f"{path} went while it was looked at") from error
+        raise ChangedFileError(f"{path} went while it was looked at") from error
 
 
 def _unsigned(index: Index, name: str, path: Path, scratch: Path) -> tuple[Path, tuple[Seen, Stored]]:
@@ -222,7 +222,7 @@ def _unsigned(index: Index, name: str, path: Path, scratch: Path) -> tuple[Path,
     seen = Seen.of(path)
     copy = without_signatures(path, scratch / name.replace("/", "-"))
     if Seen.of(path) != seen:
-        raise Changed(f"{path} changed while it was copied")
+        raise ChangedFileError(f"{path} changed while it was copied")
     if copy is None:
         return path, _known(index, name, path)
     return copy, (seen, Stored(sha256_of(copy), copy.stat().st_size))

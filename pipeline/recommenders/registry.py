@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.recommenders.bpr import BprMf, Vbpr, VbprVisual
 from pipeline.recommenders.contract import Recommender
 from pipeline.recommenders.cornac_vbpr import CornacVbpr, TunedCornacVbpr
@@ -40,10 +40,10 @@ def get(name: str) -> Recommender:
     """Look up a recommender.
 
     Raises:
-        BadInput: there is none of that name; lists them.
+        InputError: there is none of that name; lists them.
     """
     if name not in RECOMMENDERS:
-        raise BadInput(f"recommender {name!r} is unknown; there are: {', '.join(RECOMMENDERS)}.")
+        raise InputError(f"recommender {name!r} is unknown; there are: {', '.join(RECOMMENDERS)}.")
     return RECOMMENDERS[name]
 
 

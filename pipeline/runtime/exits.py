@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from models.training import signals
+from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
-from pipeline.core.raw.sources import BadInput
 from pipeline.home import damage
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
@@ -96,7 +96,7 @@ def _is_interrupt(error: BaseException) -> bool:
 
 def _is_wrong_call(chain: list[BaseException]) -> bool:
     wrong = ("DagsterInvalidConfigError", "DagsterInvalidSubsetError", "DagsterInvalidAssetSelectionError")
-    return any(isinstance(one, BadInput) or type(one).__name__ in wrong for one in chain)
+    return any(isinstance(one, InputError) or type(one).__name__ in wrong for one in chain)
 
 
 # What a person does about the trouble of a machine, by its errno. Nothing is lost in any of them: files appear whole.
@@ -165,7 +165,7 @@ def _chain(error: BaseException | None, hidden: bool = False) -> Iterator[BaseEx
 def _with_mend(error: BaseException) -> str:
     """What is known to help against one error of a chain; empty where nothing is."""
     text, first = str(error), (str(error).strip().splitlines() or [""])[0]
-    if isinstance(error, BadInput):
+    if isinstance(error, InputError):
         told = text
     elif isinstance(error, OSError) and error.errno in MENDS:
         told = f"{error}: {MENDS[error.errno]}, and run again."

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from pipeline.core.raw.sources import BadInput, OutOfReach
+from pipeline.core.errors import InputError, UnreachableError
 
 RETRIES = 2
 WAIT = 60.0  # seconds before the first retry, twice that before the second; what passes sooner was retried inside
 
 
-class PermanentFailure(dg.Failure, BadInput):
+class PermanentFailureError(dg.Failure, InputError):
     """Asking again would not help: Dagster retries nothing, and a command reads it as any other bad input."""
 
     def __init__(self, error: Exception):
@@ -27,18 +27,18 @@ def network(context: dg.AssetExecutionContext) -> Generator[None]:
     """What happens inside asks other machines.
 
     Raises:
-        RetryRequested: it may go better later (OutOfReach), and has been tried less than RETRIES times again.
-        OutOfReach: it has.
-        PermanentFailure: any other BadInput.
+        RetryRequested: it may go better later (UnreachableError), and has been tried less than RETRIES times again.
+        UnreachableError: it has.
+        PermanentFailureError: any other InputError.
     """
     try:
         yield
-    except OutOfReach as error:
+    except UnreachableError as error:
         tried = context.retry_number
         if tried >= RETRIES:
             raise
         wait = WAIT * 2**tried
         context.log.warning(f"transient failure, tried again in {wait:.0f} s ({tried + 1} of {RETRIES}): {error}")
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from error
-    except BadInput as error:
-        raise PermanentFailure(error) from error
+    except InputError as error:
+        raise PermanentFailureError(error) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.partitions import image_modes
 
 # Down the page of the design; partitioned assets of a group come before its unpartitioned ones.
@@ -45,20 +45,20 @@ def plan(
         leaves_out: whether the run's method does not use an asset; it is planned only where `select` names it alone.
 
     Raises:
-        BadInput: the selection is not understood, or selects nothing.
+        InputError: the selection is not understood, or selects nothing.
     """
     graph = definitions.resolve_asset_graph()
     try:
         selected = dg.AssetSelection.from_string(select).required_multi_asset_neighbors().resolve(graph)
     except Exception as error:
-        raise BadInput(f"--select {select!r} is not understood: {error}") from error
+        raise InputError(f"--select {select!r} is not understood: {error}") from error
     chosen = [key for key in graph.toposorted_asset_keys if key in selected and graph.get(key).is_materializable]
     used = [key for key in chosen if not leaves_out(key.to_user_string())]
     chosen = used or chosen
     if not with_reviews:
         chosen = [key for key in chosen if key.to_user_string() in WITHOUT_REVIEWS]
     if not chosen:
-        raise BadInput(f"--select {select!r} selects nothing to materialise; assets: {', '.join(names(definitions))}.")
+        raise InputError(f"--select {select!r} selects nothing; assets: {', '.join(names(definitions))}.")
 
     def rank(key: dg.AssetKey) -> tuple[int, int]:
         node = graph.get(key)

@@ -17,6 +17,7 @@ from upath import UPath
 
 from pipeline.core import engine
 from pipeline.core.erasure import Erasures
+from pipeline.core.errors import InputError
 from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
 from pipeline.core.images.fetch import FetchReport, Progress
 from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
@@ -56,7 +57,7 @@ class RawSources(dg.ConfigurableResource):
         """The review files, fetched where the cache lacks or has an old one; none where there are only products.
 
         Raises:
-            BadInput: what was named is not there, is empty or cannot be fetched.
+            InputError: what was named is not there, is empty or cannot be fetched.
         """
         with _naming("ATELIER_REVIEWS"):
             return self._files("raw_reviews", self._reviews()) if self.reviews else []
@@ -65,7 +66,7 @@ class RawSources(dg.ConfigurableResource):
         """The metadata files, likewise.
 
         Raises:
-            BadInput: none were named, or what was named is not there, is empty or cannot be fetched.
+            InputError: none were named, or what was named is not there, is empty or cannot be fetched.
         """
         with _naming("ATELIER_PRODUCTS"):
             return self._files("raw_products", self._products())
@@ -76,7 +77,7 @@ class RawSources(dg.ConfigurableResource):
             return self._version("raw_reviews", self._reviews()) if self.reviews else sources.digest([])
 
     def product_version(self) -> str:
-        """What changes with the metadata files, likewise. Raises BadInput as `product_files`."""
+        """What changes with the metadata files, likewise. Raises InputError as `product_files`."""
         with _naming("ATELIER_PRODUCTS"):
             return self._version("raw_products", self._products())
 
@@ -84,7 +85,7 @@ class RawSources(dg.ConfigurableResource):
         """What each file looks like from outside, by its source's asset, without reading or downloading any of it.
 
         Size and date of a local file, the server's version of a URL; of the class file, its content. Another mark means
-        that the content may have changed. Raises BadInput where what was named is not there.
+        that the content may have changed. Raises InputError where what was named is not there.
         """
         marks: dict[str, dict[str, str]] = {"raw_reviews": {}}
         with _naming("ATELIER_PRODUCTS"):
@@ -113,7 +114,7 @@ class RawSources(dg.ConfigurableResource):
             spec = self._reviews() if entry.source == "raw_reviews" else self.products and self._products()
             try:
                 there = {self._shown(named): named for named in sources.named(spec)} if spec else {}
-            except sources.BadInput:
+            except InputError:
                 continue
             if entry.name in there and self._mark(there[entry.name]) == entry.mark:
                 kept.append(entry)
@@ -158,7 +159,7 @@ class RawSources(dg.ConfigurableResource):
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.
 
         Raises:
-            BadInput: as `review_files` and `product_files`.
+            InputError: as `review_files` and `product_files`.
         """
         for variable, spec in (("ATELIER_PRODUCTS", self._products()), ("ATELIER_REVIEWS", self._reviews())):
             with _naming(variable):
@@ -175,7 +176,7 @@ class RawSources(dg.ConfigurableResource):
 
     def _products(self) -> str:
         if not self.products:
-            raise sources.BadInput(
+            raise InputError(
                 "no product metadata: set ATELIER_PRODUCTS to a path, glob, folder or URL (and ATELIER_REVIEWS to the "
                 "reviews), or run `make demo` for the embedded catalogue."
             )
@@ -213,7 +214,7 @@ class RawSources(dg.ConfigurableResource):
 
     def _cache(self, url: str) -> Path:
         if not self.cache:
-            raise sources.BadInput(f"{sources.shown(url)}: only local files are read here; give a path")
+            raise InputError(f"{sources.shown(url)}: only local files are read here; give a path")
         return Path(self.cache)
 
     def _settings(self) -> remote.RemoteSettings:
@@ -223,7 +224,7 @@ class RawSources(dg.ConfigurableResource):
         """The garment classes and their words: of the file chosen for this run, else the person's, else built in.
 
         Raises:
-            BadInput: the file cannot be used; names it, the key and the mend.
+            InputError: the file cannot be used; names it, the key and the mend.
         """
         path = chosen or self.classes
         return load_rules(Path(path).expanduser()) if path else built_in()
@@ -241,8 +242,8 @@ def _naming(variable: str) -> Generator[None]:
     """Where the whole address is needed, say which variable takes it."""
     try:
         yield
-    except remote.Cut as error:
-        raise sources.BadInput(f"{error}; set {variable} to the whole address and start again") from error
+    except remote.CutAddressError as error:
+        raise InputError(f"{error}; set {variable} to the whole address and start again") from error
 
 
 class ImageFetcher(dg.ConfigurableResource):
@@ -282,7 +283,7 @@ class Engine(dg.ConfigurableResource):
     workers: int = 0  # shards at once; 0: as many as there are processors
 
     def check(self) -> None:
-        """Raise BadInput for an engine that there is not, or that is not installed."""
+        """Raise InputError for an engine that there is not, or that is not installed."""
         engine.check(self.name, self.address)
 
     def running(self) -> AbstractContextManager[Runner]:
@@ -300,20 +301,20 @@ class Compute(dg.ConfigurableResource):
         """The device.
 
         Raises:
-            BadInput: it is not there; names what is.
+            InputError: it is not there; names what is.
         """
         from models.training import device as devices
 
         try:
             return devices.resolve(self.device)
         except (ValueError, RuntimeError) as error:
-            raise sources.BadInput(f"ATELIER_DEVICE: {error}") from error
+            raise InputError(f"ATELIER_DEVICE: {error}") from error
 
     def rank_count(self) -> int:
         """How many processes train one model together.
 
         Raises:
-            BadInput: it is no number of ranks, or the device is not for as many; or as `resolve`.
+            InputError: it is no number of ranks, or the device is not for as many; or as `resolve`.
         """
         import torch
 
@@ -322,10 +323,10 @@ class Compute(dg.ConfigurableResource):
         if self.ranks == "auto":
             return max(1, gpus or 1)
         if not (self.ranks.isdecimal() and int(self.ranks) > 0):
-            raise sources.BadInput(f"ATELIER_RANKS is {self.ranks!r}; give a number from 1, or auto: one a GPU")
+            raise InputError(f"ATELIER_RANKS is {self.ranks!r}; give a number from 1, or auto: one a GPU")
         count = int(self.ranks)
         if count > 1 and device.type != "cpu" and count > (gpus or 1):
-            raise sources.BadInput(
+            raise InputError(
                 f"ATELIER_RANKS is {count}, but device {self.device!r} is for {gpus or 1}: one rank a GPU; lower it, "
                 "or give ATELIER_DEVICE=cuda for all of them"
             )

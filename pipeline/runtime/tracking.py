@@ -17,7 +17,7 @@ import dagster as dg
 import numpy as np
 
 from pipeline.core.durable import TEMPORARY_SUFFIX, held, own_name
-from pipeline.core.raw.sources import BadInput, OutOfReach
+from pipeline.core.errors import InputError, UnreachableError
 from pipeline.home import environment, sqlite_files
 from pipeline.home.place import own_default_artifacts
 from pipeline.runtime.provenance import commit
@@ -240,7 +240,7 @@ class Tracker(dg.ConfigurableResource):
             monitor.finish()
 
     def check(self) -> None:
-        """Raise OutOfReach where the store is a server's and nothing answers: MLflow itself would ask for minutes."""
+        """Raise UnreachableError where the store is a server that does not answer: MLflow itself asks for minutes."""
         import socket
 
         parts = urlsplit(self.tracking_uri)
@@ -251,7 +251,7 @@ class Tracker(dg.ConfigurableResource):
         try:
             socket.create_connection((parts.hostname, port), timeout=KNOCK).close()
         except OSError as error:
-            raise OutOfReach(
+            raise UnreachableError(
                 f"MLFLOW_TRACKING_URI: nothing answers at {parts.hostname}:{port} ({error.strerror or error}); start "
                 "that server, or leave the variable out for a store under ATELIER_HOME."
             ) from error
@@ -275,7 +275,7 @@ class Tracker(dg.ConfigurableResource):
         """Make the store's SQLite file where it is not there, whole or not at all, or mend one left unfinished.
 
         Raises:
-            BadInput: it is damaged; says what to do.
+            InputError: it is damaged; says what to do.
         """
         path = self._file()
         if path is None or (path.is_file() and sqlite_files.is_whole(path, SQLITE)):
@@ -319,13 +319,13 @@ class Tracker(dg.ConfigurableResource):
         """Refuse a place of files that a home, moved since, left in a database elsewhere: MLflow would make it again.
 
         Raises:
-            BadInput: the place is a folder that is not there, and not the one that was asked for.
+            InputError: the place is a folder that is not there, and not the one that was asked for.
         """
         place = urlsplit(location)
         elsewhere = self.tracking_uri.startswith(("http://", "https://")) or place.scheme not in ("", "file")
         if elsewhere or location == _address(self.artifact_root) or Path(unquote(place.path)).is_dir():
             return
-        raise BadInput(
+        raise InputError(
             f"the experiment {EXPERIMENT} of the MLflow database keeps its files in {unquote(place.path)}, which is "
             "not there. If the home was moved, MLflow's database did not move with it: name another "
             "MLFLOW_TRACKING_URI, or make that folder again if the files are to lie there."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.runtime.exits import EXIT_CODES, ended, leave
 from pipeline.sample.catalogue import open_catalogue, write_catalogue
 from pipeline.sample.server import PortInUseError, serve
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             return options.run(options)
         except (PortInUseError, ValueError, FileExistsError, FileNotFoundError) as error:
-            raise BadInput(str(error.strerror if isinstance(error, PortInUseError) else error)) from error
+            raise InputError(str(error.strerror if isinstance(error, PortInUseError) else error)) from error
 
     return ended(work, Console(stderr=True))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.sample.catalogue import write_catalogue
 from pipeline.sample.server import PortInUseError, serve
 from pipeline.sample.settings import SampleSettings
@@ -17,7 +17,7 @@ def embedded(
     """Write the catalogue if it does not exist, serve its pictures, and yield the environment variables that name it.
 
     Raises:
-        BadInput: the port is in use.
+        InputError: the port is in use.
     """
     settings = settings or SampleSettings()
     if not (folder / "reviews.json.gz").is_file():
@@ -32,4 +32,4 @@ def embedded(
                 "ATELIER_ALLOW_HOSTS": f"{address.host}:{address.port}",
             }
     except PortInUseError as error:
-        raise BadInput(str(error)) from error
+        raise InputError(str(error)) from error

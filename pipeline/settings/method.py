@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.recommenders.registry import main, of_preset
 from pipeline.settings import profiles
 from pipeline.settings.launchpad import FALLBACK, OP_SETTINGS, PRESET_NAMES, PRESETS
@@ -32,11 +32,11 @@ class Method(dg.ConfigurableResource):
         """The preset's name.
 
         Raises:
-            BadInput: it is not one of the presets.
+            InputError: it is not one of the presets.
         """
         preset = self.preset or self.chosen_profile().preset
         if preset not in PRESET_NAMES:
-            raise BadInput(f"preset {preset!r} is unknown; allowed: {', '.join(PRESET_NAMES)}.")
+            raise InputError(f"preset {preset!r} is unknown; allowed: {', '.join(PRESET_NAMES)}.")
         return preset
 
     def leaves_out(self, asset: str) -> bool:
@@ -48,15 +48,15 @@ class Method(dg.ConfigurableResource):
         """Make every stage's settings once, so that a wrong value is found before any work.
 
         Raises:
-            BadInput: as `settings` does; names profile, op and field.
+            InputError: as `settings` does; names profile, op and field.
         """
         for op, classes in OP_SETTINGS.items():
             for cls in classes:
                 try:
                     self.settings(cls, op)
-                except BadInput as error:
+                except InputError as error:
                     where = f"profile {self.profile}: " if self.profile else ""
-                    raise BadInput(f"{where}{error}") from error
+                    raise InputError(f"{where}{error}") from error
 
     def settings(self, cls: type[Settings], op: str, config: dg.Config | None = None) -> Settings:
         """The settings of one stage.
@@ -67,7 +67,7 @@ class Method(dg.ConfigurableResource):
             config: what was set on the asset itself.
 
         Raises:
-            BadInput: the values do not fit together.
+            InputError: the values do not fit together.
         """
         presets = PRESETS.get(cls)
         base: Any = cls() if presets is None else presets.get(self.chosen_preset(), presets[FALLBACK])
@@ -80,7 +80,7 @@ class Method(dg.ConfigurableResource):
         try:
             return dataclasses.replace(base, **changes)
         except (ValueError, TypeError) as error:
-            raise BadInput(f"{op}: {error}") from error
+            raise InputError(f"{op}: {error}") from error
 
 
 @functools.cache

@@ -18,8 +18,8 @@ from pipeline.core.arrays import ModeArrays
 from pipeline.core.dataset import catalogue, splits, survivors, triplets
 from pipeline.core.dataset.survivors import Surviving
 from pipeline.core.dataset.triplets import TripletSettings
+from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank, open_bank
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import table_digest
 from pipeline.home.io_managers import conform, whole_table
@@ -72,14 +72,14 @@ def open_home(storage: Storage, method: Method) -> HomeData:
     """Read a home's tables, image bank and frozen features.
 
     Raises:
-        BadInput: inputs are missing or inconsistent; the message lists all of them and the assets to materialise.
+        InputError: inputs are missing or inconsistent; the message lists all of them and the assets to materialise.
     """
     missing = [name for name in TABLES if not (storage.tables / f"{name}.parquet").is_file()]
     missing += [] if (storage.bank / "bank.json").is_file() else ["image_bank"]
     pointer = storage.home / "features" / "current.json"
     missing += [] if pointer.is_file() and storage.current_features().is_file() else ["image_features"]
     if missing:
-        raise BadInput(
+        raise InputError(
             f"the home {storage.home} lacks {', '.join(missing)}: materialise them first, in the UI or with "
             f"python -m pipeline.run --select '{' or '.join(f'+key:{name}' for name in missing)}' "
             "(and the --profile that you want to study), or set ATELIER_HOME to another home."
@@ -109,7 +109,7 @@ def mode_data(home: HomeData, mode: str, settings: SplitSettings, shuffled: bool
             learned, so the AUC is 0.5 unless something leaks.
 
     Raises:
-        BadInput: `shuffled` is set, and single pictures are held out.
+        InputError: `shuffled` is set, and single pictures are held out.
     """
     table = splits.leave_one_out(
         home.by_mode, mode, home.users, home.items, settings.seed,
@@ -125,11 +125,11 @@ def materialised(storage: Storage, home: HomeData, mode: str) -> ModeData:
     """Read one mode from the home's own assets `splits` and `catalogue`.
 
     Raises:
-        BadInput: they are not materialised.
+        InputError: they are not materialised.
     """
     missing = [name for name in ("splits", "catalogue") if not (storage.tables / name / f"{mode}.parquet").is_file()]
     if missing:
-        raise BadInput(f"the home {storage.home} lacks {' and '.join(missing)} of {mode}: materialise them first.")
+        raise InputError(f"the home {storage.home} lacks {' and '.join(missing)} of {mode}: materialise them first.")
     table, pictures = (_table(storage, name, mode) for name in ("splits", "catalogue"))
     return _mode_data(home, mode, table, pictures, home.inputs)
 
@@ -159,10 +159,10 @@ def _table(storage: Storage, name: str, mode: str = "") -> pa.Table:
     path = storage.tables / name / f"{mode}.parquet" if mode else storage.tables / f"{name}.parquet"
     try:
         return conform(name, whole_table(path, name))
-    except BadInput:
+    except InputError:
         raise
     except ValueError as error:
-        raise BadInput(f"{path}: {error}: it was written by another version; materialise {name} again.") from error
+        raise InputError(f"{path}: {error}: it was written by another version; materialise {name} again.") from error
 
 
 def _shuffled(table: pa.Table, pictures: pa.Table, seed: int) -> pa.Table:
@@ -172,7 +172,7 @@ def _shuffled(table: pa.Table, pictures: pa.Table, seed: int) -> pa.Table:
     the item column would keep such differences.
     """
     if table["sha256"].null_count < table.num_rows:
-        raise BadInput("shuffled labels need held-out pairs, not held-out pictures: set split_unit to interaction.")
+        raise InputError("shuffled labels need held-out pairs, not held-out pictures: set split_unit to interaction.")
     items = np.unique(pictures["item"].to_numpy())
     rng = np.random.default_rng([seed, 0x5EED])
     counts = [count.as_py() for count in pc.value_counts(table["user"]).field("counts")]  # sorted by user

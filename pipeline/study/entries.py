@@ -12,7 +12,7 @@ import yaml
 
 from models.training import device as devices
 from pipeline.core.dataset.triplets import TripletSettings
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
 from pipeline.recommenders.contract import FEATURES, TRIPLETS, FitContext, Fitted, Recommender, Step
 from pipeline.recommenders.registry import in_studies
@@ -93,12 +93,12 @@ def entry(spec: str, method: Method) -> Entry:
     """Set up the recommender named in `spec`: `NAME`, or a variant such as `NAME+k=64+learning_rate=0.02`.
 
     Raises:
-        BadInput: the model or field is unknown, or the value is invalid; the message lists what is allowed.
+        InputError: the model or field is unknown, or the value is invalid; the message lists what is allowed.
     """
     name, *changes = spec.split("+")
     known = in_studies()
     if name not in known:
-        raise BadInput(f"model {name!r} is unknown; there are: {', '.join(known)}.")
+        raise InputError(f"model {name!r} is unknown; there are: {', '.join(known)}.")
     recommender = known[name]
     followed = Method(preset=recommender.preset, profile=method.profile) if recommender.preset else method
     own, of_triplets = {}, {}
@@ -112,7 +112,7 @@ def entry(spec: str, method: Method) -> Entry:
         )
         if not text or not (op or key in fields):
             fields += CONFIGS["triplets"].model_fields if recommender.reads(TRIPLETS) else []
-            raise BadInput(f"model {spec!r}: {change!r} is no setting of it; give +field=value with one of: "
+            raise InputError(f"model {spec!r}: {change!r} is no setting of it; give +field=value with one of: "
                            f"{', '.join(dict.fromkeys(fields)) or 'none, it has no settings'}.")  # fmt: skip
         (of_triplets if op == "triplets" else own)[key] = yaml.safe_load(text)
     settings = settings_of(recommender, followed, own)
@@ -126,19 +126,19 @@ def _fields(recommender: Recommender) -> list[str]:
 
 
 def settings_of(recommender: Recommender, method: Method, changes: dict[str, Any]) -> Any:
-    """Build a recommender's settings: preset, then profile, then `changes`. Raises BadInput if they are invalid."""
+    """Build a recommender's settings: preset, then profile, then `changes`. Raises InputError if they are invalid."""
     if recommender.settings_class is None:
         return None
     if not recommender.op:
         try:
             return recommender.settings_class(**changes)
         except (TypeError, ValueError) as error:
-            raise BadInput(str(error)) from error
+            raise InputError(str(error)) from error
     try:
         config = CONFIGS[recommender.op](**changes)
     except (pydantic.ValidationError, ValueError) as error:
         problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
-        raise BadInput(f"{recommender.op}: {changes}: {problem}.") from error
+        raise InputError(f"{recommender.op}: {changes}: {problem}.") from error
     return method.settings(recommender.settings_class, recommender.op, config)
 
 

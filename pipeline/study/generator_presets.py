@@ -29,10 +29,10 @@ from models.metrics.generation import (
 from models.metrics.memorisation import memorisation_ratio
 from pipeline.core import parquet as pq
 from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.errors import InputError
 from pipeline.core.generator import generation
 from pipeline.core.generator.measure import kernel_to_training
 from pipeline.core.images import features
-from pipeline.core.raw.sources import BadInput
 from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
@@ -77,7 +77,7 @@ def run_of(row: str, common: dict[str, Any], seed: int, classes: int) -> Run:
     """Parse `row`; its own settings override the `common` ones.
 
     Raises:
-        BadInput: the preset or a setting is unknown, or a value is invalid.
+        InputError: the preset or a setting is unknown, or a value is invalid.
     """
     preset, *changes = row.split("+")
     settings = Method(preset=preset).settings(LsganSettings, "lsgan", _config({**common, **_pairs(changes, row)}))
@@ -87,19 +87,19 @@ def run_of(row: str, common: dict[str, Any], seed: int, classes: int) -> Run:
 def _config(values: dict[str, Any]) -> LsganConfig:
     unknown = [name for name in values if name not in LsganConfig.model_fields]
     if unknown:
-        raise BadInput(
+        raise InputError(
             f"{', '.join(unknown)}: no setting of the generator; there are: {', '.join(LsganConfig.model_fields)}."
         )
     try:
         return LsganConfig(**values)
     except ValueError as error:
-        raise BadInput(f"{values}: {error}") from error
+        raise InputError(f"{values}: {error}") from error
 
 
 def _pairs(changes: list[str], where: str) -> dict[str, Any]:
     pairs = [change.partition("=") for change in changes]
     if not all(sign for _, sign, _ in pairs):
-        raise BadInput(f"{where!r}: give settings as name=value.")
+        raise InputError(f"{where!r}: give settings as name=value.")
     return {name: yaml.safe_load(text) for name, _, text in pairs}
 
 
@@ -116,11 +116,11 @@ class Garments:
             half: which held-out products distances are measured to, one of `HALVES`.
 
         Raises:
-            BadInput: the home has no garments.
+            InputError: the home has no garments.
         """
         path = storage.tables / "garments.parquet"
         if not path.is_file():
-            raise BadInput(f"{path} is missing: python -m pipeline.run --select '+key:garments' makes it.")
+            raise InputError(f"{path} is missing: python -m pipeline.run --select '+key:garments' makes it.")
         self.table, self.device = pq.read_table(path), device
         self.version = generation.inputs(self.table)["garments"]
         self.names, self.labels = generation.classes(self.table), generation.labels(self.table)
@@ -222,7 +222,7 @@ def report(done: dict[str, list[dict]], about: str) -> str:
 
 
 def study(options: argparse.Namespace, console: Console) -> int:
-    """Train and measure the runs that are missing, and write the report. Raises BadInput for a wrong call."""
+    """Train and measure the runs that are missing, and write the report. Raises InputError for a wrong call."""
     storage = Storage(root=str(environment.writable_home()))
     device = Compute(device=environment.device()).resolve()
     garments = Garments(storage, options.samples, device, options.half)

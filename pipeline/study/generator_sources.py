@@ -20,13 +20,13 @@ from rich.table import Table
 from models.lsgan.settings import LsganSettings
 from models.lsgan.train import load_generator, train
 from pipeline.core import parquet as pq
+from pipeline.core.errors import InputError
 from pipeline.core.generator import figures, garments, generation
 from pipeline.core.generator.garments import Garments
 from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.generator.metric_settings import GenerationMetricSettings
 from pipeline.core.images import features
 from pipeline.core.images.ledger import PictureStore
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.tables import table_digest
 from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
@@ -52,11 +52,11 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
     """Train and evaluate both generators, and write `source_comparison/report.json` in the home.
 
     Raises:
-        BadInput: a table is missing, or the home has no customer pictures of the garment classes.
+        InputError: a table is missing, or the home has no customer pictures of the garment classes.
     """
     missing = [name for name in READ if not (storage.tables / f"{name}.parquet").is_file()]
     if missing:
-        raise BadInput(
+        raise InputError(
             f"the home {storage.home} lacks {', '.join(missing)}: materialise them first (python -m pipeline.run)."
         )
     urls, ledger, products = (pq.read_table(storage.tables / f"{name}.parquet") for name in READ)
@@ -72,7 +72,7 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
         )  # fmt: skip
     by_source = {side: _by_source(built[side].table) for side in SIDES}
     if not by_source["vendor_customer"].get("customer"):
-        raise BadInput(
+        raise InputError(
             f"the home {storage.home} has no customers' pictures of garments: there is nothing to compare. It needs "
             "reviews with pictures (`image`) of items that have a garment class."
         )

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.core.durable import sole_writer
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home import environment
 from pipeline.home.storage import Storage
@@ -108,16 +108,16 @@ def plan_of(options: argparse.Namespace) -> Plan:
     """Check the arguments as far as possible without a home.
 
     Raises:
-        BadInput: a name is unknown or a number is too small.
+        InputError: a name is unknown or a number is too small.
     """
     for name in options.modes:
         if name not in IMAGE_MODES:
-            raise BadInput(f"--modes: {name!r} is unknown; there are: {', '.join(IMAGE_MODES)}.")
+            raise InputError(f"--modes: {name!r} is unknown; there are: {', '.join(IMAGE_MODES)}.")
     for name in ("splits", "seeds"):
         if getattr(options, name) < 1:
-            raise BadInput(f"--{name} must be at least 1.")
+            raise InputError(f"--{name} must be at least 1.")
     if not options.name or Path(options.name).name != options.name or options.name.startswith("."):
-        raise BadInput(f"--name: {options.name!r} is no folder name.")
+        raise InputError(f"--name: {options.name!r} is no folder name.")
     models = tuple(dict.fromkeys(options.models))
     reference = options.reference or (REFERENCE if REFERENCE in models else models[0])
     shuffled = () if options.shuffled_labels is None else tuple(options.shuffled_labels or [reference])
@@ -129,7 +129,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 def cells(plan: Plan, root: Path, method: Method) -> list[Cell]:
     """List the cells in the order in which they run: those of one split follow each other.
 
-    Models without randomness and models on shuffled labels get one seed. Raises BadInput as `entry` does.
+    Models without randomness and models on shuffled labels get one seed. Raises InputError as `entry` does.
     """
     entries = [entry(name, method) for name in plan.models]
     sanity = [entry(name, method) for name in plan.shuffled]
@@ -200,7 +200,7 @@ class Study:
         return {**asdict(self.evaluation), **splits}
 
     def check(self, home: HomeData) -> None:
-        """Raise BadInput if finished cells were made with other inputs, settings or evaluation than this call's."""
+        """Raise InputError if finished cells were made with other inputs, settings or evaluation than this call's."""
         wrong: dict[str, Path] = {}
         for cell in self.grid:
             if cell.finished:
@@ -208,7 +208,7 @@ class Study:
                     wrong.setdefault(f"{cell.label}: {difference}", cell.folder)
         if wrong:
             shown = "; ".join(list(wrong)[:8])
-            raise BadInput(
+            raise InputError(
                 f"{self.root} has finished cells that differ from this call ({shown}; the first in "
                 f"{next(iter(wrong.values()))}): give this study another --name, or repeat the call that made them."
             )
@@ -266,7 +266,7 @@ def run(options: argparse.Namespace, console: Console) -> list[str]:
     """Run the study and write its report; return a message for each cell that failed.
 
     Raises:
-        BadInput: the call, the configuration or the home is wrong.
+        InputError: the call, the configuration or the home is wrong.
     """
     method = Method(preset=options.preset, profile=options.profile)
     method.chosen_preset()
@@ -290,7 +290,7 @@ def run(options: argparse.Namespace, console: Console) -> list[str]:
                 terminal.close()
     try:
         made = report.write(study.root, plan.reference, study.evaluation)
-    except BadInput:
+    except InputError:
         if failed:
             return failed  # that nothing can be reported comes of it
         raise

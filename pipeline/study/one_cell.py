@@ -22,7 +22,7 @@ from models.data.factors import Factors
 from models.metrics.evaluate import evaluate
 from pipeline.core import parquet as pq
 from pipeline.core.durable import write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.storage import MANIFEST, digest, write_json
 from pipeline.recommenders.contract import Step
 from pipeline.runtime.provenance import commit
@@ -87,10 +87,10 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
     deleted at the end: the factors are the model, and a study has many cells.
 
     Raises:
-        BadInput: the cell is already finished.
+        InputError: the cell is already finished.
     """
     if cell.finished:
-        raise BadInput(f"{cell.folder} is finished: a study never overwrites a cell.")
+        raise InputError(f"{cell.folder} is finished: a study never overwrites a cell.")
     for other in cell.folder.glob(f"{WORK}*"):
         if other != task.folder:
             shutil.rmtree(other)

@@ -15,7 +15,7 @@ import pandas as pd
 from models.metrics.evaluate import bootstrap_mean, mean
 from pipeline.core import parquet as pq
 from pipeline.core.durable import write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home.storage import MANIFEST, write_json
 from pipeline.settings.assets import EvaluationSettings
@@ -60,12 +60,12 @@ def write(root: Path, reference: str, settings: EvaluationSettings) -> Written:
         settings: seed and number of bootstrap draws.
 
     Raises:
-        BadInput: no cell is finished, or none of the reference.
+        InputError: no cell is finished, or none of the reference.
     """
     manifests, rows = _read(root)
     models = sorted({manifest["model"] for manifest in manifests})
     if reference not in models:
-        raise BadInput(f"{root}: no finished cell of the reference {reference}; there are: {', '.join(models)}.")
+        raise InputError(f"{root}: no finished cell of the reference {reference}; there are: {', '.join(models)}.")
     modes = [mode for mode in IMAGE_MODES if mode in set(rows["mode"])]
     figures = {
         "study": root.name,
@@ -98,7 +98,7 @@ def _read(root: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:
         manifests.append(manifest)
         parts.append(pq.read_table(path.with_name(PER_USER)).to_pandas().assign(**keys))
     if not parts:
-        raise BadInput(f"{root}: no cell of this study is finished, so there is nothing to report.")
+        raise InputError(f"{root}: no cell of this study is finished, so there is nothing to report.")
     return manifests, pd.concat(parts, ignore_index=True)
 
 

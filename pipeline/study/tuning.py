@@ -20,7 +20,7 @@ import yaml
 from models.metrics.evaluate import exact_auc
 from models.training.search import Choice, Space, Span
 from pipeline.core.durable import sole_writer, write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.storage import digest
 from pipeline.recommenders.contract import Recommender, Step
 from pipeline.recommenders.registry import in_studies
@@ -213,7 +213,7 @@ def _result(model: str, mode: str, op: str, study: "optuna.Study", path: Path, r
     ended = _ended(study)
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in ended)
     if pruned == len(ended):
-        raise BadInput(f"{model} on {mode}: all {len(ended)} trials were pruned or failed; the run's log says why.")
+        raise InputError(f"{model} on {mode}: all {len(ended)} trials were pruned or failed; the run's log says why.")
     return Found(
         model, mode, op, study.best_params, study.best_value, _start_auc(study), len(ended), pruned, path, run_id
     )

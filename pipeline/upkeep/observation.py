@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from pipeline.core.errors import InputError
 from pipeline.core.raw import passed_over
 from pipeline.core.raw.passed_over import GivenUp
-from pipeline.core.raw.sources import BadInput
 from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import IngestSettings
 from pipeline.settings.method import Method
@@ -51,7 +51,7 @@ def look(
         if found.given_up:
             events = _give_up(raw, found, marks, now)
             found = asked_anew(found.state, _marks(raw, classes), now)
-    except BadInput as error:
+    except InputError as error:
         return dg.SkipReason(f"the raw files cannot be looked at: {error}")
     after = found.state.cursor()
     if not found.ask:

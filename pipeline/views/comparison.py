@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from models.metrics import diversity
 from models.metrics.intervals import bootstrap_mean, bootstrap_means, interval, paired_difference
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
 from pipeline.recommenders.registry import RECOMMENDERS, leading
 from pipeline.settings.assets import EvaluationSettings
@@ -130,11 +130,11 @@ def expect_ranked(figures: Mapping[str, Mapping[str, Any]], mode: str, users: in
     """Check that at least one held-out item was ranked on both splits.
 
     Raises:
-        BadInput: none was; the message names mode, split and where to look.
+        InputError: none was; the message names mode, split and where to look.
     """
     for split in ("validation", "test"):
         if split not in figures.get(leading(figures), {}):
-            raise BadInput(
+            raise InputError(
                 f"image mode {mode}: none of {users} users has a {split} item and other items to rank it against "
                 f"({items} items), so nothing can be evaluated: see the counts of splits[{mode}] for the step that "
                 "left so little."

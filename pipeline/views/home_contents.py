@@ -15,8 +15,9 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline.core import parquet as pq
+from pipeline.core.errors import InputError
 from pipeline.core.images.ledger import PictureStore
-from pipeline.core.raw.sources import BadInput, shown_spec
+from pipeline.core.raw.sources import shown_spec
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home.storage import ModelFolder, Storage
 from pipeline.recommenders.registry import main
@@ -77,7 +78,7 @@ class Home:
         """Return the current model of a kind; None if there is none or it is not finished."""
         try:
             folder = self.storage.current(kind, mode)
-        except BadInput:
+        except InputError:
             return None
         return folder if folder.finished else None
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.core import schemas
 from pipeline.core.dataset import survivors
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 
 USERS = ("u0", "u1", "u2", "u3")
 ITEMS = ("i0", "i1", "i2", "i3", "i4", "i5")
@@ -41,7 +41,7 @@ def shop(pairs, vendor, customer, k=2):
     for mode in schemas.IMAGE_MODES:
         try:
             found[mode] = survivors.surviving(interactions, urls, table, mode, k)
-        except BadInput:
+        except InputError:
             continue
     return found
 

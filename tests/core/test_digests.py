@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.core import digests
 from pipeline.core import parquet as pq
-from pipeline.core.parquet import Damaged
+from pipeline.core.errors import DamagedFileError
 from pipeline.core.tables import StoredTable, written
 
 TABLE = pa.table({"user": np.arange(3000), "asin": [f"B{n * 7919}" for n in range(3000)]})
@@ -41,8 +41,8 @@ def test_a_table_is_read_as_it_was_written_or_not_at_all(tmp_path_factory, place
     for reading in (pq.read_table, lambda path: StoredTable(path, TABLE.schema).read()):
         try:
             found = reading(path)
-        except (Damaged, ValueError) as error:
-            assert not isinstance(error, Damaged) or str(path) in str(error)
+        except (DamagedFileError, ValueError) as error:
+            assert not isinstance(error, DamagedFileError) or str(path) in str(error)
         else:
             assert found.equals(TABLE)  # a bit that says nothing: of a page's statistics, say
 
@@ -51,7 +51,7 @@ def test_damage_names_the_file_and_what_tells_the_mend(tmp_path: Path):
     path = tmp_path / "reviews.parquet"
     pq.write_table(TABLE, path, compression="none", use_dictionary=False)
     flip(path, 5000)
-    with pytest.raises(Damaged, match=r"reviews\.parquet: damaged .*CRC.*: python -m pipeline\.check says what"):
+    with pytest.raises(DamagedFileError, match=r"reviews\.parquet: damaged .*CRC.*: python -m pipeline\.check says"):
         pq.read_table(path)
 
 
@@ -80,7 +80,7 @@ def test_a_row_of_an_array_is_noticed_whole_or_by_samples(tmp_path: Path):
     flip(path, path.stat().st_size - 1)
     mapped = np.load(path, mmap_mode="r")
     assert digests.damaged_rows(path, mapped) == [39]
-    with pytest.raises(Damaged, match=r"a\.npy: row 39 is damaged: make it again"):
+    with pytest.raises(DamagedFileError, match=r"a\.npy: row 39 is damaged: make it again"):
         digests.expect_rows(path, mapped, "make it again")  # fewer rows than samples: all are looked at
 
 

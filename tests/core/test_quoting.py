@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import InputError, UnreachableError
 from pipeline.core.quoting import printable, printable_lines
-from pipeline.core.raw.sources import BadInput, OutOfReach
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=300)  # surrogates too
 OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -63,7 +63,7 @@ def test_a_message_of_several_lines_keeps_them_and_nothing_else_that_is_obeyed()
 
 @given(ANY_TEXT)
 def test_bad_input_never_carries_what_a_terminal_obeys(text: str) -> None:
-    for kind in (BadInput, OutOfReach):
+    for kind in (InputError, UnreachableError):
         message = str(kind(f"odd.json: it begins with {text}"))
         assert not {unicodedata.category(character) for character in message.replace("\n", "")} & OBEYED
         assert str(pickle.loads(pickle.dumps(kind(message)))) == message  # as it crosses to another process

@@ -12,8 +12,8 @@ from pipeline.core import schemas
 from pipeline.core.arrays import check_bank, dataset, item_categories, mode_arrays, planted
 from pipeline.core.dataset.catalogue import build
 from pipeline.core.dataset.splits import leave_one_out
+from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank
-from pipeline.core.raw.sources import BadInput
 from tests.core import shops
 
 
@@ -171,7 +171,7 @@ def test_a_catalogue_whose_pictures_lie_in_its_rows_of_the_bank_is_taken(catalog
 )
 def test_a_bank_and_a_catalogue_that_do_not_belong_together_are_refused_with_both_digests(catalogue, contents, wrong):
     said = rf"catalogue c4t and image bank d1gest do not belong .*: {wrong} of 4 pictures .* image_bank, then catalogue"
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(InputError, match=said):
         check_bank(catalogue, "c4t", in_bank(contents))
 
 

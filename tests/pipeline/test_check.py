@@ -17,8 +17,8 @@ from pipeline.champions.registry import Registry
 from pipeline.check import scrub as check
 from pipeline.core import digests
 from pipeline.core import parquet as pq
+from pipeline.core.errors import DamagedFileError
 from pipeline.core.images.bank import open_bank
-from pipeline.core.parquet import Damaged
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import ChampionSettings
 from tests.core.test_digests import flip
@@ -115,7 +115,7 @@ def test_a_flipped_bit_is_noticed_where_the_file_is_opened(shop: LittleShop, mon
         (storage.garments / "g.npy", lambda: storage.load_garments("g")),
     ):
         flip(path, path.stat().st_size // 2)
-        with pytest.raises(Damaged, match="materialise"):
+        with pytest.raises(DamagedFileError, match="materialise"):
             opening()
         flip(path, path.stat().st_size // 2)
         opening()
@@ -123,7 +123,7 @@ def test_a_flipped_bit_is_noticed_where_the_file_is_opened(shop: LittleShop, mon
     flip(path, 1000)
     digests._known.cache_clear()  # as a process that opens it for the first time
     with pytest.raises(
-        Damaged, match=r"factors\.npz: damaged or missing: delete that folder, .* then materialise dvbpr"
+        DamagedFileError, match=r"factors\.npz: damaged or missing: delete that folder, .* then materialise dvbpr"
     ):
         _ = model.opened
     flip(path, 1000)

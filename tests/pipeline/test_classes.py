@@ -18,10 +18,10 @@ from PIL import Image
 from pipeline.build import build_definitions
 from pipeline.core import schemas
 from pipeline.core.dataset.survivors import image_urls
+from pipeline.core.errors import InputError
 from pipeline.core.generator.garment_classes import built_in, classes_of
 from pipeline.core.generator.generation import labels
 from pipeline.core.images.ledger import LedgerRow, PictureStore
-from pipeline.core.raw.sources import BadInput
 from pipeline.home.storage import Storage
 from pipeline.lookbook.album import cut
 from pipeline.runtime.resources import RawSources, default_resources
@@ -150,7 +150,7 @@ def test_pictures_under_other_class_names_are_another_model_and_the_old_one_is_r
     mine.write_text(DRESSES.replace("[classes.women_dresses]", of_dresses).replace("[kinds", of_shoes))
     try:
         shop.materialise(*INGEST, "garments")
-        with pytest.raises(BadInput, match=r"classes women_tops, .*, now women_tops, .*boots_of_men.*lsgan again"):
+        with pytest.raises(InputError, match=r"classes women_tops, .*, now women_tops, .*boots_of_men.*lsgan again"):
             shop.materialise("generated_garments")
         shop.materialise("lsgan")
     finally:
@@ -166,7 +166,7 @@ def test_a_runs_own_file_wins_over_the_environments(tmp_path: Path):
     path.write_text(DRESSES.replace("women_dresses", "women_gowns"))
     raw = RawSources(classes=str(tmp_path / "nowhere.toml"))
     assert raw.class_rules(str(path)).names[-1] == "women_gowns"
-    with pytest.raises(BadInput, match="nowhere"):
+    with pytest.raises(InputError, match="nowhere"):
         raw.class_rules()
     assert RawSources().class_rules() is built_in()
     profile = tmp_path / "mine.yaml"

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL, ended, explained
 
 
@@ -24,7 +24,7 @@ def raising(error: BaseException) -> Callable[[], int]:
     [
         (lambda: DONE, DONE, ""),
         (lambda: FAILED, FAILED, ""),
-        (raising(BadInput("materialise splits[vendor_single] first")), WRONG_CALL, "splits[vendor_single] first"),
+        (raising(InputError("materialise splits[vendor_single] first")), WRONG_CALL, "splits[vendor_single] first"),
         (raising(OSError("[Errno 28] No space left")), FAILED, "failed: [Errno 28] No space left"),
         (raising(KeyboardInterrupt()), 130, "goes on from here"),
     ],
@@ -70,7 +70,7 @@ def after_another() -> None:
         (raising(KeyError("image")), "broken: KeyError: 'image'"),
         (raising(ValueError("no:\n  \x1b[2Jone\n  two")), r"broken: no: \x1b[2Jone; two"),
         (raising(ExceptionGroup("a group", [ValueError("the one inside")])), "broken: the one inside"),
-        (raising(BadInput("materialise splits first")), "materialise splits first"),
+        (raising(InputError("materialise splits first")), "materialise splits first"),
     ],
 )
 def test_a_failed_step_is_told_once_in_one_line_by_the_innermost_words(body: Callable[[], object], said: str):

@@ -7,7 +7,7 @@ import pytest
 
 from models.metrics.evaluate import PerUser
 from pipeline.core.arrays import ModeArrays
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.schemas import RECOMMENDER_EVALUATION
 from pipeline.settings.assets import EvaluationSettings
 from pipeline.views.comparison import (
@@ -92,10 +92,10 @@ def test_every_model_and_split_has_its_own_figures():
 
 
 def test_the_error_for_a_mode_without_ranked_users_names_the_mode():
-    with pytest.raises(BadInput, match=r"vendor_all: none of 0 users has a validation item .*splits\[vendor_all\]"):
+    with pytest.raises(InputError, match=r"vendor_all: none of 0 users has a validation item .*splits\[vendor_all\]"):
         expect_ranked(summaries(table(), SETTINGS), "vendor_all", 0, 0)
     only = summaries(table(rows("dvbpr", {0: 1.0}, "validation")), SETTINGS)
-    with pytest.raises(BadInput, match="none of 7 users has a test item"):
+    with pytest.raises(InputError, match="none of 7 users has a test item"):
         expect_ranked(only, "vendor_all", 7, 9)
 
 

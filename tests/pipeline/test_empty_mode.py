@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.assets.dataset import _surviving
 from pipeline.core import schemas
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.settings.method import Method
 
 
@@ -29,13 +29,13 @@ def test_a_mode_with_no_users_is_refused_by_its_name_with_the_counts_and_where_t
     said = (
         r"vendor_all: no user is left with 5 items .* \(1 of 5 items have none\); look at the reasons in image_ledger"
     )
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(InputError, match=said):
         surviving(0, 1, 2, 3)
     surviving(0, 1, 2, 3, 4)
 
 
 def test_a_mode_without_a_working_picture_says_where_the_reasons_are():
     with pytest.raises(
-        BadInput, match="vendor_all: no working picture of any of 5 items; look at the reasons in image_le"
+        InputError, match="vendor_all: no working picture of any of 5 items; look at the reasons in image_le"
     ):
         surviving()

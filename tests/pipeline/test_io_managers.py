@@ -9,7 +9,7 @@ import pytest
 from upath import UPath
 
 from pipeline.core import schemas
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.io_managers import SCHEMAS, ParquetTables, conform
 from pipeline.home.partitions import image_modes
 
@@ -75,7 +75,7 @@ def test_a_table_of_another_version_is_refused_with_what_to_materialise(tables: 
         asset_partitions_def=image_modes,
         asset_partition_key_range=dg.PartitionKeyRange("vendor_all", "vendor_all"),
     )
-    with pytest.raises(BadInput, match=r"column sha256 is missing: .* materialise splits\[vendor_all\] again"):
+    with pytest.raises(InputError, match=r"column sha256 is missing: .* materialise splits\[vendor_all\] again"):
         tables.load_input(context)
 
 

@@ -10,7 +10,7 @@ from models.dvbpr.train import PRESETS, DvbprSettings
 from models.lsgan.settings import LsganSettings
 from models.modern.settings import ModernSettings
 from pipeline.core.dataset.triplets import TripletSettings
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.settings.assets import EvaluationSettings, SplitSettings
 from pipeline.settings.launchpad import (
     DvbprConfig,
@@ -83,7 +83,7 @@ def test_the_settings_of_modern_are_those_of_its_own_op(tmp_path: Path):
     assert settings == replace(ModernSettings(), k=16, popularity_weights=(0.0, 1.0), whiten=0.25)
     beside = method.settings(DvbprSettings, "dvbpr", DvbprConfig(batch_size=32))
     assert (beside.epochs, beside.batch_size, beside.k) == (3, 32, PRESETS["paper"].k)
-    with pytest.raises(BadInput, match=r"modern: ModernSettings.whiten=2.0"):
+    with pytest.raises(InputError, match=r"modern: ModernSettings.whiten=2.0"):
         method.settings(ModernSettings, "modern", ModernConfig(whiten=2.0))
 
 
@@ -105,12 +105,12 @@ def test_stages_of_no_preset_have_one_default():
 
 
 def test_an_unknown_preset_is_refused_with_the_ones_there_are():
-    with pytest.raises(BadInput, match=r"preset 'kang' is unknown; allowed: paper, kang2017, modern"):
+    with pytest.raises(InputError, match=r"preset 'kang' is unknown; allowed: paper, kang2017, modern"):
         Method(preset="kang").settings(DvbprSettings, "dvbpr")
 
 
 def test_values_that_do_not_fit_are_refused_with_op_and_field():
-    with pytest.raises(BadInput, match=r"dvbpr: .*padding='smae'"):
+    with pytest.raises(InputError, match=r"dvbpr: .*padding='smae'"):
         Method().settings(DvbprSettings, "dvbpr", DvbprConfig(padding="smae"))
 
 
@@ -124,16 +124,16 @@ def test_values_that_do_not_fit_are_refused_with_op_and_field():
 def test_an_unknown_hold_out_is_found_before_any_work_with_the_ones_there_are(tmp_path: Path, field, value, said):
     path = tmp_path / "mine.yaml"
     path.write_text(f"ops: {{splits: {{config: {{{field}: {value}}}}}}}\n")
-    with pytest.raises(BadInput, match=rf"splits: {said}"):
+    with pytest.raises(InputError, match=rf"splits: {said}"):
         Method(profile=str(path)).check()
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(InputError, match=said):
         Method().settings(SplitSettings, "splits", SplitsConfig(**{field: value}))
 
 
 def test_an_item_is_scored_by_the_mean_of_its_pictures_and_what_leaks_says_so():
     assert Method().settings(EvaluationSettings, "recommender_evaluation").item_score == "mean"
     assert "leak" in EvaluationConfig.model_fields["item_score"].description
-    with pytest.raises(BadInput, match=r"recommender_evaluation: item_score: 'median' is not one of mean, max, sum"):
+    with pytest.raises(InputError, match=r"recommender_evaluation: item_score: 'median' is not one of mean, max, sum"):
         Method().settings(EvaluationSettings, "recommender_evaluation", EvaluationConfig(item_score="median"))
 
 

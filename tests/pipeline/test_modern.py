@@ -15,9 +15,9 @@ from models.modern.settings import ModernSettings
 from models.modern.trunk import Trunk
 from pipeline.champions.registry import RECOMMENDER, Registry, model_name
 from pipeline.champions.served_model import Shelf
+from pipeline.core.errors import InputError
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
-from pipeline.core.raw.sources import BadInput
 from pipeline.home import instance
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import get
@@ -174,10 +174,10 @@ def test_features_of_another_bank_are_refused_with_the_mend(modern: Home):
     kept = path.read_bytes()
     try:
         np.save(path, np.zeros((3, 4), np.float32))
-        with pytest.raises(BadInput, match=rf"3 pictures, .* has {len(bank.pixels)} .*materialise image_features"):
+        with pytest.raises(InputError, match=rf"3 pictures, .* has {len(bank.pixels)} .*materialise image_features"):
             storage.frozen_features(len(bank.pixels), bank.digest)
         (path.parent / "current.json").unlink()
-        with pytest.raises(BadInput, match=r"current\.json is not there: materialise image_features"):
+        with pytest.raises(InputError, match=r"current\.json is not there: materialise image_features"):
             storage.frozen_features(len(bank.pixels), bank.digest)
     finally:
         path.write_bytes(kept)

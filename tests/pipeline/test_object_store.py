@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import environment
 from pipeline.upkeep import tracked_ends
 from tests.pipeline.champions.test_registry import NAME, Desk
@@ -66,7 +66,7 @@ def test_a_model_is_written_to_the_store_served_from_it_and_leaves_it_when_erase
     trained = desk.shop.storage.model("recommender", version.made, MODE)
     assert tracked_ends.withdraw(desk.tracker, {str(trained.path)}, home) >= 1
     assert not [name for name in kept(bucket) if "recommender" in name] and desk.store.champion(NAME) is None
-    with pytest.raises(BadInput, match=f"the files of {version.uri} cannot be had"):
+    with pytest.raises(InputError, match=f"the files of {version.uri} cannot be had"):
         desk.store.folder(version)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import at_work, environment, instance, place
 from pipeline.home.storage import write_json
 from pipeline.runtime.tracking import EXPERIMENT, Tracker
@@ -134,7 +134,7 @@ def test_a_database_elsewhere_that_names_the_old_place_is_refused_before_anythin
         opened.execute("UPDATE experiments SET artifact_location = ?", ((gone / "mlflow" / "artifacts").as_uri(),))
         opened.commit()
     environment.writable_home()
-    with pytest.raises(BadInput, match="gone/mlflow/artifacts, which is not there"):
+    with pytest.raises(InputError, match="gone/mlflow/artifacts, which is not there"):
         log_text(copied, "after")
     assert not gone.exists()
 
@@ -143,13 +143,13 @@ def test_a_home_of_a_newer_format_is_refused_and_nothing_is_written(copied: Path
     (copied / place.RECORD).write_text(json.dumps({"format": place.FORMAT + 1, "place": "/elsewhere"}))
     before = contents(copied)
     for opening in (environment.writable_home, lambda: instance.open_instance(copied)):
-        with pytest.raises(BadInput, match=f"has format {place.FORMAT + 1}, which a newer Atelier made.*make setup"):
+        with pytest.raises(InputError, match=f"has format {place.FORMAT + 1}, which a newer Atelier made.*make setup"):
             opening()
     assert contents(copied) == before
 
 
 def test_a_home_is_not_rewritten_under_a_command_that_moved_with_it(copied: Path):
-    with at_work.at_work(copied), pytest.raises(BadInput, match="while a command is at work in it"):
+    with at_work.at_work(copied), pytest.raises(InputError, match="while a command is at work in it"):
         environment.writable_home()
     environment.writable_home()
 
@@ -170,7 +170,7 @@ def test_a_place_that_a_library_cannot_use_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ):
     isolate(monkeypatch, Path(name) if name.startswith("~") else tmp_path / name)
-    with pytest.raises(BadInput, match=reason):
+    with pytest.raises(InputError, match=reason):
         environment.writable_home()
     assert not list(tmp_path.iterdir())
 

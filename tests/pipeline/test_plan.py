@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.partitions import image_modes
 from pipeline.runtime.plan import WITHOUT_REVIEWS, Segment, names, plan
 
@@ -88,7 +88,7 @@ def test_what_is_made_without_reviews_reads_only_what_is_made_without_reviews(de
 
 @pytest.mark.parametrize("select", ["key:dvbprr", "group:nothing", "key:raw_reviews"])
 def test_a_selection_of_nothing_says_what_there_is(definitions, select: str):
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         plan(definitions, select)
     assert select in str(caught.value)
     if "selects nothing" in str(caught.value):
@@ -96,12 +96,12 @@ def test_a_selection_of_nothing_says_what_there_is(definitions, select: str):
 
 
 def test_a_selection_nobody_understands_is_said_so(definitions):
-    with pytest.raises(BadInput, match="is not understood"):
+    with pytest.raises(InputError, match="is not understood"):
         plan(definitions, "key:dvbpr and and")
 
 
 def test_a_recommenders_asset_without_reviews_selects_nothing(definitions):
-    with pytest.raises(BadInput, match="selects nothing"):
+    with pytest.raises(InputError, match="selects nothing"):
         plan(definitions, "key:dvbpr", with_reviews=False)
 
 

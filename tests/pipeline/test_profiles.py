@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.settings import launchpad as config
 from pipeline.settings import profiles
 from pipeline.settings.method import Method
@@ -23,7 +23,7 @@ def write(tmp_path: Path):
 
 
 def refusal(name: str) -> str:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         profiles.load(name)
     return str(caught.value)
 

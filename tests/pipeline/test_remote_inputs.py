@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli.run import run
+from pipeline.core.errors import InputError
 from pipeline.core.raw import remote
-from pipeline.core.raw.sources import BadInput
 from pipeline.home.storage import Storage
 from pipeline.runtime.resources import RawSources, default_resources
 from pipeline.views.home_contents import Home
@@ -82,7 +82,7 @@ def test_a_dry_run_looks_and_downloads_nothing(server: FileServer, tmp_path: Pat
 @pytest.mark.parametrize("name", ["reviews.json.gz", "products"])
 def test_a_url_without_a_file_stops_the_run_before_any_work(server: FileServer, tmp_path: Path, name: str):
     del server.files[name]
-    with pytest.raises(BadInput, match=rf"^{server.url(name)}: the server answers HTTP 404"):
+    with pytest.raises(InputError, match=rf"^{server.url(name)}: the server answers HTTP 404"):
         call()
     assert not (tmp_path / "home" / "tables").exists()
 
@@ -113,7 +113,7 @@ def test_the_version_of_a_url_changes_with_its_etag_and_that_of_a_file_with_its_
 def test_without_a_cache_folder_urls_are_refused(server: FileServer):
     raw = RawSources(products=server.url("products"))
     for ask in (raw.product_files, raw.product_version, lambda: raw.check(print)):
-        with pytest.raises(BadInput, match="only local files are read here"):
+        with pytest.raises(InputError, match="only local files are read here"):
             ask()
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pipeline.cli.run import main
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
 from pipeline.sample import source as sample_source
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
@@ -273,6 +273,6 @@ def test_an_error_of_the_environment_names_the_variable(monkeypatch: pytest.Monk
     assert environment.tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
     monkeypatch.setenv("ATELIER_HOME", "~/atelier")
     assert environment.home() == Path("~/atelier").expanduser().resolve()
-    with pytest.raises(BadInput, match="ATELIER_HOME"):
+    with pytest.raises(InputError, match="ATELIER_HOME"):
         monkeypatch.setenv("ATELIER_HOME", "/dev/null/home")
         environment.writable_home()

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.environment import ui_hosts
 from pipeline.servers.same_origin import LARGEST, guarded
 
@@ -200,5 +200,5 @@ def test_hosts_that_are_none_are_refused_by_name(monkeypatch):
     assert ui_hosts() == ("atelier.example", "192.0.2.7:3000", "[2001:db8::1]:80")
     for wrong in ("http://atelier.example", "*", "*.example", "a/b", "a b", "atelier.", "a:b", "a:1:2"):
         monkeypatch.setenv("ATELIER_UI_HOSTS", wrong)
-        with pytest.raises(BadInput, match="ATELIER_UI_HOSTS"):
+        with pytest.raises(InputError, match="ATELIER_UI_HOSTS"):
             ui_hosts()

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import environment, instance
 from pipeline.runtime.resources import RawSources, default_resources
 from pipeline.runtime.tracking import Tracker
@@ -161,7 +161,7 @@ def test_the_next_run_goes_on_with_the_copies_or_says_which_address_is_needed(
         assert (raw.review_files(), raw.review_version(), raw.marks()) == (files, version, looks)
         assert len([each for each in server.asked if "reviews" in each.path]) == asked
         files[0].unlink()
-        with pytest.raises(BadInput, match=r"known without its query.*; set ATELIER_REVIEWS to the whole address"):
+        with pytest.raises(InputError, match=r"known without its query.*; set ATELIER_REVIEWS to the whole address"):
             raw.check(lambda _: None)
 
 
@@ -202,5 +202,5 @@ def test_a_databases_password_is_in_no_resource_and_no_configuration(tmp_path: P
 
 def test_artifacts_are_refused_behind_an_address_with_a_password(tmp_path: Path, monkeypatch) -> None:
     isolate(monkeypatch, tmp_path / "home", ATELIER_ARTIFACTS="sftp://me:geheim@host/x")
-    with pytest.raises(BadInput, match=r"^ATELIER_ARTIFACTS sftp://me:\.\.\.@host/x: "):
+    with pytest.raises(InputError, match=r"^ATELIER_ARTIFACTS sftp://me:\.\.\.@host/x: "):
         environment.artifact_root(tmp_path)

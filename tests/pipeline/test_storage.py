@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.dvbpr.train import DvbprSettings
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import storage as storage_module
 from pipeline.home.storage import Storage, digest, write_json
 
@@ -42,16 +42,16 @@ def test_the_pointer_names_the_model_that_finished_last(storage: Storage):
 
 
 def test_the_model_in_use_is_the_champion_and_the_newest_where_there_is_none_of_it(storage: Storage):
-    with pytest.raises(BadInput, match="materialise lsgan first"):
+    with pytest.raises(InputError, match="materialise lsgan first"):
         storage.in_use("generator")
     for run in ("one", "two", "three"):
         storage.model("generator", run).finish({"asset": "lsgan", "inputs": {}})
     assert storage.in_use("generator").run == "three"
-    storage.current("generator").crown("one")
+    storage.current("generator").set_champion("one")
     assert (storage.in_use("generator").run, storage.current("generator").run) == ("one", "three")
     storage.model("generator", "one").mark(erased="somebody")
     assert storage.in_use("generator").run == "three"
-    storage.current("generator").crown("of another home")
+    storage.current("generator").set_champion("of another home")
     assert storage.in_use("generator").run == "three"
     assert not (storage.parent("generator") / "of another home").exists()
 
@@ -62,7 +62,7 @@ def test_a_missing_model_says_which_asset_makes_it(storage: Storage):
         ("baselines", "vendor_single", "materialise baselines for image mode vendor_single first"),
         ("generator", None, "materialise lsgan first"),
     ):
-        with pytest.raises(BadInput, match=said):
+        with pytest.raises(InputError, match=said):
             storage.current(kind, mode)
 
 
@@ -70,7 +70,7 @@ def test_a_model_of_other_tables_is_refused_with_both_digests_and_the_mend(stora
     folder = storage.model("recommender", "one", "vendor_all")
     folder.finish({"asset": "dvbpr", "inputs": {"splits": "5p1it5", "catalogue": "0ld", "triplets": "same"}})
     folder.expect(splits="5p1it5", triplets="same")
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         folder.expect(splits="5p1it5", catalogue="n3w", triplets="other")
     said = str(caught.value)
     assert "catalogue 0ld, now n3w" in said and "triplets same, now other" in said
@@ -106,7 +106,7 @@ def test_garments_are_kept_under_their_tables_digest_and_earlier_ones_go(storage
     storage.save_garments("one", pixels[:1])
     storage.save_garments("two", pixels)
     np.testing.assert_array_equal(storage.load_garments("two"), pixels)
-    with pytest.raises(BadInput, match="materialise garments again"):
+    with pytest.raises(InputError, match="materialise garments again"):
         storage.load_garments("one")
 
 

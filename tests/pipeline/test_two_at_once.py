@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.durable import holder, is_abandoned, own_name, sole_writer, whole, write_whole
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home import at_work, instance
 from pipeline.home.sqlite_files import is_whole
 from pipeline.runtime.tracking import EXPERIMENT, SQLITE, Tracker
@@ -139,7 +139,7 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
     try:
         assert begun.wait(PATIENCE)
         who = f"process {process.pid} on .* is at work"
-        with pytest.raises(BadInput, match=who), at_work.at_work(tmp_path):
+        with pytest.raises(InputError, match=who), at_work.at_work(tmp_path):
             pass
         told: list[str] = []
 
@@ -204,7 +204,7 @@ def test_what_cannot_be_mended_is_refused_with_the_file_to_move_away_and_what_go
     ruin(runs, TWO_HEADS, "ALTER TABLE runs ADD COLUMN of_another TEXT")
     ruin(runs, "INSERT INTO runs (run_id) VALUES ('1')")
     before = runs.read_bytes()
-    with pytest.raises(BadInput, match=r"mv '.*runs\.db' .*With it goes the list of runs"):
+    with pytest.raises(InputError, match=r"mv '.*runs\.db' .*With it goes the list of runs"):
         instance.open_instance(home)
     assert runs.read_bytes() == before
     ruin(runs, "DELETE FROM runs")  # nothing would be lost: it is set aside

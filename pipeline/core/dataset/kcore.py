@@ -33,7 +33,7 @@ from pipeline.core.dataset.kcore_parts import (
     reviews_of,
     users_of_parts,
 )
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.shards import HERE, Runner, shard_size
 from pipeline.core.tables import StoredTable
 
@@ -95,7 +95,7 @@ def five_core(
     and the names (`iterative`: 45). Disk is 50 bytes a review, in `folder`, which all workers see and nobody else uses:
     it is cleared before and removed afterwards. None: a temporary one, for workers on this machine.
 
-    Raises BadInput when nobody is left, ValueError for k < 1.
+    Raises InputError when nobody is left, ValueError for k < 1.
     """
     if k < 1:
         raise ValueError(f"k: {k} is not at least 1")
@@ -110,7 +110,7 @@ def five_core(
         kept = _closed(users, items, len(core.user_names), len(core.item_names), k)
         users, items, times, known = users[kept], items[kept], times[kept], known[kept]
     if not len(users):
-        raise BadInput(
+        raise InputError(
             f"no user with {k} distinct items among {counts['users']:,} users and {counts['reviews']:,} reviews"
             f" ({counts['users_with_k_reviews']:,} have {k} reviews): give more reviews, or a smaller k"
         )

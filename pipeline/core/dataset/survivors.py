@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.signatures import freshest, keyed
 
 IMAGES = pa.schema(
@@ -142,7 +142,7 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
     takes nothing from any user. `counts` has the numbers of each step.
 
     Raises:
-        BadInput: no picture works, or no user is left.
+        InputError: no picture works, or no user is left.
     """
     if mode not in schemas.IMAGE_MODES:
         raise ValueError(f"mode: {mode!r} is not one of {', '.join(schemas.IMAGE_MODES)}")
@@ -153,7 +153,7 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
         images = images.sort_by([("item", "ascending"), ("position", "ascending"), ("url", "ascending")])
         images = images.filter(pa.array(_first_of(images.select(["item"]))))
     if not images.num_rows:
-        raise BadInput(
+        raise InputError(
             f"{mode}: no working picture of any of {len(pc.unique(interactions['item'])):,} items; look at the reasons"
             " in image_ledger (are the URLs reachable from here, are their hosts allowed?)"
         )
@@ -168,7 +168,7 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
     counts["items_untouched"] = len(np.unique(items[pictured])) - len(np.unique(items[kept]))
     pairs = interactions.filter(pa.array(kept))
     if not pairs.num_rows:
-        raise BadInput(
+        raise InputError(
             f"{mode}: no user is left with {k} items that have a working picture ({counts['items_without_picture']:,}"
             f" of {counts['items_before']:,} items have none); look at the reasons in image_ledger"
         )

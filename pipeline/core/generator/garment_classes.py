@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 
 RULES_FILE = Path(__file__).with_name("garment_classes.toml")
 BUILT_IN = "built-in"  # value of `extends` for the built-in rules
@@ -82,20 +82,20 @@ def load_rules(path: Path) -> Rules:
     the same name replaces it), its words are added, and a word that a built-in list has moves to the file's list.
 
     Raises:
-        BadInput: the file is missing, not TOML, or has an invalid key or word; the message names it and the remedy.
+        InputError: the file is missing, not TOML, or has an invalid key or word; the message names it and the remedy.
     """
     data = _read(path)
     moved: dict[str, str] = {}
     extends = data.pop("extends", None)
     if extends is not None:
         if extends != BUILT_IN:
-            raise BadInput(f'{path}: extends is {extends!r}; write extends = "{BUILT_IN}", or leave the line out')
+            raise InputError(f'{path}: extends is {extends!r}; write extends = "{BUILT_IN}", or leave the line out')
         _check_words(path, data)
         data, moved = _extended(_read(RULES_FILE), data)
     else:
         for section in NEEDED:
             if section not in data:
-                raise BadInput(
+                raise InputError(
                     f'{path}: [{section}] is missing; write extends = "{BUILT_IN}" as the first line to add to the '
                     f"built-in rules, or list {', '.join(NEEDED)} as {RULES_FILE.name} does"
                 )
@@ -113,11 +113,11 @@ def classes_of(table: pa.Table, asset: str) -> tuple[str, ...]:
     """Read the classes that `carrying` recorded, in order; a class's number is its place here.
 
     Raises:
-        BadInput: the table, which the message calls `asset`, has no classes recorded.
+        InputError: the table, which the message calls `asset`, has no classes recorded.
     """
     carried = (table.schema.metadata or {}).get(CARRIED)
     if carried is None:
-        raise BadInput(f"{asset} does not say which garment classes it was made with: materialise {asset} again")
+        raise InputError(f"{asset} does not say which garment classes it was made with: materialise {asset} again")
     return tuple(json.loads(carried))
 
 
@@ -126,23 +126,23 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadInput(
+        raise InputError(
             f"{path}: garment classes cannot be read ({error.strerror}); check the path in ATELIER_CLASSES or "
             f"ops.ingest.config.classes (a relative one starts at {Path.cwd()})"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not TOML: {error}") from error
+        raise InputError(f"{path}: not TOML: {error}") from error
     for section, content in data.items():
         if section == "extends":
             continue
         if section not in SECTIONS:
-            raise BadInput(f"{path}: unknown key {section}; allowed: extends, {', '.join(SECTIONS)}")
+            raise InputError(f"{path}: unknown key {section}; allowed: extends, {', '.join(SECTIONS)}")
         if not isinstance(content, dict):
-            raise BadInput(f"{path}: {section} is {content!r}; it must be a section, [{section}]")
+            raise InputError(f"{path}: {section} is {content!r}; it must be a section, [{section}]")
         allowed = SECTIONS[section]
         for key in content:
             if allowed is not None and key not in allowed:
-                raise BadInput(f"{path}: unknown key {section}.{key}; allowed: {', '.join(allowed)}")
+                raise InputError(f"{path}: unknown key {section}.{key}; allowed: {', '.join(allowed)}")
     return data
 
 
@@ -150,26 +150,26 @@ def _check_words(path: Path, data: dict[str, Any]) -> None:
     """Check that each list holds words that can match, and that no word is under two kinds or two genders."""
     for kind, entry in data.get("kinds", {}).items():
         if not isinstance(entry, dict) or set(entry) != {"words"}:
-            raise BadInput(f'{path}: [kinds.{kind}] must hold words = ["...", "..."] and nothing else')
+            raise InputError(f'{path}: [kinds.{kind}] must hold words = ["...", "..."] and nothing else')
     lists = {f"kinds.{kind}.words": entry["words"] for kind, entry in data.get("kinds", {}).items()}
     for section in ("genders", "implied", "categories", "titles"):
         lists |= {f"{section}.{key}": value for key, value in data.get(section, {}).items() if key != "words_at_most"}
     for key, several in lists.items():
         if not isinstance(several, list) or not several or not all(isinstance(text, str) for text in several):
-            raise BadInput(f'{path}: {key} is {several!r}; it must be a list of words, ["...", "..."]')
+            raise InputError(f'{path}: {key} is {several!r}; it must be a list of words, ["...", "..."]')
         for text in several:
             if words(text) != text or not text:
-                raise BadInput(f"{path}: {key}: {text!r} would never match; write {words(text)!r}")
+                raise InputError(f"{path}: {key}: {text!r} would never match; write {words(text)!r}")
     at_most = data.get("categories", {}).get("words_at_most", WORDS_AT_MOST)
     if not isinstance(at_most, int) or at_most < 1:
-        raise BadInput(f"{path}: categories.words_at_most is {at_most!r}; it must be a number from 1")
+        raise InputError(f"{path}: categories.words_at_most is {at_most!r}; it must be a number from 1")
     for section, names in (("kinds", {k: e["words"] for k, e in data.get("kinds", {}).items()}),
                            ("genders", data.get("genders", {})), ("implied", data.get("implied", {}))):  # fmt: skip
         under: dict[str, str] = {}
         for name, several in names.items():
             for text in several:
                 if under.setdefault(text, name) != name:
-                    raise BadInput(
+                    raise InputError(
                         f"{path}: {text!r} is listed under both {section}.{under[text]} and {section}.{name}; keep one"
                     )
 
@@ -210,7 +210,7 @@ def _compiled(path: Path, data: dict[str, Any], moved: dict[str, str]) -> Rules:
     implied = {text: gender for gender, several in data.get("implied", {}).items() for text in several}
     for gender in data.get("implied", {}):
         if gender not in data["genders"] or gender in NO_GENDER:
-            raise BadInput(f"{path}: implied.{gender} is no gender; there are: {_listed(data['genders'], NO_GENDER)}")
+            raise InputError(f"{path}: implied.{gender} is no gender; there are: {_listed(data['genders'], NO_GENDER)}")
     categories, titles = data.get("categories", {}), data.get("titles", {})
     # The order of the classes is part of the digest, because their numbers follow from it.
     content = json.dumps([data, list(data["classes"])], sort_keys=True)
@@ -235,32 +235,32 @@ def _classes(path: Path, data: dict[str, Any]) -> dict[tuple[str, str], str]:
     for name, entry in data["classes"].items():
         key = f"classes.{name}"
         if not CLASS_NAME.fullmatch(name) or name in RESERVED:
-            raise BadInput(
+            raise InputError(
                 f"{path}: [{key}]: a class is named by lower-case letters, digits and _, as women_dresses"
                 f" ({', '.join(RESERVED)} are taken)"
             )
         if not isinstance(entry, dict) or set(entry) != {"gender", "kind"} or not all(map(_is_text, entry.values())):
-            raise BadInput(f'{path}: [{key}] must hold gender = "..." and kind = "..." and nothing else')
+            raise InputError(f'{path}: [{key}] must hold gender = "..." and kind = "..." and nothing else')
         for part, section, none in (("gender", "genders", NO_GENDER), ("kind", "kinds", NO_CLASS)):
             if entry[part] not in data[section] or entry[part] in none:
                 words_of = (
                     f"[kinds.{entry[part]}] words = [...]" if part == "kind" else f"genders.{entry[part]} = [...]"
                 )
-                raise BadInput(
+                raise InputError(
                     f"{path}: {key}.{part} is {entry[part]!r}; there are: {_listed(data[section], none)}. Name one of "
                     f"them, or add {words_of}"
                 )
         pair = (entry["gender"], entry["kind"])
         if classes.setdefault(pair, name) != name:
-            raise BadInput(f"{path}: {key} and classes.{classes[pair]} both are {pair[0]} {pair[1]}; keep one")
+            raise InputError(f"{path}: {key} and classes.{classes[pair]} both are {pair[0]} {pair[1]}; keep one")
     unused = [kind for kind in data["kinds"] if kind not in NO_CLASS and kind not in {kind for _, kind in classes}]
     if unused:
-        raise BadInput(
+        raise InputError(
             f"{path}: kinds.{unused[0]} is the kind of no class; add [classes.NAME] with a gender and "
             f'kind = "{unused[0]}", or list its words under kinds.other'
         )
     if not classes:
-        raise BadInput(f"{path}: [classes] is empty; name at least one class")
+        raise InputError(f"{path}: [classes] is empty; name at least one class")
     return classes
 
 

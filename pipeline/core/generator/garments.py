@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
+from pipeline.core.errors import InputError
 from pipeline.core.generator import irrelevant
 from pipeline.core.generator.garment_classes import carrying, classes_of
-from pipeline.core.generator.irrelevant import RelevanceSettings, Verdict
+from pipeline.core.generator.irrelevant import Findings, RelevanceSettings
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.pictures import centre_crop, decode
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.signatures import keyed
 
 SIZE = 64  # side in pixels; fixed by the depth of the networks
@@ -62,7 +62,7 @@ def build(
 ) -> Garments:
     """Choose, crop and label the pictures.
 
-    Equal contents count once, under the first product. `irrelevant.judge` discards irrelevant pictures, by the features
+    Equal contents count once, under the first product. `find_irrelevant` discards irrelevant pictures, by the features
     that `embed` computes: uint8 [n, 64, 64, 3] -> [n, D]. Over the cap, every class drops pictures in proportion to its
     size. Which ones is decided by a hash of the seed and the content, so a new product changes few choices. Products
     are held out whole: none of their pictures trains. Every class has a held-out product.
@@ -70,7 +70,7 @@ def build(
     The classes are those recorded in `products`; the table records them too (`garment_classes.classes_of`).
 
     Raises:
-        BadInput: a class has fewer than `minimum` pictures to train on; the message lists all such classes.
+        InputError: a class has fewer than `minimum` pictures to train on; the message lists all such classes.
     """
     if sources not in SOURCES:
         raise ValueError(f"sources: {sources!r} is not one of {', '.join(SOURCES)}")
@@ -82,9 +82,9 @@ def build(
     pixels = _cropped(store, shas, on_progress)
     relevance = relevance or RelevanceSettings()
     seen = embed(pixels) if relevance.asks_features else np.zeros((len(pixels), 1), np.float32)
-    verdict = irrelevant.judge(seen, pixels, label, asins, relevance)
-    stays, label_before = verdict.kept, label
-    discarded = _discarded(verdict, pixels, label, classes)
+    findings = irrelevant.find_irrelevant(seen, pixels, label, asins, relevance)
+    stays, label_before = findings.kept, label
+    discarded = _discarded(findings, pixels, label, classes)
     chosen, pixels, label, asins = chosen.filter(pa.array(stays)), pixels[stays], label[stays], asins[stays]
     keys = np.array([_hash(f"{seed}\0{sha}") for sha in chosen["sha256"].to_pylist()])
     held = _held_out(asins, label, len(classes), held_out, seed)
@@ -92,7 +92,7 @@ def build(
     counts = {
         name: {
             "pictures": int((label_before == number).sum()),
-            **{reason: int((verdict.reason[label_before == number] == reason).sum()) for reason in irrelevant.REASONS},
+            **{reason: int((findings.reason[label_before == number] == reason).sum()) for reason in irrelevant.REASONS},
             "kept": int((kept & (label == number)).sum()),
             "held_out": int((kept & held & (label == number)).sum()),
         }
@@ -111,11 +111,11 @@ def build(
 
 
 def _refuse_few(label: np.ndarray, classes: tuple[str, ...], minimum: int, when: str) -> None:
-    """Raise BadInput naming every class with fewer than `minimum` pictures, with its count."""
+    """Raise InputError naming every class with fewer than `minimum` pictures, with its count."""
     count = np.bincount(label, minlength=len(classes))
     few = [f"{name} has {number}" for name, number in zip(classes, count, strict=True) if number < minimum]
     if few:
-        raise BadInput(
+        raise InputError(
             f"too few pictures to train the generator: {', '.join(few)}; at least {minimum} a class are needed{when}. "
             "Add products, raise ops.image_urls.config.extra_per_class, lower ops.garments.config.minimum, or leave "
             "the class out of the garment classes (docs/configuration.md, Classes of your own)."
@@ -133,15 +133,15 @@ def _cropped(store: PictureStore, shas: list[str], on_progress: Callable[[int, i
     return pixels
 
 
-def _discarded(verdict: Verdict, pixels: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> Discarded:
-    gone = np.flatnonzero(~verdict.kept)
-    clear = {"outlier": -verdict.distance, "other_class": verdict.own_class, "near_duplicate": np.zeros(len(label))}
-    ordered = sorted(gone, key=lambda row: (label[row], verdict.reason[row], clear[verdict.reason[row]][row], row))
+def _discarded(findings: Findings, pixels: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> Discarded:
+    gone = np.flatnonzero(~findings.kept)
+    clear = {"outlier": -findings.distance, "other_class": findings.own_class, "near_duplicate": np.zeros(len(label))}
+    ordered = sorted(gone, key=lambda row: (label[row], findings.reason[row], clear[findings.reason[row]][row], row))
     return Discarded(
         pixels[ordered],
         [classes[label[row]] for row in ordered],
-        [str(verdict.reason[row]) for row in ordered],
-        [classes[verdict.seen_as[row]] for row in ordered],
+        [str(findings.reason[row]) for row in ordered],
+        [classes[findings.seen_as[row]] for row in ordered],
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 
 _SPLITS = 10  # of the inception score (Salimans et al. 2016); fewer for fewer pictures
 
@@ -37,17 +37,17 @@ def scores(fakes: np.ndarray, reals: np.ndarray, weights: str, device: torch.dev
     `weights` is the file of torch-fidelity's InceptionV3 (weights-inception-2015-12-05-6726825d.pth).
 
     Raises:
-        BadInput: the file or the package is missing; the message says how to get it.
+        InputError: the file or the package is missing; the message says how to get it.
     """
     if not Path(weights).is_file():
-        raise BadInput(
+        raise InputError(
             f"inception_weights: {weights} is missing. It is the file weights-inception-2015-12-05-6726825d.pth of "
             "torch-fidelity's releases; without it leave ops.generator_evaluation.config.inception_weights empty."
         )
     try:
         from torch_fidelity import calculate_metrics  # ty: ignore[import-not-found]
     except ImportError as error:
-        raise BadInput(
+        raise InputError(
             "inception_weights is set, but torch-fidelity is not installed: .venv/bin/uv pip install '.[fid]'."
         ) from error
     metrics = calculate_metrics(

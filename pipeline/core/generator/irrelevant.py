@@ -48,7 +48,7 @@ class RelevanceSettings:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Findings:
     """The result for each of n pictures."""
 
     reason: np.ndarray  # [n] str: "" for a picture that stays, else one of REASONS
@@ -62,9 +62,9 @@ class Verdict:
         return self.reason == ""
 
 
-def judge(
+def find_irrelevant(
     features: np.ndarray, pixels: np.ndarray, label: np.ndarray, product: np.ndarray, settings: RelevanceSettings
-) -> Verdict:
+) -> Findings:
     """Find the irrelevant ones of n pictures; the first row of near-duplicates stays.
 
     Args:
@@ -93,7 +93,7 @@ def judge(
             reason[own < settings.own_class] = "other_class"
     if settings.near_duplicates:
         reason[_later_copies(pixels)] = "near_duplicate"
-    return Verdict(reason, own, seen_as, distance)
+    return Findings(reason, own, seen_as, distance)
 
 
 def _reduced(features: np.ndarray) -> np.ndarray:

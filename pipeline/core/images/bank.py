@@ -146,7 +146,7 @@ def build_bank(
 def open_bank(folder: Path) -> Bank:
     """Open the bank in `folder`, memory-mapped for reading, and verify a few of its rows.
 
-    Raises FileNotFoundError where none was built, Damaged where bytes are not those that were written.
+    Raises FileNotFoundError where none was built, DamagedFileError where bytes are not those that were written.
     """
     meta = _read_meta(folder)
     if meta is None:

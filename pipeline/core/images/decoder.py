@@ -28,7 +28,7 @@ _START = (
 )
 _KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
-Verdict = tuple[str, Header]  # sha256 and header of a good picture
+Validated = tuple[str, Header]  # sha256 and header of a good picture
 
 
 class DecoderDiedError(Exception):
@@ -108,8 +108,8 @@ class Decoder:
         return DecoderDiedError(code)
 
 
-def verdict(row: Row) -> Verdict:
-    """What a row says. Raises PictureError."""
+def validated(row: Row) -> Validated:
+    """Turn a row of the decoder into sha256 and header, or raise its PictureError."""
     if len(row) == 2:
         raise PictureError(*row)
     return row[0], Header(*row[1:])
@@ -131,9 +131,9 @@ def decode_posted(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN
     if header.pixels > QUICK_PIXELS or not header.plain_jpeg:
         decoder = Decoder(max_pixels, min_side)
         try:
-            verdict(decoder.ask_and_wait([data])[0])
+            validated(decoder.ask_and_wait([data])[0])
         except DecoderDiedError as died:
-            verdict(refusal(died))
+            validated(refusal(died))
         finally:
             decoder.end()
     return decode(data, max_pixels, min_side)

@@ -1,24 +1,23 @@
-"""Judging beside the network: every picture is decoded in another process, small ones in batches, large ones alone.
+"""Validate pictures in other processes while the fetch goes on: small ones in batches, large ones one at a time.
 
-The event loop decodes nothing and reads no header. Small pictures have a process of their own, so that no large one
-holds them up; two more are for large ones. Each is started when it is first needed, and replaced where a picture has
-ended it. What a picture is, is `pictures.py`'s; the processes and their limits are `decoder.py`'s.
+The event loop decodes nothing and reads no header. One process decodes small pictures, so that no large one delays
+them; two more decode large ones. Each starts when it is first needed, and is replaced after a picture has ended it.
 """
 
 import asyncio
 from collections.abc import Sequence
 
-from pipeline.core.images.decoder import Decoder, DecoderDiedError, Row, Verdict, refusal, verdict
+from pipeline.core.images.decoder import Decoder, DecoderDiedError, Row, Validated, refusal, validated
 
-# Up to here (and decoder.QUICK_PIXELS) pictures are judged in batches: 10 ms each at most, 30 us for a thumbnail.
+# Up to here (and decoder.QUICK_PIXELS) pictures are decoded in batches: 10 ms each at most, 30 us for a thumbnail.
 _QUICK_BYTES = 65_536
 _BATCH = 64  # pictures
 _BATCH_BYTES = 1_000_000
 _LARGE = 2  # processes for large pictures
 
 
-class Judge:
-    """Proves that bytes are a picture that is taken, and names them; `close` ends its processes."""
+class ImageValidator:
+    """Checks that bytes are an acceptable picture, in processes of its own; `close` ends them."""
 
     def __init__(self, max_pixels: int, min_side: int) -> None:
         self.max_pixels = max_pixels
@@ -42,25 +41,29 @@ class Judge:
         for decoder in list(self._running):
             self._end(decoder)
 
-    async def verdict(self, data: bytes) -> Verdict:
-        """The picture's sha256 and header. Raises PictureError; TimeoutError where the machine does not get to it.
+    async def validate(self, data: bytes) -> Validated:
+        """Decode a picture in another process; return its sha256 and header.
 
-        Cancelled, it gives a large picture up: its process is ended.
+        A cancelled call ends the process of a large picture.
+
+        Raises:
+            PictureError: it is not a picture that is accepted.
+            TimeoutError: the machine was too busy to decode it in time.
         """
         row: Row = []
         if len(data) <= _QUICK_BYTES:
             found: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
             self._waiting.append((data, found))
             if self._batches is None:  # what arrives in the same turn of the loop is in the first batch
-                self._batches = asyncio.create_task(self._judge_batches())
+                self._batches = asyncio.create_task(self._decode_batches())
             row = await found
         if not row:
             async with self._turns:
                 row = await self._alone(data, quick=False)
-        return verdict(row)
+        return validated(row)
 
-    async def _judge_batches(self) -> None:
-        """One batch after the other: while one is judged the next gathers."""
+    async def _decode_batches(self) -> None:
+        """One batch after the other: while one is decoded the next gathers."""
         batch: list[tuple[bytes, asyncio.Future[Row]]] = []
         try:
             while batch := self._next_batch():

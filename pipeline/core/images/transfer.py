@@ -20,7 +20,7 @@ from pipeline.core.address import (
     open_connector,
     redirected,
 )
-from pipeline.core.images.image_validator import Judge
+from pipeline.core.images.image_validator import ImageValidator
 from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
 from pipeline.core.images.watch import Watch, Watched
 from pipeline.core.lines import asker
@@ -132,8 +132,8 @@ class Transfer:
 
         self._guarded = session(guarded_connector(self.settings.allow_hosts))
         self._open = session(open_connector())
-        self._judge = Judge(self.settings.max_pixels, self.settings.min_side)
-        await self._judge.start()
+        self._validator = ImageValidator(self.settings.max_pixels, self.settings.min_side)
+        await self._validator.start()
         self._watching = asyncio.create_task(self._watch.run())
         return self
 
@@ -143,7 +143,7 @@ class Transfer:
         self._watching.cancel()
         await self._guarded.close()
         await self._open.close()
-        self._judge.close()
+        self._validator.close()
 
     async def attempt(self, asked: Target) -> Attempt:
         """Ask once, with its redirects. Never raises for what a server does or what the bytes are."""
@@ -204,10 +204,10 @@ class Transfer:
         data = await self._body(answer, watched)
         if data is None:
             return Attempt("too_large", status)
-        answer.release()  # the next request need not wait for the judge
+        answer.release()  # the next request need not wait for the decoding
         watched.rest()
         try:
-            sha256, header = await self._judge.verdict(data)
+            sha256, header = await self._validator.validate(data)
         except PictureError as error:
             return Attempt(error.reason, status)
         return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))

@@ -15,8 +15,8 @@ import aiohttp
 from yarl import URL
 
 from pipeline.core.address import PrivateAddressError, guarded_connector, open_connector, redirected, target
+from pipeline.core.errors import InputError
 from pipeline.core.raw.copies import Copy, CopyFolder, Version
-from pipeline.core.raw.sources import BadInput
 
 Progress = Callable[[int, int | None], object]  # bytes here; bytes in all, where the server says how many
 Say = Callable[[str], object]
@@ -46,7 +46,7 @@ class RemoteSettings:
     allow_hosts: frozenset[str] = frozenset()  # `host:port` that may be private (ATELIER_ALLOW_HOSTS)
 
 
-class Unreachable(Exception):  # noqa: N818  what happened; whether it is an error depends on the cache
+class NoAnswerError(Exception):
     """No usable answer, for a reason that may pass."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
@@ -65,7 +65,7 @@ class Download:
     async def insist(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Ask until there is an answer, or `retries` in a row brought nothing.
 
-        Raises Unreachable for the last of them, BadInput for what will not pass, OSError for what the disk refuses.
+        Raises NoAnswerError for the last of them, InputError for what will not pass, OSError for what the disk refuses.
         """
         limits = aiohttp.ClientTimeout(
             total=None, connect=self.settings.connect_timeout, sock_read=self.settings.stall_timeout
@@ -86,14 +86,14 @@ class Download:
             while True:
                 try:
                     return await question()
-                except Unreachable as error:
+                except NoAnswerError as error:
                     size, _ = self.folder.begun()
                     if size >= most + _GAIN:
                         failures, most = 0, size
                     failures += 1
                     patient = self.answered or self.folder.held() is None
                     if failures > (self.settings.retries if patient else min(1, self.settings.retries)):
-                        raise Unreachable(f"{error} (attempts: {failures})") from error
+                        raise NoAnswerError(f"{error} (attempts: {failures})") from error
                     wait = self.settings.backoff * 2 ** (failures - 1) if error.wait is None else error.wait
                     await asyncio.sleep(min(wait, self.settings.backoff_cap))
 
@@ -147,7 +147,7 @@ class Download:
         self.answered = True
         coding = response.headers.get("Content-Encoding", "").strip().lower()
         if coding not in _READABLE:
-            raise BadInput(f"{self.name}: sent as {coding}, which is not read; have it served as gzip or plain")
+            raise InputError(f"{self.name}: sent as {coding}, which is not read; have it served as gzip or plain")
         total, told = version.size, time.monotonic()
         try:
             with self.folder.part.open("ab") as file:
@@ -158,11 +158,11 @@ class Download:
                         told = time.monotonic()
                         on_progress(size, total)
         except aiohttp.ClientPayloadError:
-            raise Unreachable(_broke_off(size, total)) from None
+            raise NoAnswerError(_broke_off(size, total)) from None
         if total is not None and size != total:
-            raise Unreachable(_broke_off(size, total))
+            raise NoAnswerError(_broke_off(size, total))
         if size == 0:
-            raise BadInput(f"{self.name}: the file is empty; check the address or take it out of the input")
+            raise InputError(f"{self.name}: the file is empty; check the address or take it out of the input")
         if total is None and "Transfer-Encoding" not in response.headers:
             self.say(f"{self.name}: the server tells no length, so a cut would not show ({size:,} bytes came)")
         if on_progress is not None:
@@ -171,7 +171,7 @@ class Download:
 
     @contextlib.asynccontextmanager
     async def _answer(self, method: str, headers: dict[str, str]) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """The answer behind all redirects. Raises Unreachable for what may pass, BadInput for what will not."""
+        """The answer behind all redirects. Raises NoAnswerError for what may pass, InputError for what will not."""
         hop = self.url
         try:
             for _ in range(self.settings.max_redirects + 1):
@@ -182,35 +182,35 @@ class Download:
                         return
                     onward = exact_url(response.headers["Location"], hop)
                 if onward is None:
-                    raise BadInput(
+                    raise InputError(
                         f"{self.name}: redirects to what is no http(s) URL without a password; find its new one"
                     )
                 hop = onward
-            raise BadInput(
+            raise InputError(
                 f"{self.name}: more than {self.settings.max_redirects} redirects; give the address they end at"
             )
         except PrivateAddressError as error:
-            raise BadInput(f"{self.name}: leads to {_host_port(hop)}, but {error}") from error
+            raise InputError(f"{self.name}: leads to {_host_port(hop)}, but {error}") from error
         except aiohttp.ClientConnectorCertificateError as error:
-            raise BadInput(
+            raise InputError(
                 f"{self.name}: the certificate of {_host_port(hop)} does not hold; check the address"
             ) from error
         except aiohttp.InvalidURL:
-            raise BadInput(
+            raise InputError(
                 f"{self.name}: leads to {_host_port(hop)}, which is no host's name; check the address"
             ) from None
         except TimeoutError as error:
-            raise Unreachable(f"{_host_port(hop)} was silent for too long") from error
+            raise NoAnswerError(f"{_host_port(hop)} was silent for too long") from error
         except (aiohttp.ClientError, ConnectionError) as error:  # no other OSError: those are the disk's
             reason = getattr(error, "strerror", None) or type(error).__name__
             # Its own text may hold the whole URL, and an event log keeps the chain of causes.
-            raise Unreachable(f"no answer from {_host_port(hop)} ({reason})") from None
+            raise NoAnswerError(f"no answer from {_host_port(hop)} ({reason})") from None
 
     def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
         """What an answer without the file is raised as."""
         status, asked = response.status, response.headers.get("Retry-After", "").strip()
         if _passes(status):
-            return Unreachable(f"HTTP {status}", float(asked) if asked.isascii() and asked.isdigit() else None)
+            return NoAnswerError(f"HTTP {status}", float(asked) if asked.isascii() and asked.isdigit() else None)
         mend = "check the address"
         if status in (401, 403):
             mend = "give a signed URL, or download the file and give its path"
@@ -218,7 +218,7 @@ class Download:
             mend += ", and put a blank behind the comma where the next input begins"
         held = self.folder.held()
         kept = f". To go on with {held}, give its path" if held else ""
-        return BadInput(f"{self.name}: the server answers HTTP {status}; {mend}{kept}")
+        return InputError(f"{self.name}: the server answers HTTP {status}; {mend}{kept}")
 
 
 def _host_port(url: URL) -> str:

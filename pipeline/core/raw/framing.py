@@ -19,7 +19,7 @@ import pyarrow as pa
 from isal import igzip
 from isal.isal_zlib import IsalError
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.raw.spans import object_end
 
 BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
@@ -60,14 +60,14 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
     """The lines of `path` in order, in blocks of about `block_bytes`; a line over MAX_LINE_BYTES comes alone, cut.
 
     .gz and .zst are told by their first bytes, and a JSON array by its opening `[{`: each element counts as a line.
-    Raises BadInput when a compressed file is cut short or damaged, with how far it was readable: what was yielded
+    Raises InputError when a compressed file is cut short or damaged, with how far it was readable: what was yielded
     before must then not be kept.
     """
     try:
         with path.open("rb") as raw:
             magic = raw.read(4)
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     chunks = _chunks(path, codec_of(magic), block_bytes, meter or Meter())
     first = next(chunks, None)
     if first is None:
@@ -134,7 +134,7 @@ def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> It
             try:
                 chunk = pending.result()
             except DAMAGED as error:
-                raise BadInput(
+                raise InputError(
                     f"{path}: the compressed file is cut short or damaged ({error}); it was readable for about"
                     f" {read:,} decompressed bytes, and nothing of it was kept. Fetch the file again"
                 ) from error
@@ -233,7 +233,7 @@ def _array_blocks(path: Path, chunks: Iterator[_Chunk]) -> Iterator[Block]:
         if mark == "]" and text.strip():
             problem = f"something follows its closing bracket: {text.strip()[:20]!r}"
         if problem and (mark == "]" or not chunk or len(text) > MAX_LINE_BYTES):
-            raise BadInput(
+            raise InputError(
                 f"{path}: begins as a JSON array but does not parse at element {count + 1:,} ({problem}); "
                 "save it as JSON lines"
             )

@@ -25,6 +25,7 @@ import pyarrow as pa
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.erasure import Erasures
+from pipeline.core.errors import InputError
 from pipeline.core.raw.merging import (
     LEFT_OUT,
     URLS,
@@ -37,7 +38,6 @@ from pipeline.core.raw.merging import (
 )
 from pipeline.core.raw.parts import PARSERS, Part, Reading, keep_only, part_of
 from pipeline.core.raw.repeats import AT_ONCE
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.raw.vintages import VINTAGES
 from pipeline.core.shards import HERE, Runner
 from pipeline.core.tables import StoredTable, concatenated, written
@@ -135,7 +135,7 @@ def read_reviews(
         read_context: where and how to read.
 
     Raises:
-        BadInput: a file has an unknown shape, its compressed data is cut short, or no file has a line. No tables are
+        InputError: a file has an unknown shape, its compressed data is cut short, or no file has a line. No tables are
             written then.
     """
     read_context = read_context or ReadContext()
@@ -221,7 +221,7 @@ def _parts(
         parts = list(_read(runner, [Path(path) for path in paths], reading, on_progress))
         if not any(part.lines for part in parts):
             names = ", ".join(map(str, paths))
-            raise BadInput(f"{names}: the file holds no lines; fetch it again or take it out of the input")
+            raise InputError(f"{names}: the file holds no lines; fetch it again or take it out of the input")
         yield parts
         if read_context.parts:
             keep_only(folder, parts)

@@ -105,7 +105,7 @@ def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int
         on_progress: called with the lines and the bytes on disk read so far.
 
     Raises:
-        BadInput: as in `ingest.read_reviews`; no part is written then.
+        InputError: as in `ingest.read_reviews`; no part is written then.
     """
     number, path = file
     folder = reading.folder / (_name(path, reading) if reading.kept else str(number))

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipeline.core.durable import sole_writer
+from pipeline.core.errors import InputError, UnreachableError
 from pipeline.core.lines import LineLoop
 from pipeline.core.raw.copies import Copy, CopyFolder
-from pipeline.core.raw.download import Download, Progress, RemoteSettings, Say, Unreachable, exact_url
-from pipeline.core.raw.sources import BadInput, OutOfReach, is_cut, shown
+from pipeline.core.raw.download import Download, NoAnswerError, Progress, RemoteSettings, Say, exact_url
+from pipeline.core.raw.sources import is_cut, shown
 
-__all__ = ["Cut", "RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
+__all__ = ["CutAddressError", "RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
 
 _log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
@@ -36,7 +37,8 @@ def fetch_to_cache(
     A stopped download goes on where it was if the server has the same file still. Where the server cannot be reached
     and there is a copy, that is used and `say` is told its age. `on_progress` is called at most every half second,
     and at the end of a download.
-    Raises BadInput, naming URL, status and mend, where there is no file to give; OutOfReach where that may pass.
+    Raises InputError, naming URL, status and mend, where there is no file to give; UnreachableError where a later call
+    may succeed.
     """
     if is_cut(url):
         return _without_asking(url, folder, say).path
@@ -45,9 +47,9 @@ def fetch_to_cache(
         with sole_writer(source.folder.path):
             return source.fetch(on_progress).path
     except BlockingIOError as error:
-        raise BadInput(f"{source}: another process is downloading it; run again when that has ended") from error
+        raise InputError(f"{source}: another process is downloading it; run again when that has ended") from error
     except OSError as error:
-        raise BadInput(
+        raise InputError(
             f"{source}: {source.folder.path} cannot be written ({error.strerror}); make room on that disk or mend its "
             "permissions, and run again: the download goes on from what is there"
         ) from error
@@ -86,16 +88,18 @@ def check(url: str, folder: Path, settings: RemoteSettings | None = None, say: S
 
 
 def _without_asking(url: str, folder: Path, say: Say) -> Copy:
-    """The copy of a URL that is known without its query. Raises Cut where there is none."""
+    """The copy of a URL that is known without its query. Raises CutAddressError where there is none."""
     place = CopyFolder.shown_as(folder, url)
     held = place.held() if place is not None else None
     if held is None:
-        raise Cut(f"{url}: known without its query, which may be a signature and is not kept, and there is no copy")
+        raise CutAddressError(
+            f"{url}: known without its query, which may be a signature and is not kept, and there is no copy"
+        )
     say(f"{url}: known without its query, so the server is not asked; using {held}")
     return held
 
 
-class Cut(BadInput):
+class CutAddressError(InputError):
     """The whole address is needed: it is known without its query only."""
 
 
@@ -106,7 +110,7 @@ class _Source:
         self.name = shown(url)
         parsed = exact_url(url)
         if parsed is None:
-            raise BadInput(
+            raise InputError(
                 f"{self}: not a URL that can be fetched; give http(s)://host/file without user name and password "
                 "(a signed URL will do), or download the file and give its path"
             )
@@ -129,17 +133,17 @@ class _Source:
         return self._ask(self.download.version, lambda copy: copy.name)
 
     def _ask(self, question: Callable[[], Awaitable[_Answer]], of_copy: Callable[[Copy], _Answer]) -> _Answer:
-        """The answer; where there is none, what the copy says, and a word about it. Raises BadInput without a copy."""
+        """Ask the server; where it gives no answer, use the copy and say so. Raises InputError without a copy."""
         try:
             with asyncio.Runner(loop_factory=LineLoop) as runner:
                 return runner.run(self.download.insist(question))
-        except Unreachable as error:
+        except NoAnswerError as error:
             if (held := self.folder.held()) is not None:
                 self.say(f"{self}: {error}; using {held}")
                 return of_copy(held)
             size, _ = self.folder.begun()
             kept = f" ({size:,} bytes are here; the download goes on from them where the server can)" if size else ""
-            raise OutOfReach(
+            raise UnreachableError(
                 f"{self}: {error}, and there is no earlier copy; check the address and the connection and run again"
                 + kept
             ) from error

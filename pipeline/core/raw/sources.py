@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.core.quoting import printable_lines
+from pipeline.core.errors import InputError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
 
@@ -14,31 +14,17 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>,\]]+")
 _CUT = "?..."  # replaces a query that must not be shown
 
 
-class BadInput(ValueError):  # noqa: N818  what a person reads: this input is bad
-    """The input cannot be used; the message names what is wrong, where, and how to mend it.
-
-    Whatever it quotes, no character that a terminal obeys or hides is in it (`quoting.printable_lines`).
-    """
-
-    def __init__(self, message: object = "", *more: object) -> None:
-        super().__init__(printable_lines(message), *more)
-
-
-class OutOfReach(BadInput):
-    """Nothing is known to be wrong with it, but it could not be had now; the same call may succeed later."""
-
-
 def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]:
     """The files that `spec` means, in order and each once; `fetch` brings a URL's file here (`remote.py`).
 
-    Raises BadInput as `named` does, for a URL where there is no `fetch`, and what `fetch` raises.
+    Raises InputError as `named` does, for a URL where there is no `fetch`, and what `fetch` raises.
     """
     found = []
     for entry in named(spec):
         if isinstance(entry, Path):
             found.append(entry)
         elif fetch is None:
-            raise BadInput(f"{shown(entry)}: only local files are read here; download it first and give its path")
+            raise InputError(f"{shown(entry)}: only local files are read here; download it first and give its path")
         else:
             found.append(fetch(entry))
     return found
@@ -50,20 +36,20 @@ def named(spec: str) -> list[Path | str]:
     They are separated by commas. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not
     those of its subfolders; empty files among others are passed over. A comma inside a URL belongs to the URL, unless
     a blank, `/`, `./`, `../`, `~`, another URL or the name of a file that is there follows it; as %2C it always does.
-    Raises BadInput for an empty specification, a missing or empty file, a glob or folder without files, a URL that is
+    Raises InputError for an empty specification, a missing or empty file, a glob or folder without files, a URL that is
     neither http nor https. Nothing is fetched.
     """
     found: dict[Path | str, Path | str] = {}
     for part in (p.strip() for p in _parts(spec)):
         if "://" in part:
             if not part.lower().startswith(("http://", "https://")):
-                raise BadInput(f"{shown(part)}: only http and https URLs are read; download it and give its path")
+                raise InputError(f"{shown(part)}: only http and https URLs are read; download it and give its path")
             found.setdefault(part, part)
         else:
             for path in _resolve_one(part) if part else ():
                 found.setdefault(path.resolve(), path)
     if not found:
-        raise BadInput(f"no input named in {spec!r}: give a path, a glob, a folder or a URL")
+        raise InputError(f"no input named in {spec!r}: give a path, a glob, a folder or a URL")
     return list(found.values())
 
 
@@ -140,25 +126,25 @@ def _resolve_one(part: str) -> list[Path]:
         files = sorted(p for p in there if not is_companion(p))
         if not files:
             but = " but macOS's companions of some (._*)" if there else ""
-            raise BadInput(f"{path}: the folder holds no {', '.join(SUFFIXES)} file{but}; give the folder that does")
+            raise InputError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file{but}; give the folder that does")
     elif path.exists():
         files = [path]
     elif glob.has_magic(part):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
         files = sorted(p for p in map(Path, matches) if p.is_file() and not is_companion(p))
         if not files:
-            raise BadInput(f"{part}: the pattern matches no file; check it against the folder's contents")
+            raise InputError(f"{part}: the pattern matches no file; check it against the folder's contents")
     else:
-        raise BadInput(f"{path}: no such file; check the path (relative paths start at {Path.cwd()})")
+        raise InputError(f"{path}: no such file; check the path (relative paths start at {Path.cwd()})")
     sizes = {}
     for file in files:
         try:
             sizes[file] = file.stat().st_size
         except OSError as error:
-            raise BadInput(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+            raise InputError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
     filled = [file for file, size in sizes.items() if size]
     if not filled:
-        raise BadInput(f"{files[0]}: the file is empty; fetch it again or take it out of the input")
+        raise InputError(f"{files[0]}: the file is empty; fetch it again or take it out of the input")
     return filled  # an empty file among others is a day without anything, or a file that is still to be written
 
 

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
-from pipeline.core.raw.sources import BadInput
 
 VINTAGES = ("2014", "2018", "2023")
 # Every pattern here takes time in proportion to the text: strangers write it. So what is closed by a text that may be
@@ -71,7 +71,7 @@ SHAPES = {
 def detect(path: Path, lines: Sequence[str], kind: str) -> str:
     """The vintage of `kind` (reviews or products) by the first of `lines` that has a known shape.
 
-    Raises BadInput, with the first line and the three shapes, when none of `lines` has one.
+    Raises InputError, with the first line and the three shapes, when none of `lines` has one.
     """
     for line in lines:
         value = parsed(line)
@@ -82,7 +82,7 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
             if vintage:
                 return vintage
     shown = printable(lines[0], 300) if lines else ""
-    raise BadInput(
+    raise InputError(
         f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n"
         f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
     )

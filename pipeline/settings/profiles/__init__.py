@@ -12,7 +12,7 @@ import dagster as dg
 import pydantic
 import yaml
 
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.settings.launchpad import CONFIGS, PRESET_NAMES
 
 FOLDER = Path(__file__).parent
@@ -36,15 +36,15 @@ def load(name: str) -> Profile:
     """Read a profile by name, or from a path that ends in .yaml.
 
     Raises:
-        BadInput: no such profile, or a key or value in it that nothing reads; names file, key and what is allowed.
+        InputError: no such profile, or a key or value in it that nothing reads; names file, key and what is allowed.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
-        raise BadInput(f"profile {name!r}: no such file as {path}. There are: {', '.join(names())}.")
+        raise InputError(f"profile {name!r}: no such file as {path}. There are: {', '.join(names())}.")
     try:
         content = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not YAML: {error}") from error
+        raise InputError(f"{path}: not YAML: {error}") from error
     _allow(path, "", content, {"resources", "ops"})
     resources = content.get("resources") or {}
     _allow(path, "resources", resources, {"method"})
@@ -54,7 +54,7 @@ def load(name: str) -> Profile:
     _allow(path, "resources.method.config", method, {"preset", "profile"})
     preset = method.get("preset", "paper")
     if preset not in PRESET_NAMES:
-        raise BadInput(f"{path}: resources.method.config.preset is {preset!r}; allowed: {', '.join(PRESET_NAMES)}.")
+        raise InputError(f"{path}: resources.method.config.preset is {preset!r}; allowed: {', '.join(PRESET_NAMES)}.")
     ops = content.get("ops") or {}
     _allow(path, "ops", ops, set(CONFIGS))
     checked = {}
@@ -66,11 +66,11 @@ def load(name: str) -> Profile:
 
 def _allow(path: Path, where: str, content: Any, allowed: set[str]) -> None:
     if not isinstance(content, dict):
-        raise BadInput(f"{path}: {where or 'the file'} must be a mapping, not {type(content).__name__}.")
+        raise InputError(f"{path}: {where or 'the file'} must be a mapping, not {type(content).__name__}.")
     for key in content:
         if key not in allowed:
             place = f"{where}.{key}" if where else str(key)
-            raise BadInput(f"{path}: unknown key {place}; allowed: {', '.join(sorted(allowed))}.")
+            raise InputError(f"{path}: unknown key {place}; allowed: {', '.join(sorted(allowed))}.")
 
 
 def _checked(path: Path, where: str, config: type[dg.Config], values: dict[str, Any]) -> dict[str, Any]:
@@ -81,5 +81,5 @@ def _checked(path: Path, where: str, config: type[dg.Config], values: dict[str, 
             checked[key] = getattr(config(**{key: value}), key)
         except (pydantic.ValidationError, dg.DagsterInvalidConfigError, ValueError) as error:
             problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
-            raise BadInput(f"{path}: {where}.{key} is {value!r}: {problem}.") from error
+            raise InputError(f"{path}: {where}.{key} is {value!r}: {problem}.") from error
     return checked

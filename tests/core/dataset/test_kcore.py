@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.core import schemas
 from pipeline.core.dataset import kcore
+from pipeline.core.errors import InputError
 from pipeline.core.raw import ingest
-from pipeline.core.raw.sources import BadInput
 
 DATASETS = Path(__file__).parents[3] / "../shared/datasets"
 
@@ -60,7 +60,7 @@ def test_repeated_reviews_count_towards_reviews_but_not_towards_distinct_items()
 
 
 def test_nobody_with_k_items_is_an_error_that_says_how_many_were_near():
-    with pytest.raises(BadInput, match=r"no user with 5 distinct items among 1 users.*\(1 have 5 reviews\)"):
+    with pytest.raises(InputError, match=r"no user with 5 distinct items among 1 users.*\(1 have 5 reviews\)"):
         kcore.five_core(reviews_of([("a", "1", 1)] * 5))
 
 
@@ -86,7 +86,7 @@ small_rows = st.lists(
 def test_the_core_equals_a_slow_obvious_one(rows, k, iterative):
     expected = slow_core(rows, k, iterative)
     if not expected:
-        with pytest.raises(BadInput):
+        with pytest.raises(InputError):
             kcore.five_core(reviews_of(rows), k, iterative=iterative)
         return
     core = kcore.five_core(reviews_of(rows), k, iterative=iterative)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.core import schemas
 from pipeline.core.dataset import kcore
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.shards import HERE
 from pipeline.core.tables import StoredTable
 from tests.core.dataset.test_kcore import named, reviews_of, slow_core
@@ -76,7 +76,7 @@ def test_any_number_of_parts_gives_what_a_slow_obvious_one_and_one_piece_give(ro
     with tempfile.TemporaryDirectory() as folder:
         reviews = stored(Path(folder), rows)
         if not expected:
-            with pytest.raises(BadInput):
+            with pytest.raises(InputError):
                 kcore.five_core(reviews, k, iterative=iterative, part_rows=part_rows, runner=runner)
             return
         core = kcore.five_core(reviews, k, iterative=iterative, part_rows=part_rows, runner=runner)

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.core import schemas
 from pipeline.core.dataset import kcore, survivors
+from pipeline.core.errors import InputError
 from pipeline.core.raw import ingest
-from pipeline.core.raw.sources import BadInput
 
 DATASETS = Path(__file__).parents[3] / "../shared/datasets"
 
@@ -88,7 +88,7 @@ def test_a_mode_keeps_items_with_a_working_picture_then_users_with_k_then_items_
 def test_a_mode_without_a_working_picture_is_an_error_that_names_it():
     items, products, reviews, interactions = small()
     urls = survivors.image_urls(items, products, reviews)
-    with pytest.raises(BadInput, match="vendor_all: no working picture of any of 3 items"):
+    with pytest.raises(InputError, match="vendor_all: no working picture of any of 3 items"):
         survivors.surviving(
             interactions, urls, ledger_of(urls["url"].to_pylist(), urls["url"].to_pylist()), "vendor_all"
         )

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core import schemas
+from pipeline.core.errors import InputError
 from pipeline.core.generator.categories import garment_class, map_products
 from pipeline.core.generator.garment_classes import (
     BUILT_IN,
@@ -16,7 +17,6 @@ from pipeline.core.generator.garment_classes import (
     classes_of,
     load_rules,
 )
-from pipeline.core.raw.sources import BadInput
 
 DRESSES = """
 extends = "built-in"
@@ -158,21 +158,21 @@ def test_a_file_is_read_anew_each_time(write):
 )  # fmt: skip
 def test_what_cannot_be_meant_is_named_with_its_file_its_key_and_the_mend(write, change, key: str, mend: str):
     path = write(DRESSES.replace(*change))
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         load_rules(path)
     said = str(caught.value)
     assert said.startswith(f"{path}: ") and key in said and mend in said, said
 
 
 def test_a_file_that_is_not_there_is_named_with_where_its_path_was_set(tmp_path: Path):
-    with pytest.raises(BadInput, match=r"nowhere\.toml: .*ATELIER_CLASSES or ops\.ingest\.config\.classes"):
+    with pytest.raises(InputError, match=r"nowhere\.toml: .*ATELIER_CLASSES or ops\.ingest\.config\.classes"):
         load_rules(tmp_path / "nowhere.toml")
 
 
 def test_a_table_carries_its_classes_through_filters_and_joins_and_one_without_says_what_to_do():
     table = carrying(pa.table({"asin": ["1", "2"], "garment_class": ["b", None]}), ["b", "a"])
     assert classes_of(table.filter(table["garment_class"].is_valid()).select(["asin"]), "products") == ("b", "a")
-    with pytest.raises(BadInput, match="materialise products again"):
+    with pytest.raises(InputError, match="materialise products again"):
         classes_of(table.replace_schema_metadata(None), "products")
 
 

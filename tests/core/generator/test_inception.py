@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from pipeline.core.generator import inception
-from pipeline.core.raw.sources import BadInput
 
 PICTURES = np.zeros((4, 8, 8, 3), np.uint8)
 CPU = torch.device("cpu")
 
 
 def test_missing_weights_are_named_with_what_to_do(tmp_path: Path):
-    with pytest.raises(BadInput, match=r"nowhere\.pth is missing.*leave ops\.generator_evaluation"):
+    with pytest.raises(InputError, match=r"nowhere\.pth is missing.*leave ops\.generator_evaluation"):
         inception.scores(PICTURES, PICTURES, str(tmp_path / "nowhere.pth"), CPU)
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "w.pth").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(BadInput, match=r"uv pip install '\.\[fid\]'"):
+    with pytest.raises(InputError, match=r"uv pip install '\.\[fid\]'"):
         inception.scores(PICTURES, PICTURES, str(tmp_path / "w.pth"), CPU)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.core.generator.irrelevant import RelevanceSettings, judge
+from pipeline.core.generator.irrelevant import RelevanceSettings, find_irrelevant
 
 D = 24
 
@@ -27,7 +27,7 @@ def shop(extra: np.ndarray | None = None, label: tuple[int, ...] = ()):
 
 
 def test_a_picture_of_another_class_is_found_and_called_what_it_is():
-    found = judge(*shop(cloud(1, 2, 5), (0, 0)), RelevanceSettings())
+    found = find_irrelevant(*shop(cloud(1, 2, 5), (0, 0)), RelevanceSettings())
     assert found.reason[-2:].tolist() == ["other_class", "other_class"]
     assert found.seen_as[-2:].tolist() == [1, 1]
     assert found.kept[:-2].mean() > 0.97
@@ -36,7 +36,7 @@ def test_a_picture_of_another_class_is_found_and_called_what_it_is():
 def test_the_odd_one_out_is_found_though_no_class_fits_it():
     odd = np.zeros((1, D))
     odd[0, 0], odd[0, 7] = 4, 6  # its class's mark, and something nobody else has
-    found = judge(*shop(odd, (0,)), RelevanceSettings())
+    found = find_irrelevant(*shop(odd, (0,)), RelevanceSettings())
     assert found.reason[-1] == "outlier"
     assert found.distance[-1] > 2
     assert found.kept[:-1].mean() > 0.97
@@ -47,7 +47,7 @@ def test_pictures_of_one_product_do_not_vouch_for_each_other():
     odd[:, 0], odd[:, 7] = 4, 6
     features, pixels, labels, products = shop(odd, (0,) * 12)
     products[-12:] = "X"
-    assert (judge(features, pixels, labels, products, RelevanceSettings()).reason[-12:] == "outlier").all()
+    assert (find_irrelevant(features, pixels, labels, products, RelevanceSettings()).reason[-12:] == "outlier").all()
 
 
 def test_the_first_of_near_duplicates_stays_and_blank_pictures_are_no_copies():
@@ -55,27 +55,29 @@ def test_the_first_of_near_duplicates_stays_and_blank_pictures_are_no_copies():
     scene = np.random.default_rng(2).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     pixels = np.full((120, 64, 64, 3), 200, np.uint8)
     pixels[[3, 70, 90]] = scene
-    found = judge(features, pixels, labels, products, RelevanceSettings())
+    found = find_irrelevant(features, pixels, labels, products, RelevanceSettings())
     assert np.flatnonzero(found.reason == "near_duplicate").tolist() == [70, 90]
 
 
 def test_a_class_too_small_to_be_known_is_left_alone():
     features, pixels, labels, products = shop(cloud(1, 2, 5), (0, 0))
     few = np.r_[0:10, 60:120, 120:122]
-    found = judge(features[few], pixels[few], labels[few], products[few], RelevanceSettings())
+    found = find_irrelevant(features[few], pixels[few], labels[few], products[few], RelevanceSettings())
     assert found.kept.all() and np.isnan(found.own_class).all()
 
 
 def test_the_verdict_does_not_depend_on_the_order_of_pictures():
     features, pixels, labels, products = shop(cloud(1, 3, 5), (0, 0, 0))
     order = np.random.default_rng(0).permutation(len(labels))
-    first = judge(features, pixels, labels, products, RelevanceSettings())
-    second = judge(features[order], pixels[order], labels[order], products[order], RelevanceSettings())
+    first = find_irrelevant(features, pixels, labels, products, RelevanceSettings())
+    second = find_irrelevant(features[order], pixels[order], labels[order], products[order], RelevanceSettings())
     assert (second.reason == first.reason[order]).all()
 
 
 def test_every_rule_can_be_turned_off():
-    found = judge(*shop(cloud(1, 2, 5), (0, 0)), RelevanceSettings(own_class=0, outlier=0, near_duplicates=False))
+    found = find_irrelevant(
+        *shop(cloud(1, 2, 5), (0, 0)), RelevanceSettings(own_class=0, outlier=0, near_duplicates=False)
+    )
     assert found.kept.all()
 
 

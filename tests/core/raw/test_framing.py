@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import InputError
 from pipeline.core.raw import framing
-from pipeline.core.raw.sources import BadInput
 
 
 def written(path: Path, data: bytes) -> Path:
@@ -67,7 +67,7 @@ def test_released_memory_is_read_into_again_and_kept_memory_is_not(tmp_path):
 def test_a_truncated_gz_is_refused_with_how_far_it_was_readable(tmp_path):
     whole = gzip.compress(b'{"a": 1}\n' * 1000)
     path = written(tmp_path / "cut.json.gz", whole[:-9])
-    with pytest.raises(BadInput, match=r"cut\.json\.gz: the compressed file is cut short.* bytes, and nothing"):
+    with pytest.raises(InputError, match=r"cut\.json\.gz: the compressed file is cut short.* bytes, and nothing"):
         list(framing.blocks(path, 4096))
 
 
@@ -141,7 +141,7 @@ def test_a_damaged_array_is_refused_with_the_place_and_the_mend(tmp_path, damage
     if len(damaged) > 1000 and block == 1:
         block = 50_000
     at = 1 if damaged in (b"[", b'[{"a": 1}', b'[{"a": 1} {"a": 2}]') else 2
-    with pytest.raises(BadInput, match=rf"x\.json: begins as a JSON array .* at element {at} .* JSON lines"):
+    with pytest.raises(InputError, match=rf"x\.json: begins as a JSON array .* at element {at} .* JSON lines"):
         elements(written(tmp_path / "x.json", damaged), block)
 
 
@@ -149,7 +149,7 @@ def test_an_element_over_the_limit_is_refused_wherever_the_chunks_end(tmp_path, 
     monkeypatch.setattr(framing, "MAX_LINE_BYTES", 50)
     path = written(tmp_path / "x.json", b'[{"a": 1}, {"a": "' + b"x" * 60 + b'"}, {"a": 2}]')
     for block in (1, 16, 1 << 20):
-        with pytest.raises(BadInput, match="at element 2"):
+        with pytest.raises(InputError, match="at element 2"):
             elements(path, block)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import schemas
+from pipeline.core.errors import InputError
 from pipeline.core.raw import framing, ingest, parsing
-from pipeline.core.raw.sources import BadInput
 
 DATASETS = Path(__file__).parents[3] / "../shared/datasets"
 
@@ -75,13 +75,13 @@ def test_products_of_every_vintage_are_read_alike(tmp_path, vintage):
 
 def test_an_unknown_shape_prints_the_first_line_and_the_three_known_shapes(tmp_path):
     path = file_of(tmp_path, {"customer": 1, "sku": 2, "pad": "x" * 400})
-    with pytest.raises(BadInput) as error:
+    with pytest.raises(InputError) as error:
         ingest.read_reviews([path])
     text = str(error.value)
     assert '{"customer": 1, "sku": 2' in text and "x" * 300 not in text
     assert all(vintage in text for vintage in ("2014", "2018", "2023"))
     assert ingest.read_reviews([path], vintage="2018").rejects.num_rows == 1  # the override reads it all the same
-    with pytest.raises(BadInput, match="not a known shape of products"):
+    with pytest.raises(InputError, match="not a known shape of products"):
         ingest.read_products([file_of(tmp_path, REVIEWS["2018"])])
 
 
@@ -170,7 +170,7 @@ def test_lines_under_one_asin_are_one_product_with_all_urls(tmp_path):
 def test_a_truncated_file_gives_an_error_and_nothing_else(tmp_path):
     path = file_of(tmp_path, *[review(asin=f"B{n}") for n in range(500)], name="cut.json.gz")
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BadInput, match="cut short"):
+    with pytest.raises(InputError, match="cut short"):
         ingest.read_reviews([path])
 
 

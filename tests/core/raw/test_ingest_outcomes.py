@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.core.dataset import kcore, survivors
+from pipeline.core.errors import InputError
 from pipeline.core.generator.categories import map_products
 from pipeline.core.raw import ingest
-from pipeline.core.raw.sources import BadInput
 from tests.core.dataset.test_survivors import ledger_of
 
 MIB = 1 << 20
@@ -340,7 +340,7 @@ def test_a_named_vintage_reads_an_odd_file_that_looks_like_another(tmp_path: Pat
 def test_a_named_vintage_reads_a_file_of_no_known_shape_and_rejects_what_it_cannot(tmp_path: Path):
     stranger = {"customer": 1, "sku": 2}
     path = write(tmp_path / "odd.jsonl", *[stranger] * 150, review())  # the shape shows after what is looked at
-    with pytest.raises(BadInput, match="not a known shape of reviews"):
+    with pytest.raises(InputError, match="not a known shape of reviews"):
         ingest.read_reviews([path])
     read = ingest.read_reviews([path], vintage="2018")
     assert read.reviews["asin"].to_pylist() == ["B1"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.erasure import Erasures
+from pipeline.core.errors import InputError
 from pipeline.core.raw import ingest, parts
 from pipeline.core.raw.ingest import ReadContext
-from pipeline.core.raw.sources import BadInput
 from tests.core.raw.test_ingest import review
 
 TABLES = ("reviews.parquet", "reviews-rejects.parquet")
@@ -88,7 +88,7 @@ def test_a_reading_that_fails_leaves_no_part_of_its_file_and_those_before_it_are
     good, cut = file(tmp_path, "a.json.gz", "B1"), file(tmp_path, "b.json.gz", *(f"B{n}" for n in range(500)))
     whole = cut.read_bytes()
     cut.write_bytes(whole[:-20])
-    with pytest.raises(BadInput, match="cut short"):
+    with pytest.raises(InputError, match="cut short"):
         tables([good, cut], tmp_path / "out", parts=kept)
     assert not (tmp_path / "out" / TABLES[0]).exists()
     assert len(list((kept / "reviews").iterdir())) == 1

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.core.raw import sources
-from pipeline.core.raw.sources import BadInput
 
 
 def written(path: Path, data: bytes = b'{"a": 1}\n') -> Path:
@@ -24,13 +24,13 @@ def test_what_macos_leaves_beside_files_is_passed_over_and_named(tmp_path):
     a, companion = written(tmp_path / "a.json"), written(tmp_path / "._a.json", b"\x00\x05\x16\x07" + bytes(60))
     for spec in (str(tmp_path), f"{tmp_path}/*.json", f"{a},{tmp_path}/._*.json,{tmp_path}"):
         if "._*" in spec:
-            with pytest.raises(BadInput, match="matches no file"):
+            with pytest.raises(InputError, match="matches no file"):
                 sources.resolve(spec)
         else:
             assert sources.resolve(spec) == [a]
     assert sources.companions(str(tmp_path)) == [companion]
     a.unlink()
-    with pytest.raises(BadInput, match=r"holds no .* but macOS's companions of some \(\._\*\)"):
+    with pytest.raises(InputError, match=r"holds no .* but macOS's companions of some \(\._\*\)"):
         sources.resolve(str(tmp_path))
 
 
@@ -79,7 +79,7 @@ def test_what_follows_a_urls_comma_is_a_file_where_it_looks_like_one_or_is_there
         url, path = sources.named(f"http://h/x,{name}")
         assert url == "http://h/x" and path in there
     assert sources.named("http://h/x,nowhere.json") == ["http://h/x,nowhere.json"]
-    with pytest.raises(BadInput, match=r"/nowhere\.json: no such file"):
+    with pytest.raises(InputError, match=r"/nowhere\.json: no such file"):
         sources.named("http://h/x,/nowhere.json")
 
 
@@ -98,7 +98,7 @@ def test_a_url_is_printed_without_what_may_be_secret(url, printed):
 
 
 def test_a_url_of_another_kind_is_refused_without_its_password():
-    with pytest.raises(BadInput, match=r"^s3://shop/x: only http and https URLs are read") as refused:
+    with pytest.raises(InputError, match=r"^s3://shop/x: only http and https URLs are read") as refused:
         sources.named("s3://me:secret@shop/x")
     assert "secret" not in str(refused.value)
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_an_error_that_names_it(tmp_path, name):
     written(tmp_path / "empty.json", b"")
     (tmp_path / "folder").mkdir()
     spec = name if "://" in name or not name else str(tmp_path / name)
-    with pytest.raises(BadInput, match=name.replace("*", r"\*") or "no input"):
+    with pytest.raises(InputError, match=name.replace("*", r"\*") or "no input"):
         sources.resolve(spec)
 
 

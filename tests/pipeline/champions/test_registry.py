@@ -22,7 +22,7 @@ import pytest
 from pipeline.champions import registry, succession
 from pipeline.champions.registry import Registry
 from pipeline.champions.succession import Outcome
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import ChampionSettings
 from tests.pipeline.conftest import free_port
@@ -161,7 +161,7 @@ def test_a_model_that_cannot_be_written_is_no_version(desk: Desk, first: Outcome
 def test_a_champion_whose_files_are_gone_is_named_with_the_mend(desk: Desk, first: Outcome):
     folder = desk.store.folder(first.version)
     aside = folder.rename(folder.with_name("aside"))
-    with pytest.raises(BadInput, match=rf"files of models:/{NAME}/1 cannot be had .* to another version"):
+    with pytest.raises(InputError, match=rf"files of models:/{NAME}/1 cannot be had .* to another version"):
         desk.store.folder(first.version)
     aside.rename(folder)
 

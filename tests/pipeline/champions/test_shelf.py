@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.data.factors import Factors
-from pipeline.champions import served_model as shelf
+from pipeline.champions import served_model
 from pipeline.champions.served_model import Shelf, hashed, pack, shop_of
 from tests.pipeline.little_shop import LittleShop, little_shop
 
@@ -118,7 +118,7 @@ def test_users_who_left_the_tables_are_refused_with_the_mend(shop: LittleShop):
 
 def test_factors_of_another_shop_are_not_packed(shop: LittleShop, tmp_path: Path):
     whole = shop_of(shop.arrays, NOTHING, *shop.names)
-    short = shelf.Shop(**{**vars(whole), "asin": whole.asin[1:]})
+    short = served_model.Shop(**{**vars(whole), "asin": whole.asin[1:]})
     with pytest.raises(ValueError, match="factors of 60 users and 60 items, the shop has 60 and 59"):
         pack(tmp_path, shop.storage.current("recommender", "vendor_all").path, short, {})
 

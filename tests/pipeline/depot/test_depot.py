@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.raw.sources import BadInput
-from pipeline.mirror import background_sync as courier
-from pipeline.mirror import sync
+from pipeline.core.errors import InputError
+from pipeline.mirror import background_sync, sync
 from pipeline.mirror.__main__ import main
-from pipeline.mirror.store import Changed, Outrun, Store
+from pipeline.mirror.store import ChangedFileError, OutrunError, Store
 from tests.pipeline.depot.object_store import Bucket, bucket, point, refusing
 
 
@@ -117,9 +116,9 @@ def test_of_two_machines_that_write_the_second_is_told_and_keeps_what_it_has(tmp
     write(other / "tables" / "table-1.parquet", b"of the other")
     write(other / "tables" / "table-2.parquet", b"of the other")
     sync.push(one, folder)
-    with pytest.raises(Outrun, match=r"snapshot 2 of .*pull"):
+    with pytest.raises(OutrunError, match=r"snapshot 2 of .*pull"):
         sync.push(other, folder)
-    with pytest.raises(BadInput, match=r"2 files in .* changed here: tables/table-1\.parquet.*--over"):
+    with pytest.raises(InputError, match=r"2 files in .* changed here: tables/table-1\.parquet.*--over"):
         sync.pull(other, folder)
     assert (other / "tables" / "table-1.parquet").read_bytes() == b"of the other"
     sync.pull(other, folder, over=True)
@@ -130,13 +129,13 @@ def test_a_snapshot_number_is_given_once(tmp_path: Path, folder: Store, s3: Buck
     for store in (folder, Store(s3.address)):
         empty = store.latest()
         store.write(empty, {})
-        with pytest.raises(Outrun):
+        with pytest.raises(OutrunError):
             store.write(empty, {})
 
 
 def test_a_home_with_work_of_its_own_does_not_go_over_a_store_it_never_saw(tmp_path: Path, folder: Store):
     sync.push(a_home(tmp_path / "one"), folder)
-    with pytest.raises(Outrun):
+    with pytest.raises(OutrunError):
         sync.push(a_home(tmp_path / "two", files=3), folder)
 
 
@@ -147,7 +146,7 @@ def test_a_store_that_refuses_for_a_while_has_the_home_in_the_end(tmp_path, s3: 
     with refusing(s3.port, after=12, times=refused) as server:
         point(monkeypatch, server.port)
         monkeypatch.setenv("ATELIER_STORE", s3.address)
-        with courier.in_step(here, told.append, patience=120):
+        with background_sync.in_step(here, told.append, patience=120):
             pass
         assert server.refused == refused
     point(monkeypatch, s3.port)
@@ -161,7 +160,10 @@ def test_a_store_that_refuses_for_good_fails_clearly_and_the_home_is_whole(tmp_p
     monkeypatch.setenv("ATELIER_STORE", s3.address)
     with refusing(s3.port, after=10**9, times=10**9) as server:
         point(monkeypatch, server.port)
-        with pytest.raises(OSError, match=r"python -m pipeline\.mirror push"), courier.in_step(here, print, patience=0):
+        with (
+            pytest.raises(OSError, match=r"python -m pipeline\.mirror push"),
+            background_sync.in_step(here, print, patience=0),
+        ):
             server.after = 0
     assert contents(here) == before
 
@@ -169,7 +171,7 @@ def test_a_store_that_refuses_for_good_fails_clearly_and_the_home_is_whole(tmp_p
 def test_what_a_run_writes_is_copied_while_it_lasts(tmp_path: Path, folder: Store, monkeypatch):
     here = a_home(tmp_path / "here")
     monkeypatch.setenv("ATELIER_STORE", folder.address)
-    with courier.in_step(here, print, every=0.05):
+    with background_sync.in_step(here, print, every=0.05):
         write(here / "recommender" / "vendor_all" / "new" / "last.pt", b"epoch 1")
         until = time.monotonic() + 20
         while "recommender/vendor_all/new/last.pt" not in folder.latest().files:
@@ -253,7 +255,7 @@ def test_a_store_that_names_files_outside_the_home_is_refused(tmp_path: Path, fo
     content["files"] = {name: next(iter(content["files"].values()))}
     snapshot.write_text(json.dumps(content))
     (tmp_path / "there").mkdir()
-    with pytest.raises(BadInput, match="none of a home's"):
+    with pytest.raises(InputError, match="none of a home's"):
         sync.pull(tmp_path / "there", folder)
 
 
@@ -264,7 +266,7 @@ def test_a_file_that_changes_while_it_is_copied_leaves_nothing_false_in_the_stor
     seen, stored = sync._known(index, "tables/table-1.parquet", path)
     write(here / "other", b"x" * stored.size)
     (here / "other").replace(path)
-    with pytest.raises(Changed):
+    with pytest.raises(ChangedFileError):
         folder.put(path, stored, seen)
     assert stored.sha256 not in folder.objects()
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipeline.champions import served_model as shelf
+from pipeline.champions import served_model
 from pipeline.core.erasure import Erasures
 from pipeline.core.images.bank import open_bank
 from pipeline.core.images.ledger import PictureStore
@@ -162,12 +162,12 @@ def test_mlflow_keeps_the_runs_without_their_files(erased: Erased):
 
 
 def test_no_registered_model_serves_it_any_more(erased: Erased):
-    found = list((erased.home.folder / "mlflow").rglob(shelf.SHOP))
+    found = list((erased.home.folder / "mlflow").rglob(served_model.SHOP))
     assert len(found) == len(MODES), "the files of the models that learnt from it are gone, those of the new ones there"
     for path in found:
         with np.load(path) as served:
             assert erased.names["asin"] not in served["asin"]
-            assert not np.isin(shelf.hashed([erased.names["reviewer"]]), served["reviewer"]).any()
+            assert not np.isin(served_model.hashed([erased.names["reviewer"]]), served["reviewer"]).any()
 
 
 def test_somebody_whose_name_only_begins_so_is_not_found(tmp_path: Path):

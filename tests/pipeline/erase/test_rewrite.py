@@ -16,7 +16,7 @@ from pipeline.core.raw import ingest
 from pipeline.core.raw.copies import CopyFolder, Rewritten, Version, rewrite_copies
 from pipeline.erase import rewrite as rewriting
 from pipeline.erase import traces
-from pipeline.erase.rewrite import Unreadable, Wanted, rewrite
+from pipeline.erase.rewrite import UnreadableFileError, Wanted, rewrite
 
 ANN, BO = "A1ANN", "A2BO"
 
@@ -190,7 +190,7 @@ def test_a_picture_goes_in_all_its_sizes_and_the_review_stays(tmp_path: Path, pi
 @pytest.mark.parametrize("data", [b'[{"a": 1}, {"reviewerID": "A1ANN"', b'[{"a": "', gzip.compress(lines(ROWS))[:-20],
                                   "{}".encode("utf-16")])  # fmt: skip
 def test_what_cannot_be_parsed_to_its_end_is_said_to_be_so(tmp_path: Path, data: bytes):
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableFileError):
         without(tmp_path, data, Wanted("reviewer", ANN))
 
 

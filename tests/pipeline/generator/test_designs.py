@@ -9,9 +9,9 @@ import torch
 
 from models.design.settings import DesignSettings
 from pipeline.core import schemas
+from pipeline.core.errors import InputError
 from pipeline.core.generator import generation
 from pipeline.core.generator.garment_classes import carrying
-from pipeline.core.raw.sources import BadInput
 from pipeline.core.tables import table_digest
 from pipeline.designs.designs import open_studio
 from pipeline.designs.tables import figures
@@ -53,7 +53,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def refusal(storage: Storage, mode: str = "vendor_all", table: pa.Table | None = None) -> str:
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         open_studio(
             storage, DesignTargetSettings(mode=mode), DesignSettings(), garments() if table is None else table, CPU
         )
@@ -84,7 +84,7 @@ def test_a_champion_of_earlier_garments_draws_but_never_one_of_other_classes(sto
     later = garments(3)
     newest = storage.model("generator", "g2")
     newest.finish({"asset": "lsgan", "inputs": generation.inputs(later)})
-    newest.crown("g1")
+    newest.set_champion("g1")
     with pytest.raises(FileNotFoundError, match="g1"):  # it is let in; its weights are not there
         open_studio(storage, DesignTargetSettings(mode="vendor_all"), DesignSettings(), later, CPU)
     said = refusal(storage, table=garments(3, classes=CLASSES[::-1]))

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from pipeline.core import schemas
+from pipeline.core.errors import InputError
 from pipeline.core.generator.garment_classes import built_in, carrying, classes_of
 from pipeline.core.generator.garments import build
 from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.images.ledger import LedgerRow, PictureStore
-from pipeline.core.raw.sources import BadInput
 
 CLASSES = built_in().names
 SETTINGS = {"cap": 1000, "minimum": 1, "held_out": 0.0, "sources": "vendor_customer", "seed": 0}
@@ -157,7 +157,7 @@ def test_every_class_with_too_few_pictures_is_named_with_count_and_minimum(shop:
     shop.classes(3)
     for n in range(4):
         shop.picture(f"more{n}", "men_pants", 4000 + n)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(InputError) as caught:
         shop.build(minimum=5)
     said = str(caught.value)
     assert all(f"{name} has 3" in said for name in CLASSES if name != "men_pants")
@@ -165,7 +165,7 @@ def test_every_class_with_too_few_pictures_is_named_with_count_and_minimum(shop:
 
 
 def test_what_is_held_out_does_not_count_towards_the_minimum(shop: Shop):
-    with pytest.raises(BadInput, match="women_tops has 0"):
+    with pytest.raises(InputError, match="women_tops has 0"):
         shop.classes(4).build(held_out=1.0)
 
 
@@ -204,5 +204,5 @@ def test_what_is_irrelevant_is_discarded_counted_and_shown_before_anything_is_he
 
 def test_too_few_after_discarding_says_how_many_were_discarded(shop: Shop):
     shop.classes(4)
-    with pytest.raises(BadInput, match="after 0 pictures were discarded as irrelevant and 50% of products held out"):
+    with pytest.raises(InputError, match="after 0 pictures were discarded as irrelevant and 50% of products held out"):
         shop.build(minimum=4, held_out=0.5)

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core import schemas
+from pipeline.core.errors import InputError
 from pipeline.core.generator import generation
 from pipeline.core.generator.garment_classes import carrying
-from pipeline.core.raw.sources import BadInput
 from pipeline.home.storage import Storage
 from pipeline.study import generator_presets as study
 
@@ -87,7 +87,7 @@ def test_a_wrong_row_is_named_before_any_work(home: Path, capsys: pytest.Capture
 
 def test_a_home_without_garments_says_how_to_make_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path))
-    with pytest.raises(BadInput, match="key:garments"):
+    with pytest.raises(InputError, match="key:garments"):
         study.study(study.arguments([]), study.Console())
 
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.core import engine
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.core.shards import HERE, shard_size
 from pipeline.home import environment
 from pipeline.runtime.exits import WRONG_CALL, ended
@@ -46,14 +46,14 @@ def test_an_unknown_engine_is_a_wrong_call_that_names_the_known_ones(monkeypatch
 
 def test_ray_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BadInput, match=r"Ray is not installed: pip install -e \.\[ray\]"):
+    with pytest.raises(InputError, match=r"Ray is not installed: pip install -e \.\[ray\]"):
         engine.check("ray")
 
 
 def test_an_address_without_a_cluster_is_a_wrong_call():
     pytest.importorskip("ray")
     for address in (f"127.0.0.1:{free_port()}", "nonsense"):
-        with pytest.raises(BadInput, match="no Ray cluster answers at"), engine.running("ray", address):
+        with pytest.raises(InputError, match="no Ray cluster answers at"), engine.running("ray", address):
             pass
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.data.dataset import Dataset
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.runtime.resources import Compute
 from tests.models.planted import planted
 
@@ -15,7 +15,7 @@ def test_ranks_are_a_number_or_one_a_gpu() -> None:
     assert Compute(device="cpu", ranks="3").rank_count() == 3
     assert Compute(device="cpu", ranks="auto").rank_count() == 1
     for wrong in ("0", "-1", "two", "1.5"):
-        with pytest.raises(BadInput, match=f"ATELIER_RANKS is '{wrong}'; give a number"):
+        with pytest.raises(InputError, match=f"ATELIER_RANKS is '{wrong}'; give a number"):
             Compute(device="cpu", ranks=wrong).rank_count()
 
 
@@ -25,7 +25,7 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert Compute(device="cuda", ranks="auto").rank_count() == 2
     assert Compute(device="cuda:1", ranks="auto").rank_count() == 1
     for device, ranks, of in (("cuda", "3", 2), ("cuda:1", "2", 1)):
-        with pytest.raises(BadInput, match=f"ATELIER_RANKS is {ranks}, but device '{device}' is for {of}"):
+        with pytest.raises(InputError, match=f"ATELIER_RANKS is {ranks}, but device '{device}' is for {of}"):
             Compute(device=device, ranks=ranks).rank_count()
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.data.factors import Factors
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.recommenders import cornac_peer
 from pipeline.recommenders.cornac_settings import TunedCornacSettings
 from pipeline.recommenders.registry import in_studies
@@ -338,16 +338,16 @@ def test_a_study_has_one_writer(study: Path, call: Call):
 
 
 def test_wrong_values_in_a_variant_name_the_field():
-    with pytest.raises(BadInput, match="padding='smae'"):
+    with pytest.raises(InputError, match="padding='smae'"):
         entry("dvbpr+padding=smae", Method())
 
 
 def test_a_variant_of_a_model_that_no_profile_sets_takes_its_own_fields():
     settings = entry("modern+user=free+popularity_weights=[0]", Method()).settings
     assert (settings.user, settings.popularity_weights) == ("free", (0.0,))
-    with pytest.raises(BadInput, match="user='nobody'; it must be one of history, free, both"):
+    with pytest.raises(InputError, match="user='nobody'; it must be one of history, free, both"):
         entry("modern+user=nobody", Method())
-    with pytest.raises(BadInput, match="'usr=free' is no setting of it"):
+    with pytest.raises(InputError, match="'usr=free' is no setting of it"):
         entry("modern+usr=free", Method())
 
 

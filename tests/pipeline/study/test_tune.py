@@ -14,7 +14,7 @@ from models.baselines.bpr import VBPR_GRID
 from models.metrics import evaluate
 from models.training.search import Choice, Span
 from pipeline.build import build_definitions
-from pipeline.core.raw.sources import BadInput
+from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import get, in_studies
 from pipeline.runtime.resources import default_resources
@@ -236,7 +236,7 @@ def test_a_home_without_splits_is_told_to_materialise_them(pictured: Home, tmp_p
     path = pictured.folder / "tables" / "splits" / f"{MODE}.parquet"
     path.rename(tmp_path / "kept.parquet")
     try:
-        with pytest.raises(BadInput, match=rf"lacks splits of {MODE}: materialise them first"):
+        with pytest.raises(InputError, match=rf"lacks splits of {MODE}: materialise them first"):
             execute(models=["vbpr"], modes=[MODE], trials=1)
     finally:
         (tmp_path / "kept.parquet").rename(path)
@@ -244,7 +244,7 @@ def test_a_home_without_splits_is_told_to_materialise_them(pictured: Home, tmp_p
 
 def test_an_empty_home_is_told_what_to_materialise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     isolate(monkeypatch, tmp_path / "empty")
-    with pytest.raises(BadInput, match="lacks interactions, users"):
+    with pytest.raises(InputError, match="lacks interactions, users"):
         execute(models=["vbpr"], modes=[MODE], trials=1)
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from pipeline.core.raw.sources import BadInput, OutOfReach
+from pipeline.core.errors import InputError, UnreachableError
 from pipeline.home import environment, instance
 from pipeline.runtime import failures
 from pipeline.runtime.exits import explained
@@ -180,7 +180,7 @@ def attempts(error: Exception) -> int:
 
 
 @pytest.mark.parametrize(
-    ("error", "times"), [(OutOfReach("nobody answers"), 3), (BadInput("404"), 1), (KeyError("a mistake"), 1)]
+    ("error", "times"), [(UnreachableError("nobody answers"), 3), (InputError("404"), 1), (KeyError("a mistake"), 1)]
 )
 def test_only_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int):
     monkeypatch.setattr(failures, "WAIT", 0.0)
@@ -191,9 +191,9 @@ def test_a_command_still_reads_a_permanent_failure_as_bad_input():
     @dg.asset
     def asks(context: dg.AssetExecutionContext) -> None:
         with failures.network(context):
-            raise BadInput("no such file there")
+            raise InputError("no such file there")
 
-    with pytest.raises(BadInput, match="no such file there"):
+    with pytest.raises(InputError, match="no such file there"):
         dg.materialize([asks])
 
 

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from pipeline.build import build_definitions
-from pipeline.core import column_docs as meanings
-from pipeline.core.raw.sources import BadInput
+from pipeline.core import column_docs
+from pipeline.core.errors import InputError
 from pipeline.home import environment
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.settings import launchpad as config
@@ -33,11 +33,11 @@ def test_the_columns_of_every_table_are_described_before_it_exists(name: str):
 
 
 def test_every_column_has_a_meaning_and_every_meaning_a_column():
-    for name, schema in meanings.known().items():
-        assert set(meanings.of(name)) == set(schema.names), name
-        assert set(meanings.OF_TABLE.get(name, {})) <= set(schema.names), name
-    everywhere = {column for schema in meanings.known().values() for column in schema.names}
-    assert set(meanings.EVERYWHERE) <= everywhere
+    for name, schema in column_docs.known().items():
+        assert set(column_docs.of(name)) == set(schema.names), name
+        assert set(column_docs.OF_TABLE.get(name, {})) <= set(schema.names), name
+    everywhere = {column for schema in column_docs.known().values() for column in schema.names}
+    assert set(column_docs.EVERYWHERE) <= everywhere
 
 
 @pytest.mark.parametrize("op", sorted(config.OP_SETTINGS))
@@ -54,7 +54,7 @@ def test_the_launchpad_shows_the_meaning_and_the_default_of_every_field(op: str)
 
 def test_an_owner_that_dagster_does_not_accept_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ATELIER_OWNERS", "team:vision, ada")
-    with pytest.raises(BadInput, match="ATELIER_OWNERS: 'ada' is neither"):
+    with pytest.raises(InputError, match="ATELIER_OWNERS: 'ada' is neither"):
         environment.owners()
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.core.images import decoder, pictures
 from pipeline.core.images.decoder import Decoder, decode_posted
-from pipeline.core.images.image_validator import Judge
+from pipeline.core.images.image_validator import ImageValidator
 from pipeline.core.images.pictures import PictureError
 from tests.core.fault_server import jpeg
 from tests.core.images import hostile
@@ -36,12 +36,12 @@ def run(work: Coroutine) -> None:
 
 
 @contextlib.asynccontextmanager
-async def judging() -> AsyncGenerator[Judge]:
-    judge = Judge(50_000_000, 16)
+async def open_validator() -> AsyncGenerator[ImageValidator]:
+    validator = ImageValidator(50_000_000, 16)
     try:
-        yield judge
+        yield validator
     finally:
-        judge.close()
+        validator.close()
 
 
 async def until(condition) -> None:
@@ -49,17 +49,17 @@ async def until(condition) -> None:
         await asyncio.sleep(0)
 
 
-async def stopped(judge: Judge, small: bool) -> Decoder:
-    """A process of the judge that holds what it is given, as one that decodes without end does."""
-    await judge.verdict(jpeg(0) if small else LARGE)
-    (held,) = judge._idle[small]
+async def stopped(validator: ImageValidator, small: bool) -> Decoder:
+    """A process of the validator that holds what it is given, as one that decodes without end does."""
+    await validator.validate(jpeg(0) if small else LARGE)
+    (held,) = validator._idle[small]
     os.kill(held.process.pid, signal.SIGSTOP)
     return held
 
 
-async def outcome(judge: Judge, data: bytes) -> str:
+async def outcome(validator: ImageValidator, data: bytes) -> str:
     try:
-        await judge.verdict(data)
+        await validator.validate(data)
     except PictureError as error:
         return error.reason
     return "ok"
@@ -67,16 +67,16 @@ async def outcome(judge: Judge, data: bytes) -> str:
 
 def test_small_and_large_pictures_are_named_and_described() -> None:
     async def work() -> None:
-        async with judging() as judge:
-            found = await asyncio.gather(*(judge.verdict(data) for data in (jpeg(1), LARGE, jpeg(2))))
+        async with open_validator() as validator:
+            found = await asyncio.gather(*(validator.validate(data) for data in (jpeg(1), LARGE, jpeg(2))))
             assert len({sha256 for sha256, _ in found}) == 3
             assert [(h.format, h.width, h.height) for _, h in found][1] == ("PNG", 400, 400)
             wide = hostile.png(2000)  # few bytes, many pixels: looked at among the small, decoded among the large
-            assert (await judge.verdict(wide))[1].pixels == 4_000_000
-            assert len(judge._idle[False]) == 1
-            assert await outcome(judge, hostile.lying_avif(1000, 64)) == "ok"
-            assert await outcome(judge, b"<html>") == "not_a_picture"
-            assert await outcome(judge, hostile.flat_jpeg(7000, 50)) == "too_costly"
+            assert (await validator.validate(wide))[1].pixels == 4_000_000
+            assert len(validator._idle[False]) == 1
+            assert await outcome(validator, hostile.lying_avif(1000, 64)) == "ok"
+            assert await outcome(validator, b"<html>") == "not_a_picture"
+            assert await outcome(validator, hostile.flat_jpeg(7000, 50)) == "too_costly"
 
     run(work())
 
@@ -91,8 +91,8 @@ def test_nothing_is_decoded_in_the_process_that_fetches(monkeypatch: pytest.Monk
         monkeypatch.setattr(module, name, here)
 
     async def work() -> None:
-        async with judging() as judge:
-            assert [await outcome(judge, data) for data in (jpeg(1), LARGE)] == ["ok", "ok"]
+        async with open_validator() as validator:
+            assert [await outcome(validator, data) for data in (jpeg(1), LARGE)] == ["ok", "ok"]
 
     run(work())
 
@@ -100,10 +100,10 @@ def test_nothing_is_decoded_in_the_process_that_fetches(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGXCPU, signal.SIGSEGV])
 def test_the_pictures_of_a_batch_whose_process_died_are_judged_again(signal_number: int) -> None:
     async def work() -> None:
-        async with judging() as judge:
-            held = await stopped(judge, small=True)
-            batch = [asyncio.create_task(outcome(judge, jpeg(n))) for n in range(20)]
-            await until(lambda: judge._batches is not None and not judge._waiting and not judge._idle[True])
+        async with open_validator() as validator:
+            held = await stopped(validator, small=True)
+            batch = [asyncio.create_task(outcome(validator, jpeg(n))) for n in range(20)]
+            await until(lambda: validator._batches is not None and not validator._waiting and not validator._idle[True])
             os.kill(held.process.pid, signal_number)
             os.kill(held.process.pid, signal.SIGCONT)
             assert await asyncio.gather(*batch) == ["ok"] * 20
@@ -113,14 +113,14 @@ def test_the_pictures_of_a_batch_whose_process_died_are_judged_again(signal_numb
 
 def test_a_picture_that_uses_up_its_time_is_too_costly_and_the_next_is_judged() -> None:
     async def work() -> None:
-        async with judging() as judge:
-            held = await stopped(judge, small=False)
-            slow = asyncio.create_task(outcome(judge, LARGE))
-            await until(lambda: not judge._idle[False])
+        async with open_validator() as validator:
+            held = await stopped(validator, small=False)
+            slow = asyncio.create_task(outcome(validator, LARGE))
+            await until(lambda: not validator._idle[False])
             os.kill(held.process.pid, signal.SIGXCPU)  # as the system does when RLIMIT_CPU is used up
             os.kill(held.process.pid, signal.SIGCONT)
             assert await slow == "too_costly"
-            assert await outcome(judge, LARGE) == "ok"
+            assert await outcome(validator, LARGE) == "ok"
 
     run(work())
 
@@ -131,27 +131,27 @@ def test_a_picture_that_ends_its_process_twice_is_refused(monkeypatch: pytest.Mo
         raise decoder.DecoderDiedError(self.process.wait())
 
     async def work() -> None:
-        async with judging() as judge:
+        async with open_validator() as validator:
             monkeypatch.setattr(Decoder, "ask", die)
-            assert await outcome(judge, LARGE) == "not_a_picture"
+            assert await outcome(validator, LARGE) == "not_a_picture"
 
     run(work())
 
 
 def test_slow_large_pictures_hold_no_small_one_up_and_are_given_up_with_their_attempts() -> None:
     async def work() -> None:
-        async with judging() as judge:
-            await asyncio.gather(judge.verdict(LARGE), judge.verdict(LARGE))
-            held = [one.process for one in judge._idle[False]]
+        async with open_validator() as validator:
+            await asyncio.gather(validator.validate(LARGE), validator.validate(LARGE))
+            held = [one.process for one in validator._idle[False]]
             assert len(held) == 2
             for process in held:
                 os.kill(process.pid, signal.SIGSTOP)
-            slow = [asyncio.create_task(judge.verdict(LARGE)) for _ in range(2)]
-            await until(lambda: not judge._idle[False])
-            assert await outcome(judge, jpeg(1)) == "ok"
+            slow = [asyncio.create_task(validator.validate(LARGE)) for _ in range(2)]
+            await until(lambda: not validator._idle[False])
+            assert await outcome(validator, jpeg(1)) == "ok"
             for task in slow:
                 task.cancel()  # as their attempts' time limits do
-            assert await outcome(judge, LARGE) == "ok"
+            assert await outcome(validator, LARGE) == "ok"
             assert all(process.returncode == -signal.SIGKILL for process in held)
 
     run(work())
@@ -159,12 +159,12 @@ def test_slow_large_pictures_hold_no_small_one_up_and_are_given_up_with_their_at
 
 def test_closing_ends_the_processes_whatever_they_are_at() -> None:
     async def work() -> None:
-        async with judging() as judge:
-            held = await stopped(judge, small=True)
-            waits = asyncio.create_task(outcome(judge, jpeg(1)))
-            await until(lambda: not judge._idle[True] and not judge._waiting)
+        async with open_validator() as validator:
+            held = await stopped(validator, small=True)
+            waits = asyncio.create_task(outcome(validator, jpeg(1)))
+            await until(lambda: not validator._idle[True] and not validator._waiting)
             started = time.monotonic()
-            judge.close()
+            validator.close()
             assert held.process.returncode == -signal.SIGKILL
             with pytest.raises(asyncio.CancelledError):
                 await waits
@@ -177,10 +177,10 @@ def test_a_process_that_cannot_start_ends_the_fetch_with_its_reason(monkeypatch:
     monkeypatch.setattr(decoder, "_START", "raise SystemExit(3)")
 
     async def work() -> None:
-        async with judging() as judge:
+        async with open_validator() as validator:
             for data in (jpeg(1), LARGE):
                 with pytest.raises(RuntimeError, match=r"does not start \(exit code 3\)"):
-                    await judge.verdict(data)
+                    await validator.validate(data)
 
     run(work())
 
@@ -205,11 +205,11 @@ def test_a_process_has_limits_and_no_secrets(monkeypatch: pytest.MonkeyPatch) ->
 
 ORPHANS = """
 import asyncio, sys, time
-from pipeline.core.images.image_validator import Judge
+from pipeline.core.images.image_validator import ImageValidator
 async def work():
-    judge = Judge(50_000_000, 16)
-    await judge.start()
-    print(judge._idle[True][0].process.pid, flush=True)
+    validator = ImageValidator(50_000_000, 16)
+    await validator.start()
+    print(validator._idle[True][0].process.pid, flush=True)
     await asyncio.sleep(600)
 asyncio.run(work())
 """
