@@ -41,12 +41,12 @@ soak: setup  ## fifty kill -9 of everything at random moments; the last line say
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --kills $${KILLS:-50}
 
 scale: setup  ## several processes: a Ray cluster, ranks, another machine, killed while at it; how work grows
-	ATELIER_SCALE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale tests/models/test_ranks.py
+	ATELIER_SCALE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale tests/models/training/test_ranks.py
 	$(BIN)/python -m benchmarks.scale
 
 edges: setup  ## every command by every kind of failure and signal, as processes: exit code, reason, seconds to its end
-	ATELIER_EDGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/edges tests/pipeline/test_moved_home.py \
-		tests/models/test_command_lines.py
+	ATELIER_EDGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/edges tests/pipeline/home/test_moved_home.py \
+		tests/models/training/test_command_lines.py
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts
 	$(BIN)/python -m tests.acceptance --datasets $(DATASETS)

@@ -1,7 +1,7 @@
 """Ranking metrics of a recommender: each user's held-out item against the items that the user never touched.
 
-Training, tuning and tables do not belong here. `tests/models/test_evaluate.py` checks these functions against plain
-loops.
+Training, tuning and tables do not belong here. `tests/models/metrics/test_evaluate.py` checks these functions against
+plain loops.
 """
 
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 CI = "its own step of .ci/run"
 SERVERS = "servers until Ctrl-C; `make screenshots` starts and ends them (tests/pages/uis.py)"
-RANKS = "four processes and more; tests/models/test_ranks.py and tests/pipeline/scale/test_ranked.py train with two"
+RANKS = "four processes and more; tests/models/training/test_ranks.py trains with two"
 EXCEPTIONS = {
     "make demo": f"minutes; {CI}",
     "make setup": CI,

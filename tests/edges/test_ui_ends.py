@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline.ui_process import LIMIT, Ui, of
+from tests.pipeline.cli.ui_process import LIMIT, Ui, of
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("ATELIER_EDGES"), reason="half a minute of two cores each: make edges"

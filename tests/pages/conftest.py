@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.lookbook.made_up import MadeUp
 from tests.pages.browser import CHROMIUM, chromium, served
+from tests.pipeline.lookbook.made_up import MadeUp
 
 collect_ignore_glob = [] if os.environ.get("ATELIER_PAGES") else ["test_*.py"]
 

@@ -8,9 +8,9 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from tests.lookbook.made_up import MadeUp
 from tests.pages.browser import served
 from tests.pages.test_pages import WIDTHS
+from tests.pipeline.lookbook.made_up import MadeUp
 
 ELEMENTS = 4000  # of a page; browsers begin to warn at 1,400, and slow down at tens of thousands
 WEIGHT = 3_000_000

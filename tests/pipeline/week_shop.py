@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.runtime.resources import default_resources
 from pipeline.upkeep.jobs import observe_sources
-from tests.core.loopback import LoopbackHost
+from tests.pipeline.core.loopback import LoopbackHost
 
 MODES = ("vendor_single", "vendor_customer")  # two are enough to tell a mode that is affected from one that is not
 ITEMS, USERS = 40, 24

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.pipeline.conftest import isolate, made, materialise
-from tests.pipeline.depot.object_store import bucket
+from tests.pipeline.mirror.object_store import bucket
 
 SELECT = "+key:recommendations"
 

@@ -19,7 +19,7 @@ from models.lsgan import train as train_lsgan
 from pipeline.core.generator.measure import kernel_to_training
 from pipeline.multi_gpu import launch as ranked
 from tests.models.planted import planted
-from tests.models.test_ranks import CPU, DVBPR, NAMES, PLAIN, garments, state
+from tests.models.training.test_ranks import CPU, DVBPR, NAMES, PLAIN, garments, state
 from tests.pipeline.conftest import made, materialise
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from models.data.dataset import Dataset
 from pipeline.multi_gpu import launch as ranked
-from tests.models.test_ranks import CPU, DVBPR
+from tests.models.training.test_ranks import CPU, DVBPR
 folder = Path(sys.argv[1])
 hear = lambda progress: print("training", flush=True)
 ranked.train_recommender(Dataset.load(folder / "bank"), DVBPR, folder / "out", CPU, hear, None, 2)

@@ -17,8 +17,8 @@ from pipeline.core.images.fetch import FetchSettings, fetch
 from pipeline.core.images.fetch_shards import fetch_with
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.shards import Runner
-from tests.core.fault_server import FaultServer
-from tests.core.images.test_killed_fetch import pictures, settings_for, table_bytes, urls_of
+from tests.pipeline.core.fault_server import FaultServer
+from tests.pipeline.core.images.test_killed_fetch import pictures, settings_for, table_bytes, urls_of
 from tests.scale.conftest import WORKERS
 
 PER_HOST = 7  # divides by no number of workers

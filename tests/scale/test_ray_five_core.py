@@ -10,7 +10,7 @@ import pytest
 from pipeline.core.dataset import kcore, kcore_parts
 from pipeline.core.shards import Here, Runner
 from pipeline.core.tables import StoredTable
-from tests.core.dataset.test_kcore_parts import as_file, random_rows, stored
+from tests.pipeline.core.dataset.test_kcore_parts import as_file, random_rows, stored
 
 PART_ROWS = 2_000
 STAGES = ("deal_reviews", "users_of_parts", "items_of_parts")

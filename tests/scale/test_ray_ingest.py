@@ -15,7 +15,7 @@ from pipeline.core import engine
 from pipeline.core.raw import ingest
 from pipeline.core.raw.ingest import ReadContext
 from pipeline.core.shards import HERE, Runner
-from tests.core.raw.test_ingest import review
+from tests.pipeline.core.raw.test_ingest import review
 from tests.scale.test_ray_fetch import workers_at
 
 FILES, LINES = 6, 20_000

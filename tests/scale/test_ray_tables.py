@@ -21,10 +21,10 @@ from pipeline.core.shards import Runner
 from pipeline.designs.shards import search
 from pipeline.sample import server
 from pipeline.sample.catalogue import write_catalogue
-from tests.core.fault_server import jpeg
-from tests.core.images.test_killed_fetch import table_bytes
-from tests.models.test_design import networks, recommender
+from tests.models.design.test_design import networks, recommender
 from tests.pipeline.conftest import isolate, materialise, small_catalogue
+from tests.pipeline.core.fault_server import jpeg
+from tests.pipeline.core.images.test_killed_fetch import table_bytes
 from tests.scale.conftest import WORKERS
 
 PICTURES = 1_700  # four shards of the bank, seven batches of the network

@@ -12,9 +12,9 @@ import pytest
 from pipeline.build import build_definitions
 from pipeline.runtime.resources import default_resources
 from pipeline.upkeep import observation
-from tests.core.file_server import FileServer, Served
-from tests.core.generator.test_garment_classes import DRESSES
 from tests.pipeline.conftest import TINY, isolate
+from tests.pipeline.core.file_server import FileServer, Served
+from tests.pipeline.core.generator.test_garment_classes import DRESSES
 
 
 @pytest.fixture

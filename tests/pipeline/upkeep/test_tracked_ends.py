@@ -9,7 +9,7 @@ from pipeline.runtime import tracking
 from pipeline.runtime.exits import explained
 from pipeline.runtime.tracking import TrackedRun, Tracker
 from pipeline.upkeep import tracked_ends
-from tests.pipeline.test_tracking import client, nothing, tracked, tracker
+from tests.pipeline.runtime.test_tracking import client, nothing, tracked, tracker
 
 __all__ = ["client", "tracker"]  # fixtures
 

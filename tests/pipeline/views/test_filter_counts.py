@@ -10,7 +10,7 @@ from pipeline.core.dataset import kcore, survivors
 from pipeline.views.filter_counts import Step, catalogue, five_core, pruning
 from pipeline.views.metadata import THUMBNAIL_BYTES, thumbnail
 from pipeline.views.plots import ACCENT, PALE, waterfall
-from tests.core.dataset.test_survivors import ledger_of, small
+from tests.pipeline.core.dataset.test_survivors import ledger_of, small
 
 
 def left(steps: list[Step]) -> list[int]:

@@ -1,0 +1,114 @@
+"""What was erased stays out of every table, and the list of it names nobody."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.core import schemas
+from pipeline.core.erasure import LIST, Erasures
+from pipeline.core.images.forget import forget
+from pipeline.core.images.ledger import PictureStore
+from tests.pipeline.core.images.test_ledger import bad, good, sha_of
+
+ANN, BO, COAT, HAT = "A1ANN", "A2BO", "B00COAT", "B00HAT"
+
+
+def erased(home: Path, kind: str, name: str, urls: tuple[str, ...] = ()) -> Erasures:
+    Erasures.of(home).with_more(kind, name, urls).write(home)
+    return Erasures.of(home)
+
+
+def reviews() -> pa.Table:
+    rows = [(ANN, COAT, ["http://x/1", "http://x/2"]), (BO, COAT, ["http://x/2"]), (BO, HAT, [])]
+    return pa.Table.from_pylist(
+        [
+            {"reviewer_id": who, "asin": what, "image_urls": urls, "review_id": f"{n}", "rating": 5.0, "time": n}
+            for n, (who, what, urls) in enumerate(rows)
+        ],
+        schema=schemas.REVIEWS,
+    )
+
+
+def test_the_list_holds_no_name_and_knows_it_all_the_same(tmp_path: Path):
+    found = erased(tmp_path, "reviewer", ANN, ("http://x/1",))
+    text = (tmp_path / LIST).read_text()
+    assert ANN not in text and "http" not in text
+    assert found.holds("reviewer", ANN) and found.holds("url", "http://x/1")
+    assert not found.holds("reviewer", BO) and not found.holds("asin", ANN)
+
+
+def test_the_same_name_has_another_digest_in_another_home(tmp_path: Path):
+    one, two = (erased(tmp_path / name, "reviewer", ANN) for name in ("one", "two") if not (tmp_path / name).mkdir())
+    assert one.entries[0]["digest"] != two.entries[0]["digest"]
+
+
+def test_erasing_twice_changes_nothing(tmp_path: Path):
+    once = erased(tmp_path, "reviewer", ANN, ("http://x/1",))
+    assert erased(tmp_path, "reviewer", ANN, ("http://x/1",)).entries == once.entries
+    assert once.version and Erasures.of(tmp_path / "elsewhere").version == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "rows"), [("reviewer", ANN, [1, 2]), ("asin", COAT, [2]), ("url", "x", [0, 1, 2])]
+)
+def test_reviews_of_what_was_erased_are_gone(tmp_path: Path, kind: str, name: str, rows: list[int]):
+    kept = erased(tmp_path, kind, name).from_reviews(reviews())
+    assert kept.equals(reviews().take(rows))
+
+
+def test_an_erased_url_leaves_every_list_and_the_review_stays(tmp_path: Path):
+    kept = erased(tmp_path, "url", "http://x/2").from_reviews(reviews())
+    assert kept["image_urls"].to_pylist() == [["http://x/1"], [], []]
+    assert kept.schema.equals(schemas.REVIEWS)
+
+
+def test_a_product_goes_with_its_row_and_a_picture_of_another_with_its_url(tmp_path: Path):
+    row = {"title": "", "categories": [], "garment_class": None}
+    products = pa.Table.from_pylist(
+        [
+            {**row, "asin": COAT, "vendor_urls": ["http://v/1"], "vendor_urls_high": ["http://v/h"]},
+            {**row, "asin": HAT, "vendor_urls": ["http://v/2", "http://v/3"], "vendor_urls_high": []},
+        ],
+        schema=schemas.PRODUCTS,
+    )
+    erased(tmp_path, "asin", COAT)
+    kept = erased(tmp_path, "url", "http://v/3").from_products(products)
+    assert kept["asin"].to_pylist() == [HAT] and kept["vendor_urls"].to_pylist() == [["http://v/2"]]
+
+
+def test_a_rejected_line_that_names_somebody_erased_keeps_its_place_and_loses_its_text(tmp_path: Path):
+    texts = [f'{{"reviewerID": "{ANN}", ', f'{{"reviewerID": "{ANN}X", ', '"http://x/1",']
+    rows = [{"file": "f", "line": n, "offset": None, "reason": "not_json", "text": t} for n, t in enumerate(texts)]
+    table = pa.Table.from_pylist(rows, schema=schemas.REJECTS)
+    kept = erased(tmp_path, "reviewer", ANN, ("http://x/1",)).from_rejects(table)
+    assert kept["text"].to_pylist() == ["", texts[1], ""] and kept["line"].to_pylist() == [0, 1, 2]
+
+
+def test_numbers_stay_where_they_are_under_a_tombstone(tmp_path: Path):
+    users = pa.table([pa.array([0, 1], pa.int32()), [ANN, BO]], schema=schemas.USERS)
+    kept = erased(tmp_path, "reviewer", ANN).from_names(users, "reviewer")
+    assert kept["reviewer_id"].to_pylist() == ["(erased 0)", BO] and kept.schema.equals(schemas.USERS)
+
+
+def test_the_store_forgets_a_url_and_the_picture_that_only_it_led_to(tmp_path: Path):
+    store = PictureStore(tmp_path)
+    for url, data in (
+        ("http://x/1", b"the first picture"),
+        ("http://x/2", b"two"),
+        ("http://y/2", b"two"),
+        ("http://x/3", b"three"),
+    ):
+        store.add(*good(url, data))
+        store.flush()
+    store.add(bad("http://x/4", "http_404"))
+    store.flush()
+    gone = {"http://x/1", "http://x/2", "http://x/4"}
+    removed = forget(tmp_path, lambda urls: pa.array([url in gone for url in urls.to_pylist()]).to_numpy(False))
+    assert removed == {sha_of(b"the first picture")}
+    again = PictureStore(tmp_path)
+    assert again.ledger(["url"])["url"].to_pylist() == ["http://x/3", "http://y/2"]
+    assert dict(again.read([sha_of(b"two"), sha_of(b"three")])).keys() == {sha_of(b"two"), sha_of(b"three")}
+    assert sha_of(b"the first picture") not in again
+    assert not any(b"the first picture" in path.read_bytes() for path in tmp_path.glob("pictures-*.parquet"))
+    assert forget(tmp_path, lambda urls: pa.array([False] * len(urls)).to_numpy(False)) == set()
