@@ -6,7 +6,7 @@ BIN := .venv/bin
 DATASETS ?= ../shared/datasets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup ui lint run soak scale edges acceptance pages screenshots chromium clean lock
+.PHONY: help demo test slow setup ui lint run soak scale edges acceptance pages screenshots chromium clean lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,6 +16,9 @@ demo: setup  ## the whole chain on the embedded catalogue, into var/demo
 
 test: setup  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+slow: setup  ## the tests that take minutes: a week of drops, kills in the middle, a UI that ends, two ranks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 setup: .venv/.installed  ## make .venv and install the pinned requirements
 
@@ -41,7 +44,7 @@ soak: setup  ## fifty kill -9 of everything at random moments; the last line say
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak --kills $${KILLS:-50}
 
 scale: setup  ## several processes: a Ray cluster, ranks, another machine, killed while at it; how work grows
-	ATELIER_SCALE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale tests/models/training/test_ranks.py
+	ATELIER_SCALE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/scale
 	$(BIN)/python -m benchmarks.scale
 
 edges: setup  ## every command by every kind of failure and signal, as processes: exit code, reason, seconds to its end

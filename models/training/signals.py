@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-PATIENCE = 3.0  # seconds that threads and exit handlers have, once a command has said why it failed
+PATIENCE = 1.5  # seconds that threads and exit handlers have, once a command has said why it failed
 
 
 class Heard:

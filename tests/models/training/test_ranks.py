@@ -210,4 +210,7 @@ def test_a_device_that_ranks_cannot_share_is_refused(monkeypatch: pytest.MonkeyP
         pass
 
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL"),
+]

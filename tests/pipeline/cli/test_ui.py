@@ -15,6 +15,7 @@ from pipeline.home import instance
 from pipeline.upkeep.recovery import UNFINISHED
 from tests.pipeline.cli.ui_process import LIMIT, Ui, mutation_link, of
 
+pytestmark = pytest.mark.slow
 PICTURE = "http://{}/images/{}.jpg"
 CHAIN = ("reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger")
 

@@ -8,6 +8,8 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,20 @@ from pipeline.home import at_work, instance
 from pipeline.home.sqlite_files import is_whole
 from pipeline.runtime.tracking import EXPERIMENT, SQLITE, Tracker
 
-FORKED = multiprocessing.get_context("fork")
+# Processes are forked from a clean one that has imported this module: a fork of pytest itself, with the threads that
+# other tests have left in it, can crash.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 PATIENCE = 120  # seconds until a test gives up
+OTHERS = ("DAGSTER_HOME", "ATELIER_DATABASE", "ATELIER_ARTIFACTS", "MLFLOW_TRACKING_URI")
 
 
-def together(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """What `work` returned, or raised as text, in as many processes, begun at the same moment."""
-    barrier, answers = FORKED.Barrier(count), FORKED.SimpleQueue()
-
-    def body(number: int) -> None:
-        os.environ.pop("PYTEST_CURRENT_TEST", None)  # by which MLflow would forbid itself to write
-        barrier.wait(PATIENCE)
-        try:
-            answers.put((number, work(number)))
-        except BaseException as error:
-            answers.put((number, f"{type(error).__name__}: {error}"))
-
-    processes = [FORKED.Process(target=body, args=(number,)) for number in range(count)]
+def together(count: int, work: Callable[..., Any], *common: Any) -> list[Any]:
+    """Call `work(number, *common)` in `count` processes at the same moment; return what each returned or raised."""
+    barrier, answers = PROCESSES.Barrier(count), PROCESSES.SimpleQueue()
+    processes = [
+        PROCESSES.Process(target=_answer, args=(barrier, answers, work, number, *common)) for number in range(count)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -44,18 +43,29 @@ def together(count: int, work: Callable[[int], Any]) -> list[Any]:
     return [answer for _, answer in sorted(answers.get() for _ in processes)]
 
 
+def _answer(barrier: Barrier, answers: SimpleQueue, work: Callable[..., Any], number: int, *common: Any) -> None:
+    for name in (*OTHERS, "PYTEST_CURRENT_TEST"):  # with the last one set, MLflow refuses to write
+        os.environ.pop(name, None)
+    barrier.wait(PATIENCE)
+    try:
+        answers.put((number, work(number, *common)))
+    except BaseException as error:
+        answers.put((number, f"{type(error).__name__}: {error}"))
+
+
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DAGSTER_HOME", "ATELIER_DATABASE", "ATELIER_ARTIFACTS", "MLFLOW_TRACKING_URI"):
+    for name in OTHERS:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_fresh_home_is_opened_by_several_at_once(tmp_path: Path):
-    def opened(_: int) -> int:
-        with instance.open_instance(tmp_path / "home") as found:
-            return len(found.get_runs(limit=1))
+def runs_in(_: int, home: Path) -> int:
+    with instance.open_instance(home) as opened:
+        return len(opened.get_runs(limit=1))
 
-    assert together(4, opened) == [0] * 4
+
+def test_a_fresh_home_is_opened_by_several_at_once(tmp_path: Path):
+    assert together(4, runs_in, tmp_path / "home") == [0] * 4
     assert all(is_whole(tmp_path / "home" / "dagster" / kind.place, kind) for kind in instance.SQLITE)
     assert not list((tmp_path / "home" / "dagster").glob(f"{instance.MAKING}*"))
 
@@ -64,13 +74,12 @@ def tracker_of(home: Path) -> Tracker:
     return Tracker(tracking_uri=f"sqlite:///{home}/mlflow/mlflow.db", artifact_root=str(home / "mlflow" / "artifacts"))
 
 
+def experiment_in(_: int, home: Path) -> str:
+    return tracker_of(home)._experiment(tracker_of(home).client())
+
+
 def test_mlflows_database_is_made_by_one_of_several_and_used_by_all(tmp_path: Path):
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  once, not in every process
-
-    def experiment(_: int) -> str:
-        return tracker_of(tmp_path)._experiment(tracker_of(tmp_path).client())
-
-    assert together(3, experiment) == ["1"] * 3
+    assert together(3, experiment_in, tmp_path) == ["1"] * 3
     with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as opened:
         places = dict(opened.execute("SELECT name, artifact_location FROM experiments"))
     assert places[EXPERIMENT] == (tmp_path / "mlflow" / "artifacts").as_uri()
@@ -78,35 +87,37 @@ def test_mlflows_database_is_made_by_one_of_several_and_used_by_all(tmp_path: Pa
     assert not list((tmp_path / "mlflow").glob("*.tmp"))
 
 
+def torn_reads(number: int, path: Path) -> int:
+    """Write the file and read it back, 40 times; count the reads that mix two writers' bytes."""
+
+    def pieces(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            for _ in range(64):
+                file.write(bytes([number]) * 4096)
+
+    torn = 0
+    for _ in range(40):
+        write_whole(path, pieces)
+        data = path.read_bytes()
+        torn += len(data) != 64 * 4096 or len(set(data)) != 1
+    return torn
+
+
 def test_a_file_that_several_write_whole_is_always_one_of_theirs(tmp_path: Path):
     path = tmp_path / "whole.bin"
-
-    def write(number: int) -> str:
-        def pieces(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                for _ in range(64):
-                    file.write(bytes([number]) * 4096)
-
-        torn = 0
-        for _ in range(40):
-            write_whole(path, pieces)
-            data = path.read_bytes()
-            torn += len(data) != 64 * 4096 or len(set(data)) != 1
-        return f"{torn} torn"
-
-    assert together(3, write) == ["0 torn"] * 3
+    assert together(3, torn_reads, path) == [0] * 3
     assert list(tmp_path.iterdir()) == [path]
+
+
+def killed_while_it_writes(path: Path) -> None:
+    with whole(path) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path):
     path = tmp_path / "table"
-
-    def killed() -> None:
-        with whole(path) as temporary:
-            temporary.write_text("half")
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    victim = FORKED.Process(target=killed)
+    victim = PROCESSES.Process(target=killed_while_it_writes, args=(path,))
     victim.start()
     victim.join(PATIENCE)
     (left,) = tmp_path.glob("*.tmp")
@@ -126,15 +137,15 @@ def test_the_second_writer_of_a_folder_is_told_who_the_first_is(tmp_path: Path):
         pass
 
 
+def hold(home: Path, begun: Event, end: Event) -> None:
+    with at_work.at_work(home):
+        begun.set()
+        end.wait(PATIENCE)
+
+
 def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_path: Path):
-    begun, end = FORKED.Event(), FORKED.Event()
-
-    def first() -> None:
-        with at_work.at_work(tmp_path):
-            begun.set()
-            end.wait(PATIENCE)
-
-    process = FORKED.Process(target=first)
+    begun, end = PROCESSES.Event(), PROCESSES.Event()
+    process = PROCESSES.Process(target=hold, args=(tmp_path, begun, end))
     process.start()
     try:
         assert begun.wait(PATIENCE)
@@ -223,7 +234,7 @@ def test_a_tracking_database_that_a_killed_start_left_is_mended(home: Path):
 def test_a_process_that_is_killed_while_it_makes_a_home_leaves_one_that_opens(tmp_path: Path):
     """Wherever the kill falls: nothing half made is ever under a name that somebody opens."""
     home = tmp_path / "home"
-    child = FORKED.Process(target=instance.prepare, args=(home,))
+    child = PROCESSES.Process(target=instance.prepare, args=(home,))
     child.start()
     give_up = time.monotonic() + PATIENCE
     while child.is_alive() and not list(home.glob(f"dagster/{instance.MAKING}*/history/*.db")):

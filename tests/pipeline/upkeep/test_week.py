@@ -13,6 +13,7 @@ from pipeline.runtime.summary import Ledger
 from tests.pipeline.conftest import TINY, isolate
 from tests.pipeline.week_shop import ITEMS, MODES, PictureHost, Shop, purchases
 
+pytestmark = pytest.mark.slow
 INGEST = {"reviews", "products", "rejects"}
 CORE = {"interactions", "users", "items"}
 PICTURES = {"image_urls", "image_ledger", "image_bank", "image_features"}
