@@ -18,7 +18,9 @@ from rich.console import Console
 
 from pipeline.core import digests
 from pipeline.core import parquet as pq
+from pipeline.core.column_digests import KEY, expect_digests
 from pipeline.core.errors import InputError
+from pipeline.core.images.ledger import LEDGER_MEND
 from pipeline.core.quoting import printable
 from pipeline.home import environment
 from pipeline.home.storage import MANIFEST, ModelFolder, Storage
@@ -73,8 +75,11 @@ def _parquet(home: Path, read: Read) -> Iterator[Finding]:
         what, mend = _of_table(path.relative_to(home))
         try:
             with pq.named(path), pq.ParquetFile(path) as file:
+                digested = KEY in (file.schema_arrow.metadata or {})
                 for batch in file.iter_batches(use_threads=False):
                     batch.validate(full=True)
+                if digested:
+                    expect_digests(path, file.read(), mend)
             yield Finding(_shown(home, path), what, WHOLE)
         except Exception as error:  # whatever damaged bytes make of a reader
             yield Finding(_shown(home, path), what, DAMAGED, printable(error), mend)
@@ -91,7 +96,7 @@ def _of_table(path: Path) -> tuple[str, str]:
         return "shard of pictures", "delete it and materialise image_ledger: its pictures are fetched again"
     return {
         "parts": ("what a raw file came to", "delete it: the next ingest reads that file again"),
-        "pictures": ("part of the ledger", "delete it and materialise image_ledger: its addresses are asked again"),
+        "pictures": ("part of the ledger", LEDGER_MEND),
         "bank": ("index of the bank", "delete the folder bank and materialise image_bank"),
         **{kind: (f"table beside a {kind}", "delete its folder, and materialise its asset again") for kind in MODELS},
     }.get(folder, ("table", "delete it, and run again what made it"))

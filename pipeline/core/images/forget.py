@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core import parquet as pq
-from pipeline.core.durable import own, sole_writer, write_whole
+from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.images.ledger import read_part, write_part
 
 _ROW_GROUP = 256  # as the store writes its shards
 
@@ -25,7 +26,7 @@ def forget(folder: Path, gone: Callable[[pa.Array], np.ndarray]) -> set[str]:
     if not folder.is_dir():
         return set()
     with sole_writer(folder):
-        parts = {path: pq.ParquetFile(path).read() for path in sorted(folder.glob("ledger-*.parquet"))}
+        parts = {path: read_part(path) for path in sorted(folder.glob("ledger-*.parquet"))}
         masks = {path: gone(table["url"].combine_chunks()) for path, table in parts.items()}
         leaving, staying = set(), set()
         for path, table in parts.items():
@@ -38,8 +39,7 @@ def forget(folder: Path, gone: Callable[[pa.Array], np.ndarray]) -> set[str]:
                 _rewrite_shard(path, removed)
         for path, table in parts.items():
             if masks[path].any():
-                kept = table.filter(pa.array(~masks[path]))
-                write_whole(path, lambda temporary, kept=kept: pq.write_table(kept, own(temporary), compression="zstd"))
+                write_part(path, table.filter(pa.array(~masks[path])))
     return removed
 
 

@@ -23,7 +23,9 @@ import pyarrow.compute as pc
 
 from pipeline.core import parquet as pq
 from pipeline.core import schemas
+from pipeline.core.column_digests import expect_digests, with_digests
 from pipeline.core.durable import move, own, sole_writer, write_whole
+from pipeline.core.errors import DamagedFileError
 from pipeline.core.signatures import keys
 
 # Reason -> status. schemas.REASONS explains the reasons.
@@ -48,6 +50,7 @@ STATUS_OF = {
     "private_address": "blocked",
     "robots": "blocked",
 }
+LEDGER_MEND = "delete it and materialise image_ledger: its URLs are requested again"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PART_ROWS = 16_384  # a ledger part with so many rows is not merged with others
 _ROW_GROUP = 256  # pictures read back at once
@@ -158,7 +161,7 @@ class PictureStore:
                     if shas:
                         bodies = [self._pictures[sha] for sha in shas]
                         self._write_shard(number, pa.table([shas, bodies], schema=schemas.PICTURES))
-                    _write_ledger(self._path("ledger", number), _rows_table(rows))
+                    write_part(self._path("ledger", number), _rows_table(rows))
             except BaseException:  # e.g. a full disk; no later part may refer to pictures that were not written
                 self._rows = rows + self._rows
                 self._unwritten = shas + self._unwritten
@@ -206,7 +209,7 @@ class PictureStore:
         if len(numbers) < 2:
             return
         table = self._latest(numbers, schemas.IMAGE_LEDGER.names)
-        _write_ledger(self._path("ledger", numbers[-1]), table)
+        write_part(self._path("ledger", numbers[-1]), table)
         for number in numbers[:-1]:
             self._path("ledger", number).unlink()
 
@@ -217,7 +220,7 @@ class PictureStore:
         read = list(dict.fromkeys(["url", *columns]))
         file_schema = pa.schema([schemas.IMAGE_LEDGER.field(name) for name in read])
         parts = [self._path("ledger", number) for number in numbers]
-        tables = (pq.ParquetFile(part).read(columns=read).cast(file_schema) for part in parts)
+        tables = (read_part(part, read).cast(file_schema) for part in parts)
         table = pa.concat_tables(tables)
         numbered = pa.table({"url": keys(table["url"]), "row": np.arange(len(table))})
         order = pc.sort_indices(numbered, sort_keys=[("url", "ascending"), ("row", "ascending")])
@@ -301,8 +304,25 @@ def read_pictures(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, by
                     yield sha, data.as_py()
 
 
-def _write_ledger(path: Path, table: pa.Table) -> None:
-    write_whole(path, lambda temporary: pq.write_table(table, own(temporary), compression="zstd"))
+def write_part(path: Path, table: pa.Table) -> None:
+    """Write a part of the ledger, with the digests of its columns."""
+    digested = with_digests(table)
+    write_whole(path, lambda temporary: pq.write_table(digested, own(temporary), compression="zstd"))
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a part of the ledger, or some of its columns.
+
+    Raises:
+        DamagedFileError: it is not what was written.
+    """
+    try:
+        with pq.named(path), pq.ParquetFile(path) as file:
+            table = file.read(columns=None if columns is None else list(columns))
+    except pa.ArrowException as error:  # whatever damaged bytes make of a reader
+        raise DamagedFileError(f"{path}: damaged ({error}): {LEDGER_MEND}") from error
+    expect_digests(path, table, f"{LEDGER_MEND} (python -m pipeline.check looks for more)")
+    return table
 
 
 def _rows_table(rows: Sequence[LedgerRow]) -> pa.Table:

@@ -72,7 +72,7 @@ KINDS = {
     "tables/users.parquet": "materialise users again",
     f"tables/splits/{MODE}.parquet": f"materialise splits for {MODE} again",
     "pictures/pictures-*.parquet": "its pictures are fetched again",
-    "pictures/ledger-*.parquet": "its addresses are asked again",
+    "pictures/ledger-*.parquet": "its URLs are requested again",
     "bank/index-*.parquet": "materialise image_bank",
     "bank/pixels-*.npy": "materialise image_bank",
     "features/f.npy": "materialise image_features",
