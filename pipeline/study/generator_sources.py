@@ -32,6 +32,7 @@ from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.runtime.resources import Compute
+from pipeline.settings import profiles
 from pipeline.settings.assets import GarmentSettings
 from pipeline.settings.method import Method
 
@@ -142,6 +143,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "(ATELIER_HOME), at equal steps, and hold both against the same unseen pictures.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--profile", default="paper", metavar="NAME", help=f"{', '.join(profiles.names())}, or a path to a YAML file"
     )
     parser.add_argument("--preset", default="", help="paper, kang2017 or modern; default: the profile's")
     return parser.parse_args(argv)

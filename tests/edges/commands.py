@@ -110,8 +110,6 @@ def call(
     environment |= {**variables, "COLUMNS": "200"}
     if kind:
         environment |= {"EDGE_AT": at or command.at, "EDGE_KIND": kind, "EDGE_MARK": str(mark)}
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a job in the background, whose children ignore it too
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     words = [sys.executable, "-m", *(word.format(home=home) for word in (*command.words, *more))]
     if shell:
         words = ["bash", "-c", shell, "edge", *words]

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 
 from tests.pipeline.conftest import Home, made
 
+# A job in the background ignores Ctrl-C, and one of nohup HUP. What a test starts would ignore them too; Dagster, run
+# in this process, would have TERM ignored as well.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 collect_ignore_glob = [] if os.environ.get("ATELIER_EDGES") else ["test_grid.py", "test_of_a_run.py"]
 SELECT = "+key:image_features or +key:triplets or +key:garments"
 
