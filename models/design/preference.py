@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from models.design.distinct import Others
 from models.design.settings import DesignSettings
 from models.lsgan.networks import Discriminator, Generator, normalise, to_pixels
+from models.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,6 @@ class Recommender:
         """Keep only these users."""
         others = None if self.others is None else self.others.of(users)
         return replace(self, theta=self.theta[users], others=others)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a search: `done` of `total` latents."""
-
-    done: int
-    total: int
-    note: str
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from models.design.preference import (
-    Progress,
     Recommender,
     Search,
     ascend_all,
@@ -25,6 +24,7 @@ from models.design.preference import (
 )
 from models.design.settings import DesignSettings
 from models.lsgan.networks import Discriminator, Generator, normalise
+from models.training.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from models.dvbpr.cnnf import CNNF
 from models.dvbpr.objective import initial_theta
 from models.dvbpr.settings import ARCHITECTURE, MAY_CHANGE, DvbprSettings
 from models.training import checkpoint
+from models.training.checkpoint import BEST, LAST
 from models.training.ranks import ALONE, Ranks
-from models.training.run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
+from models.training.run import FORMAT, TrainingRun, expect_format, refuse_other
 
 
 def build(settings: DvbprSettings, users: int, device: torch.device) -> tuple[CNNF, nn.Parameter]:
@@ -80,7 +81,7 @@ class Run(TrainingRun):
         state = {
             "format": FORMAT,
             "settings": self.settings.plain(),
-            **self.standing(),
+            **self.counters(),
             "cnn": self.cnn.state_dict(),
             "theta": self.theta.detach(),
             "optimiser": self.adam.state_dict(),
@@ -125,7 +126,7 @@ class Run(TrainingRun):
                 torch.cuda.set_rng_state(state["rng_device"], self.device)
             elif state["rng_device"] is not None and self.device.type == "mps":
                 torch.mps.set_rng_state(state["rng_device"])
-            self.stand(state)
+            self.restore_counters(state)
         return self.epoch
 
 

@@ -27,13 +27,13 @@ from models.metrics import evaluate
 from models.training import command_line as command
 from models.training import device as devices
 from models.training import signals
+from models.training.divergence import DivergedError, last_good_epoch, stop_if_diverged
 from models.training.progress import Clock, Progress
 from models.training.ranks import ALONE, Ranks, here, joined
-from models.training.run import DivergedError, kept, stop_if_diverged
 
-__all__ = ["PRESETS", "Dataset", "DivergedError", "DvbprSettings", "Progress", "Trained", "embed", "load", "train"]
+__all__ = ["PRESETS", "Dataset", "DvbprSettings", "Trained", "embed", "load", "train"]
 
-MEND = "Lower learning_rate, or train in precision float32"  # when the loss is no number
+ADVICE = "Lower learning_rate, or train in precision float32"  # after a divergence
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def train(
     _check_table(data, settings)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
-        return _train(data, settings, out, device, on_progress or (lambda _: None), start, here())
+        return _train(data, settings, out, device, on_progress, start, here())
 
 
 def _train(
@@ -87,7 +87,7 @@ def _train(
     settings: DvbprSettings,
     out: Path,
     device: torch.device,
-    report: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None] | None,
     start: Path | None,
     ranks: Ranks,
 ) -> Trained:
@@ -113,16 +113,15 @@ def _train(
 
     steps = math.ceil(data.triplets_user.shape[1] / settings.batch_size)
     mine, shares = ranks.epoch(data.triplets_user.shape[1], settings.batch_size)
-    clock = Clock(report if ranks.first else lambda _: None, steps, settings.epochs, done=run.epoch * steps)
+    clock = Clock(on_progress if ranks.first else None, steps * settings.epochs, done=run.epoch * steps)
     while not run.finished():
         epoch = run.epoch + 1
         users, images = _epoch_order(data, settings.seed, epoch)
         users = torch.from_numpy(users).to(device)
         losses = torch.zeros(steps, device=device)
         cnn.train()
-        clock.start(epoch)
-        batches = pictures.batches(images[mine], shares)
-        sides = images.shape[1]
+        clock.start()
+        batches, sides = pictures.batches(images[mine], shares), images.shape[1]
         for step, (user, pixels) in enumerate(zip(users.split(settings.batch_size), batches, strict=True)):
             with autocast:
                 # Both sides of the siamese network in one forward; every picture draws its own dropout mask.
@@ -134,25 +133,27 @@ def _train(
             ranks.sum_gradients(cnn.parameters())  # theta's is whole: every rank has computed the batch's loss
             adam.step()
             losses[step] = loss.detach()
-            clock.tick(len(user) * sides)
+            clock.step(len(user) * sides)
             if clock.due():
                 # The one place inside an epoch where host and device wait for each other: once a second.
-                stop_if_diverged(losses, epoch, out, MEND)
-                clock.tell(float(losses[: step + 1].sum()) / min((step + 1) * settings.batch_size, len(users)))
-        stop_if_diverged(losses, epoch, out, MEND)
+                stop_if_diverged(losses, epoch, out, ADVICE)
+                triplets = min((step + 1) * settings.batch_size, len(users))
+                clock.report_epoch(epoch, settings.epochs, float(losses[: step + 1].sum()) / triplets)
+        stop_if_diverged(losses, epoch, out, ADVICE)
         row = {"epoch": float(epoch), "loss": float(losses.sum()) / len(users), **clock.stop()}
 
         phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
         if not np.isfinite(phi).all():
             raise DivergedError(
-                f"epoch {epoch}: the loss is not a number any more (nor is the network's output); {kept(out)}. {MEND}"
+                f"epoch {epoch}: the loss is not a number any more (nor is the network's output); "
+                f"{last_good_epoch(out)}. {ADVICE}"
             )
         factors = _factors(data, theta, phi)
         row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device, ranks)
         if run.note(row):
             run.save_best(out)
         run.save_last(out)
-        clock.tell(row["loss"], validation_auc=row["validation_auc"])
+        clock.report_epoch(epoch, settings.epochs, row["loss"], validation_auc=row["validation_auc"])
 
     cnn, theta, _ = load(out, device)
     phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
@@ -292,7 +293,7 @@ def _from_folder(given: dict[str, Any]) -> int:
 def _print_progress(progress: Progress) -> None:
     figures = progress.metrics
     line = f"{progress.note}  step {progress.done}/{progress.total}  loss {figures['loss']:.4f}"
-    line += f"  {figures['pictures_per_second']:,.0f} pictures/s  {figures['seconds_left']:.0f} s left"
+    line += f"  {figures['pictures_per_second']:,.0f} pictures/s  {progress.seconds_left:.0f} s left"
     if "validation_auc" in figures:
         print(f"\r{line}  validation AUC {figures['validation_auc']:.4f}\033[K")
     else:

@@ -11,17 +11,7 @@ import torch
 from models.data import picture_grid
 from models.lsgan.networks import PICTURE_SIZE, Generator, sample_z, to_pixels
 from models.lsgan.settings import LsganSettings
-
-
-class DivergenceError(RuntimeError):
-    """Training has failed at `tick` (`step`) for `reason`; last.pt still holds the tick before."""
-
-    def __init__(self, tick: int, step: int, reason: str) -> None:
-        super().__init__(
-            f"tick {tick} (step {step}): {reason}; lower the learning rates (lr_discriminator, lr_generator), or train "
-            "more pictures, in a new folder (last.pt here holds the last good tick)"
-        )
-        self.tick, self.step, self.reason = tick, step, reason
+from models.training.divergence import DivergedError
 
 
 class FixedGrid:
@@ -57,15 +47,23 @@ def reals(
 def check_divergence(
     metrics: dict[str, float], stalled: dict[str, int], settings: LsganSettings, tick: int, step: int
 ) -> None:
-    """Count bad ticks in a row in `stalled`; DivergenceError at a loss that is no number, or `patience` of them."""
+    """Count consecutive bad ticks in `stalled`.
+
+    Raises DivergedError for a metric that is not a number, or after `settings.patience` bad ticks.
+    """
     for name in ("loss_discriminator", "loss_generator", "spread"):
         if not math.isfinite(metrics[name]):
-            raise DivergenceError(tick, step, f"{name} is not a number ({metrics[name]})")
+            raise _diverged(tick, step, f"{name} is not a number ({metrics[name]})")
     stalled["vanished"] = stalled["vanished"] + 1 if metrics["loss_discriminator"] < settings.vanished_loss else 0
     stalled["alike"] = stalled["alike"] + 1 if metrics["spread"] < settings.alike_spread else 0
     if stalled["vanished"] >= settings.patience:
-        raise DivergenceError(tick, step, f"the discriminator's loss was 0 for {settings.patience} ticks: it has won")
+        raise _diverged(tick, step, f"the discriminator's loss was 0 for {settings.patience} ticks: it has won")
     if stalled["alike"] >= settings.patience:
-        raise DivergenceError(
-            tick, step, f"all fakes were alike for {settings.patience} ticks: the generator collapsed"
-        )
+        raise _diverged(tick, step, f"all fakes were alike for {settings.patience} ticks: the generator collapsed")
+
+
+def _diverged(tick: int, step: int, reason: str) -> DivergedError:
+    return DivergedError(
+        f"tick {tick} (step {step}): {reason}; lower the learning rates (lr_discriminator, lr_generator), or train "
+        "more pictures, in a new folder (last.pt here holds the last good tick)"
+    )

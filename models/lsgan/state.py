@@ -4,7 +4,6 @@ Nothing here draws a batch or takes a step.
 """
 
 import json
-import uuid
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from models.lsgan.networks import Discriminator, Generator, sample_z
 from models.lsgan.settings import MAY_CHANGE, LsganSettings
 from models.training import checkpoint
 from models.training import device as devices
-from models.training.files import UnusableFileError
+from models.training.checkpoint import BEST, LAST
+from models.training.files import UnusableFileError, write_whole
 from models.training.ranks import ALONE, Ranks
 
+GENERATOR, META = "generator.pt", "meta.json"  # a finished run: both networks; its settings and history
 _SETTLE_BATCHES = 16  # of 64 latents: the averaged weights' own batch-norm statistics (Wu & Johnson 2021)
 
 
@@ -97,7 +98,7 @@ class LsganRun:
         if self.best is None or self.best["metric"] != name or value < self.best["value"]:
             self.best = {"step": self.step, "metric": name, "value": value}
             if self.ranks.first:
-                checkpoint.save(out / "best.pt", {**self._finished(), **self.best})
+                checkpoint.save(out / BEST, {**self._finished(), **self.best})
 
     def save(self, out: Path) -> None:
         """Write last.pt: all that the next step depends on. After best.pt: a cut between them repeats this tick."""
@@ -106,14 +107,14 @@ class LsganRun:
         state = {"identity": self.identity, "step": self.step, "history": self.history, "stalled": self.stalled}
         state |= {"best": self.best, "noise": self.noise.get_state()}
         state |= {"augment_probability": self.augment_probability}
-        checkpoint.save(out / "last.pt", state | {name: part.state_dict() for name, part in self._parts().items()})
+        checkpoint.save(out / LAST, state | {name: part.state_dict() for name, part in self._parts().items()})
 
     def resume(self, out: Path) -> int:
         """Go on with out/last.pt where there is one; the steps it had done.
 
         Raises ValueError listing every difference when it is of another run.
         """
-        path = out / "last.pt"
+        path = out / LAST
         if not path.exists():
             return 0
         state = checkpoint.load(path, map_location=self.noise.device, needs=("identity",))
@@ -135,8 +136,8 @@ class LsganRun:
         self.ranks.wait()  # for the first one's last checkpoint
         chosen = self.best if self.settings.select == "best" else None
         if chosen is not None:
-            state = checkpoint.load(out / "best.pt", map_location=self.noise.device)
-            with checkpoint.restoring(out / "best.pt"):
+            state = checkpoint.load(out / BEST, map_location=self.noise.device)
+            with checkpoint.restoring(out / BEST):
                 self.sampled.load_state_dict(state["generator"])
                 self.discriminator.load_state_dict(state["discriminator"])
         for network in (self.sampled, self.discriminator):
@@ -147,13 +148,8 @@ class LsganRun:
         meta |= {"notes": notes, "torch": torch.__version__, "history": self.history}
         if not self.ranks.first:
             return meta
-        checkpoint.save(out / "generator.pt", self._finished())
-        temporary = out / f".meta.json.{uuid.uuid4().hex}.tmp"
-        try:
-            temporary.write_text(json.dumps(meta, indent=1))
-            temporary.replace(out / "meta.json")
-        finally:
-            temporary.unlink(missing_ok=True)
+        checkpoint.save(out / GENERATOR, self._finished())
+        write_whole(out / META, lambda file: file.write(json.dumps(meta, indent=1).encode()))
         return meta
 
     def _finished(self) -> dict[str, Any]:
@@ -172,18 +168,18 @@ def load_generator(folder: Path, device: torch.device | str = "cpu") -> tuple[Ge
     Raises FileNotFoundError naming the folder when the run never finished.
     """
     folder, device = Path(folder), devices.resolve(device) if isinstance(device, str) else device
-    if not (folder / "meta.json").is_file():
+    if not (folder / META).is_file():
         raise FileNotFoundError(f"{folder}: no meta.json, so no finished generator there; train (again): it resumes")
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / META).read_text())
         settings = LsganSettings(**meta["settings"])
     except (ValueError, TypeError, KeyError) as error:
         raise UnusableFileError(
             f"{folder / 'meta.json'}: cut off, damaged or of another version; delete it and train again: it resumes"
         ) from error
-    state = checkpoint.load(folder / "generator.pt", map_location=device)
+    state = checkpoint.load(folder / GENERATOR, map_location=device)
     generator, discriminator = Generator(settings).to(device), Discriminator(settings).to(device)
-    with checkpoint.restoring(folder / "generator.pt"):
+    with checkpoint.restoring(folder / GENERATOR):
         generator.load_state_dict(state["generator"])
         discriminator.load_state_dict(state["discriminator"])
     return generator.requires_grad_(False).eval(), discriminator.requires_grad_(False).eval(), meta
@@ -200,12 +196,5 @@ def _check_identity(found: dict[str, Any], wanted: dict[str, Any], path: Path) -
     """ValueError naming every difference between the run on disk and the one asked for."""
     if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
         raise UnusableFileError(f"{path}: not a checkpoint of ours; delete it and train again")
-    differ = [
-        f"{k} was {found.get(k)!r}, now {wanted[k]!r}" for k in wanted if k != "settings" and found.get(k) != wanted[k]
-    ]
-    old, new = found["settings"], wanted["settings"]
-    differ += [f"{k} was {old.get(k)!r}, now {new[k]!r}" for k in new if old.get(k) != new[k]]
-    if differ:
-        raise ValueError(
-            f"{path}: a checkpoint of another run ({'; '.join(differ)}); give another folder, or delete it"
-        )
+    flat_found, flat_wanted = ({**identity, **identity["settings"], "settings": None} for identity in (found, wanted))
+    checkpoint.refuse_differences(path, checkpoint.differences(flat_found, flat_wanted))

@@ -23,7 +23,7 @@ from torch import Tensor
 from models.data import picture_grid
 from models.data.augment import adapted, diff_augment
 from models.lsgan.batches import Batches, check_data, total_steps
-from models.lsgan.monitor import DivergenceError, FixedGrid, check_divergence, reals
+from models.lsgan.monitor import FixedGrid, check_divergence, reals
 from models.lsgan.networks import (
     Discriminator,
     Generator,
@@ -33,18 +33,18 @@ from models.lsgan.networks import (
     relativistic_loss,
     sample_z,
 )
-from models.lsgan.progress import Clock, Progress
 from models.lsgan.settings import PRESETS, LsganSettings
 from models.lsgan.state import LsganRun, load_generator
 from models.training import command_line as command
 from models.training import device as devices
 from models.training import signals
 from models.training.files import read_array
+from models.training.progress import Clock, Progress
 from models.training.ranks import Ranks, here, joined
 
-__all__ = ["PRESETS", "DivergenceError", "LsganSettings", "Measure", "Progress", "load_generator", "train"]
+__all__ = ["PRESETS", "LsganSettings", "Measure", "load_generator", "train"]
 
-
+_MEANS = ("loss_discriminator", "loss_generator", "output_real", "output_fake")  # what a step returns
 _ADAPT_EVERY = 4  # steps between two looks at how much D overfits, as ADA
 
 
@@ -86,7 +86,7 @@ def train(
     (step, grid uint8 [H, W, 3]). Where this process has joined others (`ranks.joined`), each takes an equal share of
     every batch, batch norm is over the whole of it, and the first rank alone writes, reports and measures; they must
     see one `out`. Raises ValueError for pictures or labels that do not fit, a class with too few pictures, or a
-    checkpoint of another run; DivergenceError when training has failed.
+    checkpoint of another run; DivergedError when training has failed.
     """
     ranks = here()
     _check_ranks(settings, ranks)
@@ -101,22 +101,23 @@ def train(
     ranks.expect_same("settings, data or checkpoint", run.generator.parameters(), f"{run.identity} {total} {run.step}")
     if not resumed_from and ranks.first:
         picture_grid.write_png(out / "reals.png", reals(pictures, labels, class_names, settings))
-        first, _ = grid.draw(run.sampled)
-        picture_grid.write_png(out / "fakes_init.png", first)
-        if on_images is not None:
-            on_images(0, first)
+        _write_fakes(out, "init", 0, grid.draw(run.sampled)[0], on_images)
 
     take_step = Step(run, device, batches.watched)
-    sums = torch.zeros(4, device=device)  # losses of D and G, outputs for real and fake; read at ticks only
-    clock = Clock(on_progress if ranks.first else None, total, run)
-    with _reproducible_convolutions():
+    sums = torch.zeros(len(_MEANS), device=device)  # read at ticks only
+    metrics: dict[str, float] = dict(run.history[-1]) if run.history else {}  # of the last whole tick
+    clock = Clock(on_progress if ranks.first else None, total, done=run.step)
+    with devices.reproducible_kernels():
         while run.step < total:
             sums += take_step(*batches(run.step))
+            clock.step(settings.batch_size)
             if run.step % settings.tick_steps and run.step < total:
-                clock.between_ticks()
+                if clock.due():
+                    clock.report("training", metrics)
                 continue
             # Upkeep. `.tolist()` is the loop's one synchronisation with a GPU.
-            metrics = clock.read((sums / clock.steps).tolist())
+            metrics = dict(zip(_MEANS, (sums / clock.steps).tolist(), strict=True))
+            metrics["pictures_per_second"] = clock.stop()["pictures_per_second"]
             if settings.adaptive:
                 metrics["augment_probability"] = run.augment_probability.item()
             tick = math.ceil(run.step / settings.tick_steps)
@@ -130,11 +131,10 @@ def train(
                 run.note(measure.name, metrics[measure.name], out)
             run.history.append({"step": run.step, **metrics})
             if ranks.first and (tick % settings.picture_ticks == 0 or run.step == total):
-                picture_grid.write_png(out / f"fakes_{run.step:06d}.png", picture)
-                if on_images is not None:
-                    on_images(run.step, picture)
+                _write_fakes(out, f"{run.step:06d}", run.step, picture, on_images)
             run.save(out)
-            clock.tick(tick, metrics)
+            clock.report(f"tick {tick}", metrics)
+            clock.start()
             sums.zero_()
     meta = run.finish(out, [batches.note, take_step.note])
     return TrainedGenerator(run.sampled, run.discriminator, meta, out, run.history, resumed_from)
@@ -253,17 +253,20 @@ def _check_ranks(settings: LsganSettings, ranks: Ranks) -> None:
         raise ValueError("compile is for one rank: batch norm over several is not compiled; set compile to false")
 
 
+def _write_fakes(
+    out: Path, name: str, step: int, picture: np.ndarray, on_images: Callable[[int, np.ndarray], None] | None
+) -> None:
+    picture_grid.write_png(out / f"fakes_{name}.png", picture)
+    if on_images is not None:
+        on_images(step, picture)
+
+
 def _measured(measure: Measure, network: Generator) -> float:
     was_training = network.training
     network.eval()
     value = float(measure.of(network))
     network.train(was_training)
     return value
-
-
-def _reproducible_convolutions() -> Any:
-    """cuDNN's deterministic kernels: without them a resumed run differs in the last bits, and then in all."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,8 @@ from models.modern.model import Modern, Space
 from models.modern.settings import MAY_CHANGE, ModernSettings
 from models.modern.trunk import Pixels
 from models.training import checkpoint
-from models.training.run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
+from models.training.checkpoint import BEST, LAST
+from models.training.run import FORMAT, TrainingRun, expect_format, refuse_other
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Run(TrainingRun):
 
     def save_last(self, out: Path) -> None:
         """Write last.pt: all that the next epoch depends on."""
-        checkpoint.save(out / LAST, {**self._common(), **self.standing(), "optimiser": self.adam.state_dict()})
+        checkpoint.save(out / LAST, {**self._common(), **self.counters(), "optimiser": self.adam.state_dict()})
 
     def resume(self, out: Path) -> int:
         """Go on with out/last.pt where there is one; how many epochs it had done. ValueError lists differences."""
@@ -61,7 +62,7 @@ class Run(TrainingRun):
             if self.pixels is not None:
                 self.pixels.restore(state["trunk"])
             self.adam.load_state_dict(state["optimiser"])
-            self.stand(state)
+            self.restore_counters(state)
         return self.epoch
 
 

@@ -30,16 +30,17 @@ from models.modern.trunk import Pixels, Trunk
 from models.training import checkpoint, signals
 from models.training import command_line as command
 from models.training import device as devices
+from models.training.checkpoint import BEST
+from models.training.divergence import DivergedError, last_good_epoch, stop_if_diverged
 from models.training.files import read_array
 from models.training.progress import Clock, Progress
-from models.training.run import BEST, DivergedError, kept, stop_if_diverged
 
-__all__ = ["PRESETS", "Dataset", "DivergedError", "ModernSettings", "Progress", "Trained", "Trunk", "load", "train"]
+__all__ = ["PRESETS", "Dataset", "ModernSettings", "Trained", "Trunk", "load", "train"]
 
 FEATURES = "features.npy"
 FROZEN = "frozen"  # the folder in a run's own of what came before the trunk was trained
 
-MEND = "Lower learning_rate"  # when the loss is no number
+ADVICE = "Lower learning_rate"  # after a divergence
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def train(
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
-        return _train(data, features, settings, out, device, on_progress or (lambda _: None), trunk)
+        return _train(data, features, settings, out, device, on_progress, trunk)
 
 
 def _train(
@@ -95,7 +96,7 @@ def _train(
     settings: ModernSettings,
     out: Path,
     device: torch.device,
-    report: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None] | None,
     trunk: Trunk | None,
 ) -> Trained:
     space = modern.fit_space(data, features, settings)
@@ -106,7 +107,7 @@ def _train(
     run = Run(settings, _digest(data, features), model, modern_optimiser.build(model, settings))
     frozen = out / FROZEN if settings.trunk_epochs else out
     resumed_from = run.resume(frozen)
-    _run(run, data, draws, batches, frozen, report)
+    _run(run, data, draws, batches, frozen, on_progress)
     history, pixels = run.history, None
 
     if settings.trunk_epochs:
@@ -127,7 +128,7 @@ def _train(
             look_again()
         else:
             checkpoint.save(out / BEST, checkpoint.load(frozen / BEST))
-        _run(run, data, draws, batches, out, report, len(history), look_again)
+        _run(run, data, draws, batches, out, on_progress, len(history), look_again)
         history, resumed_from = history + run.history, resumed_from + resumed
 
     model, meta = load(out, device)
@@ -154,7 +155,7 @@ def _run(
     draws: Draws,
     batches: Batches,
     out: Path,
-    report: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None] | None,
     begun: int = 0,
     look_again: Callable[[], None] | None = None,
 ) -> None:
@@ -165,14 +166,14 @@ def _run(
     """
     settings, model, adam, steps = run.settings, run.model, run.adam, draws.steps
     device = batches.images.device
-    clock = Clock(report, steps, run.planned, done=run.epoch * steps, begun=begun)
+    clock = Clock(on_progress, steps * run.planned, done=run.epoch * steps)
     while not run.finished():
         epoch = begun + run.epoch + 1
         torch.manual_seed(settings.seed * 1_000_003 + epoch)  # noise, dropout, pictures
         user_of, item_of, negative_of = (torch.from_numpy(drawn).to(device) for drawn in draws.epoch(epoch))
         losses = torch.zeros(steps, device=device)
         model.train()
-        clock.start(epoch)
+        clock.start()
         for step in range(steps):
             rows = slice(step * draws.settings.batch_size, (step + 1) * draws.settings.batch_size)
             user, positive, negative = user_of[rows], item_of[rows], negative_of[step]  # [B], [B], [N]
@@ -184,18 +185,18 @@ def _run(
             loss.backward()
             adam.step()
             losses[step] = loss.detach()
-            clock.tick(len(user) + len(negative))
+            clock.step(len(user) + len(negative))
             if clock.due():
                 # The one place inside an epoch where host and device wait for each other: once a second.
-                stop_if_diverged(losses, epoch, out, MEND)
-                clock.tell(float(losses[: step + 1].mean()))
-        stop_if_diverged(losses, epoch, out, MEND)
+                stop_if_diverged(losses, epoch, out, ADVICE)
+                clock.report_epoch(epoch, begun + run.planned, float(losses[: step + 1].mean()))
+        stop_if_diverged(losses, epoch, out, ADVICE)
         row = {"epoch": float(epoch), "loss": float(losses.mean()), **clock.stop()}
 
         learnt = [weight for group in adam.param_groups for weight in group["params"]]
         if not all(bool(weight.isfinite().all()) for weight in learnt):
             raise DivergedError(
-                f"epoch {epoch}: the loss is not a number any more (nor is a weight); {kept(out)}. {MEND}"
+                f"epoch {epoch}: the loss is not a number any more (nor is a weight); {last_good_epoch(out)}. {ADVICE}"
             )
         model.eval()
         if look_again is not None:
@@ -204,7 +205,8 @@ def _run(
         if run.note(row):
             run.save_best(out)
         run.save_last(out)
-        clock.tell(row["loss"], validation_auc=row["validation_auc"], popularity_weight=row["popularity_weight"])
+        figures = {name: row[name] for name in ("validation_auc", "popularity_weight")}
+        clock.report_epoch(epoch, begun + run.planned, row["loss"], **figures)
 
 
 def _seen(model: Modern, pixels: Pixels, picture: Tensor) -> Tensor:
@@ -303,7 +305,7 @@ def _read_features(path: Path, data: Dataset) -> np.ndarray:
 def _print_progress(progress: Progress) -> None:
     figures = progress.metrics
     line = f"{progress.note}  step {progress.done}/{progress.total}  loss {figures['loss']:.4f}"
-    line += f"  {figures['seconds_left']:.0f} s left"
+    line += f"  {progress.seconds_left:.0f} s left"
     if "validation_auc" in figures:
         line += f"  validation AUC {figures['validation_auc']:.4f} (popularity x {figures['popularity_weight']})"
         print(f"\r{line}\033[K")

@@ -10,9 +10,11 @@ import torch
 from models.data.factors import item_means
 from models.dvbpr import train as train_dvbpr
 from models.dvbpr.settings import PRESETS, DvbprSettings
-from models.dvbpr.train import Dataset, DivergedError, Progress, embed, load, train
+from models.dvbpr.train import Dataset, embed, load, train
 from models.metrics import evaluate
 from models.training import checkpoint
+from models.training.divergence import DivergedError
+from models.training.progress import Progress
 from tests.models.planted import planted
 from tests.models.training.killed import KilledError, kill_at
 
@@ -218,7 +220,7 @@ def test_progress_tells_speed_time_left_and_each_epochs_validation_auc(tmp_path:
         row["validation_auc"] for row in trained.history
     ]
     assert all(progress.metrics["pictures_per_second"] > 0 for progress in seen)
-    assert seen[-1].metrics["seconds_left"] == 0
+    assert seen[-1].seconds_left == 0
 
 
 def test_the_command_trains_from_a_folder_and_names_what_is_missing(tmp_path: Path, capsys) -> None:

@@ -11,7 +11,7 @@ from models.data.dataset import Dataset
 from models.dvbpr.state import Run, build
 from models.dvbpr.train import train
 from models.training import checkpoint
-from models.training.run import BEST
+from models.training.checkpoint import BEST
 from tests.models.dvbpr.test_train_dvbpr import CPU, TINY, weights
 from tests.models.planted import planted
 from tests.models.training.killed import KilledError, kill_at

@@ -132,7 +132,7 @@ def test_a_run_cut_off_in_the_middle_of_a_tick_goes_on_bit_for_bit(tmp_path: Pat
 
 def test_another_switch_is_another_run(tmp_path: Path) -> None:
     trained(tmp_path)
-    with pytest.raises(ValueError, match=r"loss was 'least_squares', now 'relativistic'"):
+    with pytest.raises(ValueError, match=r"loss 'least_squares' there, 'relativistic' here"):
         trained(tmp_path, replace(TINY, loss="relativistic"))
     again = trained(tmp_path, replace(TINY, resident=False, metric_ticks=2, select="best"))
     assert again.resumed_from == 8  # where pictures lie, and when figures are taken, is no other run

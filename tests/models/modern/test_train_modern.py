@@ -15,8 +15,10 @@ from models.modern import train as train_modern
 from models.modern.batches import Batches, Draws, picture_lists
 from models.modern.optimiser import rate
 from models.modern.settings import ModernSettings
-from models.modern.train import DivergedError, Progress, load, train
+from models.modern.train import load, train
 from models.training import checkpoint
+from models.training.divergence import DivergedError
+from models.training.progress import Progress
 from tests.models.modern.test_modern import colours
 from tests.models.planted import planted
 from tests.models.training.killed import KilledError, kill_at
@@ -229,7 +231,7 @@ def test_progress_tells_each_epochs_validation_auc_and_time_left(tmp_path: Path)
     trained = train(planted(), colours(planted()), TINY, tmp_path, CPU, seen.append)
     ends = [progress.metrics["validation_auc"] for progress in seen if "validation_auc" in progress.metrics]
     assert ends == [row["validation_auc"] for row in trained.history]
-    assert (seen[-1].done, seen[-1].total, seen[-1].metrics["seconds_left"]) == (9, 9, 0)
+    assert (seen[-1].done, seen[-1].total, seen[-1].seconds_left) == (9, 9, 0)
 
 
 def test_the_command_trains_from_a_folder_and_names_what_is_missing(tmp_path: Path, capsys) -> None:

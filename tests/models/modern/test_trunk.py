@@ -13,9 +13,10 @@ from models.data.dataset import Dataset
 from models.data.pictures import normalise
 from models.modern import model as modern
 from models.modern.settings import ModernSettings
-from models.modern.train import FROZEN, DivergedError, Trained, load, train
+from models.modern.train import FROZEN, Trained, load, train
 from models.modern.trunk import Pixels, Trunk, retrained
 from models.training import checkpoint
+from models.training.divergence import DivergedError
 from tests.models.planted import planted
 from tests.models.training.killed import KilledError, kill_at
 

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 
-from models.dvbpr import train as train_dvbpr
-from models.modern import train as train_modern
+from models.training.progress import Progress
 
 
 class KilledError(Exception):
     """The machine is down."""
 
 
-def kill_at(epoch: int) -> Callable[[train_dvbpr.Progress | train_modern.Progress], None]:
+def kill_at(epoch: int) -> Callable[[Progress], None]:
     """An on_progress that raises when `epoch` has been written."""
 
-    def on_progress(progress: train_dvbpr.Progress | train_modern.Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         if progress.metrics["epoch"] == epoch:
             raise KilledError
 
