@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.design.preference import (
-    Recommender,
+    PictureTaste,
     Search,
     ascend_all,
     bounded,
@@ -46,7 +46,7 @@ class Restyled:
 def restyle(
     generator: Generator,
     discriminator: Discriminator,
-    recommender: Recommender,
+    recommender: PictureTaste,
     products: np.ndarray,
     labels: np.ndarray,
     *,

@@ -1,7 +1,4 @@
-"""Inspect LSGAN training at each tick: the fixed grid of fakes, the reals beside it, signs of failure.
-
-Nothing here learns or saves a checkpoint.
-"""
+"""Monitor LSGAN training at each tick: fakes of fixed latents, real pictures to compare them with, and divergence."""
 
 import math
 
@@ -15,7 +12,7 @@ from models.training.divergence import DivergedError
 
 
 class FixedGrid:
-    """The same latents and classes from step 0 to the end, a row a class, from their own seed: a film of training."""
+    """Latents and classes that stay the same throughout training, one row per class, to show its progress."""
 
     def __init__(self, settings: LsganSettings, class_names: tuple[str, ...], device: torch.device) -> None:
         noise = torch.Generator().manual_seed(settings.seed + 3)
@@ -25,7 +22,7 @@ class FixedGrid:
 
     @torch.no_grad()
     def draw(self, network: Generator) -> tuple[np.ndarray, float]:
-        """One picture uint8 [H, W, 3], and how much its fakes differ: the mean sd of a pixel on [-1, 1]."""
+        """Draw the fakes: one picture uint8 [H, W, 3], and their spread, i.e. the mean sd of a pixel on [-1, 1]."""
         was_training = network.training
         network.eval()
         fakes = network(self.z, self.labels)
@@ -38,7 +35,7 @@ class FixedGrid:
 def reals(
     pictures: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], settings: LsganSettings
 ) -> np.ndarray:
-    """As many training pictures of each class as the fixed grid has fakes, drawn by the seed: uint8 [H, W, 3]."""
+    """Draw as many training pictures of each class as the fixed grid has fakes, from the seed: uint8 [H, W, 3]."""
     rng = np.random.default_rng(settings.seed)
     rows = [rng.choice(np.flatnonzero(labels == c), settings.grid_columns) for c in range(len(class_names))]
     return picture_grid.grid(pictures[np.stack(rows)], row_labels=class_names)

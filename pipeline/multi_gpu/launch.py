@@ -47,7 +47,7 @@ def train_recommender(
     on_progress: Callable[[Progress], None],
     start: Path | None,
     ranks: int,
-) -> train_dvbpr.Trained:
+) -> train_dvbpr.TrainedDvbpr:
     """Run `train_dvbpr.train` on `ranks` ranks.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A machine that goes down in a training: after an epoch was written, before the next one is."""
+"""Simulate a crash of the machine after an epoch was written."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ from models.training.progress import Progress
 
 
 class KilledError(Exception):
-    """The machine is down."""
+    """The simulated crash."""
 
 
 def kill_at(epoch: int) -> Callable[[Progress], None]:
-    """An on_progress that raises when `epoch` has been written."""
+    """Return an on_progress that raises KilledError when `epoch` has been written."""
 
     def on_progress(progress: Progress) -> None:
         if progress.metrics["epoch"] == epoch:
