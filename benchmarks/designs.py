@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import last_line, machine, medians, timed
 from models.design.from_noise import Designs, personal_designs
-from models.design.preference import Recommender
+from models.design.preference import PictureTaste
 from models.design.settings import DesignSettings
 from models.dvbpr.cnnf import CNNF
 from models.lsgan.networks import Discriminator, Generator
@@ -54,7 +54,7 @@ class Models:
 
     generator: Generator
     discriminator: Discriminator
-    taste: Recommender
+    taste: PictureTaste
 
 
 def build(size: Size, users: int, device: torch.device) -> Models:
@@ -72,7 +72,7 @@ def build(size: Size, users: int, device: torch.device) -> Models:
     for network in (generator, discriminator, cnn):
         network.eval().requires_grad_(False)
     theta = torch.rand(users, 50, generator=torch.Generator().manual_seed(1))
-    return Models(generator, discriminator, Recommender(cnn, size.input_size, theta.to(device)))
+    return Models(generator, discriminator, PictureTaste(cnn, size.input_size, theta.to(device)))
 
 
 def plain(models: Models, settings: DesignSettings, users: int, device: torch.device) -> np.ndarray:

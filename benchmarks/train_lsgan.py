@@ -26,8 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import machine, medians, timed
 from models.lsgan.networks import PICTURE_SIZE, Discriminator, Generator, SameConv, SameTransposedConv
 from models.lsgan.settings import PRESETS, LsganSettings
-from models.lsgan.train import Progress, train
+from models.lsgan.train import train
 from models.training import device as devices
+from models.training.progress import Progress
 
 CLASSES = tuple(f"class {number}" for number in range(6))
 SIZES = {"paper": 1.0, "cpu": 0.25}  # width of both networks

@@ -1,8 +1,8 @@
-"""Networks, losses, training loops, searches and metrics: torch, torchvision and numpy alone."""
+"""Networks, losses, training loops and metrics. Imports only torch, torchvision and numpy."""
 
 import sys
 
 from models.training import signals
 
-if sys.argv[:1] == ["-m"]:  # `python -m models...` is starting: its imports take seconds, and may be interrupted
+if sys.argv[:1] == ["-m"]:  # `python -m models...` is starting: Ctrl-C must work during its seconds of imports
     signals.leave_at_once()

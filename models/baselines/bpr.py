@@ -6,7 +6,7 @@ visual half alone. Training is vectorised: the whole grid takes seconds on a CPU
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from models.baselines.settings import BprSettings
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means
 from models.metrics import evaluate
+from models.training.progress import Progress
 
 # BPR-MF needs a higher learning rate: only the few triplets with an id update its row, while every triplet updates
 # VBPR's projection.
@@ -43,16 +44,6 @@ VISUAL_GRID: tuple[dict[str, float | bool], ...] = (
     {"regularisation": 0.3},
     {"regularisation": 1.0},
 )
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a grid: `done` of `total` settings are trained."""
-
-    done: int
-    total: int
-    note: str
-    metrics: dict[str, float]  # validation_auc
 
 
 def bpr_mf(

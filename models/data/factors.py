@@ -4,8 +4,6 @@ The evaluated score is theta . item + item_bias, so any metric can be recomputed
 evaluating factors do not belong here.
 """
 
-import os
-import uuid
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.training.files import read_arrays
+from models.training.files import read_arrays, write_whole
 
 # name: (dtype, number of dimensions)
 _LAYOUT = {
@@ -124,18 +122,8 @@ class _Products:
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz file atomically: the complete file or nothing."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            # The type checker thinks that an array could be passed as the keyword allow_pickle, a bool.
-            np.savez(file, **arrays)  # ty: ignore[invalid-argument-type]
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # The type checker thinks that an array could be passed as the keyword allow_pickle, a bool.
+    write_whole(path, lambda file: np.savez(file, **arrays))  # ty: ignore[invalid-argument-type]
 
 
 def item_means(values: np.ndarray, image_item: np.ndarray, items: int) -> np.ndarray:

@@ -4,12 +4,13 @@ Everything is uint8 [height, width, 3]. The labels use a 5x7 bitmap font stored 
 no drawing library.
 """
 
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from models.training.files import write_whole
 
 _GAP = 2  # pixels between pictures
 _INK = np.array([40, 40, 40], dtype=np.uint8)
@@ -73,13 +74,8 @@ def png_bytes(picture: np.ndarray) -> bytes:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write a uint8 picture [H, W, 3] to `path`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(png_bytes(picture))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a uint8 picture [H, W, 3] to `path` atomically."""
+    write_whole(path, lambda file: file.write(png_bytes(picture)))
 
 
 def _write(sheet: np.ndarray, text: str, top: int, left: int, limit: int) -> None:

@@ -36,7 +36,7 @@ class Others:
         return standard[:, 0] - torch.logsumexp(references, dim=1) + math.log(references.shape[1])
 
 
-def standing(theta: np.ndarray, catalogue: np.ndarray, rows: np.ndarray) -> Others:
+def standardise(theta: np.ndarray, catalogue: np.ndarray, rows: np.ndarray) -> Others:
     """Standardise all users' theta [everybody, K] over a catalogue's Phi [M, K]; `rows` as in `Others`.
 
     Raises ValueError for fewer than two catalogue pictures, or no reference user.

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.design.preference import Progress, Recommender, Search, ascend_all, frozen, on_cpu, show, shown_steps
+from models.design.preference import PictureTaste, Search, ascend_all, frozen, on_cpu, show, shown_steps
 from models.design.settings import DesignSettings
 from models.lsgan.networks import Discriminator, Generator
+from models.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Designs:
 def personal_designs(
     generator: Generator,
     discriminator: Discriminator,
-    recommender: Recommender,
+    recommender: PictureTaste,
     classes: Sequence[int],
     *,
     settings: DesignSettings,

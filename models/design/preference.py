@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from models.design.distinct import Others
 from models.design.settings import DesignSettings
 from models.lsgan.networks import Discriminator, Generator, normalise, to_pixels
+from models.training.progress import Progress
 
 
 @dataclass(frozen=True)
-class Recommender:
+class PictureTaste:
     """The parts of a recommender that a design needs; `phi` maps pictures [B, 3, size, size] in [-1, 1] to [B, K]."""
 
     phi: nn.Module
@@ -32,20 +33,10 @@ class Recommender:
     resample: str = "nearest"  # how pictures are resized to `size` (K17); "bilinear", antialiased, if phi learnt so
     others: Others | None = None  # the reference users for the objective `distinct`
 
-    def of(self, users: Tensor) -> "Recommender":
+    def of(self, users: Tensor) -> "PictureTaste":
         """Keep only these users."""
         others = None if self.others is None else self.others.of(users)
         return replace(self, theta=self.theta[users], others=others)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a search: `done` of `total` latents."""
-
-    done: int
-    total: int
-    note: str
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -54,11 +45,11 @@ class Search:
 
     generator: Generator
     discriminator: Discriminator
-    recommender: Recommender
+    recommender: PictureTaste
     settings: DesignSettings
 
 
-def picture_features(recommender: Recommender, pictures: np.ndarray, rows_at_once: int = 256) -> np.ndarray:
+def picture_features(recommender: PictureTaste, pictures: np.ndarray, rows_at_once: int = 256) -> np.ndarray:
     """Compute Phi of pictures uint8 [n, H, W, 3], resized to its input size: float32 [n, K]."""
     device = device_of(recommender.phi)
     features = []
@@ -156,7 +147,7 @@ def show(search: Search, z: Tensor, labels: Tensor, user: Tensor) -> tuple[np.nd
     return torch.cat(pictures).numpy(), torch.cat(scores).numpy(), torch.cat(realisms).numpy()
 
 
-def _phi_of(recommender: Recommender, pictures: Tensor) -> Tensor:
+def _phi_of(recommender: PictureTaste, pictures: Tensor) -> Tensor:
     """Compute Phi of pictures [B, 3, 64, 64], resized to its input size: [B, K]."""
     size = (recommender.size, recommender.size)
     if recommender.resample == "bilinear":
@@ -179,7 +170,7 @@ def shown_steps(settings: DesignSettings) -> list[int]:
     return list(range(settings.steps + 1)) if settings.every_step else [0, settings.steps]
 
 
-def on_cpu(recommender: Recommender) -> Recommender:
+def on_cpu(recommender: PictureTaste) -> PictureTaste:
     """Move the recommender's theta to the CPU as float32; ValueError unless it is [users, K] with at least one user."""
     theta = recommender.theta.detach().float().cpu()
     if theta.ndim != 2 or len(theta) == 0:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from models.design.preference import (
-    Progress,
-    Recommender,
+    PictureTaste,
     Search,
     ascend_all,
     bounded,
@@ -25,6 +24,7 @@ from models.design.preference import (
 )
 from models.design.settings import DesignSettings
 from models.lsgan.networks import Discriminator, Generator, normalise
+from models.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Restyled:
 def restyle(
     generator: Generator,
     discriminator: Discriminator,
-    recommender: Recommender,
+    recommender: PictureTaste,
     products: np.ndarray,
     labels: np.ndarray,
     *,

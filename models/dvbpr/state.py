@@ -1,6 +1,6 @@
 """The state of a DVBPR run on disk, and the conditions for resuming it.
 
-Two files: best.pt is the model (weights, theta, settings), last.pt the whole state of training.
+best.pt holds the model (weights, theta, settings), last.pt the whole state of training.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from models.dvbpr.cnnf import CNNF
 from models.dvbpr.objective import initial_theta
 from models.dvbpr.settings import ARCHITECTURE, MAY_CHANGE, DvbprSettings
 from models.training import checkpoint
+from models.training.checkpoint import BEST, LAST
 from models.training.ranks import ALONE, Ranks
-from models.training.run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
+from models.training.run import FORMAT, TrainingRun, expect_format, refuse_other
 
 
 def build(settings: DvbprSettings, users: int, device: torch.device) -> tuple[CNNF, nn.Parameter]:
-    """Network and theta before training, the same for a seed on every device."""
+    """Build the untrained network and theta; a seed gives the same values on every device."""
     generator = torch.Generator().manual_seed(settings.seed)
     cnn = CNNF(
         settings.k,
@@ -31,14 +32,14 @@ def build(settings: DvbprSettings, users: int, device: torch.device) -> tuple[CN
         generator=generator,
     )
     theta = initial_theta(users, settings.k, generator)
-    # channels_last is the order the bank has anyway; measured 10 % faster on two AVX2 cores, more on a GPU.
+    # channels_last is the bank's own order; measured 10 % faster on two AVX2 cores, more on a GPU.
     cnn = cnn.to(memory_format=torch.channels_last).to(device)
     return cnn, nn.Parameter(theta.detach().to(device))
 
 
 @dataclass
-class Run(TrainingRun):
-    """One training run of DVBPR: the model, and what trains it."""
+class DvbprRun(TrainingRun):
+    """A training run of DVBPR: the model, its optimiser and its device. All ranks must call the same methods."""
 
     settings: DvbprSettings
     users: np.ndarray  # [U] int32, global ids of theta's rows
@@ -46,15 +47,15 @@ class Run(TrainingRun):
     theta: nn.Parameter  # [U, k]
     adam: torch.optim.Optimizer
     device: torch.device
-    ranks: Ranks = ALONE  # who all call what is here; the first one writes
+    ranks: Ranks = ALONE  # the first one writes
 
     def expect_same(self) -> None:
-        """Raise RuntimeError unless all ranks hold the same data, settings and weights, after as many epochs."""
+        """Raise RuntimeError unless all ranks have the same data, settings, weights and number of epochs."""
         weights = [*self.cnn.parameters(), self.theta]
         self.ranks.expect_same("data, settings or weights", weights, f"{self.data_digest} {self.settings} {self.epoch}")
 
     def save_best(self, out: Path) -> None:
-        """Write best.pt: the model that `load` gives, without the optimiser's state."""
+        """Write best.pt: the model as `load` reads it, without the optimiser's state."""
         if not self.ranks.first:
             return
         state = {
@@ -70,7 +71,7 @@ class Run(TrainingRun):
         checkpoint.save(out / BEST, state)
 
     def save_last(self, out: Path) -> None:
-        """Write last.pt: all that the next epoch depends on, once all ranks are found to have trained the same."""
+        """Write last.pt, all that the next epoch depends on, after checking that all ranks have the same weights."""
         self.expect_same()
         if self.ranks.first:
             self._write_last(out)
@@ -80,7 +81,7 @@ class Run(TrainingRun):
         state = {
             "format": FORMAT,
             "settings": self.settings.plain(),
-            **self.standing(),
+            **self.counters(),
             "cnn": self.cnn.state_dict(),
             "theta": self.theta.detach(),
             "optimiser": self.adam.state_dict(),
@@ -91,11 +92,10 @@ class Run(TrainingRun):
 
     @torch.no_grad()
     def start_from(self, folder: Path) -> None:
-        """Take over the model in `folder` as the one to go on from: the network, and theta by user id.
+        """Start from the model in `folder`: its network, and its theta by user id.
 
-        Users it does not know keep what they have, a new user's factors; items need none of their own, their
-        pictures go through the network. Moments and epochs start at nothing. Raises ValueError listing every
-        difference when the model has another shape or method, FileNotFoundError where there is none.
+        Users that it does not know keep a new user's factors. Adam's moments and the epoch count start at zero. Raises
+        ValueError listing every difference if the model has another shape or method, FileNotFoundError without a model.
         """
         path = Path(folder) / BEST
         state = checkpoint.load(path)
@@ -107,9 +107,9 @@ class Run(TrainingRun):
 
     @torch.no_grad()
     def resume(self, out: Path) -> int:
-        """Go on with out/last.pt where there is one; how many epochs it had done.
+        """Load out/last.pt if it exists, and return the number of finished epochs.
 
-        Raises ValueError listing every difference when it is of another architecture, method or data set.
+        Raises ValueError listing every difference if it has another architecture, method or data set.
         """
         path = out / LAST
         if not path.exists():
@@ -125,12 +125,12 @@ class Run(TrainingRun):
                 torch.cuda.set_rng_state(state["rng_device"], self.device)
             elif state["rng_device"] is not None and self.device.type == "mps":
                 torch.mps.set_rng_state(state["rng_device"])
-            self.stand(state)
+            self.restore_counters(state)
         return self.epoch
 
 
 def load(folder: Path, device: torch.device) -> tuple[CNNF, Tensor, dict]:
-    """The model of a run's best epoch: (network in eval mode, theta [users, k], meta), on `device`.
+    """Load the model of a run's best epoch: (network in eval mode, theta [users, k], meta), on `device`.
 
     meta: settings (DvbprSettings), epoch, validation_auc, data_digest, users (global ids of theta's rows, int32),
     input_size, resize_filter. Raises FileNotFoundError or ValueError naming the file.

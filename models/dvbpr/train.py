@@ -1,14 +1,13 @@
-"""Train DVBPR: pictures and triplets in, factors and checkpoints out, in one loop that reads top to bottom.
+"""Train DVBPR from pictures and triplets: the training loop and the command line.
 
-`python -m models.dvbpr.train --help` trains from a folder of arrays alone; `torchrun -m models.dvbpr.train` trains on
-several GPUs.
+`python -m models.dvbpr.train` trains from a folder of arrays; `torchrun -m models.dvbpr.train` uses several GPUs.
 """
 
 import argparse
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +21,34 @@ from models.data.pictures import Pictures, normalise
 from models.dvbpr import objective as dvbpr
 from models.dvbpr.cnnf import CNNF
 from models.dvbpr.settings import PRESETS, DvbprSettings
-from models.dvbpr.state import Run, build, load
+from models.dvbpr.state import DvbprRun, build, load
 from models.metrics import evaluate
 from models.training import command_line as command
 from models.training import device as devices
 from models.training import signals
+from models.training.divergence import DivergedError, last_good_epoch, stop_if_diverged
 from models.training.progress import Clock, Progress
 from models.training.ranks import ALONE, Ranks, here, joined
-from models.training.run import DivergedError, kept, stop_if_diverged
 
-__all__ = ["PRESETS", "Dataset", "DivergedError", "DvbprSettings", "Progress", "Trained", "embed", "load", "train"]
+__all__ = ["PRESETS", "Dataset", "DvbprSettings", "TrainedDvbpr", "embed", "load", "train"]
 
-MEND = "Lower learning_rate, or train in precision float32"  # when the loss is no number
+ADVICE = "Lower learning_rate, or train in precision float32"  # after a divergence
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training leaves: the factors of the best epoch on validation, and how it came to them."""
+class TrainedDvbpr:
+    """The result of training: the factors of the best epoch on validation, and the history."""
 
     factors: Factors
-    history: list[dict[str, float]]  # an epoch each: epoch, loss (mean of a triplet), validation_auc, seconds, ...
+    history: list[dict[str, float]]  # per epoch: epoch, loss (mean over triplets), validation_auc, seconds, ...
     best_epoch: int  # from 1
-    validation_auc: float  # of the best epoch, items against items, exact; nan without validation pairs
+    validation_auc: float  # exact, of the best epoch; nan without validation pairs
     stopped_early: bool
-    resumed_from: int  # epochs that were found done
+    resumed_from: int  # epochs that were already done
     settings: DvbprSettings
     data_digest: str
     folder: Path
-    notes: list[str] = field(default_factory=list)  # where the pictures lived, which precision: nothing silent
+    notes: list[str] = field(default_factory=list)  # where the pictures were kept, which precision
 
 
 def train(
@@ -59,27 +58,27 @@ def train(
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
     start: Path | None = None,
-) -> Trained:
-    """Train on `data`, or go on with the run in `out`, and return the factors of the best validation epoch.
+) -> TrainedDvbpr:
+    """Train on `data`, or resume the run in `out`, and return the factors of the best validation epoch.
 
-    `start` is the folder of an earlier model of the same settings, of other data perhaps, to begin from: its network,
-    and theta by user id; users that it does not know begin as new. None: all begin as new.
+    `start` is the folder of an earlier model with the same settings but possibly other data: training starts from its
+    network, and its theta by user id. Users that it does not know start as new ones.
 
     Writes out/last.pt after every epoch and out/best.pt after every better one (by exact validation AUC; without
-    validation pairs the last epoch counts as best). A run that was cut off repeats its unfinished epoch and ends
-    with the same weights, bit for bit, on the same device. torch's global generators are left as they were.
+    validation pairs, the last epoch counts as best). An interrupted run repeats its unfinished epoch and ends with the
+    same weights, bit for bit, on the same device. torch's global generators keep their state.
 
-    Where this process has joined others (`ranks.joined`), each computes its share, the first alone writes and reports,
-    and all return the same; they must see one `out`. The curve is that of one rank to rounding, whatever their number.
+    If this process has joined other ranks (`ranks.joined`), each computes its share, only the first writes and reports,
+    and all return the same result; all must see the same `out`. The losses equal those of one rank up to rounding.
 
-    Raises ValueError when the table has fewer epochs than the settings, out/last.pt is of another architecture, method
-    or data set, or `start` of another architecture or method (all differences listed); DivergedError naming epoch and
-    step when the loss is not finite.
+    Raises ValueError if the table has fewer epochs than the settings, if out/last.pt has another architecture, method
+    or data set, or `start` another architecture or method (listing all differences); DivergedError naming epoch and
+    step if the loss is not finite.
     """
     _check_table(data, settings)
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
-        return _train(data, settings, out, device, on_progress or (lambda _: None), start, here())
+        return _train(data, settings, out, device, on_progress, start, here())
 
 
 def _train(
@@ -87,11 +86,11 @@ def _train(
     settings: DvbprSettings,
     out: Path,
     device: torch.device,
-    report: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None] | None,
     start: Path | None,
     ranks: Ranks,
-) -> Trained:
-    torch.manual_seed(settings.seed)  # dropout; the first weights come from a generator of their own
+) -> TrainedDvbpr:
+    torch.manual_seed(settings.seed)  # for dropout; the initial weights come from another generator
     cnn, theta = build(settings, len(data.users), device)
     adam = dvbpr.optimiser(
         cnn,
@@ -105,7 +104,7 @@ def _train(
     autocast = devices.autocast(settings.precision, device)
     pictures = Pictures(data.bank, data.bank_row, settings.input_size, device, resize_filter=settings.resize_filter)
     touched = np.concatenate([data.train, data.validation, data.test])
-    run = Run(settings, data.digest(), data.users, cnn, theta, adam, device, ranks)
+    run = DvbprRun(settings, data.digest(), data.users, cnn, theta, adam, device, ranks)
     resumed_from = run.resume(out)
     if start is not None and not resumed_from:
         run.start_from(start)
@@ -113,16 +112,15 @@ def _train(
 
     steps = math.ceil(data.triplets_user.shape[1] / settings.batch_size)
     mine, shares = ranks.epoch(data.triplets_user.shape[1], settings.batch_size)
-    clock = Clock(report if ranks.first else lambda _: None, steps, settings.epochs, done=run.epoch * steps)
+    clock = Clock(on_progress if ranks.first else None, steps * settings.epochs, done=run.epoch * steps)
     while not run.finished():
         epoch = run.epoch + 1
         users, images = _epoch_order(data, settings.seed, epoch)
         users = torch.from_numpy(users).to(device)
         losses = torch.zeros(steps, device=device)
         cnn.train()
-        clock.start(epoch)
-        batches = pictures.batches(images[mine], shares)
-        sides = images.shape[1]
+        clock.start()
+        batches, sides = pictures.batches(images[mine], shares), images.shape[1]
         for step, (user, pixels) in enumerate(zip(users.split(settings.batch_size), batches, strict=True)):
             with autocast:
                 # Both sides of the siamese network in one forward; every picture draws its own dropout mask.
@@ -131,32 +129,34 @@ def _train(
             loss = dvbpr.loss(theta[user], phi[:, 0], phi[:, 1:], settings.theta_decay)
             adam.zero_grad(set_to_none=True)
             loss.backward()
-            ranks.sum_gradients(cnn.parameters())  # theta's is whole: every rank has computed the batch's loss
+            ranks.sum_gradients(cnn.parameters())  # theta's gradient is complete: every rank computes the whole loss
             adam.step()
             losses[step] = loss.detach()
-            clock.tick(len(user) * sides)
+            clock.step(len(user) * sides)
             if clock.due():
-                # The one place inside an epoch where host and device wait for each other: once a second.
-                stop_if_diverged(losses, epoch, out, MEND)
-                clock.tell(float(losses[: step + 1].sum()) / min((step + 1) * settings.batch_size, len(users)))
-        stop_if_diverged(losses, epoch, out, MEND)
+                # Inside an epoch, host and device wait for each other only here, once a second.
+                stop_if_diverged(losses, epoch, out, ADVICE)
+                triplets = min((step + 1) * settings.batch_size, len(users))
+                clock.report_epoch(epoch, settings.epochs, float(losses[: step + 1].sum()) / triplets)
+        stop_if_diverged(losses, epoch, out, ADVICE)
         row = {"epoch": float(epoch), "loss": float(losses.sum()) / len(users), **clock.stop()}
 
         phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
         if not np.isfinite(phi).all():
             raise DivergedError(
-                f"epoch {epoch}: the loss is not a number any more (nor is the network's output); {kept(out)}. {MEND}"
+                f"epoch {epoch}: the loss is not a number any more (nor is the network's output); "
+                f"{last_good_epoch(out)}. {ADVICE}"
             )
         factors = _factors(data, theta, phi)
         row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device, ranks)
         if run.note(row):
             run.save_best(out)
         run.save_last(out)
-        clock.tell(row["loss"], validation_auc=row["validation_auc"])
+        clock.report_epoch(epoch, settings.epochs, row["loss"], validation_auc=row["validation_auc"])
 
     cnn, theta, _ = load(out, device)
     phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
-    return Trained(
+    return TrainedDvbpr(
         factors=_factors(data, theta, phi),
         history=run.history,
         best_epoch=run.best_epoch,
@@ -183,7 +183,7 @@ def embed(
     resize_filter: str = "bicubic",
     precision: str = "auto",
 ) -> np.ndarray:
-    """Phi of the bank's `rows`, in eval mode, sized for the network: [n, k] float32."""
+    """Compute Phi of the bank's `rows` in eval mode, resized to the network's input: [n, k] float32."""
     pictures = Pictures(bank, rows, cnn.input_size, device, resize_filter=resize_filter)
     return _embed(cnn, pictures, batch, devices.autocast(precision, device))
 
@@ -198,7 +198,7 @@ def _embed(
 ) -> np.ndarray:
     training = cnn.training
     cnn.eval()
-    share = ranks.share(len(pictures), unit=batch)  # whole batches: the same kernels, whoever computes them
+    share = ranks.share(len(pictures), unit=batch)  # whole batches, so that every rank uses the same kernels
     parts = [torch.empty(0, cnn.full8.out_features, device=pictures.device)]
     for pixels in pictures.batches(torch.arange(len(pictures))[share], batch):
         with autocast:
@@ -211,7 +211,7 @@ def _factors(data: Dataset, theta: Tensor, phi: np.ndarray) -> Factors:
     return Factors(
         users=data.users,
         items=data.items,
-        theta=theta.detach().cpu().numpy().copy(),  # a view would go on learning
+        theta=theta.detach().cpu().numpy().copy(),  # a copy, because training continues
         item=item_means(phi, data.image_item, len(data.items)),
         item_bias=np.zeros(len(data.items), np.float32),
         phi=phi,
@@ -220,9 +220,9 @@ def _factors(data: Dataset, theta: Tensor, phi: np.ndarray) -> Factors:
 
 
 def _epoch_order(data: Dataset, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """The epoch's triplets in an order drawn from (seed, epoch) alone: users [n], pictures [n, 1 + negatives].
+    """Shuffle the epoch's triplets by (seed, epoch): users [n], pictures [n, 1 + negatives].
 
-    A resumed run sees the same order, whatever the order in which the table was written.
+    Depends on nothing else, so that a resumed run sees the same order.
     """
     order = np.random.default_rng([seed, epoch]).permutation(data.triplets_user.shape[1])
     positive = data.triplets_positive[epoch - 1, :, None]
@@ -243,30 +243,25 @@ def _check_table(data: Dataset, settings: DvbprSettings) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from a folder of arrays; returns the exit code."""
+    """Train from a folder of arrays; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m models.dvbpr.train",
         description="Train DVBPR from a folder with bank.npy (uint8 [rows, side, side, 3]) and dataset.npz (the other "
         "arrays of models.data.dataset.Dataset; Dataset.save writes both). Writes best.pt, last.pt and factors.npz "
-        "into --out, and goes on with the run that it finds there.",
+        "into --out, and resumes the run that it finds there.",
         epilog=command.EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with bank.npy and dataset.npz")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; made when missing")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; created if missing")
     parser.add_argument("--device", default="auto", help=f"one of {', '.join(devices.NAMES)}, or cuda:N")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="paper", help="values for all that is not given")
-    for knob in fields(DvbprSettings):
-        flag = "--" + knob.name.replace("_", "-")
-        default = getattr(PRESETS["paper"], knob.name)
-        note = f"default {default} in paper, {getattr(PRESETS['kang2017'], knob.name)} in kang2017"
-        common: dict[str, Any] = {"dest": knob.name, "default": argparse.SUPPRESS, "help": note}
-        if isinstance(default, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
-        elif isinstance(default, tuple):
-            parser.add_argument(flag, type=float, nargs=2, metavar=("BETA1", "BETA2"), **common)
-        else:
-            parser.add_argument(flag, type=int if default is None else type(default), **common)
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), default="paper", help="values of the settings that are not given"
+    )
+    paper, kang2017 = PRESETS["paper"], PRESETS["kang2017"]
+    command.add_settings(
+        parser, paper, lambda name: f"default {getattr(paper, name)} in paper, {getattr(kang2017, name)} in kang2017"
+    )
     given = vars(parser.parse_args(arguments))
     return command.ended("train_dvbpr", lambda: _from_folder(given))
 
@@ -290,11 +285,11 @@ def _from_folder(given: dict[str, Any]) -> int:
 
 
 def _print_progress(progress: Progress) -> None:
-    figures = progress.metrics
-    line = f"{progress.note}  step {progress.done}/{progress.total}  loss {figures['loss']:.4f}"
-    line += f"  {figures['pictures_per_second']:,.0f} pictures/s  {figures['seconds_left']:.0f} s left"
-    if "validation_auc" in figures:
-        print(f"\r{line}  validation AUC {figures['validation_auc']:.4f}\033[K")
+    metrics = progress.metrics
+    line = f"{progress.note}  step {progress.done}/{progress.total}  loss {metrics['loss']:.4f}"
+    line += f"  {metrics['pictures_per_second']:,.0f} pictures/s  {progress.seconds_left:.0f} s left"
+    if "validation_auc" in metrics:
+        print(f"\r{line}  validation AUC {metrics['validation_auc']:.4f}\033[K")
     else:
         print(f"\r{line}\033[K", end="", flush=True)
 

@@ -1,7 +1,4 @@
-"""Inspect LSGAN training at each tick: the fixed grid of fakes, the reals beside it, signs of failure.
-
-Nothing here learns or saves a checkpoint.
-"""
+"""Monitor LSGAN training at each tick: fakes of fixed latents, real pictures to compare them with, and divergence."""
 
 import math
 
@@ -11,21 +8,11 @@ import torch
 from models.data import picture_grid
 from models.lsgan.networks import PICTURE_SIZE, Generator, sample_z, to_pixels
 from models.lsgan.settings import LsganSettings
-
-
-class DivergenceError(RuntimeError):
-    """Training has failed at `tick` (`step`) for `reason`; last.pt still holds the tick before."""
-
-    def __init__(self, tick: int, step: int, reason: str) -> None:
-        super().__init__(
-            f"tick {tick} (step {step}): {reason}; lower the learning rates (lr_discriminator, lr_generator), or train "
-            "more pictures, in a new folder (last.pt here holds the last good tick)"
-        )
-        self.tick, self.step, self.reason = tick, step, reason
+from models.training.divergence import DivergedError
 
 
 class FixedGrid:
-    """The same latents and classes from step 0 to the end, a row a class, from their own seed: a film of training."""
+    """Latents and classes that stay the same throughout training, one row per class, to show its progress."""
 
     def __init__(self, settings: LsganSettings, class_names: tuple[str, ...], device: torch.device) -> None:
         noise = torch.Generator().manual_seed(settings.seed + 3)
@@ -35,7 +22,7 @@ class FixedGrid:
 
     @torch.no_grad()
     def draw(self, network: Generator) -> tuple[np.ndarray, float]:
-        """One picture uint8 [H, W, 3], and how much its fakes differ: the mean sd of a pixel on [-1, 1]."""
+        """Draw the fakes: one picture uint8 [H, W, 3], and their spread, i.e. the mean sd of a pixel on [-1, 1]."""
         was_training = network.training
         network.eval()
         fakes = network(self.z, self.labels)
@@ -48,7 +35,7 @@ class FixedGrid:
 def reals(
     pictures: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], settings: LsganSettings
 ) -> np.ndarray:
-    """As many training pictures of each class as the fixed grid has fakes, drawn by the seed: uint8 [H, W, 3]."""
+    """Draw as many training pictures of each class as the fixed grid has fakes, from the seed: uint8 [H, W, 3]."""
     rng = np.random.default_rng(settings.seed)
     rows = [rng.choice(np.flatnonzero(labels == c), settings.grid_columns) for c in range(len(class_names))]
     return picture_grid.grid(pictures[np.stack(rows)], row_labels=class_names)
@@ -57,15 +44,23 @@ def reals(
 def check_divergence(
     metrics: dict[str, float], stalled: dict[str, int], settings: LsganSettings, tick: int, step: int
 ) -> None:
-    """Count bad ticks in a row in `stalled`; DivergenceError at a loss that is no number, or `patience` of them."""
+    """Count consecutive bad ticks in `stalled`.
+
+    Raises DivergedError for a metric that is not a number, or after `settings.patience` bad ticks.
+    """
     for name in ("loss_discriminator", "loss_generator", "spread"):
         if not math.isfinite(metrics[name]):
-            raise DivergenceError(tick, step, f"{name} is not a number ({metrics[name]})")
+            raise _diverged(tick, step, f"{name} is not a number ({metrics[name]})")
     stalled["vanished"] = stalled["vanished"] + 1 if metrics["loss_discriminator"] < settings.vanished_loss else 0
     stalled["alike"] = stalled["alike"] + 1 if metrics["spread"] < settings.alike_spread else 0
     if stalled["vanished"] >= settings.patience:
-        raise DivergenceError(tick, step, f"the discriminator's loss was 0 for {settings.patience} ticks: it has won")
+        raise _diverged(tick, step, f"the discriminator's loss was 0 for {settings.patience} ticks: it has won")
     if stalled["alike"] >= settings.patience:
-        raise DivergenceError(
-            tick, step, f"all fakes were alike for {settings.patience} ticks: the generator collapsed"
-        )
+        raise _diverged(tick, step, f"all fakes were alike for {settings.patience} ticks: the generator collapsed")
+
+
+def _diverged(tick: int, step: int, reason: str) -> DivergedError:
+    return DivergedError(
+        f"tick {tick} (step {step}): {reason}; lower the learning rates (lr_discriminator, lr_generator), or train "
+        "more pictures, in a new folder (last.pt here holds the last good tick)"
+    )

@@ -1,10 +1,10 @@
-"""Train the LSGAN on labelled 64x64 pictures, in one loop that reads top to bottom.
+"""Train the LSGAN on labelled 64x64 pictures: the training loop, one step of it, and the command line.
 
     python -m models.lsgan.train --pictures pictures.npy --labels labels.npy --out DIR --preset modern
 
-The same module under torchrun trains on several GPUs. The output folder holds reals.png, fakes_init.png,
-fakes_<step>.png (the same latents and classes each time), last.pt (the whole state at the last tick), best.pt (the
-networks at the best tick, where a metric is given), generator.pt (both networks, finished) and meta.json.
+Start it with torchrun to train on several GPUs. The output folder holds reals.png, fakes_init.png, fakes_<step>.png
+(the same latents and classes each time), last.pt (the whole state at the last tick), best.pt (the networks at the best
+tick, if there is a metric), generator.pt (both networks of the finished run) and meta.json.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch import Tensor
 from models.data import picture_grid
 from models.data.augment import adapted, diff_augment
 from models.lsgan.batches import Batches, check_data, total_steps
-from models.lsgan.monitor import DivergenceError, FixedGrid, check_divergence, reals
+from models.lsgan.monitor import FixedGrid, check_divergence, reals
 from models.lsgan.networks import (
     Discriminator,
     Generator,
@@ -33,39 +33,39 @@ from models.lsgan.networks import (
     relativistic_loss,
     sample_z,
 )
-from models.lsgan.progress import Clock, Progress
 from models.lsgan.settings import PRESETS, LsganSettings
 from models.lsgan.state import LsganRun, load_generator
 from models.training import command_line as command
 from models.training import device as devices
 from models.training import signals
 from models.training.files import read_array
+from models.training.progress import Clock, Progress
 from models.training.ranks import Ranks, here, joined
 
-__all__ = ["PRESETS", "DivergenceError", "LsganSettings", "Measure", "Progress", "load_generator", "train"]
+__all__ = ["PRESETS", "LsganSettings", "Measure", "load_generator", "train"]
 
-
-_ADAPT_EVERY = 4  # steps between two looks at how much D overfits, as ADA
+_MEANS = ("loss_discriminator", "loss_generator", "output_real", "output_fake")  # returned by a step
+_ADAPT_EVERY = 4  # steps between two measurements of D's overfitting, as in ADA
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How good a generator is while it trains: less is better. Taken in eval mode, with a draw of its own."""
+    """A metric of a generator during training, where less is better; computed in eval mode on its own draws."""
 
-    name: str  # its protocol, e.g. kernel_efflite0_64px_n300_train
+    name: str  # e.g. kernel_efflite0_64px_n300_train
     of: Callable[[Generator], float]
 
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A finished run: the network to sample from (averaged weights where EMA is on), its D, and its record."""
+    """A finished run: the generator to sample from (with averaged weights if EMA is on), its D, and its history."""
 
     generator: Generator
     discriminator: Discriminator
     meta: dict[str, Any]
     folder: Path
-    history: list[dict[str, float]]  # one entry a tick: step, losses, outputs, pictures_per_second, spread, the metric
-    resumed_from: int  # step; 0 for a run from the start
+    history: list[dict[str, float]]  # per tick: step, losses, outputs, pictures_per_second, spread, the metric
+    resumed_from: int  # the step; 0 for a new run
 
 
 def train(
@@ -80,13 +80,13 @@ def train(
     data_digest: str = "",
     measure: Measure | None = None,
 ) -> TrainedGenerator:
-    """Train G and D on pictures uint8 [N, 64, 64, 3] with labels int64 [N]; goes on from `out/last.pt` when there.
+    """Train G and D on pictures uint8 [N, 64, 64, 3] with labels int64 [N]; resumes from `out/last.pt` if it exists.
 
-    A resumed run ends with the weights of an uninterrupted one, bit for bit, on one device. `on_images` receives
-    (step, grid uint8 [H, W, 3]). Where this process has joined others (`ranks.joined`), each takes an equal share of
-    every batch, batch norm is over the whole of it, and the first rank alone writes, reports and measures; they must
-    see one `out`. Raises ValueError for pictures or labels that do not fit, a class with too few pictures, or a
-    checkpoint of another run; DivergenceError when training has failed.
+    A resumed run ends with the weights of an uninterrupted one, bit for bit, on the same device. `on_images` receives
+    (step, grid uint8 [H, W, 3]). If this process has joined other ranks (`ranks.joined`), each takes an equal share of
+    every batch, batch norm covers the whole batch, and only the first rank writes, reports and measures; all must see
+    the same `out`. Raises ValueError for pictures or labels that do not fit, a class with too few pictures, or a
+    checkpoint of another run; DivergedError if training diverges.
     """
     ranks = here()
     _check_ranks(settings, ranks)
@@ -101,22 +101,23 @@ def train(
     ranks.expect_same("settings, data or checkpoint", run.generator.parameters(), f"{run.identity} {total} {run.step}")
     if not resumed_from and ranks.first:
         picture_grid.write_png(out / "reals.png", reals(pictures, labels, class_names, settings))
-        first, _ = grid.draw(run.sampled)
-        picture_grid.write_png(out / "fakes_init.png", first)
-        if on_images is not None:
-            on_images(0, first)
+        _write_fakes(out, "init", 0, grid.draw(run.sampled)[0], on_images)
 
-    take_step = Step(run, device, batches.watched)
-    sums = torch.zeros(4, device=device)  # losses of D and G, outputs for real and fake; read at ticks only
-    clock = Clock(on_progress if ranks.first else None, total, run)
-    with _reproducible_convolutions():
+    take_step = TrainingStep(run, device, batches.watched)
+    sums = torch.zeros(len(_MEANS), device=device)  # read at ticks only
+    metrics: dict[str, float] = dict(run.history[-1]) if run.history else {}  # of the last finished tick
+    clock = Clock(on_progress if ranks.first else None, total, done=run.step)
+    with devices.reproducible_kernels():
         while run.step < total:
             sums += take_step(*batches(run.step))
+            clock.step(settings.batch_size)
             if run.step % settings.tick_steps and run.step < total:
-                clock.between_ticks()
+                if clock.due():
+                    clock.report("training", metrics)
                 continue
-            # Upkeep. `.tolist()` is the loop's one synchronisation with a GPU.
-            metrics = clock.read((sums / clock.steps).tolist())
+            # End of a tick. `.tolist()` is the loop's only synchronisation with a GPU.
+            metrics = dict(zip(_MEANS, (sums / clock.steps).tolist(), strict=True))
+            metrics["pictures_per_second"] = clock.stop()["pictures_per_second"]
             if settings.adaptive:
                 metrics["augment_probability"] = run.augment_probability.item()
             tick = math.ceil(run.step / settings.tick_steps)
@@ -126,51 +127,50 @@ def train(
             check_divergence(metrics, run.stalled, settings, tick, run.step)
             if measure is not None and (tick % settings.metric_ticks == 0 or run.step == total):
                 value = _measured(measure, run.sampled) if ranks.first else 0.0
-                metrics[measure.name] = ranks.first_says(value, device)
+                metrics[measure.name] = ranks.broadcast_first(value, device)
                 run.note(measure.name, metrics[measure.name], out)
             run.history.append({"step": run.step, **metrics})
             if ranks.first and (tick % settings.picture_ticks == 0 or run.step == total):
-                picture_grid.write_png(out / f"fakes_{run.step:06d}.png", picture)
-                if on_images is not None:
-                    on_images(run.step, picture)
+                _write_fakes(out, f"{run.step:06d}", run.step, picture, on_images)
             run.save(out)
-            clock.tick(tick, metrics)
+            clock.report(f"tick {tick}", metrics)
+            clock.start()
             sums.zero_()
     meta = run.finish(out, [batches.note, take_step.note])
     return TrainedGenerator(run.sampled, run.discriminator, meta, out, run.history, resumed_from)
 
 
-class Step:
-    """One step of D, then one of G on the same fakes. `note` says in which precision."""
+class TrainingStep:
+    """One step of D, then one of G on the same fakes. `note` describes the device and the precision."""
 
     def __init__(
         self, run: LsganRun, device: torch.device, watched: Callable[[int], tuple[Tensor, Tensor]] | None = None
     ) -> None:
-        """`watched`: real pictures and labels that are not trained on, by step; asked where augmenting adapts."""
+        """`watched`: step to real pictures and labels that are not trained on; needed if augmentation adapts."""
         self.watched = watched
         self.run, self.settings, self.device, self.ranks = run, run.settings, device, run.ranks
         self.generator, self.discriminator = run.generator, run.discriminator
-        if run.settings.compile:  # the same modules behind other calls: state dicts keep their names
+        if run.settings.compile:  # wraps the same modules, so state dicts keep their names
             self.generator, self.discriminator = (torch.compile(n) for n in (run.generator, run.discriminator))
         self.precision = devices.precision("auto" if run.settings.bf16 else "float32", device)
         self.note = f"trained on {devices.describe(device)} in {self.precision}"
         if run.settings.bf16 and self.precision == "float32":
-            self.note += ": bf16 was asked for, and it has none"
+            self.note += ": bf16 was requested, but the device does not support it"
 
     def __call__(self, real: Tensor, y: Tensor) -> Tensor:
-        """Reals [B, 3, 64, 64] and labels [B] -> losses of D and G, D's mean outputs for real and fake: [4].
+        """Train on reals [B, 3, 64, 64] with labels [B]: losses of D and G, D's mean outputs for real and fake, [4].
 
-        The reals are this rank's share; what is drawn, said by D and lost is that of the whole batch.
+        The reals are this rank's share; latents, D's outputs and losses are those of the whole batch.
         """
         run, settings, whole = self.run, self.settings, len(y) * self.ranks.count
         z = sample_z(settings, whole, run.noise)[self.ranks.share(whole)]
         with self._autocast():
-            fake = self.generator(z, y)  # once: D's step and G's step see the same fakes
+            fake = self.generator(z, y)  # generated once, for both D's step and G's step
 
         run.discriminator.requires_grad_(True)
         shown, shown_fake = self._augment(real), self._augment(fake.detach())
         penalised = settings.r1 > 0 and run.step % settings.r1_every == 0
-        out_real, out_fake = self._judge(shown.requires_grad_(penalised), shown_fake, y, for_penalty=penalised)
+        out_real, out_fake = self._outputs(shown.requires_grad_(penalised), shown_fake, y, for_penalty=penalised)
         loss_d = self._loss_d(out_real, out_fake)
         objective = loss_d
         if penalised:
@@ -180,10 +180,10 @@ class Step:
             self._adapt(out_real.detach().mean(), out_fake.detach().mean(), shown_fake, y)
         self._descend(run.adam_d, run.discriminator, objective)
 
-        # G: through the D just updated, whose own gradients nobody needs now.
+        # G's gradient flows through the updated D, which needs none itself.
         run.discriminator.requires_grad_(False)
         if settings.loss == "relativistic" or settings.joint_batches:
-            reference, out_again = self._judge(self._augment(real.detach()), self._augment(fake), y)
+            reference, out_again = self._outputs(self._augment(real.detach()), self._augment(fake), y)
         else:
             out_again = self._gathered(self._output(self._augment(fake), y))
         if settings.loss == "relativistic":
@@ -206,19 +206,19 @@ class Step:
 
     @torch.no_grad()
     def _adapt(self, real: Tensor, fake: Tensor, shown_fake: Tensor, y: Tensor) -> None:
-        """Augment more or less often from here on, as pictures that are not trained on fare."""
+        """Adapt how often to augment to D's outputs for pictures that are not trained on."""
         assert self.watched is not None, "augment_target needs pictures that are not trained on"
         pictures, labels = self.watched(self.run.step // _ADAPT_EVERY)
-        unseen, _ = self._judge(self._augment(pictures), shown_fake, labels, y)
+        unseen, _ = self._outputs(self._augment(pictures), shown_fake, labels, y)
         move = _ADAPT_EVERY * self.settings.batch_size / self.settings.augment_ramp
         target = self.settings.augment_target or 0.0
         often = self.run.augment_probability
         self.run.augment_probability = adapted(often, real, fake, unseen.mean(), target, move)
 
-    def _judge(
+    def _outputs(
         self, real: Tensor, fake: Tensor, y: Tensor, y_fake: Tensor | None = None, for_penalty: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """D's outputs [B] for both sides of the whole batch: in one pass, or each with its own statistics."""
+        """Compute D's outputs [B] for all reals and fakes of a batch: in one pass, or each with its own statistics."""
         y_fake = y if y_fake is None else y_fake
         if not self.settings.joint_batches:
             of_real, of_fake = self._output(real, y, for_penalty), self._output(fake, y_fake)
@@ -253,17 +253,20 @@ def _check_ranks(settings: LsganSettings, ranks: Ranks) -> None:
         raise ValueError("compile is for one rank: batch norm over several is not compiled; set compile to false")
 
 
+def _write_fakes(
+    out: Path, name: str, step: int, picture: np.ndarray, on_images: Callable[[int, np.ndarray], None] | None
+) -> None:
+    picture_grid.write_png(out / f"fakes_{name}.png", picture)
+    if on_images is not None:
+        on_images(step, picture)
+
+
 def _measured(measure: Measure, network: Generator) -> float:
     was_training = network.training
     network.eval()
     value = float(measure.of(network))
     network.train(was_training)
     return value
-
-
-def _reproducible_convolutions() -> Any:
-    """cuDNN's deterministic kernels: without them a resumed run differs in the last bits, and then in all."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -278,14 +281,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and grids")
     parser.add_argument("--class-names", default="", help="comma-separated, in the order of the labels")
     parser.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu (default: auto)")
-    parser.add_argument("--preset", choices=list(PRESETS), default="paper", help="fills every knob (default: paper)")
-    knobs = parser.add_argument_group("knobs", "what is given here wins over the preset; the defaults are paper's")
+    parser.add_argument(
+        "--preset", choices=list(PRESETS), default="paper", help="values of all settings (default: paper)"
+    )
+    group = parser.add_argument_group("settings", "these override the preset; the defaults shown are those of paper")
     for field in dataclasses.fields(LsganSettings):
         if field.name == "classes":
             continue  # read from the labels
         kind: Any = {"bool": _boolean, "int": int, "float": float, "str": str}[_type_name(field).split(" ")[0]]
         flag = "--" + field.name.replace("_", "-")
-        knobs.add_argument(flag, type=kind, metavar=_type_name(field).split(" ")[0], help=f"default {field.default!r}")
+        group.add_argument(flag, type=kind, metavar=_type_name(field).split(" ")[0], help=f"default {field.default!r}")
     return parser
 
 
@@ -300,24 +305,24 @@ def _boolean(text: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from the terminal; returns the exit code."""
-    asked = _parser().parse_args(arguments)
-    return command.ended("train_lsgan", lambda: _from_files(asked))
+    """Train from the terminal; return the exit code."""
+    options = _parser().parse_args(arguments)
+    return command.ended("train_lsgan", lambda: _from_files(options))
 
 
-def _from_files(asked: argparse.Namespace) -> int:
+def _from_files(options: argparse.Namespace) -> int:
     with command.reading():
-        pictures, labels = read_array(asked.pictures, "pictures"), read_array(asked.labels, "labels")
+        pictures, labels = read_array(options.pictures, "pictures"), read_array(options.labels, "labels")
         if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
-            raise ValueError(f"{asked.labels}: {labels.dtype} {labels.shape}; one whole number a picture was expected")
-        names = tuple(asked.class_names.split(",")) if asked.class_names else ()
+            raise ValueError(f"{options.labels}: {labels.dtype} {labels.shape}; one integer per picture was expected")
+        names = tuple(options.class_names.split(",")) if options.class_names else ()
         names = names or tuple(f"class {c}" for c in range(int(labels.max()) + 1))
-        knobs = {f.name: getattr(asked, f.name, None) for f in dataclasses.fields(LsganSettings)}
-        given = {name: value for name, value in knobs.items() if value is not None}
-        settings = dataclasses.replace(PRESETS[asked.preset], **given, classes=len(names))
-    with joined(devices.resolve(asked.device)) as device:
+        values = {f.name: getattr(options, f.name, None) for f in dataclasses.fields(LsganSettings)}
+        given = {name: value for name, value in values.items() if value is not None}
+        settings = dataclasses.replace(PRESETS[options.preset], **given, classes=len(names))
+    with joined(devices.resolve(options.device)) as device:
         first = here().first
-        trained = train(pictures, labels, names, settings, asked.out, device, on_progress=_print_progress)
+        trained = train(pictures, labels, names, settings, options.out, device, on_progress=_print_progress)
     if not first:
         return 0
     for note in trained.meta["notes"]:
@@ -327,9 +332,9 @@ def _from_files(asked: argparse.Namespace) -> int:
 
 
 def _print_progress(progress: Progress) -> None:
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items() if name != "step")
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items() if name != "step")
     end = "\n" if progress.note.startswith("tick") else ""
-    print(f"\r{progress.done}/{progress.total}  {progress.seconds_left:.0f} s left  {figures}", end=end, flush=True)
+    print(f"\r{progress.done}/{progress.total}  {progress.seconds_left:.0f} s left  {metrics}", end=end, flush=True)
 
 
 if __name__ == "__main__":

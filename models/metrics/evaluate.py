@@ -13,7 +13,7 @@ from torch import Tensor
 from models.metrics import diversity
 from models.metrics.intervals import bootstrap_mean, mean, paired_difference
 from models.metrics.ranking import Rows, best, counts, shares
-from models.metrics.scoring import Recommender
+from models.metrics.scoring import ScoringModel
 from models.training.ranks import ALONE, Ranks
 
 __all__ = ["PerUser", "auc_of_each", "bootstrap_mean", "evaluate", "exact_auc", "mean", "paired_difference", "top_k"]
@@ -48,7 +48,7 @@ class PerUser:
 
 
 def evaluate(
-    model: Recommender,
+    model: ScoringModel,
     held_out: np.ndarray,  # [n, 2] user row, item row: the split that is measured
     train: np.ndarray,  # [m, 2]
     others: np.ndarray,  # [l, 2]: the pairs of the remaining split
@@ -117,7 +117,7 @@ def evaluate(
 
 
 def exact_auc(
-    model: Recommender,
+    model: ScoringModel,
     held_out: np.ndarray,
     touched: np.ndarray,
     device: torch.device | None = None,
@@ -133,7 +133,7 @@ def exact_auc(
 
 
 def auc_of_each(
-    model: Recommender, held_out: np.ndarray, touched: np.ndarray, device: torch.device | None = None
+    model: ScoringModel, held_out: np.ndarray, touched: np.ndarray, device: torch.device | None = None
 ) -> np.ndarray:
     """Compute the exact AUC of each held-out pair: [n] float64, nan where the user has touched every item.
 
@@ -153,7 +153,7 @@ def auc_of_each(
 
 
 def top_k(
-    model: Recommender, exclude: np.ndarray, k: int, device: torch.device | None = None
+    model: ScoringModel, exclude: np.ndarray, k: int, device: torch.device | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k best items of every user: (item rows [U, k] int32, scores [U, k] float32), best first.
 
@@ -185,7 +185,7 @@ def _cold(held_out: np.ndarray, known: np.ndarray, items: int) -> np.ndarray:
     return np.bincount(known % items, minlength=items)[held_out[:, 1]] == own
 
 
-def _sampled_auc_plan(model: Recommender, held_out: np.ndarray, known: np.ndarray, seed: int) -> np.ndarray:
+def _sampled_auc_plan(model: ScoringModel, held_out: np.ndarray, known: np.ndarray, seed: int) -> np.ndarray:
     """Draw the items that each held-out pair is compared with: [n, <= 100], -1 where K17's code skips the draw.
 
     `known` holds the distinct train pairs as user row * items + item row. Seeded by (seed, global user id), so that a
@@ -207,7 +207,7 @@ def _sampled_auc(scores: Tensor, target: Tensor, drawn: np.ndarray) -> np.ndarra
     return (wins / counted.sum(1)).cpu().numpy()  # nan where every draw was skipped
 
 
-def _check(model: Recommender, *tables: np.ndarray) -> None:
+def _check(model: ScoringModel, *tables: np.ndarray) -> None:
     for pairs in tables:
         for column, limit, name in ((0, len(model.users), "user"), (1, len(model.items), "item")):
             rows = pairs[:, column]

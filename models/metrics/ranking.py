@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.metrics.scoring import Recommender
+from models.metrics.scoring import ScoringModel
 
 _CHUNK_BYTES = 16 * 2**20  # scores computed at a time: about as much as still profits from the CPU's cache
 
@@ -12,7 +12,7 @@ _CHUNK_BYTES = 16 * 2**20  # scores computed at a time: about as much as still p
 class Rows:
     """Scores of a model in chunks of users, with the means to exclude the items that a user touched."""
 
-    def __init__(self, model: Recommender, touched: np.ndarray, device: torch.device) -> None:
+    def __init__(self, model: ScoringModel, touched: np.ndarray, device: torch.device) -> None:
         self.device, self.items = device, len(model.items)
         self.scorer = model.scorer(device)
         self.image_item = torch.from_numpy(model.image_item.astype(np.int64)).to(device)

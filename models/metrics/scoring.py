@@ -22,7 +22,7 @@ class Scorer(Protocol):
         ...
 
 
-class Recommender(Protocol):
+class ScoringModel(Protocol):
     """A trained model: the users and items that it knows, and a scorer."""
 
     @property
@@ -45,7 +45,7 @@ class Recommender(Protocol):
         ...
 
 
-def pooled(model: Recommender, how: str) -> Recommender:
+def pooled(model: ScoringModel, how: str) -> ScoringModel:
     """Make a model score each item by the mean, max or sum of the scores of its pictures.
 
     All models here already use the mean, so with `how="mean"` the model is returned unchanged. Max and sum exist to
@@ -59,7 +59,7 @@ def pooled(model: Recommender, how: str) -> Recommender:
 
 @dataclass(frozen=True, eq=False)
 class _Pooled:
-    model: Recommender
+    model: ScoringModel
     reduce: str  # torch's name for the reduction
 
     @property

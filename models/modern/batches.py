@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.data.dataset import Dataset
 from models.modern import model as modern
-from models.modern.model import Histories, Modern
+from models.modern.model import Histories, ModernNetwork
 from models.modern.settings import ModernSettings
 
 
@@ -42,12 +42,12 @@ class Draws:
         return self.pairs[picked, 0], self.pairs[picked, 1], negatives
 
 
-class Batches:
+class BatchScorer:
     """Scores of a batch during training: with random pictures, noisy features and dropped ids."""
 
     def __init__(
         self,
-        model: Modern,
+        model: ModernNetwork,
         histories: Histories,
         images: Tensor,  # [images, D], in the model's space
         data: Dataset,

@@ -24,7 +24,7 @@ class Space:
     centre: np.ndarray  # [F] float32
     basis: np.ndarray  # [F, D] float32
 
-    def of(self, features: np.ndarray) -> np.ndarray:
+    def project(self, features: np.ndarray) -> np.ndarray:
         """Project features [n, F] into the space: [n, D] float32."""
         return (features.astype(np.float32) - self.centre) @ self.basis
 
@@ -102,7 +102,7 @@ def _weights(items: Tensor, attention: Tensor) -> Tensor:
     return torch.exp(3 * torch.tanh(items @ attention / items.shape[1] ** 0.5))
 
 
-class Modern(nn.Module):
+class ModernNetwork(nn.Module):
     """The network. Users and items with an unknown id are represented by their pictures alone."""
 
     def __init__(self, users: int, items: int, space: Space, settings: ModernSettings) -> None:
@@ -158,7 +158,7 @@ class Modern(nn.Module):
         assert bias.shape == item.shape
         return phi, bias
 
-    def placed(self, features: Tensor) -> Tensor:
+    def project(self, features: Tensor) -> Tensor:
         """Project features [n, F] into the model's space: [n, D]."""
         return (features - self.centre) @ self.basis
 
@@ -167,7 +167,7 @@ class Modern(nn.Module):
 
         Its product with the theta of `factors` is the score without the item's own bias. Gradients flow through.
         """
-        seen = self.placed(features)
+        seen = self.project(features)
         unknown = torch.zeros(len(seen), device=seen.device)
         phi, bias = self.items(seen, unknown.long(), unknown)
         return torch.cat([phi, bias[:, None]], 1)
@@ -226,7 +226,7 @@ def negative_chances(counts: np.ndarray, settings: ModernSettings) -> np.ndarray
 
 
 @torch.no_grad()
-def factors(model: Modern, histories: Histories, data: Dataset, images: Tensor, weight: float) -> Factors:
+def factors(model: ModernNetwork, histories: Histories, data: Dataset, images: Tensor, weight: float) -> Factors:
     """Export the current model as factors, with `weight` times the popularity prior added to the item bias.
 
     images [images, D]: the pictures in the model's space. The visual bias is a factor of its own, because it differs
@@ -259,11 +259,11 @@ def factors(model: Modern, histories: Histories, data: Dataset, images: Tensor, 
     )
 
 
-def looks(model: Modern, factors: Factors, touched: np.ndarray) -> np.ndarray:
+def looks(model: ModernNetwork, factors: Factors, touched: np.ndarray) -> np.ndarray:
     """Remove the id part of the items from the catalogue's Phi: float32 [images, K + 1].
 
-    Equals `Modern.looks_of` for these pictures. `touched` bool [I] marks the items with train interactions; the others
-    have no id part.
+    Equals `ModernNetwork.looks_of` for these pictures. `touched` bool [I] marks the items with train interactions; the
+    others have no id part.
     """
     assert model.item_id is not None
     id_part = model.item_id.detach().cpu().numpy() * touched[:, None]  # [I, K]

@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from models.modern.model import Modern
+from models.modern.model import ModernNetwork
 from models.modern.settings import ModernSettings
 from models.modern.trunk import Pixels
 
 
-def build(model: Modern, settings: ModernSettings, pixels: Pixels | None = None) -> torch.optim.Optimizer:
+def build(model: ModernNetwork, settings: ModernSettings, pixels: Pixels | None = None) -> torch.optim.Optimizer:
     """Build AdamW; vectors (biases, attention) are not decayed, and the trunk has its own learning rate."""
     parts = [(list(model.parameters()), 1.0)]
     if pixels is not None:

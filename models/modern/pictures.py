@@ -2,13 +2,13 @@
 
 from torch import Tensor, nn
 
-from models.modern.model import Modern
+from models.modern.model import ModernNetwork
 
 
 class PhiOfPictures(nn.Module):
     """Phi of pictures: [B, 3, S, S] in [-1, 1] to [B, K + 1], through the trunk."""
 
-    def __init__(self, trunk: nn.Module, model: Modern) -> None:
+    def __init__(self, trunk: nn.Module, model: ModernNetwork) -> None:
         super().__init__()
         self.trunk, self.model = trunk, model
 

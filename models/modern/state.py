@@ -1,6 +1,6 @@
 """The state of a run of `modern` on disk, and the conditions for resuming it.
 
-Two files: best.pt is the model, last.pt the whole state of training.
+best.pt holds the model, last.pt the whole state of training.
 """
 
 from dataclasses import dataclass
@@ -9,25 +9,26 @@ from typing import Any
 
 import torch
 
-from models.modern.model import Modern, Space
+from models.modern.model import ModernNetwork, Space
 from models.modern.settings import MAY_CHANGE, ModernSettings
 from models.modern.trunk import Pixels
 from models.training import checkpoint
-from models.training.run import BEST, FORMAT, LAST, TrainingRun, expect_format, refuse_other
+from models.training.checkpoint import BEST, LAST
+from models.training.run import FORMAT, TrainingRun, expect_format, refuse_other
 
 
 @dataclass
-class Run(TrainingRun):
-    """One training run of `modern`, on frozen features or with the trunk: the model, and what trains it."""
+class ModernRun(TrainingRun):
+    """A training run of `modern`, on frozen features or with the trunk: the model and its optimiser."""
 
     settings: ModernSettings
-    model: Modern
+    model: ModernNetwork
     adam: torch.optim.Optimizer
-    pixels: Pixels | None = None  # where the trunk is trained too
+    pixels: Pixels | None = None  # set if the trunk is trained too
 
     @property
     def planned(self) -> int:
-        """How many epochs there are to be."""
+        """Return the number of epochs to train."""
         return self.settings.epochs if self.pixels is None else self.settings.trunk_epochs
 
     def _common(self) -> dict[str, Any]:
@@ -41,16 +42,19 @@ class Run(TrainingRun):
         }
 
     def save_best(self, out: Path) -> None:
-        """Write best.pt: what `load` gives, without the optimiser's state."""
+        """Write best.pt: the model as `load` reads it, without the optimiser's state."""
         figures = {name: self.history[-1][name] for name in ("validation_auc", "popularity_weight")}
         checkpoint.save(out / BEST, {**self._common(), **figures})
 
     def save_last(self, out: Path) -> None:
-        """Write last.pt: all that the next epoch depends on."""
-        checkpoint.save(out / LAST, {**self._common(), **self.standing(), "optimiser": self.adam.state_dict()})
+        """Write last.pt, all that the next epoch depends on."""
+        checkpoint.save(out / LAST, {**self._common(), **self.counters(), "optimiser": self.adam.state_dict()})
 
     def resume(self, out: Path) -> int:
-        """Go on with out/last.pt where there is one; how many epochs it had done. ValueError lists differences."""
+        """Load out/last.pt if it exists, and return the number of finished epochs.
+
+        Raises ValueError listing every difference if it belongs to another run.
+        """
         path = out / LAST
         if not path.exists():
             return 0
@@ -61,16 +65,16 @@ class Run(TrainingRun):
             if self.pixels is not None:
                 self.pixels.restore(state["trunk"])
             self.adam.load_state_dict(state["optimiser"])
-            self.stand(state)
+            self.restore_counters(state)
         return self.epoch
 
 
-def load(folder: Path, device: torch.device) -> tuple[Modern, dict[str, Any]]:
-    """The model of a run's best epoch, in eval mode on `device`, and meta.
+def load(folder: Path, device: torch.device) -> tuple[ModernNetwork, dict[str, Any]]:
+    """Load the model of a run's best epoch, in eval mode on `device`, and meta.
 
-    meta: settings (ModernSettings), epoch, validation_auc, popularity_weight, data_digest, trunk: the weights by name
-    that training changed in it, none where its features are the frozen ones. Raises FileNotFoundError or ValueError
-    naming the file.
+    meta: settings (ModernSettings), epoch, validation_auc, popularity_weight, data_digest, and trunk: the trunk's
+    weights that training changed, by name (empty for frozen features). Raises FileNotFoundError or ValueError naming
+    the file.
     """
     path = Path(folder) / BEST
     state = checkpoint.load(path)
@@ -80,7 +84,7 @@ def load(folder: Path, device: torch.device) -> tuple[Modern, dict[str, Any]]:
         weights = state["model"]
         users = len(weights["gamma"]) if "gamma" in weights else 0
         items = max((len(weights[name]) for name in ("item_id", "item_bias") if name in weights), default=0)
-        model = Modern(users, items, Space(weights["centre"].numpy(), weights["basis"].numpy()), settings)
+        model = ModernNetwork(users, items, Space(weights["centre"].numpy(), weights["basis"].numpy()), settings)
         model.load_state_dict(weights)
         names = ("epoch", "validation_auc", "popularity_weight", "data_digest")
         meta = {"settings": settings, "trunk": state.get("trunk", {}), **{name: state[name] for name in names}}

@@ -1,14 +1,14 @@
-"""Train `modern`: features and interactions in, factors and checkpoints out, in one loop that reads top to bottom.
+"""Train `modern` from features and interactions: the training loop and the command line.
 
-The loop runs on frozen features and, if the settings say so, a second time with the trunk behind them. `python -m
-models.modern.train --help` trains from a folder of arrays alone.
+The loop runs on frozen features and, with trunk_epochs, a second time through the trunk. `python -m
+models.modern.train` trains from a folder of arrays.
 """
 
 import argparse
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,37 +22,38 @@ from models.data.factors import Factors, item_means
 from models.metrics import evaluate
 from models.modern import model as modern
 from models.modern import optimiser as modern_optimiser
-from models.modern.batches import Batches, Draws
-from models.modern.model import Histories, Modern, Space
+from models.modern.batches import BatchScorer, Draws
+from models.modern.model import Histories, ModernNetwork, Space
 from models.modern.settings import PRESETS, ModernSettings
-from models.modern.state import Run, load
+from models.modern.state import ModernRun, load
 from models.modern.trunk import Pixels, Trunk
 from models.training import checkpoint, signals
 from models.training import command_line as command
 from models.training import device as devices
+from models.training.checkpoint import BEST
+from models.training.divergence import DivergedError, last_good_epoch, stop_if_diverged
 from models.training.files import read_array
 from models.training.progress import Clock, Progress
-from models.training.run import BEST, DivergedError, kept, stop_if_diverged
 
-__all__ = ["PRESETS", "Dataset", "DivergedError", "ModernSettings", "Progress", "Trained", "Trunk", "load", "train"]
+__all__ = ["PRESETS", "Dataset", "ModernSettings", "TrainedModern", "Trunk", "load", "train"]
 
 FEATURES = "features.npy"
-FROZEN = "frozen"  # the folder in a run's own of what came before the trunk was trained
+FROZEN = "frozen"  # subfolder of a run for the epochs before the trunk is trained
 
-MEND = "Lower learning_rate"  # when the loss is no number
+ADVICE = "Lower learning_rate"  # after a divergence
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training leaves: the factors of the best epoch on validation, and how it came to them."""
+class TrainedModern:
+    """The result of training: the factors of the best epoch on validation, and the history."""
 
     factors: Factors
-    history: list[dict[str, float]]  # an epoch each: epoch, loss, validation_auc, popularity_weight, seconds
+    history: list[dict[str, float]]  # per epoch: epoch, loss, validation_auc, popularity_weight, seconds
     best_epoch: int  # from 1
-    validation_auc: float  # of the best epoch, exact; nan without validation pairs
-    popularity_weight: float  # chosen with it
+    validation_auc: float  # exact, of the best epoch; nan without validation pairs
+    popularity_weight: float  # the best on validation, chosen with the epoch
     stopped_early: bool
-    resumed_from: int  # epochs that were found done
+    resumed_from: int  # epochs that were already done
     settings: ModernSettings
     data_digest: str
     folder: Path
@@ -60,25 +61,25 @@ class Trained:
 
 def train(
     data: Dataset,
-    features: np.ndarray,  # [images, F], frozen: one row a picture of the data set
+    features: np.ndarray,  # [images, F], frozen: one row per picture of the data set
     settings: ModernSettings,
     out: Path,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
-    trunk: Trunk | None = None,  # what made the features; needed where the settings train it
-) -> Trained:
-    """Train on `data`, or go on with the run in `out`, and return the factors of the best validation epoch.
+    trunk: Trunk | None = None,  # the network that computed the features; needed if the settings train it
+) -> TrainedModern:
+    """Train on `data`, or resume the run in `out`, and return the factors of the best validation epoch.
 
     Writes out/last.pt after every epoch and out/best.pt after every better one (by exact validation AUC; without
-    validation pairs the last epoch counts as best). All that is drawn in an epoch follows from (seed, epoch), so a run
-    that was cut off repeats its unfinished epoch and ends with the same weights, bit for bit, on the same device.
-    torch's global generators are left as they were. The triplets of `data` are not used.
+    validation pairs, the last epoch counts as best). Random draws depend only on (seed, epoch), so an interrupted run
+    repeats its unfinished epoch and ends with the same weights, bit for bit, on the same device. torch's global
+    generators keep their state. The triplets of `data` are not used.
 
-    With trunk_epochs these epochs are in out/frozen; from the best of them the model and a copy of the trunk go on
-    together, in `out`. It stays the best where the trunk's training adds nothing on validation.
+    With trunk_epochs, the epochs on frozen features are kept in out/frozen. Training then continues in `out` from the
+    best of them, together with a copy of the trunk. That epoch stays the best unless the trunk improves validation.
 
-    Raises ValueError when features and data, or features and trunk, do not fit, or out/last.pt is of another method or
-    data set (all differences listed); DivergedError naming epoch and step when the loss is not finite.
+    Raises ValueError if features and data, or features and trunk, do not fit, or if out/last.pt has another method or
+    data set (listing all differences); DivergedError naming epoch and step if the loss is not finite.
     """
     if settings.trunk_epochs and trunk is None:
         raise ValueError("trunk_epochs needs the trunk that made the features; give it, or set trunk_epochs to 0")
@@ -86,7 +87,7 @@ def train(
         raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
-        return _train(data, features, settings, out, device, on_progress or (lambda _: None), trunk)
+        return _train(data, features, settings, out, device, on_progress, trunk)
 
 
 def _train(
@@ -95,18 +96,18 @@ def _train(
     settings: ModernSettings,
     out: Path,
     device: torch.device,
-    report: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None] | None,
     trunk: Trunk | None,
-) -> Trained:
+) -> TrainedModern:
     space = modern.fit_space(data, features, settings)
-    model = Modern(len(data.users), len(data.items), space, settings).to(device)
-    images, histories = _placed(data, space, features, device)
+    model = ModernNetwork(len(data.users), len(data.items), space, settings).to(device)
+    images, histories = _project(data, space, features, device)
     draws = Draws(data, settings)
-    batches = Batches(model, histories, images, data, draws.chances)
-    run = Run(settings, _digest(data, features), model, modern_optimiser.build(model, settings))
+    batches = BatchScorer(model, histories, images, data, draws.chances)
+    run = ModernRun(settings, _digest(data, features), model, modern_optimiser.build(model, settings))
     frozen = out / FROZEN if settings.trunk_epochs else out
     resumed_from = run.resume(frozen)
-    _run(run, data, draws, batches, frozen, report)
+    _run(run, data, draws, batches, frozen, on_progress)
     history, pixels = run.history, None
 
     if settings.trunk_epochs:
@@ -115,26 +116,26 @@ def _train(
         pixels = Pixels(trunk, settings.trunk_layers, settings.trunk_augment, data, device)
         pixels.check(features)
         draws = Draws(data, replace(settings, batch_size=settings.trunk_batch, negatives=settings.trunk_negatives))
-        batches = Batches(model, histories, images, data, draws.chances, partial(_seen, model, pixels))
+        batches = BatchScorer(model, histories, images, data, draws.chances, partial(_trunk_features, model, pixels))
 
-        def look_again() -> None:
-            batches.images, batches.histories = _placed(data, space, pixels.embedded(), device)
+        def embed_again() -> None:
+            batches.images, batches.histories = _project(data, space, pixels.embedded(), device)
 
         digest = hashlib.sha256(f"{run.data_digest} {trunk.digest()}".encode()).hexdigest()
         adam = modern_optimiser.build(model, settings, pixels)
-        run = Run(settings, digest, model, adam, pixels, best_auc=meta["validation_auc"])
+        run = ModernRun(settings, digest, model, adam, pixels, best_auc=meta["validation_auc"])
         if resumed := run.resume(out):
-            look_again()
+            embed_again()
         else:
             checkpoint.save(out / BEST, checkpoint.load(frozen / BEST))
-        _run(run, data, draws, batches, out, report, len(history), look_again)
+        _run(run, data, draws, batches, out, on_progress, len(history), embed_again)
         history, resumed_from = history + run.history, resumed_from + resumed
 
     model, meta = load(out, device)
     if pixels is not None and meta["trunk"]:
         pixels.restore(meta["trunk"])
-        images, histories = _placed(data, space, pixels.embedded(), device)
-    return Trained(
+        images, histories = _project(data, space, pixels.embedded(), device)
+    return TrainedModern(
         factors=modern.factors(model, histories, data, images, meta["popularity_weight"]),
         history=history,
         best_epoch=meta["epoch"],
@@ -149,30 +150,30 @@ def _train(
 
 
 def _run(
-    run: Run,
+    run: ModernRun,
     data: Dataset,
     draws: Draws,
-    batches: Batches,
+    batches: BatchScorer,
     out: Path,
-    report: Callable[[Progress], None],
-    begun: int = 0,
-    look_again: Callable[[], None] | None = None,
+    on_progress: Callable[[Progress], None] | None,
+    before: int = 0,
+    embed_again: Callable[[], None] | None = None,
 ) -> None:
-    """Train until the run is finished; `begun` epochs went before its first, `look_again` renews what the trunk sees.
+    """Train until the run is finished; `before` epochs came before its first.
 
-    Inside an epoch users stay what the trunk saw in their histories when it began: a step can afford to look at its
-    own items, not at all that its users ever had.
+    `embed_again` recomputes the features with the trained trunk after each epoch. Within an epoch, users keep the
+    features that their histories had at its start: a step can afford to embed its own items, but not all histories.
     """
     settings, model, adam, steps = run.settings, run.model, run.adam, draws.steps
     device = batches.images.device
-    clock = Clock(report, steps, run.planned, done=run.epoch * steps, begun=begun)
+    clock = Clock(on_progress, steps * run.planned, done=run.epoch * steps)
     while not run.finished():
-        epoch = begun + run.epoch + 1
+        epoch = before + run.epoch + 1
         torch.manual_seed(settings.seed * 1_000_003 + epoch)  # noise, dropout, pictures
         user_of, item_of, negative_of = (torch.from_numpy(drawn).to(device) for drawn in draws.epoch(epoch))
         losses = torch.zeros(steps, device=device)
         model.train()
-        clock.start(epoch)
+        clock.start()
         for step in range(steps):
             rows = slice(step * draws.settings.batch_size, (step + 1) * draws.settings.batch_size)
             user, positive, negative = user_of[rows], item_of[rows], negative_of[step]  # [B], [B], [N]
@@ -184,59 +185,64 @@ def _run(
             loss.backward()
             adam.step()
             losses[step] = loss.detach()
-            clock.tick(len(user) + len(negative))
+            clock.step(len(user) + len(negative))
             if clock.due():
-                # The one place inside an epoch where host and device wait for each other: once a second.
-                stop_if_diverged(losses, epoch, out, MEND)
-                clock.tell(float(losses[: step + 1].mean()))
-        stop_if_diverged(losses, epoch, out, MEND)
+                # Inside an epoch, host and device wait for each other only here, once a second.
+                stop_if_diverged(losses, epoch, out, ADVICE)
+                clock.report_epoch(epoch, before + run.planned, float(losses[: step + 1].mean()))
+        stop_if_diverged(losses, epoch, out, ADVICE)
         row = {"epoch": float(epoch), "loss": float(losses.mean()), **clock.stop()}
 
-        learnt = [weight for group in adam.param_groups for weight in group["params"]]
-        if not all(bool(weight.isfinite().all()) for weight in learnt):
+        trained = [weight for group in adam.param_groups for weight in group["params"]]
+        if not all(bool(weight.isfinite().all()) for weight in trained):
             raise DivergedError(
-                f"epoch {epoch}: the loss is not a number any more (nor is a weight); {kept(out)}. {MEND}"
+                f"epoch {epoch}: the loss is not a number any more (nor is a weight); {last_good_epoch(out)}. {ADVICE}"
             )
         model.eval()
-        if look_again is not None:
-            look_again()
-        row["popularity_weight"], row["validation_auc"] = _weighed(model, batches.histories, data, batches.images)
+        if embed_again is not None:
+            embed_again()
+        row["popularity_weight"], row["validation_auc"] = _best_popularity_weight(
+            model, batches.histories, data, batches.images
+        )
         if run.note(row):
             run.save_best(out)
         run.save_last(out)
-        clock.tell(row["loss"], validation_auc=row["validation_auc"], popularity_weight=row["popularity_weight"])
+        chosen = {name: row[name] for name in ("validation_auc", "popularity_weight")}
+        clock.report_epoch(epoch, before + run.planned, row["loss"], **chosen)
 
 
-def _seen(model: Modern, pixels: Pixels, picture: Tensor) -> Tensor:
-    """Pictures [n] as the trunk sees them now, in the model's space: [n, D]."""
-    return model.placed(pixels.features(picture))
+def _trunk_features(model: ModernNetwork, pixels: Pixels, picture: Tensor) -> Tensor:
+    """Compute the features of pictures [n] with the current trunk, in the model's space: [n, D]."""
+    return model.project(pixels.features(picture))
 
 
-def _placed(data: Dataset, space: Space, features: np.ndarray, device: torch.device) -> tuple[Tensor, Histories]:
-    """The pictures in their space [images, D], and the histories over the items' means, on the device."""
-    images = space.of(features)
+def _project(data: Dataset, space: Space, features: np.ndarray, device: torch.device) -> tuple[Tensor, Histories]:
+    """Project the pictures into the space, [images, D], and pool them into histories, on the device."""
+    images = space.project(features)
     items = item_means(images, data.image_item, len(data.items))
     return torch.from_numpy(images).to(device), Histories(data, items, device)
 
 
-def _weighed(model: Modern, histories: Histories, data: Dataset, images: Tensor) -> tuple[float, float]:
-    """The popularity weight that is best on validation, and its AUC; the first weight without validation pairs."""
+def _best_popularity_weight(
+    model: ModernNetwork, histories: Histories, data: Dataset, images: Tensor
+) -> tuple[float, float]:
+    """Find the popularity weight with the best validation AUC: (weight, AUC). Without pairs, the first weight."""
     touched = np.concatenate([data.train, data.validation, data.test])
     plain = modern.factors(model, histories, data, images, 0.0)
     prior = modern.log_popularity(modern.counts(data))
-    found = [
+    results = [
         (
             evaluate.exact_auc(replace(plain, item_bias=plain.item_bias + weight * prior), data.validation, touched),
             weight,
         )
         for weight in model.settings.popularity_weights
     ]
-    auc, weight = max(found, key=lambda pair: (not math.isnan(pair[0]), pair[0]))
+    auc, weight = max(results, key=lambda pair: (not math.isnan(pair[0]), pair[0]))
     return weight, auc
 
 
 def _digest(data: Dataset, features: np.ndarray) -> str:
-    """sha256 of all that training can see."""
+    """Compute the sha256 of all that training sees."""
     digest = hashlib.sha256(data.digest().encode())
     digest.update(f"features {features.shape} {features.dtype} ".encode())
     digest.update(np.ascontiguousarray(features).data)
@@ -244,30 +250,21 @@ def _digest(data: Dataset, features: np.ndarray) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from a folder of arrays; returns the exit code."""
+    """Train from a folder of arrays; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m models.modern.train",
         description="Train `modern` from a folder with bank.npy and dataset.npz (models.data.dataset.Dataset.save "
         f"writes both) and {FEATURES}, float [rows of the bank, F], the pictures' frozen features. Writes best.pt, "
-        "last.pt and factors.npz into --out, and goes on with the run that it finds there. The trunk stays frozen.",
+        "last.pt and factors.npz into --out, and resumes the run that it finds there. The trunk stays frozen.",
         epilog=command.EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help=f"folder with bank.npy, dataset.npz and {FEATURES}")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; made when missing")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; created if missing")
     parser.add_argument("--device", default="auto", help=f"one of {', '.join(devices.NAMES)}, or cuda:N")
-    for knob in fields(ModernSettings):
-        if knob.name.startswith("trunk_"):
-            continue  # a trunk is handed in as a module, which no command line can
-        assert knob.default is not MISSING
-        flag, default = "--" + knob.name.replace("_", "-"), knob.default
-        common: dict[str, Any] = {"dest": knob.name, "default": argparse.SUPPRESS, "help": f"default {default}"}
-        if isinstance(default, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
-        elif isinstance(default, tuple):
-            parser.add_argument(flag, type=float, nargs="+", **common)
-        else:
-            parser.add_argument(flag, type=int if default is None else type(default), **common)
+    # The trunk is a module, which the command line cannot pass.
+    modern_preset = PRESETS["modern"]
+    command.add_settings(parser, modern_preset, lambda name: f"default {getattr(modern_preset, name)}", "trunk_")
     given = vars(parser.parse_args(arguments))
     return command.ended("train_modern", lambda: _from_folder(given))
 
@@ -289,9 +286,9 @@ def _from_folder(given: dict[str, Any]) -> int:
 
 
 def _read_features(path: Path, data: Dataset) -> np.ndarray:
-    """[images, F]: the file's rows are the bank's."""
+    """Read features [images, F] from a file with one row for each row of the bank."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there; it holds the bank's frozen features, a row a picture")
+        raise FileNotFoundError(f"{path}: not there; it must hold the bank's frozen features, one row per picture")
     features = read_array(path, "features", memory_map=True)
     if features.ndim != 2 or features.dtype.kind != "f" or len(features) != len(data.bank):
         raise ValueError(
@@ -301,11 +298,11 @@ def _read_features(path: Path, data: Dataset) -> np.ndarray:
 
 
 def _print_progress(progress: Progress) -> None:
-    figures = progress.metrics
-    line = f"{progress.note}  step {progress.done}/{progress.total}  loss {figures['loss']:.4f}"
-    line += f"  {figures['seconds_left']:.0f} s left"
-    if "validation_auc" in figures:
-        line += f"  validation AUC {figures['validation_auc']:.4f} (popularity x {figures['popularity_weight']})"
+    metrics = progress.metrics
+    line = f"{progress.note}  step {progress.done}/{progress.total}  loss {metrics['loss']:.4f}"
+    line += f"  {progress.seconds_left:.0f} s left"
+    if "validation_auc" in metrics:
+        line += f"  validation AUC {metrics['validation_auc']:.4f} (popularity x {metrics['popularity_weight']})"
         print(f"\r{line}\033[K")
     else:
         print(f"\r{line}\033[K", end="", flush=True)

@@ -1,1 +1,1 @@
-"""Tools that every trainer shares: the clock, checkpoints, devices, ranks, search spaces. No model is known here."""
+"""Tools that all trainers share: progress, checkpoints, devices, ranks, search spaces. They know no model."""

@@ -1,46 +1,31 @@
-"""Write state to disk as a whole or not at all, and read it without running any code in it.
+"""Write a training's state to disk atomically, and read it without running any code in it.
 
-A checkpoint is a dict of tensors, numbers, strings, lists and dicts. Nothing here knows a model.
+A checkpoint is a dict of tensors, numbers, strings, lists and dicts. What it holds is up to each trainer.
 """
 
 import contextlib
-import os
-import uuid
 import warnings
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from models.training.files import UnusableFileError
+from models.training.files import UnusableFileError, write_whole
+
+LAST, BEST = "last.pt", "best.pt"  # the whole state of training; the best model alone
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` to `path` atomically: a reader sees the old file or the new one, never a part.
-
-    The file is flushed to the disk before it takes its name, so that a crash of the machine cannot
-    leave an empty file under the name of a good one. Raises OSError when the folder cannot be written.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    """Write `state` to `path` atomically; OSError if the folder cannot be written."""
+    write_whole(path, lambda file: torch.save(state, file))
 
 
 def load(path: Path, map_location: str | torch.device = "cpu", needs: Collection[str] = ()) -> dict[str, Any]:
-    """The state that `save` wrote, its tensors on `map_location`; unpickles tensors and plain values only.
+    """Read the state that `save` wrote, with its tensors on `map_location`; unpickles tensors and plain values only.
 
-    Raises FileNotFoundError when there is none, UnusableFileError, a ValueError, when the file is damaged, holds more
-    than that, or lacks one of `needs`.
+    Raises FileNotFoundError if there is no file, UnusableFileError if it is damaged, holds other objects, or lacks one
+    of the keys `needs`.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +36,7 @@ def load(path: Path, map_location: str | torch.device = "cpu", needs: Collection
             state = torch.load(path, map_location=map_location, weights_only=True)
     except (MemoryError, PermissionError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # what a cut or foreign file raises is pickle's, zip's, torch's own: nearly anything
+    except Exception as error:  # a truncated or foreign file raises errors of pickle, zip or torch: nearly any type
         raise UnusableFileError(
             f"{path}: not a checkpoint of ours, or cut off or damaged ({path.stat().st_size:,} bytes); delete it and "
             "train again, or restore it"
@@ -69,7 +54,7 @@ def load(path: Path, map_location: str | torch.device = "cpu", needs: Collection
 
 @contextlib.contextmanager
 def restoring(path: Path) -> Generator[None]:
-    """What does not fit in the block is the fault of the checkpoint at `path`. Raises UnusableFileError, naming it."""
+    """Turn errors of loading weights inside the block into UnusableFileError naming the checkpoint at `path`."""
     try:
         yield
     except (torch.OutOfMemoryError, UnusableFileError):
@@ -81,15 +66,19 @@ def restoring(path: Path) -> Generator[None]:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a crash. Where a folder cannot be opened (Windows), the rename stays atomic."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # some network file systems refuse to sync a folder; the file itself is on the disk already
-    finally:
-        os.close(handle)
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], shown: Callable[[str], str] = str) -> list[str]:
+    """Describe each value of `ours` that is missing or different in a checkpoint's; `shown` formats a name."""
+    return [
+        f"{shown(name)} {theirs.get(name)!r} there, {value!r} here"
+        for name, value in ours.items()
+        if theirs.get(name) != value
+    ]
+
+
+def refuse_differences(path: Path, found: Collection[str]) -> None:
+    """Raise ValueError listing the differences between the checkpoint at `path` and this run, if there are any."""
+    if found:
+        raise ValueError(
+            f"{path} is a checkpoint of another run; give the new run its own folder, or change these:\n  "
+            + "\n  ".join(found)
+        )

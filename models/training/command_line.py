@@ -1,9 +1,8 @@
-"""How a training that is called from the terminal ends: its exit code, and one line that says why.
+"""End a training that was started from the terminal: with an exit code, and one line that says why it failed."""
 
-What it trains is its own module's; who calls it from a pipeline has ends of its own.
-"""
-
+import argparse
 import contextlib
+import dataclasses
 import errno
 import os
 import re
@@ -11,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator
+from typing import Any
 
 from models.training import signals
 from models.training.files import UnusableFileError
@@ -20,17 +20,17 @@ EXIT_CODES = (
     "exit codes: 0 done; 1 training failed; 2 the call, the settings or the data are wrong; 130, 143, 129: stopped by "
     "Ctrl-C, TERM or HUP, and the same command goes on"
 )
-# What a machine refuses, in words, and the mend.
+# errno: what is wrong with the file, and what to do
 _REFUSALS = {
-    errno.ENOENT: "it is not there; mend the path",
-    errno.EISDIR: "it is a folder, and a file was expected; mend the path",
-    errno.ENOTDIR: "a file stands where a folder belongs; give another folder, or move it away",
-    errno.EEXIST: "a file stands where a folder belongs; give another folder, or move it away",
-    errno.EACCES: "it may not be used; mend its permissions",
-    errno.EPERM: "it may not be used; mend its permissions",
+    errno.ENOENT: "no such file; correct the path",
+    errno.EISDIR: "it is a folder, but a file was expected; correct the path",
+    errno.ENOTDIR: "a file is where a folder is needed; give another folder, or move the file away",
+    errno.EEXIST: "a file is where a folder is needed; give another folder, or move the file away",
+    errno.EACCES: "permission denied; change its permissions",
+    errno.EPERM: "permission denied; change its permissions",
     errno.EROFS: "its disk is mounted read-only; give another folder",
     errno.ENOSPC: "its disk is full; make room",
-    errno.EFBIG: "a file may not grow so large here; raise the limit (ulimit -f)",
+    errno.EFBIG: "the file exceeds the size limit; raise it (ulimit -f)",
     errno.EIO: "its disk reports errors; use another",
 }
 
@@ -39,34 +39,54 @@ class UsageError(ValueError):
     """The call, the settings or the data are wrong."""
 
 
+def add_settings(
+    parser: argparse.ArgumentParser, defaults: Any, describe: Callable[[str], str], leave_out: str | None = None
+) -> None:
+    """Add an option for every field of the settings dataclass `defaults`; an option that is not given stays unset.
+
+    `describe` returns the help text of a field. Fields whose name starts with `leave_out` get no option.
+    """
+    for setting in dataclasses.fields(defaults):
+        if leave_out is not None and setting.name.startswith(leave_out):
+            continue
+        flag, default = "--" + setting.name.replace("_", "-"), getattr(defaults, setting.name)
+        common: dict[str, Any] = {"dest": setting.name, "default": argparse.SUPPRESS, "help": describe(setting.name)}
+        if isinstance(default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+        elif isinstance(default, tuple):
+            parser.add_argument(flag, type=float, nargs="+", **common)
+        else:
+            parser.add_argument(flag, type=int if default is None else type(default), **common)
+
+
 @contextlib.contextmanager
 def reading() -> Generator[None]:
-    """What goes wrong in the block is the call's fault: UsageError, with the reason."""
+    """Turn errors of reading the input inside the block into UsageError."""
     try:
         yield
     except (ValueError, TypeError, RuntimeError, OSError) as error:
-        raise UsageError(_explained(error)) from error
+        raise UsageError(_explain(error)) from error
 
 
 def ended(name: str, work: Callable[[], int]) -> int:
-    """Run `work`, return its exit code, and print what it raises as one line on standard error, after `name`."""
-    heard = signals.Heard()
+    """Run `work` and return its exit code; print its error as one line on standard error, after `name`."""
+    stopped_by = signals.ReceivedSignals()
     try:
-        with signals.heard() as heard:
+        with signals.receiving() as stopped_by:
             return work()
-    except BaseException as error:  # the edge: everything below has been told to raise
+    except BaseException as error:  # everything below raises; here every error becomes an exit code
         with signals.quiet():
             if os.environ.get("ATELIER_TRACEBACK"):
                 traceback.print_exception(error)
-            if heard.first or isinstance(error, KeyboardInterrupt):
+            if stopped_by.first or isinstance(error, KeyboardInterrupt):
                 _say("\nstopped; the same command goes on from here")
-                return 128 + (heard.first or signal.SIGINT)
-            if not isinstance(error, BrokenPipeError):  # `| head`: whoever read has read enough
-                _say(f"\n{name}: {_explained(error)}")
+                return 128 + (stopped_by.first or signal.SIGINT)
+            if not isinstance(error, BrokenPipeError):  # as in `| head`, where the reader wants no more
+                _say(f"\n{name}: {_explain(error)}")
             return WRONG_CALL if isinstance(error, UsageError) else FAILED
 
 
-def _explained(error: BaseException) -> str:
+def _explain(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, UnusableFileError) and error.errno:
         refused = _REFUSALS.get(error.errno, os.strerror(error.errno))
         text = f"{error.filename or 'a file'}: {refused}"

@@ -1,7 +1,4 @@
-"""Which device a run computes on, in which precision, and how much of a bank it can hold.
-
-Choosing is all: what is computed belongs to the training loops.
-"""
+"""Choose the device of a run and its precision, and decide whether data fits into the device's memory."""
 
 import contextlib
 from collections.abc import Generator
@@ -12,10 +9,9 @@ NAMES = ("auto", "cuda", "mps", "cpu")
 
 
 def resolve(name: str) -> torch.device:
-    """The torch device for `name`, one of auto|cuda|mps|cpu; auto takes the first that is there of cuda, mps, cpu.
+    """Return the torch device for `name`: auto, cuda, cuda:N, mps or cpu; auto takes the first available in this order.
 
-    `cuda:1` and the like name one GPU of several. Raises ValueError for an unknown name, RuntimeError for a
-    device this machine does not have, saying what it has.
+    Raises ValueError for an unknown name, RuntimeError naming the available devices if this one is missing.
     """
     kind, _, index = name.partition(":")
     if kind not in NAMES or (index and not (kind == "cuda" and index.isdecimal())):
@@ -34,7 +30,7 @@ def resolve(name: str) -> torch.device:
 
 
 def available() -> list[str]:
-    """What torch can compute on here, best first; never empty, the CPU is always there."""
+    """List the kinds of device that torch can use here, best first; the CPU is always last."""
     found = []
     if torch.cuda.is_available():
         found.append("cuda")
@@ -44,7 +40,7 @@ def available() -> list[str]:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, for reports: the GPU's name and memory, or the number of CPU threads."""
+    """Describe the device for reports: the GPU's name and memory, or the number of CPU threads."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
@@ -54,7 +50,7 @@ def describe(device: torch.device) -> str:
 
 
 def precision(name: str, device: torch.device) -> str:
-    """`name`, or for "auto" bfloat16 where the device multiplies in it (a GPU, AVX-512 BF16, AMX), else float32."""
+    """Resolve "auto" to bfloat16 if the device multiplies in it (a GPU, AVX-512 BF16, AMX), else float32."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -64,7 +60,7 @@ def precision(name: str, device: torch.device) -> str:
 
 
 def autocast(name: str, device: torch.device) -> contextlib.AbstractContextManager:
-    """The context in which a forward pass runs in that precision."""
+    """Return the context in which a forward pass runs in the precision `name`."""
     if precision(name, device) == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
@@ -72,16 +68,16 @@ def autocast(name: str, device: torch.device) -> contextlib.AbstractContextManag
 
 @contextlib.contextmanager
 def reproducible_kernels() -> Generator[None]:
-    """The context in which another process computes the same bits on the same device."""
-    # cuDNN otherwise times its kernels and picks by the clock: other kernels, other last bits.
+    """Make another process compute the same bits on the same device, inside the block."""
+    # Otherwise cuDNN times its kernels and takes the fastest, and another kernel gives other last bits.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         yield
 
 
 def fits(nbytes: int, device: torch.device, share: float = 0.5) -> bool:
-    """Whether `nbytes` of data may live on `device`: at most `share` of the memory that is free there now.
+    """Return whether `nbytes` of data take at most `share` of the memory that is free on `device` now.
 
-    Without a GPU the answer is no for cpu too: there the memory map already is the fastest copy.
+    False for the CPU, which reads the memory map directly, so that a copy would gain nothing.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -1,62 +1,75 @@
-"""How a training run tells where it stands: steps done, pictures a second, seconds left.
-
-Only counting and the clock; nothing here prints, and nothing here trains.
-"""
+"""Progress of long work, and the clock that measures a training loop. Printing does not belong here."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_REPORT_EVERY = 1.0  # seconds between two reports inside an epoch
+_REPORT_EVERY = 1.0  # seconds between two reports inside an epoch or a tick
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `done` of `total` steps over all epochs."""
+    """How far the work is: `done` of `total` steps, settings or latents."""
 
     done: int
     total: int
-    note: str  # for people: "epoch 3 of 14"
-    metrics: dict[str, float]  # epoch, loss, pictures_per_second, seconds_left; validation_auc when an epoch ends
+    note: str  # e.g. "epoch 3 of 14"
+    metrics: dict[str, float]
+    seconds_left: float | None = None
 
 
 class Clock:
-    """Counts pictures and seconds of the training region alone (embedding and evaluation stand apart)."""
+    """Count a training's steps, pictures and seconds, and report its progress.
 
-    def __init__(self, report: Callable[[Progress], None], steps: int, epochs: int, done: int, begun: int = 0) -> None:
-        """`steps` an epoch, `done` of them all done; `begun` epochs went before the first of `epochs`."""
-        self._report, self._total, self._epochs, self._done = report, steps * epochs, epochs, done
-        self._begun = begun
-        self._wall_start, self._done_start = time.perf_counter(), done
-        self._epoch, self._pictures, self._rate, self._begin, self._told = 0, 0, 0.0, 0.0, 0.0
+    A lap, i.e. an epoch or a tick, runs from `start` to `stop`. The work after `stop`, e.g. evaluation and checkpoints,
+    does not lower the speed but counts towards the time left.
+    """
 
-    def start(self, epoch: int) -> None:
-        """An epoch begins."""
-        self._epoch, self._pictures = epoch, 0
-        self._begin = self._told = time.perf_counter()
+    def __init__(self, on_progress: Callable[[Progress], None] | None, total: int, done: int) -> None:
+        """`done` of `total` steps were taken before, by the run that this one resumes."""
+        self._on_progress, self._total, self._done = on_progress, total, done
+        self._resumed_at, self._created = done, time.perf_counter()
+        self.start()
 
-    def tick(self, pictures: int) -> None:
-        """A step of that many pictures was asked for."""
+    def start(self) -> None:
+        """Start a lap."""
+        self.steps, self._pictures = 0, 0
+        self._speed: float | None = None
+        self._started = self._reported = time.perf_counter()
+
+    def step(self, pictures: int) -> None:
+        """Count a step of this many pictures; `steps` counts those of the lap."""
         self._done += 1
+        self.steps += 1
         self._pictures += pictures
 
-    def due(self) -> bool:
-        """Whether it is time to report again."""
-        return time.perf_counter() - self._told >= _REPORT_EVERY
-
     def stop(self) -> dict[str, float]:
-        """The epoch's figures; its losses were read just now, so the device has finished."""
-        seconds = time.perf_counter() - self._begin
-        self._rate = self._pictures / seconds
-        return {"seconds": seconds, "pictures_per_second": self._rate}
+        """End the lap and return its seconds and pictures per second.
 
-    def tell(self, loss: float, **metrics: float) -> None:
-        """Report where training stands."""
-        now = time.perf_counter()
-        self._told = now
-        # Whole wall time a step, evaluation included: what the person who waits wants to know.
-        left = (self._total - self._done) * (now - self._wall_start) / max(self._done - self._done_start, 1)
-        rate = self._rate if metrics else self._pictures / (now - self._begin)
-        figures = {"epoch": float(self._epoch), "loss": loss, "pictures_per_second": rate, "seconds_left": left}
-        note = f"epoch {self._epoch} of {self._begun + self._epochs}"
-        self._report(Progress(self._done, self._total, note, {**figures, **metrics}))
+        Read the losses first: that waits until the device has finished.
+        """
+        seconds = time.perf_counter() - self._started
+        self._speed = self._pictures / seconds
+        return {"seconds": seconds, "pictures_per_second": self._speed}
+
+    @property
+    def pictures_per_second(self) -> float:
+        """Compute the speed of the lap: up to now, or up to `stop`."""
+        return self._pictures / (time.perf_counter() - self._started) if self._speed is None else self._speed
+
+    def due(self) -> bool:
+        """Return whether the last report is a second old."""
+        return time.perf_counter() - self._reported >= _REPORT_EVERY
+
+    def report_epoch(self, epoch: int, epochs: int, loss: float, **more: float) -> None:
+        """Report the progress within or after an epoch, from 1; `more` are metrics of a finished epoch."""
+        metrics = {"epoch": float(epoch), "loss": loss, "pictures_per_second": self.pictures_per_second, **more}
+        self.report(f"epoch {epoch} of {epochs}", metrics)
+
+    def report(self, note: str, metrics: dict[str, float]) -> None:
+        """Report the progress, if anybody asked for it."""
+        self._reported = time.perf_counter()
+        seconds_per_step = (self._reported - self._created) / max(self._done - self._resumed_at, 1)
+        if self._on_progress is not None:
+            left = (self._total - self._done) * seconds_per_step
+            self._on_progress(Progress(self._done, self._total, note, metrics, left))

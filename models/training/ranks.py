@@ -1,11 +1,9 @@
-"""Train one model with several processes, the ranks: which rank this is, its share of a batch, what ranks exchange.
+"""Train one model with several processes (ranks) that torchrun starts: shares of a batch, and exchange between ranks.
 
 Every rank holds the whole model and knows the whole batch, but runs the network on its own rows only. The network's
-outputs are a few numbers a row; they are gathered, and every rank computes the loss of the whole batch, whose gradient
-flows back through its own rows. So gradients are summed over the ranks, not averaged, and losses, decisions and random
-numbers are the same everywhere. With a single rank, every method returns its input.
-
-torchrun starts the ranks.
+outputs, a few numbers per row, are gathered, and every rank computes the loss of the whole batch, whose gradient flows
+back through its own rows. Gradients are therefore summed over the ranks, not averaged; losses, decisions and random
+numbers are the same on every rank. With a single rank, every method returns its input.
 """
 
 import contextlib
@@ -31,21 +29,21 @@ class Ranks:
 
     @property
     def alone(self) -> bool:
-        """Whether there is no other."""
+        """Return whether this is the only rank."""
         return self.count == 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes checkpoints, pictures and progress."""
+        """Return whether this rank writes the checkpoints, pictures and progress."""
         return self.rank == 0
 
     def share(self, rows: int, unit: int = 1) -> slice:
-        """This rank's of `rows` rows: a run of them, in whole units; the last ranks have fewer, or none."""
+        """Return this rank's slice of `rows` rows, in whole units; the last ranks may get fewer rows, or none."""
         part = self._part(rows, unit)
         return slice(min(self.rank * part, rows), min((self.rank + 1) * part, rows))
 
     def epoch(self, rows: int, batch: int) -> tuple[np.ndarray, list[int]]:
-        """This rank's rows of an epoch that is cut into batches: their numbers, and how many each batch has of them."""
+        """Return this rank's share of every batch of an epoch: the row numbers, and how many belong to each batch."""
         shares = []
         for start in range(0, rows, batch):
             of_batch = np.arange(start, min(start + batch, rows))
@@ -53,13 +51,13 @@ class Ranks:
         return np.concatenate(shares), [len(share) for share in shares]
 
     def place(self, rows: int, unit: int = 1) -> tuple[int, int] | None:
-        """(first row, all rows) of this rank's share, by which it draws what the whole batch would; None when alone."""
+        """Return (first row, all rows) of this rank's share, to draw as for the whole batch; None for a single rank."""
         return None if self.alone else (self.share(rows, unit).start, rows)
 
     def gather(self, mine: Tensor, rows: int, unit: int = 1) -> Tensor:
-        """All `rows` rows, of which this rank's share is `mine`; the gradient flows back through `mine` alone.
+        """Gather all `rows` rows, of which this rank's share is `mine`; gradients flow back through `mine` only.
 
-        Every rank then computes the same loss from them: the sum of the ranks' gradients is that of the whole batch.
+        Every rank computes the same loss from them, so the ranks' gradients add up to that of the whole batch.
         """
         share, part = self.share(rows, unit), self._part(rows, unit)
         if len(mine) != share.stop - share.start:
@@ -70,21 +68,21 @@ class Ranks:
         padded[: len(mine)] = mine.detach()
         whole = mine.new_empty(part * self.count, *mine.shape[1:])
         dist.all_gather(list(whole.chunk(self.count)), padded)
-        return torch.cat([whole[: share.start], mine, whole[share.stop : rows]])  # what pads is behind the last row
+        return torch.cat([whole[: share.start], mine, whole[share.stop : rows]])  # the padding lies behind the last row
 
     def gather_array(self, mine: np.ndarray, rows: int, device: torch.device) -> np.ndarray:
-        """As `gather`, for an array; `device` is where the ranks exchange it."""
+        """Do the same as `gather` for an array; `device` is where the ranks exchange it."""
         if self.alone:
             return mine
         return self.gather(torch.from_numpy(mine).to(device), rows).cpu().numpy()
 
     def sum(self, mine: Tensor) -> Tensor:
-        """The ranks' sum, of use to all of them; differentiable as often as one likes."""
+        """Sum a tensor over the ranks; every rank gets the sum. Differentiable any number of times."""
         return mine if self.alone else _Sum.apply(mine)
 
     @torch.no_grad()
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace every gradient by its sum over the ranks: one exchange of all of them in a row."""
+        """Replace every gradient by its sum over the ranks, in one exchange."""
         if self.alone:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -93,16 +91,16 @@ class Ranks:
         sums = flat.split([gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [part.view(g.shape) for part, g in zip(sums, gradients, strict=True)])
 
-    def first_says(self, value: float, device: torch.device) -> float:
-        """The first rank's `value`; that of the others is not looked at."""
+    def broadcast_first(self, value: float, device: torch.device) -> float:
+        """Broadcast the first rank's `value`; the other ranks' values are ignored."""
         if self.alone:
             return value
-        said = torch.tensor([value], dtype=torch.float64, device=device)
-        dist.broadcast(said, 0)
-        return float(said)
+        first = torch.tensor([value], dtype=torch.float64, device=device)
+        dist.broadcast(first, 0)
+        return float(first)
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have called this method."""
         if not self.alone:
             dist.barrier()
 
@@ -112,8 +110,8 @@ class Ranks:
         if self.alone:
             return
         sums = [t.detach().contiguous().view(torch.int32).sum(dtype=torch.int64) for t in tensors]
-        said = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
-        mine = torch.stack([*sums, torch.tensor(said, device=sums[0].device)])
+        text_digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+        mine = torch.stack([*sums, torch.tensor(text_digest, device=sums[0].device)])
         every = [torch.empty_like(mine) for _ in range(self.count)]
         dist.all_gather(every, mine)
         if not all(torch.equal(other, mine) for other in every):
@@ -123,12 +121,12 @@ class Ranks:
             )
 
     def _part(self, rows: int, unit: int) -> int:
-        """Rows of a full share."""
+        """Compute the number of rows in a full share."""
         return -(-rows // (unit * self.count)) * unit
 
 
 class _Sum(torch.autograd.Function):
-    """What one rank adds changes the loss through every rank's use of the sum: the gradients are summed as well."""
+    """A sum over the ranks whose gradient is summed too, because every rank uses the sum in its loss."""
 
     @staticmethod
     def forward(ctx: Any, mine: Tensor) -> Tensor:
@@ -145,7 +143,7 @@ ALONE = Ranks()
 
 
 def here() -> Ranks:
-    """This process among those that it has joined; alone where it has joined none."""
+    """Return this process's rank among those that it joined; `ALONE` if it joined none."""
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size())
     return ALONE
@@ -153,11 +151,11 @@ def here() -> Ranks:
 
 @contextlib.contextmanager
 def joined(device: torch.device, store: str | None = None) -> Generator[torch.device]:
-    """Join the other ranks, where torchrun started this process as one of several; the device that is this rank's.
+    """Join the other ranks if torchrun started several, and yield this rank's device.
 
-    On "cuda" every rank takes the GPU of its number on its machine and they exchange through NCCL, else through gloo.
-    `store` is where they find each other, as `init_process_group` takes it; by default where torchrun says. Raises
-    ValueError for a device that several ranks cannot have, RuntimeError where a machine has more ranks than GPUs.
+    On "cuda", every rank takes the GPU with its local rank number and exchanges through NCCL; otherwise through gloo.
+    `store` is the address where ranks find each other, as for `init_process_group`; by default torchrun's. Raises
+    ValueError for a device that ranks cannot share, RuntimeError if a machine has more ranks than GPUs.
     """
     environment = os.environ
     count, local = (int(environment.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
@@ -166,7 +164,7 @@ def joined(device: torch.device, store: str | None = None) -> Generator[torch.de
         return
     if device.type not in ("cuda", "cpu") or device.index is not None:
         raise ValueError(f"device {str(device)!r} cannot be shared by {count} ranks; give cuda (a GPU each) or cpu")
-    if local == count:  # all on this machine: nothing of theirs is seen from outside
+    if local == count:  # all on this machine: use loopback, so that no port is open to the network
         loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
         for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
             if loopback is not None:

@@ -1,14 +1,11 @@
-"""How a range of settings is written down: data beside the settings, for whoever searches.
-
-Only the notation: a search, its sampler and its store are elsewhere.
-"""
+"""Ranges of settings for a hyperparameter search, declared next to the settings. The search itself is elsewhere."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Span:
-    """From `low` to `high`, both included; whole numbers where both are. `log`: evenly by factors, not by steps."""
+    """Values from `low` to `high` inclusive; integers if both ends are. `log`: uniform in the logarithm."""
 
     low: float
     high: float
@@ -20,15 +17,15 @@ class Span:
 
     @property
     def whole(self) -> bool:
-        """Whether it is of whole numbers."""
+        """Return whether the values are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few values without an order."""
+    """One of a few values, in no order."""
 
     values: tuple[bool | int | float | str, ...]
 
 
-Space = dict[str, Span | Choice]  # field of a settings dataclass -> what it may be
+Space = dict[str, Span | Choice]  # field of a settings dataclass to its range

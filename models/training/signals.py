@@ -1,6 +1,6 @@
-"""What stops a command: Ctrl-C, TERM and HUP, from its first import to its last word, and which of them it was.
+"""Handle Ctrl-C, TERM and HUP from a command's first import to its last message, and record which one arrived.
 
-Whoever starts the command may have it ignore one of them (`nohup`, a job in the background): that stays so.
+A signal that is ignored when the command starts (`nohup`, a background job) stays ignored.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-PATIENCE = 1.5  # seconds that threads and exit handlers have, once a command has said why it failed
+PATIENCE = 1.5  # seconds for threads and exit handlers to finish after a command has failed
 
 
-class Heard:
-    """The signals that arrived while a command was at work, whoever handled them."""
+class ReceivedSignals:
+    """The signals that arrived while a command ran, whichever library handled them."""
 
     def __init__(self, reads: int | None = None) -> None:
         self.reads = reads
@@ -25,78 +25,78 @@ class Heard:
 
     @property
     def first(self) -> int | None:
-        """The first that was to stop the command; None where none arrived."""
+        """Return the first signal that should stop the command, or None."""
         if self.reads is not None:
             with contextlib.suppress(BlockingIOError):
-                heard = [n for n in os.read(self.reads, 4096) if n in STOPPING]
-                self._numbers += [n for n in heard if n not in _process.ignored]
+                arrived = [n for n in os.read(self.reads, 4096) if n in STOPPING]
+                self._numbers += [n for n in arrived if n not in _process.ignored]
         return self._numbers[0] if self._numbers else None
 
     def close(self) -> None:
-        """Take note of what came last; nothing is heard afterwards."""
+        """Record the last signals; later ones are not recorded."""
         _ = self.first
         self.reads = None
 
 
 @dataclass
 class _Process:
-    """What is known of this process's command: handlers are the process's, so this is too."""
+    """The state of this process's command. Global, because signal handlers are."""
 
-    begun: bool = False  # it is at work, or was
-    told: bool = False  # it has had its last word
-    ignored: frozenset[int] = frozenset()  # as it was started
-    heard: Heard = field(default_factory=Heard)
-    forks_die: bool = False  # what is forked from it has been seen to
+    begun: bool = False  # the command has started
+    finished: bool = False  # it has printed its last message
+    ignored: frozenset[int] = frozenset()  # signals that were ignored when it started
+    received: ReceivedSignals = field(default_factory=ReceivedSignals)
+    forks_die: bool = False  # the hook for forked processes is registered
 
 
 _process = _Process()
 
 
 def leave_at_once() -> None:
-    """End this process in one line at any of them: while it imports, there is nothing to close."""
+    """End the process with one line at any of the signals, for the time of its imports: nothing needs closing yet."""
     for number in STOPPING:
         if not _watched() and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave)
 
 
 def _watched() -> bool:
-    """Whether this is one of torchrun's ranks, which torchrun ends: one that waits for the others must not hear."""
+    """Return whether this is a rank that torchrun ends; one that waits for other ranks must not handle signals."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    if not _process.told:
+    if not _process.finished:
         with contextlib.suppress(OSError):
             os.write(2, b"stopped\n" if _process.begun else b"stopped before it began\n")
     os._exit(128 + number)
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt where a signal has arrived that a library has swallowed."""
-    if _process.heard.first is not None:
+    """Raise KeyboardInterrupt if a signal arrived that a library swallowed."""
+    if _process.received.first is not None:
         raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def heard() -> Generator[Heard]:
-    """Have each of them raise KeyboardInterrupt in the block, or whatever a library has Ctrl-C raise meanwhile.
+def receiving() -> Generator[ReceivedSignals]:
+    """Make each of the signals raise KeyboardInterrupt in the block, or do what a library makes Ctrl-C do meanwhile.
 
-    In the main thread alone, as handlers are; elsewhere nothing is heard. Processes that are forked in the block end
-    at once at a signal, without a word.
+    Works in the main thread only, like all signal handlers; in other threads nothing is recorded. Processes forked in
+    the block end silently at a signal.
     """
     _process.begun = True
     if _watched() or threading.current_thread() is not threading.main_thread():
-        yield Heard()
+        yield ReceivedSignals()
         return
     before = {number: signal.getsignal(number) for number in STOPPING}
     _process.ignored = frozenset(number for number, handler in before.items() if handler is signal.SIG_IGN)
     reads, writes = os.pipe()
     for end in (reads, writes):
         os.set_blocking(end, False)
-    # Dagster handles TERM like Ctrl-C and forgets which one arrived; every signal writes its number to this descriptor.
+    # Dagster handles TERM like Ctrl-C and forgets which one arrived, so every signal writes its number to this pipe.
     woken = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
-    outer, _process.heard = _process.heard, Heard(reads)
-    ours = _process.heard
+    outer, _process.received = _process.received, ReceivedSignals(reads)
+    ours = _process.received
     _die_in_forks()
     try:
         for number in STOPPING:
@@ -107,7 +107,7 @@ def heard() -> Generator[Heard]:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
         signal.set_wakeup_fd(woken)
-        _process.heard = outer
+        _process.received = outer
         for end in (reads, writes):
             os.close(end)
 
@@ -128,7 +128,7 @@ def _die_in_forks() -> None:
     _process.forks_die = True
 
     def child() -> None:
-        if _process.heard.reads is not None:
+        if _process.received.reads is not None:
             signal.set_wakeup_fd(-1)
             for number in STOPPING:
                 if number not in _process.ignored:
@@ -139,7 +139,7 @@ def _die_in_forks() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Generator[None]:
-    """Let none of them disturb the block: a last word that is said whole."""
+    """Ignore the signals in the block, so that the last message is printed whole."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in STOPPING} if main else {}
     for number in before:
@@ -147,13 +147,13 @@ def quiet() -> Generator[None]:
     try:
         yield
     finally:
-        _process.told = True
+        _process.finished = True
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
 
 def leave(code: int) -> None:
-    """End the process with this exit code: as usual, or where a thread or an exit handler holds it up, without them."""
+    """End the process with this exit code, without waiting longer than `PATIENCE` for threads and exit handlers."""
 
     def end() -> None:
         with contextlib.suppress(Exception):
@@ -166,7 +166,7 @@ def leave(code: int) -> None:
         watch.start()
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # what nobody reads (`| head`) is nobody's trouble
+    except BrokenPipeError:  # as in `| head`, where the reader wants no more
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError:  # the output's disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -52,7 +52,7 @@ def recommender_evaluation(
 ) -> dg.Output[pa.Table]:
     """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
     from models.metrics.evaluate import evaluate
-    from models.metrics.scoring import Recommender, pooled
+    from models.metrics.scoring import ScoringModel, pooled
     from pipeline.core import arrays
 
     mode = context.partition_key
@@ -64,7 +64,7 @@ def recommender_evaluation(
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     main = registry.of_manifest(trained.manifest())
     own = main.name
-    models: dict[str, Recommender] = {own: main.load(trained.opened)}
+    models: dict[str, ScoringModel] = {own: main.load(trained.opened)}
     models |= {one.name: one.load(others.path / one.name) for one in registry.baselines()}
     truth = raw.truth()
     if truth is not None:

@@ -101,7 +101,8 @@ def lsgan(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """The category-conditional LSGAN; an interrupted training goes on where it stopped."""
-    from models.lsgan.train import Progress, load_generator
+    from models.lsgan.train import load_generator
+    from models.training.progress import Progress
     from pipeline.core.generator import generation
     from pipeline.multi_gpu.launch import train_generator
 

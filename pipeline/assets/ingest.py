@@ -155,7 +155,7 @@ def _told(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:
     }
 
 
-def _progress(context: dg.AssetExecutionContext, title: str) -> Callable[[ingest.Progress], None]:
+def _progress(context: dg.AssetExecutionContext, title: str) -> Callable[[ingest.IngestProgress], None]:
     report = reporter(context, title)
     return lambda now: report(now.bytes >> 10, now.bytes_total >> 10, f"KB of {now.note}, {now.lines:,} lines")
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from models.data.factors import Factors, write_arrays
 from models.metrics.ranking import best
-from models.training.run import BEST
+from models.training.checkpoint import BEST
 from pipeline.core.images import pictures
 from pipeline.core.images.decoder import decode_posted
 from pipeline.core.schemas import SPLIT_NAMES

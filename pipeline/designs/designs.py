@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from models.design.distinct import standing
-from models.design.preference import Recommender, picture_features
+from models.design.distinct import standardise
+from models.design.preference import PictureTaste, picture_features
 from models.design.settings import DesignSettings
 from models.design.taste_rank import own_rank, panels, references, standard_scores
 from models.lsgan.networks import Discriminator, Generator
@@ -87,7 +87,7 @@ class Studio:
 
     generator: Generator
     discriminator: Discriminator
-    recommender: Recommender  # theta of `users` only
+    recommender: PictureTaste  # theta of `users` only
     users: np.ndarray  # [U] int32, global ids
     jury: Jury
     shop: Shop
@@ -148,7 +148,7 @@ def open_studio(
     taste = recommender.of(torch.from_numpy(chosen).to(recommender.theta.device))
     if distinct:
         rows = references(jury.judges, len(everyone), settings.references, target.choice_seed)
-        taste = dataclasses.replace(taste, others=standing(jury.theta, jury.catalogue, rows))
+        taste = dataclasses.replace(taste, others=standardise(jury.theta, jury.catalogue, rows))
     return Studio(
         generator,
         discriminator,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models.design.from_noise import Designs, personal_designs
-from models.design.preference import Recommender, device_of, on_cpu, shown_steps
+from models.design.preference import PictureTaste, device_of, on_cpu, shown_steps
 from models.design.settings import DesignSettings
 from models.lsgan.networks import Discriminator, Generator
 from pipeline.core.shards import Runner, shard_size
@@ -21,7 +21,7 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 def search(
     generator: Generator,
     discriminator: Discriminator,
-    recommender: Recommender,
+    recommender: PictureTaste,
     classes: int,
     settings: DesignSettings,
     runner: Runner,
@@ -57,7 +57,7 @@ def search_shard(
     users: range,
     generator: Generator,
     discriminator: Discriminator,
-    recommender: Recommender,
+    recommender: PictureTaste,
     classes: int,
     settings: DesignSettings,
     device: str,

@@ -26,6 +26,7 @@ from models.dvbpr import train as train_dvbpr
 from models.dvbpr.settings import DvbprSettings
 from models.lsgan import train as train_lsgan
 from models.lsgan.settings import LsganSettings
+from models.training.progress import Progress
 from pipeline.core.generator.measure import kernel_to_training
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +44,10 @@ def train_recommender(
     settings: DvbprSettings,
     out: Path,
     device: torch.device,
-    on_progress: Callable[[train_dvbpr.Progress], None],
+    on_progress: Callable[[Progress], None],
     start: Path | None,
     ranks: int,
-) -> train_dvbpr.Trained:
+) -> train_dvbpr.TrainedDvbpr:
     """Run `train_dvbpr.train` on `ranks` ranks.
 
     Raises:
@@ -59,7 +60,7 @@ def train_recommender(
 
         def on_event(event: dict[str, Any]) -> None:
             if "progress" in event:
-                on_progress(train_dvbpr.Progress(**event["progress"]))
+                on_progress(Progress(**event["progress"]))
 
         job = {"what": "recommender", "settings": settings.plain(), "start": start and str(start)}
         _run(folder, {**job, "out": str(out), "device": device.type}, ranks, on_event)
@@ -74,7 +75,7 @@ def train_generator(
     settings: LsganSettings,
     out: Path,
     device: torch.device,
-    on_progress: Callable[[train_lsgan.Progress], None],
+    on_progress: Callable[[Progress], None],
     on_images: Callable[[int, np.ndarray], None],
     data_digest: str,
     ranks: int,
@@ -96,7 +97,7 @@ def train_generator(
 
         def on_event(event: dict[str, Any]) -> None:
             if "progress" in event:
-                on_progress(train_lsgan.Progress(**event["progress"]))
+                on_progress(Progress(**event["progress"]))
             if "picture" in event:
                 on_images(event["picture"], np.asarray(Image.open(event["file"]).convert("RGB")))
 

@@ -25,9 +25,10 @@ from models.dvbpr.settings import DvbprSettings
 from models.lsgan import train as train_lsgan
 from models.lsgan.settings import LsganSettings
 from models.training import device as devices
+from models.training.divergence import DivergedError
 from models.training.ranks import here, joined
 
-PERMANENT = (ValueError, OSError, train_dvbpr.DivergedError, train_lsgan.DivergenceError)
+PERMANENT = (ValueError, OSError, DivergedError)
 _CHECK_EVERY = 1.0  # seconds between two checks that the parent process is alive
 
 

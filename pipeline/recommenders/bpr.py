@@ -24,11 +24,11 @@ class BprMf(Recommender):
 
     def fit(self, context: FitContext, settings: BprSettings) -> Fitted:
         """Train every point of the grid and keep the best on validation."""
-        from models.baselines import bpr
+        from models.training.progress import Progress
 
         grid: list[dict[str, Any]] = []
 
-        def report(now: bpr.Progress) -> None:
+        def report(now: Progress) -> None:
             grid.append({"setting": now.note, **now.metrics})
             context.report(Step(now.done, now.total, now.note))
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
 
     from models.data.dataset import Dataset
-    from models.design.preference import Recommender as PictureTaste
-    from models.metrics.scoring import Recommender as ScoringModel
+    from models.design.preference import PictureTaste
+    from models.metrics.scoring import ScoringModel
 
 # What a recommender learns from, beside the interactions.
 TRIPLETS, FEATURES, PIXELS = "triplets", "image_features", "image_bank"

@@ -56,7 +56,7 @@ class Dvbpr(Recommender):
         from models.dvbpr import train
 
         cnn, theta, meta = train.load(folder, device)
-        recommender = preference.Recommender(cnn, meta["input_size"], theta.detach())
+        recommender = preference.PictureTaste(cnn, meta["input_size"], theta.detach())
         return Taste(self.name, recommender, np.asarray(meta["users"]), Factors.load(folder / "factors.npz").phi)
 
     def picture_embedder(self, folder: Path) -> "Callable[[np.ndarray], np.ndarray]":

@@ -1,15 +1,18 @@
 """Adapts the resumable training loops of `models/` to the contract."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.recommenders.contract import FitContext, Fitted, Step
 
+if TYPE_CHECKING:
+    from models.training.progress import Progress
 
-def step_reporter(context: FitContext) -> Callable[[Any], None]:
+
+def step_reporter(context: FitContext) -> "Callable[[Progress], None]":
     """Make the callback of a training loop: its progress becomes the context's steps."""
 
-    def report(now: Any) -> None:
+    def report(now: "Progress") -> None:
         auc = now.metrics.get("validation_auc")
         context.report(Step(now.done, now.total, now.note, None if auc is None else int(now.metrics["epoch"]), auc))
 

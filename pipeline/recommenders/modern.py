@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from models.data.factors import Factors
-    from models.modern.model import Modern as Model
+    from models.modern.model import ModernNetwork
 
 
 class Modern(Recommender):
@@ -63,7 +63,7 @@ class Modern(Recommender):
         factors = Factors.load(folder / "factors.npz")
         model, meta = train.load(folder, device)
         trunk = features.trunk(device)
-        recommender = preference.Recommender(
+        recommender = preference.PictureTaste(
             PhiOfPictures(retrained(trunk, meta["trunk"]) if meta["trunk"] else trunk, model),
             manifest["feature_size"],
             torch.from_numpy(factors.theta).to(device),
@@ -83,7 +83,7 @@ class Modern(Recommender):
         return {"feature_size": feature_size}
 
 
-def _looks(folder: Path, model: "Model", factors: "Factors") -> "np.ndarray":
+def _looks(folder: Path, model: "ModernNetwork", factors: "Factors") -> "np.ndarray":
     """Compute phi of the catalogue's pictures by their looks alone, [images, K]."""
     import numpy as np
     import pyarrow.compute as pc

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.recommenders.contract import FEATURES, FitContext, Fitted, Recommender
 
 if TYPE_CHECKING:
-    from models.metrics.scoring import Recommender as ScoringModel
+    from models.metrics.scoring import ScoringModel
 
 
 class VisualNeighbours(Recommender):

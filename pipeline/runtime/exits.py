@@ -44,9 +44,9 @@ def ended(work: Callable[[], int], console: Console, after_failure: str = "") ->
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter of ours gets its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    stopped_by = signals.Heard()
+    stopped_by = signals.ReceivedSignals()
     try:
-        with signals.heard() as stopped_by:
+        with signals.receiving() as stopped_by:
             return work()
     except BaseException as error:  # the edge: everything below has been told to raise
         with signals.quiet():

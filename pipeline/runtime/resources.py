@@ -19,7 +19,7 @@ from pipeline.core import engine
 from pipeline.core.erasure import Erasures
 from pipeline.core.errors import InputError
 from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
-from pipeline.core.images.fetch import FetchReport, Progress
+from pipeline.core.images.fetch import FetchProgress, FetchReport
 from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
 from pipeline.core.images.fetch_shards import fetch_with
 from pipeline.core.images.ledger import PictureStore
@@ -261,7 +261,7 @@ class ImageFetcher(dg.ConfigurableResource):
     ) -> FetchReport:
         """Fetch what the store lacks, with one worker or several."""
 
-        def progress(now: Progress) -> None:
+        def progress(now: FetchProgress) -> None:
             size = f"{now.bytes / 1e6:,.1f} MB"
             report(now.done, now.total, f"{now.rate:,.0f}/s, {now.ok:,} ok, {now.broken:,} broken, {size}")
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from models.lsgan.networks import Generator
 from models.lsgan.settings import PRESETS, LsganSettings
-from models.lsgan.train import Progress, train
+from models.lsgan.train import train
 from models.metrics.generation import (
     ClassClassifier,
     class_agreement,
@@ -27,6 +27,7 @@ from models.metrics.generation import (
     protocol,
 )
 from models.metrics.memorisation import memorisation_ratio
+from models.training.progress import Progress
 from pipeline.core import parquet as pq
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.errors import InputError

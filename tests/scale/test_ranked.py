@@ -16,6 +16,7 @@ import torch
 from models.data.dataset import Dataset
 from models.dvbpr import train as train_dvbpr
 from models.lsgan import train as train_lsgan
+from models.training.progress import Progress
 from pipeline.core.generator.measure import kernel_to_training
 from pipeline.multi_gpu import launch as ranked
 from tests.models.planted import planted
@@ -52,9 +53,9 @@ def test_a_rank_killed_from_outside_costs_an_epoch_at_most_and_the_curve_is_one_
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = mapped(tmp_path / "bank", triplets=4000)  # an epoch is long enough to be killed in
-    heard: list[train_dvbpr.Progress] = []
+    heard: list[Progress] = []
 
-    def on_progress(progress: train_dvbpr.Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         heard.append(progress)
         if progress.note.startswith("epoch 1") and "validation_auc" in progress.metrics:
             kill_one_rank()
@@ -77,7 +78,7 @@ def test_a_generators_lost_rank_changes_no_bit_and_its_pictures_and_measure_are_
 ) -> None:
     settings, (pixels, labels) = replace(PLAIN, steps=40, tick_steps=4, ema_half_life=20), garments()
 
-    def made(name: str, on_progress: Callable[[train_lsgan.Progress], None]) -> tuple[list[torch.Tensor], dict]:
+    def made(name: str, on_progress: Callable[[Progress], None]) -> tuple[list[torch.Tensor], dict]:
         pictures: dict[int, np.ndarray] = {}
         ranked.train_generator(
             pixels, labels, NAMES, settings, tmp_path / name, CPU, on_progress, pictures.__setitem__, "digest", ranks=2
@@ -87,7 +88,7 @@ def test_a_generators_lost_rank_changes_no_bit_and_its_pictures_and_measure_are_
         generator, _, meta = train_lsgan.load_generator(tmp_path / name)
         return list(generator.state_dict().values()), meta
 
-    def deadly(progress: train_lsgan.Progress) -> None:
+    def deadly(progress: Progress) -> None:
         if progress.note == "tick 2":
             kill_one_rank()
 

@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 def read(files: dict[str, list[Path]], out: Path, runner: Runner) -> dict[str, bytes]:
     """Every table's bytes."""
     out.mkdir()
-    told: list[ingest.Progress] = []
+    told: list[ingest.IngestProgress] = []
     read_context = ReadContext(out, out / "parts", runner=runner)
     ingest.read_reviews(files["reviews"], "2018", told.append, read_context)
     assert told[-1].bytes == told[-1].bytes_total

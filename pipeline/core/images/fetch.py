@@ -24,7 +24,7 @@ from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
 from pipeline.core.lines import LineLoop
 from pipeline.core.signatures import freshest, keys
 
-__all__ = ["FetchReport", "FetchSettings", "Progress", "Urls", "fetch", "pending"]
+__all__ = ["FetchProgress", "FetchReport", "FetchSettings", "Urls", "fetch", "pending"]
 
 _PROGRESS_EVERY = 0.5  # seconds
 _BATCH = 10_000  # URLs that are Python strings at once
@@ -32,7 +32,7 @@ _ASK_TO_PAUSE = (429, 503)  # answers whose Retry-After holds for the whole host
 
 
 @dataclass(frozen=True)
-class Progress:
+class FetchProgress:
     """How far a fetch is."""
 
     done: int
@@ -91,7 +91,7 @@ def fetch(
     urls: Iterable[str] | pa.Array | pa.ChunkedArray,
     store: PictureStore,
     settings: FetchSettings | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[FetchProgress], None] | None = None,
     *,
     budgets: Mapping[str, Budget] | None = None,
 ) -> FetchReport:
@@ -150,7 +150,7 @@ class _Run:
         todo: Urls,
         store: PictureStore,
         settings: FetchSettings,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[FetchProgress], None] | None,
         budgets: Mapping[str, Budget] | None,
     ) -> None:
         self.todo = todo
@@ -338,4 +338,4 @@ class _Run:
         self.reported = now
         done, ok = self.reasons.total(), self.reasons["ok"]
         rate = done / max(now - self.started, 1e-9)
-        self.on_progress(Progress(done, len(self.todo), ok, done - ok, rate, self.bytes))
+        self.on_progress(FetchProgress(done, len(self.todo), ok, done - ok, rate, self.bytes))

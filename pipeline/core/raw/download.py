@@ -18,7 +18,7 @@ from pipeline.core.address import PrivateAddressError, guarded_connector, open_c
 from pipeline.core.errors import InputError
 from pipeline.core.raw.copies import Copy, CopyFolder, Version
 
-Progress = Callable[[int, int | None], object]  # bytes here; bytes in all, where the server says how many
+ReportBytes = Callable[[int, int | None], object]  # bytes here; bytes in all, where the server says how many
 Say = Callable[[str], object]
 _Answer = TypeVar("_Answer")
 
@@ -109,7 +109,7 @@ class Download:
                 return str(_version(response))
             raise self._refusal(response)
 
-    async def run(self, on_progress: Progress | None) -> Copy:
+    async def run(self, on_progress: ReportBytes | None) -> Copy:
         """One attempt to bring the copy up to date."""
         held = self.folder.held()
         size, version = self.folder.begun()
@@ -141,7 +141,7 @@ class Download:
         return await self.run(on_progress)
 
     async def _receive(
-        self, response: aiohttp.ClientResponse, size: int, version: Version, on_progress: Progress | None
+        self, response: aiohttp.ClientResponse, size: int, version: Version, on_progress: ReportBytes | None
     ) -> Copy:
         """Add the answer's body to the `size` bytes that are here; the copy, if it is whole then."""
         self.answered = True

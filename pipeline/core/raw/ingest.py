@@ -47,7 +47,7 @@ PRODUCTS_AT_ONCE = 50_000  # products compared at once; 5 kB each if all are rep
 
 
 @dataclass(frozen=True)
-class Progress:
+class IngestProgress:
     """How far the files are read."""
 
     lines: int
@@ -121,7 +121,7 @@ class ReadContext:
 def read_reviews(
     paths: Sequence[Path],
     vintage: str = "auto",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
     read_context: ReadContext | None = None,
 ) -> ReviewsRead:
     """Read the reviews of `paths`, in order, each once even if several files have it.
@@ -163,7 +163,7 @@ def read_reviews(
 def read_products(
     paths: Sequence[Path],
     vintage: str = "auto",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
     read_context: ReadContext | None = None,
     classed: Callable[[pa.Table], pa.Table] = lambda products: products,
 ) -> ProductsRead:
@@ -200,7 +200,7 @@ def _parts(
     kind: str,
     paths: Sequence[Path],
     vintage: str,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[IngestProgress], None] | None,
     read_context: ReadContext,
 ) -> Generator[list[Part]]:
     """Read the parts of `paths`, in order; at the end of the block, delete parts that are no longer needed."""
@@ -228,7 +228,7 @@ def _parts(
 
 
 def _read(
-    runner: Runner, paths: Sequence[Path], reading: Reading, on_progress: Callable[[Progress], None] | None
+    runner: Runner, paths: Sequence[Path], reading: Reading, on_progress: Callable[[IngestProgress], None] | None
 ) -> Iterator[Part]:
     """Read the files' parts, reporting progress by lines in this process, or by files if other workers read them."""
     sizes = [path.stat().st_size for path in paths]
@@ -236,7 +236,7 @@ def _read(
 
     def report(more_lines: int, more_bytes: int, path: Path) -> None:
         if on_progress is not None:
-            on_progress(Progress(lines + more_lines, read + more_bytes, sum(sizes), path.name))
+            on_progress(IngestProgress(lines + more_lines, read + more_bytes, sum(sizes), path.name))
 
     files = list(enumerate(paths))
     if runner.workers() == 1:

@@ -16,7 +16,7 @@ from pipeline.core.durable import sole_writer
 from pipeline.core.errors import InputError, UnreachableError
 from pipeline.core.lines import LineLoop
 from pipeline.core.raw.copies import Copy, CopyFolder
-from pipeline.core.raw.download import Download, NoAnswerError, Progress, RemoteSettings, Say, exact_url
+from pipeline.core.raw.download import Download, NoAnswerError, RemoteSettings, ReportBytes, Say, exact_url
 from pipeline.core.raw.sources import is_cut, shown
 
 __all__ = ["CutAddressError", "RemoteSettings", "check", "data_version", "fetch_to_cache", "named_version"]
@@ -29,7 +29,7 @@ def fetch_to_cache(
     url: str,
     folder: Path,
     settings: RemoteSettings | None = None,
-    on_progress: Progress | None = None,
+    on_progress: ReportBytes | None = None,
     say: Say = _log.warning,
 ) -> Path:
     """The file behind `url` in the cache `folder`, downloaded unless the copy there is still the server's.
@@ -121,7 +121,7 @@ class _Source:
     def __str__(self) -> str:
         return self.name
 
-    def fetch(self, on_progress: Progress | None) -> Copy:
+    def fetch(self, on_progress: ReportBytes | None) -> Copy:
         """The copy, brought up to date."""
         held = self.folder.held()
         if held and not str(held.version) and 0 <= time.time() - held.checked_at < self.settings.unversioned_fresh:

@@ -146,7 +146,7 @@ def test_visual_only_vbpr_has_the_score_of_dvbpr_without_id_factors_and_biases()
     assert not factors.phi[:, -1].any() and factors.theta.shape[1] == SMALL.k + 1
     twin = features(data)
     twin[data.image_item == 7] = twin[data.image_item == 8].mean(0)
-    alike = bpr.vbpr_visual(data, twin, SMALL)  # items that look alike score alike, whoever bought them
+    alike = bpr.vbpr_visual(data, twin, SMALL)  # items that look alike have equal scores
     mean = np.stack([alike.item[7], alike.phi[data.image_item == 8].mean(0)])
     np.testing.assert_allclose(*(alike.theta @ row for row in mean), atol=1e-4)
     assert auc(data, factors) > 0.65

@@ -10,7 +10,7 @@ from torchvision.io import decode_image
 
 from models.data import picture_grid
 from models.design.from_noise import Designs, personal_designs
-from models.design.preference import Recommender, picture_features
+from models.design.preference import PictureTaste, picture_features
 from models.design.restyle import restyle
 from models.design.settings import DesignSettings
 from models.lsgan.networks import Discriminator, Generator
@@ -36,7 +36,7 @@ def networks(z_distribution: str = "normal") -> tuple[Generator, Discriminator]:
     return generator.eval(), discriminator.eval()
 
 
-def recommender(users: int = 3) -> Recommender:
+def recommender(users: int = 3) -> PictureTaste:
     noise = torch.Generator().manual_seed(1)
     phi = torch.nn.Sequential(
         torch.nn.Conv2d(3, 6, 8, stride=8), torch.nn.Tanh(), torch.nn.Dropout(0.5), torch.nn.Flatten(),
@@ -45,7 +45,7 @@ def recommender(users: int = 3) -> Recommender:
     with torch.no_grad():
         for parameter in phi.parameters():
             parameter.normal_(std=0.1, generator=noise)
-    return Recommender(phi, SIZE, torch.randn(users, 5, generator=noise))
+    return PictureTaste(phi, SIZE, torch.randn(users, 5, generator=noise))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_kept_latent_generates_the_kept_picture(designs: Designs) -> None:
 
 def test_the_designs_of_a_user_do_not_depend_on_the_other_users(designs: Designs) -> None:
     everyone = recommender()
-    alone = Recommender(everyone.phi, SIZE, everyone.theta[2:3])
+    alone = PictureTaste(everyone.phi, SIZE, everyone.theta[2:3])
     mine = personal_designs(*networks(), alone, [2], settings=replace(SETTINGS, rows_at_once=2))
     np.testing.assert_allclose(mine.path[0, 0], designs.path[2, 1], atol=1e-4)
     np.testing.assert_allclose(mine.score[0, 0], designs.score[2, 1], atol=1e-4)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.design.distinct import standing
+from models.design.distinct import standardise
 from models.design.from_noise import personal_designs
-from models.design.preference import Recommender, picture_features
+from models.design.preference import PictureTaste, picture_features
 from models.design.settings import DesignSettings
 from models.design.taste_rank import panels, references, standard_scores
 from tests.models.design.test_design import networks, recommender
@@ -19,10 +19,10 @@ ROWS = np.array([[2, 0, 5, 7], [4, 1, 3, 11]])  # the users are 2 and 4
 CATALOGUE = np.random.default_rng(0).normal(size=(40, K)).astype(np.float32)
 
 
-def told_apart(rows: np.ndarray = ROWS) -> Recommender:
+def told_apart(rows: np.ndarray = ROWS) -> PictureTaste:
     """Make a recommender for the users of `ROWS` among a dozen."""
     everybody = recommender(EVERYBODY)
-    others = standing(everybody.theta.numpy(), CATALOGUE, rows)
+    others = standardise(everybody.theta.numpy(), CATALOGUE, rows)
     return replace(everybody, theta=everybody.theta[rows[:, 0]], others=others)
 
 
@@ -39,12 +39,12 @@ def plainly(theta: np.ndarray, features: np.ndarray, row: np.ndarray) -> list[fl
 def test_the_objective_is_the_users_standard_score_minus_the_soft_maximum_of_the_others():
     rng = np.random.default_rng(1)
     theta, features = (rng.normal(size=(n, K)).astype(np.float32) for n in (EVERYBODY, 6))
-    others = standing(theta, CATALOGUE, ROWS)
+    others = standardise(theta, CATALOGUE, ROWS)
     found = others.distinct(torch.from_numpy(features), torch.tensor([0, 0, 0, 1, 1, 1]))
     expected = plainly(theta, features[:3], ROWS[0]) + plainly(theta, features[3:], ROWS[1])
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
     theta[[0, 2]] *= 1000  # a reference, and a user himself
-    longer = standing(theta, CATALOGUE, ROWS).distinct(torch.from_numpy(features), torch.tensor([0, 0, 0, 1, 1, 1]))
+    longer = standardise(theta, CATALOGUE, ROWS).distinct(torch.from_numpy(features), torch.tensor([0, 0, 0, 1, 1, 1]))
     np.testing.assert_allclose(longer.numpy(), expected, atol=1e-3)
 
 
@@ -64,7 +64,7 @@ def test_the_search_maximises_the_objective_plus_realism_and_still_reports_theta
 def test_distinct_designs_rank_their_owner_higher_than_score_designs_among_users_outside_the_references():
     judges, many = panels(np.arange(4), np.arange(80), 20), recommender(80)
     everybody = many.theta.numpy()
-    others = standing(everybody, CATALOGUE, references(judges, 80, 40))
+    others = standardise(everybody, CATALOGUE, references(judges, 80, 40))
     taste = replace(many, theta=many.theta[:4], others=others)
     lead = {}
     for objective in ("score", "distinct"):
@@ -102,6 +102,6 @@ def test_missing_reference_users_are_an_error():
     with pytest.raises(ValueError, match="all 5 users judge a design"):
         references(panels(np.array([2]), np.arange(5), 20), 5, 3)
     with pytest.raises(ValueError, match="`distinct` needs"):
-        standing(np.ones((3, K)), CATALOGUE, np.array([[0]]))
+        standardise(np.ones((3, K)), CATALOGUE, np.array([[0]]))
     with pytest.raises(ValueError, match="objective 'distinct' needs `others`"):
         personal_designs(*networks(), recommender(), [0], settings=SETTINGS)

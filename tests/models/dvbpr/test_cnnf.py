@@ -27,7 +27,7 @@ def convolve(
 
 
 def pool(maps: np.ndarray, padding: str) -> np.ndarray:
-    """Pool by the maximum over 2 x 2; with SAME an odd last row is a window of its own, otherwise it is dropped."""
+    """Pool by the maximum over 2 x 2; with SAME an odd last row is pooled alone, otherwise it is dropped."""
     side = maps.shape[1]
     out = math.ceil(side / 2) if padding == "same" else side // 2
     windows = [[maps[:, 2 * r : 2 * r + 2, 2 * c : 2 * c + 2].max((1, 2)) for c in range(out)] for r in range(out)]

@@ -31,8 +31,8 @@ def test_the_loss_is_the_published_sum_and_theta_is_regularised_once_per_occurre
     )
     # user 2 occurs twice and weighs twice; user 1 does not occur and does not weigh
     plain = float(dvbpr.loss(*tensors, theta_decay=0.0))
-    weighed = float(dvbpr.loss(*tensors, theta_decay=1.0)) - plain
-    assert weighed == pytest.approx((theta[0] @ theta[0] + 2 * theta[2] @ theta[2]) / 2)
+    regularised = float(dvbpr.loss(*tensors, theta_decay=1.0)) - plain
+    assert regularised == pytest.approx((theta[0] @ theta[0] + 2 * theta[2] @ theta[2]) / 2)
 
 
 def test_the_loss_of_one_triplet_equals_a_hand_computed_value() -> None:

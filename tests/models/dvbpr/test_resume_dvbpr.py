@@ -1,4 +1,4 @@
-"""A training process that is really killed, at a step nobody chose, goes on to the weights of one that was not."""
+"""A training process killed at a random step resumes and ends with the weights of an uninterrupted one."""
 
 import signal
 import subprocess
@@ -30,7 +30,7 @@ sys.exit(train_dvbpr.main())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_process_killed_at_a_random_step_goes_on_to_equal_weights(tmp_path: Path) -> None:
+def test_a_process_killed_at_a_random_step_resumes_to_equal_weights(tmp_path: Path) -> None:
     planted().save(tmp_path / "data")
     killed_at = int(np.random.default_rng().integers(24))  # three epochs of eight steps
     knobs = ["--k", "4", "--input-size", "16", "--padding", "same", "--width", "0.0625", "--hidden", "0.016"]

@@ -1,4 +1,4 @@
-"""The trainer learns, resumes bit for bit, refuses what is not its own, and stops when the loss is none."""
+"""The trainer of DVBPR learns, resumes bit for bit, refuses another run's checkpoint, and stops when it diverges."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,11 @@ import torch
 from models.data.factors import item_means
 from models.dvbpr import train as train_dvbpr
 from models.dvbpr.settings import PRESETS, DvbprSettings
-from models.dvbpr.train import Dataset, DivergedError, Progress, embed, load, train
+from models.dvbpr.train import Dataset, embed, load, train
 from models.metrics import evaluate
 from models.training import checkpoint
+from models.training.divergence import DivergedError
+from models.training.progress import Progress
 from tests.models.planted import planted
 from tests.models.training.killed import KilledError, kill_at
 
@@ -58,7 +60,7 @@ def test_the_presets_are_the_published_settings() -> None:
         {"early_stopping_patience": 0},
     ],
 )
-def test_a_wrong_setting_is_refused_by_its_name(wrong: dict) -> None:
+def test_the_error_for_an_invalid_setting_names_it(wrong: dict) -> None:
     with pytest.raises(ValueError, match=rf"DvbprSettings\.{next(iter(wrong))}="):
         replace(TINY, **wrong)
 
@@ -84,12 +86,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     assert not torch.equal(a["full8.weight"], c["full8.weight"])
 
 
-def test_a_run_that_was_cut_off_ends_bit_for_bit_where_an_uncut_one_does(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path: Path) -> None:
     data = planted()
     whole = train(data, TINY, tmp_path / "whole", CPU)
     with pytest.raises(KilledError):
         train(data, TINY, tmp_path / "cut", CPU, kill_at(2))
-    torch.manual_seed(99)  # whatever the new process draws before it resumes
+    torch.manual_seed(99)  # the new process may draw before it resumes
     resumed = train(data, TINY, tmp_path / "cut", CPU)
     assert (whole.resumed_from, resumed.resumed_from) == (0, 2)
     one, other = (checkpoint.load(tmp_path / name / "last.pt") for name in ("whole", "cut"))
@@ -100,14 +102,14 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_where_an_uncut_one_does(tmp_pat
     np.testing.assert_array_equal(whole.factors.phi, resumed.factors.phi)
 
 
-def test_a_kill_in_the_middle_of_an_epoch_repeats_that_epoch_alike(tmp_path: Path, monkeypatch) -> None:
+def test_a_run_killed_within_an_epoch_repeats_the_epoch_identically(tmp_path: Path, monkeypatch) -> None:
     data = planted()
     train(data, TINY, tmp_path / "whole", CPU)
     steps = iter(range(1000))
     loss = train_dvbpr.dvbpr.loss
 
     def dying_loss(*args):
-        if next(steps) == 13:  # epochs have 8 steps: the second one is on its way
+        if next(steps) == 13:  # epochs have 8 steps, so this is in the second one
             raise KilledError
         return loss(*args)
 
@@ -120,7 +122,7 @@ def test_a_kill_in_the_middle_of_an_epoch_repeats_that_epoch_alike(tmp_path: Pat
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> None:
+def test_training_does_not_change_the_global_random_state(tmp_path: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -128,7 +130,7 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> Non
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_finished_run_is_not_trained_again_but_may_be_made_longer(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_trained_again_but_can_be_extended(tmp_path: Path) -> None:
     data = planted()
     first = train(data, replace(TINY, epochs=2), tmp_path, CPU)
     again = train(data, replace(TINY, epochs=2), tmp_path, CPU, kill_at(2))  # would raise if an epoch were trained
@@ -153,9 +155,7 @@ def test_one_changed_pixel_is_another_data_set() -> None:
     assert replace(data, bank=bank).digest() != data.digest()
 
 
-def test_a_loss_that_is_no_number_stops_with_epoch_and_step_and_keeps_the_last_good_epoch(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_a_loss_of_nan_raises_with_epoch_and_step_and_keeps_the_last_good_epoch(tmp_path: Path, monkeypatch) -> None:
     steps = iter(range(1000))
     loss = train_dvbpr.dvbpr.loss
     monkeypatch.setattr(
@@ -171,7 +171,7 @@ def test_a_loss_that_is_no_number_stops_with_epoch_and_step_and_keeps_the_last_g
     load(tmp_path, CPU)
 
 
-def test_early_stopping_waits_its_patience_and_is_remembered_by_the_checkpoint(tmp_path: Path, monkeypatch) -> None:
+def test_early_stopping_waits_for_its_patience_and_survives_a_resume(tmp_path: Path, monkeypatch) -> None:
     aucs = iter([0.6, 0.7, 0.65, 0.64, 0.9])
     monkeypatch.setattr(evaluate, "exact_auc", lambda *_: next(aucs))
     settings = replace(TINY, epochs=6, early_stopping_patience=2)
@@ -197,11 +197,11 @@ def test_a_loaded_model_gives_the_factors_that_training_returned(tmp_path: Path)
     np.testing.assert_array_equal(meta["users"], data.users)
 
 
-def test_both_sides_go_through_one_forward_and_the_loss_reported_is_the_published_one(tmp_path: Path) -> None:
+def test_both_sides_share_one_forward_pass_and_the_reported_loss_is_the_published_one(tmp_path: Path) -> None:
     data = planted(epochs=1, triplets=20)
     settings = replace(TINY, epochs=1, dropout=0.0, batch_size=64, theta_decay=1.0)
     trained = train(data, settings, tmp_path, CPU)
-    cnn, theta = train_dvbpr.build(settings, len(data.users), CPU)  # the same first weights, from the seed
+    cnn, theta = train_dvbpr.build(settings, len(data.users), CPU)  # the seed gives the same initial weights
     phi = embed(cnn, data.bank, data.bank_row, CPU).astype(np.float64)
     rows = theta.detach().numpy().astype(np.float64)[data.triplets_user[0]]
     x = (rows * (phi[data.triplets_positive[0]] - phi[data.triplets_negative[0, :, 0]])).sum(1)
@@ -209,7 +209,7 @@ def test_both_sides_go_through_one_forward_and_the_loss_reported_is_the_publishe
     assert trained.history[0]["loss"] == pytest.approx(expected / 20, rel=1e-5)
 
 
-def test_progress_tells_speed_time_left_and_each_epochs_validation_auc(tmp_path: Path) -> None:
+def test_progress_reports_speed_time_left_and_the_validation_auc_of_each_epoch(tmp_path: Path) -> None:
     seen: list[Progress] = []
     trained = train(planted(), TINY, tmp_path, CPU, seen.append)
     ends = [progress for progress in seen if "validation_auc" in progress.metrics]
@@ -218,10 +218,10 @@ def test_progress_tells_speed_time_left_and_each_epochs_validation_auc(tmp_path:
         row["validation_auc"] for row in trained.history
     ]
     assert all(progress.metrics["pictures_per_second"] > 0 for progress in seen)
-    assert seen[-1].metrics["seconds_left"] == 0
+    assert seen[-1].seconds_left == 0
 
 
-def test_the_command_trains_from_a_folder_and_names_what_is_missing(tmp_path: Path, capsys) -> None:
+def test_the_command_trains_from_a_folder_and_names_a_missing_file(tmp_path: Path, capsys) -> None:
     planted().save(tmp_path / "data")
     shape = ["--k", "4", "--input-size", "16", "--padding", "same", "--width", "0.0625", "--hidden", "0.016"]
     knobs = [*shape, "--epochs", "1", "--batch-size", "32"]
@@ -248,12 +248,12 @@ def test_the_command_trains_from_a_folder_and_names_what_is_missing(tmp_path: Pa
         ({"image_item": np.zeros(90, int)}, "59 of 60 items have no picture"),
     ],
 )
-def test_arrays_that_do_not_belong_together_are_refused(changes: dict, message: str) -> None:
+def test_mismatched_arrays_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(planted(), **changes)
 
 
-def test_a_data_set_comes_back_from_its_folder_with_the_bank_mapped(tmp_path: Path) -> None:
+def test_a_data_set_is_loaded_as_saved_with_the_bank_memory_mapped(tmp_path: Path) -> None:
     data = planted()
     data.save(tmp_path)
     back = Dataset.load(tmp_path)
@@ -261,7 +261,7 @@ def test_a_data_set_comes_back_from_its_folder_with_the_bank_mapped(tmp_path: Pa
     assert back.digest() == data.digest()
 
 
-def test_the_same_weights_rank_alike_in_bfloat16_and_in_float32(tmp_path) -> None:
+def test_the_same_weights_have_nearly_the_same_auc_in_bfloat16_and_float32(tmp_path) -> None:
     data = planted()
     learning = replace(TINY, epochs=6, dropout=0.0, learning_rate=5e-3, precision="float32")
     trained = train(data, learning, tmp_path, CPU)
@@ -275,4 +275,4 @@ def test_the_same_weights_rank_alike_in_bfloat16_and_in_float32(tmp_path) -> Non
         return evaluate.exact_auc(factors, data.test, touched, CPU)
 
     assert auc("float32") > 0.6
-    assert abs(auc("float32") - auc("bfloat16")) < 0.01  # 24 users and 55 items each: seven pairs that swap are 0.005
+    assert abs(auc("float32") - auc("bfloat16")) < 0.01  # seven swapped pairs of 24 x 55 make 0.005

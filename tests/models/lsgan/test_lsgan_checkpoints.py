@@ -1,4 +1,4 @@
-"""What a training run leaves at its ticks: the best checkpoint by a metric, and a state that any cut can go on from."""
+"""Checkpoints of LSGAN training: the best one by a metric, and a state from which any interrupted run resumes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def trained(folder: Path, settings: LsganSettings = TINY, **more: object) -> Tra
 
 
 def dip() -> tuple[Measure, list[dict[str, torch.Tensor]]]:
-    """A metric with its best value at the second tick, and the weights that it was shown."""
+    """Return a metric that is best at the second tick, and the weights that it was called with."""
     shown: list[dict[str, torch.Tensor]] = []
     values = iter((3.0, 1.0, 2.0, 4.0))
 
@@ -62,7 +62,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("ema", [None, 20.0], ids=["weights", "averaged weights"])
-def test_the_finished_generator_is_the_best_one_where_the_settings_say_so(tmp_path: Path, ema: float | None) -> None:
+def test_the_finished_generator_is_the_best_one_if_the_settings_select_it(tmp_path: Path, ema: float | None) -> None:
     measure, shown = dip()
     found = trained(tmp_path / "best", replace(TINY, select="best", ema_half_life=ema), measure=measure)
     assert (found.meta["selected_step"], found.meta["steps"]) == (4, 8)
@@ -74,10 +74,10 @@ def test_the_finished_generator_is_the_best_one_where_the_settings_say_so(tmp_pa
     last = trained(tmp_path / "last", replace(TINY, ema_half_life=ema), measure=measure)
     assert last.meta["selected_step"] == 8
     assert same(state(tmp_path / "last"), shown[3])
-    assert checkpoint.load(tmp_path / "last" / "best.pt")["step"] == 4  # kept all the same
+    assert checkpoint.load(tmp_path / "last" / "best.pt")["step"] == 4  # written nevertheless
 
 
-def test_the_discriminator_goes_with_the_chosen_generator(tmp_path: Path) -> None:
+def test_the_discriminator_is_from_the_same_checkpoint_as_the_generator(tmp_path: Path) -> None:
     measure, _ = dip()
     trained(tmp_path, replace(TINY, select="best"), measure=measure)
     _, discriminator, _ = load_generator(tmp_path)
@@ -85,13 +85,13 @@ def test_the_discriminator_goes_with_the_chosen_generator(tmp_path: Path) -> Non
     assert not same(discriminator.state_dict(), checkpoint.load(tmp_path / "last.pt")["discriminator"])
 
 
-def test_without_a_metric_the_last_generator_is_the_finished_one(tmp_path: Path) -> None:
+def test_without_a_metric_the_finished_generator_is_the_last_one(tmp_path: Path) -> None:
     found = trained(tmp_path, replace(TINY, select="best"))
     assert (found.meta["selected_step"], found.meta["best"]) == (8, None)
     assert not (tmp_path / "best.pt").exists()
 
 
-def test_taking_the_metric_changes_nothing_of_the_training(tmp_path: Path) -> None:
+def test_computing_the_metric_does_not_change_the_training(tmp_path: Path) -> None:
     measure, _ = dip()
     with_it = trained(tmp_path / "with", measure=measure)
     without = trained(tmp_path / "without")
@@ -99,7 +99,7 @@ def test_taking_the_metric_changes_nothing_of_the_training(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("switch", list(SWITCHES))
-def test_a_run_cut_off_in_the_middle_of_a_tick_goes_on_bit_for_bit(tmp_path: Path, switch: str) -> None:
+def test_a_run_interrupted_within_a_tick_resumes_bit_for_bit(tmp_path: Path, switch: str) -> None:
     settings = replace(TINY, steps=6, select="best", **SWITCHES[switch])
     values = {2: 2.0, 4: 1.0, 6: 3.0}
     steps: list[int] = []
@@ -108,7 +108,7 @@ def test_a_run_cut_off_in_the_middle_of_a_tick_goes_on_bit_for_bit(tmp_path: Pat
         left = iter([2] if cut else [s for s in (2, 4, 6) if s not in steps])
 
         def of(_generator: Generator) -> float:
-            step = next(left)  # the second tick of the run that is cut off ends here
+            step = next(left)  # StopIteration ends the interrupted run here, in its second tick
             if cut:
                 steps.append(step)
             return values[step]
@@ -119,7 +119,7 @@ def test_a_run_cut_off_in_the_middle_of_a_tick_goes_on_bit_for_bit(tmp_path: Pat
     with pytest.raises(StopIteration):
         trained(tmp_path / "parts", settings, measure=measure(cut=True))
     assert checkpoint.load(tmp_path / "parts" / "last.pt")["step"] == 2
-    torch.manual_seed(99)  # nothing may hang on the global state
+    torch.manual_seed(99)  # the global state must not matter
     resumed = trained(tmp_path / "parts", settings, measure=measure(cut=False))
     assert resumed.resumed_from == 2
     ends = [checkpoint.load(tmp_path / name / "last.pt") for name in ("whole", "parts")]
@@ -130,9 +130,9 @@ def test_a_run_cut_off_in_the_middle_of_a_tick_goes_on_bit_for_bit(tmp_path: Pat
     assert whole.meta["selected_step"] == resumed.meta["selected_step"] == 4
 
 
-def test_another_switch_is_another_run(tmp_path: Path) -> None:
+def test_another_setting_is_another_run(tmp_path: Path) -> None:
     trained(tmp_path)
-    with pytest.raises(ValueError, match=r"loss was 'least_squares', now 'relativistic'"):
+    with pytest.raises(ValueError, match=r"loss 'least_squares' there, 'relativistic' here"):
         trained(tmp_path, replace(TINY, loss="relativistic"))
     again = trained(tmp_path, replace(TINY, resident=False, metric_ticks=2, select="best"))
-    assert again.resumed_from == 8  # where pictures lie, and when figures are taken, is no other run
+    assert again.resumed_from == 8  # these settings may change within a run

@@ -92,7 +92,7 @@ def test_the_discriminator_equals_a_plain_implementation_of_the_description(pres
     x, labels = rng.uniform(-1, 1, (3, 3, 64, 64)), np.array([1, 3, 3])
     h = x
     for place, (layer, norm) in enumerate(zip(network.convs, network.norms, strict=True)):
-        # The class stands beside the picture, h0, h1 and h2 as constant maps.
+        # The class is appended to the picture, h0, h1 and h2 as constant maps.
         maps = np.broadcast_to(np.eye(6)[labels][:, :, None, None], (3, 6, *h.shape[2:]))
         h = convolved(np.concatenate([h, maps], axis=1), layer.weight, layer.bias)  # ty: ignore[invalid-argument-type]
         h = leaky(h if place == 0 else normalised(h, norm.weight, norm.bias))  # ty: ignore[invalid-argument-type]

@@ -23,7 +23,7 @@ from models.lsgan.networks import (
 )
 from models.lsgan.settings import LsganSettings
 from models.lsgan.state import LsganRun
-from models.lsgan.train import Step
+from models.lsgan.train import TrainingStep
 from models.training import device as devices
 
 TINY = LsganSettings(width=0.0625, z_dim=6, classes=2, batch_size=4, lr_generator=1e-3, lr_discriminator=1e-3)
@@ -96,7 +96,7 @@ def test_r1_is_computed_every_r1_every_steps_and_weighted_by_that_number() -> No
     gradients = []
     for found in (plain, penalised):
         found.adam_d.step = lambda *_, f=found: gradients.append(f.discriminator.convs[3].weight.grad.clone())  # type: ignore[method-assign]
-        Step(found, CPU)(x, y)
+        TrainingStep(found, CPU)(x, y)
     torch.testing.assert_close(gradients[1], gradients[0] + extra, rtol=1e-4, atol=1e-7)
     gradients.clear()
     for found in (plain, penalised):
@@ -104,7 +104,7 @@ def test_r1_is_computed_every_r1_every_steps_and_weighted_by_that_number() -> No
         found.step = 1
         found.noise.manual_seed(5)
         found.generator.load_state_dict(plain.generator.state_dict())
-        Step(found, CPU)(x, y)
+        TrainingStep(found, CPU)(x, y)
     torch.testing.assert_close(gradients[1], gradients[0])  # step 1: not due
 
 
@@ -113,14 +113,14 @@ def test_the_relativistic_step_equals_a_plain_loop() -> None:
     x, y = reals()
     for one in (found, plain):
         with torch.no_grad():
-            one.discriminator.output.weight.mul_(100)  # at the start all outputs are nearly 0, and both orders alike
+            one.discriminator.output.weight.mul_(100)  # initial outputs are nearly 0, which would hide a swapped order
     fake = plain.generator(sample_z(plain.settings, 4, plain.noise), y)
     loss_d = relativistic_loss(plain.discriminator(x, y), plain.discriminator(fake.detach(), y))
     plain.adam_d.zero_grad()
     loss_d.backward()
     plain.adam_d.step()
     loss_g = relativistic_loss(plain.discriminator(fake, y), plain.discriminator(x, y).detach())
-    losses = Step(found, CPU)(x, y)[:2]
+    losses = TrainingStep(found, CPU)(x, y)[:2]
     torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -141,7 +141,7 @@ def test_smooth_upsampling_starts_without_the_grid_pattern_of_the_usual_start() 
 def test_smooth_upsampling_starts_as_bilinear_interpolation() -> None:
     layer = doublings(smooth=True)[0]
     torch.nn.init.ones_(layer.weight)
-    ramp = torch.arange(6.0).expand(1, layer.weight.shape[0], 6, 6)  # its value is its column
+    ramp = torch.arange(6.0).expand(1, layer.weight.shape[0], 6, 6)  # a pixel's value is its column
     made = layer(ramp)[0, 0, 3:-3, 3:-3] / layer.weight.shape[0]
     torch.testing.assert_close(made, (torch.arange(12.0)[3:-3] / 2 - 0.5).expand(6, 6))
 
@@ -154,7 +154,7 @@ def test_smooth_upsampling_learns_in_proportion_to_its_taps_and_keeps_all_shapes
     layer = next(m for m in found.generator.modules() if isinstance(m, SameTransposedConv) and m.stride == 2)
     assert layer.taps is not None
     before = (layer.weight * layer.taps).detach()
-    Step(found, CPU)(*reals())
+    TrainingStep(found, CPU)(*reals())
     moved = ((layer.weight * layer.taps).detach() - before).abs().flatten(0, 1).mean(dim=0)
     torch.testing.assert_close(moved, layer.taps * 1e-2, rtol=0.05, atol=0)  # Adam's first step is lr, whatever the tap
 
@@ -163,13 +163,13 @@ def test_joint_batches_show_the_discriminator_what_all_fakes_share_and_separate_
     x, y = reals()
     outputs = {}
     for joint in (False, True):
-        step = Step(run(joint_batches=joint), CPU)
+        step = TrainingStep(run(joint_batches=joint), CPU)
         with torch.no_grad():
-            # Fakes that are the very reals behind a second layer which answers higher by a constant.
+            # The fakes are the reals, for which a second layer outputs a value higher by a constant.
             hidden = step.run.discriminator.norms[1].register_forward_pre_hook(
                 lambda _, h, j=joint: (h[0] + 5 * (torch.arange(len(h[0])) >= 4).view(-1, 1, 1, 1) if j else h[0] + 5,)
             )
-            outputs[joint] = step._judge(x, x, y)
+            outputs[joint] = step._outputs(x, x, y)
             hidden.remove()
     assert torch.allclose(*outputs[False])
     assert not torch.allclose(*outputs[True], rtol=0.1)
@@ -189,7 +189,7 @@ def test_the_joint_step_equals_a_plain_loop() -> None:
     loss_d.backward()
     plain.adam_d.step()
     loss_g = generator_loss(plain.discriminator(torch.cat([x, fake]), twice)[4:])
-    losses = Step(found, CPU)(x, y)[:2]
+    losses = TrainingStep(found, CPU)(x, y)[:2]
     torch.testing.assert_close(losses, torch.stack([loss_d, loss_g]).detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -221,7 +221,7 @@ def test_watched_pictures_are_a_share_of_every_class_and_are_never_trained_on() 
 def test_pictures_are_augmented_more_often_if_the_discriminator_overfits_and_less_if_not() -> None:
     x, y = reals()
     often = []
-    # Unseen pictures that look as false as fakes, and unseen ones that are the very reals of the step.
+    # Unseen pictures that look like fakes, then unseen pictures that are the reals of the step.
     fakes, same = lambda found: found.generator(sample_z(found.settings, 4, found.noise), y), lambda _: x
     for unseen, target in ((fakes, 0.1), (same, 0.9)):
         found = run(augment="mirror", augment_target=target, augment_ramp=160)
@@ -230,7 +230,7 @@ def test_pictures_are_augmented_more_often_if_the_discriminator_overfits_and_les
             found.discriminator.output.weight.mul_(100)
             if found.discriminator(x, y).mean() < found.discriminator(found.generator(torch.zeros(4, 6), y), y).mean():
                 found.discriminator.output.weight.neg_()
-        step = Step(found, CPU, lambda _, u=unseen, f=found: (u(f).detach(), y))
+        step = TrainingStep(found, CPU, lambda _, u=unseen, f=found: (u(f).detach(), y))
         step(x, y)
         often.append(found.augment_probability.item())
         for _ in range(3):
@@ -246,21 +246,23 @@ def test_each_loss_is_0_if_its_side_has_reached_its_goal() -> None:
 
 def test_bfloat16_is_close_to_float32_and_reported_in_the_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = reals()
-    exact = Step(run(), CPU)(x, y)
+    exact = TrainingStep(run(), CPU)(x, y)
     monkeypatch.setattr(devices, "precision", lambda name, _device: "bfloat16" if name == "auto" else name)
-    step = Step(run(bf16=True), CPU)
+    step = TrainingStep(run(bf16=True), CPU)
     rounded = step(x, y)
     assert "bfloat16" in step.note
     assert not torch.equal(exact, rounded)
     torch.testing.assert_close(exact, rounded, atol=0.02, rtol=0.02)
-    assert all(v.dtype == torch.float32 for v in weights(step.run) if v.is_floating_point())  # only products are short
+    assert all(
+        v.dtype == torch.float32 for v in weights(step.run) if v.is_floating_point()
+    )  # bfloat16 in products only
 
 
 def test_without_bfloat16_support_training_uses_float32_and_reports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "precision", lambda _name, _device: "float32")
-    step = Step(run(bf16=True), CPU)
-    assert "in float32: bf16 was asked for" in step.note
-    assert torch.equal(step(*reals()), Step(run(), CPU)(*reals()))
+    step = TrainingStep(run(bf16=True), CPU)
+    assert "in float32: bf16 was requested" in step.note
+    assert torch.equal(step(*reals()), TrainingStep(run(), CPU)(*reals()))
 
 
 def test_compiling_covers_both_networks_and_keeps_parameter_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,8 +274,8 @@ def test_compiling_covers_both_networks_and_keeps_parameter_names(monkeypatch: p
 
     monkeypatch.setattr(torch, "compile", through)
     found, plain = run(compile=True), run()
-    Step(found, CPU)(*reals())
-    Step(plain, CPU)(*reals())
+    TrainingStep(found, CPU)(*reals())
+    TrainingStep(plain, CPU)(*reals())
     assert compiled == [found.generator, found.discriminator]
     assert all(torch.equal(a, b) for a, b in zip(weights(found), weights(plain), strict=True))
 

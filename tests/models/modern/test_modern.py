@@ -8,7 +8,7 @@ import torch
 
 from models.data.dataset import Dataset
 from models.modern import model as modern
-from models.modern.model import Histories, Modern
+from models.modern.model import Histories, ModernNetwork
 from models.modern.settings import PRESETS, ModernSettings
 from tests.models.planted import planted
 
@@ -23,16 +23,16 @@ def colours(data: Dataset, dimensions: int = 6) -> np.ndarray:
     return np.concatenate([colour, noise], 1) + 10
 
 
-def built(settings: ModernSettings = WHOLE) -> tuple[Dataset, Modern, Histories, torch.Tensor]:
+def built(settings: ModernSettings = WHOLE) -> tuple[Dataset, ModernNetwork, Histories, torch.Tensor]:
     """Build a model with weights moved off their start, its histories, and the pictures in its space."""
     data = planted()
     space = modern.fit_space(data, colours(data), settings)
-    model = Modern(len(data.users), len(data.items), space, settings).eval()
+    model = ModernNetwork(len(data.users), len(data.items), space, settings).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weights in model.parameters():
             weights.add_(torch.randn(weights.shape, generator=generator), alpha=0.3)
-    images = space.of(colours(data))
+    images = space.project(colours(data))
     items = np.stack([images[data.image_item == item].mean(0) for item in range(len(data.items))])
     return data, model, Histories(data, items, CPU), torch.from_numpy(images)
 
@@ -210,8 +210,8 @@ def test_the_space_is_fitted_on_train_items_only(components: int | None) -> None
 def test_components_preserve_the_distances_between_features() -> None:
     data = planted()
     raw = colours(data)
-    whole = modern.fit_space(data, raw, replace(WHOLE, components=None)).of(raw)
-    turned = modern.fit_space(data, raw, replace(WHOLE, components=raw.shape[1], whiten=0.0)).of(raw)
+    whole = modern.fit_space(data, raw, replace(WHOLE, components=None)).project(raw)
+    turned = modern.fit_space(data, raw, replace(WHOLE, components=raw.shape[1], whiten=0.0)).project(raw)
     np.testing.assert_allclose(whole @ whole.T, turned @ turned.T, rtol=1e-3, atol=1e-3)
 
 
@@ -220,7 +220,7 @@ def test_whitened_components_have_equal_spread() -> None:
     raw = colours(data)
     space = modern.fit_space(data, raw, replace(WHOLE, components=5, whiten=1.0))
     seen = np.unique(data.train[:, 1])
-    items = np.stack([space.of(raw)[data.image_item == item].mean(0) for item in seen])
+    items = np.stack([space.project(raw)[data.image_item == item].mean(0) for item in seen])
     np.testing.assert_allclose(items.T @ items / len(seen), np.eye(5), atol=1e-3)
 
 
@@ -259,8 +259,8 @@ def test_looks_of_the_catalogue_equal_looks_of_the_same_features_without_ids() -
     found = modern.factors(model, histories, data, images, 0.4)
     touched = np.bincount(data.train[:, 1], minlength=len(data.items)) > 0
     assert not touched.all()  # an item without an id part has none to lose
-    nobody = torch.zeros(len(images))
-    phi, bias = model.items(images, nobody.long(), nobody)
+    unknown = torch.zeros(len(images))
+    phi, bias = model.items(images, unknown.long(), unknown)
     expected = torch.cat([phi, bias[:, None]], 1).detach().numpy()
     np.testing.assert_allclose(modern.looks(model, found, touched), expected, atol=1e-5)
     assert np.abs(found.phi - expected).max() > 0.01

@@ -1,4 +1,4 @@
-"""The trainer of `modern` learns a planted taste, resumes bit for bit, refuses what is not its, and stops at NaN."""
+"""The trainer of `modern` learns a planted taste, resumes bit for bit, refuses other checkpoints, stops at NaN."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,13 @@ from models.data.factors import Factors
 from models.metrics import evaluate
 from models.modern import model as modern
 from models.modern import train as train_modern
-from models.modern.batches import Batches, Draws, picture_lists
+from models.modern.batches import BatchScorer, Draws, picture_lists
 from models.modern.optimiser import rate
 from models.modern.settings import ModernSettings
-from models.modern.train import DivergedError, Progress, load, train
+from models.modern.train import load, train
 from models.training import checkpoint
+from models.training.divergence import DivergedError
+from models.training.progress import Progress
 from tests.models.modern.test_modern import colours
 from tests.models.planted import planted
 from tests.models.training.killed import KilledError, kill_at
@@ -45,13 +47,13 @@ def test_a_planted_taste_is_learned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bpr"])
-def test_either_loss_learns_it_from_drawn_popularity_too(loss: str, tmp_path: Path) -> None:
+def test_both_losses_learn_a_planted_taste_with_popular_negatives(loss: str, tmp_path: Path) -> None:
     data = planted(users=60, items=120)
     settings = replace(TINY, epochs=15, start="random", learning_rate=1e-2, loss=loss, negative_power=1.0, log_q=True)
     assert held_out_auc(data, train(data, colours(data), settings, tmp_path, CPU).factors) > 0.65
 
 
-def test_hold_outs_that_have_nothing_to_do_with_their_users_give_a_half(tmp_path: Path) -> None:
+def test_random_held_out_items_have_an_auc_of_one_half(tmp_path: Path) -> None:
     data = planted(users=300, items=100)
     rng = np.random.default_rng(3)
     owned = np.concatenate([data.train, data.validation, data.test])
@@ -63,7 +65,7 @@ def test_hold_outs_that_have_nothing_to_do_with_their_users_give_a_half(tmp_path
     measured = evaluate.evaluate(trained.factors, data.test, data.train, data.validation)
     low, high = evaluate.bootstrap_mean(measured.auc, seed=0)
     assert low < 0.5 < high
-    assert trained.validation_auc > high  # while those that have were told apart
+    assert trained.validation_auc > high  # the validation items, which fit their users, are above it
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
@@ -75,12 +77,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     assert not torch.equal(a["taste"], c["taste"])
 
 
-def test_a_run_that_was_cut_off_ends_bit_for_bit_where_an_uncut_one_does(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_path: Path) -> None:
     data = planted()
     whole = train(data, colours(data), TINY, tmp_path / "whole", CPU)
     with pytest.raises(KilledError):
         train(data, colours(data), TINY, tmp_path / "cut", CPU, kill_at(2))
-    torch.manual_seed(99)  # whatever the new process draws before it resumes
+    torch.manual_seed(99)  # the new process may draw before it resumes
     resumed = train(data, colours(data), TINY, tmp_path / "cut", CPU)
     assert (whole.resumed_from, resumed.resumed_from) == (0, 2)
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "cut")
@@ -90,13 +92,13 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_where_an_uncut_one_does(tmp_pat
     np.testing.assert_array_equal(whole.factors.theta, resumed.factors.theta)
 
 
-def test_a_kill_in_the_middle_of_an_epoch_repeats_that_epoch_alike(tmp_path: Path, monkeypatch) -> None:
+def test_a_run_killed_within_an_epoch_repeats_the_epoch_identically(tmp_path: Path, monkeypatch) -> None:
     data = planted()
     train(data, colours(data), TINY, tmp_path / "whole", CPU)
     steps, loss = iter(range(1000)), modern.loss
 
     def dying_loss(*arguments):
-        if next(steps) == 4:  # epochs have 3 steps: the second one is on its way
+        if next(steps) == 4:  # epochs have 3 steps, so this is in the second one
             raise KilledError
         return loss(*arguments)
 
@@ -109,7 +111,7 @@ def test_a_kill_in_the_middle_of_an_epoch_repeats_that_epoch_alike(tmp_path: Pat
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> None:
+def test_training_does_not_change_the_global_random_state(tmp_path: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -117,9 +119,7 @@ def test_training_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> Non
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_loss_that_is_no_number_stops_with_epoch_and_step_and_keeps_the_last_good_epoch(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_a_loss_of_nan_raises_with_epoch_and_step_and_keeps_the_last_good_epoch(tmp_path: Path, monkeypatch) -> None:
     steps, loss = iter(range(1000)), modern.loss
     monkeypatch.setattr(modern, "loss", lambda *given: loss(*given) * (float("nan") if next(steps) == 4 else 1.0))
     with pytest.raises(
@@ -132,7 +132,7 @@ def test_a_loss_that_is_no_number_stops_with_epoch_and_step_and_keeps_the_last_g
     load(tmp_path, CPU)
 
 
-def test_early_stopping_waits_its_patience_and_is_remembered_by_the_checkpoint(tmp_path: Path, monkeypatch) -> None:
+def test_early_stopping_waits_for_its_patience_and_survives_a_resume(tmp_path: Path, monkeypatch) -> None:
     aucs = iter([0.6, 0.7, 0.65, 0.64, 0.9])
     monkeypatch.setattr(evaluate, "exact_auc", lambda *_: next(aucs))
     settings = replace(TINY, epochs=6, early_stopping_patience=2, popularity_weights=(0.0,))
@@ -179,7 +179,7 @@ def test_a_loaded_model_gives_the_factors_that_training_returned(tmp_path: Path)
     assert not model.training
     assert (meta["settings"], meta["epoch"]) == (TINY, trained.best_epoch)
     space = modern.fit_space(data, colours(data), TINY)
-    images = space.of(colours(data))
+    images = space.project(colours(data))
     items = np.stack([images[data.image_item == item].mean(0) for item in range(len(data.items))])
     again = modern.factors(
         model, modern.Histories(data, items, CPU), data, torch.from_numpy(images), meta["popularity_weight"]
@@ -188,7 +188,7 @@ def test_a_loaded_model_gives_the_factors_that_training_returned(tmp_path: Path)
     np.testing.assert_allclose(again.theta, trained.factors.theta, rtol=1e-4, atol=1e-5)
 
 
-def test_a_random_picture_of_an_item_is_one_of_its_own(tmp_path: Path) -> None:
+def test_the_random_picture_of_an_item_is_one_of_its_own(tmp_path: Path) -> None:
     data = planted()
     first, count = picture_lists(data)
     for item in (0, 17, len(data.items) - 1):
@@ -197,7 +197,7 @@ def test_a_random_picture_of_an_item_is_one_of_its_own(tmp_path: Path) -> None:
         picture_lists(replace(data, image_item=data.image_item[::-1]))
 
 
-def test_users_are_drawn_alike_or_each_interaction_once() -> None:
+def test_users_are_drawn_uniformly_or_each_interaction_once() -> None:
     data = planted()
     heavy = replace(data, train=np.concatenate([data.train, [[0, item] for item in range(20, 60)]]))
     pairs = np.unique(heavy.train, axis=0)
@@ -214,7 +214,7 @@ def test_an_item_that_is_never_trained_on_is_never_a_negative() -> None:
     assert set(np.unique(draws.epoch(1)[2])) == set(np.unique(data.train[:, 1]))
 
 
-def test_the_rate_warms_up_and_falls_to_nothing() -> None:
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     settings = replace(TINY, learning_rate=1.0, warm_up=0.1)
     rates = [rate(settings, step, 100) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
@@ -224,15 +224,15 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
     assert {rate(replace(settings, schedule="constant"), step, 100) for step in range(10, 100)} == {1.0}
 
 
-def test_progress_tells_each_epochs_validation_auc_and_time_left(tmp_path: Path) -> None:
+def test_progress_reports_the_validation_auc_of_each_epoch_and_the_time_left(tmp_path: Path) -> None:
     seen: list[Progress] = []
     trained = train(planted(), colours(planted()), TINY, tmp_path, CPU, seen.append)
     ends = [progress.metrics["validation_auc"] for progress in seen if "validation_auc" in progress.metrics]
     assert ends == [row["validation_auc"] for row in trained.history]
-    assert (seen[-1].done, seen[-1].total, seen[-1].metrics["seconds_left"]) == (9, 9, 0)
+    assert (seen[-1].done, seen[-1].total, seen[-1].seconds_left) == (9, 9, 0)
 
 
-def test_the_command_trains_from_a_folder_and_names_what_is_missing(tmp_path: Path, capsys) -> None:
+def test_the_command_trains_from_a_folder_and_names_a_missing_file(tmp_path: Path, capsys) -> None:
     data = planted()
     data.save(tmp_path / "data")
     of_bank = np.zeros((len(data.bank), 9), np.float32)
@@ -256,16 +256,16 @@ def test_the_command_trains_from_a_folder_and_names_what_is_missing(tmp_path: Pa
     assert "features.npy: not there" in capsys.readouterr().err
 
 
-def test_weights_that_the_last_step_of_an_epoch_spoilt_are_not_kept(tmp_path: Path, monkeypatch) -> None:
-    steps, scores = iter(range(1000)), Batches.scores
+def test_weights_that_become_nan_in_the_last_step_of_an_epoch_are_not_saved(tmp_path: Path, monkeypatch) -> None:
+    steps, scores = iter(range(1000)), BatchScorer.scores
 
-    def spoilt_gradient(self, user, positive, negative):
+    def nan_gradient(self, user, positive, negative):
         own, others = scores(self, user, positive, negative)
-        if next(steps) == 5:  # the last of the second epoch: the loss is finite, what is learnt from it is not
+        if next(steps) == 5:  # the last step of the second epoch: its loss is finite, the weights after it are not
             own.register_hook(lambda gradient: gradient * float("nan"))
         return own, others
 
-    monkeypatch.setattr(Batches, "scores", spoilt_gradient)
+    monkeypatch.setattr(BatchScorer, "scores", nan_gradient)
     with pytest.raises(DivergedError, match=r"epoch 2: the loss is not a number .*; the last good epoch"):
         train(planted(), colours(planted()), TINY, tmp_path, CPU)
     assert checkpoint.load(tmp_path / "last.pt")["epoch"] == 1

@@ -1,4 +1,4 @@
-"""The trunk learns only when it is its turn, only in its last layers, and is what is scored with afterwards."""
+"""The trunk is trained only in its own epochs and last layers; scores then use its features."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +13,10 @@ from models.data.dataset import Dataset
 from models.data.pictures import normalise
 from models.modern import model as modern
 from models.modern.settings import ModernSettings
-from models.modern.train import FROZEN, DivergedError, Trained, load, train
+from models.modern.train import FROZEN, TrainedModern, load, train
 from models.modern.trunk import Pixels, Trunk, retrained
 from models.training import checkpoint
+from models.training.divergence import DivergedError
 from tests.models.planted import planted
 from tests.models.training.killed import KilledError, kill_at
 
@@ -28,7 +29,7 @@ LAST_TWO = ["4.bias", "4.weight", "7.bias", "7.weight"]
 
 
 def small_trunk(size: int = 16) -> Trunk:
-    """Three layers with weights, a batch norm whose statistics are not those of the planted pictures."""
+    """Make a network of three weight layers and a batch norm whose statistics do not fit the planted pictures."""
     torch.manual_seed(5)
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.5),
@@ -41,12 +42,12 @@ def small_trunk(size: int = 16) -> Trunk:
 
 
 def frozen(data: Dataset, trunk: Trunk) -> np.ndarray:
-    """Features as the pipeline would have made them, without any of the code that trains the trunk."""
+    """Compute features like the pipeline, without the code that trains the trunk."""
     with torch.no_grad():
         return trunk.network(normalise(torch.from_numpy(data.bank[data.bank_row]))).numpy()
 
 
-def trained(out: Path, settings: ModernSettings = TINY, data: Dataset | None = None, on_progress=None) -> Trained:
+def trained(out: Path, settings: ModernSettings = TINY, data: Dataset | None = None, on_progress=None) -> TrainedModern:
     data, trunk = data or planted(), small_trunk()
     return train(data, frozen(data, trunk), settings, out, CPU, on_progress, trunk)
 
@@ -55,7 +56,7 @@ def kept_trunk(folder: Path, name: str = "last.pt") -> dict[str, torch.Tensor]:
     return checkpoint.load(folder / name)["trunk"]
 
 
-def test_the_trunk_learns_only_after_the_frozen_epochs_and_only_in_its_last_layers(tmp_path: Path) -> None:
+def test_the_trunk_is_trained_only_after_the_frozen_epochs_and_only_in_its_last_layers(tmp_path: Path) -> None:
     trunk = small_trunk()
     before = {name: value.clone() for name, value in trunk.network.state_dict().items()}
     found = trained(tmp_path)
@@ -66,7 +67,7 @@ def test_the_trunk_learns_only_after_the_frozen_epochs_and_only_in_its_last_laye
     assert not any(torch.equal(learnt[name], before[name]) for name in LAST_TWO)
 
 
-def test_batch_norms_stay_as_they_were_and_so_does_the_network_that_was_handed_in(tmp_path: Path) -> None:
+def test_batch_norms_and_the_given_network_are_not_changed(tmp_path: Path) -> None:
     data, trunk = planted(), small_trunk()
     before = {name: value.clone() for name, value in trunk.network.state_dict().items()}
     seen: list[Pixels] = []
@@ -81,12 +82,12 @@ def test_batch_norms_stay_as_they_were_and_so_does_the_network_that_was_handed_i
         train(data, frozen(data, trunk), replace(TINY, trunk_layers=99), tmp_path, CPU, trunk=trunk)
     after = seen[0].network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items() if name.startswith("1."))
-    assert not torch.equal(before["0.weight"], after["0.weight"])  # all layers learn; the norm between them does not
-    assert not seen[0].network.training  # nor does dropout drop
+    assert not torch.equal(before["0.weight"], after["0.weight"])  # the convolutions are trained, the norm is not
+    assert not seen[0].network.training  # so dropout is off
     assert all(torch.equal(value, before[name]) for name, value in trunk.network.state_dict().items())
 
 
-def test_a_gradient_reaches_the_layers_that_learn_and_no_others() -> None:
+def test_gradients_reach_only_the_trainable_layers() -> None:
     data = planted()
     pixels = Pixels(small_trunk(), 1, "mirror,crop", data, CPU)
     pixels.features(torch.arange(5)).square().sum().backward()
@@ -96,9 +97,9 @@ def test_a_gradient_reaches_the_layers_that_learn_and_no_others() -> None:
     assert len(Pixels(small_trunk(), 99, "", data, CPU).weights()) == 6
 
 
-def test_the_exported_pictures_are_the_trained_trunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exported_pictures_use_the_trained_trunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, trunk = planted(), small_trunk()
-    # What is better than the frozen model is up to chance here: every epoch is made to be.
+    # Here it is up to chance whether an epoch beats the frozen model, so the test makes every epoch better.
     aucs = iter(np.linspace(0.6, 0.9, 100).tolist())
     monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(aucs))
     found = trained(tmp_path, data=data)
@@ -109,11 +110,11 @@ def test_the_exported_pictures_are_the_trained_trunks(tmp_path: Path, monkeypatc
         phi = model.looks_of(torch.from_numpy(frozen(data, replace(trunk, network=own))))
         as_frozen = model.looks_of(torch.from_numpy(frozen(data, trunk)))
     assert not np.allclose(as_frozen, phi, atol=1e-3)
-    unknown = ~np.isin(data.image_item, data.train[:, 1])  # the others have an id in their phi, a picture has none
+    unknown = ~np.isin(data.image_item, data.train[:, 1])  # the phi of other items includes an id part
     np.testing.assert_allclose(found.factors.phi[unknown], phi[unknown], rtol=1e-4, atol=1e-5)
 
 
-def test_an_epoch_is_measured_and_its_users_are_read_by_the_trunk_as_it_is_then(tmp_path: Path, monkeypatch) -> None:
+def test_each_epoch_is_evaluated_with_the_features_of_its_trunk(tmp_path: Path, monkeypatch) -> None:
     aucs, factors = iter(np.linspace(0.6, 0.9, 100).tolist()), modern.factors
     monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(aucs))
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -124,7 +125,7 @@ def test_an_epoch_is_measured_and_its_users_are_read_by_the_trunk_as_it_is_then(
 
     monkeypatch.setattr(modern, "factors", watched)
     trained(tmp_path)
-    *epochs, end = seen  # one after each epoch, and the best one's again: the last
+    *epochs, end = seen  # one per epoch, and at the end that of the best epoch
     assert len(epochs) == 4
     for what in (0, 1):
         assert torch.equal(epochs[0][what], epochs[1][what])  # frozen
@@ -133,7 +134,9 @@ def test_an_epoch_is_measured_and_its_users_are_read_by_the_trunk_as_it_is_then(
         assert torch.equal(epochs[3][what], end[what])
 
 
-def test_where_the_trunk_adds_nothing_the_frozen_model_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_frozen_model_stays_best_if_the_trunk_does_not_improve_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = planted()
     aucs = iter(np.linspace(0.9, 0.6, 100).tolist())
     monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(aucs))
@@ -146,7 +149,7 @@ def test_where_the_trunk_adds_nothing_the_frozen_model_stays(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_run_that_was_cut_off_ends_bit_for_bit_where_an_uncut_one_does(epoch: int, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(epoch: int, tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole")
     with pytest.raises(KilledError):
         trained(tmp_path / "cut", on_progress=kill_at(epoch))
@@ -161,12 +164,12 @@ def test_a_run_that_was_cut_off_ends_bit_for_bit_where_an_uncut_one_does(epoch: 
     np.testing.assert_array_equal(whole.factors.theta, resumed.factors.theta)
 
 
-def test_a_kill_in_the_middle_of_an_unfrozen_epoch_repeats_it_alike(tmp_path: Path, monkeypatch) -> None:
+def test_a_run_killed_within_a_trunk_epoch_repeats_the_epoch_identically(tmp_path: Path, monkeypatch) -> None:
     trained(tmp_path / "whole")
     steps, loss = iter(range(1000)), modern.loss
 
     def dying_loss(*arguments):
-        if next(steps) == 2 * 3 + 5 + 2:  # two frozen epochs of 3 steps, one of 5 with the trunk, and into the next
+        if next(steps) == 2 * 3 + 5 + 2:  # after two frozen epochs of 3 steps and one trunk epoch of 5, in the next one
             raise KilledError
         return loss(*arguments)
 
@@ -179,7 +182,7 @@ def test_a_kill_in_the_middle_of_an_unfrozen_epoch_repeats_it_alike(tmp_path: Pa
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_trunk(tmp_path: Path, monkeypatch) -> None:
+def test_a_loss_of_nan_raises_and_keeps_the_last_good_trunk(tmp_path: Path, monkeypatch) -> None:
     steps, loss = iter(range(1000)), modern.loss
     monkeypatch.setattr(modern, "loss", lambda *given: loss(*given) * (float("nan") if next(steps) == 12 else 1.0))
     with pytest.raises(
@@ -190,7 +193,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_trunk(tmp_path: 
     assert all(value.isfinite().all() for value in kept_trunk(tmp_path).values())
 
 
-def test_another_trunk_than_the_features_is_refused_and_so_is_none(tmp_path: Path) -> None:
+def test_a_missing_trunk_or_one_that_did_not_make_the_features_is_refused(tmp_path: Path) -> None:
     data, trunk = planted(), small_trunk()
     with pytest.raises(ValueError, match="trunk_epochs needs the trunk that made the features"):
         train(data, frozen(data, trunk), TINY, tmp_path, CPU)
@@ -213,13 +216,13 @@ def test_settings_that_would_send_every_picture_through_the_trunk_are_refused() 
         ModernSettings(trunk_augment="flip")
 
 
-def test_a_crop_is_a_window_of_the_picture_stretched_to_all_of_it() -> None:
+def test_a_crop_is_a_window_of_the_picture_stretched_to_full_size() -> None:
     ramp = torch.linspace(-1, 1, 32).expand(64, 3, 32, 32).contiguous()  # from left to right
     torch.manual_seed(0)
     found = diff_augment(ramp, "crop")
     assert found.shape == ramp.shape and found.min() >= -1 and found.max() <= 1
     left, right = found[:, 0, 5, 0], found[:, 0, 5, -1]
-    assert ((right - left) / 2 > 0.74).all() and ((right - left) / 2).std() > 0.03  # 3/4 to all of a side
+    assert ((right - left) / 2 > 0.74).all() and ((right - left) / 2).std() > 0.03  # the window is 3/4 to 1 of a side
     slope = found[:, :, :, 2:-2].diff(dim=3)
     torch.testing.assert_close(slope, slope[..., :1].expand_as(slope), rtol=0, atol=1e-4)  # stretched evenly
-    torch.testing.assert_close(found[:, :, :1].expand_as(found), found)  # a window keeps what is level, level
+    torch.testing.assert_close(found[:, :, :1].expand_as(found), found)  # rows stay equal

@@ -1,19 +1,18 @@
-"""A machine that goes down in a training: after an epoch was written, before the next one is."""
+"""Simulate a crash of the machine after an epoch was written."""
 
 from collections.abc import Callable
 
-from models.dvbpr import train as train_dvbpr
-from models.modern import train as train_modern
+from models.training.progress import Progress
 
 
 class KilledError(Exception):
-    """The machine is down."""
+    """The simulated crash."""
 
 
-def kill_at(epoch: int) -> Callable[[train_dvbpr.Progress | train_modern.Progress], None]:
-    """An on_progress that raises when `epoch` has been written."""
+def kill_at(epoch: int) -> Callable[[Progress], None]:
+    """Return an on_progress that raises KilledError when `epoch` has been written."""
 
-    def on_progress(progress: train_dvbpr.Progress | train_modern.Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         if progress.metrics["epoch"] == epoch:
             raise KilledError
 

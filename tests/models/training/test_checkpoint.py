@@ -1,4 +1,4 @@
-"""Checkpoints: whole or absent, and read without running anything in them."""
+"""Checkpoints are written atomically and read without running any code in them."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ class CrashError(Exception):
     pass
 
 
-def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_a_checkpoint_is_loaded_as_saved(tmp_path: Path) -> None:
     state = {
         "weights": {"a": torch.arange(6.0).reshape(2, 3)},
         "epoch": 3,
@@ -25,7 +25,7 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert (back["epoch"], back["settings"]) == (3, state["settings"])
 
 
-def test_a_crash_while_writing_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path, monkeypatch) -> None:
+def test_a_crash_while_writing_leaves_the_old_checkpoint_and_no_temporary_file(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"epoch": 1})
 
@@ -51,7 +51,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_missing_or_damaged_checkpoint_is_named_with_the_mend(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_or_damaged_checkpoint_names_it_and_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"last\.pt: no checkpoint there; train first"):
         checkpoint.load(tmp_path / "last.pt")
     checkpoint.save(tmp_path / "last.pt", {"weights": torch.zeros(1000)})

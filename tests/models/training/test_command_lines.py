@@ -1,4 +1,4 @@
-"""The trainings' command lines, given what cannot be trained on or gone on with: a line with the file and the mend."""
+"""The training commands refuse unusable input with one line that names the file and says what to do."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ from models.lsgan import train as train_lsgan
 from models.modern import train as train_modern
 from tests.models.planted import planted
 
-# Words that tell a person nothing: of Python, numpy, zip, pickle, torch and the C library.
+# Internal words of Python, numpy, zip, pickle, torch and the C library, which no error message may contain.
 FOREIGN = re.compile(
     r"Traceback|ZeroDivision|Errno|zero-size|mmap|[Pp]ickle|zip|zlib|BadZip|central directory|magic|inline_container|"
     r"reshape|broadcast|weights_only|load_state_dict|Ran out of input|No data left|unpack|allow_pickle|size mismatch"
@@ -37,7 +37,7 @@ LSGAN = ["--device", "cpu", "--width", "0.05", "--z-dim", "4", "--steps", "1", "
 
 
 def faults(capsys: pytest.CaptureFixture[str], code: int, *wanted: str, codes: tuple[int, ...] = (1, 2)) -> list[str]:
-    """What is wrong with how a command ended, if anything: its exit code, its one line, its words."""
+    """List what is wrong with the end of a command: its exit code, the number of lines, missing or internal words."""
     said = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
     wrong = [] if code in codes else [f"exit code {code}"]
     wrong += [] if len(said) == 1 else [f"{len(said)} lines"]
@@ -48,7 +48,7 @@ def faults(capsys: pytest.CaptureFixture[str], code: int, *wanted: str, codes: t
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The planted shop as a folder of arrays, with features and one trained epoch of both recommenders."""
+    """Write the planted data as arrays, with features, and train both recommenders for an epoch."""
     place = tmp_path_factory.mktemp("arrays")
     data = planted(users=20, epochs=1)
     data.save(place)
@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", ["dataset.npz", "bank.npy", "features.npy"])
-def test_a_damaged_array_is_named(
+def test_the_error_for_a_damaged_array_names_it(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, cut: str
 ):
     for file in ("dataset.npz", "bank.npy", "features.npy"):
@@ -68,7 +68,7 @@ def test_a_damaged_array_is_named(
     damaged = CUTS[cut]((folder / name).read_bytes())
     (tmp_path / name).write_bytes(damaged)
     code = train_modern.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *SMALL])
-    if code == 0 and cut == "zeros inside":  # black pixels are pictures too
+    if code == 0 and cut == "zeros inside":  # black pixels are valid pictures
         return
     assert faults(capsys, code, str(tmp_path), codes=(2,)) == []
 
@@ -76,7 +76,7 @@ def test_a_damaged_array_is_named(
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
 @pytest.mark.parametrize("kind", ["dvbpr", "modern"])
-def test_a_damaged_checkpoint_is_named_with_the_mend(
+def test_the_error_for_a_damaged_checkpoint_names_it_and_says_what_to_do(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, name: str, cut: str
 ):
     for file in ("last.pt", "best.pt"):
@@ -84,7 +84,7 @@ def test_a_damaged_checkpoint_is_named_with_the_mend(
     (tmp_path / name).write_bytes(CUTS[cut]((folder / kind / name).read_bytes()))
     train, options = {"dvbpr": (train_dvbpr.main, DVBPR), "modern": (train_modern.main, SMALL)}[kind]
     code = train(["--data", str(folder), "--out", str(tmp_path), *options])
-    if code == 0 and cut == "zeros inside":  # weights have no checksum: they were weights of zero
+    if code == 0 and cut == "zeros inside":  # weights have no checksum, and zeros are valid weights
         return
     assert faults(capsys, code, str(tmp_path / name), "train again", codes=(1,)) == []
 
@@ -102,7 +102,7 @@ def garments(count: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, labels and a generator of one step."""
+    """Write pictures and labels, and train a generator for one step."""
     place = tmp_path_factory.mktemp("generator")
     assert lsgan(place, garments(4), np.array([0, 0, 1, 1])) == 0
     return place
@@ -125,19 +125,19 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (3, np.array([0, 0, 2]), ["--minimum-class", "1"]),
     ],
 )
-def test_pictures_that_cannot_be_trained_on_are_refused_in_a_line(
+def test_unusable_pictures_are_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, labels: np.ndarray, more: list[str]
 ):
     assert faults(capsys, lsgan(tmp_path, garments(count), labels, *more)) == []
 
 
-def test_one_picture_is_trained_on_where_the_settings_allow_it(tmp_path: Path):
+def test_training_on_one_picture_works_if_the_settings_allow_it(tmp_path: Path):
     assert lsgan(tmp_path, garments(1), np.zeros(1, np.int64)) == 0
 
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", ["x.npy", "y.npy", "out/last.pt"])
-def test_a_damaged_file_of_the_generator_is_named(
+def test_the_error_for_a_damaged_file_of_the_generator_names_it(
     generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, cut: str
 ):
     shutil.copytree(generator, tmp_path, dirs_exist_ok=True)
@@ -152,7 +152,7 @@ def test_a_damaged_file_of_the_generator_is_named(
 
 @pytest.mark.parametrize("cut", [name for name in CUTS if name != "zeros inside"])
 @pytest.mark.parametrize("name", ["meta.json", "generator.pt"])
-def test_a_damaged_generator_is_named_by_whoever_loads_it(generator: Path, tmp_path: Path, name: str, cut: str):
+def test_loading_a_damaged_generator_names_the_file(generator: Path, tmp_path: Path, name: str, cut: str):
     shutil.copytree(generator, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "out" / name
     path.write_bytes(CUTS[cut](path.read_bytes()))
@@ -162,7 +162,7 @@ def test_a_damaged_generator_is_named_by_whoever_loads_it(generator: Path, tmp_p
 
 
 @pytest.mark.parametrize("missing", ["x.npy", "y.npy"])
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str):
+def test_the_error_for_a_missing_file_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str):
     lsgan(tmp_path, garments(2), np.array([0, 0]))
     capsys.readouterr()
     (tmp_path / missing).unlink()
@@ -170,7 +170,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Captur
     assert faults(capsys, train_lsgan.main([*files, *LSGAN]), str(tmp_path / missing), codes=(2,)) == []
 
 
-def test_one_user_with_one_item_is_trained_or_refused_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_one_user_with_one_item_is_trained_or_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     whole = planted(users=20, epochs=1)
     none = np.zeros((0, 2), np.int32)
     one = dataclasses.replace(
@@ -185,7 +185,7 @@ def test_one_user_with_one_item_is_trained_or_refused_in_a_line(tmp_path: Path, 
         assert faults(capsys, 1) == []
 
 
-def test_an_output_folder_that_is_a_file_is_said_without_the_systems_own_words(
+def test_the_error_for_an_output_folder_that_is_a_file_names_it(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "out").write_text("in the way")
@@ -193,7 +193,7 @@ def test_an_output_folder_that_is_a_file_is_said_without_the_systems_own_words(
     assert faults(capsys, code, str(tmp_path / "out"), codes=(1, 2)) == []
 
 
-def test_a_diverged_training_says_so_and_how_to_mend_it(
+def test_the_error_for_diverged_training_says_what_to_do(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     options = [*DVBPR, "--learning-rate", "1e30"]

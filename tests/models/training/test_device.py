@@ -1,4 +1,4 @@
-"""The device a run asks for is the one it gets, or a clear no."""
+"""A run gets the device that it asks for, or a clear error."""
 
 import pytest
 import torch
@@ -6,12 +6,12 @@ import torch
 from models.training import device
 
 
-def test_auto_takes_the_best_device_there_is() -> None:
+def test_auto_takes_the_best_available_device() -> None:
     assert device.resolve("auto").type == device.available()[0]
     assert device.resolve("cpu") == torch.device("cpu")
 
 
-def test_cuda_without_a_gpu_is_an_error_that_says_what_is_there_and_the_mend(monkeypatch) -> None:
+def test_the_error_for_cuda_without_a_gpu_lists_the_devices_and_says_what_to_do(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match=r"'cuda' was asked for.*this machine offers .*cpu.*choose auto"):
         device.resolve("cuda")
@@ -26,13 +26,13 @@ def test_a_gpu_index_beyond_the_last_one_is_refused(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cpu:1", "cuda:x"])
-def test_an_unknown_name_is_refused_with_the_allowed_ones(name: str) -> None:
+def test_the_error_for_an_unknown_name_lists_the_allowed_ones(name: str) -> None:
     with pytest.raises(ValueError, match="auto, cuda, mps, cpu"):
         device.resolve(name)
 
 
 @pytest.mark.parametrize(("able", "chosen"), [({}, "float32"), ({"avx512_bf16": True}, "bfloat16")])
-def test_a_cpu_computes_in_bfloat16_where_it_multiplies_in_it(monkeypatch, able, chosen) -> None:
+def test_auto_is_bfloat16_on_a_cpu_that_multiplies_in_it(monkeypatch, able, chosen) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     cpu = torch.device("cpu")
     assert device.precision("auto", cpu) == chosen

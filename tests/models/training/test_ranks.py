@@ -1,6 +1,6 @@
-"""Two ranks train what one does: the same curves, the same weights to rounding, one writer; and a killed rank goes on.
+"""Two ranks train like one: the same losses, the same weights up to rounding, one writer; a killed rank restarts.
 
-Real processes, started by torchrun, which exchange through gloo on loopback: one start for all of this module.
+torchrun starts real processes, once for the whole module, which exchange through gloo on loopback.
 """
 
 import os
@@ -55,7 +55,7 @@ def garments() -> tuple[np.ndarray, np.ndarray]:
 
 
 def call(folder: Path, out: str) -> list[str]:
-    """The command that trains as DVBPR says."""
+    """Build the arguments of the command that trains with the settings `DVBPR`."""
     plain = {name: value for name, value in DVBPR.plain().items() if name not in ("betas", "early_stopping_patience")}
     plain.pop("compile")
     knobs = [word for name, value in plain.items() for word in ("--" + name.replace("_", "-"), str(value))]
@@ -64,11 +64,11 @@ def call(folder: Path, out: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one rank trained here, in `one-*`, and two ranks elsewhere."""
+    """Train with one rank into `one-*`, and with two ranks into the other folders."""
     folder = tmp_path_factory.mktemp("ranks")
     data = planted(triplets=TRIPLETS)
     data.save(folder / "data")
-    for name in ("one-half", "half"):  # half is gone on with by two ranks
+    for name in ("one-half", "half"):  # two ranks resume `half`
         train_dvbpr.train(data, replace(DVBPR, epochs=1), folder / name, CPU)
     train_dvbpr.train(data, DVBPR, folder / "one-dvbpr", CPU)
     for name, settings in LSGAN.items():
@@ -94,18 +94,18 @@ def state(folder: Path, name: str) -> dict:
     return checkpoint.load(folder / name / "last.pt")
 
 
-def test_two_ranks_have_one_ranks_curve_dropout_and_all(folder: Path) -> None:
+def test_two_ranks_have_the_losses_of_one_rank_even_with_dropout(folder: Path) -> None:
     one, two = state(folder, "one-dvbpr"), state(folder, "whole")
     for ours, theirs in zip(two["history"], one["history"], strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
-        assert ours["validation_auc"] == pytest.approx(theirs["validation_auc"], abs=2e-3)  # near ties may turn over
+        assert ours["validation_auc"] == pytest.approx(theirs["validation_auc"], abs=2e-3)  # near ties may swap
     for name, weights in one["cnn"].items():
         torch.testing.assert_close(two["cnn"][name], weights, rtol=1e-4, atol=2e-6)
     torch.testing.assert_close(two["theta"], one["theta"], rtol=1e-4, atol=1e-6)
-    assert torch.equal(one["rng"], two["rng"])  # as many random numbers were drawn
+    assert torch.equal(one["rng"], two["rng"])  # the same number of random numbers was drawn
 
 
-def test_a_rank_killed_in_an_epoch_is_started_again_and_the_weights_are_those_of_an_undisturbed_run(
+def test_a_rank_killed_in_an_epoch_restarts_and_ends_with_the_weights_of_an_undisturbed_run(
     folder: Path,
 ) -> None:
     assert {path.name for path in folder.glob("started-*")} == {f"started-{a}-{r}" for a in (0, 1) for r in (0, 1)}
@@ -118,7 +118,7 @@ def test_a_rank_killed_in_an_epoch_is_started_again_and_the_weights_are_those_of
     assert {path.name for path in (folder / "killed").iterdir()} == {"best.pt", "last.pt", "factors.npz"}
 
 
-def test_another_number_of_ranks_goes_on_with_a_checkpoint(folder: Path) -> None:
+def test_another_number_of_ranks_can_resume_a_checkpoint(folder: Path) -> None:
     one, two = state(folder, "one-dvbpr"), state(folder, "half")
     assert two["history"][0]["loss"] == one["history"][0]["loss"]
     assert [row["loss"] for row in two["history"]] == pytest.approx([row["loss"] for row in one["history"]], rel=1e-6)
@@ -134,10 +134,10 @@ def test_all_ranks_return_the_same_model(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LSGAN)
-def test_two_ranks_have_one_ranks_generator(folder: Path, name: str) -> None:
+def test_two_ranks_train_the_generator_of_one_rank(folder: Path, name: str) -> None:
     one, two = (checkpoint.load(folder / which / "last.pt") for which in (f"one-{name}", name))
-    # Rounding grows with the steps, since Adam makes a step of it where a gradient is none: the level of the outputs
-    # under a relativistic loss, biases before batch norm.
+    # Rounding errors grow with the steps, because Adam normalises even gradients that are only rounding: those of the
+    # level of the outputs under a relativistic loss, and of biases before batch norm.
     for ours, theirs, off in zip(two["history"], one["history"], (1e-5, 2e-3), strict=True):
         for row in (ours, theirs):
             row["apart"] = row["output_real"] - row["output_fake"]
@@ -151,13 +151,13 @@ def test_two_ranks_have_one_ranks_generator(folder: Path, name: str) -> None:
     assert files[0] == files[1]
 
 
-def test_ranks_that_were_given_different_data_train_nothing(folder: Path) -> None:
+def test_ranks_with_different_data_train_nothing(folder: Path) -> None:
     said = [(folder / f"refused-{rank}").read_text() for rank in (0, 1)]
     assert all("the ranks do not have the same data, settings or weights" in text for text in said)
     assert not (folder / "other-data").exists()
 
 
-def test_alone_everything_is_handed_back() -> None:
+def test_a_single_rank_returns_its_inputs() -> None:
     assert here() == ALONE
     values = torch.rand(5, 2, requires_grad=True)
     assert ALONE.gather(values, 5) is values
@@ -172,20 +172,20 @@ def test_alone_everything_is_handed_back() -> None:
 
 
 @pytest.mark.parametrize(("rows", "count", "unit"), [(10, 4, 1), (2, 3, 1), (9, 2, 3), (0, 2, 1), (128, 5, 2)])
-def test_shares_are_all_rows_in_order_and_whole_units(rows: int, count: int, unit: int) -> None:
+def test_shares_cover_all_rows_in_order_and_in_whole_units(rows: int, count: int, unit: int) -> None:
     shares = [Ranks(rank, count).share(rows, unit) for rank in range(count)]
     assert np.concatenate([np.arange(rows)[share] for share in shares]).tolist() == list(range(rows))
     assert all(share.start % unit == 0 for share in shares if share.start < rows)
 
 
-def test_an_epochs_shares_are_every_row_once_batch_by_batch() -> None:
+def test_the_shares_of_an_epoch_contain_every_row_once() -> None:
     of_each = [Ranks(rank, 3).epoch(10, 4) for rank in range(3)]
     assert sorted(np.concatenate([numbers for numbers, _ in of_each]).tolist()) == list(range(10))
     assert [sizes for _, sizes in of_each] == [[2, 2, 1], [2, 2, 1], [0, 0, 0]]
     assert of_each[1][0].tolist() == [2, 3, 6, 7, 9]
 
 
-def test_a_share_of_a_batch_draws_the_masks_that_its_rows_have_in_the_whole() -> None:
+def test_a_share_gets_the_dropout_masks_that_its_rows_have_in_the_whole_batch() -> None:
     cnn = CNNF(4, input_size=16, width=1 / 16, hidden=0.01)
     pictures = torch.rand(6, 3, 16, 16)
     torch.manual_seed(3)

@@ -15,7 +15,7 @@ from models.dvbpr import train as train_dvbpr
 from models.lsgan.train import Measure, train
 from models.training.ranks import here, joined
 from tests.models.planted import planted
-from tests.models.training import test_ranks as asked
+from tests.models.training import test_ranks as setup
 
 KILLED_AT = 11  # an epoch has eight steps
 
@@ -31,27 +31,27 @@ def deadly(loss, left=iter(range(KILLED_AT, -1, -1))):  # noqa: B008
 
 def main(folder: Path) -> None:
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    with joined(asked.CPU, f"file://{folder}/store-{attempt}"):
+    with joined(setup.CPU, f"file://{folder}/store-{attempt}"):
         rank = here().rank
         (folder / f"started-{attempt}-{rank}").touch()
         loss = train_dvbpr.dvbpr.loss
         if rank == 1 and attempt == 0:
             train_dvbpr.dvbpr.loss = deadly(loss)
-        assert train_dvbpr.main(asked.call(folder, "killed")) == 0
-        data = planted(triplets=asked.TRIPLETS)
+        assert train_dvbpr.main(setup.call(folder, "killed")) == 0
+        data = planted(triplets=setup.TRIPLETS)
         for name in ("whole", "half"):
-            trained = train_dvbpr.train(data, asked.DVBPR, folder / name, asked.CPU)
+            trained = train_dvbpr.train(data, setup.DVBPR, folder / name, setup.CPU)
             np.savez(folder / f"{name}-returned-{rank}.npz", phi=trained.factors.phi, theta=trained.factors.theta)
-        for name, settings in asked.LSGAN.items():
+        for name, settings in setup.LSGAN.items():
             calls: list[int] = []
             measure = Measure("looks", lambda network, calls=calls: calls.append(1) or float(len(calls)))
             trained = train(
-                *asked.garments(), asked.NAMES, settings, folder / name, asked.CPU, measure=measure,
+                *setup.garments(), setup.NAMES, settings, folder / name, setup.CPU, measure=measure,
             )  # fmt: skip
             assert len(calls) == (0 if rank else 2)
             torch.save(trained.generator.state_dict(), folder / f"{name}-returned-{rank}.pt")
         try:
-            train_dvbpr.train(planted(seed=rank), asked.DVBPR, folder / "other-data", asked.CPU)
+            train_dvbpr.train(planted(seed=rank), setup.DVBPR, folder / "other-data", setup.CPU)
         except RuntimeError as error:
             (folder / f"refused-{rank}").write_text(str(error))
 
