@@ -16,7 +16,7 @@ EVERYWHERE: Mapping[str, str] = {
     "item": "the item's number, as in items",
     "asin": "the product's id in the shop",
     "reviewer_id": "the reviewer's id in the shop",
-    "review_id": "hash of the review's line, and its number if the file repeats that line",
+    "review_id": "hash of the review's line, with a running number if the file repeats that line",
     "bank_row": "row of the picture bank",
     "sha256": "SHA-256 of the picture's bytes, its key in the picture store",
     "source": "who made the picture: vendor or customer",

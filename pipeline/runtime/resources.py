@@ -19,7 +19,7 @@ from pipeline.core import engine
 from pipeline.core.erasure import Erasures
 from pipeline.core.errors import InputError
 from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
-from pipeline.core.images.fetch import FetchReport, Progress
+from pipeline.core.images.fetch import FetchProgress, FetchReport
 from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
 from pipeline.core.images.fetch_shards import fetch_with
 from pipeline.core.images.ledger import PictureStore
@@ -155,7 +155,7 @@ class RawSources(dg.ConfigurableResource):
                 say(f"{entry.name}: passed over: it could not be read {entry.tries} times ({entry.error})")
         return [entry if isinstance(entry, Path) else self._fetch(entry) for entry in self._named(source, spec)]
 
-    def check(self, say: remote.Say) -> bool:
+    def check(self, say: remote.Warn) -> bool:
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.
 
         Raises:
@@ -242,7 +242,7 @@ def _naming(variable: str) -> Generator[None]:
     """Where the whole address is needed, say which variable takes it."""
     try:
         yield
-    except remote.CutAddressError as error:
+    except remote.QueryMissingError as error:
         raise InputError(f"{error}; set {variable} to the whole address and start again") from error
 
 
@@ -261,7 +261,7 @@ class ImageFetcher(dg.ConfigurableResource):
     ) -> FetchReport:
         """Fetch what the store lacks, with one worker or several."""
 
-        def progress(now: Progress) -> None:
+        def progress(now: FetchProgress) -> None:
             size = f"{now.bytes / 1e6:,.1f} MB"
             report(now.done, now.total, f"{now.rate:,.0f}/s, {now.ok:,} ok, {now.broken:,} broken, {size}")
 

@@ -57,7 +57,7 @@ PRESETS: dict[str, TripletSettings] = {
 
 
 @dataclass(frozen=True)
-class Progress:
+class TripletProgress:
     """How many epochs are sampled, of the total."""
 
     done: int
@@ -68,7 +68,7 @@ def sample(
     splits: pa.Table,
     catalogue: pa.Table,
     settings: TripletSettings,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[TripletProgress], None] | None = None,
 ) -> pa.Table:
     """Sample `settings.epochs` epochs of triplets from SPLITS and CATALOGUE of one mode; ids stay global.
 
@@ -97,7 +97,7 @@ def sample(
             user[part], positive[part] = positives.draw(rng, part.stop - part.start)
             negative[part] = touched.draw_others(rng, np.repeat(user[part], n)).reshape(-1, n)
         if on_progress:
-            on_progress(Progress(epoch + 1, settings.epochs))
+            on_progress(TripletProgress(epoch + 1, settings.epochs))
     epochs = np.repeat(np.arange(settings.epochs, dtype=np.int16), per_epoch)
     # Image ids are dense in the mode, so rows of the sorted catalogue are the ids.
     negatives = pa.FixedSizeListArray.from_arrays(pa.array(negative.reshape(-1)), n)

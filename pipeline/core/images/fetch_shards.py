@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from pipeline.core import parquet as pq
 from pipeline.core.address import target
-from pipeline.core.images.fetch import FetchReport, FetchSettings, Progress, Urls, fetch, pending
-from pipeline.core.images.ledger import TO_JUDGE, PictureStore
+from pipeline.core.images.fetch import FetchProgress, FetchReport, FetchSettings, Urls, fetch, pending
+from pipeline.core.images.ledger import PENDING_COLUMNS, PictureStore
 from pipeline.core.images.schedule import Budget
 from pipeline.core.images.store_shards import absorb, shard_folder
 from pipeline.core.shards import Runner
@@ -38,7 +38,7 @@ def fetch_with(
     urls: Iterable[str] | pa.Array | pa.ChunkedArray,
     store: PictureStore,
     settings: FetchSettings | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[FetchProgress], None] | None = None,
 ) -> FetchReport:
     """Run `fetch` with all workers of the runner; ledger and store get the same rows and pictures.
 
@@ -56,7 +56,7 @@ def fetch_with(
             return fetch(urls, store, settings, on_progress)
         started = time.monotonic()
         distinct = Urls.distinct(urls)
-        todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
+        todo = pending(distinct, store.ledger(PENDING_COLUMNS), store, settings)
         shards = partition(todo, store.folder, workers, settings)
         look = _ProgressOfShards(shards, len(todo), on_progress) if on_progress is not None else None
         reports = list(runner.map(fetch_shard, shards, settings, look=look))
@@ -65,7 +65,7 @@ def fetch_with(
         done = _outcome(todo, store)
         if on_progress is not None:
             rate = len(todo) / max(time.monotonic() - started, 1e-9)
-            on_progress(Progress(len(todo), len(todo), done.ok, len(todo) - done.ok, rate, done.bytes))
+            on_progress(FetchProgress(len(todo), len(todo), done.ok, len(todo) - done.ok, rate, done.bytes))
     return FetchReport(
         urls=len(distinct),
         known=len(distinct) - len(todo),
@@ -143,7 +143,7 @@ def _outcome(todo: Urls, store: PictureStore) -> _Outcome:
 class _ProgressOfShards:
     """Report the progress of all shards from the ledger parts that they have flushed; each part is read once."""
 
-    def __init__(self, shards: list[UrlShard], total: int, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(self, shards: list[UrlShard], total: int, on_progress: Callable[[FetchProgress], None]) -> None:
         self.folders = [shard.folder for shard in shards]
         self.total, self.on_progress = total, on_progress
         self.started = time.monotonic()
@@ -160,7 +160,7 @@ class _ProgressOfShards:
         done, ok = min(reasons.total(), self.total), reasons["ok"]
         rate = done / max(time.monotonic() - self.started, 1e-9)
         size = sum(size for _, size in parts.values())
-        self.on_progress(Progress(done, self.total, ok, done - ok, rate, size))
+        self.on_progress(FetchProgress(done, self.total, ok, done - ok, rate, size))
 
     @staticmethod
     def _read(path: Path) -> tuple[Counter[str], int]:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import parquet as pq
 from pipeline.core import schemas
-from pipeline.core.durable import move, own, sole_writer, write_whole
+from pipeline.core.durable import make_private, move, sole_writer, write_whole
 from pipeline.core.signatures import keys
 
 # Reason -> status. schemas.REASONS explains the reasons.
@@ -51,7 +51,7 @@ STATUS_OF = {
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PART_ROWS = 16_384  # a ledger part with so many rows is not merged with others
 _ROW_GROUP = 256  # pictures read back at once
-TO_JUDGE = ("url", "reason", "http_status", "sha256")  # columns that decide whether a URL is requested again
+PENDING_COLUMNS = ("url", "reason", "http_status", "sha256")  # columns that decide whether a URL is requested again
 
 
 @dataclass(slots=True)  # not frozen, because that is slower and there is one per URL
@@ -96,7 +96,7 @@ class StoreSizes:
 class PictureStore:
     """The ledger and the pictures in `folder`. Reading needs no lock; only one process at a time may write.
 
-    It keeps in memory one dictionary entry per picture (about 200 bytes) and what was added since the last flush.
+    Memory holds one dictionary entry per picture (about 200 bytes) and everything added since the last flush.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -302,7 +302,7 @@ def read_pictures(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, by
 
 
 def _write_ledger(path: Path, table: pa.Table) -> None:
-    write_whole(path, lambda temporary: pq.write_table(table, own(temporary), compression="zstd"))
+    write_whole(path, lambda temporary: pq.write_table(table, make_private(temporary), compression="zstd"))
 
 
 def _rows_table(rows: Sequence[LedgerRow]) -> pa.Table:

@@ -63,12 +63,12 @@ def test_trouble_of_the_machine_is_not_called_damage(tmp_path: Path):
 def test_a_files_digest_is_compared_and_one_without_is_taken(tmp_path: Path):
     path = tmp_path / "best.pt"
     path.write_bytes(bytes(100_000))
-    recorded = digests.of_files(tmp_path, ["best.pt"])
-    assert digests.wrong(tmp_path, recorded) == [] and digests.wrong(tmp_path, {}) == []
+    recorded = digests.file_digests(tmp_path, ["best.pt"])
+    assert digests.mismatched(tmp_path, recorded) == [] and digests.mismatched(tmp_path, {}) == []
     path.write_bytes(bytes(99_999) + b"\1")
-    assert digests.wrong(tmp_path, recorded) == ["best.pt"]
+    assert digests.mismatched(tmp_path, recorded) == ["best.pt"]
     path.unlink()
-    assert digests.wrong(tmp_path, recorded) == ["best.pt"]
+    assert digests.mismatched(tmp_path, recorded) == ["best.pt"]
 
 
 def test_a_row_of_an_array_is_noticed_whole_or_by_samples(tmp_path: Path):

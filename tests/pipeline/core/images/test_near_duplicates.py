@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.core import schemas
 from pipeline.core.images import near_duplicates
-from pipeline.core.images.near_duplicates import NearDuplicateSettings, close_pairs, difference, find, signatures
+from pipeline.core.images.near_duplicates import NearDuplicateSettings, close_pairs, difference, find, fingerprints
 
 SIDE = 64
 
@@ -93,7 +93,7 @@ def test_the_hash_is_the_sign_about_the_median_of_the_lowest_frequencies_of_the_
     pixels = np.stack([row(drawn(seed)) for seed in range(5)])
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     order = sorted((u + v, u, v) for u in range(16) for v in range(16) if u + v)[:64]
-    for found, picture in zip(signatures(pixels).phash, grey, strict=True):
+    for found, picture in zip(fingerprints(pixels).phash, grey, strict=True):
         spectrum = dctn(picture, type=2)
         values = np.array([spectrum[u, v] for _, u, v in order])
         expected = int("".join("1" if bit else "0" for bit in values > np.median(values)), 2)
@@ -103,16 +103,16 @@ def test_the_hash_is_the_sign_about_the_median_of_the_lowest_frequencies_of_the_
 def test_thumbnails_are_means_of_cells_whether_or_not_the_side_divides_by_eight():
     for side in (16, 20, 64):
         pixels = np.random.default_rng(side).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
-        signed = signatures(pixels)
+        prints = fingerprints(pixels)
         # Every pixel repeated eight times a side makes cells whole, whatever the side.
         whole = pixels.repeat(8, 1).repeat(8, 2).reshape(3, 8, side, 8, side, 3).mean((2, 4)).reshape(3, 64, 3)
-        assert np.allclose(signed.thumbnail.reshape(3, 64, 3) + signed.tint[:, None], whole, atol=1e-2)
-        assert np.allclose(signed.tint, pixels.mean((1, 2)), atol=1e-2)
+        assert np.allclose(prints.thumbnail.reshape(3, 64, 3) + prints.tint[:, None], whole, atol=1e-2)
+        assert np.allclose(prints.tint, pixels.mean((1, 2)), atol=1e-2)
 
 
 def test_signatures_do_not_depend_on_the_size_of_the_chunks():
     pixels = np.stack([row(drawn(seed)) for seed in range(7)])
-    one, many = signatures(pixels, chunk=7), signatures(pixels, chunk=2)
+    one, many = fingerprints(pixels, chunk=7), fingerprints(pixels, chunk=2)
     assert np.array_equal(one.phash, many.phash)
     assert np.allclose(one.thumbnail, many.thumbnail, atol=1e-3)
 
@@ -127,17 +127,17 @@ def test_a_picture_saved_again_smaller_or_coarser_is_found_and_another_is_not():
 
 def test_the_same_cut_in_another_colour_is_another_garment():
     pixels = np.stack([row(drawn(1, (150, 40, 40))), row(drawn(1, (40, 90, 40)))])
-    signed = signatures(pixels)
-    assert bin(int(signed.phash[0]) ^ int(signed.phash[1])).count("1") <= 4  # the hash alone is fooled
-    assert difference(signed, np.array([0]), np.array([1]))[0] > 0.005
+    prints = fingerprints(pixels)
+    assert bin(int(prints.phash[0]) ^ int(prints.phash[1])).count("1") <= 4  # the hash alone is fooled
+    assert difference(prints, np.array([0]), np.array([1]))[0] > 0.005
     assert find(pixels, shas(2), NOTHING).counts["pairs"] == 0
 
 
 def test_the_same_shapes_under_another_cast_of_colour_are_another_picture():
     plain = row(drawn(1)) // 2
     cast = plain + np.array([60, 0, 0], np.uint8)
-    signed = signatures(np.stack([plain, cast]))
-    assert np.allclose(signed.thumbnail[0], signed.thumbnail[1], atol=1e-2)  # only the mean colours tell them apart
+    prints = fingerprints(np.stack([plain, cast]))
+    assert np.allclose(prints.thumbnail[0], prints.thumbnail[1], atol=1e-2)  # only the mean colours tell them apart
     assert find(np.stack([plain, cast]), shas(2), NOTHING).counts["pairs"] == 0
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.lines import Line, asker
+from pipeline.core.connections import CheckedConnection, request_observer
 
 BODY = b"\xff\xd8 \r\n\r\nHTTP/1.1 200 OK\r\n\n\n a picture may hold anything"
 ANSWER = b"HTTP/1.1 200 OK\r\nETag: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
@@ -60,13 +60,13 @@ class Client:
         self.bytes = 0
         self.surpluses: list[tuple[str, bool]] = []
 
-    def asked(self, reused: bool) -> None:
+    def request_sent(self, reused: bool) -> None:
         self.bytes, self.reused = 0, reused
 
-    def heard(self, size: int) -> None:
+    def received(self, size: int) -> None:
         self.bytes += size
 
-    def surplus(self, host: str, reused: bool) -> None:
+    def surplus_received(self, host: str, reused: bool) -> None:
         self.surpluses.append((host, reused))
 
 
@@ -75,15 +75,15 @@ class Setting:
 
     def __init__(self, request: bytes = REQUEST) -> None:
         self.wire, self.parser, self.client = Wire(), Parser(), Client()
-        self.line = Line(self.parser)
+        self.line = CheckedConnection(self.parser)
         self.line.connection_made(self.wire)
         if request:
             self.ask(request)
 
     def ask(self, request: bytes = REQUEST) -> None:
-        token = asker.set(self.client)
+        token = request_observer.set(self.client)
         self.line.write(request)
-        asker.reset(token)
+        request_observer.reset(token)
 
     def receive(self, data: bytes, *cuts: int) -> None:
         """In pieces, as long as the connection is there."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.core.names import Names
+from pipeline.core.resolver import ThreadedResolver
 
 HANGING = 40  # more than any pool of threads at hand has
 
@@ -31,7 +31,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def test_a_crowd_of_hanging_names_leaves_the_others_and_the_end_of_the_loop_alone(hanging: threading.Event) -> None:
     async def run() -> list[str]:
-        names = Names()
+        names = ThreadedResolver()
         waiting = [asyncio.create_task(names.resolve(f"{n}.hangs.example", 80)) for n in range(HANGING)]
         await asyncio.sleep(0)
         found = await names.resolve("good.example", 80)
@@ -47,4 +47,4 @@ def test_a_crowd_of_hanging_names_leaves_the_others_and_the_end_of_the_loop_alon
 def test_a_name_without_an_address_is_an_error_of_the_system(hanging: threading.Event) -> None:
     hanging.set()
     with pytest.raises(socket.gaierror):
-        asyncio.run(Names().resolve("x.hangs.example", 80))
+        asyncio.run(ThreadedResolver().resolve("x.hangs.example", 80))

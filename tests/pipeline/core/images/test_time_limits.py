@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.core.images.watch import Watch, Watched
+from pipeline.core.images.time_limits import TimedAttempt, TimeLimits
 
 SILENCE, TOTAL = 10.0, 60.0
 
@@ -20,9 +20,9 @@ class Clock:
         return self.now
 
 
-async def begun(watch: Watch) -> tuple[asyncio.Task[None], Watched]:
+async def begun(watch: TimeLimits) -> tuple[asyncio.Task[None], TimedAttempt]:
     """An attempt under watch that would last for ever."""
-    ready: asyncio.Future[Watched] = asyncio.get_running_loop().create_future()
+    ready: asyncio.Future[TimedAttempt] = asyncio.get_running_loop().create_future()
 
     async def attempt() -> None:
         ready.set_result(watch.begin(set()))
@@ -32,25 +32,27 @@ async def begun(watch: Watch) -> tuple[asyncio.Task[None], Watched]:
     return task, await ready
 
 
-def expired_at(seconds: int, each_second: Callable[[int, Watched], None] = lambda now, watched: None) -> int | None:
+def expired_at(
+    seconds: int, each_second: Callable[[int, TimedAttempt], None] = lambda now, attempt: None
+) -> int | None:
     """The first of so many seconds, looked at one by one, at which an attempt that began at 0 is stopped."""
 
     async def run() -> int | None:
         clock = Clock()
-        watch = Watch(SILENCE, TOTAL, clock)
+        watch = TimeLimits(SILENCE, TOTAL, clock)
         watch.pause = 1.0
-        watch.look()
-        attempt, watched = await begun(watch)
-        watched.asked(reused=False)
+        watch.check()
+        task, attempt = await begun(watch)
+        attempt.request_sent(reused=False)
         for now in range(1, seconds + 1):
-            each_second(now, watched)
+            each_second(now, attempt)
             clock.now = float(now)
-            watch.look()
-            if watched.expired:
+            watch.check()
+            if attempt.expired:
                 with pytest.raises(asyncio.CancelledError):
-                    await attempt
+                    await task
                 return now
-        attempt.cancel()
+        task.cancel()
         return None
 
     return asyncio.run(run())
@@ -61,19 +63,19 @@ def test_a_server_that_says_nothing_is_left_after_the_silence_and_not_before() -
 
 
 def test_every_byte_begins_the_silence_anew_until_the_total_is_passed() -> None:
-    assert expired_at(100, lambda now, watched: watched.heard(1)) == TOTAL + 1  # at once: by the wall
+    assert expired_at(100, lambda now, attempt: attempt.received(1)) == TOTAL + 1  # at once: by the wall
 
 
 def test_a_body_that_stops_halfway_is_left_after_the_silence() -> None:
-    def half(now: int, watched: Watched) -> None:
+    def half(now: int, attempt: TimedAttempt) -> None:
         if now <= 5:
-            watched.heard(1)
+            attempt.received(1)
 
     assert expired_at(100, half) == 4 + SILENCE + 2
 
 
 def test_while_nothing_is_asked_of_the_server_only_the_total_counts() -> None:
-    assert expired_at(100, lambda now, watched: watched.rest()) == TOTAL + 1  # at once: by the wall
+    assert expired_at(100, lambda now, attempt: attempt.stop_waiting()) == TOTAL + 1  # at once: by the wall
 
 
 def look_after(stopped: float) -> bool:
@@ -81,14 +83,14 @@ def look_after(stopped: float) -> bool:
 
     async def run() -> bool:
         clock = Clock()
-        watch = Watch(SILENCE, TOTAL, clock)
-        watch.look()
-        attempt, watched = await begun(watch)
-        watched.asked(reused=False)
+        watch = TimeLimits(SILENCE, TOTAL, clock)
+        watch.check()
+        task, attempt = await begun(watch)
+        attempt.request_sent(reused=False)
         for clock.now in (0.1, 0.1 + stopped):
-            watch.look()
-        attempt.cancel()
-        return watched.expired
+            watch.check()
+        task.cancel()
+        return attempt.expired
 
     return asyncio.run(run())
 
@@ -102,4 +104,4 @@ def test_the_total_is_passed_by_less_than_a_second_by_the_wall_whatever_the_proc
 
 
 def test_an_attempt_ends_within_half_a_second_of_its_limit_however_long_that_is() -> None:
-    assert Watch(3600.0, 7200.0).pause <= 0.25
+    assert TimeLimits(3600.0, 7200.0).pause <= 0.25
