@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.assets.images import image_urls
 from pipeline.core import schemas
-from pipeline.core.images.fetch import FetchReport, FetchSettings, Progress
+from pipeline.core.images.fetch import FetchReport, FetchSettings, FetchProgress
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import StoredTable, written
 from pipeline.runtime import resources
@@ -117,7 +117,7 @@ def test_the_summary_counts_near_duplicates(fetched: Fetched):
 
 def test_live_counts_say_rate_ok_broken_and_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def stand_in(runner, urls, store, settings, on_progress):
-        on_progress(Progress(done=1500, total=4000, ok=1400, broken=100, rate=250.0, bytes=3_200_000))
+        on_progress(FetchProgress(done=1500, total=4000, ok=1400, broken=100, rate=250.0, bytes=3_200_000))
         return FetchReport(urls=4000, known=0, requests=1500, given_up=0)
 
     monkeypatch.setattr(resources, "fetch_with", stand_in)

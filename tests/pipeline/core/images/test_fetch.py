@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.images.fetch import FetchSettings, Progress, fetch
+from pipeline.core.images.fetch import FetchProgress, FetchSettings, fetch
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import forbids_ai
 from tests.pipeline.core.fault_server import FaultServer, jpeg
@@ -228,7 +228,7 @@ def test_the_address_guard_and_the_ledger_hold_without_a_server(store: PictureSt
 
 
 def test_progress_ends_with_the_totals(server: FaultServer, store: PictureStore) -> None:
-    seen: list[Progress] = []
+    seen: list[FetchProgress] = []
     fetch([server.url("ok/1"), server.url("status/404")], store, quick(server), on_progress=seen.append)
     last = seen[-1]
     assert (last.done, last.total, last.ok, last.broken) == (2, 2, 1, 1)

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.core.address import guarded_connector
 from pipeline.core.images import transfer
-from pipeline.core.images.fetch import FetchSettings, Progress, fetch
+from pipeline.core.images.fetch import FetchProgress, FetchSettings, fetch
 from pipeline.core.images.ledger import PictureStore
 from tests.pipeline.core.fault_server import FaultServer, jpeg
 from tests.pipeline.core.test_address import Recorder
@@ -93,7 +93,7 @@ def test_floods_from_several_hosts_end_at_their_limit_and_delay_nobody(
     server: FaultServer, store: PictureStore
 ) -> None:
     good = [server.url(f"ok/{number}") for number in range(200)]
-    reported: list[Progress] = []
+    reported: list[FetchProgress] = []
     with hosts(len(FLOODS)) as bad:
         flooded = [host.url(f"{flood}?{n}") for n in range(4) for host, flood in zip(bad, FLOODS, strict=True)]
         allowed = frozenset({server.host, *(host.host for host in bad)})
