@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.assets.images import image_urls
 from pipeline.core import schemas
-from pipeline.core.images.fetch import FetchReport, FetchSettings, FetchProgress
+from pipeline.core.images.fetch import FetchProgress, FetchReport, FetchSettings
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import StoredTable, written
 from pipeline.runtime import resources

@@ -1,4 +1,4 @@
-"""Time limits of an attempt, on a clock that the test turns."""
+"""Test the time limits of an attempt on a clock that the test sets."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Clock:
 
 
 async def begun(watch: TimeLimits) -> tuple[asyncio.Task[None], TimedAttempt]:
-    """An attempt under watch that would last for ever."""
+    """Begin an endless attempt under time limits."""
     ready: asyncio.Future[TimedAttempt] = asyncio.get_running_loop().create_future()
 
     async def attempt() -> None:
@@ -35,7 +35,7 @@ async def begun(watch: TimeLimits) -> tuple[asyncio.Task[None], TimedAttempt]:
 def expired_at(
     seconds: int, each_second: Callable[[int, TimedAttempt], None] = lambda now, attempt: None
 ) -> int | None:
-    """The first of so many seconds, looked at one by one, at which an attempt that began at 0 is stopped."""
+    """Check once a second for `seconds`; return the second at which an attempt that began at 0 is stopped."""
 
     async def run() -> int | None:
         clock = Clock()
@@ -58,15 +58,15 @@ def expired_at(
     return asyncio.run(run())
 
 
-def test_a_server_that_says_nothing_is_left_after_the_silence_and_not_before() -> None:
-    assert expired_at(100) == SILENCE + 2  # a pause later at most, and it must be passed
+def test_a_silent_server_is_left_after_the_silence_limit_and_not_before() -> None:
+    assert expired_at(100) == SILENCE + 2  # the limit must be exceeded, and is checked once a pause
 
 
-def test_every_byte_begins_the_silence_anew_until_the_total_is_passed() -> None:
-    assert expired_at(100, lambda now, attempt: attempt.received(1)) == TOTAL + 1  # at once: by the wall
+def test_every_byte_restarts_the_silence_until_the_total_is_exceeded() -> None:
+    assert expired_at(100, lambda now, attempt: attempt.received(1)) == TOTAL + 1  # at once, by wall clock
 
 
-def test_a_body_that_stops_halfway_is_left_after_the_silence() -> None:
+def test_a_body_that_stops_halfway_ends_at_the_silence_limit() -> None:
     def half(now: int, attempt: TimedAttempt) -> None:
         if now <= 5:
             attempt.received(1)
@@ -74,12 +74,12 @@ def test_a_body_that_stops_halfway_is_left_after_the_silence() -> None:
     assert expired_at(100, half) == 4 + SILENCE + 2
 
 
-def test_while_nothing_is_asked_of_the_server_only_the_total_counts() -> None:
-    assert expired_at(100, lambda now, attempt: attempt.stop_waiting()) == TOTAL + 1  # at once: by the wall
+def test_only_the_total_counts_while_no_response_is_expected() -> None:
+    assert expired_at(100, lambda now, attempt: attempt.stop_waiting()) == TOTAL + 1  # at once, by wall clock
 
 
-def look_after(stopped: float) -> bool:
-    """Whether an attempt is stopped by the first look after the process stood still for so long."""
+def stopped_after(stopped: float) -> bool:
+    """Return whether the first check after a suspension of `stopped` seconds stops an attempt."""
 
     async def run() -> bool:
         clock = Clock()
@@ -95,12 +95,12 @@ def look_after(stopped: float) -> bool:
     return asyncio.run(run())
 
 
-def test_a_process_that_stood_still_does_not_blame_the_servers_for_silence() -> None:
-    assert not look_after(TOTAL / 2)
+def test_a_suspended_process_does_not_blame_servers_for_silence() -> None:
+    assert not stopped_after(TOTAL / 2)
 
 
-def test_the_total_is_passed_by_less_than_a_second_by_the_wall_whatever_the_process_did() -> None:
-    assert look_after(TOTAL + 0.75)
+def test_the_total_is_exceeded_by_less_than_a_second_of_wall_clock() -> None:
+    assert stopped_after(TOTAL + 0.75)
 
 
 def test_an_attempt_ends_within_half_a_second_of_its_limit_however_long_that_is() -> None:
