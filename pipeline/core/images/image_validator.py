@@ -1,4 +1,4 @@
-"""Validate pictures in other processes while the fetch goes on: small ones in batches, large ones one at a time.
+"""Validate pictures in other processes during the fetch: small ones in batches, large ones one at a time.
 
 The event loop decodes nothing and reads no header. One process decodes small pictures, so that no large one delays
 them; two more decode large ones. Each starts when it is first needed, and is replaced after a picture has ended it.

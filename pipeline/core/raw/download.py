@@ -167,7 +167,7 @@ class Download:
         if size == 0:
             raise InputError(f"{self.name}: the file is empty; check the address or take it out of the input")
         if total is None and "Transfer-Encoding" not in response.headers:
-            self.warn(f"{self.name}: the server tells no length, so a cut would not show ({size:,} bytes came)")
+            self.warn(f"{self.name}: the server announces no length, so a cut would not show ({size:,} bytes came)")
         if on_progress is not None:
             on_progress(size, size)
         return self.folder.finish_download(version)

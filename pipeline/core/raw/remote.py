@@ -53,7 +53,7 @@ def fetch_to_cache(
     except OSError as error:
         raise InputError(
             f"{source}: {source.folder.path} cannot be written ({error.strerror}); make room on that disk or fix its "
-            "permissions, and run again: the download goes on from what is there"
+            "permissions, and run again: the download then resumes"
         ) from error
 
 
@@ -144,7 +144,9 @@ class _Source:
                 self.warn(f"{self}: {error}; using {held}")
                 return of_copy(held)
             size, _ = self.folder.partial_download()
-            kept = f" ({size:,} bytes are here; the download goes on from them where the server can)" if size else ""
+            kept = (
+                f" ({size:,} bytes are here; the download resumes from them if the server supports it)" if size else ""
+            )
             raise UnreachableError(
                 f"{self}: {error}, and there is no earlier copy; check the address and the connection and run again"
                 + kept

@@ -194,7 +194,7 @@ def test_a_file_of_unknown_length_gives_a_warning(cache: Cache, served: Served):
     served.length = "unknown"
     assert cache.fetch().read_bytes() == DATA
     (said,) = cache.said
-    assert "tells no length" in said and "10,240 bytes came" in said
+    assert "announces no length" in said and "10,240 bytes came" in said
 
 
 def test_silence_within_a_file_counts_as_broken_off(cache: Cache, server: FileServer, served: Served):
