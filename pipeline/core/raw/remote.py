@@ -144,9 +144,7 @@ class _Source:
                 self.warn(f"{self}: {error}; using {held}")
                 return of_copy(held)
             size, _ = self.folder.partial_download()
-            kept = (
-                f" ({size:,} bytes are here; the download resumes from them if the server supports it)" if size else ""
-            )
+            kept = f" ({size:,} bytes are here; the download resumes there if the server can)" if size else ""
             raise UnreachableError(
                 f"{self}: {error}, and there is no earlier copy; check the address and the connection and run again"
                 + kept

@@ -28,6 +28,6 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: 
 
 def test_pictures_are_passed_unchanged():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 6, 3), dtype=np.uint8)
-    given = inception._Pictures(pixels)
+    given = inception._FidelityPictures(pixels)
     assert len(given) == 3
     assert np.array_equal(given[2].permute(1, 2, 0).numpy(), pixels[2]) and given[2].dtype == torch.uint8
