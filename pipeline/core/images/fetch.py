@@ -177,12 +177,12 @@ class _Run:
         self.idle: list[asyncio.Future[Job]] = []  # of workers that wait for a job
         self.flushing: asyncio.Task[None] | None = None
         self.held = False  # whether new requests wait for the current flush
-        self.alarm: asyncio.TimerHandle | None = None  # when the next retry or pause ends
-        self.alarm_at = 0.0
+        self.timer: asyncio.TimerHandle | None = None  # when the next retry or pause ends
+        self.timer_at = 0.0
 
     async def run(self, known: int) -> FetchReport:
         self.loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = self.loop.create_future()
+        self.finished: asyncio.Future[None] = self.loop.create_future()
         for number, url in enumerate(self.todo):
             asked = target(url)
             if asked is not None:
@@ -195,7 +195,7 @@ class _Run:
             upkeep = self._start(self._upkeep())
             try:
                 self._dispatch()
-                await self.over
+                await self.finished
             finally:
                 ends = [upkeep, *self.workers]
                 for task in ends:
@@ -218,8 +218,8 @@ class _Run:
         """Start a task whose failure ends the run."""
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and (error := task.exception()) is not None and not self.over.done():
-                self.over.set_exception(error)
+            if not task.cancelled() and (error := task.exception()) is not None and not self.finished.done():
+                self.finished.set_exception(error)
 
         task = self.loop.create_task(work)
         task.add_done_callback(ended)
@@ -235,17 +235,17 @@ class _Run:
                 self.idle.pop().set_result(job)
             else:
                 self.workers.add(self._start(self._work(job)))
-        if self.schedule.finished and not self.over.done():
-            self.over.set_result(None)
+        if self.schedule.finished and not self.finished.done():
+            self.finished.set_result(None)
         due = self.schedule.next_due
-        if due is None or self.held or (self.alarm is not None and self.alarm_at <= due):
+        if due is None or self.held or (self.timer is not None and self.timer_at <= due):
             return
-        if self.alarm is not None:
-            self.alarm.cancel()
-        self.alarm, self.alarm_at = self.loop.call_at(due, self._ring), due
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer, self.timer_at = self.loop.call_at(due, self._on_timer), due
 
-    def _ring(self) -> None:
-        self.alarm = None
+    def _on_timer(self) -> None:
+        self.timer = None
         self._dispatch()
 
     async def _work(self, job: Job) -> None:

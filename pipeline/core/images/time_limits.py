@@ -23,21 +23,21 @@ class TimedAttempt:
         "clock",
         "expired",
         "host",
+        "limits",
         "requests",
         "reused",
         "since",
         "surplus_hosts",
         "task",
-        "watch",
     )
 
-    def __init__(self, watch: "TimeLimits", task: asyncio.Task[object], surplus_hosts: set[str]) -> None:
+    def __init__(self, limits: "TimeLimits", task: asyncio.Task[object], surplus_hosts: set[str]) -> None:
         """Start the clock; hosts that send surplus bytes are added to `surplus_hosts`."""
-        self.watch = watch
+        self.limits = limits
         self.task = task
         self.surplus_hosts = surplus_hosts
         self.host = ""  # `host:port` of the last request
-        self.began, self.clock = watch.time(), watch.clock
+        self.began, self.clock = limits.time(), limits.clock
         self.expired = False
         self.requests = 0  # sent
         self.reused = False  # whether the last request used a kept connection
@@ -47,13 +47,13 @@ class TimedAttempt:
 
     def request_sent(self, reused: bool) -> None:
         """Count a request, and start waiting for its response."""
-        self.since = self.watch.clock
+        self.since = self.limits.clock
         self.requests, self.reused = self.requests + 1, reused
         self.bytes, self.answer_doubtful = 0, False
 
     def received(self, size: int) -> None:
         """Count `size` bytes of the response, and restart the silence."""
-        self.since = self.watch.clock
+        self.since = self.limits.clock
         self.bytes += size
 
     def surplus_received(self, host: str, reused: bool) -> None:

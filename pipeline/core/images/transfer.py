@@ -115,7 +115,7 @@ class Transfer:
         self.settings = settings
         self.requests = 0
         self._agent = settings.user_agent.split("/")[0].strip().lower()
-        self._watch = TimeLimits(settings.read_timeout, settings.total_timeout)
+        self._limits = TimeLimits(settings.read_timeout, settings.total_timeout)
         self._surplus_hosts: set[str] = set()  # `host:port` that sent bytes which belong to no response
 
     async def __aenter__(self) -> Self:
@@ -134,66 +134,66 @@ class Transfer:
         self._open = session(open_connector())
         self._validator = ImageValidator(self.settings.max_pixels, self.settings.min_side)
         await self._validator.start()
-        self._watching = asyncio.create_task(self._watch.run())
+        self._enforcing = asyncio.create_task(self._limits.run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watching.cancel()
+        self._enforcing.cancel()
         await self._guarded.close()
         await self._open.close()
         self._validator.close()
 
     async def attempt(self, asked: Target) -> Attempt:
         """Request a URL once and follow redirects; never raises for a server's behaviour or bad bytes."""
-        watched = self._watch.begin(self._surplus_hosts)
+        timed = self._limits.begin(self._surplus_hosts)
         state = _AttemptState(asked)
-        request_observer.set(watched)
+        request_observer.set(timed)
         try:
-            found = await self._follow(state, watched)
+            found = await self._follow(state, timed)
         except asyncio.CancelledError:
-            if not watched.expired or watched.task.uncancel() > 0:
+            if not timed.expired or timed.task.uncancel() > 0:
                 raise  # the run was cancelled, not this attempt
             found = Attempt("timeout", state.status)
         except Exception as error:
             found = Attempt(_reason_of_error(error, state.hop), state.status)
         finally:
-            self._watch.end(watched)
-            self.requests += watched.requests
-        found.repeated = max(0, watched.requests - state.hops)
+            self._limits.end(timed)
+            self.requests += timed.requests
+        found.repeated = max(0, timed.requests - state.hops)
         return found
 
-    async def _follow(self, state: "_AttemptState", watched: TimedAttempt) -> Attempt:
+    async def _follow(self, state: "_AttemptState", timed: TimedAttempt) -> Attempt:
         """Request a URL and follow redirects, checking each."""
         for _ in range(self.settings.max_redirects + 1):
             state.hops += 1
-            found = await self._ask(state, watched)
-            if watched.answer_doubtful:  # bytes were waiting on the connection: repeat on a fresh one
-                found = await self._ask(state, watched)
+            found = await self._ask(state, timed)
+            if timed.answer_doubtful:  # bytes were waiting on the connection: repeat on a fresh one
+                found = await self._ask(state, timed)
             if isinstance(found, Attempt):
                 return found
             state.hop = found
         return Attempt("too_many_redirects", state.status)
 
-    async def _ask(self, state: "_AttemptState", watched: TimedAttempt) -> Attempt | Target:
+    async def _ask(self, state: "_AttemptState", timed: TimedAttempt) -> Attempt | Target:
         """Send one request; return its outcome, or the target it redirects to."""
-        watched.host = state.hop.host_port
-        watched.stop_waiting()
-        session = self._open if watched.host in self.settings.allow_hosts else self._guarded
-        headers = _CLOSE if watched.host in self._surplus_hosts else None
+        timed.host = state.hop.host_port
+        timed.stop_waiting()
+        session = self._open if timed.host in self.settings.allow_hosts else self._guarded
+        headers = _CLOSE if timed.host in self._surplus_hosts else None
         answer = await session.get(state.hop.exact, headers=headers, allow_redirects=False)
         state.status = answer.status
         try:
             if answer.status not in _REDIRECTS or "Location" not in answer.headers:
-                return await self._meaning(answer, watched)
+                return await self._meaning(answer, timed)
             onward = redirected(answer.headers["Location"], state.hop)
             await _drain(answer)
         finally:
             answer.release()
         return Attempt("bad_url", state.status) if onward is None else onward
 
-    async def _meaning(self, answer: aiohttp.ClientResponse, watched: TimedAttempt) -> Attempt:
+    async def _meaning(self, answer: aiohttp.ClientResponse, timed: TimedAttempt) -> Attempt:
         """Turn a response that is no redirect into an outcome."""
         status, headers = answer.status, answer.headers
         if not 200 <= status < 300:
@@ -201,18 +201,18 @@ class Transfer:
             return Attempt(_reason_of(status), status, retry_after=_retry_after(headers.get("Retry-After")))
         if self.settings.respect_robots and forbids_ai(headers.getall("X-Robots-Tag", ()), self._agent):
             return Attempt("robots", status)
-        data = await self._body(answer, watched)
+        data = await self._body(answer, timed)
         if data is None:
             return Attempt("too_large", status)
         answer.release()  # so that the next request does not wait for decoding
-        watched.stop_waiting()
+        timed.stop_waiting()
         try:
             sha256, header = await self._validator.validate(data)
         except PictureError as error:
             return Attempt(error.reason, status)
         return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))
 
-    async def _body(self, answer: aiohttp.ClientResponse, watched: TimedAttempt) -> bytes | None:
+    async def _body(self, answer: aiohttp.ClientResponse, timed: TimedAttempt) -> bytes | None:
         """Read the body; None as soon as it exceeds the limit, whatever length was announced."""
         announced = _announced(answer)
         if announced is not None and announced > self.settings.max_bytes:
@@ -220,7 +220,7 @@ class Transfer:
         size, pieces = 0, []
         while piece := await answer.content.readany():
             size += len(piece)
-            if size > self.settings.max_bytes or watched.bytes > 2 * size + _WRAPPING:
+            if size > self.settings.max_bytes or timed.bytes > 2 * size + _WRAPPING:
                 return None
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -248,8 +248,8 @@ async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        watched = request_observer.get()
-        if isinstance(watched, TimedAttempt) and watched.reused:
+        timed = request_observer.get()
+        if isinstance(timed, TimedAttempt) and timed.reused:
             raise
         raise aiohttp.ClientConnectionError(str(error)) from error  # aiohttp does not repeat this one
 

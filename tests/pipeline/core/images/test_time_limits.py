@@ -20,12 +20,12 @@ class Clock:
         return self.now
 
 
-async def begun(watch: TimeLimits) -> tuple[asyncio.Task[None], TimedAttempt]:
+async def begun(limits: TimeLimits) -> tuple[asyncio.Task[None], TimedAttempt]:
     """Begin an endless attempt under time limits."""
     ready: asyncio.Future[TimedAttempt] = asyncio.get_running_loop().create_future()
 
     async def attempt() -> None:
-        ready.set_result(watch.begin(set()))
+        ready.set_result(limits.begin(set()))
         await asyncio.sleep(3600)
 
     task = asyncio.create_task(attempt())
@@ -39,15 +39,15 @@ def expired_at(
 
     async def run() -> int | None:
         clock = Clock()
-        watch = TimeLimits(SILENCE, TOTAL, clock)
-        watch.pause = 1.0
-        watch.check()
-        task, attempt = await begun(watch)
+        limits = TimeLimits(SILENCE, TOTAL, clock)
+        limits.pause = 1.0
+        limits.check()
+        task, attempt = await begun(limits)
         attempt.request_sent(reused=False)
         for now in range(1, seconds + 1):
             each_second(now, attempt)
             clock.now = float(now)
-            watch.check()
+            limits.check()
             if attempt.expired:
                 with pytest.raises(asyncio.CancelledError):
                     await task
@@ -83,12 +83,12 @@ def stopped_after(stopped: float) -> bool:
 
     async def run() -> bool:
         clock = Clock()
-        watch = TimeLimits(SILENCE, TOTAL, clock)
-        watch.check()
-        task, attempt = await begun(watch)
+        limits = TimeLimits(SILENCE, TOTAL, clock)
+        limits.check()
+        task, attempt = await begun(limits)
         attempt.request_sent(reused=False)
         for clock.now in (0.1, 0.1 + stopped):
-            watch.check()
+            limits.check()
         task.cancel()
         return attempt.expired
 
