@@ -30,7 +30,7 @@ from PIL import Image
 from benchmarks.measure import last_line, machine, medians
 from pipeline.core.images.bank import build_bank, open_bank
 from pipeline.core.images.ledger import LedgerRow, PictureStore
-from pipeline.core.images.near_duplicates import NearDuplicateSettings, close_pairs, signatures
+from pipeline.core.images.near_duplicates import NearDuplicateSettings, close_pairs, fingerprints
 
 SIZE = 224
 SHAPES = {88: (66, 88), 444: (333, 444)}  # height -> width, height
@@ -90,7 +90,7 @@ def pillow_loop(folder: Path, _: int) -> Callable[[], object]:
 def hash_bank(folder: Path, _: int) -> Callable[[], object]:
     """Prepare hashing the last built bank: perceptual hashes, thumbnails and the search."""
     pixels, distance = open_bank(folder / "bank").pixels, NearDuplicateSettings().distance
-    return lambda: sum(len(i) for i, _ in close_pairs(signatures(pixels).phash, distance))
+    return lambda: sum(len(i) for i, _ in close_pairs(fingerprints(pixels).phash, distance))
 
 
 SIDES = {"ours": build_ours, "peer": pillow_loop, "hash": hash_bank}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import in_a_process, last_line, medians, placed
-from pipeline.core.durable import own_name
+from pipeline.core.durable import temporary_name
 
 REVIEWS = 1_000_000
 ITEMS = 186_627  # NAF, table 1
@@ -35,7 +35,7 @@ def write_reviews(path: Path, reviews: int, seed: int) -> None:
     # Most users have one review and one in 250 has five or more, as in AMAZON_FASHION.
     users = np.repeat(np.arange(reviews), rng.zipf(3.8, reviews))[:reviews]
     rng.shuffle(users)
-    temporary = own_name(path)
+    temporary = temporary_name(path)
     with igzip.open(temporary, "wb", compresslevel=2) as file:
         lines: list[str] = []
         for start in range(0, reviews, CHUNK):

@@ -1,1 +1,1 @@
-"""The data work, pure: neither Dagster nor MLflow."""
+"""The data work, without Dagster and MLflow."""

@@ -1,6 +1,6 @@
-"""Decide which addresses may be connected to: the guard between strangers' URLs and the machine's own network.
+"""Parse URLs into request targets, and refuse connections from strangers' URLs to the machine's own network.
 
-The check is where the socket is made, because only there the real address is known: aiohttp does not ask a resolver
+The check runs when the socket is made, because the real address is known only then: aiohttp does not ask a resolver
 about address literals, and a name may resolve to something else each time.
 """
 
@@ -15,52 +15,52 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from pipeline.core.names import Names
+from pipeline.core.resolver import ThreadedResolver
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 SocketMaker = Callable[[int, int, int], socket.socket]
 
-# URLs whose host is already written as yarl would write it, as nearly all of a shop's are: taken apart here in a fifth
-# of yarl's time. The tests hold that it changes nothing.
+# URLs whose host is already in yarl's normal form, as nearly all shops' URLs are. Parsing them here takes a fifth of
+# yarl's time. The tests check that both give the same result.
 _PLAIN = re.compile(
     r"(https?)://((?:[a-z0-9]+(?:-+[a-z0-9]+)*\.)+[a-z]{2,24}|(?:\d{1,3}\.){3}\d{1,3})(?::([1-9]\d{1,4}))?"
     r"(/[!\"$-~]*)"
 )
 _PARTS = re.compile(r"(https?)://([^/?#\\]*)([^#]*)", re.IGNORECASE | re.DOTALL)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-# What no request line can hold. Everything else is sent as it was written: a signature may be over the exact text.
+# Bytes that a request line cannot hold. All others are sent unchanged, because a signature may cover the exact text.
 _UNSENDABLE = re.compile(rb"[\x00-\x20\x7f-\xff]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST = 8000  # characters
 
-# IPv6 prefixes whose last 32 bits are an IPv4 address that the packet really goes to.
+# IPv6 prefixes whose last 32 bits are the IPv4 address that the packet goes to.
 _IPV4_CARRIERS = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 _ISATAP = 0x5EFE  # RFC 5214, 6.1: an interface identifier of 00-00-5E-FE or 02-00-5E-FE, then an IPv4 address
 _ISATAP_MASK = 0xFDFFFFFF
-# All that is handed out of IPv6 (RFC 4291, 2.4). What lies outside is special, and so are these ranges within it, by
-# IANA's registry of special-purpose addresses; `ipaddress` knows the fewer of them the older Python is.
+# The only part of IPv6 that is allocated as global unicast (RFC 4291, 2.4); everything else is special. So are the
+# ranges below, by IANA's registry of special-purpose addresses; older Pythons' `ipaddress` lacks some of them.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _SPECIAL = (
     ipaddress.IPv6Network("2001::/23"),  # Teredo, benchmarks, ORCHID, drones
-    ipaddress.IPv6Network("2001:db8::/32"),  # documentation, as the next
+    ipaddress.IPv6Network("2001:db8::/32"),  # documentation, like the next
     ipaddress.IPv6Network("3fff::/20"),
 )
 
 
 class PrivateAddressError(Exception):
-    """The address is not on the public internet and was not allowed.
+    """The address is neither on the public internet nor allowed.
 
-    Not an OSError on purpose: aiohttp would take it for an unreachable address and try the name's next one.
+    It is not an OSError, because aiohttp would then treat the address as unreachable and try the name's next one.
     """
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether a packet to `address` leaves for the public internet.
+    """Return whether a packet to `address` leaves for the public internet.
 
     False for loopback, private, shared (100.64/10), link-local (cloud metadata is 169.254.169.254), multicast,
-    reserved, documentation and unspecified addresses, for what a network translates for itself (64:ff9b:1::/48,
-    ::ffff:0:0:0/96), and for every IPv6 form that carries such an IPv4 address inside.
+    reserved, documentation and unspecified addresses, for local translation prefixes (64:ff9b:1::/48,
+    ::ffff:0:0:0/96), and for every IPv6 form that embeds such an IPv4 address.
     """
     if isinstance(address, ipaddress.IPv6Address):
         last = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
@@ -77,7 +77,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 def literal_address(host: str) -> IPAddress | None:
-    """The address that `host` spells, also in the old forms `2130706433`, `127.1` and `0x7f.1`; None for a name."""
+    """Parse `host` as an address, also in the old forms `2130706433`, `127.1` and `0x7f.1`; None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -89,7 +89,7 @@ def literal_address(host: str) -> IPAddress | None:
 
 
 class Target(NamedTuple):
-    """Where one request goes: a URL taken apart, its path and query character for character as they were written."""
+    """The target of one request: a parsed URL whose path and query are exactly as they were written."""
 
     url: str  # without a fragment
     scheme: str  # http or https
@@ -99,20 +99,20 @@ class Target(NamedTuple):
 
     @property
     def host_port(self) -> str:
-        """`host:port`, the form in which hosts are allowed, queued and counted."""
+        """Return `host:port`, the form in which hosts are allowed, queued and counted."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def exact(self) -> URL:
-        """The URL for aiohttp, which sends one that is marked as encoded without rewriting its escapes."""
+        """Return the URL for aiohttp, marked as encoded so that aiohttp does not rewrite its escapes."""
         return URL(self.url, encoded=True)
 
 
 def target(url: str | URL) -> Target | None:
-    """What is asked where for a URL, or None where it must not be fetched (`bad_url`).
+    """Parse a URL into a request target; None if it must not be fetched (`bad_url`).
 
-    http and https only, absolute, without user name or password, at most 8,000 characters. Path and query stay as they
-    are written; only what cannot be sent (blanks, control characters, non-ASCII) is escaped.
+    It must be absolute, http or https, without user name and password, and at most 8,000 characters long. Path and
+    query stay as written, except that blanks, control characters and non-ASCII characters are escaped.
     """
     text = str(url)
     if (plain := _PLAIN.fullmatch(text)) is not None and len(text) <= _LONGEST:
@@ -137,9 +137,9 @@ def target(url: str | URL) -> Target | None:
 
 
 def redirected(location: str, asked: Target) -> Target | None:
-    """Where a `Location` header leads from `asked`; None where it must not be followed.
+    """Resolve a `Location` header against the request `asked`; None if it must not be followed.
 
-    An absolute address or path is asked as it is written; a relative one is joined to the path (RFC 3986, 5.2).
+    Absolute URLs and paths are used as written; a relative path is joined to that of `asked` (RFC 3986, 5.2).
     """
     text = _without_breaks(location).partition("#")[0]
     if _SCHEME.match(text):
@@ -160,15 +160,15 @@ def redirected(location: str, asked: Target) -> Target | None:
 
 
 def _without_breaks(text: str) -> str:
-    """The text as browsers read an address: without blanks around it, and without tabs and line breaks within."""
+    """Remove surrounding blanks and all tabs and line breaks, as browsers do with an address."""
     return text.strip().translate({ord(c): None for c in "\t\r\n"})
 
 
 def _sendable(text: str) -> str:
-    """The text with only those bytes escaped that a request line cannot hold. Raises ValueError for half characters."""
+    """Escape only the bytes that a request line cannot hold. Raises ValueError for lone surrogates."""
     if text.isascii() and text.isprintable() and " " not in text:
         return text
-    # aiohttp hands a header's bytes on as surrogates where they are not UTF-8.
+    # aiohttp decodes header bytes that are not UTF-8 to surrogates.
     raw = text.encode("utf-8", "surrogateescape")
     return _UNSENDABLE.sub(lambda found: b"%%%02X" % found[0][0], raw).decode("ascii")
 
@@ -178,10 +178,10 @@ def guarded_connector(
     make_socket: SocketMaker = socket.socket,
     resolver: AbstractResolver | None = None,
 ) -> aiohttp.TCPConnector:
-    """A connector that makes no socket towards an address that is neither public nor in `allow` as `address:port`.
+    """Create a connector that only connects to addresses that are public or in `allow` as `address:port`.
 
-    A refused address raises PrivateAddressError before a socket exists. Hosts that are allowed by name are fetched
-    through `open_connector`; here only the address counts, whatever name led to it.
+    A refused address raises PrivateAddressError before a socket exists. Only the address counts, not the name that
+    resolved to it; hosts that are allowed by name are fetched through `open_connector`.
     """
 
     def guarded(info: AddressInfo) -> socket.socket:
@@ -192,12 +192,12 @@ def guarded_connector(
             raise PrivateAddressError(f"{shown} is not a public address (ATELIER_ALLOW_HOSTS may name it)")
         return make_socket(int(family), int(kind), protocol)
 
-    # Without happy eyeballs, which would swallow the refusal and go on to the name's other addresses.
+    # Happy eyeballs would swallow the refusal and try the name's other addresses.
     return aiohttp.TCPConnector(
-        limit=0, happy_eyeballs_delay=None, socket_factory=guarded, resolver=resolver or Names()
+        limit=0, happy_eyeballs_delay=None, socket_factory=guarded, resolver=resolver or ThreadedResolver()
     )
 
 
 def open_connector() -> aiohttp.TCPConnector:
-    """A connector without the guard, only for `host:port` pairs that the user allowed by name."""
-    return aiohttp.TCPConnector(limit=0, resolver=Names())
+    """Create a connector without the guard, only for `host:port` pairs that the user allowed by name."""
+    return aiohttp.TCPConnector(limit=0, resolver=ThreadedResolver())

@@ -1,6 +1,6 @@
 """Convert tables into the arrays that models take: global ids become dense rows, splits become pairs.
 
-This keeps `models/` free of tables. Nothing here may sample, train or score.
+It keeps `models/` free of tables. Nothing here may sample, train or score.
 """
 
 from dataclasses import dataclass

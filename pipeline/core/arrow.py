@@ -26,7 +26,7 @@ def to_arrow(values: np.ndarray | Sequence[str], known: np.ndarray | None = None
 
 
 def scalar(value: float | bool, kind: type[np.generic] | None = None) -> pa.Scalar:
-    """Convert a number or a bool; pyarrow's kernels import pandas for one that is still Python's."""
+    """Convert a Python number or bool, for which pyarrow's kernels would import pandas."""
     return to_arrow(np.array([value], kind))[0]
 
 

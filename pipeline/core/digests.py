@@ -1,8 +1,8 @@
-"""Whether bytes on the disk are those that were written: digests of files, and sums of an array's rows.
+"""Detect damaged files by SHA-256 of whole files and by CRC-32 of an array's rows.
 
-A model's files have their SHA-256 in its manifest. An array that is mapped and too large to be read at each opening
-(bank, features, garments) has the CRC-32 of each row in a file beside it, of which an opening takes samples. Parquet
-carries its own (`parquet.py`). The whole home is looked through by `pipeline/check/scrub.py`.
+A model's manifest has the SHA-256 of its files. Memory-mapped arrays (bank, features, garments) are too large to read
+at each opening, so a file beside them has the CRC-32 of each row, and opening them checks a sample of rows. Parquet has
+its own checksums (`parquet.py`). `pipeline/check/scrub.py` checks a whole home.
 """
 
 import functools
@@ -18,43 +18,43 @@ import numpy as np
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import DamagedFileError
 
-LIST = "digests.json"  # of a folder that has no manifest of its own: file to SHA-256
-SAMPLES = 64  # rows that an opening looks at
+LIST = "digests.json"  # file -> SHA-256, for a folder without a manifest
+SAMPLES = 64  # rows checked when an array is opened
 
 
-def of_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of each of these files of a folder."""
+def file_digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Hash these files of a folder: name -> SHA-256."""
     return {name: sha256(folder / name) for name in sorted(names)}
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex; more than a gigabyte a second."""
+    """Hash a file to hex SHA-256, at more than a gigabyte per second."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def wrong(folder: Path, recorded: Mapping[str, str]) -> list[str]:
-    """Which of the files are missing or other than recorded; what a process has found whole it takes as such."""
+def mismatched(folder: Path, recorded: Mapping[str, str]) -> list[str]:
+    """List the files that are missing or differ from `recorded`; a process hashes an unchanged file only once."""
     return [name for name, digest in recorded.items() if not _is(folder / name, digest)]
 
 
 def write_list(folder: Path) -> None:
-    """Keep the digests of all files of a folder in it, but of MLflow's own description, which MLflow may rewrite."""
+    """Write the digests of a folder's files into it, except for MLmodel, which MLflow may rewrite."""
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    found = of_files(folder, [name for name in names if name not in (LIST, "MLmodel")])
+    found = file_digests(folder, [name for name in names if name not in (LIST, "MLmodel")])
     write_whole(folder / LIST, lambda temporary: temporary.write_text(json.dumps(found, indent=1) + "\n"))
 
 
-def expect_list(folder: Path, mend: str) -> None:
-    """Check a folder against its list, where it has one.
+def expect_list(folder: Path, remedy: str) -> None:
+    """Check a folder against its list of digests, if it has one.
 
     Raises:
-        DamagedFileError: a file is not what was written; says which.
+        DamagedFileError: files are damaged or missing; the message names them, followed by `remedy`.
     """
     path = folder / LIST
-    bad = wrong(folder, json.loads(path.read_text())) if path.is_file() else []
+    bad = mismatched(folder, json.loads(path.read_text())) if path.is_file() else []
     if bad:
-        raise DamagedFileError(f"{folder}: {', '.join(bad)}: damaged or missing: {mend}")
+        raise DamagedFileError(f"{folder}: {', '.join(bad)}: damaged or missing: {remedy}")
 
 
 def _is(path: Path, digest: str) -> bool:
@@ -70,17 +70,17 @@ def _known(path: Path, _size: int, _changed: int) -> str:
 
 
 def sums_path(array: Path) -> Path:
-    """Where the sums of an array's rows lie."""
+    """Return the path of the file with the sums of an array's rows."""
     return array.with_name(f"{array.name}.sums")
 
 
 def write_sums(array: Path, rows: np.ndarray, known: int = 0) -> None:
-    """Keep the CRC-32 of each row of an array beside its file.
+    """Write the CRC-32 of each row of an array to a file beside it.
 
     Args:
-        array: the file.
-        rows: what is in it.
-        known: so many first rows are as they were: their sums are kept where there are any.
+        array: the array's file.
+        rows: its content.
+        known: number of leading rows that did not change; their recorded sums are kept.
     """
     before = read_sums(array)
     kept = before[:known] if before is not None and len(before) >= known else np.zeros(0, np.uint32)
@@ -95,7 +95,7 @@ def write_sums(array: Path, rows: np.ndarray, known: int = 0) -> None:
 
 
 def read_sums(array: Path) -> np.ndarray | None:
-    """The sums of an array's rows, [rows or more] uint32; None where none were recorded, or they are damaged."""
+    """Read the sums of an array's rows, uint32 [rows or more]; None if they are missing or damaged."""
     try:
         return np.load(sums_path(array), allow_pickle=False)
     except (FileNotFoundError, ValueError, EOFError):
@@ -105,7 +105,7 @@ def read_sums(array: Path) -> np.ndarray | None:
 def damaged_rows(
     array: Path, rows: np.ndarray, samples: int | None = None, progress: Callable[[int], None] = lambda _: None
 ) -> list[int] | None:
-    """Which rows are not what was written; of some random ones, or (`samples` None) of all. None: no sums recorded."""
+    """List the damaged rows among `samples` random rows, or among all (None); None if there are no sums."""
     sums = read_sums(array)
     if sums is None or len(sums) < len(rows):
         return None
@@ -121,7 +121,7 @@ def damaged_rows(
 
 
 def _sums(rows: np.ndarray, begin: int) -> Iterator[int]:
-    """Sum each row from `begin` on; pages of a mapped array are released as soon as they were read."""
+    """Sum each row from `begin` on, and release the pages of a mapped array once they are read."""
     mapped = getattr(rows, "_mmap", None)
     for number in range(begin, len(rows)):
         yield _sum(rows[number])
@@ -133,12 +133,12 @@ def _sum(row: np.ndarray) -> int:
     return zlib.crc32(row.tobytes())
 
 
-def expect_rows(array: Path, rows: np.ndarray, mend: str) -> None:
-    """Check samples of an array's rows, where their sums are known.
+def expect_rows(array: Path, rows: np.ndarray, remedy: str) -> None:
+    """Check a sample of an array's rows, if their sums are recorded.
 
     Raises:
-        DamagedFileError: one is not what was written.
+        DamagedFileError: a row is damaged; the message names it, followed by `remedy`.
     """
     bad = damaged_rows(array, rows, SAMPLES)
     if bad:
-        raise DamagedFileError(f"{array}: row {bad[0]} is damaged: {mend}")
+        raise DamagedFileError(f"{array}: row {bad[0]} is damaged: {remedy}")

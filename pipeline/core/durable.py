@@ -1,7 +1,4 @@
-"""Files that appear whole or not at all, and one writer to a folder at a time.
-
-The picture store and the bank stand on these; what the files hold is theirs to know.
-"""
+"""Write files atomically, and lock folders so that only one process writes to each at a time."""
 
 import contextlib
 import fcntl
@@ -15,17 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-TEMPORARY_SUFFIX = ".tmp"  # a name a reader never looks at; a killed writer may leave one behind
+TEMPORARY_SUFFIX = ".tmp"  # readers ignore such names; a killed writer may leave one behind
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then rename it: after a power cut `path` is the old or the new."""
+    """Let `write` fill a temporary file, then rename it, so that after a power cut `path` is either old or new."""
     with whole(path) as temporary:
         write(temporary)
 
 
-def own(path: Path) -> Path:
-    """Make an empty file at `path` that its owner alone may read; whoever fills it keeps it so."""
+def make_private(path: Path) -> Path:
+    """Create an empty file at `path` that only its owner may read, or restrict an existing one; return `path`."""
     path.touch(0o600)
     path.chmod(0o600)
     return path
@@ -33,11 +30,11 @@ def own(path: Path) -> Path:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Generator[Path]:
-    """A temporary name to write to, which becomes `path` at the end of the block, and goes if the block fails.
+    """Yield a temporary file to write; rename it to `path` after the block, or delete it if the block fails.
 
-    Every writer has a name of its own, held by a lock while the block lasts: see `is_abandoned`.
+    Every writer has its own temporary file and holds a lock on it during the block (see `is_abandoned`).
     """
-    temporary = own_name(path)
+    temporary = temporary_name(path)
     with temporary.open("xb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         try:
@@ -48,16 +45,16 @@ def whole(path: Path) -> Generator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    _sync(path.parent)  # a rename itself is only durable with its folder
+    _sync(path.parent)  # a rename is durable only once its folder is synced
 
 
-def own_name(path: Path) -> Path:
-    """A temporary name beside `path` that no other writer has."""
+def temporary_name(path: Path) -> Path:
+    """Return a unique temporary name beside `path`."""
     return path.with_name(f"{path.name}.{secrets.token_hex(8)}{TEMPORARY_SUFFIX}")
 
 
 def is_abandoned(temporary: Path) -> bool:
-    """Whether no living writer holds a temporary file of `whole`; one that is gone counts as held."""
+    """Return whether a temporary file of `whole` has no living writer; False if the file is gone."""
     try:
         with temporary.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,13 +64,13 @@ def is_abandoned(temporary: Path) -> bool:
 
 
 def move(path: Path, to: Path) -> None:
-    """Rename a file that is whole and on the disk, on the same file system; afterwards it is there for good."""
+    """Rename a complete, synced file durably, within one file system."""
     path.replace(to)
     _sync(to.parent)
 
 
-def settle(folder: Path) -> None:
-    """Have the files of `folder` on the disk, so that it can be moved into place as a whole."""
+def sync_files(folder: Path) -> None:
+    """Sync the files of `folder` to disk, so that the folder can be renamed into place."""
     for path in folder.iterdir():
         _sync(path)
     _sync(folder)
@@ -89,9 +86,10 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def sole_writer(folder: Path) -> Generator[Path]:
-    """Hold `folder` for writing and clear what a killed writer left. The lock dies with its process, `kill -9` too.
+    """Lock `folder` for writing, and delete what killed writers left. The lock ends with its process, even if killed.
 
-    Raises BlockingIOError if another store or process is writing there; it names that process.
+    Raises:
+        BlockingIOError: another process is writing there; the message names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
@@ -99,9 +97,9 @@ def sole_writer(folder: Path) -> Generator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(
-                f"{folder}: {holder(folder / 'lock')} is writing here; wait until it ends, or set another folder"
+                f"{folder}: {lock_holder(folder / 'lock')} is writing here; wait until it ends, or set another folder"
             ) from error
-        sign(lock)
+        sign_lock(lock)
         for leftover in folder.glob(f"*{TEMPORARY_SUFFIX}"):
             if leftover.is_file() and is_abandoned(leftover):
                 leftover.unlink(missing_ok=True)
@@ -110,33 +108,33 @@ def sole_writer(folder: Path) -> Generator[Path]:
 
 @contextlib.contextmanager
 def held(path: Path) -> Generator[None]:
-    """Hold the lock file at `path` while the block lasts; wait for whoever holds it. It dies with its process."""
+    """Hold the lock file at `path` during the block, after waiting for its holder. The lock ends with its process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def sign(lock: IO[str]) -> None:
-    """Write into a lock file, which this process holds, who holds it."""
+def sign_lock(lock: IO[str]) -> None:
+    """Record this process as the holder of a lock file; it must hold the lock."""
     since = datetime.now().astimezone().strftime("%F %T %Z")
-    told = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command(), "since": since}
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command(), "since": since}
     lock.truncate(0)
-    lock.write(json.dumps(told))
+    lock.write(json.dumps(holder))
     lock.flush()
 
 
-def holder(path: Path) -> str:
-    """Who signed the lock file at `path`: process, command and since when, in words."""
+def lock_holder(path: Path) -> str:
+    """Describe the holder recorded in the lock file at `path`: process, host, command and start."""
     try:
-        told = json.loads(path.read_text())
-        return f"process {told['pid']} on {told['host']} ({told['command']}, since {told['since']})"
+        holder = json.loads(path.read_text())
+        return f"process {holder['pid']} on {holder['host']} ({holder['command']}, since {holder['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
 
 def _command() -> str:
-    """What this process was started as; without its arguments, of which one may be a secret."""
+    """Return the command that started this process, without its arguments, which may hold secrets."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None:

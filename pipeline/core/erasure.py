@@ -1,8 +1,8 @@
-"""What was erased, and how it stays out: a list of digests, and the tables without what it names.
+"""Keep the list of erased names, and filter them out of tables.
 
-The list must outlive what it names, or the next ingest would read it in again; so it holds keyed digests and no name.
-Whoever has the list and guesses a name can confirm the guess, and no more. Finding and removing what a home already
-holds is `pipeline/erase/erase.py`'s.
+The list must outlive the erased data, or the next ingest would read it again. So it holds keyed digests, not names: a
+person with the list can confirm a guessed name, and learn nothing else. `pipeline/erase/erase.py` finds and removes
+what a home already holds.
 """
 
 import hashlib
@@ -23,37 +23,37 @@ from pipeline.core.durable import write_whole
 
 KINDS = ("reviewer", "asin", "url")
 LIST = "erased.json"  # under the home
-_WORDS = re.compile(r"https?://[^\s\"'<>\\]+|[\w.-]+")  # what a rejected line could name somebody by
+_WORDS = re.compile(r"https?://[^\s\"'<>\\]+|[\w.-]+")  # candidates for a name in a rejected line
 
 
 @dataclass(frozen=True)
 class Erasures:
-    """What was erased from a home, by digest."""
+    """The names erased from a home, as keyed digests."""
 
     salt: str
-    entries: tuple[dict[str, str], ...] = ()  # kind, digest, at; of: the digest of what it was erased with
+    entries: tuple[dict[str, str], ...] = ()  # kind, digest, at; of: digest of the name that a URL was erased with
     _digests: frozenset[str] = field(default=frozenset(), repr=False)
 
     @classmethod
     def of(cls, home: Path) -> "Erasures":
-        """The list of a home; empty where nothing was ever erased."""
+        """Read the list of a home; it is empty if nothing was ever erased."""
         path = home / LIST
         if not path.is_file():
             return cls.none()
-        told = json.loads(path.read_text())
-        entries = tuple(told["erased"])
-        return cls(told["salt"], entries, frozenset(entry["digest"] for entry in entries))
+        stored = json.loads(path.read_text())
+        entries = tuple(stored["erased"])
+        return cls(stored["salt"], entries, frozenset(entry["digest"] for entry in entries))
 
     @classmethod
     def none(cls) -> "Erasures":
-        """An empty list."""
+        """Create an empty list with a new salt."""
         return cls(secrets.token_hex(16))
 
     def __bool__(self) -> bool:
         return bool(self.entries)
 
     def digest_of(self, kind: str, name: str) -> str:
-        """The keyed digest of a name: 32 hex digits; of a URL without its signature, however it was signed."""
+        """Compute the keyed digest of a name, 32 hex digits; a URL is digested without its signature."""
         return self._digest(kind, signatures.key(name) if kind == "url" else name)
 
     def _digest(self, kind: str, name: str) -> str:
@@ -61,18 +61,18 @@ class Erasures:
 
     @property
     def version(self) -> str:
-        """A text that changes with the list; empty for an empty one."""
+        """Return a text that changes with the list; empty for an empty list."""
         if not self.entries:
             return ""
         return hashlib.sha256("\n".join(sorted(self._digests)).encode()).hexdigest()[:16]
 
     def holds(self, kind: str, name: str) -> bool:
-        """Whether this was erased."""
-        # A list of an earlier version has the digest of a signed URL as it was written.
+        """Return whether this name was erased."""
+        # Earlier versions stored the digest of a URL with its signature.
         return self.digest_of(kind, name) in self._digests or self._digest(kind, name) in self._digests
 
     def with_more(self, kind: str, name: str, urls: Iterable[str]) -> "Erasures":
-        """The list with this name, and with the URLs that go with it."""
+        """Return a list that also has this name and the URLs erased with it."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         first = self.digest_of(kind, name)
         more = [{"kind": kind, "digest": first, "at": now}]
@@ -82,12 +82,12 @@ class Erasures:
         return Erasures(self.salt, entries, frozenset(entry["digest"] for entry in entries))
 
     def write(self, home: Path) -> None:
-        """Make this the home's list."""
+        """Write this as the home's list."""
         text = json.dumps({"salt": self.salt, "erased": list(self.entries)}, indent=1) + "\n"
         write_whole(home / LIST, lambda temporary: temporary.write_text(text))
 
     def mask(self, kind: str, column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-        """Which values of a string column were erased: bool [rows]."""
+        """Mark the values of a string column that were erased: bool [rows]."""
         if not self.entries or not len(column):
             return np.zeros(len(column), bool)
         encoded = (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).dictionary_encode()
@@ -96,18 +96,18 @@ class Erasures:
         return np.append(hit, False)[codes]  # the last is for null
 
     def from_reviews(self, reviews: pa.Table) -> pa.Table:
-        """REVIEWS without erased reviewers and products, and without erased photos."""
+        """Remove erased reviewers, products and photos from REVIEWS."""
         gone = self.mask("reviewer", reviews["reviewer_id"]) | self.mask("asin", reviews["asin"])
         return self._without_urls(reviews.filter(pa.array(~gone)) if gone.any() else reviews, ("image_urls",))
 
     def from_products(self, products: pa.Table) -> pa.Table:
-        """PRODUCTS without erased ones, and without erased pictures."""
+        """Remove erased products and pictures from PRODUCTS."""
         gone = self.mask("asin", products["asin"])
         kept = products.filter(pa.array(~gone)) if gone.any() else products
         return self._without_urls(kept, ("vendor_urls", "vendor_urls_high"))
 
     def from_rejects(self, rejects: pa.Table) -> pa.Table:
-        """REJECTS in which a line that names what was erased has lost its text."""
+        """Blank the text of REJECTS lines that contain an erased name."""
         texts = rejects["text"].to_pylist()
         names = [any(self.holds(kind, word) for word in _WORDS.findall(text) for kind in KINDS) for text in texts]
         if not any(names):
@@ -116,7 +116,7 @@ class Erasures:
         return rejects.set_column(rejects.schema.get_field_index("text"), rejects.schema.field("text"), column)
 
     def from_names(self, table: pa.Table, kind: str) -> pa.Table:
-        """USERS or ITEMS with a tombstone instead of an erased name: numbers never move, so the row stays."""
+        """Replace erased names in USERS or ITEMS by tombstones; the rows stay, because numbers never change."""
         number, name = table.schema.names
         gone = self.mask(kind, table[name])
         if not gone.any():
@@ -140,7 +140,7 @@ class Erasures:
 
 
 def _rows_hit(lists: pa.ListArray, gone: np.ndarray) -> list[bool]:
-    """Which rows of a list column hold a value that is gone."""
+    """Mark the rows of a list column that hold an erased value: bool [rows]."""
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
     rows = np.repeat(np.arange(len(lengths)), lengths)
     hit = np.zeros(len(lengths), bool)

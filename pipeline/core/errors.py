@@ -7,14 +7,14 @@ from pipeline.core.quoting import printable_lines
 
 
 class InputError(ValueError):
-    """The input cannot be used. Control characters in whatever the message quotes are printed escaped."""
+    """The input cannot be used. Control characters in the message are escaped."""
 
     def __init__(self, message: object = "", *more: object) -> None:
         super().__init__(printable_lines(message), *more)
 
 
 class UnreachableError(InputError):
-    """The input could not be had now; the same call may succeed later."""
+    """The input cannot be fetched now; the same call may succeed later."""
 
 
 class DamagedFileError(InputError, OSError):
@@ -24,5 +24,5 @@ class DamagedFileError(InputError, OSError):
 class TableMissingError(InputError, FileNotFoundError):
     """A table was never made.
 
-    It is also a FileNotFoundError, by which Dagster recognises a missing partition that an asset can do without.
+    It is also a FileNotFoundError, because Dagster recognises a missing optional partition by that.
     """

@@ -1,7 +1,7 @@
-"""Parquet files whose pages carry checksums: written with them, verified wherever they are read.
+"""Write and read Parquet files with page checksums, with the functions of `pyarrow.parquet`.
 
-Drop-in for the functions of `pyarrow.parquet` that we use; none other imports those but the search for traces. A file
-of an earlier version has none and is read as it is. DuckDB, which only ever reads here, verifies nothing.
+Use this module instead of `pyarrow.parquet`; only the search for traces imports that directly. Files of earlier
+versions have no checksums and are read without verification. DuckDB only reads, and verifies nothing.
 """
 
 from collections.abc import Generator
@@ -18,25 +18,25 @@ read_metadata, read_schema = pq.read_metadata, pq.read_schema
 
 
 def write_table(table: pa.Table, path: str | Path, **options: Any) -> None:
-    """Write a table, with a checksum in every page; options as pyarrow's."""
+    """Write a table with page checksums; options as in pyarrow."""
     pq.write_table(table, path, **{"write_page_checksum": True, **options})
 
 
 def ParquetWriter(path: str | Path, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:  # noqa: N802  as pyarrow
-    """A writer of pages with checksums; options as pyarrow's."""
+    """Open a writer of pages with checksums; options as in pyarrow."""
     return pq.ParquetWriter(path, schema, write_page_checksum=True, **options)
 
 
 def ParquetFile(path: str | Path, **options: Any) -> pq.ParquetFile:  # noqa: N802  as pyarrow
-    """A file whose pages are verified as they are read; options as pyarrow's."""
+    """Open a file whose pages are verified when they are read; options as in pyarrow."""
     return pq.ParquetFile(path, **{"page_checksum_verification": True, **options})
 
 
 def read_table(path: str | Path, **options: Any) -> pa.Table:
-    """Read a table, its pages verified; options as pyarrow's.
+    """Read a table and verify its pages; options as in pyarrow.
 
     Raises:
-        DamagedFileError: a page is not what was written.
+        DamagedFileError: a page is damaged; the message names the file.
     """
     with named(path):
         return pq.read_table(path, page_checksum_verification=True, **options)
@@ -44,11 +44,11 @@ def read_table(path: str | Path, **options: Any) -> pa.Table:
 
 @contextmanager
 def named(path: str | Path) -> Generator[None]:
-    """Have what pyarrow says of damaged bytes name the file and the mend."""
+    """Turn pyarrow's errors about damaged bytes into a DamagedFileError with the file's name and the remedy."""
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        # The machine's own trouble has an errno or a class; a wrong call is ArrowInvalid, and speaks of no schema.
+        # System errors have an errno or a subclass. Wrong calls raise ArrowInvalid without mentioning a schema.
         if type(error) not in (OSError, pa.ArrowInvalid) or getattr(error, "errno", None) is not None:
             raise
         if isinstance(error, pa.ArrowInvalid) and "schema" not in str(error) and "base64" not in str(error):

@@ -1,15 +1,15 @@
-"""Text from strangers made fit to print: what a file, a server, an address or an argument says, in a message or a log.
+"""Escape untrusted text (from files, servers, addresses, arguments) before it is printed or logged.
 
-A terminal obeys what it is sent: an escape sequence in a product's title could set the window's title, hide a line or
-answer for the person. So what is quoted shows such characters as escapes. Markup of rich or HTML is not this module's.
+An escape sequence in a product's title could set a terminal's window title, hide a line or type input for the person.
+So quoted text shows such characters as escapes. Rich and HTML markup are not escaped here.
 """
 
 import re
 
 LIMIT = 200  # characters of one quotation
 
-# What moves, hides, reorders or is not there at all: C0, DEL and C1; zero-width and bidi characters, line and paragraph
-# separators, the invisible fillers and tags; halves of surrogate pairs, which no encoding can write.
+# Characters that move, hide or reorder text, or are invisible: C0, DEL and C1; zero-width and bidi characters; line and
+# paragraph separators; fillers and tags; lone surrogates, which cannot be encoded.
 _UNSEEN = (
     "\x00-\x1f\x7f-\x9f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
@@ -21,7 +21,7 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 def printable(text: object, limit: int = LIMIT) -> str:
     r"""Quote `text` in one line: unseen characters as \xNN, \uNNNN or \UNNNNNNNN, cut to `limit` characters with "…".
 
-    Cuts between escapes, never within one. The same again changes nothing.
+    It never cuts within an escape, and quoting twice changes nothing.
     """
     given = str(text)
     shown = _QUOTED.sub(_escape, given[: limit + 1])
@@ -38,9 +38,9 @@ def printable(text: object, limit: int = LIMIT) -> str:
 
 
 def printable_lines(text: object) -> str:
-    """A message of ours of several lines, in which others are quoted: as `printable`, but uncut and with its newlines.
+    """Escape our own message of several lines, which may quote others: like `printable`, but uncut and with newlines.
 
-    Whoever quotes what may hold newlines or be long calls `printable` on that first.
+    Call `printable` first on quoted text that may be long or hold newlines.
     """
     return "\n".join(_QUOTED.sub(_escape, line) for line in str(text).split("\n"))
 

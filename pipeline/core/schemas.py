@@ -1,4 +1,4 @@
-"""The pyarrow schema of every table. A stage may rely on these types and must produce them.
+"""Define the pyarrow schema of every table. Stages may rely on these types and must produce them.
 
 External ids are strings (reviewer_id, asin, sha256); internal ids are dense int32 (user, item, image, bank_row).
 `column_docs.py` explains the columns.
@@ -10,7 +10,7 @@ IMAGE_MODES = ("vendor_single", "vendor_all", "vendor_customer")
 SOURCES = ("vendor", "customer")
 SPLIT_NAMES = ("train", "validation", "test")
 
-# All values of a picture's status, and of the reason for it.
+# All values of a picture's status and of its reason.
 STATUSES = ("ok", "gone", "transient", "invalid", "blocked")
 REASONS = (
     "ok",

@@ -1,9 +1,9 @@
-"""What a picture or a file is known by when its address carries a signature: the address without it.
+"""Identify pictures and files with signed URLs by a key: the URL without its signature.
 
-A store signs an address for hours; tomorrow's address of the same picture is another text. `key` takes away the
-parameters of the families below and nothing else, and a family only where the parameters that make it one are all
-there: two different pictures must never share a key. So a lone `token=`, `key=` or `sig=` stays, which may be the
-picture's own name; at worst that picture is fetched again. Addresses are asked as they were written (`address.py`).
+Object stores sign a URL for hours, so tomorrow's URL of the same picture is different. `key` removes only the
+parameters of the families below, and only if all parameters that mark a family are present, because two different
+pictures must never share a key. So a lone `token=`, `key=` or `sig=` stays, since it may name the picture; at worst
+that picture is fetched again. Requests use the URL as it was given (`address.py`).
 """
 
 import re
@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True)
 class Family:
-    """One way of signing an address; all names in lower case."""
+    """One scheme of signing URLs; all names are in lower case."""
 
-    source: str  # where its parameters are described
-    marks: tuple[str, ...]  # parameters that must all be there
-    stripped: str  # a regular expression of the parameters that go
+    source: str  # documentation of its parameters
+    marks: tuple[str, ...]  # parameters that must all be present
+    stripped: str  # regular expression of the parameters to remove
     forms: tuple[tuple[str, str], ...] = ()  # (parameter, regular expression that its value must match)
-    hosts: tuple[str, ...] = ()  # it is one on these hosts alone; none: on all
+    hosts: tuple[str, ...] = ()  # the only hosts with this scheme; none: all hosts
 
 
 _HEX = "[0-9a-f]"
@@ -89,7 +89,7 @@ FAMILIES = (
         ("ossaccesskeyid", "signature", "expires"),
         "ossaccesskeyid|signature|expires|security-token",
     ),
-    Family(  # x-oss-process stays: it says which picture
+    Family(  # x-oss-process stays, because it selects the picture
         "alibabacloud.com/help/en/oss/developer-reference/add-signatures-to-urls (version 4)",
         ("x-oss-signature",),
         "x-oss-(signature-version|credential|date|expires|signature|additional-headers|security-token)",
@@ -124,7 +124,7 @@ FAMILIES = (
         hosts=("imagedelivery.net",),
     ),
 )
-# An address without one of these has no signature: nearly all, told in one pass of Arrow's over a column.
+# A URL without any of these has no signature. Arrow rules out nearly all URLs of a column by it in one pass.
 MAYBE = (
     r"(?i)[?&](x-(amz|goog|oss)-signature|signature|sig|hdnts|hdnea|hdntl|__token__|__gda__|auth_key|q-signature|hm)="
 )
@@ -147,7 +147,7 @@ _WHEN = (
 
 
 def key(url: str) -> str:
-    """The address without the parameters of its signature; itself where it has none. What stays keeps its order."""
+    """Remove the signature's parameters from a URL; the others keep their order."""
     if _MAYBE.search(url) is None:
         return url
     before, fragment_mark, fragment = url.partition("#")
@@ -166,11 +166,11 @@ Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
 
 
 def keys(urls: Column) -> Column:
-    """`key` of every address of a column; nulls stay, and a column without signatures is given back as it is."""
+    """Compute `key` of every URL of a column; nulls stay, and a column without signatures is returned unchanged."""
     if isinstance(urls, pa.ChunkedArray):
         return pa.chunked_array([keys(chunk) for chunk in urls.chunks], urls.type)
     column = urls
-    if not pc.any(pc.match_substring(column, "?")).as_py():  # nearly all shops' addresses; the fastest way to say so
+    if not pc.any(pc.match_substring(column, "?")).as_py():  # true for nearly all shops, and the fastest test
         return column
     signed = pc.match_substring_regex(column, MAYBE).fill_null(False)
     if not pc.any(signed).as_py():
@@ -180,16 +180,16 @@ def keys(urls: Column) -> Column:
 
 
 def keyed(table: pa.Table) -> pa.Table:
-    """A table with the key of each `url` in its place."""
+    """Replace each `url` of a table by its key."""
     at = table.schema.get_field_index("url")
     return table.set_column(at, table.schema.field(at), keys(table["url"]))
 
 
 def freshest(urls: Column) -> Column:
-    """Replace each address by the newest address that has the same key; nulls stay null.
+    """Replace each URL by the newest URL with the same key; nulls stay null.
 
-    The newest is the one whose signature was made last, or expires last. Where a signature has neither time, the last
-    one in the column counts as the newest.
+    The newest has the latest signing or expiry time. If a signature has neither, the last in the column counts as the
+    newest.
     """
     if isinstance(urls, pa.ChunkedArray):
         signed = any(pc.any(pc.not_equal(keys(chunk), chunk)).as_py() for chunk in urls.chunks)
@@ -222,9 +222,9 @@ def _is_signed_by(family: Family, values: dict[str, str], host: str) -> bool:
 
 
 def _made(url: str) -> tuple[int, str]:
-    """What sorts the addresses of one picture by time: of two of one family the later is the greater."""
+    """Return a sort key by signing or expiry time, comparable among URLs of one picture and family."""
     if key(url) == url:
-        return 0, ""  # without a signature: asked only where there is no signed one
+        return 0, ""  # unsigned: used only if there is no signed URL
     values = dict(map(_named, url.partition("#")[0].partition("?")[2].split("&")))
     for name in _WHEN:
         if value := values.get(name):

@@ -1,7 +1,4 @@
-"""Tables stored in Parquet files, for stages whose rows may not fit into memory.
-
-Such a table is written block by block, read by column or filtered, and digested.
-"""
+"""Write, read and digest tables in Parquet files block by block, for stages whose rows may not fit in memory."""
 
 import contextlib
 import hashlib
@@ -16,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import parquet as pq
-from pipeline.core.durable import own, whole
+from pipeline.core.durable import make_private, whole
 
 DIGEST_ROWS = 1 << 16  # rows hashed at once; changing it changes digests
 
@@ -85,10 +82,10 @@ def written(
     URLs with signatures.
 
     Args:
-        path: of the file.
-        schema: of the rows.
+        path: the file.
+        schema: the rows' schema.
         repeating: columns to encode with a dictionary.
-        packed: leaves to compress with LZ4. Hashes and ids do not get shorter by it, so leave them out.
+        packed: leaf columns to compress with LZ4. Leave out hashes and ids, which do not get shorter.
     """
     options = {
         "compression": dict.fromkeys(packed, "lz4"),
@@ -98,7 +95,7 @@ def written(
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         whole(path) as temporary,
-        pq.ParquetWriter(own(temporary), schema, **options) as file,
+        pq.ParquetWriter(make_private(temporary), schema, **options) as file,
         ThreadPoolExecutor(1) as encoder,
     ):
         pending: Future[None] | None = None

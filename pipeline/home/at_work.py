@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.core.durable import holder, sign
+from pipeline.core.durable import lock_holder, sign_lock
 from pipeline.core.errors import InputError
 
 LOCK = "terminal.lock"
@@ -29,12 +29,12 @@ def at_work(home: Path, say: Callable[[str], object] | None = None) -> Generator
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            told = f"{holder(home / LOCK)} is at work in {home}"
+            told = f"{lock_holder(home / LOCK)} is at work in {home}"
             if say is None:
                 raise InputError(f"{told}: let it end, or stop it, and call this again.") from error
             say(f"{told}: waiting for its end (Ctrl-C gives up)")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        sign(lock)
+        sign_lock(lock)
         yield
 
 

@@ -12,7 +12,7 @@ from upath import UPath
 
 from pipeline.core import parquet as pq
 from pipeline.core import schemas
-from pipeline.core.durable import own, write_whole
+from pipeline.core.durable import make_private, write_whole
 from pipeline.core.errors import InputError, TableMissingError
 from pipeline.core.generator.garment_classes import CARRIED
 from pipeline.core.tables import StoredTable
@@ -96,7 +96,9 @@ class ParquetTables(dg.UPathIOManager):
             return
         table = conform(name, obj)
         # For its owner alone: several hold addresses with signatures, all of them people.
-        write_whole(Path(str(path)), lambda temporary: pq.write_table(table, str(own(temporary)), compression="zstd"))
+        write_whole(
+            Path(str(path)), lambda temporary: pq.write_table(table, str(make_private(temporary)), compression="zstd")
+        )
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pa.Table | StoredTable:
         """Read a table, or hand over its file where the asset asks for a StoredTable.

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.durable import own_name
+from pipeline.core.durable import temporary_name
 from pipeline.core.errors import InputError
 
 PATIENCE = 30.0  # seconds that others may hold a file; their transactions take milliseconds
@@ -141,7 +141,7 @@ def part_from_others(path: Path) -> None:
     """Give a file that has further names (hard links: a copy made with `cp -l`) content of its own."""
     if path.stat().st_nlink == 1:
         return
-    temporary = own_name(path)
+    temporary = temporary_name(path)
     try:
         shutil.copy2(path, temporary)
         temporary.replace(path)

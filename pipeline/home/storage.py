@@ -91,7 +91,7 @@ class ModelFolder:
         """
         path = self.path / MANIFEST
         recorded = json.loads(path.read_text()).get("files", {}) if path.is_file() else {}
-        bad = digests.wrong(self.path, recorded)
+        bad = digests.mismatched(self.path, recorded)
         if bad:
             raise DamagedFileError(f"{self.path}: {', '.join(bad)}: damaged or missing: {self.mend}")
         return self.path
@@ -107,7 +107,7 @@ class ModelFolder:
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest, with the digests of weights and factors, then move the pointer here."""
         names = [str(path.relative_to(self.path)) for kind in WEIGHTS for path in self.path.rglob(kind)]
-        files = digests.of_files(self.path, [name for name in names if name != LAST])
+        files = digests.file_digests(self.path, [name for name in names if name != LAST])
         write_json(self.path / MANIFEST, {**manifest, "files": files})
         self.point()
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import parquet as pq
-from pipeline.core.durable import own
+from pipeline.core.durable import make_private
 from pipeline.core.signatures import MAYBE, key
 
 _LOGIN = re.compile(r"(?<=://)[^/?#\s\"'<>]*@")
@@ -28,7 +28,7 @@ def without_signatures(path: Path, copy: Path) -> Path | None:
     with file:
         if not any(_held(column) for batch in file.iter_batches(_AT_ONCE) for column in batch.columns):
             return None
-        with pq.ParquetWriter(own(copy), file.schema_arrow, compression="zstd") as out:
+        with pq.ParquetWriter(make_private(copy), file.schema_arrow, compression="zstd") as out:
             for batch in file.iter_batches(_AT_ONCE):
                 columns = [_stripped(column) if _held(column) else column for column in batch.columns]
                 out.write_batch(pa.record_batch(columns, schema=batch.schema))

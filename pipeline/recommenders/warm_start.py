@@ -57,7 +57,7 @@ def start(
     manifest = last.manifest()
     different = differences(manifest.get("configuration", {}), configuration)
     held, known = _held_out(splits).num_rows, seen(splits, trained_on(last.path)).num_rows
-    if digests.wrong(last.path, manifest.get("files", {})):
+    if digests.mismatched(last.path, manifest.get("files", {})):
         return Start(None, None, f"as new: the files of {last.run} are damaged (python -m pipeline.check)")
     if last.marked:
         return Start(None, None, f"as new: {last.run} learnt from something that was erased since")

@@ -155,7 +155,7 @@ class RawSources(dg.ConfigurableResource):
                 say(f"{entry.name}: passed over: it could not be read {entry.tries} times ({entry.error})")
         return [entry if isinstance(entry, Path) else self._fetch(entry) for entry in self._named(source, spec)]
 
-    def check(self, say: remote.Say) -> bool:
+    def check(self, say: remote.Warn) -> bool:
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.
 
         Raises:
@@ -242,7 +242,7 @@ def _naming(variable: str) -> Generator[None]:
     """Where the whole address is needed, say which variable takes it."""
     try:
         yield
-    except remote.CutAddressError as error:
+    except remote.QueryMissingError as error:
         raise InputError(f"{error}; set {variable} to the whole address and start again") from error
 
 

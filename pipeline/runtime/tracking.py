@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import dagster as dg
 import numpy as np
 
-from pipeline.core.durable import TEMPORARY_SUFFIX, held, own_name
+from pipeline.core.durable import TEMPORARY_SUFFIX, held, temporary_name
 from pipeline.core.errors import InputError, UnreachableError
 from pipeline.home import environment, sqlite_files
 from pipeline.home.place import own_default_artifacts
@@ -288,7 +288,7 @@ class Tracker(dg.ConfigurableResource):
 
             for left in path.parent.glob(f"{path.name}.*{TEMPORARY_SUFFIX}"):  # of a process that was killed
                 left.unlink()
-            fresh = own_name(path)
+            fresh = temporary_name(path)
             try:
                 # MLflow makes its tables in some fifty steps, each of them final: a kill in between would stay.
                 MlflowClient(tracking_uri=f"sqlite:///{fresh}")

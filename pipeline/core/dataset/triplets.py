@@ -30,7 +30,7 @@ class TripletSettings:
     train if another picture of it is a positive.
     """
 
-    epochs: int = 14  # number of epochs, each sampled anew
+    epochs: int = 14  # number of epochs, each with its own samples
     seed: int = 0  # of the draws
     user_sampling: str = "user"  # user: draw users uniformly (K17); interaction: draw positives uniformly
     positive_picture: str = "row"  # row: each picture of a purchase (NAF); item_first: a purchase, then one picture

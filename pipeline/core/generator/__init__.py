@@ -1,1 +1,1 @@
-"""The generator's data and measures: garment classes, the pictures of each, and figures of generated pictures."""
+"""The generator's data and metrics: garment classes, the pictures of each, and figures of generated pictures."""

@@ -21,7 +21,7 @@ RULES_FILE = Path(__file__).with_name("garment_classes.toml")
 BUILT_IN = "built-in"  # value of `extends` for the built-in rules
 NO_CLASS = ("other", "ignored")  # kinds that no class may have
 NO_GENDER = ("youth", "children", "neither")  # genders that no class may have
-# Names that figures and counts use for something else.
+# Figures and counts already use these names.
 RESERVED = ("none", "overall", "nearest")
 CLASS_NAME = re.compile(r"[a-z][a-z0-9_]*")
 APOSTROPHES = re.compile("['’‘`´]")

@@ -16,7 +16,7 @@ from pipeline.core.errors import InputError
 _SPLITS = 10  # of the inception score (Salimans et al. 2016); fewer for fewer pictures
 
 
-class _Pictures(Dataset):
+class _FidelityPictures(Dataset):
     """Pictures in torch-fidelity's format: uint8 [3, H, W] each."""
 
     def __init__(self, pixels: np.ndarray) -> None:
@@ -51,8 +51,8 @@ def scores(fakes: np.ndarray, reals: np.ndarray, weights: str, device: torch.dev
             "inception_weights is set, but torch-fidelity is not installed: .venv/bin/uv pip install '.[fid]'."
         ) from error
     metrics = calculate_metrics(
-        input1=_Pictures(fakes),
-        input2=_Pictures(reals),
+        input1=_FidelityPictures(fakes),
+        input2=_FidelityPictures(reals),
         isc=True,
         fid=True,
         isc_splits=min(_SPLITS, len(fakes)),

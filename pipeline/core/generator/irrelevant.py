@@ -1,7 +1,7 @@
 """Find pictures that do not show their garment class: near-duplicates, pictures of another class, and outliers.
 
 Classes come from words (`categories.py`); this module checks them by the pictures. Features are centred and reduced to
-64 principal components, then judged by a classifier and by neighbours. Neither ever sees another picture of the same
+64 principal components, then compared by a classifier and by neighbours. Neither ever sees another picture of the same
 product. The reasons:
 
 - near-duplicate: the same photograph as an earlier row, of any product;
@@ -37,7 +37,7 @@ class RelevanceSettings:
         if self.feature_size < 1:
             raise ValueError(f"feature_size is {self.feature_size}; it must be at least 1")
         if not 0 <= self.own_class < 1:
-            raise ValueError(f"own_class is {self.own_class}; it must lie in [0, 1)")
+            raise ValueError(f"own_class is {self.own_class}; it must be in [0, 1)")
         if self.outlier and not self.outlier > 1:
             raise ValueError(f"outlier is {self.outlier}; it must be over 1 (the median picture has 1), or 0 for off")
 
@@ -71,7 +71,7 @@ def find_irrelevant(
         features: float [n, D].
         pixels: uint8 [n, H, W, 3].
         label: int [n], the class given by words.
-        product: str [n]; pictures of one product are never used to judge each other.
+        product: str [n]; pictures of one product are never compared with each other.
         settings: thresholds.
 
     The result is deterministic: a hash of the product assigns the folds, and everything else is exact.
@@ -120,7 +120,7 @@ def _out_of_fold(reduced: np.ndarray, label: np.ndarray, product: np.ndarray) ->
     for number in range(_FOLDS):
         test = fold == number
         if not test.any() or len(np.unique(label[~test])) < len(np.unique(label)):
-            continue  # the other folds lack a class, so this fold is not judged
+            continue  # the other folds lack a class, so this fold is skipped
         fitted = LogisticRegression(max_iter=300, class_weight="balanced").fit(scaled[~test], label[~test])
         probability = fitted.predict_proba(scaled[test])
         own[test] = probability[np.arange(test.sum()), np.searchsorted(fitted.classes_, label[test])]
@@ -144,9 +144,9 @@ def _neighbour_distance(reduced: np.ndarray, product: np.ndarray) -> np.ndarray:
 
 def _later_copies(pixels: np.ndarray) -> np.ndarray:
     """Find the rows that are near-duplicates of an earlier one, int64."""
-    nobody = pa.table({"sha256": pa.array([], pa.string()), "item": pa.array([], pa.int32())})
+    no_items = pa.table({"sha256": pa.array([], pa.string()), "item": pa.array([], pa.int32())})
     names = pa.array([str(row) for row in range(len(pixels))])
-    duplicates = near_duplicates.find(pixels, names, nobody)
+    duplicates = near_duplicates.find(pixels, names, no_items)
     cluster = duplicates.table["cluster"].fill_null(-1).to_numpy()
     _, first = np.unique(cluster, return_index=True)
     later = cluster >= 0

@@ -1,1 +1,1 @@
-"""From URLs to pixels: the downloader, the store of pictures, the bank, and features."""
+"""Fetch pictures, store them, and decode them to the bank and to features."""

@@ -317,7 +317,7 @@ def _in_threads(
 
 
 def _write_rows(path: str, offset: int, size: int, resample: str, chunk: list[tuple[int, str, bytes]]) -> int:
-    """Decode a chunk and write each picture at its row, with plain writes, so that nobody maps the whole bank."""
+    """Decode a chunk and write each picture at its row, with plain writes, so that no process maps the whole bank."""
     descriptor = os.open(path, os.O_WRONLY)
     try:
         for row, sha, data in chunk:

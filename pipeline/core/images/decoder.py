@@ -1,8 +1,8 @@
 """Decode strangers' pictures in a process with limits on CPU time and memory.
 
-The process receives batches over a socket and answers what `validate` found. A batch that takes too long or too much
-memory ends the process, never its parent, which sees the socket close. The process has no secrets: its environment is
-nearly empty, and it imports only decoders. It ends with its parent, even if that is killed: the socket closes then.
+The process receives batches over a socket and answers with the results of `validate`. A batch that takes too much time
+or memory kills only this process; the parent sees the socket close. The process has no secrets: its environment is
+nearly empty, and it imports only decoders. It ends when the socket closes, also when its parent is killed.
 """
 
 import asyncio
@@ -17,14 +17,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.core.images.decoding import Row, receive
+from pipeline.core.images.decoder_process import Row, receive
 from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError, decode, read_header
 
-QUICK_PIXELS = 1_000_000  # up to here a picture takes 10 ms at most
-WALL_SECONDS = 60.0  # for a batch that uses neither: the machine sleeps, or somebody has stopped the process
+QUICK_PIXELS = 1_000_000  # pictures up to this size take 10 ms at most
+WALL_SECONDS = 60.0  # per batch, for when it uses no CPU time: the machine sleeps, or the process was stopped
 
 _START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from pipeline.core.images.decoding import serve; serve()"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
+    " from pipeline.core.images.decoder_process import serve; serve()"
 )
 _KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
@@ -32,7 +33,7 @@ Validated = tuple[str, Header]  # sha256 and header of a good picture
 
 
 class DecoderDiedError(Exception):
-    """The process ended before it answered; `code` is its exit code, below 0 a signal's number."""
+    """The process ended before it answered; `code` is its exit code, negative for a signal."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"the process that decodes pictures ended with {code}")
@@ -40,21 +41,21 @@ class DecoderDiedError(Exception):
 
     @property
     def of_its_limit(self) -> bool:
-        """Whether it was its CPU time that ended it."""
+        """Whether the CPU time limit ended it."""
         return self.code == -signal.SIGXCPU
 
 
 class Decoder:
-    """The parent's end: one process, one batch at a time. `end` it, or collect it."""
+    """The parent's handle of one decoder process, which decodes one batch at a time; call `end` when done."""
 
     def __init__(self, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE, quick: bool = False) -> None:
         self.greeted = False
         self.socket, there = socket.socketpair()
         with there:
-            told = there.fileno(), max_pixels, min_side, QUICK_PIXELS if quick else 0
-            # Another session: Ctrl-C in a terminal is for the parent to answer.
+            settings = there.fileno(), max_pixels, min_side, QUICK_PIXELS if quick else 0
+            # It gets its own session, because only the parent handles Ctrl-C.
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, json.dumps(sys.path), *map(str, told)],
+                [sys.executable, "-I", "-S", "-c", _START, json.dumps(sys.path), *map(str, settings)],
                 pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _KEPT if name in os.environ}
                 | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -62,13 +63,13 @@ class Decoder:
             )  # fmt: skip
 
     def end(self) -> int:
-        """Kill it where it runs; its exit code."""
+        """Kill the process if it runs; return its exit code."""
         self.socket.close()
         self.process.kill()
         return self.process.wait()
 
     async def ask(self, batch: Sequence[bytes]) -> list[Row]:
-        """What the process finds of each. Raises DecoderDiedError, TimeoutError; it is of no use after either."""
+        """Validate a batch. Raises DecoderDiedError or TimeoutError; the decoder is unusable after either."""
         loop = asyncio.get_running_loop()
         self.socket.setblocking(False)
         try:
@@ -91,7 +92,7 @@ class Decoder:
         return got[4:]
 
     def ask_and_wait(self, batch: Sequence[bytes]) -> list[Row]:
-        """As `ask`, for callers without an event loop."""
+        """Validate a batch like `ask`, for callers without an event loop."""
         self.socket.settimeout(WALL_SECONDS)
         try:
             if not self.greeted:
@@ -116,16 +117,18 @@ def validated(row: Row) -> Validated:
 
 
 def refusal(died: DecoderDiedError) -> Row:
-    """What a picture is that ended its decoder, alone."""
+    """Return the row of a picture that killed its decoder when it was decoded alone."""
     if died.code in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE):
         return ["not_a_picture", f"its decoder died of {signal.Signals(-died.code).name}"]
     return ["too_costly", "decoding it takes more time or memory than a picture of its size may"]
 
 
 def decode_posted(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> np.ndarray:
-    """A picture that a stranger sent just now, as uint8 [H, W, 3], RGB: proved under limits, then decoded.
+    """Validate a picture from a stranger under limits, then decode it to RGB uint8 [H, W, 3].
 
-    Raises PictureError, as the fetch refuses a picture; TimeoutError where the machine does not get to it.
+    Raises:
+        PictureError: the fetch would refuse it too.
+        TimeoutError: the machine is too busy.
     """
     header = read_header(data, max_pixels, min_side)
     if header.pixels > QUICK_PIXELS or not header.plain_jpeg:
@@ -140,6 +143,6 @@ def decode_posted(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN
 
 
 def _packed(batch: Sequence[bytes]) -> bytes:
-    """Length of the rest, number of pictures, length of each, the pictures."""
+    """Pack a frame: length of the rest, number of pictures, length of each, the pictures."""
     lengths = struct.pack(f"<{1 + len(batch)}I", len(batch), *map(len, batch))
     return b"".join([(len(lengths) + sum(map(len, batch))).to_bytes(4, "little"), lengths, *batch])

@@ -1,6 +1,6 @@
-"""Download pictures: ask for every URL that is missing or was transient, and record the outcome in the store.
+"""Download pictures: request every URL that is missing or was transient, and record the outcome in the store.
 
-Here are the choice of URLs, retries, flushing and progress.
+This module chooses URLs, retries, flushes and reports progress. `transfer.py` makes single attempts.
 """
 
 import asyncio
@@ -18,53 +18,53 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.address import target
-from pipeline.core.images.ledger import STATUS_OF, TO_JUDGE, LedgerRow, PictureStore
+from pipeline.core.connections import ConnectionLoop
+from pipeline.core.images.ledger import PENDING_COLUMNS, STATUS_OF, LedgerRow, PictureStore
 from pipeline.core.images.schedule import Budget, Host, Job, Schedule
 from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
-from pipeline.core.lines import LineLoop
 from pipeline.core.signatures import freshest, keys
 
 __all__ = ["FetchProgress", "FetchReport", "FetchSettings", "Urls", "fetch", "pending"]
 
 _PROGRESS_EVERY = 0.5  # seconds
-_BATCH = 10_000  # URLs that are Python strings at once
-_ASK_TO_PAUSE = (429, 503)  # answers whose Retry-After holds for the whole host (RFC 6585, RFC 9110)
+_BATCH = 10_000  # URLs converted from Python strings at once
+_ASK_TO_PAUSE = (429, 503)  # statuses whose Retry-After applies to the whole host (RFC 6585, RFC 9110)
 
 
 @dataclass(frozen=True)
 class FetchProgress:
-    """How far a fetch is."""
+    """Progress of a fetch."""
 
     done: int
     total: int
     ok: int
     broken: int
-    rate: float  # URLs settled a second since the start
+    rate: float  # URLs settled per second since the start
     bytes: int  # of good pictures
 
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What one call did. `reasons` counts the URLs settled in it, `known` those settled before."""
+    """The result of one fetch. `reasons` counts the URLs settled in it, `known` those settled before."""
 
     urls: int  # distinct
     known: int
-    requests: int  # sent, redirects and retries included
-    given_up: int  # not asked, because their host had stopped answering (transient: the next run asks)
+    requests: int  # sent, including redirects and retries
+    given_up: int  # URLs not requested because their host stopped answering; the next run requests them
     reasons: dict[str, int] = field(default_factory=dict)
     bytes: int = 0  # of good pictures
     seconds: float = 0.0
 
 
 class Urls(Sequence[str]):
-    """URLs in a column of Arrow: read like a list, at the bytes of the text and four more each."""
+    """URLs in an Arrow column, read like a list; each takes its text's bytes and four more."""
 
     def __init__(self, column: pa.Array) -> None:
         self.column = column
 
     @classmethod
     def distinct(cls, urls: "Iterable[str] | pa.Array | pa.ChunkedArray | Urls") -> "Urls":
-        """Each picture's URL once, in order: of several that differ by their signature, the newest."""
+        """Keep each picture's URL once, in order; of URLs that differ only by signature, keep the newest."""
         if isinstance(urls, Urls):
             urls = urls.column
         if not isinstance(urls, (pa.Array, pa.ChunkedArray)):
@@ -95,20 +95,28 @@ def fetch(
     *,
     budgets: Mapping[str, Budget] | None = None,
 ) -> FetchReport:
-    """Fetch into `store` the URLs that it does not have, or has as transient; nothing is asked twice.
+    """Fetch into `store` every URL that it lacks or has as transient; settled URLs are not requested again.
 
-    Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises
-    BlockingIOError if another process writes to the store, OSError if its disk fails; what a server does is a row in
-    the ledger, never an exception. Memory grows by the text of the URLs, and about 200 bytes a picture.
-    `on_progress` is called at most every half second, and once at the end. `budgets` holds, by `host:port`, this
-    fetch's part of what the settings allow, for hosts that other fetches ask at the same time.
+    A kill loses at most one flush (`flush_every` rows) and the requests in flight. A server's behaviour is recorded in
+    the ledger and never raises. Memory grows by the text of the URLs and about 200 bytes per picture.
+
+    Args:
+        urls: the URLs; repeated ones are fetched once.
+        store: where pictures and outcomes go.
+        settings: limits and time limits.
+        on_progress: called at most every half second, and once at the end.
+        budgets: `host:port` -> this fetch's share of the limits, for hosts that other fetches request from too.
+
+    Raises:
+        BlockingIOError: another process writes to the store.
+        OSError: the disk fails.
     """
     settings = settings or FetchSettings()
     with store.writing():
         distinct = Urls.distinct(urls)
-        todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
+        todo = pending(distinct, store.ledger(PENDING_COLUMNS), store, settings)
         run = _Run(todo, store, settings, on_progress, budgets)
-        with asyncio.Runner(loop_factory=LineLoop) as runner:
+        with asyncio.Runner(loop_factory=ConnectionLoop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
     return report
@@ -117,11 +125,11 @@ def fetch(
 def pending(
     urls: Iterable[str] | pa.Array | pa.ChunkedArray, ledger: pa.Table, store: PictureStore, settings: FetchSettings
 ) -> Urls:
-    """The URLs that a fetch would ask for, each once, in order.
+    """List the URLs that a fetch would request, each once, in order.
 
-    Those not in the ledger, the transient ones, those whose picture the store has lost, and those that only the
-    settings had blocked (an address that is allowed now, a robots tag that is no longer respected). A URL with another
-    signature is the same one, but asked again where it was refused: the old signature may have ended.
+    These are the URLs that are not in the ledger, are transient, have lost their picture in the store, or were blocked
+    by settings that now permit them (allowed hosts, robots tags). URLs that differ only by signature are the same URL,
+    but a refused one is requested again under a new signature, because the old one may have expired.
     """
     distinct = Urls.distinct(urls)
     status_of = [STATUS_OF[reason] for reason in STATUS_OF]
@@ -143,7 +151,7 @@ def pending(
 
 
 class _Run:
-    """One fetch: at most `concurrency` workers, whatever the number of URLs."""
+    """One fetch, with at most `concurrency` workers for any number of URLs."""
 
     def __init__(
         self,
@@ -166,34 +174,34 @@ class _Run:
         self.started = self.reported = self.flushed = time.monotonic()
         self.jitter = random.Random()
         self.workers: set[asyncio.Task[None]] = set()
-        self.idle: list[asyncio.Future[Job]] = []  # workers that wait for a job
+        self.idle: list[asyncio.Future[Job]] = []  # of workers that wait for a job
         self.flushing: asyncio.Task[None] | None = None
-        self.held = False  # no new request until the flush under way is done
-        self.alarm: asyncio.TimerHandle | None = None  # when the next retry or pause ends
-        self.alarm_at = 0.0
+        self.held = False  # whether new requests wait for the current flush
+        self.timer: asyncio.TimerHandle | None = None  # when the next retry or pause ends
+        self.timer_at = 0.0
 
     async def run(self, known: int) -> FetchReport:
         self.loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = self.loop.create_future()
+        self.finished: asyncio.Future[None] = self.loop.create_future()
         for number, url in enumerate(self.todo):
             asked = target(url)
             if asked is not None:
                 self.schedule.add(asked.host_port, number)
                 continue
             self._settle(url, Attempt("bad_url"), attempts=0)
-            if self._flush_due():  # no request is under way yet that could wait
+            if self._flush_due():  # may block, because no request is in flight yet
                 self.store.flush()
         async with Transfer(self.settings) as self.transfer:
             upkeep = self._start(self._upkeep())
             try:
                 self._dispatch()
-                await self.over
+                await self.finished
             finally:
                 ends = [upkeep, *self.workers]
                 for task in ends:
                     task.cancel()
                 if self.flushing is not None:
-                    ends.append(self.flushing)  # its thread goes on in any case
+                    ends.append(self.flushing)  # its thread cannot be cancelled
                 await asyncio.gather(*ends, return_exceptions=True)
         self._report(last=True)
         return FetchReport(
@@ -207,11 +215,11 @@ class _Run:
         )
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """A task whose failure ends the run."""
+        """Start a task whose failure ends the run."""
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and (error := task.exception()) is not None and not self.over.done():
-                self.over.set_exception(error)
+            if not task.cancelled() and (error := task.exception()) is not None and not self.finished.done():
+                self.finished.set_exception(error)
 
         task = self.loop.create_task(work)
         task.add_done_callback(ended)
@@ -221,27 +229,27 @@ class _Run:
         return None if self.held else self.schedule.take(self.loop.time())
 
     def _dispatch(self) -> None:
-        """Give every attempt whose turn it is to a worker, and come back when the next retry or pause ends."""
+        """Give every attempt that may start to a worker, and set a timer for the end of the next retry or pause."""
         while job := self._take():
             if self.idle:
                 self.idle.pop().set_result(job)
             else:
                 self.workers.add(self._start(self._work(job)))
-        if self.schedule.finished and not self.over.done():
-            self.over.set_result(None)
+        if self.schedule.finished and not self.finished.done():
+            self.finished.set_result(None)
         due = self.schedule.next_due
-        if due is None or self.held or (self.alarm is not None and self.alarm_at <= due):
+        if due is None or self.held or (self.timer is not None and self.timer_at <= due):
             return
-        if self.alarm is not None:
-            self.alarm.cancel()
-        self.alarm, self.alarm_at = self.loop.call_at(due, self._ring), due
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer, self.timer_at = self.loop.call_at(due, self._on_timer), due
 
-    def _ring(self) -> None:
-        self.alarm = None
+    def _on_timer(self) -> None:
+        self.timer = None
         self._dispatch()
 
     async def _work(self, job: Job) -> None:
-        """Attempt after attempt; a worker that finds none to make waits for `_dispatch`."""
+        """Make one attempt after the other; wait for `_dispatch` when there is none."""
         while True:
             await self._attempt(job)
             self._flush_if_due()
@@ -256,7 +264,7 @@ class _Run:
     async def _attempt(self, job: Job) -> None:
         url = self.todo[job.url]
         asked = target(url)
-        assert asked is not None  # no other is queued
+        assert asked is not None  # only valid URLs are queued
         attempt = await self.transfer.attempt(asked)
         self.schedule.charge(job, attempt.repeated)
         answered = attempt.http_status is not None and attempt.reason != "timeout"
@@ -272,7 +280,7 @@ class _Run:
             self._give_up(job.host, attempt.reason)
 
     def _delay(self, job: Job, attempt: Attempt) -> float:
-        """Seconds until the next attempt: what the server asked for, else exponential with jitter."""
+        """Compute the seconds until the next attempt: the server's Retry-After, else exponential with jitter."""
         if attempt.retry_after is not None:
             return min(attempt.retry_after, self.settings.retry_after_cap)
         full = min(self.settings.backoff_cap, self.settings.backoff * 2 ** (job.attempts - 1))
@@ -305,13 +313,13 @@ class _Run:
         self.store.add(row, attempt.data)
 
     def _flush_due(self) -> bool:
-        """Half of what may be lost to a kill waits: while it is written, the other half may come."""
+        """Return whether half of what a kill may lose is unwritten; the other half may arrive during the flush."""
         rows, size = self.store.unflushed
         late = rows > 0 and time.monotonic() - self.flushed >= self.settings.flush_seconds / 2
         return 2 * rows >= self.settings.flush_every or 2 * size >= self.settings.flush_bytes or late
 
     def _flush_if_due(self) -> None:
-        """Flush in a thread while requests go on; a disk that cannot keep up holds them."""
+        """Flush in a thread while requests continue; hold new requests if the disk cannot keep up."""
         if self._flush_due():
             if self.flushing is None:
                 self.flushing = self._start(self._flush())
@@ -325,7 +333,7 @@ class _Run:
         self._dispatch()
 
     async def _upkeep(self) -> None:
-        """What is due also while no answer comes: the report and the late flush."""
+        """Report and flush on time also while no response arrives."""
         while True:
             await asyncio.sleep(min(_PROGRESS_EVERY, self.settings.flush_seconds / 2))
             self._flush_if_due()

@@ -21,7 +21,7 @@ HERE, LIMIT, ELSEWHERE, ASSUMED = "this host", "the rate limit", "all hosts", "a
 ASSUMED_BYTES = 10_000  # per URL: between Amazon's 50 px pictures (2 kB) and its large ones
 ASSUMED_SECONDS = 0.2  # per request of a small picture, across a continent
 _ENOUGH = 20  # least rows for a rate; with fewer it would be chance
-_PAUSE = 60.0  # a longer gap in seconds without a settled URL lies between two runs, not within one
+_PAUSE = 60.0  # seconds; a longer gap without a settled URL separates two runs
 
 
 @dataclass(frozen=True)

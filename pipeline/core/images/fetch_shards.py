@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.core import parquet as pq
 from pipeline.core.address import target
 from pipeline.core.images.fetch import FetchProgress, FetchReport, FetchSettings, Urls, fetch, pending
-from pipeline.core.images.ledger import TO_JUDGE, PictureStore
+from pipeline.core.images.ledger import PENDING_COLUMNS, PictureStore
 from pipeline.core.images.schedule import Budget
 from pipeline.core.images.store_shards import absorb, shard_folder
 from pipeline.core.shards import Runner
@@ -56,7 +56,7 @@ def fetch_with(
             return fetch(urls, store, settings, on_progress)
         started = time.monotonic()
         distinct = Urls.distinct(urls)
-        todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
+        todo = pending(distinct, store.ledger(PENDING_COLUMNS), store, settings)
         shards = partition(todo, store.folder, workers, settings)
         look = _ProgressOfShards(shards, len(todo), on_progress) if on_progress is not None else None
         reports = list(runner.map(fetch_shard, shards, settings, look=look))

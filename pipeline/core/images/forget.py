@@ -1,7 +1,7 @@
-"""URLs taken out of the picture store for good: their ledger rows, and the pictures that no other URL leads to.
+"""Remove URLs from the picture store: their ledger rows, and the pictures that no other URL has.
 
-The store itself only ever adds. Everything is rewritten whole, file by file, under the store's own lock; cut off, the
-same call does the rest. Which URLs is decided by who calls.
+The store itself only adds. Here each file is rewritten atomically under the store's lock. If the process is killed,
+calling it again finishes the work. The caller decides which URLs to remove.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from pipeline.core import parquet as pq
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.images.ledger import read_part, write_part
 
-_ROW_GROUP = 256  # as the store writes its shards
+_ROW_GROUP = 256  # as in the store's shards
 
 
 def forget(folder: Path, gone: Callable[[pa.Array], np.ndarray]) -> set[str]:
-    """Take URLs out of the store in `folder`; the sha256 of the pictures that went.
+    """Remove URLs from the store in `folder`; return the sha256 of the removed pictures.
 
-    `gone` says of a string array which of its URLs go: bool [rows]. Pictures go first: a row whose picture is missing
-    is asked again, a picture without a row would stay for ever.
+    `gone` marks the URLs of a string array to remove: bool [rows]. Pictures are removed first, because a row without
+    its picture is fetched again, while a picture without a row would stay for ever.
     """
     if not folder.is_dir():
         return set()

@@ -1,4 +1,4 @@
-"""Validate pictures in other processes while the fetch goes on: small ones in batches, large ones one at a time.
+"""Validate pictures in other processes during the fetch: small ones in batches, large ones one at a time.
 
 The event loop decodes nothing and reads no header. One process decodes small pictures, so that no large one delays
 them; two more decode large ones. Each starts when it is first needed, and is replaced after a picture has ended it.
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipeline.core.images.decoder import Decoder, DecoderDiedError, Row, Validated, refusal, validated
 
-# Up to here (and decoder.QUICK_PIXELS) pictures are decoded in batches: 10 ms each at most, 30 us for a thumbnail.
+# Pictures up to this and decoder.QUICK_PIXELS are decoded in batches: 10 ms each at most, 30 us for a thumbnail.
 _QUICK_BYTES = 65_536
 _BATCH = 64  # pictures
 _BATCH_BYTES = 1_000_000
@@ -29,11 +29,11 @@ class ImageValidator:
         self._running: set[Decoder] = set()
 
     async def start(self) -> None:
-        """Have the process for small pictures ready: an attempt's time is not to hold its start (0.2 s)."""
+        """Start the process for small pictures, so that no attempt waits for it (0.2 s)."""
         await self._ask([], quick=True)
 
     def close(self) -> None:
-        """End the processes, whatever they are at."""
+        """End the processes, also in the middle of a picture."""
         if self._batches is not None:
             self._batches.cancel()
         for _, found in self._waiting:
@@ -54,7 +54,7 @@ class ImageValidator:
         if len(data) <= _QUICK_BYTES:
             found: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
             self._waiting.append((data, found))
-            if self._batches is None:  # what arrives in the same turn of the loop is in the first batch
+            if self._batches is None:  # the first batch also gets pictures that arrive in this turn of the loop
                 self._batches = asyncio.create_task(self._decode_batches())
             row = await found
         if not row:
@@ -63,19 +63,19 @@ class ImageValidator:
         return validated(row)
 
     async def _decode_batches(self) -> None:
-        """One batch after the other: while one is decoded the next gathers."""
+        """Decode one batch after the other; the next gathers while one is decoded."""
         batch: list[tuple[bytes, asyncio.Future[Row]]] = []
         try:
             while batch := self._next_batch():
                 try:
                     rows = await self._ask([data for data, _ in batch], quick=True)
-                except (DecoderDiedError, TimeoutError):  # one of them did it, or somebody has killed the process
+                except (DecoderDiedError, TimeoutError):  # a picture caused it, or the process was killed
                     for data, found in batch:
                         if not found.done():
                             await self._settle_alone(data, found)
                     continue
                 for (_, found), row in zip(batch, rows, strict=True):
-                    if not found.done():  # else its attempt ran out of time
+                    if not found.done():  # otherwise its attempt has timed out
                         found.set_result(row)
         except Exception as error:  # no process could be started: pass the error to every waiting caller
             for _, found in batch + self._waiting:
@@ -84,7 +84,7 @@ class ImageValidator:
             self._waiting = []
         finally:
             for _, found in batch:
-                found.cancel()  # where this was cancelled itself; nothing where it is settled
+                found.cancel()  # for when this task is cancelled; a settled future ignores it
             self._batches = None
 
     async def _settle_alone(self, data: bytes, found: asyncio.Future[Row]) -> None:
@@ -108,7 +108,7 @@ class ImageValidator:
         return batch
 
     async def _alone(self, data: bytes, quick: bool) -> Row:
-        """One picture in one process; it has a second try where the process died of something else than its limit."""
+        """Decode one picture alone; try again if the process died for another reason than its CPU limit."""
         for _ in range(2):
             try:
                 return (await self._ask([data], quick))[0]
@@ -122,7 +122,7 @@ class ImageValidator:
         decoder = self._idle[quick].pop() if self._idle[quick] else self._start(quick)
         try:
             rows = await decoder.ask(batch)
-        except BaseException:  # also where nobody waits for the answer any more
+        except BaseException:  # also when the caller was cancelled
             self._end(decoder)
             raise
         self._idle[quick].append(decoder)

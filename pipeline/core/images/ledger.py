@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.core.column_digests import expect_digests, with_digests
-from pipeline.core.durable import move, own, sole_writer, write_whole
+from pipeline.core.durable import make_private, move, sole_writer, write_whole
 from pipeline.core.errors import DamagedFileError
 from pipeline.core.signatures import keys
 
@@ -54,7 +54,7 @@ LEDGER_MEND = "delete it and materialise image_ledger: its URLs are requested ag
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PART_ROWS = 16_384  # a ledger part with so many rows is not merged with others
 _ROW_GROUP = 256  # pictures read back at once
-TO_JUDGE = ("url", "reason", "http_status", "sha256")  # columns that decide whether a URL is requested again
+PENDING_COLUMNS = ("url", "reason", "http_status", "sha256")  # columns that decide whether a URL is requested again
 
 
 @dataclass(slots=True)  # not frozen, because that is slower and there is one per URL
@@ -99,7 +99,7 @@ class StoreSizes:
 class PictureStore:
     """The ledger and the pictures in `folder`. Reading needs no lock; only one process at a time may write.
 
-    It keeps in memory one dictionary entry per picture (about 200 bytes) and what was added since the last flush.
+    Memory holds one dictionary entry per picture (about 200 bytes) and everything added since the last flush.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -307,7 +307,7 @@ def read_pictures(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, by
 def write_part(path: Path, table: pa.Table) -> None:
     """Write a part of the ledger, with the digests of its columns."""
     digested = with_digests(table)
-    write_whole(path, lambda temporary: pq.write_table(digested, own(temporary), compression="zstd"))
+    write_whole(path, lambda temporary: pq.write_table(digested, make_private(temporary), compression="zstd"))
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -53,7 +53,7 @@ class NearDuplicateSettings:
 
 
 @dataclass(frozen=True)
-class Signatures:
+class Fingerprints:
     """Hash and thumbnail of each picture, about 800 bytes per picture."""
 
     phash: np.ndarray  # [n] uint64
@@ -71,9 +71,9 @@ class NearDuplicates:
     counts: dict[str, int]
 
 
-def signatures(
+def fingerprints(
     pixels: np.ndarray, chunk: int = _CHUNK, on_progress: Callable[[int, int], None] | None = None
-) -> Signatures:
+) -> Fingerprints:
     """Compute hash and thumbnail of each picture of uint8 [n, H, W, 3]; memory holds `chunk` pictures as float32."""
     count, height, width = pixels.shape[:3]
     across, down = _cosines(width), _cosines(height)  # [F, W], [F, H]
@@ -103,7 +103,7 @@ def signatures(
             on_progress(part.stop, count)
     tint = thumbnail.mean(1)
     thumbnail -= tint[:, None]
-    return Signatures(phash, thumbnail.reshape(count, 3 * _CELLS * _CELLS), tint, np.square(thumbnail).mean((1, 2)))
+    return Fingerprints(phash, thumbnail.reshape(count, 3 * _CELLS * _CELLS), tint, np.square(thumbnail).mean((1, 2)))
 
 
 def _cosines(length: int) -> np.ndarray:
@@ -184,15 +184,15 @@ def _ranges(low: np.ndarray, high: np.ndarray) -> Iterator[tuple[np.ndarray, np.
         start = stop
 
 
-def difference(signed: Signatures, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+def difference(prints: Fingerprints, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Divide the mean squared difference of thumbnails by the geometric mean of their contrasts: float32 [pairs]."""
     differences = np.empty(len(i), np.float32)
     for start in range(0, len(i), _CONFIRMED_AT_ONCE):
         part = slice(start, start + _CONFIRMED_AT_ONCE)
         a, b = i[part], j[part]
-        apart = np.square(signed.thumbnail[a] - signed.thumbnail[b]).mean(1)
-        apart += np.square(signed.tint[a] - signed.tint[b]).mean(1)
-        differences[part] = apart / np.sqrt(signed.contrast[a] * signed.contrast[b])
+        apart = np.square(prints.thumbnail[a] - prints.thumbnail[b]).mean(1)
+        apart += np.square(prints.tint[a] - prints.tint[b]).mean(1)
+        differences[part] = apart / np.sqrt(prints.contrast[a] * prints.contrast[b])
     return differences
 
 
@@ -215,12 +215,12 @@ def find(
         on_progress: called with (pictures hashed, all pictures).
     """
     settings = settings or NearDuplicateSettings()
-    signed = signatures(pixels, on_progress=on_progress)
-    usable = np.flatnonzero(signed.contrast >= settings.flat**2)
+    prints = fingerprints(pixels, on_progress=on_progress)
+    usable = np.flatnonzero(prints.contrast >= settings.flat**2)
     confirmed: list[np.ndarray] = []
-    for i, j in close_pairs(signed.phash[usable], settings.distance):
+    for i, j in close_pairs(prints.phash[usable], settings.distance):
         a, b = usable[i], usable[j]
-        same = difference(signed, a, b) <= settings.difference
+        same = difference(prints, a, b) <= settings.difference
         confirmed.append(np.stack([a[same], b[same]], 1))
     pairs = np.concatenate(confirmed) if confirmed else np.empty((0, 2), np.int64)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
@@ -232,7 +232,7 @@ def find(
         {
             "bank_row": pa.array(np.arange(len(pixels), dtype=np.int32)),
             "sha256": sha256s,
-            "phash": pa.array(signed.phash, mask=blank),
+            "phash": pa.array(prints.phash, mask=blank),
             "cluster": pa.array(cluster, mask=cluster < 0),
             "cluster_items": pa.array(items),
         },

@@ -1,10 +1,8 @@
-"""From bytes to pixels: which bytes are a picture we take, and how every kind of picture becomes RGB.
+"""Validate and decode the bytes of pictures to RGB pixels, without network or files.
 
-No network and no files: where the bytes came from is `transfer.py`'s business, where they go is `ledger.py`'s.
-
-How a picture becomes RGB: the first frame of an animation; EXIF orientation applied; greyscale repeated in the three
-channels (16 bits: the high eight); palette looked up; CMYK by Pillow's plain conversion; alpha laid on white, as
-shops show it. Colour profiles are ignored.
+Conversion to RGB takes the first frame of an animation, applies the EXIF orientation, repeats greyscale in three
+channels (the high eight of 16 bits), looks palettes up, converts CMYK by Pillow's plain conversion, and puts alpha on
+white, as shops do. Colour profiles are ignored.
 """
 
 import io
@@ -30,7 +28,7 @@ __all__ = [
     "validate",
 ]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")  # the only decoders that strangers' bytes may reach
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")  # only these decoders may get strangers' bytes
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # ty: ignore[invalid-assignment]  # several pictures are decoded at once already
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,23 +42,23 @@ _UPRIGHT = {
 
 
 def validate(data: bytes, header: Header) -> None:
-    """Decode to prove that the bytes are whole. Raises PictureError (not_a_picture, too_costly)."""
+    """Decode to check that the bytes are complete. Raises PictureError (not_a_picture, too_costly)."""
     if header.plain_jpeg:
         try:
-            # An eighth of the size costs a third less, and every coded bit is still read.
+            # Decoding at an eighth of the size costs a third less, and still reads every coded bit.
             simplejpeg.decode_jpeg(data, colorspace="GRAY", min_factor=8)
             return
         except ValueError:
-            # Pillow decides: simplejpeg also refuses harmless bytes after a marker.
+            # Pillow decides, because simplejpeg also refuses harmless bytes after a marker.
             header = jpeg(data, header.pixels)
     _load(data, header)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> np.ndarray:
-    """The picture as uint8 [H, W, 3], RGB. Raises PictureError as `read_header` and `validate` do.
+    """Decode a picture to RGB uint8 [H, W, 3]. Raises PictureError as `read_header` and `validate` do.
 
-    The header bounds what it costs: time and memory are linear in the pixels. One that a stranger has sent just now
-    is decoded by `decoder.decode_posted`, under limits of the system too.
+    Time and memory are linear in the header's pixels. For a picture that a stranger just sent, use
+    `decoder.decode_posted`, which also sets system limits.
     """
     header = read_header(data, max_pixels, min_side)
     if header.plain_jpeg:
@@ -74,14 +72,14 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) 
 
 
 def resize(pixels: np.ndarray, size: int, resample: Image.Resampling) -> np.ndarray:
-    """uint8 [H, W, 3] squashed to uint8 [size, size, 3], without a crop."""
+    """Squash uint8 [H, W, 3] to uint8 [size, size, 3] without cropping."""
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((size, size), resample))
 
 
 def centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The largest centred square of uint8 [H, W, 3], resized (bicubic) to uint8 [size, size, 3]."""
+    """Crop the largest centred square of uint8 [H, W, 3], and resize it (bicubic) to uint8 [size, size, 3]."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -89,9 +87,9 @@ def centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def _load(data: bytes, header: Header) -> Image.Image:
-    """The first frame as it is stored, decoded from the bytes of its pixels alone."""
+    """Decode the first frame as stored, from only the bytes of its pixels."""
     try:
-        picture = Image.open(io.BytesIO(header.essence(data)), formats=(header.format,))
+        picture = Image.open(io.BytesIO(header.pixel_bytes(data)), formats=(header.format,))
         if picture.size != header.stored_size:
             raise PictureError("not_a_picture", f"it says {header.stored_size} and {picture.size} of its size")
         picture.load()

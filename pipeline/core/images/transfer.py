@@ -1,4 +1,4 @@
-"""Make one attempt at one URL: connect, follow redirects, read under a cap, validate the bytes, name the outcome."""
+"""Make one attempt at one URL: connect, follow redirects, read up to a limit, validate the bytes, name the outcome."""
 
 import asyncio
 import contextlib
@@ -20,43 +20,43 @@ from pipeline.core.address import (
     open_connector,
     redirected,
 )
+from pipeline.core.connections import request_observer
 from pipeline.core.images.image_validator import ImageValidator
 from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
-from pipeline.core.images.watch import Watch, Watched
-from pipeline.core.lines import asker
+from pipeline.core.images.time_limits import TimedAttempt, TimeLimits
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CLOSE = {"Connection": "close"}
-_DRAIN = 16_384  # an error page up to this size is read away, so that its connection can be used again
-_WRAPPING = 600_000  # bytes that a body may take beside twice its own: what is read ahead, and the marks of its chunks
+_DRAIN = 16_384  # error pages up to this size are read, so that the connection can be reused
+_WRAPPING = 600_000  # bytes that a body may take beyond twice its size: read-ahead, and the framing of chunks
 
 
 @dataclass(frozen=True)
 class FetchSettings:
-    """How pictures are fetched. Times in seconds; raises ValueError naming the field."""
+    """Settings of the fetch, with times in seconds; an invalid one raises a ValueError naming the field."""
 
-    concurrency: int = 128  # requests under way
-    per_host: int = 16  # of them to one host
-    rate_per_host: float = 0.0  # requests a second to one host, redirects to it apart; 0: no limit
-    burst_per_host: int = 4  # requests that a host which was left in peace may get at once, under a rate
-    connect_timeout: float = 10.0  # name, TCP and TLS
-    read_timeout: float = 15.0  # silence: from the request to the answer's headers, then between two reads
-    total_timeout: float = 60.0  # one attempt with its redirects
-    retries: int = 3  # after the first attempt, transient failures only
-    backoff: float = 0.5  # before the first retry; doubles, with jitter
-    backoff_cap: float = 30.0  # the longest such wait
-    retry_after_cap: float = 60.0  # a longer Retry-After is shortened to this
-    host_failures: int = 20  # unanswered in a row: the host's other URLs wait for the next run; 0: never
-    max_redirects: int = 5  # followed for one picture, each checked as the first address
-    max_bytes: int = 10_000_000  # a larger answer is cut off and refused
-    max_pixels: int = MAX_PIXELS  # width times height; above it is a bomb, not a picture
-    min_side: int = MIN_SIDE  # pixels; below it stands a placeholder
+    concurrency: int = 128  # most requests in flight
+    per_host: int = 16  # most requests in flight to one host
+    rate_per_host: float = 0.0  # requests per second to one host, not counting redirects to it; 0: no limit
+    burst_per_host: int = 4  # with a rate: requests that a host may get at once after a pause
+    connect_timeout: float = 10.0  # for name resolution, TCP and TLS
+    read_timeout: float = 15.0  # most silence from the request to the response's headers, then between two reads
+    total_timeout: float = 60.0  # for one attempt with its redirects
+    retries: int = 3  # after the first attempt, for transient failures only
+    backoff: float = 0.5  # wait before the first retry; doubles, with jitter
+    backoff_cap: float = 30.0  # longest such wait
+    retry_after_cap: float = 60.0  # longest Retry-After that is respected; longer ones are shortened to it
+    host_failures: int = 20  # unanswered URLs in a row after which a host's others wait for the next run; 0: never
+    max_redirects: int = 5  # followed for one picture, each checked like the first address
+    max_bytes: int = 10_000_000  # larger responses are cut off and refused
+    max_pixels: int = MAX_PIXELS  # width times height; larger pictures are refused as decompression bombs
+    min_side: int = MIN_SIDE  # pixels; smaller pictures are refused as placeholders
     respect_robots: bool = True  # X-Robots-Tag noai, noimageai
-    user_agent: str = "Atelier/0.1 (fashion recommendation research)"  # how the fetcher names itself to the hosts
+    user_agent: str = "Atelier/0.1 (fashion recommendation research)"  # User-Agent header of all requests
     allow_hosts: frozenset[str] = frozenset()  # `host:port` that may be private (ATELIER_ALLOW_HOSTS)
-    flush_every: int = 2000  # ledger rows that a kill may cost, with the requests under way; half are written at once
-    flush_bytes: int = 64_000_000  # picture bytes, likewise
-    flush_seconds: float = 30.0  # likewise
+    flush_every: int = 2000  # ledger rows that a kill may lose, besides requests in flight; half are written at once
+    flush_bytes: int = 64_000_000  # picture bytes that a kill may lose
+    flush_seconds: float = 30.0  # seconds of work that a kill may lose
 
     def __post_init__(self) -> None:
         for name in (
@@ -96,27 +96,27 @@ class FetchSettings:
 
 @dataclass(slots=True)  # not frozen: one is made for every URL
 class Attempt:
-    """What one attempt came to; `reason` is one of schemas.REASONS."""
+    """The outcome of one attempt; `reason` is one of schemas.REASONS."""
 
     reason: str
-    http_status: int | None = None  # of the last answer; None where no server answered
+    http_status: int | None = None  # of the last response; None if no server answered
     data: bytes | None = None
     sha256: str | None = None
     header: Header | None = None
     etag: str | None = None
     retry_after: float | None = None  # seconds
-    repeated: int = 0  # requests that were sent again within the attempt
+    repeated: int = 0  # requests repeated within the attempt
 
 
 class Transfer:
-    """The connections that attempts are made over; an async context manager. `requests` counts what was sent."""
+    """The connections of all attempts, as an async context manager; `requests` counts the requests sent."""
 
     def __init__(self, settings: FetchSettings) -> None:
         self.settings = settings
         self.requests = 0
         self._agent = settings.user_agent.split("/")[0].strip().lower()
-        self._watch = Watch(settings.read_timeout, settings.total_timeout)
-        self._late: set[str] = set()  # `host:port` that sent bytes which nobody had asked for
+        self._limits = TimeLimits(settings.read_timeout, settings.total_timeout)
+        self._surplus_hosts: set[str] = set()  # `host:port` that sent bytes which belong to no response
 
     async def __aenter__(self) -> Self:
         def session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
@@ -124,110 +124,110 @@ class Transfer:
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None, connect=self.settings.connect_timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                # Compressed answers stay compressed: pictures are so already, and such an answer may be a bomb.
+                # Pictures are compressed already, and a compressed response may be a decompression bomb.
                 auto_decompress=False,
                 headers={"User-Agent": self.settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
-                middlewares=(_once,),
+                middlewares=(_send_once,),
             )
 
         self._guarded = session(guarded_connector(self.settings.allow_hosts))
         self._open = session(open_connector())
         self._validator = ImageValidator(self.settings.max_pixels, self.settings.min_side)
         await self._validator.start()
-        self._watching = asyncio.create_task(self._watch.run())
+        self._enforcing = asyncio.create_task(self._limits.run())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watching.cancel()
+        self._enforcing.cancel()
         await self._guarded.close()
         await self._open.close()
         self._validator.close()
 
     async def attempt(self, asked: Target) -> Attempt:
-        """Ask once, with its redirects. Never raises for what a server does or what the bytes are."""
-        watched = self._watch.begin(self._late)
-        seen = _Seen(asked)
-        asker.set(watched)
+        """Request a URL once and follow redirects; never raises for a server's behaviour or bad bytes."""
+        timed = self._limits.begin(self._surplus_hosts)
+        state = _AttemptState(asked)
+        request_observer.set(timed)
         try:
-            found = await self._follow(seen, watched)
+            found = await self._follow(state, timed)
         except asyncio.CancelledError:
-            if not watched.expired or watched.task.uncancel() > 0:
-                raise  # it is the run that ends
-            found = Attempt("timeout", seen.status)
+            if not timed.expired or timed.task.uncancel() > 0:
+                raise  # the run was cancelled, not this attempt
+            found = Attempt("timeout", state.status)
         except Exception as error:
-            found = Attempt(_reason_of_error(error, seen.hop), seen.status)
+            found = Attempt(_reason_of_error(error, state.hop), state.status)
         finally:
-            self._watch.end(watched)
-            self.requests += watched.requests
-        found.repeated = max(0, watched.requests - seen.hops)
+            self._limits.end(timed)
+            self.requests += timed.requests
+        found.repeated = max(0, timed.requests - state.hops)
         return found
 
-    async def _follow(self, seen: "_Seen", watched: Watched) -> Attempt:
-        """Ask, and follow redirects, each checked anew."""
+    async def _follow(self, state: "_AttemptState", timed: TimedAttempt) -> Attempt:
+        """Request a URL and follow redirects, checking each."""
         for _ in range(self.settings.max_redirects + 1):
-            seen.hops += 1
-            found = await self._ask(seen, watched)
-            if watched.misled:  # by bytes that had been waiting on the connection; it is asked on a fresh one
-                found = await self._ask(seen, watched)
+            state.hops += 1
+            found = await self._ask(state, timed)
+            if timed.answer_doubtful:  # bytes were waiting on the connection: repeat on a fresh one
+                found = await self._ask(state, timed)
             if isinstance(found, Attempt):
                 return found
-            seen.hop = found
-        return Attempt("too_many_redirects", seen.status)
+            state.hop = found
+        return Attempt("too_many_redirects", state.status)
 
-    async def _ask(self, seen: "_Seen", watched: Watched) -> Attempt | Target:
-        """Ask once: what the answer means, or where it redirects to."""
-        watched.host = seen.hop.host_port
-        watched.rest()
-        session = self._open if watched.host in self.settings.allow_hosts else self._guarded
-        headers = _CLOSE if watched.host in self._late else None
-        answer = await session.get(seen.hop.exact, headers=headers, allow_redirects=False)
-        seen.status = answer.status
+    async def _ask(self, state: "_AttemptState", timed: TimedAttempt) -> Attempt | Target:
+        """Send one request; return its outcome, or the target it redirects to."""
+        timed.host = state.hop.host_port
+        timed.stop_waiting()
+        session = self._open if timed.host in self.settings.allow_hosts else self._guarded
+        headers = _CLOSE if timed.host in self._surplus_hosts else None
+        answer = await session.get(state.hop.exact, headers=headers, allow_redirects=False)
+        state.status = answer.status
         try:
             if answer.status not in _REDIRECTS or "Location" not in answer.headers:
-                return await self._meaning(answer, watched)
-            onward = redirected(answer.headers["Location"], seen.hop)
+                return await self._meaning(answer, timed)
+            onward = redirected(answer.headers["Location"], state.hop)
             await _drain(answer)
         finally:
             answer.release()
-        return Attempt("bad_url", seen.status) if onward is None else onward
+        return Attempt("bad_url", state.status) if onward is None else onward
 
-    async def _meaning(self, answer: aiohttp.ClientResponse, watched: Watched) -> Attempt:
-        """What a final (not redirecting) answer means."""
+    async def _meaning(self, answer: aiohttp.ClientResponse, timed: TimedAttempt) -> Attempt:
+        """Turn a response that is no redirect into an outcome."""
         status, headers = answer.status, answer.headers
         if not 200 <= status < 300:
             await _drain(answer)
             return Attempt(_reason_of(status), status, retry_after=_retry_after(headers.get("Retry-After")))
         if self.settings.respect_robots and forbids_ai(headers.getall("X-Robots-Tag", ()), self._agent):
             return Attempt("robots", status)
-        data = await self._body(answer, watched)
+        data = await self._body(answer, timed)
         if data is None:
             return Attempt("too_large", status)
-        answer.release()  # the next request need not wait for the decoding
-        watched.rest()
+        answer.release()  # so that the next request does not wait for decoding
+        timed.stop_waiting()
         try:
             sha256, header = await self._validator.validate(data)
         except PictureError as error:
             return Attempt(error.reason, status)
         return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))
 
-    async def _body(self, answer: aiohttp.ClientResponse, watched: Watched) -> bytes | None:
-        """The whole body, or None as soon as it is known to pass the cap, whatever was announced."""
+    async def _body(self, answer: aiohttp.ClientResponse, timed: TimedAttempt) -> bytes | None:
+        """Read the body; None as soon as it exceeds the limit, whatever length was announced."""
         announced = _announced(answer)
         if announced is not None and announced > self.settings.max_bytes:
             return None
         size, pieces = 0, []
         while piece := await answer.content.readany():
             size += len(piece)
-            if size > self.settings.max_bytes or watched.bytes > 2 * size + _WRAPPING:
+            if size > self.settings.max_bytes or timed.bytes > 2 * size + _WRAPPING:
                 return None
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-class _Seen:
-    """How far an attempt came: what was asked last, after how many redirects, and the status of the last answer."""
+class _AttemptState:
+    """State of an attempt: the last target, the number of hops, and the status of the last response."""
 
     __slots__ = ("hop", "hops", "status")
 
@@ -237,25 +237,25 @@ class _Seen:
         self.status: int | None = None
 
 
-async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Send a request; a middleware of aiohttp, which would send one again on any connection that breaks off.
+async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a request, as a middleware that keeps aiohttp from repeating it after a broken fresh connection.
 
-    Only on a kept connection may it be sent again (RFC 9112, 9.3.1): that may close as it is written to. A server that
-    hangs up on a fresh one would get twice its rate. Raises what the connector and the parser raise.
+    A request may be repeated only on a kept connection (RFC 9112, 9.3.1), which may close while it is written to. A
+    server that hangs up on fresh connections would otherwise get twice its rate. Raises what aiohttp raises.
     """
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        watched = asker.get()
-        if isinstance(watched, Watched) and watched.reused:
+        timed = request_observer.get()
+        if isinstance(timed, TimedAttempt) and timed.reused:
             raise
-        raise aiohttp.ClientConnectionError(str(error)) from error  # not sent again
+        raise aiohttp.ClientConnectionError(str(error)) from error  # aiohttp does not repeat this one
 
 
 def _reason_of_error(error: Exception, hop: Target) -> str:
-    """The reason for what the connector, the parser or the URL raised; an error of ours is raised again."""
+    """Map an error of the connector, the parser or the URL to a reason; raise other errors again."""
     if isinstance(error, PrivateAddressError):
         return "private_address"
     if isinstance(error, TimeoutError):
@@ -273,7 +273,7 @@ def _reason_of_error(error: Exception, hop: Target) -> str:
 
 
 def _reason_of(status: int) -> str:
-    """The reason for an answer that is neither a success nor a redirect to follow."""
+    """Map the status of a response that is neither a success nor a redirect to a reason."""
     if status in (404, 410):
         return "http_404"
     if status == 429:
@@ -286,13 +286,13 @@ def _reason_of(status: int) -> str:
 
 
 def _announced(answer: aiohttp.ClientResponse) -> int | None:
-    """The length of the body in bytes where the answer says it and will keep to it, else None."""
+    """Return the announced length of the body in bytes; None if there is none, or the body is chunked."""
     length = answer.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() and "Transfer-Encoding" not in answer.headers else None
 
 
 async def _drain(answer: aiohttp.ClientResponse) -> None:
-    """Read a short body away; a long or unannounced one costs the connection instead."""
+    """Read a short body, so that the connection can be reused; otherwise the connection is closed."""
     length = _announced(answer)
     if length is not None and length <= _DRAIN:
         with contextlib.suppress(aiohttp.ClientPayloadError):
@@ -300,7 +300,7 @@ async def _drain(answer: aiohttp.ClientResponse) -> None:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds from a Retry-After header (RFC 9110, 10.2.3: seconds or a date); None where it says neither."""
+    """Parse Retry-After (RFC 9110, 10.2.3: seconds or a date) to seconds; None if it is neither."""
     if value is None:
         return None
     value = value.strip()
@@ -315,9 +315,9 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def forbids_ai(tags: Iterable[str], agent: str) -> bool:
-    """Whether X-Robots-Tag headers hold `noai` or `noimageai` for everybody or for `agent` (lower case).
+    """Return whether X-Robots-Tag headers have `noai` or `noimageai` for everybody or for `agent` (lower case).
 
-    A tag may begin with an agent's name, `somebot: noai, nofollow`, which then holds up to the header's end.
+    A tag may begin with an agent's name, as in `somebot: noai, nofollow`; it then applies to the rest of the header.
     """
     for tag in tags:
         addressee = ""
@@ -332,5 +332,5 @@ def forbids_ai(tags: Iterable[str], agent: str) -> bool:
 
 
 def _short(etag: str | None) -> str | None:
-    """An ETag fit for a table: a hostile one may be kilobytes long or not text at all."""
+    """Return the ETag if it is short and printable, else None; a hostile one may be kilobytes long or no text."""
     return etag if etag is not None and len(etag) <= 200 and etag.isprintable() else None

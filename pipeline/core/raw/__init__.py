@@ -1,1 +1,1 @@
-"""From the shop's raw files to typed tables: where they come from, how lines are framed, parsed, accepted, rejected."""
+"""Fetch the shop's raw files, and read their lines into typed tables and rejects."""

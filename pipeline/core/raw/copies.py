@@ -1,10 +1,9 @@
-"""The cache of remote input files: one folder a URL, with the copy, whose copy it is, and a download under way.
+"""Cache remote input files: one folder per URL, with the copy, its record, and a partial download.
 
-A folder is named by a hash of its URL without its signature, and the copy by a hash of its content: no name comes from
-a URL or a server, and an address that was signed anew finds its copy again.
-`origin.meta` (JSON) says whose copy it is and makes it one, because it is written last; `part` and `part.meta` are a
-download that goes on or was stopped. A URL's query may hold a secret and is not written down. Asking servers belongs to
-`remote.py`.
+A folder is named by a hash of its URL without the signature, so a newly signed URL finds its copy. The copy is named by
+a hash of its content. No file name comes from a URL or a server. `origin.meta` (JSON) records the copy's origin; it is
+written last, and a copy is valid only with it. `part` and `part.meta` are a download in progress or stopped. A URL's
+query may hold a secret and is not stored. Requests are made by `download.py`.
 """
 
 import contextlib
@@ -23,45 +22,45 @@ from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.raw.sources import SUFFIXES, shown
 
-# Writes a file to another place without what has to go: how much went, or None where it cannot be parsed.
-Rewriting = Callable[[Path, Path], int | None]
+# Writes a file to another path without what must be erased; returns the number of removed objects, None if unparsable.
+Rewrite = Callable[[Path, Path], int | None]
 _ORIGIN, _PART, _PART_ORIGIN = "origin.meta", "part", "part.meta"
 
 
 @dataclass(frozen=True)
-class Version:
-    """What a server said about a file's state."""
+class ServerVersion:
+    """A file's version as the server describes it."""
 
     etag: str | None = None
     last_modified: str | None = None
     size: int | None = None  # announced, bytes
-    date: str | None = None  # of the answer
+    date: str | None = None  # of the response
 
     @property
     def conditions(self) -> dict[str, str]:
-        """Headers that ask for the file only if it changed; none where the server named no version."""
+        """Return headers that request the file only if it changed; none if the server named no version."""
         if self.etag:
             return {"If-None-Match": self.etag}
         return {"If-Modified-Since": self.last_modified} if self.last_modified else {}
 
     @property
     def if_range(self) -> str | None:
-        """What names exactly these bytes, so that a download may go on (RFC 9110, 13.1.5); None where nothing does."""
+        """Return a validator of exactly these bytes, to resume a download (RFC 9110, 13.1.5), or None."""
         if self.etag:
             return None if self.etag.startswith("W/") else self.etag
         if self.last_modified and self.date:
-            with contextlib.suppress(ValueError):  # a date in the very second of the answer may stand for two files
+            with contextlib.suppress(ValueError):  # a file may change twice in the second of the response
                 age = parsedate_to_datetime(self.date) - parsedate_to_datetime(self.last_modified)
                 return self.last_modified if age.total_seconds() >= 1 else None
         return None
 
-    def contradicts(self, other: "Version") -> bool:
-        """Whether both say something and not the same."""
+    def contradicts(self, other: "ServerVersion") -> bool:
+        """Return whether a field is known in both and differs."""
         pairs = ((getattr(self, name), getattr(other, name)) for name in ("etag", "last_modified", "size"))
         return any(one is not None and two is not None and one != two for one, two in pairs)
 
     def __str__(self) -> str:
-        """The version's name; empty where the server named none (a size alone is no version)."""
+        """Return the version's name; empty if the server named none (a size alone is no version)."""
         if self.etag:
             return f"etag {self.etag}"
         return f"last-modified {self.last_modified} size {self.size}" if self.last_modified else ""
@@ -69,13 +68,13 @@ class Version:
 
 @dataclass(frozen=True)
 class Copy:
-    """A whole file in the cache."""
+    """A complete file in the cache."""
 
     path: Path
-    version: Version
+    version: ServerVersion
     sha256: str
     fetched_at: float  # unix seconds
-    checked_at: float  # when the server last said that it is current
+    checked_at: float  # when the server last confirmed that it is current
 
     def __str__(self) -> str:
         fetched, checked = (_age(time.time() - then) for then in (self.fetched_at, self.checked_at))
@@ -83,15 +82,15 @@ class Copy:
 
     @property
     def name(self) -> str:
-        """The server's name for this content, else the content's own."""
+        """Return the server's name of this version, else one from the content's digest."""
         return str(self.version) or f"sha256 {self.sha256}"
 
 
 class CopyFolder:
-    """The folder of one URL. Who writes holds `durable.sole_writer(folder.path)`."""
+    """The folder of one URL. Hold `durable.sole_writer(folder.path)` to write."""
 
     def __init__(self, cache: Path, url: str, ending: str) -> None:
-        """`ending`: the end of the URL's path, of which only a known suffix is kept."""
+        """Locate the folder of a URL; `ending` is the end of the URL's path, of which only a known suffix is used."""
         self.key = hashlib.sha256(signatures.key(url).encode()).hexdigest()[:16]
         self.path = cache / self.key
         self.part = self.path / _PART
@@ -100,74 +99,74 @@ class CopyFolder:
 
     @classmethod
     def at(cls, path: Path) -> "CopyFolder":
-        """The folder as it lies in the cache, by what it says of itself."""
+        """Open an existing folder of the cache, by its own record."""
         folder = cls(path.parent, "", "")
         folder.key, folder.path, folder.part = path.name, path, path / _PART
-        told = folder._read(_ORIGIN) or {}
-        folder._url = told.get("url", "")
+        origin = folder._read(_ORIGIN) or {}
+        folder._url = origin.get("url", "")
         names = [str(other) for other in path.iterdir()]
         folder._suffix = next((suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in names)), "")
         return folder
 
     @classmethod
-    def shown_as(cls, cache: Path, url: str) -> "CopyFolder | None":
-        """The folder in which the copy of a URL lies that is known without its query; None where none or several do."""
+    def find_by_shown_url(cls, cache: Path, url: str) -> "CopyFolder | None":
+        """Find the only folder with a copy of a URL that is known without its query; None if several have one."""
         found = [cls.at(path) for path in sorted(cache.glob("*")) if path.is_dir()] if cache.is_dir() else []
-        held = [folder for folder in found if folder._url == url and folder.held() is not None]
+        held = [folder for folder in found if folder._url == url and folder.current() is not None]
         return held[0] if len(held) == 1 else None
 
-    def rewrite(self, copy: Copy, write: Rewriting) -> int | None:
-        """Put in the copy's place what `write` makes of it; how much of it went, None: it is to be fetched again.
+    def rewrite(self, copy: Copy, write: Rewrite) -> int | None:
+        """Replace the copy by what `write` makes of it; return the number of removed objects, None if it must go.
 
-        It stays the copy of the server's version, fetched and confirmed when it was.
+        The record keeps the server's version and the times of fetching and confirming.
         """
         try:
             gone = write(copy.path, self.part)
             if gone:
-                kept = self.finish(copy.version)
+                kept = self.finish_download(copy.version)
                 self.record(replace(kept, fetched_at=copy.fetched_at, checked_at=copy.checked_at))
             return gone
         finally:
             self.part.unlink(missing_ok=True)
 
     def clear(self, but: Path | None = None) -> None:
-        """Remove all that lies here, but for a copy with its record."""
+        """Delete everything in the folder except the copy `but` and its record."""
         keep = {"lock", *([but.name, _ORIGIN] if but else [])}
         for other in self.path.iterdir():
             if other.name not in keep:
                 other.unlink()
 
-    def held(self) -> Copy | None:
-        """The copy; None where there is none, or not with the bytes that were recorded."""
-        told = self._read(_ORIGIN)
+    def current(self) -> Copy | None:
+        """Return the copy; None if there is none, or its size differs from the record."""
+        origin = self._read(_ORIGIN)
         with contextlib.suppress(KeyError, TypeError, OSError):
             copy = Copy(
-                self._named(told["sha256"]), Version(**told["version"]), told["sha256"],
-                float(told["fetched_at"]), float(told["checked_at"]),
+                self._copy_path(origin["sha256"]), ServerVersion(**origin["version"]), origin["sha256"],
+                float(origin["fetched_at"]), float(origin["checked_at"]),
             )  # fmt: skip
-            return copy if copy.path.stat().st_size == told["bytes"] else None
+            return copy if copy.path.stat().st_size == origin["bytes"] else None
         return None
 
-    def begun(self) -> tuple[int, Version]:
-        """How many bytes of a download are here, and of which version; 0 where there is none."""
+    def partial_download(self) -> tuple[int, ServerVersion]:
+        """Return the bytes of a partial download and their version; 0 if there is none."""
         with contextlib.suppress(TypeError, OSError):
-            version = Version(**self._read(_PART_ORIGIN))
+            version = ServerVersion(**self._read(_PART_ORIGIN))
             return self.part.stat().st_size, version
-        return 0, Version()
+        return 0, ServerVersion()
 
-    def begin(self, version: Version) -> None:
-        """Make room for a download from its first byte."""
-        self.part.unlink(missing_ok=True)  # before the record: old bytes never stand under a new version
+    def start_download(self, version: ServerVersion) -> None:
+        """Begin a download from its first byte."""
+        self.part.unlink(missing_ok=True)  # before the record, so that old bytes never get a new version
         self._write(_PART_ORIGIN, asdict(version))
 
-    def finish(self, version: Version) -> Copy:
-        """Make the downloaded bytes the copy. Killed in between it leaves the old copy, or none, and the bytes."""
+    def finish_download(self, version: ServerVersion) -> Copy:
+        """Turn the download into the copy. A kill in between leaves the old copy or none, and the downloaded bytes."""
         with self.part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
         now = time.time()
-        copy = Copy(self._named(digest), version, digest, now, now)
-        self.part.chmod(0o600)  # it may hold addresses with signatures
+        copy = Copy(self._copy_path(digest), version, digest, now, now)
+        self.part.chmod(0o600)  # it may hold signed URLs
         self.part.replace(copy.path)
         self.record(copy)
         for other in self.path.iterdir():
@@ -176,12 +175,12 @@ class CopyFolder:
         return copy
 
     def record(self, copy: Copy) -> None:
-        """Write down whose copy it is."""
+        """Write the record of the copy's origin."""
         when = datetime.fromtimestamp(copy.fetched_at, UTC).isoformat(timespec="seconds")
-        told = {name: value for name, value in asdict(copy).items() if name != "path"}
-        self._write(_ORIGIN, {"url": self._url, "fetched": when, "bytes": copy.path.stat().st_size, **told})
+        fields = {name: value for name, value in asdict(copy).items() if name != "path"}
+        self._write(_ORIGIN, {"url": self._url, "fetched": when, "bytes": copy.path.stat().st_size, **fields})
 
-    def _named(self, sha256: str) -> Path:
+    def _copy_path(self, sha256: str) -> Path:
         return self.path / f"{sha256[:16]}{self._suffix}"
 
     def _read(self, name: str) -> Any:
@@ -190,8 +189,8 @@ class CopyFolder:
         except (OSError, ValueError):
             return None
 
-    def _write(self, name: str, told: Mapping[str, Any]) -> None:
-        write_whole(self.path / name, lambda temporary: temporary.write_text(json.dumps(told, indent=1) + "\n"))
+    def _write(self, name: str, record: Mapping[str, Any]) -> None:
+        write_whole(self.path / name, lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n"))
 
 
 def _age(seconds: float) -> str:
@@ -203,25 +202,25 @@ def _age(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What became of the copies in a cache."""
+    """The result of rewriting the copies in a cache."""
 
-    gone: int  # objects
-    again: tuple[Path, ...]  # could not be rewritten and are removed: the next run fetches them again
-    failed: tuple[tuple[Path, str], ...]  # are as they were, and why
+    gone: int  # removed objects
+    again: tuple[Path, ...]  # copies that were deleted because they cannot be rewritten; the next run fetches them
+    failed: tuple[tuple[Path, str], ...]  # unchanged folders, and the reasons
 
 
-def rewrite_copies(cache: Path, write: Rewriting) -> Rewritten:
+def rewrite_copies(cache: Path, write: Rewrite) -> Rewritten:
     """Rewrite every copy in the cache.
 
-    A copy stays the copy of the server's version, so that it is not fetched again for having been rewritten. What is
-    no copy goes: downloads that were cut off, and copies that are not what was recorded.
+    A rewritten copy keeps the server's version, so that it is not fetched again. Partial downloads, and copies that
+    differ from their record, are deleted.
     """
     gone, again, failed = 0, [], []
     for folder in sorted(path for path in cache.glob("*") if path.is_dir()) if cache.is_dir() else ():
         try:
             with sole_writer(folder):
                 place = CopyFolder.at(folder)
-                copy = place.held()
+                copy = place.current()
                 place.clear(but=copy.path if copy else None)
                 if copy is None:
                     continue

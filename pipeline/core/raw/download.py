@@ -1,6 +1,6 @@
-"""The requests that bring one remote input file here: conditional, resumed, redirected, repeated.
+"""Download one remote input file with conditional, resumed, redirected and repeated requests.
 
-Private addresses are refused: the first URL is the user's own, but a redirect is a stranger's.
+Private addresses are refused, because redirects come from strangers even though the first URL is the user's.
 """
 
 import asyncio
@@ -16,56 +16,59 @@ from yarl import URL
 
 from pipeline.core.address import PrivateAddressError, guarded_connector, open_connector, redirected, target
 from pipeline.core.errors import InputError
-from pipeline.core.raw.copies import Copy, CopyFolder, Version
+from pipeline.core.raw.copies import Copy, CopyFolder, ServerVersion
 
-ReportBytes = Callable[[int, int | None], object]  # bytes here; bytes in all, where the server says how many
-Say = Callable[[str], object]
+OnProgress = Callable[[int, int | None], object]  # bytes received; total bytes, if the server says
+Warn = Callable[[str], object]
 _Answer = TypeVar("_Answer")
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TRANSIENT = (408, 425, 429)  # and 5xx: the same request may succeed later
-_READABLE = ("", "identity", "gzip", "x-gzip", "zstd")  # content codings that sources.py undoes by a file's first bytes
-_GAIN = 1 << 20  # bytes; an attempt that brought so many more does not count as failed
+_READABLE = ("", "identity", "gzip", "x-gzip", "zstd")  # content codings that framing.py recognises by the first bytes
+_GAIN = 1 << 20  # bytes; an attempt that received so many more does not count as failed
 _PROGRESS_EVERY = 0.5  # seconds
 
 
 @dataclass(frozen=True)
 class RemoteSettings:
-    """How input files are fetched. Times in seconds; a download may last for ever, but not stand still."""
+    """Settings of downloads, with times in seconds. Only silence has a time limit, not the whole download."""
 
-    connect_timeout: float = 10.0  # name, TCP and TLS
-    stall_timeout: float = 60.0  # silence before an answer or within it
-    retries: int = 5  # in a row without a gain, after the first attempt; 1 where nobody answers and a copy is there
-    backoff: float = 1.0  # before the first retry; doubles
-    backoff_cap: float = 60.0  # also of what Retry-After asks for
+    connect_timeout: float = 10.0  # for name resolution, TCP and TLS
+    stall_timeout: float = 60.0  # most silence before a response or within it
+    retries: int = 5  # in a row without a gain, after the first attempt; at most 1 if nothing answers and a copy exists
+    backoff: float = 1.0  # wait before the first retry; doubles
+    backoff_cap: float = 60.0  # longest wait, also for Retry-After
     max_redirects: int = 5
-    # A server that names no version cannot be asked whether its file changed. A copy this young counts as current, so
-    # that one run, which asks several times and from several processes, downloads once.
+    # If a server names no version, it cannot say whether its file changed. A copy younger than this counts as current,
+    # so that one run, whose several processes ask several times, downloads once.
     unversioned_fresh: float = 900.0
     user_agent: str = "Atelier/0.1 (fashion recommendation research)"
     allow_hosts: frozenset[str] = frozenset()  # `host:port` that may be private (ATELIER_ALLOW_HOSTS)
 
 
 class NoAnswerError(Exception):
-    """No usable answer, for a reason that may pass."""
+    """The server gave no usable response, for a reason that may pass."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
-        self.wait = wait  # seconds that the server asked for
+        self.wait = wait  # seconds, from Retry-After
 
 
 class Download:
-    """The requests about one file, as often as it takes."""
+    """The requests for one file, with retries."""
 
-    def __init__(self, url: URL, name: str, folder: CopyFolder, settings: RemoteSettings, say: Say) -> None:
-        """`name`: the URL as it may be printed."""
-        self.url, self.name, self.folder, self.settings, self.say = url, name, folder, settings, say
+    def __init__(self, url: URL, name: str, folder: CopyFolder, settings: RemoteSettings, warn: Warn) -> None:
+        """Prepare requests; `name` is the URL as it may be printed."""
+        self.url, self.name, self.folder, self.settings, self.warn = url, name, folder, settings, warn
         self.answered = False
 
-    async def insist(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """Ask until there is an answer, or `retries` in a row brought nothing.
+    async def retry(self, question: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Repeat `question` until it succeeds, or `retries` attempts in a row gain nothing.
 
-        Raises NoAnswerError for the last of them, InputError for what will not pass, OSError for what the disk refuses.
+        Raises:
+            NoAnswerError: the last attempt failed.
+            InputError: the failure will not pass.
+            OSError: the disk fails.
         """
         limits = aiohttp.ClientTimeout(
             total=None, connect=self.settings.connect_timeout, sock_read=self.settings.stall_timeout
@@ -76,29 +79,29 @@ class Download:
                 connector=connector,
                 timeout=limits,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # the file as it is: its length and ranges are those of the bytes sent
+                auto_decompress=False,  # lengths and ranges refer to the bytes as sent
                 headers={"User-Agent": self.settings.user_agent, "Accept-Encoding": "identity"},
             )
 
-        failures, most = 0, self.folder.begun()[0]
+        failures, most = 0, self.folder.partial_download()[0]
         async with session(guarded_connector(self.settings.allow_hosts)) as guarded, session(open_connector()) as free:
             self._guarded, self._free = guarded, free
             while True:
                 try:
                     return await question()
                 except NoAnswerError as error:
-                    size, _ = self.folder.begun()
+                    size, _ = self.folder.partial_download()
                     if size >= most + _GAIN:
                         failures, most = 0, size
                     failures += 1
-                    patient = self.answered or self.folder.held() is None
+                    patient = self.answered or self.folder.current() is None
                     if failures > (self.settings.retries if patient else min(1, self.settings.retries)):
                         raise NoAnswerError(f"{error} (attempts: {failures})") from error
                     wait = self.settings.backoff * 2 ** (failures - 1) if error.wait is None else error.wait
                     await asyncio.sleep(min(wait, self.settings.backoff_cap))
 
     async def version(self) -> str:
-        """The server's name for the file's state, by HEAD; by a GET that is not read where HEAD is not understood."""
+        """Ask for the file's version by HEAD, or by GET without reading the body if HEAD is not understood."""
         async with self._answer("HEAD", {}) as response:
             if response.status == 200:
                 return str(_version(response))
@@ -109,11 +112,11 @@ class Download:
                 return str(_version(response))
             raise self._refusal(response)
 
-    async def run(self, on_progress: ReportBytes | None) -> Copy:
-        """One attempt to bring the copy up to date."""
-        held = self.folder.held()
-        size, version = self.folder.begun()
-        whole = 0 < size == version.size and bool(version.conditions)  # stopped just before it became the copy
+    async def run(self, on_progress: OnProgress | None) -> Copy:
+        """Attempt once to bring the copy up to date."""
+        held = self.folder.current()
+        size, version = self.folder.partial_download()
+        whole = 0 < size == version.size and bool(version.conditions)  # a kill just before finish_download
         goes_on = 0 < size != version.size and version.if_range is not None
         if whole:
             headers = version.conditions
@@ -124,7 +127,7 @@ class Download:
         async with self._answer("GET", headers) as response:
             status = response.status
             if status == 304 and whole:
-                return self.folder.finish(version)
+                return self.folder.finish_download(version)
             if status == 304 and held and not goes_on:
                 held = replace(held, checked_at=time.time())
                 self.folder.record(held)
@@ -132,30 +135,30 @@ class Download:
             if status == 206 and goes_on and _continues(response, size, version):
                 return await self._receive(response, size, version, on_progress)
             if status == 200:
-                self.folder.begin(_version(response))
+                self.folder.start_download(_version(response))
                 return await self._receive(response, 0, _version(response), on_progress)
             if not (goes_on and status in (206, 416)):
                 raise self._refusal(response)
-        # The server goes on with another file, or from another place: what is here is of no use.
-        self.folder.begin(Version())
+        # The server cannot resume this version, so the partial download is useless.
+        self.folder.start_download(ServerVersion())
         return await self.run(on_progress)
 
     async def _receive(
-        self, response: aiohttp.ClientResponse, size: int, version: Version, on_progress: ReportBytes | None
+        self, response: aiohttp.ClientResponse, size: int, version: ServerVersion, on_progress: OnProgress | None
     ) -> Copy:
-        """Add the answer's body to the `size` bytes that are here; the copy, if it is whole then."""
+        """Append the response's body to the `size` bytes received before; return the complete copy."""
         self.answered = True
         coding = response.headers.get("Content-Encoding", "").strip().lower()
         if coding not in _READABLE:
             raise InputError(f"{self.name}: sent as {coding}, which is not read; have it served as gzip or plain")
-        total, told = version.size, time.monotonic()
+        total, reported = version.size, time.monotonic()
         try:
             with self.folder.part.open("ab") as file:
                 async for piece in response.content.iter_any():
                     file.write(piece)
                     size += len(piece)
-                    if on_progress is not None and time.monotonic() - told >= _PROGRESS_EVERY:
-                        told = time.monotonic()
+                    if on_progress is not None and time.monotonic() - reported >= _PROGRESS_EVERY:
+                        reported = time.monotonic()
                         on_progress(size, total)
         except aiohttp.ClientPayloadError:
             raise NoAnswerError(_broke_off(size, total)) from None
@@ -164,14 +167,14 @@ class Download:
         if size == 0:
             raise InputError(f"{self.name}: the file is empty; check the address or take it out of the input")
         if total is None and "Transfer-Encoding" not in response.headers:
-            self.say(f"{self.name}: the server tells no length, so a cut would not show ({size:,} bytes came)")
+            self.warn(f"{self.name}: the server announces no length, so a cut would not show ({size:,} bytes came)")
         if on_progress is not None:
             on_progress(size, size)
-        return self.folder.finish(version)
+        return self.folder.finish_download(version)
 
     @contextlib.asynccontextmanager
     async def _answer(self, method: str, headers: dict[str, str]) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """The answer behind all redirects. Raises NoAnswerError for what may pass, InputError for what will not."""
+        """Request and follow redirects. Raises NoAnswerError if the failure may pass, InputError if it will not."""
         hop = self.url
         try:
             for _ in range(self.settings.max_redirects + 1):
@@ -201,52 +204,55 @@ class Download:
             ) from None
         except TimeoutError as error:
             raise NoAnswerError(f"{_host_port(hop)} was silent for too long") from error
-        except (aiohttp.ClientError, ConnectionError) as error:  # no other OSError: those are the disk's
+        except (aiohttp.ClientError, ConnectionError) as error:  # other OSErrors come from the disk
             reason = getattr(error, "strerror", None) or type(error).__name__
-            # Its own text may hold the whole URL, and an event log keeps the chain of causes.
+            # Do not chain the cause: its text may hold the whole URL, and event logs keep causes.
             raise NoAnswerError(f"no answer from {_host_port(hop)} ({reason})") from None
 
     def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
-        """What an answer without the file is raised as."""
+        """Create the error for a response without the file."""
         status, asked = response.status, response.headers.get("Retry-After", "").strip()
         if _passes(status):
             return NoAnswerError(f"HTTP {status}", float(asked) if asked.isascii() and asked.isdigit() else None)
-        mend = "check the address"
+        remedy = "check the address"
         if status in (401, 403):
-            mend = "give a signed URL, or download the file and give its path"
+            remedy = "give a signed URL, or download the file and give its path"
         elif "," in self.name:
-            mend += ", and put a blank behind the comma where the next input begins"
-        held = self.folder.held()
+            remedy += ", and put a blank after the comma where the next input begins"
+        held = self.folder.current()
         kept = f". To go on with {held}, give its path" if held else ""
-        return InputError(f"{self.name}: the server answers HTTP {status}; {mend}{kept}")
+        return InputError(f"{self.name}: the server answers HTTP {status}; {remedy}{kept}")
 
 
 def _host_port(url: URL) -> str:
     found = target(url)
-    assert found is not None  # `exact_url` made it
+    assert found is not None  # because `exact_url` returned it
     return found.host_port
 
 
 def exact_url(url: str, base: URL | None = None) -> URL | None:
-    """The URL with its characters as they are, because a signature may be over them; None where it is not fetched."""
+    """Parse a URL, or resolve it against `base`, without rewriting characters that a signature may cover.
+
+    None if it must not be fetched.
+    """
     asked = target(base) if base is not None else None
     found = redirected(url, asked) if asked is not None else target(url)
     return found.exact if found is not None else None
 
 
-def _version(response: aiohttp.ClientResponse) -> Version:
+def _version(response: aiohttp.ClientResponse) -> ServerVersion:
     said = response.headers
     size = None if "Transfer-Encoding" in said else response.content_length
-    return Version(_sound(said.get("ETag")), _sound(said.get("Last-Modified")), size, _sound(said.get("Date")))
+    return ServerVersion(_sound(said.get("ETag")), _sound(said.get("Last-Modified")), size, _sound(said.get("Date")))
 
 
 def _sound(value: str | None) -> str | None:
-    """A header fit to be kept and sent back; a hostile one may be kilobytes long or not text at all."""
+    """Return a header value that is fit to store and send back, else None; hostile ones may be long or no text."""
     return value if value and len(value) <= 1000 and value.isascii() and value.isprintable() else None
 
 
-def _continues(response: aiohttp.ClientResponse, size: int, version: Version) -> bool:
-    """Whether a 206 answer goes on after `size` bytes of this version, to its end."""
+def _continues(response: aiohttp.ClientResponse, size: int, version: ServerVersion) -> bool:
+    """Return whether a 206 response resumes after `size` bytes of this version, up to its end."""
     span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", "").strip())
     if span is None or int(span[1]) != size:
         return False
@@ -254,7 +260,7 @@ def _continues(response: aiohttp.ClientResponse, size: int, version: Version) ->
 
 
 def _passes(status: int) -> bool:
-    """Whether a refusal may pass by itself; 501 will not."""
+    """Return whether a refusal may pass by itself; 501 will not."""
     return status in _TRANSIENT or (status >= 500 and status != 501)
 
 

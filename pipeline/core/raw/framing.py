@@ -1,6 +1,6 @@
-"""The lines of an input file with their number and byte offset, in blocks of a few megabytes.
+"""Read an input file's lines in blocks of a few megabytes, with their numbers and byte offsets.
 
-Knows compression and framing only: which files are read is `sources.py`'s, what a line means `parsing.py`'s business.
+This module handles compression and framing; `sources.py` chooses the files, `parsing.py` parses the lines.
 """
 
 import codecs
@@ -23,10 +23,10 @@ from pipeline.core.errors import InputError
 from pipeline.core.raw.spans import object_end
 
 BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
-MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review: it is passed over without being held in memory
-HEAD_BYTES = 2000  # what is kept of such a line, enough for 500 characters of any script
-CARRIED_BYTES = 1 << 16  # room before a chunk for the line that the chunk before it left unfinished
-SEARCHED_BYTES = 1 << 18  # looked through for newlines at once: what is found out stays in the cache
+MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review; it is skipped without being held in memory
+HEAD_BYTES = 2000  # kept of such a line, enough for 500 characters of any script
+CARRIED_BYTES = 1 << 16  # room before a chunk for the incomplete last line of the previous chunk
+SEARCHED_BYTES = 1 << 18  # searched for newlines at once, so that intermediate arrays fit the processor's cache
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DAMAGED = (OSError, EOFError, cast(type[Exception], IsalError))  # what decompressors raise
 _DECODER = json.JSONDecoder()
@@ -35,33 +35,34 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 
 @dataclass
 class Meter:
-    """How much of a file has been read, in bytes as they lie on disk."""
+    """The bytes read of a file, as stored on disk."""
 
     bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of one file: line k is data[starts[k]:starts[k + 1]], its newline included.
+    """Complete lines of one file: line k is data[starts[k]:starts[k + 1]], with its newline.
 
-    `data` is good until `release` is called, after which the file's next lines are read into the same memory; a block
-    that is never released keeps its own.
+    `data` is valid until `release` is called, which lets the reader reuse its memory.
     """
 
     data: np.ndarray  # [bytes] uint8
     starts: np.ndarray  # [lines + 1] int64
     first_line: int  # 1-based number of the first line in the file
     offset: int | None  # byte offset of `data` in the decompressed file; None for elements of a JSON array
-    too_long: bool = False  # `data` is only the head of one line over MAX_LINE_BYTES
+    too_long: bool = False  # whether `data` is only the head of one line over MAX_LINE_BYTES
     release: Callable[[], None] = lambda: None
 
 
 def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = None) -> Iterator[Block]:
-    """The lines of `path` in order, in blocks of about `block_bytes`; a line over MAX_LINE_BYTES comes alone, cut.
+    """Read the lines of `path` in order, in blocks of about `block_bytes`.
 
-    .gz and .zst are told by their first bytes, and a JSON array by its opening `[{`: each element counts as a line.
-    Raises InputError when a compressed file is cut short or damaged, with how far it was readable: what was yielded
-    before must then not be kept.
+    A line over MAX_LINE_BYTES comes cut, in its own block. Gzip and zstd are recognised by their first bytes, a JSON
+    array by its opening `[{`; each of its elements counts as a line.
+
+    Raises:
+        InputError: the file cannot be read, or is cut short or damaged; discard the blocks yielded before.
     """
     try:
         with path.open("rb") as raw:
@@ -83,7 +84,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
 
 
 class _Chunk:
-    """Decompressed bytes: those of `memory` from `start` to `end`, with room before them."""
+    """Decompressed bytes in `memory` from `start` to `end`, with room before them."""
 
     def __init__(self, memory: np.ndarray, free: queue.SimpleQueue) -> None:
         self.memory, self._free = memory, free
@@ -100,11 +101,11 @@ class _Chunk:
         return self.memory[self.start : min(self.end, self.start + most)].tobytes()
 
     def put_before(self, carried: bytes) -> None:
-        """Let the chunk begin with `carried`."""
+        """Prepend `carried` to the chunk."""
         if len(carried) > self.start:
             self.memory = np.concatenate((np.frombuffer(carried, np.uint8), self.content()))
             self.start, self.end = 0, len(self.memory)
-            self._free = queue.SimpleQueue()  # memory of this size is not wanted again
+            self._free = queue.SimpleQueue()  # memory of this size is not reused
         else:
             self.start -= len(carried)
             self.memory[self.start : self.start + len(carried)] = np.frombuffer(carried, np.uint8)
@@ -114,9 +115,9 @@ class _Chunk:
 
 
 def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> Iterator[_Chunk]:
-    """The file's bytes; the next chunk is inflated in a thread while the caller parses this one.
+    """Read the file's decompressed bytes; a thread inflates the next chunk while the caller parses this one.
 
-    Memory goes round: the system's clearing of fresh pages for every chunk took a tenth of the whole ingest.
+    Memory is reused, because clearing fresh pages for every chunk took a tenth of the whole ingest.
     """
     free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
     read = 0
@@ -147,21 +148,21 @@ def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> It
 
 
 def codec_of(magic: bytes) -> str | None:
-    """What a file that begins with these four bytes is compressed with: gzip, zstd or None."""
+    """Recognise a file's compression by its first four bytes: gzip, zstd or None."""
     return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic[:4] == b"\x28\xb5\x2f\xfd" else None
 
 
 def inflated(raw: BinaryIO, codec: str | None) -> Any:
-    """A binary stream of what is in `raw`."""
+    """Open a binary stream of the decompressed bytes of `raw`."""
     if codec == "gzip":
         return igzip.IGzipFile(fileobj=raw, mode="rb")
     return pa.CompressedInputStream(raw, codec) if codec else raw
 
 
 def _line_blocks(chunks: Iterator[_Chunk], offset: int) -> Iterator[Block]:
-    line, rest, passed = 1, b"", 0  # passed: bytes already let go of an overlong line
+    line, rest, passed = 1, b"", 0  # passed: bytes already dropped of an overlong line
     for chunk in chunks:
-        if passed:  # inside an overlong line: its head waits in `rest`
+        if passed:  # inside an overlong line, whose head is in `rest`
             ends = _line_ends(chunk.content())
             if not len(ends):
                 passed += chunk.end - chunk.start
@@ -195,7 +196,7 @@ def _cut_line(head: bytes, line: int, offset: int) -> Block:
 
 
 def _line_ends(data: np.ndarray) -> np.ndarray:
-    """Where each newline of `data` [bytes] ends its line: int64 positions behind it."""
+    """Find the position after each newline of `data` [bytes]: int64."""
     found = [
         np.flatnonzero(data[at : at + SEARCHED_BYTES] == ord("\n")) + (at + 1)
         for at in range(0, len(data), SEARCHED_BYTES)
@@ -204,14 +205,14 @@ def _line_ends(data: np.ndarray) -> np.ndarray:
 
 
 def _array_blocks(path: Path, chunks: Iterator[_Chunk]) -> Iterator[Block]:
-    """One element a line, as `json` writes it; one block for the elements that each chunk completes.
+    """Turn each element of a JSON array into a line as `json` writes it; yield a block per chunk.
 
-    Held are a chunk and one element at most, which therefore may not pass MAX_LINE_BYTES characters. `json` itself
-    parses: a streaming parser (ijson) refuses NaN and integers over 64 bits, which JSON lines may hold, and needs
-    memory in the square of an element's depth.
+    Memory holds a chunk and one element, so an element may have at most MAX_LINE_BYTES characters. `json` parses them,
+    because a streaming parser (ijson) refuses NaN and integers over 64 bits, which JSON lines may hold, and its memory
+    is quadratic in an element's depth.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text, count, mark = "", 0, ""  # mark: the bracket or comma before what comes next
+    text, count, mark = "", 0, ""  # mark: the bracket or comma before the next element
     for chunk in itertools.chain(chunks, (None,)):
         text += decoder.decode(chunk.content().tobytes() if chunk else b"", final=not chunk)
         if chunk:
@@ -224,7 +225,7 @@ def _array_blocks(path: Path, chunks: Iterator[_Chunk]) -> Iterator[Block]:
         while mark != "]" and not problem:
             try:
                 line, end = _element(text, at)
-            except (ValueError, RecursionError) as error:  # damage, or the element goes on in the next chunk
+            except (ValueError, RecursionError) as error:  # damage, or the element continues in the next chunk
                 problem = str(getattr(error, "msg", error))
             else:
                 lines.append(line)
@@ -244,9 +245,9 @@ def _array_blocks(path: Path, chunks: Iterator[_Chunk]) -> Iterator[Block]:
 
 
 def _element(text: str, at: int) -> tuple[str, int]:
-    """The array element that begins at or after `at`, as a line, and where the comma or bracket behind it stands.
+    """Return the next array element from `at` on as a line, and the position of the comma or bracket after it.
 
-    Raises ValueError or RecursionError where it is damaged, too long, or not whole in `text`.
+    Raises ValueError or RecursionError if it is damaged, too long, or incomplete in `text`.
     """
     start = _past_blanks(text, at)
     try:
@@ -254,7 +255,7 @@ def _element(text: str, at: int) -> tuple[str, int]:
         line = json.dumps(element)
     except json.JSONDecodeError:
         raise
-    except (ValueError, RecursionError):  # too deep, or a number of thousands of digits: the parser of lines decides
+    except (ValueError, RecursionError):  # too deep, or a number of thousands of digits; the parser of lines decides
         data = text[start:].encode()
         size = object_end(data, 0)
         if size is None:
@@ -263,7 +264,7 @@ def _element(text: str, at: int) -> tuple[str, int]:
         end = start + len(line)
         line = line.replace("\n", " ").replace("\r", " ")
     behind = _past_blanks(text, end)
-    if text[behind : behind + 1] not in (",", "]"):  # also where the text ends: `12` may go on with `34`
+    if text[behind : behind + 1] not in (",", "]"):  # also at the end of the text, where `12` may continue as `1234`
         raise ValueError("a comma or the closing bracket is missing")
     if end - start > MAX_LINE_BYTES:
         raise ValueError(f"the next is longer than {MAX_LINE_BYTES:,} characters")
@@ -271,6 +272,6 @@ def _element(text: str, at: int) -> tuple[str, int]:
 
 
 def _past_blanks(text: str, at: int) -> int:
-    """The first position from `at` on that is not JSON's white space."""
+    """Return the first position from `at` on that is not JSON white space."""
     blanks = _BLANKS.match(text, at)
     return blanks.end() if blanks else at

@@ -1,11 +1,10 @@
-"""A block of raw lines to rows: each line is accepted or rejected with its place, and nothing is dropped silently.
+"""Parse blocks of raw lines to rows and rejects; nothing is dropped silently.
 
-DuckDB parses a block at once; a line that it cannot parse is tried once more in Python, which takes lone surrogates
-and Python literals. Framing lines is `framing.py`'s, a file's rows are `parts.py`'s business, repeats `merging.py`'s;
-the shapes of the vintages are in `vintages.py`.
+DuckDB parses a whole block. Lines that it cannot parse are tried again in Python, which accepts lone surrogates and
+Python literals.
 
-Outcomes: blank lines are no lines (not counted, though they count in line numbers). Bytes that are not UTF-8 become
-U+FFFD and the line is read (counted). A number as an id is taken as its text; null, blank, list and object are no id.
+Blank lines are ignored, except in line numbers. Bytes that are not UTF-8 become U+FFFD, and such lines are read and
+counted. A number as an id is read as text; null, blank, list and object are no ids.
 """
 
 import json
@@ -38,26 +37,26 @@ from pipeline.core.raw.vintages import (
 
 REJECT_REASONS = (
     *("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long"),
-    # Over a bound below: damage or an attack, and what has none is taken by tables and servers further on.
+    # Over a limit below, which means damage or an attack; later tables and servers need these limits.
     *("reviewer_too_long", "asin_too_long", "too_many_pictures", "time_out_of_range", "rating_out_of_range"),
 )
-ID_BYTES = 256  # as UTF-8; Amazon's ids have 10 to 28
-PICTURES_AT_MOST = 1_000  # of a line
-TIMES = (0, 4_102_444_800)  # Unix seconds from 1970 to 2100: milliseconds taken for seconds are noticed
-RATINGS = (0, 100)  # stars, and every usual scale
-PRODUCTS_AT_ONCE = 1_000  # as Python objects
-TEXT_CHARACTERS = 500  # what rejects keep of a line
-WHITE = " \t\r\n\f\v"  # what a blank line is made of; the separators that Unicode adds are not among it
+ID_BYTES = 256  # most bytes of an id as UTF-8; Amazon's have 10 to 28
+PICTURES_AT_MOST = 1_000  # per line
+TIMES = (0, 4_102_444_800)  # Unix seconds from 1970 to 2100, which detects milliseconds given as seconds
+RATINGS = (0, 100)  # covers stars and every usual scale
+PRODUCTS_AT_ONCE = 1_000  # converted to Python objects at once
+TEXT_CHARACTERS = 500  # kept of a rejected line
+WHITE = " \t\r\n\f\v"  # white space of blank lines, without Unicode's other separators
 _BLANK = np.zeros(256, bool)
 _BLANK[[ord(blank) for blank in WHITE]] = True
-# Of the canonical line with one newline. DuckDB's own hash: hashing in Python took a seventh of the whole ingest.
+# Hash of the trimmed line with one newline. DuckDB computes it, because Python took a seventh of the whole ingest.
 LINE_HASH = "hash(text)"
 KEY_OF_ASIN = "SELECT hash(text) AS key FROM framed"
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A block's accepted rows and the others' places and reasons; how many lines; what was mended or left out."""
+    """A block's accepted rows, its rejects, and counts of lines, repairs and dropped values."""
 
     rows: pa.Table  # REVIEWS without review_id or PRODUCTS without garment_class, and `key`: a hash of line or asin
     rejects: list[dict]  # rows of REJECTS
@@ -66,12 +65,12 @@ class Parsed:
 
 
 def parsers_database() -> duckdb.DuckDBPyConnection:
-    """What the parsers of a reading share; one thread each, since blocks are parsed side by side, not their lines."""
+    """Open the database shared by the parsers of one ingest, with one thread, because blocks are parsed in parallel."""
     return duckdb.connect(config={"threads": 1})
 
 
 class Parser:
-    """Parses blocks of one kind, `reviews` or `products`, one at a time; for a thread of its own."""
+    """Parser of blocks of one kind, `reviews` or `products`. Each thread needs its own."""
 
     def __init__(self, kind: str, database: duckdb.DuckDBPyConnection) -> None:
         self.kind = kind
@@ -80,7 +79,7 @@ class Parser:
         self._duckdb.execute("SET enable_progress_bar = false")
 
     def parse(self, path: Path, block: Block, vintage: str) -> Parsed:
-        """The rows of a block of the file at `path`."""
+        """Parse a block of the file at `path`."""
         self._counts = Counter()
         too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
         lines = self._frame(block)
@@ -106,7 +105,7 @@ class Parser:
         return Parsed(rows, rejected, table.num_rows - blank, self._counts)
 
     def _frame(self, block: Block) -> pa.Array:
-        """The lines without surrounding white space, each with one newline; mostly over the block's own bytes."""
+        """Trim the lines and end each with one newline; mostly without copying the block's bytes."""
         data, starts = block.data, block.starts
         bare = _BLANK[data[starts[:-1]]] | _BLANK[data[np.maximum(starts[1:] - 2, 0)]]
         if bare.any() or data[-1] != ord("\n"):
@@ -126,8 +125,8 @@ class Parser:
             return pa.array(texts, pa.large_string())
 
     def _transform(self, lines: pa.Array, keys: dict[str, str], vintage: str) -> pa.Table:
-        """Columns `keys` (a type each), hash (of the line) and reason (null where it is an object), in order."""
-        # One plain projection: an expression over s inside a CASE or a filter would parse the line once more.
+        """Extract columns `keys` (with a type each), hash (of the line) and reason (null for an object), in order."""
+        # Use one plain projection: an expression over s inside a CASE or a filter would parse the line again.
         columns = ", ".join(
             f's."{key}"{"::VARCHAR" if kind == "JSON" else ""} AS "{key}"' for key, kind in keys.items()
         )
@@ -140,7 +139,7 @@ class Parser:
         table = self._query(query, text).combine_chunks()
         unread, hashes = to_numpy(table["unread"]).copy(), table["hash"]
         table = table.drop_columns(["unread", "hash"])
-        # An object has at least an id; what has none, and what could not be read, is looked at one by one.
+        # Lines that could not be parsed or have no id are examined one by one.
         named = [pc.is_valid(table[key]) for key, kind in keys.items() if kind == "VARCHAR"]
         odd = np.flatnonzero(unread | ~np.logical_or.reduce([to_numpy(column) for column in named]))
         if not len(odd):
@@ -168,7 +167,7 @@ class Parser:
         return table.append_column("hash", hashes).append_column("reason", pa.array(reasons, pa.string()))
 
     def _query(self, query: str, text: pa.Array) -> pa.Table:
-        framed = pa.table({"text": text})  # DuckDB finds it by its name; registering it would bind the query twice
+        framed = pa.table({"text": text})  # DuckDB finds it by this name; registering it would bind the query twice
         found = self._duckdb.sql(query).to_arrow_table()
         del framed
         return found
@@ -176,7 +175,7 @@ class Parser:
     def _review_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
         names = REVIEW_KEYS[vintage]
         types = {names["reviewer"]: "VARCHAR", names["asin"]: "VARCHAR", names["variant"]: "VARCHAR"}
-        # Times as DOUBLE: a BIGINT that overflows would be null, and not be seen to be out of range.
+        # Read times as DOUBLE: an overflowing BIGINT would be null, and so not be detected as out of range.
         types |= {names["rating"]: "DOUBLE", names["time"]: "DOUBLE", names["pictures"]: "JSON"}
         table = self._transform(lines, types, vintage)
         reviewer = _ids(table[names["reviewer"]])
@@ -221,15 +220,15 @@ class Parser:
         asin = _ids(table["asin"])
         asin = pc.coalesce(_ids(table["parent_asin"]), asin) if vintage == "2023" else asin
         table = table.append_column("id", asin)
-        # A few at a time: as Python objects they take ten times the room.
+        # Convert a few at a time, because Python objects take ten times the memory.
         found = pa.concat_tables([self._products(rows) for rows in table.to_batches(PRODUCTS_AT_ONCE)])
         return found.append_column("key", self._query(KEY_OF_ASIN, found["asin"])["key"])
 
     def _products(self, raw_rows: pa.RecordBatch) -> pa.Table:
-        """PRODUCTS without garment_class, and the reason: null where it is a product."""
+        """Convert rows to PRODUCTS without garment_class, and the reason, which is null for a product."""
         rows = [self._product(raw) for raw in raw_rows.to_pylist()]
         wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
-        nullable = [pa.field(f.name, f.type) for f in wanted]  # rejected rows leave in `parse`
+        nullable = [pa.field(f.name, f.type) for f in wanted]  # `parse` removes rejected rows
         return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
 
     def _product(self, raw: dict) -> dict:
@@ -252,7 +251,7 @@ class Parser:
 
 
 def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """`column` trimmed, null where the text is no id: blank, or the JSON of a list or an object."""
+    """Trim ids; null if the text is blank, or the JSON of a list or an object."""
     text = pc.utf8_trim_whitespace(column)
     blank = pc.invert(pc.binary_length(text).cast(pa.bool_()))
     none = pc.or_(blank, pc.or_(pc.starts_with(text, "["), pc.starts_with(text, "{")))
@@ -260,7 +259,7 @@ def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
-    """The wanted keys of each line as JSON where Python can read it (JSON or a literal), else the line itself."""
+    """Rewrite lines that Python can read (JSON or a literal) to JSON with only `keys`; leave the others."""
 
     def rewritten(line: str) -> str:
         value = parsed(line.strip(), literal=True)
@@ -277,7 +276,7 @@ def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
 def _bounded(
     column: pa.ChunkedArray, bounds: tuple[float, float], unit: int = 1
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Numbers of a DOUBLE column divided by `unit`, null where they are none; and which lie outside of the bounds."""
+    """Divide a DOUBLE column by `unit`; return it with null for non-numbers, and which rows exceed the bounds."""
     numbers = pc.divide(column, scalar(float(unit))) if unit != 1 else column
     low, high = (scalar(float(bound)) for bound in bounds)
     inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
@@ -293,7 +292,7 @@ def _too_long(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _read(text: str | None, counts: Counter[str]) -> object:
-    """The value of a field; one that Python will not build (too deep, a number of a thousand digits) is counted."""
+    """Parse a field's JSON; count it if Python cannot (too deep, or a number of thousands of digits)."""
     value = parsed(text)
     if value is None and text not in (None, "null"):
         counts["values_not_read"] += 1
@@ -301,7 +300,7 @@ def _read(text: str | None, counts: Counter[str]) -> object:
 
 
 def _urls(text: str, counts: Counter[str]) -> list[str] | None:
-    """The picture URLs in the JSON of a review's pictures, None where there are too many.
+    """Extract the URLs from the JSON of a review's pictures; None if there are too many.
 
     Most are a list of one plain URL, which needs no parsing.
     """
@@ -318,7 +317,7 @@ def _urls(text: str, counts: Counter[str]) -> list[str] | None:
 
 
 def _lists(texts: pa.Array, read: Callable[[str], list[str] | None]) -> tuple[pa.Array, np.ndarray]:
-    """`read` of every text that is not null, as a list column, and the rows of which it gives None.
+    """Apply `read` to every non-null text; return a list column, and the rows for which it gives None.
 
     Few reviews have pictures, so only those are visited.
     """
@@ -333,7 +332,7 @@ def _lists(texts: pa.Array, read: Callable[[str], list[str] | None]) -> tuple[pa
 
 
 def line_hash(line: str) -> str:
-    """The first part of a review's id, as `read_reviews` computes it: for provenance checks from outside."""
+    """Compute the first part of a review's id from its line, for provenance checks from outside."""
     found = duckdb.execute(f"SELECT {LINE_HASH} FROM (SELECT ? AS text)", [line.strip(WHITE) + "\n"]).fetchone()
     assert found is not None
     return f"{found[0]:016x}"

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
-from pipeline.core.durable import own, own_name, settle
+from pipeline.core.durable import make_private, sync_files, temporary_name
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
 from pipeline.core.raw.framing import Block, Meter, blocks
@@ -111,14 +111,16 @@ def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int
     folder = reading.folder / (_name(path, reading) if reading.kept else str(number))
     if (folder / _ABOUT).is_file():
         return replace(Part(folder, **json.loads((folder / _ABOUT).read_text())), known=True)
-    temporary = own_name(folder)  # of a worker that was given up and lives on, too; `keep_only` clears what is left
+    temporary = temporary_name(
+        folder
+    )  # of a worker that was given up and lives on, too; `keep_only` clears what is left
     temporary.mkdir(parents=True)
     try:
         part = _read(path, temporary, reading, on_progress)
         about = {name: value for name, value in vars(part).items() if name != "folder"}
         (temporary / _ABOUT).write_text(json.dumps(about))
         if reading.kept:
-            settle(temporary)
+            sync_files(temporary)
         try:
             temporary.replace(folder)
         except OSError:
@@ -153,7 +155,7 @@ def _read(path: Path, folder: Path, reading: Reading, on_progress: Callable[[int
     lines = rows = left_out = 0
     file = _Lines(path, reading)
     with (
-        pa.OSFile(str(own(folder / _ROWS)), "wb") as sink,
+        pa.OSFile(str(make_private(folder / _ROWS)), "wb") as sink,
         pa.ipc.new_file(sink, schema) as batches,
         repeats.recorded(folder) as record,
         written(folder / _REJECTS, schemas.REJECTS, packed=("text",)) as reject,

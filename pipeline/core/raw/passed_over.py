@@ -1,6 +1,6 @@
-"""Raw files given up on: what could not be read, time and again, is passed over until it is another file.
+"""Store the list of raw files that failed repeatedly and are skipped until they change.
 
-A home keeps the list in `passed_over.json`. Who decides to give up is `pipeline/upkeep/drops.py`.
+The list is `passed_over.json` in the home. `pipeline/upkeep/drops.py` decides which files to skip.
 """
 
 import json
@@ -15,19 +15,19 @@ LIST = "passed_over.json"  # under the home
 
 @dataclass(frozen=True)
 class GivenUp:
-    """One file, as it was when it was given up on."""
+    """A skipped file, with its version at that time."""
 
     source: str  # the asset: raw_reviews or raw_products
-    name: str  # its path, or its URL as it may be shown
-    mark: str  # size and date, or the server's version: with another mark it is another file
+    name: str  # its path, or its URL without secrets
+    mark: str  # size and date, or the server's version; a file with another mark is read again
     error: str
     tries: int
     at: str  # ISO 8601
-    passed_over: bool = True  # False: nothing of its source would be left without it, so nothing new is read
+    passed_over: bool = True  # False: its source has no other file, so nothing new is read
 
 
 def read(home: str | Path) -> tuple[GivenUp, ...]:
-    """The list of a home; empty where there is none."""
+    """Read the list of a home; empty if there is none."""
     path = Path(home) / LIST
     if not str(home) or not path.is_file():
         return ()

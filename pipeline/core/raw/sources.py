@@ -1,4 +1,4 @@
-"""Input files: which ones a specification names, how their URLs may be shown, and their digest."""
+"""Resolve input specifications to files and URLs, hide secrets in URLs, and digest files."""
 
 import glob
 import hashlib
@@ -15,9 +15,9 @@ _CUT = "?..."  # replaces a query that must not be shown
 
 
 def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]:
-    """The files that `spec` means, in order and each once; `fetch` brings a URL's file here (`remote.py`).
+    """List the files of a specification, in order and each once; `fetch` downloads a URL's file (`remote.py`).
 
-    Raises InputError as `named` does, for a URL where there is no `fetch`, and what `fetch` raises.
+    Raises InputError as `named` does, also for a URL without `fetch`, and whatever `fetch` raises.
     """
     found = []
     for entry in named(spec):
@@ -31,13 +31,18 @@ def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]
 
 
 def named(spec: str) -> list[Path | str]:
-    """Local files as paths and URLs as text, in order and each once: what paths, globs, folders and URLs mean.
+    """Expand a comma-separated specification of paths, globs, folders and URLs, in order and each once.
 
-    They are separated by commas. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), not
-    those of its subfolders; empty files among others are passed over. A comma inside a URL belongs to the URL, unless
-    a blank, `/`, `./`, `../`, `~`, another URL or the name of a file that is there follows it; as %2C it always does.
-    Raises InputError for an empty specification, a missing or empty file, a glob or folder without files, a URL that is
-    neither http nor https. Nothing is fetched.
+    Nothing is fetched. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), without
+    subfolders. Empty files among others are skipped. A comma inside a URL belongs to the URL, unless a blank, `/`,
+    `./`, `../`, `~`, another URL or an existing file name follows; %2C always belongs to it.
+
+    Returns:
+        Local files as paths, URLs as text.
+
+    Raises:
+        InputError: an empty specification, a missing or empty file, a glob or folder without files, or a URL that is
+            neither http nor https.
     """
     found: dict[Path | str, Path | str] = {}
     for part in (p.strip() for p in _parts(spec)):
@@ -54,37 +59,37 @@ def named(spec: str) -> list[Path | str]:
 
 
 def shown(url: str) -> str:
-    """A URL as it may be printed and kept: without user name, password and query, which may hold a secret."""
+    """Remove user name, password and query from a URL, because they may be secret; print and store only the result."""
     bare, *rest = re.split(r"[?#]", url, maxsplit=1)
     scheme, _, place = bare.partition("://")
     authority, slash, path = place.partition("/")
     host = authority.rpartition("@")[2]
     if not re.fullmatch(r"(\[[^]]*\]|[^:]*)(:\d*)?", host):
-        return f"{scheme}://..."  # `user:pass/word@host`, perhaps: what follows the colon is no port
+        return f"{scheme}://..."  # no port after the colon: perhaps `user:pass/word@host`
     return f"{scheme}://{host}{slash}{path}" + (_CUT if rest else "")
 
 
 def shown_spec(spec: str) -> str:
-    """A specification as it may be kept: its URLs as `shown`, paths and patterns as they are."""
+    """Remove secrets from the URLs of a specification; paths and patterns stay."""
     if "://" not in spec:
         return spec
     return ", ".join(shown(part) if "://" in part else part for part in (p.strip() for p in _parts(spec)))
 
 
 def shown_within(text: str) -> str:
-    """A text in which every URL is as `shown`."""
+    """Remove secrets from every URL in a text."""
     return _URL.sub(lambda found: shown(found[0]), text) if "://" in text else text
 
 
-def is_cut(url: str) -> bool:
-    """Whether this is a URL as `shown` left it, without the query that it was asked with."""
+def lacks_query(url: str) -> bool:
+    """Return whether this is a URL whose query `shown` removed."""
     return url.endswith(_CUT)
 
 
 def _parts(spec: str) -> list[str]:
-    """The specification cut at the commas that separate."""
+    """Split a specification at its separating commas."""
     if "://" not in spec:
-        # A path may itself hold a comma, so the whole text is tried first.
+        # A path may contain a comma, so try the whole text first.
         return [spec] if Path(spec).expanduser().exists() and spec.strip() else spec.split(",")
     parts: list[str] = []
     for piece in spec.split(","):
@@ -97,19 +102,19 @@ def _parts(spec: str) -> list[str]:
 
 
 def _begins_an_entry(piece: str) -> bool:
-    """Whether what follows a URL's comma is an entry of its own (see `named`)."""
+    """Return whether the text after a comma in a URL begins a new entry (see `named`)."""
     if not piece or piece[0].isspace() or piece.startswith(("/", "./", "../", "~")):
         return True
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", piece) is not None or bool(glob.glob(piece.strip()))  # noqa: PTH207
 
 
 def is_companion(path: Path) -> bool:
-    """Whether it is what macOS leaves beside a file on other file systems (AppleDouble): attributes and no data."""
+    """Return whether this is a macOS companion file (AppleDouble), which has attributes and no data."""
     return path.name.startswith("._")
 
 
 def companions(spec: str) -> list[Path]:
-    """The companion files beside what `spec` names, in its folders or by its patterns; they are passed over."""
+    """List the companion files in the folders of a specification's files; they are skipped."""
     folders = {entry.parent for entry in named(spec) if isinstance(entry, Path)}
     return sorted(
         path
@@ -145,11 +150,11 @@ def _resolve_one(part: str) -> list[Path]:
     filled = [file for file, size in sizes.items() if size]
     if not filled:
         raise InputError(f"{files[0]}: the file is empty; fetch it again or take it out of the input")
-    return filled  # an empty file among others is a day without anything, or a file that is still to be written
+    return filled  # an empty file among others is a day without reviews, or is not written yet
 
 
 def digest(paths: Sequence[Path]) -> str:
-    """sha256 over the sorted sha256 of the files' bytes: contents only, each once, whatever their names and order."""
+    """Hash the sorted, distinct SHA-256 of the files, so that names, order and repetition do not matter."""
     parts = set()
     for path in paths:
         with path.open("rb") as file:

@@ -1,18 +1,19 @@
-"""Where a JSON object ends, by its brackets and texts alone: for objects that Python's parser will not build, and for
-those that nobody needs parsed. In time in proportion to the bytes, whatever they hold, and at any depth.
+"""Find where a JSON object ends by its brackets and strings, in linear time and at any depth.
+
+Use it for objects that Python's parser refuses, or that need no parsing.
 """
 
 import re
 
-# Possessive, so that a text that never ends is looked at once; the last branch is the quote that begins such a text.
+# Possessive, so that an unterminated string is scanned once; the last branch is the quote that begins such a string.
 _TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]"]', re.DOTALL)
 _OPENING, _CLOSING = b"{[", b"}]"
 
 
 def object_end(data: bytes, at: int, limit: int | None = None) -> int | None:
-    """The position behind the object or list that begins at `at`; None where it does not end before `limit`.
+    """Return the position after the object or list that begins at `at`; None if it does not end before `limit`.
 
-    That its inside is JSON is not said.
+    Its content may still be invalid JSON.
     """
     depth = 0
     for token in _TOKENS.finditer(data, at, len(data) if limit is None else limit):

@@ -1,7 +1,6 @@
-"""The three shapes of the Amazon review data (2014, 2018, 2023): telling them apart, where each keeps its fields,
-and the cleaning of a field's value.
+"""Recognise the three layouts of the Amazon review data (2014, 2018, 2023), and extract and clean their fields.
 
-Plain Python values in and out. Reading files belongs to `sources.py`, tables and rejects to `ingest.py`.
+Functions take and return plain Python values. `framing.py` reads files; `parsing.py` makes tables and rejects.
 """
 
 import ast
@@ -16,28 +15,28 @@ from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 
 VINTAGES = ("2014", "2018", "2023")
-# Every pattern here takes time in proportion to the text: strangers write it. So what is closed by a text that may be
-# missing (a comment, a script) is never a `.*?` in a pattern, which would look for it from every opening to the end.
+# Strangers write this text, so every pattern must take linear time. Comments and scripts may lack their closing text,
+# so no pattern uses `.*?` up to it, which would search from every opening to the end of the text.
 TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 HIDDEN = re.compile(r"<(?:(!--)|(script|style)(?![\w-]))", re.IGNORECASE)
 CLOSING = {name: re.compile(rf"</{name}(?![\w-])[^<>]*>?", re.IGNORECASE) for name in ("script", "style")}
-# `html.unescape` takes int() of the digits, which Python refuses from 4,300 on; no character has a number this long.
+# `html.unescape` calls int() on the digits, which fails from 4,300 digits on; no character has a number this long.
 LONG_REFERENCE = re.compile(r"&#(?:[0-9]{10,}|[xX][0-9a-fA-F]{10,});?")
-# What no title of a product says: the 2018 metadata has the scripts of pages for titles, mostly without their tags.
+# Code instead of a title: the 2018 metadata has the scripts of pages as titles, mostly without their tags.
 CODE = re.compile(
     r"\bgetTime ?\(|\bnew Date ?\(|\bvar [\w$]+ ?=|\bfunction ?\w* ?\([\w$, ]*\) ?\{"
     r"|\b(?:document|window)\.\w+ ?[=(.\[]|\{ ?[a-z-]+ ?: ?[^;{}]{1,100};"
 )
 LITERAL_BYTES = 1 << 20  # a longer Python literal is not read: ast builds a tree of many times its size
 TITLE_CHARACTERS, CATEGORY_CHARACTERS = 2_000, 200  # longer ones are cut
-CATEGORIES_AT_MOST = 100  # of a product; those after them are left out
-URL_CHARACTERS = 8_000  # what RFC 9110 (4.1) asks everybody to support; longer ones are left out
+CATEGORIES_AT_MOST = 100  # per product; further ones are dropped
+URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
 
 _OLD = {"reviewer": "reviewerID", "asin": "asin", "variant": "asin", "rating": "overall", "time": "unixReviewTime"}
 REVIEW_KEYS: dict[str, dict[str, str]] = {
     "2014": {**_OLD, "pictures": "image"},
     "2018": {**_OLD, "pictures": "image"},
-    # parent_asin is the product; asin there is the variant bought, taken where the parent is missing. Time in ms.
+    # parent_asin is the product; asin is the variant bought, used if the parent is missing. Times are milliseconds.
     "2023": {
         "reviewer": "user_id",
         "asin": "parent_asin",
@@ -51,7 +50,7 @@ PRODUCT_KEYS = (
     *("asin", "parent_asin", "title", "category", "categories"),
     *("imageURL", "imageURLHighRes", "image", "imUrl", "images"),
 )
-# Sizes of a 2023 picture, the most fitting first: small review photos are 256 px, larger than the 224 the model takes.
+# Sizes of a 2023 picture, the best first: small review photos have 256 px, more than the model's 224.
 LOW_SIZES = ("thumb", "small_image_url", "medium_image_url", "large", "large_image_url", "hi_res")
 HIGH_SIZES = ("hi_res", "large", "large_image_url", "medium_image_url", "thumb", "small_image_url")
 REVIEW_SIZES = ("small_image_url", "medium_image_url", "large_image_url", "thumb", "large", "hi_res")
@@ -69,9 +68,10 @@ SHAPES = {
 
 
 def detect(path: Path, lines: Sequence[str], kind: str) -> str:
-    """The vintage of `kind` (reviews or products) by the first of `lines` that has a known shape.
+    """Recognise the vintage of `kind` (reviews or products) by the first of `lines` with a known layout.
 
-    Raises InputError, with the first line and the three shapes, when none of `lines` has one.
+    Raises:
+        InputError: no line has one; the message shows the first line and the three layouts.
     """
     for line in lines:
         value = parsed(line)
@@ -98,7 +98,7 @@ def _review_vintage(value: dict) -> str | None:
 
 def _product_vintage(value: dict, literal: bool) -> str | None:
     if "reviewerID" in value or "user_id" in value:
-        return None  # a file of reviews, given as products
+        return None  # a review file given as products
     if literal:
         return "2014" if "asin" in value else None
     if "parent_asin" in value:
@@ -107,7 +107,7 @@ def _product_vintage(value: dict, literal: bool) -> str | None:
 
 
 def parsed(text: str | None, *, literal: bool = False) -> object:
-    """The value of a JSON text, or with `literal` of a Python literal of bounded size too; None where it is neither."""
+    """Parse JSON, or with `literal` also a Python literal of bounded size; None if it is neither."""
     if text is None:
         return None
     try:
@@ -123,7 +123,7 @@ def parsed(text: str | None, *, literal: bool = False) -> object:
 
 
 def picture_urls(value: object, sizes: Sequence[str] = REVIEW_SIZES) -> list[object]:
-    """The pictures in `value`, one URL each: a URL, a list of URLs, a list of {size: URL}, or {size: [URLs]}."""
+    """Extract one URL per picture from a URL, a list of URLs, a list of {size: URL}, or {size: [URLs]}."""
     if value is None:
         return []
     if isinstance(value, dict):
@@ -143,7 +143,7 @@ def _of_sizes(entry: dict, sizes: Sequence[str]) -> object:
 
 
 def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
-    """(low, high) resolution pictures of a product, whichever of the vintages' keys it uses; either may be empty."""
+    """Extract a product's (low, high) resolution pictures by any vintage's keys; either may be empty."""
     low = picture_urls(_first(value, "imageURL", "image", "imUrl"))
     high = picture_urls(value.get("imageURLHighRes"))
     if not low and not high and value.get("images"):
@@ -152,9 +152,9 @@ def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
 
 
 def category_list(value: dict) -> list[object]:
-    """The categories as one flat list: `category` or `categories`, a list, a list of paths, or `A > B` in one text."""
+    """Flatten `category` or `categories`, given as a list, a list of paths, or one text `A > B`."""
     flat: list[object] = []
-    waiting = [_first(value, "category", "categories")]  # the last is the next
+    waiting = [_first(value, "category", "categories")]  # a stack
     while waiting:
         entry = waiting.pop()
         if isinstance(entry, list):
@@ -169,7 +169,7 @@ def _first(value: dict, *keys: str) -> object:
 
 
 def clean_title(value: object) -> str:
-    """Text of a title: HTML entities resolved (twice, for `&amp;amp;`), markup taken out, white space collapsed."""
+    """Clean a title: resolve HTML entities (twice, for `&amp;amp;`), remove markup, collapse white space."""
     if not isinstance(value, str):
         return ""
     text = _unescaped(_unescaped(value)) if "&" in value else value
@@ -178,7 +178,7 @@ def clean_title(value: object) -> str:
 
 
 def title_of(value: object, counts: Counter[str]) -> str:
-    """A product's title, cleaned and bounded; one that is code is none. What was cut or left out is counted."""
+    """Clean and bound a product's title; code becomes an empty title. Cuts and drops are counted."""
     text = clean_title(value)
     if CODE.search(text) or (not text and isinstance(value, str) and HIDDEN.search(_unescaped(value))):
         counts["titles_code"] += 1
@@ -187,7 +187,7 @@ def title_of(value: object, counts: Counter[str]) -> str:
 
 
 def categories_of(value: dict, counts: Counter[str]) -> list[str]:
-    """A product's categories, cleaned, bounded and once each. What was cut or left out is counted."""
+    """Clean and bound a product's categories, each once. Cuts and drops are counted."""
     found = list(dict.fromkeys(filter(None, map(clean_title, category_list(value)))))
     if len(found) > CATEGORIES_AT_MOST:
         counts["categories_left_out"] += len(found) - CATEGORIES_AT_MOST
@@ -206,14 +206,14 @@ def _unescaped(text: str) -> str:
 
 
 def _without_hidden(text: str) -> str:
-    """`text` without comments, scripts and styles. A comment that is never closed is text; a script goes to the end."""
+    """Remove comments, scripts and styles. An unclosed comment stays as text; an unclosed script extends to the end."""
     kept, at, closed = [], 0, True
     for opening in HIDDEN.finditer(text):
-        if opening.start() < at:  # inside the one before
+        if opening.start() < at:  # inside the previous one
             continue
         if opening[1]:
             closing = text.find("-->", opening.end()) if closed else -1
-            closed = closing >= 0  # where nothing closes this one, nothing closes a later one
+            closed = closing >= 0  # if nothing closes this one, nothing closes a later one
             end = closing + len("-->") if closed else None
             if end is None:
                 continue
@@ -226,7 +226,7 @@ def _without_hidden(text: str) -> str:
 
 
 def clean_urls(urls: Sequence[object], counts: Counter[str]) -> list[str]:
-    """The absolute http(s) URLs of `urls`, in order and once each; the others are counted under `urls_<reason>`."""
+    """Keep the absolute http(s) URLs, in order and each once; count the others under `urls_<reason>`."""
     kept: dict[str, None] = {}
     for url in urls:
         text = encodable(url).strip() if isinstance(url, str) else None
@@ -248,5 +248,5 @@ def clean_urls(urls: Sequence[object], counts: Counter[str]) -> list[str]:
 
 
 def encodable(text: str) -> str:
-    """`text` with lone surrogates replaced: JSON may hold them, UTF-8 and Arrow cannot."""
+    """Replace lone surrogates, which JSON may hold but UTF-8 and Arrow cannot."""
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text

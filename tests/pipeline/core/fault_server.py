@@ -1,6 +1,6 @@
-"""A picture host on loopback that misbehaves in every way the downloader must survive, for the tests here only.
+"""Serve pictures on loopback with every fault that the downloader must survive.
 
-It speaks HTTP/1.1 in raw bytes, because a proper server library refuses to be this rude; it counts what it is asked.
+It writes HTTP/1.1 as raw bytes, because server libraries refuse to misbehave like this. It counts requests.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ TINY_GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f9040100000000
 
 @functools.lru_cache(maxsize=1000)
 def jpeg(seed: int, width: int = 33, height: int = 50) -> bytes:
-    """A small JPEG, another one for every seed."""
+    """Make a small JPEG, a different one for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
     encoded = io.BytesIO()
     Image.fromarray(coarse).resize((width, height)).save(encoded, "JPEG", quality=85)
@@ -31,7 +31,7 @@ def jpeg(seed: int, width: int = 33, height: int = 50) -> bytes:
 
 
 def bomb_png(side: int = 30_000) -> bytes:
-    """A PNG of a few bytes that announces side x side pixels."""
+    """Make a PNG of a few bytes that announces side x side pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -46,7 +46,7 @@ class FaultServer(LoopbackHost):
     def __init__(self, opens: Callable[[], bool] = lambda: True) -> None:
         self.opens = opens
         self.on_request: Callable[[], None] = lambda: None
-        self.heads: list[bytes] = []  # of the last requests, as they came
+        self.heads: list[bytes] = []  # of the latest requests, as received
         self.requests: Counter[str] = Counter()
         self.body_bytes_sent = 0
         super().__init__()
@@ -66,7 +66,7 @@ class FaultServer(LoopbackHost):
                 break
 
     async def _answer(self, path: str, writer: asyncio.StreamWriter) -> bool:
-        """Send one answer; False closes the connection."""
+        """Send one response; return False to close the connection."""
         kind, _, rest = path.partition("?")[0].partition("/")
         seen = self.requests[path]
         picture = jpeg(int(rest) if rest.isdigit() else 0)
@@ -97,7 +97,7 @@ class FaultServer(LoopbackHost):
                 return await _send(writer, 200, picture[: len(picture) // 2])
             case "robots":
                 return await _send(writer, 200, picture, x_robots_tag=rest or "noai")
-            case "to":  # a redirect to the rest of the path, taken as a URL or a path here
+            case "to":  # redirect to the rest of the path, a URL or a path on this host
                 onward = unquote(rest)
                 return await _send(writer, 302, b"", location=onward if "://" in onward else f"/{onward}")
             case "loop":
@@ -134,17 +134,17 @@ class FaultServer(LoopbackHost):
                     writer.write(b"\xff")
                     await writer.drain()
                     await asyncio.sleep(0.02)
-            case "interim":  # "wait", as fast as the client takes it: interim/<status>/<line end>
+            case "interim":  # endless interim responses: interim/<status>/<line end>
                 status, _, end = rest.partition("/")
                 line_end = {"": b"\r\n", "lf": b"\n"}[end]
                 hint = b"HTTP/1.1 " + status.encode() + b" E" + 2 * line_end
                 return await self._without_end(writer, b"", hint * (300_000 // len(hint)))
-            case "hinted":  # two interim answers, as many as a good server may send, then the picture
+            case "hinted":  # two interim responses, as a good server may send, then the picture
                 hint = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
                 writer.write(2 * hint + _head(200, len(picture)) + picture)
                 await writer.drain()
                 return True
-            case "status_drip":  # one byte of the status line a moment
+            case "status_drip":  # the status line, byte by byte
                 for byte in b"HTTP/1.1 200 " + b"O" * 100_000:
                     writer.write(bytes([byte]))
                     await writer.drain()
@@ -157,29 +157,29 @@ class FaultServer(LoopbackHost):
             case "trailers":  # after the last chunk, without end
                 head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
                 return await self._without_end(writer, head, b"X-Trailer: y\r\n" * 20_000)
-            case "answers":  # to requests that nobody made, without end
+            case "answers":  # endless responses without requests
                 answer = _head(200, len(picture)) + picture
                 return await self._without_end(writer, b"", answer * (300_000 // len(answer)))
             case "chunked":  # the picture, in chunks
                 writer.write(_chunked(picture))
                 await writer.drain()
                 return True
-            case "chunked_twice":  # the picture in chunks, and another one that nobody asked for
+            case "chunked_twice":  # the picture in chunks, and an unrequested one
                 writer.write(_chunked(picture) + _chunked(jpeg(666)))
                 await writer.drain()
                 return True
-            case "twice":  # the picture, and in the same breath another one that nobody asked for
+            case "twice":  # the picture, and at once an unrequested one
                 writer.write(_head(200, len(picture)) + picture + _head(200, len(jpeg(666))) + jpeg(666))
                 await writer.drain()
                 return True
-            case "late":  # the picture, and a moment later another one that nobody asked for
+            case "late":  # the picture, and a moment later an unrequested one
                 writer.write(_head(200, len(picture)) + picture)
                 await writer.drain()
                 await asyncio.sleep(0.02)
                 writer.write(_head(200, len(jpeg(666))) + jpeg(666))
                 await writer.drain()
                 return True
-            case "gate":  # the picture, once `opens` says so
+            case "gate":  # the picture, after `opens` is set
                 while not self.opens():
                     await asyncio.sleep(0.005)
                 return await _send(writer, 200, picture)
@@ -188,14 +188,14 @@ class FaultServer(LoopbackHost):
         raise AssertionError(f"the fault server knows no {path}")
 
     async def _without_end(self, writer: asyncio.StreamWriter, head: bytes, piece: bytes) -> bool:
-        """At full speed until the client hangs up."""
+        """Send at full speed until the client hangs up."""
         writer.write(head)
         while True:
             writer.write(piece)
             await writer.drain()
 
     async def _endless(self, writer: asyncio.StreamWriter, head: bytes, piece: bytes) -> bool:
-        """Far more than anybody wants; ends when the client hangs up."""
+        """Send a huge body; end when the client hangs up."""
         writer.write(head)
         for _ in range(600):
             writer.write(piece)

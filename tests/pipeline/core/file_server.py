@@ -1,4 +1,4 @@
-"""A file host on loopback that remembers what it was asked and misbehaves on demand, for the tests of remote inputs.
+"""Serve files on loopback, record the requests, and misbehave on demand.
 
 Raw HTTP/1.1, a connection a request: a proper server library refuses to break off, to lie about a length or to
 forget what If-Range means.
@@ -13,30 +13,30 @@ from tests.pipeline.core.loopback import LoopbackHost
 
 @dataclass
 class Served:
-    """What one path answers; what is in a list is used up, an element a request."""
+    """The response for one path; each request uses up one element of a list."""
 
     data: bytes = b""
     etag: str | None = '"one"'
     last_modified: str | None = None
     statuses: list[int] = field(default_factory=list)  # answered first
     retry_after: str | None = None  # with them
-    # The connection closes when the client has said (`FileServer.received`) that so many bytes of the body came.
+    # The connection closes once the client has reported (`FileServer.received`) so many bytes of the body.
     cuts: list[int] = field(default_factory=list)
     hangs: list[int] = field(default_factory=list)  # silence after so many bytes of the body
     location: str | None = None  # redirect there
     understands_head: bool = True
     understands_ranges: bool = True
-    understands_if_range: bool = True  # False: a range of the file as it is now, whatever was asked
-    range_start: int | None = None  # a range begins there, wherever it was asked to
-    range_bytes: int | None = None  # and has no more than so many bytes
-    length: str = "told"  # told, untold (the connection's end is the body's), chunked
+    understands_if_range: bool = True  # False: the range of the current file, despite If-Range
+    range_start: int | None = None  # first byte of a range, whatever was requested
+    range_bytes: int | None = None  # most bytes of a range
+    length: str = "announced"  # announced, unknown (the body ends with the connection), chunked
     excess: int = 0  # bytes that Content-Length promises too many
     encoding: str | None = None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request and what it was answered."""
+    """One request and its response."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Asked:
 
 
 class FileServer(LoopbackHost):
-    """`with FileServer() as server`: `server.files["x"] = Served(b"...")`, and `server.asked` tells of the requests."""
+    """`with FileServer() as server`: `server.files["x"] = Served(b"...")`, and `server.asked` lists the requests."""
 
     def __init__(self) -> None:
         self.files: dict[str, Served] = {}
@@ -56,11 +56,11 @@ class FileServer(LoopbackHost):
 
     @property
     def bodies(self) -> int:
-        """How many requests were answered with bytes of a file."""
+        """Count the requests that got bytes of a file."""
         return sum(asked.body > 0 for asked in self.asked)
 
     def received(self, size: int, _total: int | None = None) -> None:
-        """Told by the client, as its progress: only what it has read survives the connection's end for certain."""
+        """Record the client's progress; only bytes that it has read certainly survive the end of the connection."""
         self._size = size
         self._loop.call_soon_threadsafe(self._moved.set)
 
@@ -80,7 +80,7 @@ class FileServer(LoopbackHost):
         status, body, more = self._decide(served, method, headers)
         said = {"Date": formatdate(usegmt=True), "Connection": "close", **more}
         start, framing = len(served.data) - len(body) if served and status == 206 else 0, 0
-        if served is None or served.length == "told" or not body:
+        if served is None or served.length == "announced" or not body:
             said["Content-Length"] = str(len(body) + (served.excess if served and body else 0))
         elif served.length == "chunked":
             said["Transfer-Encoding"] = "chunked"
@@ -104,7 +104,7 @@ class FileServer(LoopbackHost):
 
     @staticmethod
     def _decide(served: Served | None, method: str, headers: dict[str, str]) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers."""
+        """Return status, body and headers."""
         if served is None:
             return 404, b"no\n", {}
         if served.statuses:

@@ -1,10 +1,10 @@
-"""A runner of many workers without a cluster: what the shards hold and how they are put together can be seen."""
+"""A runner with many workers and no cluster, to test sharding and merging."""
 
 from pipeline.core.shards import Here
 
 
 class InTurn(Here):
-    """As many workers as asked for, one after the other in this process; `dies` ends the work after so many shards."""
+    """Runs `count` workers in turn in this process; raises KeyboardInterrupt after `dies` shards."""
 
     def __init__(self, count: int, dies: int | None = None) -> None:
         self.count, self.dies = count, dies

@@ -1,6 +1,6 @@
-"""A listener on loopback in a thread of its own, for the hosts that the tests of fetching make up.
+"""Listen on loopback in a thread, as the base of the test servers.
 
-What is answered is each host's own: a subclass answers in `_serve_connection` until the client has gone.
+Subclasses respond in `_serve_connection` until the client has gone.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from typing import Self
 
 
 class LoopbackHost:
-    """`with LoopbackHost() as host`: it listens on `host.host`, at a port of its own, until the block ends."""
+    """`with LoopbackHost() as host`: it listens on `host.host`, at its own port, until the block ends."""
 
     def __init__(self) -> None:
         self.most_connections = 0  # open at the same time
@@ -25,7 +25,7 @@ class LoopbackHost:
         self.close()
 
     def close(self) -> None:
-        """Listen no longer: from now on nobody is there."""
+        """Stop listening."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()

@@ -23,7 +23,7 @@ def items_table():
 
 
 def shop(pairs, vendor, customer, k=2):
-    """{mode: Surviving} of pairs (user, item, time), vendor (item, content), customer (reviewer, item, content)."""
+    """Build {mode: Surviving}: pairs (user, item, time), vendor (item, content), customer (reviewer, item, content)."""
     columns = zip(*pairs, strict=True)
     types = (pa.int32(), pa.int32(), pa.int64())
     interactions = pa.table([pa.array(c, t) for c, t in zip(columns, types, strict=True)], schema=schemas.INTERACTIONS)
@@ -52,7 +52,7 @@ def bank():
 
 @st.composite
 def shops(draw):
-    """A shop in which at least one mode survives; strangers photograph too, and contents repeat."""
+    """Draw a shop in which at least one mode survives; strangers add photos too, and contents repeat."""
     user, item = st.integers(0, len(USERS) - 1), st.integers(0, len(ITEMS) - 1)
     pairs = draw(st.lists(st.tuples(user, item), min_size=6, max_size=24, unique=True))
     timed = [(u, i, draw(st.none() | st.integers(0, 5))) for u, i in pairs]

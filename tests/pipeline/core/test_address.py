@@ -1,4 +1,4 @@
-"""The guard against the machine's own network, proved with a stand-in where the socket would be made.
+"""Test the guard against the machine's own network, with a stand-in for the socket.
 
 Nothing here connects anywhere: the stand-in takes note of the address and refuses.
 """
@@ -38,7 +38,7 @@ NOT_PUBLIC = [
 
 
 class Recorder:
-    """Where the socket would be made: notes that it was asked, and stops there."""
+    """Stands in for the socket: records the call, and raises."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -48,8 +48,8 @@ class Recorder:
         raise OSError("the test makes no socket")
 
 
-class Names(AbstractResolver):
-    """A resolver that gives the next answer each time, as a rebinding name server does."""
+class RebindingResolver(AbstractResolver):
+    """A resolver with another answer each time, like a rebinding name server."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
@@ -72,13 +72,13 @@ class Names(AbstractResolver):
 
 
 def ask(url: str, *answers: list[str], allow: tuple[str, ...] = (), times: int = 1) -> tuple[list[type], int]:
-    """What each of `times` requests ended with, and how many sockets would have been made."""
+    """Return the outcome of each of `times` requests, and the number of sockets that would have been made."""
     recorder = Recorder()
 
     async def run() -> list[type]:
         ends = []
-        connector = guarded_connector(frozenset(allow), recorder, Names(*answers))
-        connector._use_dns_cache = False  # every request asks the resolver anew
+        connector = guarded_connector(frozenset(allow), recorder, RebindingResolver(*answers))
+        connector._use_dns_cache = False  # so that every request asks the resolver
         async with aiohttp.ClientSession(connector=connector) as session:
             for _ in range(times):
                 try:
@@ -105,14 +105,14 @@ def test_no_socket_is_made_towards_an_address_that_is_not_public(address: str) -
 
 @settings(max_examples=200)
 @given(st.ip_addresses(v=4))
-def test_an_address_wrapped_in_ipv6_is_judged_as_itself(address: ipaddress.IPv4Address) -> None:
+def test_ipv6_that_embeds_an_ipv4_address_is_as_public_as_that_address(address: ipaddress.IPv4Address) -> None:
     expected = address.is_global and not address.is_multicast
     assert is_public(address) == expected
     for carrier in (f"::ffff:{address}", f"64:ff9b::{address}", f"::{address}"):
         assert is_public(ipaddress.ip_address(carrier)) == expected
 
 
-def test_a_public_address_reaches_the_place_where_sockets_are_made() -> None:
+def test_a_socket_is_made_for_a_public_address() -> None:
     assert ask("http://shop.example/", ["8.8.8.8"]) == ([aiohttp.ClientConnectorError], 1)
 
 
@@ -120,7 +120,7 @@ def test_a_name_with_one_private_address_does_not_fall_back_to_its_others() -> N
     assert ask("http://shop.example/", ["10.0.0.1", "8.8.8.8"]) == ([PrivateAddressError], 0)
 
 
-def test_a_name_that_turns_private_between_two_requests_is_refused_at_the_second() -> None:
+def test_a_name_that_becomes_private_is_refused_at_its_next_request() -> None:
     ends = ask("http://shop.example/", ["8.8.8.8"], ["127.0.0.1"], times=2)
     assert ends == ([aiohttp.ClientConnectorError, PrivateAddressError], 1)
 
@@ -153,7 +153,7 @@ def test_a_url_that_must_not_be_fetched_is_none(url: str) -> None:
     [("2130706433", "127.0.0.1"), ("127.1", "127.0.0.1"), ("0x7f.1", "127.0.0.1"), ("017700000001", "127.0.0.1"),
      ("::1", "::1"), ("8.8.8.8", "8.8.8.8"), ("a.example", None)],
 )  # fmt: skip
-def test_every_spelling_of_an_address_is_understood(host: str, address: str | None) -> None:
+def test_every_spelling_of_an_address_is_parsed(host: str, address: str | None) -> None:
     assert literal_address(host) == (ipaddress.ip_address(address) if address else None)
 
 
@@ -173,7 +173,7 @@ NAME = st.lists(st.text("ab09-", min_size=1, max_size=8), min_size=1, max_size=4
 
 @settings(max_examples=500)
 @given(st.sampled_from(["http", "https"]), NAME | st.ip_addresses(v=4).map(str), st.integers(0, 70_000), PATH)
-def test_a_url_taken_apart_by_hand_is_what_yarl_makes_of_it(scheme: str, host: str, port: int, path: str) -> None:
+def test_the_fast_url_parser_agrees_with_yarl(scheme: str, host: str, port: int, path: str) -> None:
     shown = f":{port}" if port % 2 else ""
     asked = target(f"{scheme}://{host}{shown}/{path}")
     by_yarl = None
@@ -195,7 +195,7 @@ EXACT = [
 
 @pytest.mark.parametrize("path", EXACT)
 @pytest.mark.parametrize("origin", ["https://cdn.example", "http://CDN.example:8080", "http://[2606:4700::1]"])
-def test_path_and_query_are_asked_as_they_are_written_behind_a_redirect_too(origin: str, path: str) -> None:
+def test_path_and_query_are_sent_as_written_also_after_a_redirect(origin: str, path: str) -> None:
     first = target(origin + path)
     assert first is not None
     other = redirected(f"http://b.example{path}", first)
@@ -226,7 +226,7 @@ def test_only_what_cannot_be_sent_is_escaped(written: str, path: str) -> None:
      ("?k=%3A", "http://a.example/x/y?k=%3A"), ("//b.example/z%28", "http://b.example/z%28"), ("#here", "http://a.example/x/y?q=1"),
      ("ftp://b.example/", None), ("mailto:x", None), ("http://me:pw@b.example/", None), ("data:,x", None)],
 )  # fmt: skip
-def test_a_location_leads_where_rfc_3986_says(location: str, leads_to: str | None) -> None:
+def test_a_location_resolves_as_in_rfc_3986(location: str, leads_to: str | None) -> None:
     asked = target("http://a.example/x/y?q=1")
     assert asked is not None
     onward = redirected(location, asked)

@@ -1,4 +1,4 @@
-"""From tables to arrays: on a shop small enough to check by eye."""
+"""Convert the tables of a shop small enough to check by eye to arrays."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def bank() -> Bank:
     return in_bank("x31xx0x2")
 
 
-def test_rows_stand_for_ascending_global_ids(catalogue, splits):
+def test_rows_index_ascending_global_ids(catalogue, splits):
     mode = mode_arrays(catalogue, splits)
     assert mode.users.tolist() == [3, 8] and mode.items.tolist() == [10, 20, 30]
     assert mode.image_item.tolist() == [2, 0, 2, 1]
@@ -65,7 +65,7 @@ def test_each_split_has_its_pairs_as_rows(catalogue, splits):
     assert all(array.dtype == np.int32 for array in pairs.values())
 
 
-def test_a_pair_whose_picture_is_held_out_stands_in_both_its_splits(catalogue, splits):
+def test_a_pair_with_a_held_out_picture_is_in_both_its_splits(catalogue, splits):
     held = pa.Table.from_pylist(
         [{"user": 8, "item": 30, "split": "validation", "paired": True, "sha256": "2"}], schema=schemas.SPLITS
     )
@@ -75,7 +75,7 @@ def test_a_pair_whose_picture_is_held_out_stands_in_both_its_splits(catalogue, s
 
 
 @pytest.mark.parametrize(("unit", "auc"), [("interaction", 0.5), ("image", 1.0)])
-def test_a_model_that_only_remembers_is_a_coin_on_held_out_pairs_and_perfect_on_held_out_pictures(unit, auc):
+def test_a_memorising_model_has_auc_one_half_on_held_out_pairs_and_one_on_held_out_pictures(unit, auc):
     pairs = [(u, (u + n) % len(shops.ITEMS), None) for u in range(len(shops.USERS)) for n in range(4)]
     vendor = [(i, content) for i in range(len(shops.ITEMS)) for content in "abc"]
     surviving = shops.shop(pairs, vendor, [])
@@ -92,7 +92,7 @@ def test_a_model_that_only_remembers_is_a_coin_on_held_out_pairs_and_perfect_on_
     assert measured.auc.tolist() == [auc] * len(shops.USERS)
 
 
-def test_a_user_is_paired_only_where_all_rows_say_so(catalogue, splits):
+def test_a_user_is_paired_only_if_all_rows_are(catalogue, splits):
     assert mode_arrays(catalogue, splits).paired.tolist() == [True, False]
 
 
@@ -117,7 +117,7 @@ def test_baselines_need_no_triplets(catalogue, splits, bank):
     assert data.triplets_user.size == 0 and data.train.tolist() == [[1, 2], [0, 0], [1, 1]]
 
 
-def test_planted_tastes_find_their_users_and_items_by_their_outside_ids(catalogue, splits):
+def test_planted_tastes_are_matched_by_the_shops_ids(catalogue, splits):
     mode = mode_arrays(catalogue, splits)
     users = pa.table({"user": pa.array([8, 5, 3], pa.int32()), "reviewer_id": ["eva", "nobody", "carl"]})
     items = pa.table({"item": pa.array([20, 10, 30], pa.int32()), "asin": ["B2", "B1", "B3"]})
@@ -135,7 +135,7 @@ def test_planted_tastes_find_their_users_and_items_by_their_outside_ids(catalogu
     assert not factors.sees_pictures
 
 
-def test_an_id_nobody_planted_is_named(catalogue, splits):
+def test_an_id_without_a_planted_taste_is_named(catalogue, splits):
     mode = mode_arrays(catalogue, splits)
     users = pa.table({"user": pa.array([3, 8], pa.int32()), "reviewer_id": ["carl", "eva"]})
     items = pa.table({"item": pa.array([10, 20, 30], pa.int32()), "asin": ["B1", "B2", "B3"]})
@@ -155,21 +155,21 @@ def in_bank(contents: str) -> Bank:
     return Bank(Path(), np.zeros((len(contents), 4, 4, 3), np.uint8), index, 4, "bicubic", "d1gest")
 
 
-def test_the_digest_of_a_modes_pictures_stays_when_others_come(catalogue, splits):
+def test_the_digest_of_a_modes_pictures_ignores_new_pictures(catalogue, splits):
     mode = mode_arrays(catalogue, splits)
     before, more, other = (dataset(mode, None, in_bank(c)).digest() for c in ("x31xx0x2", "x31xx0x2yz", "x31xx0x9"))
     assert before == more != other
 
 
-def test_a_catalogue_whose_pictures_lie_in_its_rows_of_the_bank_is_taken(catalogue):
+def test_a_catalogue_that_matches_the_bank_is_accepted(catalogue):
     check_bank(catalogue, "c4t", in_bank("x31xx0x2"))
 
 
 @pytest.mark.parametrize(
     ("contents", "wrong"),
-    [("x31xx0x9", 1), ("01234567", 4), ("x31", 2)],  # another picture, another order, a bank that ends too early
+    [("x31xx0x9", 1), ("01234567", 4), ("x31", 2)],  # another picture, another order, a bank with too few rows
 )
-def test_a_bank_and_a_catalogue_that_do_not_belong_together_are_refused_with_both_digests(catalogue, contents, wrong):
+def test_a_catalogue_that_does_not_match_the_bank_is_refused_with_both_digests(catalogue, contents, wrong):
     said = rf"catalogue c4t and image bank d1gest do not belong .*: {wrong} of 4 pictures .* image_bank, then catalogue"
     with pytest.raises(InputError, match=said):
         check_bank(catalogue, "c4t", in_bank(contents))
@@ -185,7 +185,7 @@ def test_an_items_category_is_the_last_element_of_its_path_and_unknown_is_none()
     )
     products = pa.table({"asin": list(paths), "categories": pa.array(list(paths.values()), pa.list_(pa.string()))})
     found = item_categories(np.arange(7), items, products)
-    assert found.tolist() == [0, 1, 0, -1, -1, -1, -1] and found.dtype == np.int32  # B7 is of no product at all
+    assert found.tolist() == [0, 1, 0, -1, -1, -1, -1] and found.dtype == np.int32  # B7 is no product
     assert item_categories(np.array([2, 1]), items, products).tolist() == [0, 1]
 
 

@@ -1,4 +1,4 @@
-"""Arrow's columns and numpy's: the same values, and pandas is not imported for them."""
+"""Converting between Arrow and numpy keeps all values and does not import pandas."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from pipeline.core.arrow import to_arrow, to_numpy
     [np.arange(5), np.array([], np.float32), np.array([1.5, np.nan]), np.arange(10, dtype=np.uint64)[::2],
      np.array([True, False, True] * 7), np.zeros(0, bool)],
 )  # fmt: skip
-def test_numbers_and_bools_go_there_and_back(values):
+def test_numbers_and_bools_survive_a_round_trip(values):
     array = to_arrow(values)
     assert array.equals(pa.array(values)) or np.isnan(values).any()
     np.testing.assert_array_equal(to_numpy(array), values)

@@ -1,4 +1,4 @@
-"""What was erased stays out of every table, and the list of it names nobody."""
+"""Erased names stay out of every table, and the list of erasures contains no name."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def reviews() -> pa.Table:
     )
 
 
-def test_the_list_holds_no_name_and_knows_it_all_the_same(tmp_path: Path):
+def test_the_list_recognises_names_that_it_does_not_contain(tmp_path: Path):
     found = erased(tmp_path, "reviewer", ANN, ("http://x/1",))
     text = (tmp_path / LIST).read_text()
     assert ANN not in text and "http" not in text
@@ -52,18 +52,18 @@ def test_erasing_twice_changes_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     ("kind", "name", "rows"), [("reviewer", ANN, [1, 2]), ("asin", COAT, [2]), ("url", "x", [0, 1, 2])]
 )
-def test_reviews_of_what_was_erased_are_gone(tmp_path: Path, kind: str, name: str, rows: list[int]):
+def test_erased_reviews_are_removed(tmp_path: Path, kind: str, name: str, rows: list[int]):
     kept = erased(tmp_path, kind, name).from_reviews(reviews())
     assert kept.equals(reviews().take(rows))
 
 
-def test_an_erased_url_leaves_every_list_and_the_review_stays(tmp_path: Path):
+def test_an_erased_url_is_removed_from_every_list_and_the_review_stays(tmp_path: Path):
     kept = erased(tmp_path, "url", "http://x/2").from_reviews(reviews())
     assert kept["image_urls"].to_pylist() == [["http://x/1"], [], []]
     assert kept.schema.equals(schemas.REVIEWS)
 
 
-def test_a_product_goes_with_its_row_and_a_picture_of_another_with_its_url(tmp_path: Path):
+def test_an_erased_product_loses_its_row_and_an_erased_picture_its_url(tmp_path: Path):
     row = {"title": "", "categories": [], "garment_class": None}
     products = pa.Table.from_pylist(
         [
@@ -77,7 +77,7 @@ def test_a_product_goes_with_its_row_and_a_picture_of_another_with_its_url(tmp_p
     assert kept["asin"].to_pylist() == [HAT] and kept["vendor_urls"].to_pylist() == [["http://v/2"]]
 
 
-def test_a_rejected_line_that_names_somebody_erased_keeps_its_place_and_loses_its_text(tmp_path: Path):
+def test_a_reject_with_an_erased_name_keeps_its_row_and_loses_its_text(tmp_path: Path):
     texts = [f'{{"reviewerID": "{ANN}", ', f'{{"reviewerID": "{ANN}X", ', '"http://x/1",']
     rows = [{"file": "f", "line": n, "offset": None, "reason": "not_json", "text": t} for n, t in enumerate(texts)]
     table = pa.Table.from_pylist(rows, schema=schemas.REJECTS)
@@ -85,13 +85,13 @@ def test_a_rejected_line_that_names_somebody_erased_keeps_its_place_and_loses_it
     assert kept["text"].to_pylist() == ["", texts[1], ""] and kept["line"].to_pylist() == [0, 1, 2]
 
 
-def test_numbers_stay_where_they_are_under_a_tombstone(tmp_path: Path):
+def test_an_erased_name_becomes_a_tombstone_and_keeps_its_number(tmp_path: Path):
     users = pa.table([pa.array([0, 1], pa.int32()), [ANN, BO]], schema=schemas.USERS)
     kept = erased(tmp_path, "reviewer", ANN).from_names(users, "reviewer")
     assert kept["reviewer_id"].to_pylist() == ["(erased 0)", BO] and kept.schema.equals(schemas.USERS)
 
 
-def test_the_store_forgets_a_url_and_the_picture_that_only_it_led_to(tmp_path: Path):
+def test_the_store_removes_a_url_and_the_picture_that_only_it_has(tmp_path: Path):
     store = PictureStore(tmp_path)
     for url, data in (
         ("http://x/1", b"the first picture"),

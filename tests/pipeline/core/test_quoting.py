@@ -1,4 +1,4 @@
-"""What strangers write reaches no terminal as anything but letters."""
+"""Strangers' text reaches terminals only as printable characters."""
 
 import pickle
 import unicodedata
@@ -28,25 +28,25 @@ OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
         ("tag \U000e0041", r"tag \U000e0041"),
     ],
 )
-def test_what_a_terminal_obeys_or_hides_is_shown_as_an_escape(text: str, shown: str) -> None:
+def test_characters_that_a_terminal_obeys_or_hides_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @given(ANY_TEXT, st.integers(1, 250))
-def test_whatever_is_quoted_is_one_line_within_its_bound_that_any_terminal_can_be_sent(text: str, limit: int) -> None:
+def test_a_quotation_is_one_printable_line_within_its_limit(text: str, limit: int) -> None:
     shown = printable(text, limit)
     assert len(shown) <= limit
     assert not {unicodedata.category(character) for character in shown} & OBEYED
-    shown.encode()  # raises for what UTF-8 cannot write
+    shown.encode()  # raises if UTF-8 cannot encode it
     assert len(shown.splitlines()) <= 1
     assert printable(shown, limit) == shown
 
 
-FILLERS = "\u115f\u1160\u3164\uffa0"  # letters to Unicode, drawn as nothing
+FILLERS = "\u115f\u1160\u3164\uffa0"  # letters in Unicode, but invisible
 
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S", "Zs"), exclude_characters=FILLERS), max_size=300))
-def test_what_can_be_seen_is_left_as_it_is(text: str) -> None:
+def test_visible_text_is_unchanged(text: str) -> None:
     assert printable(text, 300) == text
 
 
@@ -57,13 +57,13 @@ def test_a_long_quotation_is_cut_between_escapes() -> None:
     assert len(printable("\x00" * 10_000_000)) <= 200
 
 
-def test_a_message_of_several_lines_keeps_them_and_nothing_else_that_is_obeyed() -> None:
+def test_a_message_keeps_its_lines_and_escapes_the_rest() -> None:
     assert printable_lines("first\x1b[2J\r\nsecond") == "first\\x1b[2J\\r\nsecond"
 
 
 @given(ANY_TEXT)
-def test_bad_input_never_carries_what_a_terminal_obeys(text: str) -> None:
+def test_an_input_error_escapes_what_a_terminal_obeys(text: str) -> None:
     for kind in (InputError, UnreachableError):
         message = str(kind(f"odd.json: it begins with {text}"))
         assert not {unicodedata.category(character) for character in message.replace("\n", "")} & OBEYED
-        assert str(pickle.loads(pickle.dumps(kind(message)))) == message  # as it crosses to another process
+        assert str(pickle.loads(pickle.dumps(kind(message)))) == message  # as when sent to another process

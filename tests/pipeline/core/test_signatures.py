@@ -1,4 +1,4 @@
-"""What an address is known by: the same picture signed anew has one key, two pictures never share one."""
+"""A picture keeps its key under a new signature, and two pictures never share a key."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from pipeline.core import signatures
 from pipeline.core.signatures import FAMILIES, Family, freshest, key, keys
 
 MAC = "0123456789abcdef" * 4
-# One signed query of each family, with a place for what changes when it is signed anew.
+# One signed query of each family, with placeholders for what a new signature changes.
 SIGNED = [
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F2026&X-Amz-Date=2026{0}T000000Z&X-Amz-Expires=900"
     "&X-Amz-SignedHeaders=host&X-Amz-Security-Token=t{0}&X-Amz-Signature={0}",
@@ -41,7 +41,7 @@ OF_A_HOST = ["https://cdn.discordapp.com/a.png?ex={0}&is=1&hm=ab&", "https://ima
 
 @pytest.mark.parametrize("query", SIGNED)
 @pytest.mark.parametrize("which", ["", "id=7&w=300&size=L", "x-oss-process=image%2Fresize", "versionId=%2F3"])
-def test_a_fresh_signature_does_not_change_the_key_and_what_names_the_picture_does(query: str, which: str) -> None:
+def test_the_key_ignores_the_signature_and_keeps_what_names_the_picture(query: str, which: str) -> None:
     place = "https://cdn.example/a%2Fb.jpg"
     for written in (f"{query}&{which}", f"{which}&{query}") if which else (query,):
         one, two = (f"{place}?{written.format(when)}" for when in ("01010101", "02020202"))
@@ -51,13 +51,13 @@ def test_a_fresh_signature_does_not_change_the_key_and_what_names_the_picture_do
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: f"{family.source[:30]} {family.marks}")
-def test_every_family_is_met(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_family_is_recognised(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signatures, "FAMILIES", (family,))
     urls = [url.format("01010101") for url in (*(f"https://h/a?{query}" for query in SIGNED), *OF_A_HOST)]
     assert any(key(url) != url for url in urls)
 
 
-def test_a_hosts_own_way_of_signing_is_one_on_that_host_alone() -> None:
+def test_a_hosts_own_scheme_applies_only_to_that_host() -> None:
     for url in OF_A_HOST:
         assert key(url.format("01010101")) == key(url.format("02020202"))
         elsewhere = url.format("01010101").replace("cdn.discordapp.com", "h").replace("imagedelivery.net", "h")
@@ -70,7 +70,7 @@ def test_a_hosts_own_way_of_signing_is_one_on_that_host_alone() -> None:
      "auth_key=a", "__token__=a", "sv=1&sig=a&se=2", "Key-Pair-Id=a&Signature=b", "ex=1&is=2&hm=3", "X-Amz-Date=1",
      "token=a&expires=1700000000", "exp=1&sig=a", "hm=a", "s=a", "id=X-Amz-Signature", "x-oss-process=a"],
 )  # fmt: skip
-def test_what_may_be_the_pictures_own_name_stays(query: str) -> None:
+def test_parameters_that_may_name_the_picture_stay(query: str) -> None:
     assert key(f"https://shop.example/get?{query}") == f"https://shop.example/get?{query}"
 
 
@@ -84,7 +84,7 @@ QUERY = st.lists(st.tuples(NAMES, st.text("ab%2F=", max_size=4)), max_size=6).ma
 
 @settings(max_examples=300)
 @given(QUERY)
-def test_a_key_is_its_own_key_and_keeps_every_parameter_of_no_family(query: str) -> None:
+def test_a_key_is_its_own_key_and_keeps_unknown_parameters(query: str) -> None:
     url = f"https://shop.example/a.jpg?{query}"
     found = key(url)
     assert key(found) == found
@@ -93,13 +93,13 @@ def test_a_key_is_its_own_key_and_keeps_every_parameter_of_no_family(query: str)
     assert keys(pa.array([url, None])).to_pylist() == [found, None]
 
 
-def test_the_newest_of_a_pictures_addresses_is_the_one_that_is_asked() -> None:
+def test_the_newest_of_a_pictures_urls_is_requested() -> None:
     days = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 3, 2)]
     s3 = [f"https://h/a.jpg?X-Amz-Date={day:%Y%m%dT000000Z}&X-Amz-Signature={day.day}" for day in days]
     cdn = [f"https://h/b.jpg?Expires={(day + timedelta(1)).timestamp():.0f}&Signature=x&Key-Pair-Id=K" for day in days]
     plain = "https://h/c.jpg"
     column = pa.chunked_array([[*s3, "https://h/a.jpg"], [*cdn, None, plain]])
     assert freshest(column).to_pylist() == [s3[1]] * 4 + [cdn[1]] * 3 + [None, plain]
-    untold = ["https://h/a.jpg?hdnts=x", "https://h/a.jpg?hdnts=a"]
-    assert freshest(pa.array(untold)).to_pylist() == [untold[0]] * 2  # by the text of what they hold
+    timeless = ["https://h/a.jpg?hdnts=x", "https://h/a.jpg?hdnts=a"]
+    assert freshest(pa.array(timeless)).to_pylist() == [timeless[0]] * 2  # ordered by their values as text
     assert freshest(pa.chunked_array([], pa.string())).to_pylist() == []

@@ -1,4 +1,4 @@
-"""Tables in files: whole or not at all, with one digest whatever the file's layout."""
+"""Tables are written atomically, and their digest does not depend on the file's layout."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,13 +30,13 @@ def test_what_was_written_in_parts_is_read_in_order(tmp_path):
     assert table.read(["n"], where=pc.field("n") > 6)["n"].to_pylist() == [7, 8]
 
 
-def test_nothing_written_is_an_empty_table_of_the_schema(tmp_path):
+def test_writing_nothing_gives_an_empty_table_with_the_schema(tmp_path):
     table = stored(tmp_path / "t.parquet")
     assert table.read().equals(SCHEMA.empty_table())
     assert list(table.batches()) == []
 
 
-def test_the_digest_is_of_the_rows_and_not_of_the_files_layout(tmp_path, monkeypatch):
+def test_the_digest_depends_on_the_rows_and_not_on_the_files_layout(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "DIGEST_ROWS", 4)
     one = stored(tmp_path / "one.parquet", rows(0, 11))
     many = stored(tmp_path / "many.parquet", *[rows(n, n + 1) for n in range(11)])
@@ -61,6 +61,6 @@ def test_a_null_where_the_schema_has_none_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tables_are_put_one_after_the_other(tmp_path):
+def test_tables_are_concatenated_in_order(tmp_path):
     both = concatenated([stored(tmp_path / "a", rows(0, 3)), stored(tmp_path / "b", rows(3, 4))], tmp_path / "c")
     assert both.read().equals(rows(0, 4))

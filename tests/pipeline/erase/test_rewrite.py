@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.raw import ingest
-from pipeline.core.raw.copies import CopyFolder, Rewritten, Version, rewrite_copies
+from pipeline.core.raw.copies import CopyFolder, Rewritten, ServerVersion, rewrite_copies
 from pipeline.erase import rewrite as rewriting
 from pipeline.erase import traces
 from pipeline.erase.rewrite import UnreadableFileError, Wanted, rewrite
@@ -248,19 +248,19 @@ def test_damaged_lines_take_time_in_proportion_to_their_number(tmp_path: Path):
 def copy_of(cache: Path, url: str, data: bytes) -> CopyFolder:
     folder = CopyFolder(cache, url, url)
     folder.path.mkdir(parents=True)
-    folder.begin(Version(etag='"1"'))
+    folder.start_download(ServerVersion(etag='"1"'))
     folder.part.write_bytes(data)
-    folder.finish(Version(etag='"1"'))
+    folder.finish_download(ServerVersion(etag='"1"'))
     return folder
 
 
 def test_a_copy_stays_the_servers_version_fetched_when_it_was_and_is_read_again(tmp_path: Path):
     folder = copy_of(tmp_path, "http://h/reviews.json", gzip.compress(lines(ROWS)))  # gzip whatever its name
-    before = folder.held()
-    folder.begin(Version(etag='"2"'))
+    before = folder.current()
+    folder.start_download(ServerVersion(etag='"2"'))
     folder.part.write_bytes(lines(ROWS[:1]))  # a download under way
     done = rewrite_copies(tmp_path, lambda path, out: rewrite(path, out, Wanted("reviewer", ANN)))
-    copy = folder.held()
+    copy = folder.current()
     assert done == Rewritten(4, (), ()) and before is not None and copy is not None
     assert (copy.version, copy.fetched_at, copy.checked_at) == (before.version, before.fetched_at, before.checked_at)
     assert _values(gzip.decompress(copy.path.read_bytes())) == KEPT
@@ -271,7 +271,7 @@ def test_a_copy_that_cannot_be_parsed_goes_and_one_that_cannot_be_written_is_tol
     damaged = copy_of(tmp_path, "http://h/a.json", b"[{")
     full = copy_of(tmp_path, "http://h/b.json", lines(ROWS))
     whole = copy_of(tmp_path, "http://h/c.json", lines(ROWS))
-    held = {folder.path: folder.held() for folder in (damaged, full, whole)}
+    held = {folder.path: folder.current() for folder in (damaged, full, whole)}
 
     def write(path: Path, out: Path) -> int | None:
         if path.parent == full.path:
@@ -281,5 +281,5 @@ def test_a_copy_that_cannot_be_parsed_goes_and_one_that_cannot_be_written_is_tol
     done = rewrite_copies(tmp_path, write)
     assert done.gone == 4 and done.failed == ((full.path, "No space left on device"),)
     assert [path.parent for path in done.again] == [damaged.path]
-    assert damaged.held() is None and [path.name for path in damaged.path.iterdir()] == ["lock"]
-    assert full.held() == held[full.path]
+    assert damaged.current() is None and [path.name for path in damaged.path.iterdir()] == ["lock"]
+    assert full.current() == held[full.path]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.durable import holder, is_abandoned, own_name, sole_writer, whole, write_whole
+from pipeline.core.durable import is_abandoned, lock_holder, sole_writer, temporary_name, whole, write_whole
 from pipeline.core.errors import InputError
 from pipeline.home import at_work, instance
 from pipeline.home.sqlite_files import is_whole
@@ -128,7 +128,7 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
         with sole_writer(tmp_path):
             assert living.exists() and not left.exists()
     assert path.read_text() == "whole"
-    assert not is_abandoned(own_name(path))  # of nobody, but not there either
+    assert not is_abandoned(temporary_name(path))  # of nobody, but not there either
 
 
 def test_the_second_writer_of_a_folder_is_told_who_the_first_is(tmp_path: Path):
@@ -160,7 +160,7 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
 
         with at_work.at_work(tmp_path, say):
             assert f"process {process.pid}" in told[0] and "waiting" in told[0]
-            assert holder(tmp_path / at_work.LOCK).startswith(f"process {os.getpid()} ")
+            assert lock_holder(tmp_path / at_work.LOCK).startswith(f"process {os.getpid()} ")
     finally:
         end.set()
         process.join(PATIENCE)

@@ -1,1 +1,1 @@
-"""What bytes say of the picture they hold, one module a format: no decoder runs here, every walk is bounded."""
+"""Read picture headers, one module per format, without decoding and in bounded time."""

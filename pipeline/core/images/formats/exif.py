@@ -1,14 +1,14 @@
-"""A picture's orientation from EXIF or XMP, and nothing else of them: Pillow's own reading of EXIF is not bounded."""
+"""Read a picture's orientation from EXIF or XMP. Pillow's EXIF parser is not used, because its time is unbounded."""
 
 import re
 import struct
 
-_TAGS = 1000  # of an EXIF directory; a camera's first has about 15
+_TAGS = 1000  # read from an EXIF directory; a camera's first has about 15
 _XMP_ORIENTATION = re.compile(rb"""tiff:Orientation(?:=["']|>)([1-8])""")
 
 
 def tiff_orientation(exif: bytes) -> int:
-    """Orientation (tag 0x0112) of the first directory of a TIFF structure; 0 where it says none or is broken."""
+    """Read the orientation (tag 0x0112) from the first directory of a TIFF structure; 0 if missing or broken."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 8:
         return 0
@@ -25,11 +25,11 @@ def tiff_orientation(exif: bytes) -> int:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """As `tiff_orientation`, with or without the six bytes that JPEG puts before it."""
+    """Read the orientation like `tiff_orientation`, with or without JPEG's six leading bytes."""
     return tiff_orientation(exif.removeprefix(b"Exif\0\0"))
 
 
 def xmp_orientation(data: bytes, start: int, end: int) -> int:
-    """As Pillow takes it from XMP where EXIF says nothing; 0 for none."""
+    """Read the orientation from XMP as Pillow does if EXIF has none; 0 for none."""
     found = _XMP_ORIENTATION.search(data, start, end)
     return int(found[1]) if found else 0

@@ -1,23 +1,23 @@
-"""The header of a GIF (89a): its canvas, and what stands before its first frame."""
+"""Read the header of a GIF (89a): its canvas, and the blocks before its first frame."""
 
 import struct
 
-from pipeline.core.images.formats.header import Header, PictureError, allow, made
+from pipeline.core.images.formats.header import Header, PictureError, check_pixels, make_header
 
-_BLOCKS = 50_000  # before the first frame
+_BLOCKS = 50_000  # most blocks before the first frame
 
 
 def gif(data: bytes, max_pixels: int) -> Header:
-    """The first frame; a frame that reaches over its canvas makes it larger, as Pillow has it."""
+    """Read the first frame; a frame that exceeds the canvas enlarges it, as in Pillow."""
     width, height = struct.unpack_from("<HH", data, 6)
-    allow((width, height), max_pixels)
+    check_pixels((width, height), max_pixels)
     at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
     parts, blocks = [(0, at)], 0
     while True:
         kind = data[at]
         if kind == 0x2C:  # an image
             left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
-            return made("GIF", (max(width, left + wide), max(height, top + high)), 1, [*parts, (at, len(data))])
+            return make_header("GIF", (max(width, left + wide), max(height, top + high)), 1, [*parts, (at, len(data))])
         if kind == 0x3B:
             raise PictureError("not_a_picture", "a GIF without a picture")
         start = at

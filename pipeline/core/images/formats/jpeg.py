@@ -1,31 +1,31 @@
-"""The header of a JPEG (ITU-T T.81, annex B), and its scans, each of which is a walk over all its pixels."""
+"""Read the header of a JPEG (ITU-T T.81, annex B), and count its scans, because each is a pass over all pixels."""
 
 import re
 import struct
 from collections.abc import Iterator
 
 from pipeline.core.images.formats.exif import tiff_orientation, xmp_orientation
-from pipeline.core.images.formats.header import Header, PictureError, allow, made
+from pipeline.core.images.formats.header import Header, PictureError, check_pixels, make_header
 
-_SCANS = 100  # of a JPEG; encoders write 1 to 20, libjpeg-turbo's own programs warn of files with more
+_SCANS = 100  # most scans; encoders write 1 to 20, libjpeg-turbo's own programs warn of files with more
 _SCANNED_PIXELS = 1_000_000_000  # pixels x scans: 20 scans of the largest picture, about 1.5 s where they are empty
-_SEGMENTS = 4096  # of a JPEG; a camera's has about ten, one with a profile and much XMP a few hundred
+_SEGMENTS = 4096  # most segments; a camera's file has about ten, one with a profile and much XMP a few hundred
 _PLAIN_SEGMENTS = 100
 
 _BASELINE = (0xC0, 0xC1, 0xC2)  # start of frame: sequential or progressive, Huffman
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # every start of frame (ITU-T T.81, table B.1)
 _PIXEL_SEGMENTS = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD, 0xE0, 0xEE}  # tables, restart interval, JFIF, Adobe
 _WITH_LENGTH = frozenset(range(0xC0, 0xD0)) | {*range(0xDA, 0xDE), *range(0xE0, 0xF0), 0xFE}
-# One byte 0xFF, though any number may stand before a marker: a pattern for all of them would be quadratic.
+# It matches one 0xFF, though several may precede a marker: a pattern for all of them would take quadratic time.
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _SCAN_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 
 
 def plain_jpeg(data: bytes) -> Header | None:
-    """The header of a JPEG whose pixels simplejpeg and Pillow see alike, else None (then `jpeg` reads it).
+    """Read the header of a JPEG that simplejpeg and Pillow decode alike, else return None (then use `jpeg`).
 
-    That is an 8-bit Huffman-coded one, grey or by JFIF's word YCbCr, without an APP1 segment before its pixels (EXIF
-    2.3, 4.7.2; XMP can turn a picture too). The short way for nine pictures of ten.
+    Such a JPEG is 8-bit and Huffman-coded, grey or YCbCr according to JFIF, and has no APP1 segment before its pixels
+    (EXIF 2.3, 4.7.2; XMP can rotate a picture too). It is the fast path for nine pictures of ten.
     """
     if data[:3] != b"\xff\xd8\xff":
         return None
@@ -55,7 +55,7 @@ def plain_jpeg(data: bytes) -> Header | None:
 
 
 def jpeg(data: bytes, max_pixels: int) -> Header:
-    """Any other JPEG; a phone's may hold a second picture behind the first (MPO), which nobody reads."""
+    """Read the header of any JPEG; a second picture after the first (MPO, by phones) is ignored."""
     size, exif, xmp = None, b"", 0
     parts = [(0, 2)]
     for marker, at, end in _segments(data):
@@ -63,13 +63,13 @@ def jpeg(data: bytes, max_pixels: int) -> Header:
             if size is None:
                 break
             _count_scans(data, at - 2, size[0] * size[1])
-            return made("JPEG", size, tiff_orientation(exif) or xmp or 1, [*parts, (at - 2, len(data))])
+            return make_header("JPEG", size, tiff_orientation(exif) or xmp or 1, [*parts, (at - 2, len(data))])
         if marker in _FRAMES:
             if size is not None:
                 raise PictureError("not_a_picture", "a JPEG with two frame headers")
             height, width = struct.unpack_from(">HH", data, at + 3)
             size = width, height
-            allow(size, max_pixels)
+            check_pixels(size, max_pixels)
         if marker in _PIXEL_SEGMENTS:
             parts.append((at - 2, end))
         elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
@@ -80,9 +80,9 @@ def jpeg(data: bytes, max_pixels: int) -> Header:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start (behind the marker) and end of each segment up to the first scan's.
+    """List marker, start (after the marker) and end of each segment up to the first scan.
 
-    Raises PictureError (too_costly) where they are too many.
+    Raises PictureError (too_costly) if there are too many.
     """
     at = 2
     for _ in range(_SEGMENTS):
@@ -92,7 +92,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         marker, at = found[1][0], found.end()
         if marker == 0xD9:
             return
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these have no length
             continue
         (length,) = struct.unpack_from(">H", data, at)
         if length < 2 or at + length > len(data):
@@ -103,7 +103,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _count_scans(data: bytes, at: int, pixels: int) -> None:
-    """Walk the markers from the first scan to the picture's end. Raises PictureError (too_costly)."""
+    """Count scans and segments from the first scan to the picture's end. Raises PictureError (too_costly)."""
     scans = segments = 0
     while (found := _SCAN_MARKER.search(data, at)) is not None and segments <= _SEGMENTS:
         marker, at = found[1][0], found.end()
@@ -114,7 +114,7 @@ def _count_scans(data: bytes, at: int, pixels: int) -> None:
             scans += 1
             if scans > _SCANS or scans * pixels > _SCANNED_PIXELS:
                 raise PictureError("too_costly", f"a JPEG of {pixels} pixels in {scans} scans or more")
-        if marker in _WITH_LENGTH:  # others libjpeg refuses, or passes over to the next marker
+        if marker in _WITH_LENGTH:  # libjpeg refuses others, or skips to the next marker
             at += (data[at] << 8) + data[at + 1] if at + 2 <= len(data) else 2
     if segments > _SEGMENTS:
         raise PictureError("too_costly", f"a JPEG with more than {_SEGMENTS} segments among its scans")

@@ -1,21 +1,21 @@
-"""The header of a PNG (W3C, third edition): its size before all else, then the chunks that its pixels need."""
+"""Read the header of a PNG (W3C, third edition): its size, then the chunks that its pixels need."""
 
 import struct
 import zlib
 
 from pipeline.core.images.formats.exif import exif_orientation, xmp_orientation
-from pipeline.core.images.formats.header import Header, PictureError, allow, made
+from pipeline.core.images.formats.header import Header, PictureError, check_pixels, make_header
 
 _CHUNKS = 20_000  # 10 MB in pieces of 512 bytes
-_PROFILE_BYTES = 1_000_000  # of an inflated "Raw profile type exif"
+_PROFILE_BYTES = 1_000_000  # most bytes of an inflated "Raw profile type exif"
 
 
 def png(data: bytes, max_pixels: int) -> Header:
-    """The first frame of an animation is the ordinary picture where the animation begins with it, as Pillow has it."""
+    """Read the default picture, which is the first frame of an animation that includes it, as in Pillow."""
     if data[12:16] != b"IHDR":
         raise PictureError("not_a_picture", "a PNG that does not begin with its header")
     size = struct.unpack_from(">II", data, 16)
-    allow(size, max_pixels)
+    check_pixels(size, max_pixels)
     parts, exif, xmp, pixels, at = [(0, 8)], b"", 0, False, 8
     for _ in range(_CHUNKS):
         if at + 8 > len(data):
@@ -40,14 +40,14 @@ def png(data: bytes, max_pixels: int) -> Header:
         raise PictureError("too_costly", f"a PNG with more than {_CHUNKS} chunks")
     if not pixels:
         raise PictureError("not_a_picture", "a PNG without pixels")
-    return made("PNG", size, exif_orientation(exif) or xmp or 1, parts)
+    return make_header("PNG", size, exif_orientation(exif) or xmp or 1, parts)
 
 
 def _raw_profile(text: bytes, packed: bool) -> bytes:
-    """EXIF as ImageMagick wrote it before PNG had a chunk for it: hexadecimal digits behind three lines."""
+    """Read EXIF as ImageMagick wrote it before PNG had a chunk for it: hexadecimal digits after three lines."""
     try:
         if packed:  # one byte names the method
             text = zlib.decompressobj().decompress(text[1:], _PROFILE_BYTES)
         return bytes.fromhex(b"".join(text[:_PROFILE_BYTES].split(b"\n")[3:]).decode("ascii"))
-    except (zlib.error, ValueError):  # it turns nothing then
+    except (zlib.error, ValueError):  # broken EXIF has no orientation
         return b""

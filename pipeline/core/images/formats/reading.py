@@ -1,7 +1,7 @@
-"""Which format bytes are in, and what they say of the picture: time linear in the bytes, nothing decoded.
+"""Recognise a picture's format and read its header, without decoding and in time linear in the bytes.
 
-What is not needed for the pixels (EXIF, profiles, comments, texts, all frames but the first) is left out of what a
-decoder is given (`Header.parts`): its own parsers of these are not bounded.
+`Header.parts` leaves out everything that the pixels do not need (EXIF, profiles, comments, texts, frames after the
+first), because decoders parse these without bounds.
 """
 
 import re
@@ -9,12 +9,12 @@ import struct
 
 from pipeline.core.images.formats.avif import avif
 from pipeline.core.images.formats.gif import gif
-from pipeline.core.images.formats.header import MAX_PIXELS, MIN_SIDE, Header, PictureError, allow, unread
+from pipeline.core.images.formats.header import MAX_PIXELS, MIN_SIDE, Header, PictureError, check_pixels, unsupported
 from pipeline.core.images.formats.jpeg import jpeg, plain_jpeg
 from pipeline.core.images.formats.png import png
 from pipeline.core.images.formats.webp import webp
 
-_UNREAD = (  # known formats that are not opened: what they begin with, and at which byte
+_UNSUPPORTED = (  # known formats that are refused: (offset, first bytes, name)
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
     (0, b"II+\0", "TIFF"),
@@ -46,7 +46,8 @@ _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?--
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Header:
     """Read format, size and orientation without decoding, in time linear in the bytes.
 
-    Raises PictureError: not_a_picture, unsupported_format, too_small, too_many_pixels, too_costly.
+    Raises:
+        PictureError: not_a_picture, unsupported_format, too_small, too_many_pixels or too_costly.
     """
     header = plain_jpeg(data)
     if header is None:
@@ -54,7 +55,7 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS, min_side: int = MIN_S
             header = _read(data, max_pixels)
         except (struct.error, IndexError) as error:
             raise PictureError("not_a_picture", "it ends within its header") from error
-    allow((header.width, header.height), max_pixels)
+    check_pixels((header.width, header.height), max_pixels)
     if not header.pixels:
         raise PictureError("not_a_picture", f"{header.width} x {header.height} pixels")
     if min(header.width, header.height) < min_side:
@@ -73,13 +74,13 @@ def _read(data: bytes, max_pixels: int) -> Header:
         return webp(data, max_pixels)
     if data[4:8] == b"ftyp":
         return avif(data, max_pixels)
-    for at, start, name in _UNREAD:
+    for at, start, name in _UNSUPPORTED:
         if data.startswith(start, at):
-            raise unread(name)
+            raise unsupported(name)
     if data[:2] == b"BM" and data[6:10] == bytes(4):
-        raise unread("BMP")
+        raise unsupported("BMP")
     if _NETPBM.match(data):
-        raise unread("Netpbm")
+        raise unsupported("Netpbm")
     if _SVG.match(data, 0, 4096):
-        raise unread("SVG")
+        raise unsupported("SVG")
     raise PictureError("not_a_picture", f"begins with {data[:12]!r}, as no picture does" if data else "no bytes")

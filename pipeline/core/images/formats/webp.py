@@ -1,16 +1,16 @@
-"""The header of a WebP (RFC 9649): lossy, lossless or extended, which may be an animation."""
+"""Read the header of a WebP (RFC 9649): lossy, lossless or extended, which may be an animation."""
 
 import struct
 from collections.abc import Iterator
 
 from pipeline.core.images.formats.exif import exif_orientation, xmp_orientation
-from pipeline.core.images.formats.header import Header, PictureError, allow, made
+from pipeline.core.images.formats.header import Header, PictureError, check_pixels, make_header
 
 _CHUNKS = 20_000
 
 
 def webp(data: bytes, max_pixels: int) -> Header:
-    """Lossy, lossless or extended; libwebp refuses a picture that is not of the size its canvas says."""
+    """Read the canvas size and orientation; libwebp refuses a picture whose size differs from its canvas."""
     kind = data[12:16]
     exif, xmp = b"", 0
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
@@ -22,7 +22,7 @@ def webp(data: bytes, max_pixels: int) -> Header:
     elif kind == b"VP8X":
         low_width, high_width, low_height, high_height = struct.unpack_from("<HBHB", data, 24)
         size = 1 + low_width + (high_width << 16), 1 + low_height + (high_height << 16)
-        allow(size, max_pixels)
+        check_pixels(size, max_pixels)
         for name, start, end in _riff_chunks(data):
             if name == b"EXIF":
                 exif = exif or data[start:end]
@@ -30,7 +30,7 @@ def webp(data: bytes, max_pixels: int) -> Header:
                 xmp = xmp or xmp_orientation(data, start, end)
     else:
         raise PictureError("not_a_picture", "a WebP that begins with none of its kinds of picture")
-    return made("WEBP", size, exif_orientation(exif) or xmp or 1, [])
+    return make_header("WEBP", size, exif_orientation(exif) or xmp or 1, [])
 
 
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

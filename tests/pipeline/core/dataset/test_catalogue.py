@@ -1,4 +1,4 @@
-"""The pictures of a mode: held-out photos gone by content, equal pictures merged, ids dense and in a fixed order."""
+"""The catalogue lacks held-out photos by content, merges equal pictures, and has dense ids in a fixed order."""
 
 import pyarrow as pa
 import pytest
@@ -13,7 +13,7 @@ PAIRS = [(0, 0, 1), (0, 1, 1), (0, 2, 1), (1, 0, 1), (1, 1, 1), (1, 2, 1)]
 
 
 def splits_of(held, by_picture=None):
-    """SPLITS of PAIRS in which the pairs `held` {(user, item): split} are held out, `by_picture` {...: sha256} so."""
+    """Build SPLITS of PAIRS with `held` {(user, item): split} held out, and pictures by `by_picture` {...: sha256}."""
     rows = [
         {
             "user": u,
@@ -37,10 +37,10 @@ def test_a_customers_own_photo_of_a_held_out_item_never_trains():
     built = build(surviving, splits_of({(0, 0): "test"}))
     rows = [(r["image"], r["item"], r["source"], r["sha256"], r["user"]) for r in built.table.to_pylist()]
     assert rows == [
-        (0, 0, "vendor", "a", None),  # u0's photo of the same content goes, the vendor's stays
+        (0, 0, "vendor", "a", None),  # u0's photo of the same content is removed, the vendor's stays
         (1, 0, "customer", "e", 1),
         (2, 1, "vendor", "b", None),
-        (3, 1, "customer", "d", 0),  # the same content behind another item is another picture
+        (3, 1, "customer", "d", 0),  # the same content of another item is another picture
         (4, 2, "vendor", "c", None),
     ]
     assert built.counts == {"images_before": 8, "held_out_photos": 2, "merged": 1, "images": 5, "items": 3}
@@ -48,7 +48,7 @@ def test_a_customers_own_photo_of_a_held_out_item_never_trains():
     assert built.table["bank_row"].to_pylist() == [7, 3, 6, 4, 5]
 
 
-def test_where_one_picture_is_held_out_nothing_leaves_not_even_the_customers_own_photos():
+def test_holding_out_single_pictures_removes_nothing_from_the_catalogue():
     photos = [("u0", 0, "d"), ("u0", 0, "e"), ("u1", 0, "e")]
     surviving = shop(PAIRS, [(0, "a"), (1, "b"), (2, "c")], photos)["vendor_customer"]
     built = build(surviving, splits_of({(0, 0): "test"}, by_picture={(0, 0): "d"}))
@@ -63,14 +63,14 @@ def test_where_one_picture_is_held_out_nothing_leaves_not_even_the_customers_own
     assert built.table.equals(build(surviving, splits_of({})).table)
 
 
-def test_equal_pictures_of_an_item_are_one_the_vendors_first():
+def test_equal_pictures_of_an_item_are_merged_and_the_vendors_stays():
     surviving = shop(PAIRS, [(0, "a"), (0, "a"), (1, "b"), (2, "c")], [("u1", 0, "a")])["vendor_customer"]
     built = build(surviving, splits_of({}))
     assert built.table["source"].to_pylist() == ["vendor"] * 3
     assert built.counts["merged"] == 2
 
 
-def test_an_item_left_bare_or_a_picture_not_in_the_bank_is_an_error():
+def test_an_item_without_a_picture_or_a_picture_outside_the_bank_is_an_error():
     surviving = shop(PAIRS, [(0, "a"), (1, "b")], [("u0", 2, "c")])["vendor_customer"]
     with pytest.raises(ValueError, match=r"1 items are left without a picture \(first: item 2\)"):
         build(surviving, splits_of({(0, 2): "test"}))
@@ -80,7 +80,7 @@ def test_an_item_left_bare_or_a_picture_not_in_the_bank_is_an_error():
 
 @given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.SPLIT_UNITS))
 @settings(max_examples=80, deadline=None)
-def test_the_catalogue_equals_a_slow_obvious_one_and_bares_no_item(surviving, mode, seed, unit):
+def test_the_catalogue_equals_a_slow_reference_and_leaves_no_item_without_a_picture(surviving, mode, seed, unit):
     assume(mode in surviving)
     table = splits.leave_one_out(surviving, mode, users_table(), items_table(), seed, split_unit=unit)
     built = build(surviving[mode], table)

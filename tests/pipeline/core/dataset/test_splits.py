@@ -1,4 +1,4 @@
-"""Leave-one-out: shared by the modes, safe for the items' last picture, equal to a slow obvious version."""
+"""Leave-one-out splits agree between modes, keep every item's last picture, and equal a slow reference."""
 
 import hashlib
 from collections import defaultdict
@@ -24,7 +24,7 @@ def held_out(table, paired=None):
 
 def slow_split(surviving, mode, seed, hold_out):
     def lasts(name, item):
-        """Is a content of the item left whoever of its users is held out?"""
+        """Return whether the item keeps a content for any held-out user."""
         pairs = {(USERS[r["user"]], r["item"]) for r in surviving[name].pairs.to_pylist()}
         contents = defaultdict(list)
         for row in surviving[name].images.to_pylist():
@@ -57,7 +57,7 @@ def slow_split(surviving, mode, seed, hold_out):
 
 @given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.HOLD_OUTS))
 @settings(max_examples=80, deadline=None)
-def test_the_split_equals_a_slow_obvious_one(surviving, mode, seed, hold_out):
+def test_the_split_equals_a_slow_reference(surviving, mode, seed, hold_out):
     assume(mode in surviving)
     table = split(surviving, mode, seed, hold_out=hold_out)
     assert table.schema == schemas.SPLITS
@@ -66,7 +66,7 @@ def test_the_split_equals_a_slow_obvious_one(surviving, mode, seed, hold_out):
 
 
 def slow_split_by_picture(surviving, mode, seed, hold_out):
-    """{(user, item, sha256 or None): (split, paired)} of the image unit, from the pairs of the other one."""
+    """Derive {(user, item, sha256 or None): (split, paired)} of unit image from the pairs of unit interaction."""
     contents = {name: {(r["item"], r["sha256"]) for r in shown.images.to_pylist()} for name, shown in surviving.items()}
     result = {}
     for (user, item), (name, paired) in slow_split(surviving, mode, seed, hold_out).items():
@@ -92,7 +92,7 @@ def rows(table):
 
 @given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.HOLD_OUTS))
 @settings(max_examples=80, deadline=None)
-def test_the_split_by_picture_equals_a_slow_obvious_one(surviving, mode, seed, hold_out):
+def test_the_split_by_picture_equals_a_slow_reference(surviving, mode, seed, hold_out):
     assume(mode in surviving)
     table = split(surviving, mode, seed, hold_out=hold_out, split_unit="image")
     assert table.schema == schemas.SPLITS
@@ -140,8 +140,8 @@ def test_the_latest_item_is_test_and_the_one_before_it_validation():
     assert held_out(table) == {(0, "test"): 2, (0, "validation"): 1, (1, "test"): 0, (1, "validation"): 2}
 
 
-def test_an_item_whose_only_pictures_are_its_users_is_never_held_out():
-    # Item 2 has nothing but u0's photo, and u1's of the same content as a stranger's.
+def test_an_item_with_pictures_only_by_its_users_is_never_held_out():
+    # Item 2 has only u0's photo, and u1's, whose content equals a stranger's.
     surviving = shop(EVERYONE, [(0, "a"), (1, "b")], [("u0", 2, "c"), ("u1", 2, "d"), ("stranger", 2, "d")])
     for seed in range(8):
         assert (
@@ -160,7 +160,7 @@ def test_a_user_with_too_few_safe_items_trains_only():
     assert not any(table["paired"].to_pylist())
 
 
-def test_siblings_of_a_held_out_picture_train_and_an_only_picture_leaves_nothing_in_train():
+def test_other_pictures_of_a_held_out_picture_train_and_an_only_picture_leaves_nothing_in_train():
     surviving = shop(EVERYONE, [(0, "a"), (1, "b"), (1, "c"), (2, "d"), (2, "d")], [])
     table = split(surviving, "vendor_all", hold_out="latest", split_unit="image")
     mine = [(r["item"], r["split"], r["sha256"]) for r in table.to_pylist() if r["user"] == 0]

@@ -1,4 +1,4 @@
-"""Which pictures are fetched, and what each mode keeps of them."""
+"""Test which pictures are fetched, and which each mode keeps."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -46,7 +46,7 @@ def small():
     return items, products, reviews, pa.table([*columns, pa.nulls(5, pa.int64())], schema=schemas.INTERACTIONS)
 
 
-def test_vendor_pictures_come_first_and_photos_by_anyone_stand_once_a_reviewer():
+def test_vendor_pictures_come_first_and_photos_have_one_row_per_reviewer():
     items, products, reviews, _ = small()
     table = survivors.image_urls(items, products, reviews)
     assert table.schema == schemas.IMAGE_URLS
@@ -60,7 +60,7 @@ def test_vendor_pictures_come_first_and_photos_by_anyone_stand_once_a_reviewer()
     assert high.filter(pc.equal(high["source"], "vendor"))["url"].to_pylist() == ["H1", "H3"]
 
 
-def test_other_products_come_for_the_generator_up_to_the_cap_whatever_their_order():
+def test_other_products_are_added_for_the_generator_up_to_the_cap_in_any_order():
     items, products, reviews, _ = small()
     table = survivors.image_urls(items, products, reviews, extra_per_class=1, seed=3)
     extra = table.filter(pc.is_null(table["item"]))["asin"].to_pylist()
@@ -106,7 +106,7 @@ def test_a_mode_without_a_working_picture_is_an_error_that_names_it():
         ("high", "vendor_customer", (557, 6905, 17452, 14018)),
     ],
 )
-def test_the_hm_sample_gives_the_counts_of_its_readme(hm, resolution, mode, expected):
+def test_the_hm_sample_has_the_counts_of_its_readme(hm, resolution, mode, expected):
     reviews, products, core, gone = hm
     urls = survivors.image_urls(core.items, products, reviews, vendor_resolution=resolution)
     found = survivors.surviving(core.interactions, urls, ledger_of(urls["url"].to_pylist(), gone), mode).counts
@@ -127,8 +127,8 @@ def test_every_image_mode_has_a_rule_and_its_words():
     assert set(schemas.IMAGE_MODES) == set(survivors.RULES) == set(MODES)
 
 
-def test_a_mode_of_ones_own_is_a_name_a_rule_and_words(monkeypatch: pytest.MonkeyPatch):
-    """What docs/how-to.md says of adding one."""
+def test_a_new_mode_needs_a_name_a_rule_and_a_description(monkeypatch: pytest.MonkeyPatch):
+    """Follow docs/how-to.md."""
     from pipeline.views import paper, plots
 
     monkeypatch.setattr(schemas, "IMAGE_MODES", (*schemas.IMAGE_MODES, "customer"))

@@ -1,4 +1,4 @@
-"""Sampled triplets: only what a sampling may give, with its frequencies, the same bytes for the same seed."""
+"""Sampled triplets are valid, have the right frequencies, and are the same bytes for the same seed."""
 
 from collections import Counter, defaultdict
 
@@ -16,7 +16,7 @@ from tests.pipeline.core.shops import bank, items_table, shops, users_table
 
 
 def tables(held, images, by_picture=()):
-    """SPLITS of {(user, item): split} and CATALOGUE with images[n] the item of image n, whose sha256 is str(n).
+    """Build SPLITS of {(user, item): split} and CATALOGUE with images[n] the item of image n, whose sha256 is str(n).
 
     by_picture: (user, item, split, sha256) held out as single pictures.
     """
@@ -47,7 +47,7 @@ def sampled(**settings):
     return table, table["user"].to_pylist(), table["positive"].to_pylist(), table["negative"].to_pylist()
 
 
-def test_a_picture_row_is_a_positive_and_users_are_drawn_alike():
+def test_a_picture_row_is_a_positive_and_users_are_drawn_uniformly():
     table, users, positives, _ = sampled()
     assert table.num_rows == 2000 * 5  # (7, pictures 0 1 2 3) and (9, picture 3)
     assert shares(users) == {7: 0.5, 9: 0.5}
@@ -62,7 +62,7 @@ def test_item_first_draws_the_pair_then_its_picture():
     assert {p: round(n / len(of_seven) * 6) for p, n in Counter(of_seven).items()} == {0: 1, 1: 1, 2: 1, 3: 3}
 
 
-def test_interaction_sampling_draws_positives_alike():
+def test_interaction_sampling_draws_positives_uniformly():
     _, users, _, _ = sampled(user_sampling="interaction")
     assert shares(users) == {7: 0.8, 9: 0.2}
 
@@ -87,7 +87,7 @@ BY_PICTURE = tables(
 
 
 @pytest.mark.parametrize("positive_picture", triplets.POSITIVE_PICTURE)
-def test_a_picture_held_out_alone_is_no_positive_of_its_user_and_its_siblings_are(positive_picture):
+def test_a_held_out_picture_is_no_positive_of_its_user_and_the_items_other_pictures_are(positive_picture):
     chosen = TripletSettings(epochs=2000, seed=1, positive_picture=positive_picture)
     table = triplets.sample(*BY_PICTURE, chosen)
     assert table.num_rows == 2000 * (6 if positive_picture == "row" else 3)
@@ -116,7 +116,7 @@ def test_the_same_seed_gives_the_same_bytes_and_more_epochs_do_not_change_the_fi
     assert all(long.startswith(short) for short, long in zip(drawn(epochs=3), drawn(epochs=9), strict=True))
 
 
-def test_what_cannot_be_sampled_is_an_error_that_names_it():
+def test_an_impossible_sampling_is_an_error_that_names_the_cause():
     with pytest.raises(ValueError, match="nothing is in train"):
         triplets.sample(*tables({(0, 1): "test"}, [1]), TripletSettings())
     with pytest.raises(ValueError, match="item 2 of train has no picture"):
@@ -139,9 +139,7 @@ def test_what_cannot_be_sampled_is_an_error_that_names_it():
     st.sampled_from(splits.SPLIT_UNITS),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
-def test_exactly_the_triplets_of_a_slow_obvious_listing_come_up(
-    surviving, mode, user_sampling, positive, negatives, unit
-):
+def test_exactly_the_triplets_of_a_slow_listing_are_drawn(surviving, mode, user_sampling, positive, negatives, unit):
     assume(mode in surviving)
     split = splits.leave_one_out(surviving, mode, users_table(), items_table(), 0, split_unit=unit)
     pictures = catalogue.build(surviving[mode], split, bank(), users_table()).table

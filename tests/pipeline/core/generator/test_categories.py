@@ -1,4 +1,4 @@
-"""Reading the garment class out of categories and titles."""
+"""Classify products by categories and titles."""
 
 import gzip
 import json
@@ -44,7 +44,7 @@ AMAZON = "Clothing, Shoes & Jewelry"
         ([], "", None),
     ],
 )
-def test_a_product_is_read_by_its_deepest_category_then_by_its_title(path, title, expected):
+def test_a_product_is_classified_by_its_deepest_category_then_by_its_title(path, title, expected):
     assert categories.garment_class(path, title) == expected
 
 
@@ -55,12 +55,12 @@ def test_a_products_table_gets_its_classes_row_by_row():
     mapped = categories.map_products(products)
     assert mapped["garment_class"].to_pylist() == ["men_tops", None, "men_tops"]
     assert mapped.schema.equals(schemas.PRODUCTS)
-    assert classes_of(mapped, "products") == built_in().names  # those of no product too
+    assert classes_of(mapped, "products") == built_in().names  # including classes without products
 
 
 @pytest.mark.skipif(not DATASETS.is_dir(), reason="the evaluation data sets are not beside this checkout")
 @pytest.mark.parametrize(("by_title", "precision", "recall"), [(False, 0.97, 0.97), (True, 0.95, 0.90)])
-def test_the_myntra_set_is_read_well_enough(by_title, precision, recall):
+def test_the_myntra_set_is_classified_with_this_precision_and_recall(by_title, precision, recall):
     with gzip.open(DATASETS / "myntra/products.jsonl.gz") as file:
         rows = [json.loads(line) for line in file]
     truth = [row["class"] for row in rows]

@@ -1,4 +1,4 @@
-"""A class of one's own, from a file that the environment names to the generator's pictures and the page."""
+"""A user's own garment class, from the file to the generator's pictures and the page."""
 
 import hashlib
 import io
@@ -46,7 +46,7 @@ EACH = 8
 
 @dataclass
 class Shop:
-    """A home whose products have pictures, a grey each, and what was last materialised in it."""
+    """A home whose products have pictures of distinct greys, and its latest materialisation."""
 
     home: Path
     instance: dg.DagsterInstance
@@ -71,7 +71,7 @@ INGEST = ("reviews", "products", "rejects")
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Products of seven classes ingested with a file of one's own, a generator trained on them, and its gallery."""
+    """Ingest products with a file of seven classes, train a generator on them, and make its gallery."""
     folder = tmp_path_factory.mktemp("classes")
     home = folder / "home"
     store, lines = PictureStore(Storage(root=str(home)).pictures), []
@@ -129,7 +129,7 @@ def test_the_generator_has_seven_classes_and_its_gallery_a_row_for_each(shop: Sh
     assert sheet is not None and len(sheet) == 7
 
 
-def test_other_rules_are_another_version_of_products_though_no_product_changes_its_class(shop: Shop):
+def test_other_rules_change_the_version_of_products_even_if_no_class_changes(shop: Shop):
     products, rules = shop.version("products"), shop.said("products")["class_rules"]
     mine = shop.home.parent / "mine.toml"
     mine.write_text(DRESSES.replace('"gown"', '"gown", "sarafan"'))
@@ -142,10 +142,10 @@ def test_other_rules_are_another_version_of_products_though_no_product_changes_i
     assert (shop.version("products"), shop.said("products")["class_rules"]) == (products, rules)
 
 
-def test_pictures_under_other_class_names_are_another_model_and_the_old_one_is_refused(shop: Shop):
+def test_other_class_names_make_another_model_and_the_old_one_is_refused(shop: Shop):
     mine = shop.home.parent / "mine.toml"
     garments, model = shop.version("garments"), Storage(root=str(shop.home)).current("generator").run
-    # Dresses go by the name of men's shoes, and men's shoes by a new one at the end.
+    # Dresses get the name of men's shoes, and men's shoes a new name at the end.
     of_dresses, of_shoes = "[classes.men_shoes]", '[classes.boots_of_men]\ngender = "men"\nkind = "shoes"\n[kinds'
     mine.write_text(DRESSES.replace("[classes.women_dresses]", of_dresses).replace("[kinds", of_shoes))
     try:
@@ -161,7 +161,7 @@ def test_pictures_under_other_class_names_are_another_model_and_the_old_one_is_r
     assert Storage(root=str(shop.home)).current("generator").run == model and shop.said("lsgan")["reused"]
 
 
-def test_a_runs_own_file_wins_over_the_environments(tmp_path: Path):
+def test_a_runs_file_overrides_the_environments(tmp_path: Path):
     path = tmp_path / "run.toml"
     path.write_text(DRESSES.replace("women_dresses", "women_gowns"))
     raw = RawSources(classes=str(tmp_path / "nowhere.toml"))
@@ -174,7 +174,7 @@ def test_a_runs_own_file_wins_over_the_environments(tmp_path: Path):
     assert Method(profile=str(profile)).settings(IngestSettings, "ingest").classes == str(path)
 
 
-def test_the_page_shows_a_class_it_has_never_heard_of_under_readable_words(tmp_path: Path):
+def test_the_page_shows_an_unknown_class_with_a_readable_name(tmp_path: Path):
     assert class_words("women_dresses") == "Women’s dresses" and class_words("men_pants") == "Men’s trousers"
     assert class_words("hats") == "Hats"
     with dg.DagsterInstance.ephemeral() as instance:
@@ -186,7 +186,7 @@ def test_the_page_shows_a_class_it_has_never_heard_of_under_readable_words(tmp_p
     assert {bar.name for bar in sections["data"]["classes"]} >= {"Women’s dresses", "Men’s shoes"}
 
 
-def test_a_wrong_file_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_an_invalid_file_is_found_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     from pipeline.cli.run import main
     from pipeline.runtime.exits import WRONG_CALL
 

@@ -1,4 +1,4 @@
-"""Colours: named as a person would, of the garment and not of its background, and a distance of shares."""
+"""Colours have their usual names, ignore the background, and have a distance between shares."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from pipeline.core.generator.colours import NAMES, by_class, distance, named, sh
         ((30, 60, 180), "blue"), ((130, 50, 170), "purple"), ((250, 150, 170), "pink"), ((235, 60, 150), "pink"),
     ],
 )  # fmt: skip
-def test_a_colour_is_called_what_people_call_it(rgb: tuple[int, int, int], name: str):
+def test_colours_have_their_usual_names(rgb: tuple[int, int, int], name: str):
     assert NAMES[named(np.full((1, 1, 3), rgb, np.uint8))[0, 0]] == name
 
 
@@ -29,7 +29,7 @@ def test_the_background_does_not_count():
         assert shares(garment((200, 20, 25), background)[None])[NAMES.index("red")] == 1
 
 
-def test_a_picture_of_nothing_but_background_counts_whole():
+def test_a_picture_of_only_background_counts_whole():
     assert shares(np.full((1, 8, 8, 3), 255, np.uint8))[NAMES.index("white")] == 1
 
 
@@ -40,14 +40,14 @@ def test_shares_are_means_over_pictures_not_over_pixels():
     assert (found[NAMES.index("red")], found[NAMES.index("blue")]) == (0.5, 0.5)
 
 
-def test_equal_sets_are_at_no_distance_and_disjoint_ones_at_one():
+def test_equal_sets_have_distance_zero_and_disjoint_sets_one():
     red, blue = shares(garment((200, 20, 25))[None]), shares(garment((30, 60, 180))[None])
     assert distance(red, red) == 0
     assert distance(red, blue) == 1
     assert distance(red, (red + blue) / 2) == pytest.approx(0.5)
 
 
-def test_colours_are_told_class_by_class():
+def test_colours_are_measured_by_class():
     pictures = np.stack([garment((200, 20, 25)), garment((30, 60, 180))])
     found = by_class(pictures, np.array([0, 2]), ("tops", "none of them", "shoes"))
     assert set(found) == {"tops", "shoes"}

@@ -1,4 +1,4 @@
-"""Garment classes as data: the built-in rules, a person's own file over them, and what is said of a wrong one."""
+"""Test the built-in garment classes, a user's own file, and the errors of an invalid file."""
 
 from pathlib import Path
 
@@ -56,15 +56,15 @@ def test_the_built_in_classes_have_their_fixed_order():
     assert built_in().names == ("women_tops", "women_pants", "women_shoes", "men_tops", "men_pants", "men_shoes")
 
 
-def test_six_lines_add_a_class_behind_the_built_in_ones(write):
+def test_six_lines_add_a_class_after_the_built_in_ones(write):
     rules = load_rules(write(DRESSES))
     assert rules.names == (*built_in().names, "women_dresses")
-    # The longest words still win: a shirt stays a shirt, and what the file did not claim is still no garment.
+    # The longest words still win: a shirt stays a shirt, and other words are still no garments.
     assert read(rules, *TITLES) == ["women_dresses", "women_dresses", "women_tops", None, None]
     assert read(built_in(), *TITLES) == [None, None, "women_tops", None, None]
 
 
-def test_a_products_table_comes_out_with_the_class_of_ones_own(write):
+def test_a_products_table_gets_the_users_class(write):
     empty = {"categories": [], "vendor_urls": [], "vendor_urls_high": []}
     products = pa.Table.from_pylist(
         [{"asin": str(n), "title": title, **empty} for n, title in enumerate(TITLES)], schema=schemas.PRODUCTS
@@ -74,7 +74,7 @@ def test_a_products_table_comes_out_with_the_class_of_ones_own(write):
     assert classes_of(mapped, "products")[-1] == "women_dresses"
 
 
-def test_words_that_a_file_claims_leave_where_they_were_and_it_is_told(write):
+def test_words_that_a_file_lists_move_and_are_reported(write):
     assert load_rules(write(DRESSES)).moved == dict.fromkeys(("dress", "shirt dress", "gown"), "kinds.other")
     boots = DRESSES.replace("dresses", "boots").replace('["dress", "shirt dress", "gown"]', '["boot", "ankle boot"]')
     rules = load_rules(write(boots))
@@ -83,7 +83,7 @@ def test_words_that_a_file_claims_leave_where_they_were_and_it_is_told(write):
     assert built_in().moved == {} and read(built_in(), "Women's Ankle Boots") == ["women_shoes"]
 
 
-def test_a_claimed_word_no_longer_keeps_a_whole_category_path_out(write):
+def test_a_moved_word_no_longer_vetoes_a_category_path(write):
     swim = DRESSES.replace("dresses", "swim").replace('["dress", "shirt dress", "gown"]', '["bikini", "swimsuits"]')
     path = ["Women", "Swimsuits", "Bikinis"]
     assert garment_class(path, "", built_in()) is None
@@ -103,14 +103,14 @@ def test_genders_and_implied_genders_can_be_added(write):
     assert read(load_rules(write(text)), "Senora Dress", "Silk gown") == ["women_dresses", "women_dresses"]
 
 
-def test_a_file_that_extends_nothing_stands_alone(write):
+def test_a_file_without_extends_replaces_the_built_in_rules(write):
     rules = load_rules(write(WHOLE))
     assert rules.names == ("men_hats",)
     assert read(rules, "Men's caps", "Men's shirt", "hat") == ["men_hats", None, None]
     assert load_rules(RULES_FILE).digest == built_in().digest
 
 
-def test_the_digest_is_of_what_the_rules_say_and_not_of_how_it_is_written(write):
+def test_the_digest_depends_on_the_rules_and_not_on_their_spelling(write):
     digest = load_rules(write(DRESSES)).digest
     assert load_rules(write("# a note\n" + DRESSES.replace('["dress", ', '[ "dress",  '))).digest == digest
     others = [DRESSES.replace(', "gown"', ""), DRESSES.replace("women_dresses", "women_gowns")]
@@ -121,13 +121,13 @@ def test_the_digest_is_of_what_the_rules_say_and_not_of_how_it_is_written(write)
     assert len({digest, built_in().digest, *digests}) == 6  # the order of the classes is their numbers
 
 
-def test_a_file_is_read_anew_each_time(write):
+def test_a_file_is_read_again_each_time(write):
     first = load_rules(write(WHOLE)).digest
     assert load_rules(write(WHOLE.replace(', "cap"', ""))).digest != first
 
 
 @pytest.mark.parametrize(
-    ("change", "key", "mend"),
+    ("change", "key", "remedy"),
     [
         (('extends = "built-in"', 'extends = "mine"'), "extends is 'mine'", 'write extends = "built-in"'),
         (('extends = "built-in"', ""), "[genders] is missing", "as the first line"),
@@ -156,15 +156,15 @@ def test_a_file_is_read_anew_each_time(write):
         (("[kinds.dresses]", "[kinds.dresses"), "not TOML", "line 6"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant_is_named_with_its_file_its_key_and_the_mend(write, change, key: str, mend: str):
+def test_an_invalid_rule_is_named_with_file_key_and_remedy(write, change, key: str, remedy: str):
     path = write(DRESSES.replace(*change))
     with pytest.raises(InputError) as caught:
         load_rules(path)
     said = str(caught.value)
-    assert said.startswith(f"{path}: ") and key in said and mend in said, said
+    assert said.startswith(f"{path}: ") and key in said and remedy in said, said
 
 
-def test_a_file_that_is_not_there_is_named_with_where_its_path_was_set(tmp_path: Path):
+def test_a_missing_file_is_named_with_the_setting_of_its_path(tmp_path: Path):
     with pytest.raises(InputError, match=r"nowhere\.toml: .*ATELIER_CLASSES or ops\.ingest\.config\.classes"):
         load_rules(tmp_path / "nowhere.toml")
 
@@ -176,7 +176,7 @@ def test_a_table_carries_its_classes_through_filters_and_joins_and_one_without_s
         classes_of(table.replace_schema_metadata(None), "products")
 
 
-def test_the_documents_show_a_file_that_works(write):
+def test_the_documents_example_works(write):
     readme = (Path(__file__).parents[4] / "docs/configuration.md").read_text()
     start = readme.index(f'extends = "{BUILT_IN}"')
     shown = readme[start : readme.index("```", start)]

@@ -1,4 +1,4 @@
-"""The generator's pictures: which are chosen, what is held out, and what is said when there are too few."""
+"""Test which pictures the generator gets, which are held out, and the error if there are too few."""
 
 import hashlib
 import io
@@ -23,12 +23,12 @@ SETTINGS = {"cap": 1000, "minimum": 1, "held_out": 0.0, "sources": "vendor_custo
 
 
 def corners(pixels: np.ndarray) -> np.ndarray:
-    """Features for the rules that are not about features: a few pixels of each picture."""
+    """Use a few pixels of each picture as features, for tests that do not depend on features."""
     return pixels[:, ::32, ::32].reshape(len(pixels), -1).astype(np.float32)
 
 
 class Shop:
-    """Products with pictures, built up a line at a time."""
+    """Products with pictures, added one at a time."""
 
     def __init__(self, folder: Path):
         self.store = PictureStore(folder)
@@ -39,7 +39,7 @@ class Shop:
     def picture(
         self, asin: str, garment_class: str | None, content: int, source="vendor", ok=True, position=0, data=b""
     ):
-        """One more picture; equal `content` means equal bytes."""
+        """Add a picture; equal `content` means equal bytes."""
         if not data:
             sink = io.BytesIO()
             Image.fromarray(np.full((40, 30, 3), content % 256, np.uint8)).save(sink, "PNG")
@@ -53,7 +53,7 @@ class Shop:
         return sha
 
     def classes(self, each: int, pictures: int = 1, start: int = 1000) -> "Shop":
-        """`each` products of every class."""
+        """Add `each` products of every class."""
         for number, name in enumerate(CLASSES):
             for n in range(each):
                 for p in range(pictures):
@@ -113,7 +113,7 @@ def test_broken_pictures_and_products_of_no_class_are_left_out(shop: Shop):
     assert not {"watch", "gone"} & set(shop.build().table["asin"].to_pylist())
 
 
-def test_customers_pictures_stay_out_where_only_the_vendors_are_wanted(shop: Shop):
+def test_sources_vendor_excludes_customers_pictures(shop: Shop):
     shop.classes(1)
     shop.picture("own", "men_tops", 77, source="customer")
     assert "own" in shop.build().table["asin"].to_pylist()
@@ -126,7 +126,7 @@ def test_a_product_is_held_out_with_all_its_pictures_or_not_at_all(shop: Shop):
     assert 0.2 < made["held_out"].mean() < 0.6
 
 
-def test_a_further_product_moves_no_other_across_the_hold_out(shop: Shop):
+def test_a_new_product_moves_no_other_across_the_hold_out(shop: Shop):
     before = shop.classes(6).build(held_out=0.4).table.to_pandas().set_index("asin")["held_out"]
     for n in range(10):
         shop.picture(f"new{n}", "men_tops", 5000 + n)
@@ -164,7 +164,7 @@ def test_every_class_with_too_few_pictures_is_named_with_count_and_minimum(shop:
     assert " men_pants" not in said and "at least 5 a class" in said and "ops.garments.config.minimum" in said
 
 
-def test_what_is_held_out_does_not_count_towards_the_minimum(shop: Shop):
+def test_held_out_pictures_do_not_count_towards_the_minimum(shop: Shop):
     with pytest.raises(InputError, match="women_tops has 0"):
         shop.classes(4).build(held_out=1.0)
 
@@ -180,8 +180,8 @@ def test_unknown_sources_are_refused_with_the_known_ones(shop: Shop):
         shop.classes(1).build(sources="everybody")
 
 
-def test_what_is_irrelevant_is_discarded_counted_and_shown_before_anything_is_held_out(shop: Shop):
-    # The same photograph under two products; flat pictures are like nothing, so it is drawn.
+def test_irrelevant_pictures_are_discarded_counted_and_shown_before_the_hold_out(shop: Shop):
+    # The same photograph of two products. It has a shape, because blank pictures match nothing.
     def striped(asin: str, cut: int) -> None:
         sink = io.BytesIO()
         picture = np.full((64, 64, 3), 240, np.uint8)

@@ -1,4 +1,4 @@
-"""FID needs weights that nobody may be made to download: what is missing is named, with the mend."""
+"""FID needs weights that are never downloaded; an error names what is missing and the remedy."""
 
 import sys
 from pathlib import Path
@@ -26,8 +26,8 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: 
         inception.scores(PICTURES, PICTURES, str(tmp_path / "w.pth"), CPU)
 
 
-def test_pictures_are_handed_over_unchanged():
+def test_pictures_are_passed_unchanged():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 6, 3), dtype=np.uint8)
-    given = inception._Pictures(pixels)
+    given = inception._FidelityPictures(pixels)
     assert len(given) == 3
     assert np.array_equal(given[2].permute(1, 2, 0).numpy(), pixels[2]) and given[2].dtype == torch.uint8

@@ -1,4 +1,4 @@
-"""Pictures made by hand to cost more than they weigh; a few kilobytes each."""
+"""Make pictures of a few kilobytes that are expensive to decode."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ JFIF = segment(0xE0, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0")
 
 
 def flat_jpeg(side: int, scans: int, between: bytes = b"", first: bytes = JFIF, restart: int = 0) -> bytes:
-    """Progressive, grey, side x side: its one scan of values, then as many that add nothing, each after `between`."""
+    """Make a progressive grey JPEG, side x side: one scan of values, then empty scans, each after `between`."""
     blocks = ((side + 7) // 8) ** 2
     values = bytes((blocks + 7) // 8)  # one bit, 0, a block
     refinement = segment(0xDA, bytes([1, 1, 0, 0, 0, 0x10])) + values
@@ -47,7 +47,7 @@ def flat_jpeg(side: int, scans: int, between: bytes = b"", first: bytes = JFIF, 
 
 
 def exif_of_many_tags(tags: int = 5000) -> bytes:
-    """An EXIF directory whose every tag says that its value is all of the block: read plainly it is 300 MB."""
+    """Make an EXIF directory in which every tag's value is the whole block: 300 MB if read naively."""
     size = 8 + 2 + 12 * tags
     entries = b"".join(struct.pack("<HHII", 0x1000 + n, 7, size - 8, 8) for n in range(tags))
     return b"II*\0" + struct.pack("<IH", 8, tags) + entries
@@ -61,7 +61,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(side: int = 32, before: bytes = b"", after: bytes = b"", pieces: int = 1, announced: int = 0) -> bytes:
-    """Grey, side x side; `announced`: the side that its header says instead."""
+    """Make a grey PNG, side x side; `announced` replaces the side in its header."""
     pixels = zlib.compress(bytes((1 + side) * side))
     step = max(1, -(-len(pixels) // pieces))
     cut = [pixels[at : at + step] for at in range(0, len(pixels), step)]
@@ -97,7 +97,7 @@ def box(kind: bytes, *bodies: bytes) -> bytes:
 
 
 def lying_avif(side: int, says: int) -> bytes:
-    """Its AV1 picture is side x side, its boxes say another size."""
+    """Make an AVIF whose AV1 picture is side x side and whose boxes give another size."""
     data = encoded(Image.new("RGB", (side, side), (90, 10, 10)), "AVIF", speed=10)
     at = data.index(b"ispe") + 8
     return data[:at] + struct.pack(">II", says, says) + data[at + 8 :]

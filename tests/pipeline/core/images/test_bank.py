@@ -1,4 +1,4 @@
-"""The bank: a row means the same picture for ever, however often it was appended to or interrupted."""
+"""A row of the bank always has the same picture, however often the bank was extended or interrupted."""
 
 import hashlib
 import shutil
@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> PictureStore:
 
 @pytest.fixture
 def shas() -> list[str]:
-    """In another order than the store's."""
+    """List the pictures in another order than the store's."""
     found = [hashlib.sha256(jpeg(number, 20 + number, 30)).hexdigest() for number in range(COUNT)]
     return found[::-1]
 
@@ -55,7 +55,7 @@ def test_each_row_is_its_picture_squashed_with_the_named_filter(
     assert bank.index.schema.equals(schemas.BANK_INDEX)
 
 
-def test_appending_gives_what_building_afresh_gives_row_by_row(
+def test_appending_gives_the_same_rows_as_building_from_scratch(
     store: PictureStore, shas: list[str], tmp_path: Path
 ) -> None:
     fresh = build_bank(store, shas, tmp_path / "fresh", size=16)
@@ -77,9 +77,7 @@ def test_only_new_pictures_are_decoded(store: PictureStore, shas: list[str], tmp
     assert seen == []
 
 
-def test_a_picture_that_is_no_longer_asked_for_keeps_its_row(
-    store: PictureStore, shas: list[str], tmp_path: Path
-) -> None:
+def test_a_picture_that_is_no_longer_needed_keeps_its_row(store: PictureStore, shas: list[str], tmp_path: Path) -> None:
     first = build_bank(store, shas[:6], tmp_path / "bank", size=16)
     second = build_bank(store, shas[3:], tmp_path / "bank", size=16)
     assert second.index.slice(0, 6).equals(first.index)
@@ -134,9 +132,9 @@ def test_many_workers_build_the_same_bank(
     monkeypatch.setattr(bank_module, "_CHUNK", 1)  # shards of four pictures
     alone = build_bank(store, shas, tmp_path / "alone", size=16)
     together = build_bank(store, shas[:3], tmp_path / "together", size=16)
-    told: list[BankProgress] = []
-    together = build_bank(store, shas, tmp_path / "together", size=16, runner=InTurn(2), on_progress=told.append)
-    assert told == [BankProgress(4, 9), BankProgress(8, 9), BankProgress(9, 9)]
+    reported: list[BankProgress] = []
+    together = build_bank(store, shas, tmp_path / "together", size=16, runner=InTurn(2), on_progress=reported.append)
+    assert reported == [BankProgress(4, 9), BankProgress(8, 9), BankProgress(9, 9)]
     assert together.pixels_path.read_bytes() == alone.pixels_path.read_bytes()
     assert (together.index, together.digest) == (alone.index, alone.digest)
 
@@ -147,7 +145,7 @@ def test_several_threads_build_the_same_bank(store: PictureStore, shas: list[str
     assert np.array_equal(one.pixels, two.pixels)
 
 
-def test_a_bank_of_nothing_is_empty_and_opens(store: PictureStore, tmp_path: Path) -> None:
+def test_an_empty_bank_opens(store: PictureStore, tmp_path: Path) -> None:
     assert build_bank(store, [], tmp_path / "bank", size=16).pixels.shape == (0, 16, 16, 3)
     assert len(open_bank(tmp_path / "bank").index) == 0
 

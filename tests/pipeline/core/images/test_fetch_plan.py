@@ -1,4 +1,4 @@
-"""The plan before a fetch: what would be asked of whom, and where each expected number comes from."""
+"""Plan a fetch: the requests to each host, and the source of each estimate."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> PictureStore:
 
 
 def fetched(store: PictureStore, host: str, count: int, size: int, a_second: float, at: datetime = START) -> list[str]:
-    """`count` good pictures of `size` bytes from a host, evenly over time."""
+    """List `count` good pictures of `size` bytes from a host, evenly over time."""
     urls = [f"https://{host}/{number}.jpg" for number in range(count)]
     for number, url in enumerate(urls):
         row = LedgerRow(
@@ -70,7 +70,7 @@ def test_requests_are_the_pending_urls_by_host_each_once(store: PictureStore):
     assert (plan.urls, plan.there) == (8, 5)
 
 
-def test_a_url_that_no_request_can_be_made_for_costs_nothing(store: PictureStore):
+def test_an_unusable_url_costs_nothing(store: PictureStore):
     plan = plan_fetch(["javascript:alert(1)", "https://user:word@a.org/1.jpg"], store, FetchSettings())
     assert (plan.requests, plan.bytes, plan.seconds) == (0, 0, 0.0)
 
@@ -89,7 +89,7 @@ def test_broken_urls_of_the_past_lower_the_bytes_to_expect(store: PictureStore):
     assert host_of(plan_fetch(new("a.org", 4), store, FetchSettings()), "a.org:443").bytes == 6000
 
 
-def test_a_host_without_history_takes_the_mean_bytes_of_all_but_nobodys_rate(store: PictureStore):
+def test_a_host_without_history_uses_the_mean_bytes_of_all_hosts_but_no_other_hosts_rate(store: PictureStore):
     fetched(store, "a.org", 41, 2000, 4.0)
     host = host_of(plan_fetch(new("b.org", 10), store, FetchSettings(per_host=16)), "b.org:443")
     assert (host.bytes, host.bytes_from) == (20_000, ELSEWHERE)
@@ -102,12 +102,12 @@ def test_without_any_history_the_assumptions_are_named(store: PictureStore):
     assert "no history yet: 10 kB a picture and 0.2 s an answer assumed" in fetch_table.line(plan)
 
 
-def test_a_handful_of_rows_makes_no_rate(store: PictureStore):
+def test_few_rows_give_no_rate(store: PictureStore):
     fetched(store, "a.org", 5, 2000, 4.0)
     assert host_of(plan_fetch(new("a.org", 1), store, FetchSettings()), "a.org:443").rate_from == ASSUMED
 
 
-def test_the_night_between_two_runs_does_not_slow_a_host(store: PictureStore):
+def test_the_time_between_runs_does_not_lower_a_hosts_rate(store: PictureStore):
     fetched(store, "a.org", 30, 10, 5.0)
     for number in range(30):
         at = START + timedelta(hours=9, seconds=number / 5)
@@ -118,16 +118,16 @@ def test_the_night_between_two_runs_does_not_slow_a_host(store: PictureStore):
     assert overall.urls == 60
 
 
-def test_the_rate_limit_bounds_what_history_and_assumption_promise(store: PictureStore):
+def test_the_rate_limit_bounds_estimated_rates(store: PictureStore):
     fetched(store, "a.org", 41, 10, 50.0)
     plan = plan_fetch([*new("a.org", 20), *new("b.org", 40)], store, FetchSettings(rate_per_host=2.0))
     for name, seconds in (("a.org:443", 10.0), ("b.org:443", 20.0)):
         host = host_of(plan, name)
         assert (host.rate, host.rate_from, host.seconds) == (2.0, LIMIT, seconds)
-    assert (plan.seconds, plan.seconds_from) == (20.0, LIMIT)  # side by side
+    assert (plan.seconds, plan.seconds_from) == (20.0, LIMIT)  # in parallel
 
 
-def test_many_hosts_together_wait_for_the_concurrency(store: PictureStore):
+def test_many_hosts_share_the_concurrency(store: PictureStore):
     urls = [url for number in range(50) for url in new(f"h{number}.org", 32)]
     few, many = (plan_fetch(urls, store, FetchSettings(concurrency=count)) for count in (16, 10_000))
     assert few.seconds == pytest.approx(50 * 32 / (16 / ASSUMED_SECONDS))
@@ -152,5 +152,5 @@ def test_a_finished_fetch_is_planned_as_no_request(store: PictureStore):
     assert fetch_table.line(plan) == "no request to make: all 3 pictures are settled in the ledger"
 
 
-def test_durations_read_as_a_person_says_them():
+def test_durations_are_readable():
     assert [fetch_table.duration(s) for s in (0.2, 45, 600, 9000)] == ["1 s", "45 s", "10 min", "2.5 h"]

@@ -1,4 +1,4 @@
-"""Many workers fetch what one would: each URL once, no host asked more, every picture kept once."""
+"""Many workers fetch like one: each URL once, no more requests to a host, every picture stored once."""
 
 import shutil
 from collections import Counter
@@ -88,16 +88,16 @@ def test_every_url_is_in_one_shard_and_no_host_gets_more_than_its_budget(
 def test_many_workers_leave_what_one_leaves(server: FaultServer, tmp_path: Path):
     urls, settings = urls_of(server.host), settings_for(server.host)
     alone, together = PictureStore(tmp_path / "alone"), PictureStore(tmp_path / "together")
-    told = []
+    reported = []
     one = fetch(urls, alone, settings)
-    many = fetch_with(InTurn(3), urls, together, settings, told.append)
+    many = fetch_with(InTurn(3), urls, together, settings, reported.append)
     assert table_bytes(together.ledger()) == table_bytes(alone.ledger())
     assert pictures(together) == pictures(alone)
     assert together.sizes.pictures == alone.sizes.pictures
     assert (many.urls, many.known, many.reasons, many.bytes) == (one.urls, one.known, one.reasons, one.bytes)
     assert many.requests == one.requests
-    assert [now.done for now in told] == sorted(now.done for now in told)
-    assert (told[-1].done, told[-1].ok, told[-1].bytes) == (len(urls), many.reasons["ok"], many.bytes)
+    assert [now.done for now in reported] == sorted(now.done for now in reported)
+    assert (reported[-1].done, reported[-1].ok, reported[-1].bytes) == (len(urls), many.reasons["ok"], many.bytes)
     assert not (together.folder / "shards").exists()
 
 
@@ -125,7 +125,7 @@ def test_what_a_fetch_had_when_it_was_killed_is_taken_in_and_not_asked_again(ser
     report = fetch_with(InTurn(2), urls, PictureStore(store.folder), settings)  # another number of workers
     alone = PictureStore(tmp_path / "alone")
     assert 0 < server.total < before
-    assert report.known > 300  # the settled ones of two shards in three
+    assert report.known > 300  # the settled URLs of two of three shards
     fetch(urls, alone, settings)
     assert table_bytes(store.ledger()) == table_bytes(alone.ledger())
 

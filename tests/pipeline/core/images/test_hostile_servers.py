@@ -1,4 +1,4 @@
-"""A host that means harm costs a bounded time and memory, reaches nothing else, and ends as a row in the ledger."""
+"""A hostile host costs bounded time and memory, affects nothing else, and ends as a row in the ledger."""
 
 import contextlib
 import hashlib
@@ -40,9 +40,9 @@ def strict(server: FaultServer, **changes: object) -> FetchSettings:
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
-# path -> (reason, HTTP status): each ends within the limits above, and none takes the good picture beside it along.
+# path -> (reason, HTTP status): each ends within the limits above, and none affects the good picture.
 HARM = {
-    "drip": ("timeout", 200),  # never silent, never done: the total limit
+    "drip": ("timeout", 200),  # never silent, so the total limit applies
     "slow_head": ("timeout", None),
     "stalled": ("timeout", 200),
     "endless": ("too_large", 200),  # nothing announced
@@ -61,7 +61,7 @@ HARM = {
 }
 
 
-def test_every_harm_ends_with_its_reason_and_the_good_picture_beside_it_is_kept(
+def test_every_attack_gets_its_reason_and_the_good_picture_beside_it_is_kept(
     server: FaultServer, store: PictureStore
 ) -> None:
     paths = [*HARM, "ok/1"]
@@ -71,17 +71,15 @@ def test_every_harm_ends_with_its_reason_and_the_good_picture_beside_it_is_kept(
     assert got == {**HARM, "ok/1": ("ok", 200)}
 
 
-@pytest.mark.parametrize("kind", ["crumbs", "trailers"])  # chunks of one byte; headers behind the last chunk
-def test_a_chunked_body_that_is_nearly_all_marks_is_broken_off(
-    server: FaultServer, store: PictureStore, kind: str
-) -> None:
+@pytest.mark.parametrize("kind", ["crumbs", "trailers"])  # chunks of one byte; headers after the last chunk
+def test_a_body_of_mostly_chunk_headers_is_stopped(server: FaultServer, store: PictureStore, kind: str) -> None:
     report = fetch([server.url(kind)], store, strict(server, read_timeout=10.0, total_timeout=10.0))
     assert set(report.reasons) <= {"connection", "truncated"}  # before or after its head was passed on
 
 
 @contextlib.contextmanager
 def hosts(count: int) -> Iterator[list[FaultServer]]:
-    """So many fault servers, each a `host:port` of its own."""
+    """Start `count` fault servers, each with its own `host:port`."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(FaultServer()) for _ in range(count)]
 
@@ -89,7 +87,7 @@ def hosts(count: int) -> Iterator[list[FaultServer]]:
 FLOODS = ("interim/103", "interim/100", "crumbs", "line_ends", "trailers", "answers", "flood")
 
 
-def test_floods_from_several_hosts_end_at_their_limit_and_delay_nobody(
+def test_floods_from_several_hosts_end_at_their_limit_and_delay_no_other_host(
     server: FaultServer, store: PictureStore
 ) -> None:
     good = [server.url(f"ok/{number}") for number in range(200)]
@@ -105,33 +103,31 @@ def test_floods_from_several_hosts_end_at_their_limit_and_delay_nobody(
     assert {rows[url]["reason"] for url in good} == {"ok"}
     waited = [rows[url]["fetched_at"] for url in flooded if "interim" in url]
     assert {rows[url]["reason"] for url in flooded if "interim" in url} == {"timeout"}
-    # Nobody waited for the floods: all good pictures were there before the first of them had come to its limit.
+    # All good pictures arrived before the first flood reached its limit.
     assert max(rows[url]["fetched_at"] for url in good) < min(waited)
-    assert any(200 <= progress.done < progress.total for progress in reported)  # and it was told meanwhile
+    assert any(200 <= progress.done < progress.total for progress in reported)  # and this was reported
     assert seconds < 5 * settings.total_timeout  # generous: the machine may be busy
 
 
 @pytest.mark.parametrize(
     "kind", ["status_drip", "slow_head", "drip", "hang", "stalled", "interim/103", "interim/100", "interim/102/lf"]
 )
-def test_whatever_a_server_does_an_attempt_ends_by_its_total_limit(
+def test_an_attempt_ends_by_its_total_limit_whatever_the_server_does(
     server: FaultServer, store: PictureStore, kind: str
 ) -> None:
     started = time.monotonic()
     report = fetch([server.url(kind)], store, strict(server, read_timeout=60.0, total_timeout=0.5))
     assert report.reasons == {"timeout": 1}
-    assert time.monotonic() - started < 20  # by how much it is passed: `test_watch.py`, on a clock of its own
+    assert time.monotonic() - started < 20  # `test_time_limits.py` tests the exact limit
 
 
-def test_a_server_that_never_shakes_hands_is_left_at_the_connect_limit(
-    server: FaultServer, store: PictureStore
-) -> None:
-    url = server.url("ok/1").replace("http:", "https:")  # it reads on, waiting for the end of a request
+def test_a_missing_tls_handshake_ends_at_the_connect_limit(server: FaultServer, store: PictureStore) -> None:
+    url = server.url("ok/1").replace("http:", "https:")  # the server waits for the end of a request
     report = fetch([url], store, strict(server, connect_timeout=0.3, read_timeout=60.0, total_timeout=60.0))
     assert report.reasons == {"timeout": 1}
 
 
-def test_a_name_server_that_hangs_holds_up_its_names_and_nobody_else(
+def test_a_hanging_name_server_delays_only_its_names(
     server: FaultServer, store: PictureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
@@ -151,16 +147,14 @@ def test_a_name_server_that_hangs_holds_up_its_names_and_nobody_else(
     assert time.monotonic() - started < 30
 
 
-def test_interim_answers_of_a_good_server_are_passed_over(server: FaultServer, store: PictureStore) -> None:
+def test_interim_responses_of_a_good_server_are_skipped(server: FaultServer, store: PictureStore) -> None:
     fetch([server.url("hinted/1")], store, strict(server))
     assert store.ledger()["sha256"].to_pylist() == [hashlib.sha256(jpeg(1)).hexdigest()]
 
 
 @pytest.mark.parametrize("kind", ["late", "twice", "chunked_twice"])
-def test_an_answer_that_nobody_asked_for_is_nobodys_picture(
-    server: FaultServer, store: PictureStore, kind: str
-) -> None:
-    # The late one comes long before the next request, so that it can be told from that one's answer.
+def test_an_unrequested_response_never_becomes_a_picture(server: FaultServer, store: PictureStore, kind: str) -> None:
+    # The late bytes arrive long before the next request, so they cannot belong to its response.
     rate = {"rate_per_host": 4.0, "burst_per_host": 1} if kind == "late" else {}
     settings = strict(server, concurrency=1, per_host=1, read_timeout=5.0, total_timeout=10.0, **rate)
     urls = {server.url(f"{kind}/{number}"): number for number in range(5)}
@@ -170,7 +164,7 @@ def test_an_answer_that_nobody_asked_for_is_nobodys_picture(
     assert [closes(head) for head in server.heads] == [False, True, True, True, True]
 
 
-def test_one_hosts_late_bytes_close_nobody_elses_connections(server: FaultServer, store: PictureStore) -> None:
+def test_one_hosts_surplus_bytes_close_no_other_hosts_connections(server: FaultServer, store: PictureStore) -> None:
     with FaultServer() as other:
         settings = strict(server, concurrency=1, allow_hosts=frozenset({server.host, other.host}), total_timeout=10.0)
         fetch([server.url(f"twice/{n}") for n in range(3)] + [other.url(f"ok/{n}") for n in range(9)], store, settings)
@@ -180,17 +174,17 @@ def test_one_hosts_late_bytes_close_nobody_elses_connections(server: FaultServer
 
 
 def closes(head: bytes) -> bool:
-    """Whether a request asks for its connection to be closed."""
+    """Return whether a request asks to close its connection."""
     return b"\r\nConnection: close\r\n" in head
 
 
-def test_a_body_without_end_is_not_read_to_its_end(server: FaultServer, store: PictureStore) -> None:
+def test_an_endless_body_is_cut_off(server: FaultServer, store: PictureStore) -> None:
     fetch([server.url("endless"), server.url("oversized")], store, strict(server))
-    assert server.body_bytes_sent < 20_000_000  # of 79 million; what the sockets' buffers took is not ours
+    assert server.body_bytes_sent < 20_000_000  # of 79 million; sockets buffer some of them
 
 
-def test_bytes_after_the_announced_length_are_nobodys_picture(server: FaultServer, store: PictureStore) -> None:
-    # The surplus must not be taken for the answer to the next request on the same connection.
+def test_bytes_after_the_announced_length_never_become_a_picture(server: FaultServer, store: PictureStore) -> None:
+    # The surplus must not become the response to the next request on the same connection.
     urls = [server.url("longer/1")] + [server.url(f"ok/{number}") for number in range(2, 12)]
     fetch(urls, store, strict(server, concurrency=1, per_host=1, retries=1, backoff=0.001))
     kept = {row["url"]: row["sha256"] for row in store.ledger().to_pylist()}
@@ -227,15 +221,15 @@ def test_no_credentials_leave_the_machine_or_enter_a_log(
     assert server.requests["ok/1"] == 0
     shown = caplog.text + "".join(capfd.readouterr())
     assert "hunter2" not in shown
-    # The ledger has it as the key it was given, and nowhere else.
+    # Only the ledger has it, as part of the URL that it was given.
     table = store.ledger()
     assert table.filter(pc.equal(table["url"], secret))["reason"].to_pylist() == ["bad_url"]
     assert "hunter2" not in str(table.drop_columns(["url"]).to_pylist())
 
 
-def test_a_crowd_of_hanging_hosts_does_not_keep_a_good_one_waiting(server: FaultServer, store: PictureStore) -> None:
-    # Twelve hosts hang until the good one was asked for everything, and there are four slots: without one kept for
-    # hosts that answer, the good one would wait for their time limits.
+def test_many_hanging_hosts_do_not_delay_a_good_one(server: FaultServer, store: PictureStore) -> None:
+    # Twelve hosts hang until the good one is done, and there are four slots. Without a slot reserved for hosts that
+    # answer, the good one would wait for their time limits.
     crowds = [FaultServer(opens=lambda: server.total == 60) for _ in range(12)]
     with contextlib.ExitStack() as stack:
         for crowd in crowds:

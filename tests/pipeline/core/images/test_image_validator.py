@@ -1,4 +1,4 @@
-"""Pictures are judged in other processes: these die, are stopped and replaced, and no good picture is lost by it."""
+"""Pictures are validated in other processes, which may die or be stopped, without losing good pictures."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from pipeline.core.images.pictures import PictureError
 from tests.pipeline.core.fault_server import jpeg
 from tests.pipeline.core.images import hostile
 
-LIMIT = 60  # seconds, of a loaded machine
+LIMIT = 60  # seconds, on a loaded machine
 LARGE = hostile.encoded(np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8), "PNG")
 
 
@@ -50,7 +50,7 @@ async def until(condition) -> None:
 
 
 async def stopped(validator: ImageValidator, small: bool) -> Decoder:
-    """A process of the validator that holds what it is given, as one that decodes without end does."""
+    """Hold a process of the validator, as if it decoded without end."""
     await validator.validate(jpeg(0) if small else LARGE)
     (held,) = validator._idle[small]
     os.kill(held.process.pid, signal.SIGSTOP)
@@ -71,7 +71,7 @@ def test_small_and_large_pictures_are_named_and_described() -> None:
             found = await asyncio.gather(*(validator.validate(data) for data in (jpeg(1), LARGE, jpeg(2))))
             assert len({sha256 for sha256, _ in found}) == 3
             assert [(h.format, h.width, h.height) for _, h in found][1] == ("PNG", 400, 400)
-            wide = hostile.png(2000)  # few bytes, many pixels: looked at among the small, decoded among the large
+            wide = hostile.png(2000)  # few bytes, many pixels: batched first, then decoded alone
             assert (await validator.validate(wide))[1].pixels == 4_000_000
             assert len(validator._idle[False]) == 1
             assert await outcome(validator, hostile.lying_avif(1000, 64)) == "ok"
@@ -98,7 +98,7 @@ def test_nothing_is_decoded_in_the_process_that_fetches(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGXCPU, signal.SIGSEGV])
-def test_the_pictures_of_a_batch_whose_process_died_are_judged_again(signal_number: int) -> None:
+def test_the_pictures_of_a_batch_whose_process_died_are_validated_again(signal_number: int) -> None:
     async def work() -> None:
         async with open_validator() as validator:
             held = await stopped(validator, small=True)
@@ -111,7 +111,7 @@ def test_the_pictures_of_a_batch_whose_process_died_are_judged_again(signal_numb
     run(work())
 
 
-def test_a_picture_that_uses_up_its_time_is_too_costly_and_the_next_is_judged() -> None:
+def test_a_picture_that_exceeds_its_time_is_too_costly_and_the_next_is_validated() -> None:
     async def work() -> None:
         async with open_validator() as validator:
             held = await stopped(validator, small=False)
@@ -138,7 +138,7 @@ def test_a_picture_that_ends_its_process_twice_is_refused(monkeypatch: pytest.Mo
     run(work())
 
 
-def test_slow_large_pictures_hold_no_small_one_up_and_are_given_up_with_their_attempts() -> None:
+def test_slow_large_pictures_delay_no_small_one_and_are_cancelled_with_their_attempts() -> None:
     async def work() -> None:
         async with open_validator() as validator:
             await asyncio.gather(validator.validate(LARGE), validator.validate(LARGE))
@@ -157,7 +157,7 @@ def test_slow_large_pictures_hold_no_small_one_up_and_are_given_up_with_their_at
     run(work())
 
 
-def test_closing_ends_the_processes_whatever_they_are_at() -> None:
+def test_closing_ends_the_processes_in_any_state() -> None:
     async def work() -> None:
         async with open_validator() as validator:
             held = await stopped(validator, small=True)
@@ -216,7 +216,7 @@ asyncio.run(work())
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for another's child as Linux can")
-def test_a_process_ends_with_its_parent_that_was_killed() -> None:
+def test_a_decoder_process_ends_when_its_parent_is_killed() -> None:
     parent = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
     try:
         assert parent.stdout is not None
@@ -228,7 +228,7 @@ def test_a_process_ends_with_its_parent_that_was_killed() -> None:
         parent.wait()
 
 
-def test_a_picture_that_somebody_posts_has_the_bounds_of_a_fetched_one() -> None:
+def test_a_posted_picture_has_the_same_limits_as_a_fetched_one() -> None:
     for data in (jpeg(1), LARGE, hostile.encoded(hostile.SMOOTH, "AVIF")):
         expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         assert np.array_equal(decode_posted(data), expected)

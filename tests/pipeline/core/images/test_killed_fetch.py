@@ -1,4 +1,4 @@
-"""Kill -9 at any moment: the next run goes on, and what stands in the end is what an undisturbed run leaves."""
+"""After kill -9 at any moment the next run resumes, and the result equals that of an undisturbed run."""
 
 import io
 import os
@@ -22,11 +22,11 @@ URLS = 600
 FLUSH = 40
 CONNECTIONS = 8
 
-# Imports once, then forks a fetch for every line it reads; prints its process id, and how it ended.
+# Imports once, then forks a fetch for every line that it reads; prints its process id and how it ended.
 LIVES = """
 import os, sys
 from pathlib import Path
-import pandas  # pyarrow would import it in every life anew
+import pandas  # otherwise pyarrow imports it in every fork
 from pipeline.core.images.fetch import fetch
 from pipeline.core.images.ledger import PictureStore
 from tests.pipeline.core.images.test_killed_fetch import settings_for, urls_of
@@ -42,7 +42,7 @@ for _ in sys.stdin:
 
 
 def urls_of(host: str) -> list[str]:
-    """Good pictures, some of them the same, and every lasting fault that is quick."""
+    """List good pictures, some of them equal, and every quick permanent fault."""
     kinds = ["ok/{0}", "ok/{1}", "ok/{0}", "status/404", "status/500", "html", "tiny", "truncated/{0}", "to/ok/{0}"]
     paths = (kinds[number % len(kinds)].format(number, number % 7) for number in range(URLS))
     return [f"http://{host}/{path}?{number}" for number, path in enumerate(paths)]
@@ -55,7 +55,7 @@ def settings_for(host: str) -> FetchSettings:
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """The table as a file; when a URL was fetched differs from run to run and is left out."""
+    """Serialise the table without the times of fetching, which differ between runs."""
     written = io.BytesIO()
     pq.write_table(table.drop_columns(["fetched_at"]), written)
     return written.getvalue()
@@ -72,7 +72,9 @@ def server() -> Iterator[FaultServer]:
         yield running
 
 
-def test_ten_kills_at_random_moments_leave_what_an_undisturbed_run_leaves(server: FaultServer, tmp_path: Path) -> None:
+def test_ten_kills_at_random_moments_give_the_same_store_as_an_undisturbed_run(
+    server: FaultServer, tmp_path: Path
+) -> None:
     moments = random.Random(5)
     folder = tmp_path / "killed"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}

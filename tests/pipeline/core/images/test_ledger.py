@@ -1,4 +1,4 @@
-"""The picture store keeps what it was given through any crash, once by content, and its latest word on each URL."""
+"""The picture store survives any crash, stores each content once, and keeps the latest row of each URL."""
 
 import hashlib
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def test_an_empty_store_has_an_empty_ledger_of_the_right_schema(store: PictureSt
     assert store.ledger().equals(schemas.IMAGE_LEDGER.empty_table())
 
 
-def test_what_was_flushed_is_read_by_another_store(store: PictureStore) -> None:
+def test_another_store_reads_what_was_flushed(store: PictureStore) -> None:
     store.add(*good("b", b"two"))
     store.add(bad("a", "http_404"))
     store.flush()
@@ -68,7 +68,7 @@ def test_what_was_flushed_is_read_by_another_store(store: PictureStore) -> None:
     assert dict(again.read([sha_of(b"two")])) == {sha_of(b"two"): b"two"}
 
 
-def test_the_latest_word_on_a_url_counts_and_urls_are_sorted(store: PictureStore) -> None:
+def test_the_latest_row_of_a_url_counts_and_urls_are_sorted(store: PictureStore) -> None:
     for reason in ("timeout", "http_5xx", "http_404"):
         store.add(bad("z", reason))
         store.add(bad(f"a-{reason}", reason))
@@ -92,7 +92,7 @@ def test_a_content_is_stored_once_within_a_flush_and_across_runs(store: PictureS
     assert words(again) == dict.fromkeys("abcd", "ok")
 
 
-def test_compaction_changes_no_word_and_leaves_one_part(store: PictureStore) -> None:
+def test_compaction_changes_no_row_and_leaves_one_part(store: PictureStore) -> None:
     for number in range(5):
         store.add(*good(f"u{number}", bytes([number])))
         store.add(bad("v", "timeout" if number < 4 else "http_404"))
@@ -115,22 +115,22 @@ def test_compaction_never_holds_more_than_one_part(store: PictureStore, monkeypa
     for _ in range(2):
         store.compact()
         parts = [len(pq.read_table(path)) for path in sorted(store.folder.glob("ledger-*.parquet"))]
-        assert len(parts) < 10 and max(parts) <= 8  # three rows, and what brings them over four
+        assert len(parts) < 10 and max(parts) <= 8  # three rows, plus the part that brings them over four
         assert store.ledger().equals(before)
 
 
 class KilledError(Exception):
-    """Stands for the kill: nothing after it runs."""
+    """Stands for a kill, after which nothing runs."""
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """End the process's work after so many of the store's file renames."""
+    """Simulate a kill after `steps` of the store's file renames."""
     real: Callable = ledger_module.write_whole
     left = [steps]
 
     def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         if left[0] == 0:
-            write(path.with_name(path.name + ".tmp"))  # half way: written, not renamed
+            write(path.with_name(path.name + ".tmp"))  # written, but not renamed
             raise KilledError
         left[0] -= 1
         real(path, write)
@@ -163,7 +163,7 @@ def test_a_kill_during_a_flush_loses_that_flush_and_nothing_else(
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_what_a_failed_flush_could_not_write_is_written_by_the_next(
+def test_the_next_flush_writes_what_a_failed_flush_could_not(
     store: PictureStore, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     store.add(*good("a", b"one"))
@@ -179,7 +179,7 @@ def test_what_a_failed_flush_could_not_write_is_written_by_the_next(
     assert {data for _, data in again.read([sha_of(b"one"), sha_of(b"two")])} == {b"one", b"two"}
 
 
-def test_a_kill_between_compaction_and_cleaning_changes_no_word(
+def test_a_kill_between_compaction_and_deletion_changes_no_row(
     store: PictureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for reason in ("timeout", "http_404"):
@@ -204,7 +204,7 @@ def test_an_error_inside_a_run_still_flushes(store: PictureStore) -> None:
     assert words(PictureStore(store.folder)) == {"a": "http_404"}
 
 
-def test_a_picture_that_is_not_there_is_named(store: PictureStore) -> None:
+def test_a_missing_picture_is_named(store: PictureStore) -> None:
     with pytest.raises(KeyError, match="0123"):
         list(store.read(["0123"]))
 
@@ -250,7 +250,7 @@ def image_urls(pairs: list[tuple[str, str]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schemas.IMAGE_URLS)
 
 
-def test_one_content_behind_ten_items_is_a_placeholder(store: PictureStore) -> None:
+def test_one_content_of_ten_items_is_a_placeholder(store: PictureStore) -> None:
     pairs = [(f"item{n}", f"grey{n}") for n in range(10)] + [(f"item{n}", f"shoe{n}") for n in range(9)]
     pairs += [("item0", f"own{n}") for n in range(12)]  # twelve URLs, one item
     for _, url in pairs:
@@ -267,7 +267,7 @@ def test_one_content_behind_ten_items_is_a_placeholder(store: PictureStore) -> N
     assert mark_placeholders(store.ledger(), image_urls(pairs), items=0).equals(store.ledger())
 
 
-def test_a_picture_known_to_be_none_is_a_placeholder_behind_one_item_too(store: PictureStore) -> None:
+def test_a_known_placeholder_counts_also_for_one_item(store: PictureStore) -> None:
     store.add(*good("a", b"no image yet"))
     store.add(*good("b", b"shoe"))
     store.flush()
@@ -280,7 +280,7 @@ def test_a_picture_known_to_be_none_is_a_placeholder_behind_one_item_too(store: 
         mark_placeholders(store.ledger(), image_urls([]), 0, ["ABC"])
 
 
-def test_some_columns_of_the_ledger_are_those_of_the_whole(store: PictureStore) -> None:
+def test_reading_some_columns_gives_the_same_values(store: PictureStore) -> None:
     for reason in ("timeout", "http_404"):
         store.add(bad("z", reason))
         store.add(bad(f"a-{reason}", reason))

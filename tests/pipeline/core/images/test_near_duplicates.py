@@ -1,4 +1,4 @@
-"""Near-duplicates: the same photograph saved again is found, other garments in the same pose are not."""
+"""A photograph saved again is found as a near-duplicate; other garments in the same pose are not."""
 
 import io
 import resource
@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw
 
 from pipeline.core import schemas
 from pipeline.core.images import near_duplicates
-from pipeline.core.images.near_duplicates import NearDuplicateSettings, close_pairs, difference, find, signatures
+from pipeline.core.images.near_duplicates import NearDuplicateSettings, close_pairs, difference, find, fingerprints
 
 SIDE = 64
 
 
 def drawn(seed: int, ink: tuple[int, int, int] = (40, 60, 140)) -> Image.Image:
-    """Some garment-like shapes on white."""
+    """Draw garment-like shapes on white."""
     rng = np.random.default_rng(seed)
     picture = Image.new("RGB", (96, 96), "white")
     canvas = ImageDraw.Draw(picture)
@@ -46,7 +46,7 @@ def shas(count: int) -> pa.Array:
 
 
 def shown(**items: list[int]) -> pa.Table:
-    """Which items show sha0, sha1, ...: shown(sha0=[1], sha1=[1, 2])."""
+    """Build the table of which items show sha0, sha1, ...: shown(sha0=[1], sha1=[1, 2])."""
     pairs = [(sha, item) for sha, of_sha in items.items() for item in of_sha]
     return pa.table({"sha256": [sha for sha, _ in pairs], "item": pa.array([item for _, item in pairs], pa.int32())})
 
@@ -63,7 +63,7 @@ def brute_force(phash: np.ndarray, distance: int) -> set[tuple[int, int]]:
     return found
 
 
-# Hashes a few bits from one another, as random ones never are.
+# Hashes that differ in a few bits, which random ones never do.
 near_hashes = st.lists(
     st.tuples(st.sampled_from([0, 2**64 - 1, 0x0123456789ABCDEF]), st.sets(st.integers(0, 63), max_size=7)), max_size=14
 ).map(lambda drawn: np.array([base ^ sum(1 << bit for bit in bits) for base, bits in drawn], np.uint64))
@@ -93,7 +93,7 @@ def test_the_hash_is_the_sign_about_the_median_of_the_lowest_frequencies_of_the_
     pixels = np.stack([row(drawn(seed)) for seed in range(5)])
     grey = pixels @ np.array([0.299, 0.587, 0.114])
     order = sorted((u + v, u, v) for u in range(16) for v in range(16) if u + v)[:64]
-    for found, picture in zip(signatures(pixels).phash, grey, strict=True):
+    for found, picture in zip(fingerprints(pixels).phash, grey, strict=True):
         spectrum = dctn(picture, type=2)
         values = np.array([spectrum[u, v] for _, u, v in order])
         expected = int("".join("1" if bit else "0" for bit in values > np.median(values)), 2)
@@ -103,16 +103,16 @@ def test_the_hash_is_the_sign_about_the_median_of_the_lowest_frequencies_of_the_
 def test_thumbnails_are_means_of_cells_whether_or_not_the_side_divides_by_eight():
     for side in (16, 20, 64):
         pixels = np.random.default_rng(side).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
-        signed = signatures(pixels)
+        prints = fingerprints(pixels)
         # Every pixel repeated eight times a side makes cells whole, whatever the side.
         whole = pixels.repeat(8, 1).repeat(8, 2).reshape(3, 8, side, 8, side, 3).mean((2, 4)).reshape(3, 64, 3)
-        assert np.allclose(signed.thumbnail.reshape(3, 64, 3) + signed.tint[:, None], whole, atol=1e-2)
-        assert np.allclose(signed.tint, pixels.mean((1, 2)), atol=1e-2)
+        assert np.allclose(prints.thumbnail.reshape(3, 64, 3) + prints.tint[:, None], whole, atol=1e-2)
+        assert np.allclose(prints.tint, pixels.mean((1, 2)), atol=1e-2)
 
 
-def test_signatures_do_not_depend_on_the_size_of_the_chunks():
+def test_fingerprints_do_not_depend_on_the_size_of_the_chunks():
     pixels = np.stack([row(drawn(seed)) for seed in range(7)])
-    one, many = signatures(pixels, chunk=7), signatures(pixels, chunk=2)
+    one, many = fingerprints(pixels, chunk=7), fingerprints(pixels, chunk=2)
     assert np.array_equal(one.phash, many.phash)
     assert np.allclose(one.thumbnail, many.thumbnail, atol=1e-3)
 
@@ -125,23 +125,23 @@ def test_a_picture_saved_again_smaller_or_coarser_is_found_and_another_is_not():
     assert found.counts["clusters"] == 1
 
 
-def test_the_same_cut_in_another_colour_is_another_garment():
+def test_the_same_shape_in_another_colour_is_another_garment():
     pixels = np.stack([row(drawn(1, (150, 40, 40))), row(drawn(1, (40, 90, 40)))])
-    signed = signatures(pixels)
-    assert bin(int(signed.phash[0]) ^ int(signed.phash[1])).count("1") <= 4  # the hash alone is fooled
-    assert difference(signed, np.array([0]), np.array([1]))[0] > 0.005
+    prints = fingerprints(pixels)
+    assert bin(int(prints.phash[0]) ^ int(prints.phash[1])).count("1") <= 4  # the hash alone calls them equal
+    assert difference(prints, np.array([0]), np.array([1]))[0] > 0.005
     assert find(pixels, shas(2), NOTHING).counts["pairs"] == 0
 
 
-def test_the_same_shapes_under_another_cast_of_colour_are_another_picture():
+def test_the_same_shapes_with_another_tint_are_another_picture():
     plain = row(drawn(1)) // 2
     cast = plain + np.array([60, 0, 0], np.uint8)
-    signed = signatures(np.stack([plain, cast]))
-    assert np.allclose(signed.thumbnail[0], signed.thumbnail[1], atol=1e-2)  # only the mean colours tell them apart
+    prints = fingerprints(np.stack([plain, cast]))
+    assert np.allclose(prints.thumbnail[0], prints.thumbnail[1], atol=1e-2)  # only the mean colours tell them apart
     assert find(np.stack([plain, cast]), shas(2), NOTHING).counts["pairs"] == 0
 
 
-def test_blank_pictures_are_counted_and_like_nothing():
+def test_blank_pictures_are_counted_and_match_nothing():
     pixels = np.full((4, SIDE, SIDE, 3), 255, np.uint8)
     pixels[1] -= np.random.default_rng(0).integers(0, 2, pixels[1].shape, dtype=np.uint8)
     pixels[3] = row(drawn(1))
@@ -150,7 +150,7 @@ def test_blank_pictures_are_counted_and_like_nothing():
     assert [value is None for value in found.table["phash"].to_pylist()] == [True, True, True, False]
 
 
-def test_only_clusters_behind_two_items_count_as_across_items():
+def test_only_clusters_of_two_items_count_as_across_items():
     first, other = drawn(1), drawn(2)
     again = [saved_again(p, 1.0, 80) for p in (first, other)]
     pixels = np.stack([row(p) for p in (first, again[0], other, again[1], drawn(3), drawn(4))])
@@ -162,12 +162,12 @@ def test_only_clusters_behind_two_items_count_as_across_items():
     assert found.table.schema.equals(schemas.NEAR_DUPLICATES)
 
 
-def test_a_cluster_holds_what_a_chain_of_pairs_connects():
+def test_a_cluster_contains_all_pictures_connected_by_pairs():
     cluster = near_duplicates._clusters(np.array([[1, 4], [4, 6], [2, 3]]), 7)
     assert cluster.tolist() == [-1, 0, 1, 1, 0, -1, 0]
 
 
-def test_a_bank_of_nothing_has_no_duplicates():
+def test_an_empty_bank_has_no_duplicates():
     found = find(np.empty((0, 8, 8, 3), np.uint8), pa.array([], pa.string()), NOTHING)
     assert found.table.num_rows == 0 and found.counts["clusters"] == 0
 
@@ -180,7 +180,7 @@ def test_memory_stays_flat_when_thousands_of_pictures_share_one_hash():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB; the pairs alone are 72,000
 
 
-def test_settings_name_what_is_wrong():
+def test_an_invalid_threshold_is_named():
     with pytest.raises(ValueError, match="distance is 16"):
         NearDuplicateSettings(distance=16)
     with pytest.raises(ValueError, match="difference"):

@@ -1,4 +1,4 @@
-"""Every kind of picture becomes RGB in the stated way, and hostile bytes are refused with their reason."""
+"""Every kind of picture is converted to RGB as documented, and hostile bytes are refused with a reason."""
 
 import io
 
@@ -76,7 +76,7 @@ def test_exif_orientation_turns_the_picture_upright(orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_broken_exif_block_turns_nothing() -> None:
+def test_a_broken_exif_block_has_no_orientation() -> None:
     data = encoded(Image.fromarray(SMOOTH), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     assert decode(data).shape == (40, 30, 3)
 
@@ -93,7 +93,7 @@ def test_sixteen_bit_greyscale_keeps_its_high_byte() -> None:
     assert np.array_equal(decode(encoded(Image.fromarray(deep), "PNG"))[..., 0], NOISE[..., 0])
 
 
-def test_cmyk_becomes_the_colour_that_was_printed() -> None:
+def test_cmyk_is_converted_to_rgb() -> None:
     red = Image.new("CMYK", (20, 20), (0, 255, 255, 0))
     assert np.abs(decode(encoded(red, "JPEG", quality=95)).astype(int) - (255, 0, 0)).max() < 10
 
@@ -148,7 +148,7 @@ def bomb_webp() -> bytes:
         (b"<!doctype html>", "not_a_picture"),
         (jpeg(1)[:-200], "not_a_picture"),
         (encoded(Image.fromarray(NOISE), "PNG")[:-500], "not_a_picture"),
-        (encoded(Image.fromarray(NOISE), "BMP"), "unsupported_format"),  # not one of the formats we open
+        (encoded(Image.fromarray(NOISE), "BMP"), "unsupported_format"),  # not a supported format
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "not_a_picture"),
         (TINY_GIF, "too_small"),
         (jpeg(1, 15, 100), "too_small"),
@@ -161,14 +161,14 @@ def test_what_is_not_a_usable_picture_is_refused_with_its_reason(data: bytes, re
     assert refused(data) == reason
 
 
-def test_the_limits_are_the_callers() -> None:
+def test_the_caller_sets_the_limits() -> None:
     data = jpeg(1, 16, 16)
     assert read_header(data, max_pixels=256, min_side=16).width == 16
     assert refused(data, max_pixels=255) == "too_many_pixels"
     assert refused(data, min_side=17) == "too_small"
 
 
-def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
+def test_bytes_after_the_end_of_a_jpeg_are_ignored() -> None:
     data = jpeg(1)
     assert np.array_equal(decode(data + b"\r\n"), decode(data))
 

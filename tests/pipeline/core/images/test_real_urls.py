@@ -1,4 +1,4 @@
-"""The evaluation data sets beside this checkout: real pictures behind a host with faults, and real URL shapes."""
+"""Fetch the evaluation data sets, if present: real pictures from a host with faults, and real URLs."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ MEANING = {
 
 
 @pytest.mark.skipif(not DATASETS.is_dir(), reason="the evaluation data sets are not beside this checkout")
-def test_of_2000_urls_every_fault_lands_in_its_reason_and_every_good_picture_is_kept(tmp_path: Path) -> None:
+def test_of_2000_urls_every_fault_gets_its_reason_and_every_good_picture_is_kept(tmp_path: Path) -> None:
     sys.path.insert(0, str(DATASETS))
     try:
         from serve import fault_of
@@ -76,7 +76,7 @@ def test_of_2000_urls_every_fault_lands_in_its_reason_and_every_good_picture_is_
 
 
 @pytest.mark.skipif(not FASHION.is_file(), reason="the evaluation data sets are not beside this checkout")
-def test_every_customer_picture_of_amazon_fashion_could_be_asked_for() -> None:
+def test_every_customer_picture_of_amazon_fashion_has_a_fetchable_url() -> None:
     with gzip.open(FASHION, "rt") as lines:
         urls = [url for line in lines for url in json.loads(line).get("image") or []]
     assert len(urls) > 100
@@ -84,4 +84,4 @@ def test_every_customer_picture_of_amazon_fashion_could_be_asked_for() -> None:
         asked = target(url)
         assert asked is not None, url
         assert (asked.scheme, asked.port, asked.url) == ("https", 443, url)
-        assert literal_address(asked.host) is None and "." in asked.host  # a name: its address is judged at the socket
+        assert literal_address(asked.host) is None and "." in asked.host  # a name; the socket checks its address

@@ -1,4 +1,4 @@
-"""Whose turn it is, on a clock that the test turns."""
+"""Test the schedule of requests on a clock that the test sets."""
 
 import tracemalloc
 
@@ -8,7 +8,7 @@ from pipeline.core.images.schedule import Job, Schedule
 
 
 def schedule(urls: dict[str, int], concurrency: int = 100, per_host: int = 8, **rest: float) -> Schedule:
-    """A schedule with so many URLs a host, numbered through."""
+    """Make a schedule with these numbers of URLs per host, numbered in order."""
     made = Schedule(concurrency, per_host, **rest)  # type: ignore[arg-type]
     number = 0
     for host, count in urls.items():
@@ -31,7 +31,7 @@ def settle(plan: Schedule, jobs: list[Job], answered: bool = True) -> None:
 
 
 def prove(plan: Schedule) -> None:
-    """Let every host answer until it has all the slots it may get; what it was asked is settled."""
+    """Let every host answer until it has all its slots, and settle its URLs."""
     for _ in range(10):
         settle(plan, take_all(plan))
 
@@ -81,9 +81,7 @@ def test_no_more_slots_are_taken_than_there_are() -> None:
 
 
 @pytest.mark.parametrize(("concurrency", "left"), [(128, 32), (6, 1), (2, 1)])
-def test_hosts_that_never_answered_leave_a_quarter_of_the_slots_however_many_they_are(
-    concurrency: int, left: int
-) -> None:
+def test_unproven_hosts_leave_a_quarter_of_the_slots_free(concurrency: int, left: int) -> None:
     plan = schedule({"good": 500}, concurrency)
     prove(plan)
     for number in range(1000):
@@ -94,7 +92,7 @@ def test_hosts_that_never_answered_leave_a_quarter_of_the_slots_however_many_the
     assert len(jobs) - len(hanging) == min(left, 8)
 
 
-def test_a_good_host_is_asked_to_its_end_while_a_thousand_others_hang() -> None:
+def test_a_good_host_is_finished_while_a_thousand_others_hang() -> None:
     plan = schedule({"good": 500}, concurrency=8)
     prove(plan)
     for number in range(20_000):
@@ -105,15 +103,15 @@ def test_a_good_host_is_asked_to_its_end_while_a_thousand_others_hang() -> None:
         settle(plan, good)
 
 
-def test_with_one_slot_hosts_that_never_answered_are_asked_all_the_same() -> None:
+def test_with_one_slot_unproven_hosts_still_get_requests() -> None:
     assert len(take_all(schedule({"a": 1, "b": 1}, concurrency=1))) == 1
 
 
-def test_a_host_that_stops_answering_is_no_longer_among_those_that_do() -> None:
+def test_a_host_that_stops_answering_becomes_unproven() -> None:
     plan = schedule({"a": 1000}, concurrency=8, per_host=8)
     prove(plan)
     jobs = take_all(plan)
-    assert len(jobs) == 8  # it alone answered so far: it may hold every slot
+    assert len(jobs) == 8  # the only host that has answered may hold every slot
     for number in range(100):
         plan.add(f"new-{number}", 1000 + number)
     settle(plan, jobs[:4], answered=False)
@@ -121,7 +119,7 @@ def test_a_host_that_stops_answering_is_no_longer_among_those_that_do() -> None:
 
 
 def run_clock(plan: Schedule, seconds: float, step: float = 0.01) -> list[float]:
-    """The times at which jobs started, each answered at once."""
+    """Return the times at which jobs started, each answered at once."""
     times = []
     for tick in range(round(seconds / step) + 1):
         now = tick * step
@@ -131,12 +129,12 @@ def run_clock(plan: Schedule, seconds: float, step: float = 0.01) -> list[float]
     return times
 
 
-def test_a_rate_starts_with_a_burst_and_goes_on_evenly() -> None:
+def test_a_rate_starts_with_a_burst_and_continues_evenly() -> None:
     times = run_clock(schedule({"a": 100}, rate=10.0, burst=4), seconds=1.0)
     assert times == pytest.approx([0.0] * 4 + [n / 10 for n in range(1, 11)], abs=0.011)
 
 
-def test_a_host_left_in_peace_saves_up_a_burst_and_no_more() -> None:
+def test_an_idle_host_accumulates_at_most_one_burst() -> None:
     plan = schedule({"a": 100}, per_host=4, rate=10.0, burst=4)
     for now, allowed in ((0.0, 4), (0.25, 2), (60.0, 4), (60.1, 1)):
         jobs = take_all(plan, now)
@@ -144,12 +142,12 @@ def test_a_host_left_in_peace_saves_up_a_burst_and_no_more() -> None:
         settle(plan, jobs)
 
 
-def test_one_hosts_rate_is_not_anothers() -> None:
+def test_each_host_has_its_own_rate() -> None:
     plan = schedule({"a": 9, "b": 9}, rate=1.0, burst=1)
     assert sorted(job.host.name for job in take_all(plan, 0.0)) == ["a", "b"]
 
 
-def test_the_next_turn_of_a_host_without_tokens_is_told() -> None:
+def test_the_next_turn_of_a_host_without_tokens_is_known() -> None:
     plan = schedule({"a": 9}, rate=4.0, burst=1)
     take_all(plan, 0.0)
     assert plan.next_due == pytest.approx(0.25)
@@ -166,7 +164,7 @@ def test_a_retry_waits_for_its_time_and_counts_its_attempts() -> None:
     assert not plan.finished
 
 
-def test_a_pause_that_a_host_asked_for_keeps_all_its_urls_and_nobody_elses() -> None:
+def test_a_pause_delays_all_urls_of_its_host_and_no_others() -> None:
     plan = schedule({"a": 20, "b": 20})
     jobs = take_all(plan)
     first = next(job for job in jobs if job.host.name == "a")
@@ -176,7 +174,7 @@ def test_a_pause_that_a_host_asked_for_keeps_all_its_urls_and_nobody_elses() -> 
     assert {job.host.name for job in take_all(plan, 30.0)} == {"a"}
 
 
-def test_an_abandoned_host_gives_back_what_waits_for_its_turn_retries_too() -> None:
+def test_abandoning_a_host_returns_its_queued_urls_and_retries() -> None:
     plan = schedule({"a": 10}, per_host=4)
     jobs = take_all(plan)
     plan.retry(jobs[0], "timeout", at=1.0, answered=False, pause_host=False)
@@ -189,7 +187,7 @@ def test_an_abandoned_host_gives_back_what_waits_for_its_turn_retries_too() -> N
     assert plan.finished
 
 
-def test_a_waiting_url_costs_four_bytes_and_the_room_to_grow() -> None:
+def test_a_waiting_url_takes_four_bytes() -> None:
     plan = Schedule(concurrency=128, per_host=16)
     plan.add("a", 0)
     tracemalloc.start()

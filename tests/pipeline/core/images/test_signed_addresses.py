@@ -1,4 +1,4 @@
-"""A shop whose pictures lie behind signed addresses: each is fetched once, whatever is signed anew."""
+"""A shop with signed picture URLs: each picture is fetched once, under any signature."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def signed(url: str, day: str) -> str:
 
 
 class Shop:
-    """Two pictures behind signed addresses, and a store that fetches them."""
+    """Two pictures with signed URLs, and a store for them."""
 
     def __init__(self, server: FileServer, folder: Path) -> None:
         self.server, self.store = server, PictureStore(folder)
@@ -32,7 +32,7 @@ class Shop:
         return signed(self.server.url(f"{number}.jpg"), day)
 
     def fetch(self, *urls: str) -> list[str]:
-        """The paths that the server was asked for."""
+        """List the paths of the requests."""
         before = len(self.server.asked)
         fetch(urls, self.store, self.settings)
         return [asked.path for asked in self.server.asked[before:]]
@@ -47,19 +47,19 @@ def shop(tmp_path: Path):
         yield Shop(server, tmp_path / "pictures")
 
 
-def test_a_picture_that_was_signed_anew_is_not_fetched_again(shop: Shop) -> None:
+def test_a_newly_signed_picture_is_not_fetched_again(shop: Shop) -> None:
     assert len(shop.fetch(shop.url(1, "01"), shop.url(2, "01"))) == 2
     assert shop.fetch(shop.url(1, "02"), shop.url(2, "02")) == []
     assert [row["url"] for row in shop.rows()] == [shop.url(1, "01"), shop.url(2, "01")]
 
 
-def test_of_two_addresses_of_one_picture_the_newest_alone_is_asked(shop: Shop) -> None:
+def test_only_the_newest_of_two_urls_of_a_picture_is_requested(shop: Shop) -> None:
     [path] = shop.fetch(shop.url(1, "02"), shop.url(1, "03"), shop.url(1, "01"))
     assert shop.server.url(path) == shop.url(1, "03")
     assert len(shop.rows()) == 1
 
 
-def test_a_picture_refused_under_an_old_signature_is_asked_under_a_new_one(shop: Shop) -> None:
+def test_a_refused_picture_is_requested_again_with_a_new_signature(shop: Shop) -> None:
     shop.server.files["1.jpg"].statuses = [403]
     assert len(shop.fetch(shop.url(1, "01"))) == 1
     assert shop.fetch(shop.url(1, "01")) == []
@@ -68,7 +68,7 @@ def test_a_picture_refused_under_an_old_signature_is_asked_under_a_new_one(shop:
     assert (row["reason"], row["url"]) == ("ok", shop.url(1, "02"))
 
 
-def test_what_another_day_asked_for_is_what_a_mode_keeps(shop: Shop) -> None:
+def test_a_mode_keeps_a_picture_fetched_under_another_signature(shop: Shop) -> None:
     shop.fetch(shop.url(1, "01"), shop.url(2, "01"))
     products = pa.table(
         {
@@ -86,14 +86,14 @@ def test_what_another_day_asked_for_is_what_a_mode_keeps(shop: Shop) -> None:
     assert kept["url"].to_pylist() == [key(shop.url(1, "02")), key(shop.url(2, "02"))]
 
 
-def test_a_fresh_signature_makes_no_new_data_version(shop: Shop) -> None:
+def test_a_new_signature_makes_no_new_data_version(shop: Shop) -> None:
     one, two = (pa.table({"url": [shop.url(1, day)], "asin": ["A"]}) for day in ("01", "02"))
     assert table_digest(keyed(one)) == table_digest(keyed(two))
     other = pa.table({"url": [shop.url(2, "01")], "asin": ["A"]})
     assert table_digest(keyed(one)) != table_digest(keyed(other))
 
 
-def test_the_ledger_is_for_its_owner_alone(shop: Shop) -> None:
+def test_only_the_owner_can_read_the_ledger(shop: Shop) -> None:
     shop.fetch(shop.url(1, "01"))
     shop.fetch(shop.url(2, "01"))
     [part] = shop.store.folder.glob("ledger-*.parquet")

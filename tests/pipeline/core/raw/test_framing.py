@@ -1,4 +1,4 @@
-"""Files to lines: each with its number and offset, whatever the blocks; a damaged file is refused whole."""
+"""Read lines with their numbers and offsets in any blocks; refuse damaged files."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ def written(path: Path, data: bytes) -> Path:
 
 @pytest.mark.parametrize("block", [1, 3, 7, 1 << 20])
 @pytest.mark.parametrize("ending", [b"", b"\n"])
-def test_lines_keep_their_number_and_offset_whatever_the_block_size(tmp_path, block, ending):
+def test_lines_keep_their_number_and_offset_for_any_block_size(tmp_path, block, ending):
     lines = [b"one", b"", b" two\r", b"\xff\xfe", b"five"]
     data = b"\n".join(lines) + ending
     path = written(tmp_path / "x.gz", gzip.compress(data[:6]) + gzip.compress(data[6:]))
@@ -37,7 +37,7 @@ def test_lines_keep_their_number_and_offset_whatever_the_block_size(tmp_path, bl
 
 
 @given(st.binary(max_size=300), st.integers(1, 40), st.integers(0, 5))
-def test_memory_that_goes_round_changes_no_line(tmp_path_factory, data, block, held):
+def test_reusing_memory_changes_no_line(tmp_path_factory, data, block, held):
     path = written(tmp_path_factory.mktemp("lines") / "x", b"{" + data)
     found, waiting = b"", []
     for part in framing.blocks(path, block):
@@ -48,7 +48,7 @@ def test_memory_that_goes_round_changes_no_line(tmp_path_factory, data, block, h
     assert found + b"".join(part.data.tobytes() for part in waiting) == b"{" + data
 
 
-def test_released_memory_is_read_into_again_and_kept_memory_is_not(tmp_path):
+def test_released_memory_is_reused_and_kept_memory_is_not(tmp_path):
     path = written(tmp_path / "x", b"12345678\n" * 1000)
 
     def places(*, release: bool) -> set[int]:
@@ -64,7 +64,7 @@ def test_released_memory_is_read_into_again_and_kept_memory_is_not(tmp_path):
     assert len(places(release=True)) < 10 < 100 <= len(places(release=False))
 
 
-def test_a_truncated_gz_is_refused_with_how_far_it_was_readable(tmp_path):
+def test_a_truncated_gz_is_refused_with_the_readable_length(tmp_path):
     whole = gzip.compress(b'{"a": 1}\n' * 1000)
     path = written(tmp_path / "cut.json.gz", whole[:-9])
     with pytest.raises(InputError, match=r"cut\.json\.gz: the compressed file is cut short.* bytes, and nothing"):
@@ -93,7 +93,7 @@ def test_the_elements_of_a_json_array_are_its_lines(tmp_path):
     assert (part.data.tobytes().splitlines(), part.first_line, part.offset) == ([b'{"a": 1}', b'{"a": 2}'], 1, None)
 
 
-def test_the_elements_of_an_array_keep_their_number_over_blocks(tmp_path):
+def test_the_elements_of_an_array_keep_their_number_across_blocks(tmp_path):
     path = written(tmp_path / "x.json", b"[" + b",".join(b'{"a": %d}' % n for n in range(100)) + b"]\n")
     numbered = {p.first_line: json.loads(p.data.tobytes().splitlines()[0])["a"] for p in framing.blocks(path, 64)}
     assert len(numbered) > 10
@@ -117,7 +117,7 @@ def test_an_array_reads_the_same_whole_or_in_pieces(tmp_path_factory, rest, bloc
 
 
 @pytest.mark.parametrize("block", [1, 5, 1 << 20])
-def test_numbers_and_doubtful_bytes_of_an_array_come_as_json_lines_would(tmp_path, block):
+def test_odd_numbers_and_bytes_in_an_array_are_read_as_in_json_lines(tmp_path, block):
     data = (
         b'[{"big": 12345678901234567890123, "one": 1, "ones": 1.0, "none": NaN, "far": -Infinity},\n12,1.5,"\xff", {}]'
     )
@@ -127,7 +127,7 @@ def test_numbers_and_doubtful_bytes_of_an_array_come_as_json_lines_would(tmp_pat
     ]  # fmt: skip
 
 
-def test_an_array_of_nothing_but_blanks_has_no_lines(tmp_path):
+def test_an_array_of_only_blanks_has_no_lines(tmp_path):
     assert elements(written(tmp_path / "x.json", b"\xef\xbb\xbf [" + b" \n" * 2000 + b"]\n")) == []
 
 
@@ -137,7 +137,7 @@ def test_an_array_of_nothing_but_blanks_has_no_lines(tmp_path):
     [b'[{"a": 1}, {', b'[{"a": 1} {"a": 2}]', b'[{"a": 1},]', b'[{"a": 1}', b'[{"a": 1}] x', b'[{"a": 1}][{}]',
      b'[{"a": 1}, {"a": ]}, {"a": 2}]', b'[{"a": 1}, ' + b"[" * 100_000 + b"]" * 99_999, b"["],
 )  # fmt: skip
-def test_a_damaged_array_is_refused_with_the_place_and_the_mend(tmp_path, damaged, block):
+def test_a_damaged_array_is_refused_with_the_place_and_the_remedy(tmp_path, damaged, block):
     if len(damaged) > 1000 and block == 1:
         block = 50_000
     at = 1 if damaged in (b"[", b'[{"a": 1}', b'[{"a": 1} {"a": 2}]') else 2
@@ -145,7 +145,7 @@ def test_a_damaged_array_is_refused_with_the_place_and_the_mend(tmp_path, damage
         elements(written(tmp_path / "x.json", damaged), block)
 
 
-def test_an_element_over_the_limit_is_refused_wherever_the_chunks_end(tmp_path, monkeypatch):
+def test_an_element_over_the_limit_is_refused_for_any_chunks(tmp_path, monkeypatch):
     monkeypatch.setattr(framing, "MAX_LINE_BYTES", 50)
     path = written(tmp_path / "x.json", b'[{"a": 1}, {"a": "' + b"x" * 60 + b'"}, {"a": 2}]')
     for block in (1, 16, 1 << 20):
@@ -172,7 +172,7 @@ def test_a_long_array_needs_no_more_memory_than_a_short_one(tmp_path):
 
 @pytest.mark.parametrize("block", [50_000, 1 << 20])
 @pytest.mark.parametrize("odd", [b"[" * 100_000 + b"]" * 100_000, b"1" * 100_000], ids=["deep", "of many digits"])
-def test_an_element_that_python_will_not_build_is_a_line_of_its_own_and_stops_no_file(tmp_path, odd, block):
+def test_an_element_that_python_cannot_parse_becomes_a_line_and_stops_no_file(tmp_path, odd, block):
     data = b'[{"a": 1}, {"b": \n' + odd + b'}, {"c": "\\n"}]'
     assert elements(written(tmp_path / "x.json", data), block) == [
         b'{"a": 1}',

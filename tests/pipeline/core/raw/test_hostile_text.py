@@ -1,4 +1,4 @@
-"""What a stranger writes costs what it weighs, is bounded with a count or a reason, and stops nothing."""
+"""Strangers' text takes linear time, is limited with a count or a reason, and stops no file."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from tests.pipeline.core.raw.test_ingest_outcomes import products, review, revie
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """CPU time: the machine may be busy."""
+    """Measure CPU time, because the machine may be busy."""
     begun = time.process_time()
     work()
     return time.process_time() - begun
@@ -42,7 +42,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
-def test_a_title_is_cleaned_and_classed_in_time_in_proportion_to_its_length(text: str):
+def test_a_title_is_cleaned_and_classified_in_linear_time(text: str):
     def work(size: int) -> None:
         title = text * (size // len(text))
         vintages.title_of(title, Counter())
@@ -61,12 +61,12 @@ CATEGORIES = {
 
 
 @pytest.mark.parametrize("value", CATEGORIES.values(), ids=list(CATEGORIES))
-def test_categories_are_flattened_in_time_in_proportion_to_their_number(value):
+def test_categories_are_flattened_in_linear_time(value):
     quarter = seconds(lambda: vintages.category_list({"category": value[: len(value) // 4]}))
     assert seconds(lambda: vintages.category_list({"category": value})) < max(0.3, 8 * quarter)
 
 
-def test_a_line_that_is_repeated_a_hundred_thousand_times_is_named_in_time_in_proportion_to_them():
+def test_a_line_repeated_a_hundred_thousand_times_is_numbered_in_linear_time():
     def work(rows: int) -> None:
         review_ids(np.zeros(rows, np.uint64), np.arange(rows))
 
@@ -77,7 +77,7 @@ def test_a_line_that_is_repeated_a_hundred_thousand_times_is_named_in_time_in_pr
     assert seconds(lambda: work(80_000)) < max(0.5, 8 * quarter)
 
 
-def test_a_product_on_many_lines_is_united_in_time_in_proportion_to_them(tmp_path):
+def test_a_product_on_many_lines_is_merged_in_linear_time(tmp_path):
     def work(lines: int) -> None:
         read = products(tmp_path, *({"asin": "B1", "imageURL": [f"http://h/{n}"]} for n in range(lines)))
         assert len(read.products["vendor_urls"][0]) == lines and read.products.num_rows == 1
@@ -154,7 +154,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("change", "reason"), REFUSED)
-def test_a_review_over_a_bound_is_rejected_with_its_reason_and_its_neighbours_are_read(tmp_path, change, reason):
+def test_a_review_over_a_limit_is_rejected_with_its_reason_and_its_neighbours_are_read(tmp_path, change, reason):
     read = reviews(tmp_path, review(), review(**change), review(reviewerID="A2"))
     assert read.rejects["reason"].to_pylist() == ([reason] if reason else [])
     assert read.reviews.num_rows == (2 if reason else 3) and read.lines == 3
@@ -168,7 +168,7 @@ def test_a_time_of_2023_is_bounded_in_milliseconds(tmp_path):
     assert read.rejects["reason"].to_pylist() == ["time_out_of_range"]
 
 
-def test_a_product_over_a_bound_is_rejected_or_cut_and_counted(tmp_path):
+def test_a_product_over_a_limit_is_rejected_or_cut_and_counted(tmp_path):
     many = [f"http://h/{n}" for n in range(parsing.PICTURES_AT_MOST + 1)]
     read = products(
         tmp_path,
@@ -200,7 +200,7 @@ CODE = [
 
 
 @pytest.mark.parametrize("title", CODE)
-def test_a_title_that_is_code_is_none_and_makes_no_garment(tmp_path, title: str):
+def test_code_as_a_title_becomes_empty_and_gives_no_class(tmp_path, title: str):
     read = products(tmp_path, {"asin": "B1", "title": title, "category": ["Clothing", "Women"]})
     (row,) = map_products(read.products).to_pylist()
     assert (row["title"], row["garment_class"]) == ("", None) and read.counts["titles_code"] == 1
@@ -218,6 +218,6 @@ def test_a_title_that_is_code_is_none_and_makes_no_garment(tmp_path, title: str)
         ("<styled> Dress", "Dress"),
     ],
 )
-def test_a_title_with_code_in_it_keeps_the_rest_and_one_that_only_looks_like_it_stays(tmp_path, title: str, kept):
+def test_a_title_with_code_keeps_the_rest_and_a_similar_title_stays(tmp_path, title: str, kept):
     read = products(tmp_path, {"asin": "B1", "title": title})
     assert read.products["title"].to_pylist() == [kept or title]

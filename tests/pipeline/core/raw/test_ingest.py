@@ -1,4 +1,4 @@
-"""Raw lines to reviews and products: the three vintages, rejects with their place, and nothing lost."""
+"""Read reviews and products of the three vintages; rejects have their place, and nothing is lost."""
 
 import gzip
 import json
@@ -73,14 +73,14 @@ def test_products_of_every_vintage_are_read_alike(tmp_path, vintage):
     assert list(read.vintages.values()) == [vintage]
 
 
-def test_an_unknown_shape_prints_the_first_line_and_the_three_known_shapes(tmp_path):
+def test_an_unknown_layout_is_shown_with_the_three_known_layouts(tmp_path):
     path = file_of(tmp_path, {"customer": 1, "sku": 2, "pad": "x" * 400})
     with pytest.raises(InputError) as error:
         ingest.read_reviews([path])
     text = str(error.value)
     assert '{"customer": 1, "sku": 2' in text and "x" * 300 not in text
     assert all(vintage in text for vintage in ("2014", "2018", "2023"))
-    assert ingest.read_reviews([path], vintage="2018").rejects.num_rows == 1  # the override reads it all the same
+    assert ingest.read_reviews([path], vintage="2018").rejects.num_rows == 1  # a given vintage reads it anyway
     with pytest.raises(InputError, match="not a known shape of products"):
         ingest.read_products([file_of(tmp_path, REVIEWS["2018"])])
 
@@ -98,7 +98,7 @@ def test_rejects_name_line_offset_and_reason_and_every_line_is_accounted_for(tmp
     for row in read.rejects.to_pylist():
         assert data[row["offset"] :].decode().startswith(row["text"])
         assert row["reason"] in parsing.REJECT_REASONS
-    assert read.accepted + read.rejects.num_rows == read.lines == 7  # the blank line is no line
+    assert read.accepted + read.rejects.num_rows == read.lines == 7  # the blank line does not count
 
 
 def test_missing_or_unusable_rating_and_time_are_null(tmp_path):

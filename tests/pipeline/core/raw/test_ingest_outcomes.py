@@ -1,4 +1,4 @@
-"""What becomes of the warts that real dumps have: each has one stated outcome, seen through the public functions."""
+"""Every oddity of real dumps has one documented outcome, tested through the public functions."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ def review(**changes):
 
 
 def write(path: Path, *lines) -> Path:
-    """Lines, each JSON or bytes as they are; gzipped where the name ends in .gz."""
+    """Write lines, each as JSON or raw bytes; gzipped if the name ends in .gz."""
     data = b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
     path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
     return path
@@ -39,7 +39,7 @@ def reviews(tmp_path: Path, *lines):
     return ingest.read_reviews([write(tmp_path / "reviews.jsonl", *lines)])
 
 
-# Reviews and metadata that do not belong together.
+# Reviews without metadata, and metadata without reviews.
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def shop(tmp_path: Path):
     return read, map_products(products(tmp_path, *of_items, unread).products), kcore.five_core(read)
 
 
-def test_metadata_without_reviews_comes_only_as_a_further_product_of_the_generator(shop):
+def test_a_product_without_reviews_is_used_only_for_the_generator(shop):
     read, known, core = shop
     assert "B9" not in core.items["asin"].to_pylist()
     assert "B9" not in survivors.image_urls(core.items, known, read)["asin"].to_pylist()
@@ -61,7 +61,7 @@ def test_metadata_without_reviews_comes_only_as_a_further_product_of_the_generat
     assert [(row["url"], row["item"], row["source"]) for row in extra] == [("http://h/9", None, "vendor")]
 
 
-def test_reviews_without_metadata_keep_the_item_and_its_customers_pictures_alone(shop):
+def test_an_item_without_metadata_keeps_only_its_customers_pictures(shop):
     read, known, core = shop
     assert core.items["asin"].to_pylist()[-1] == "B6" and core.interactions.num_rows == 6
     urls = survivors.image_urls(core.items, known, read)
@@ -69,7 +69,7 @@ def test_reviews_without_metadata_keep_the_item_and_its_customers_pictures_alone
     assert [(row["source"], row["url"], row["reviewer_id"]) for row in of_b6] == [("customer", "http://h/photo", "A1")]
 
 
-def test_an_item_without_a_picture_leaves_the_mode_and_stays_in_the_one_where_it_has_some(shop):
+def test_an_item_is_only_in_modes_in_which_it_has_a_picture(shop):
     read, known, core = shop
     urls = survivors.image_urls(core.items, known, read)
     ledger = ledger_of(urls["url"].to_pylist())
@@ -85,7 +85,7 @@ def test_an_item_without_a_picture_leaves_the_mode_and_stays_in_the_one_where_it
 
 
 @pytest.mark.parametrize("asin", [..., None, "", "  ", [], ["B1"], {}, {"id": "B1"}])
-def test_without_an_asin_a_line_is_rejected_as_such_and_its_neighbours_are_read(tmp_path: Path, asin):
+def test_a_line_without_an_asin_is_rejected_and_its_neighbours_are_read(tmp_path: Path, asin):
     changes = {} if asin is ... else {"asin": asin}
     bare = {key: value for key, value in review().items() if key != "asin"}
     for read, kept in (
@@ -97,7 +97,7 @@ def test_without_an_asin_a_line_is_rejected_as_such_and_its_neighbours_are_read(
         assert read.accepted + read.rejects.num_rows == read.lines == 3
 
 
-def test_a_number_as_asin_is_its_text(tmp_path: Path):
+def test_a_number_as_asin_is_read_as_text(tmp_path: Path):
     assert reviews(tmp_path, review(asin=20232233)).reviews["asin"].to_pylist() == ["20232233"]
     assert products(tmp_path, {"asin": 20232233}).products["asin"].to_pylist() == ["20232233"]
 
@@ -181,7 +181,7 @@ def test_a_url_that_cannot_be_fetched_is_dropped_and_counted_and_its_neighbours_
     for read in (of_reviews, low, high):
         said = {name: count for name, count in read.counts.items() if name.startswith("urls_") and count}
         assert said == ({counted: 1} if counted else {})
-        assert read.rejects.num_rows == 0  # a bad URL costs no line
+        assert read.rejects.num_rows == 0  # a bad URL does not reject the line
 
 
 def test_a_single_url_is_a_list_of_one_and_none_is_an_empty_list(tmp_path: Path):
@@ -207,7 +207,7 @@ print(json.dumps({"grown": peak() - before, "lines": read.lines, "asins": read.r
 
 @pytest.fixture(scope="module")
 def long_line(tmp_path_factory: pytest.TempPathFactory):
-    """A real line of 50 MiB between two good ones, read in a process of its own that has read 30 MiB of ordinary lines.
+    """Read a line of 50 MiB between two good ones, in a process that has read 30 MiB of ordinary lines.
 
     So what grows is what the long line takes beyond the buffers that any file takes.
     """
@@ -261,7 +261,7 @@ def stored(path: Path, text: bytes) -> Path:
 
 
 def seen(path: Path, *, ids: bool = True):
-    """Everything a file gives but its own name."""
+    """Return everything read from a file except its name."""
     read = ingest.read_reviews([path])
     rejects = [(row["line"], row["reason"]) for row in read.rejects.to_pylist()]
     rows = read.reviews if ids else read.reviews.drop_columns("review_id")
@@ -325,8 +325,8 @@ def test_a_rejects_offset_is_where_its_line_begins_in_the_file(tmp_path: Path, m
     assert found == [(3, b"{broken"), (5, b"{cut")]
 
 
-def test_a_named_vintage_reads_an_odd_file_that_looks_like_another(tmp_path: Path):
-    # An export that added a user_id of its own to the fields of 2018.
+def test_a_given_vintage_overrides_the_recognised_one(tmp_path: Path):
+    # An export that adds its own user_id to the fields of 2018.
     path = write(tmp_path / "odd.jsonl", {**review(), "user_id": "internal-7"})
     looked = ingest.read_reviews([path])
     assert list(looked.vintages.values()) == ["2023"] and looked.reviews["reviewer_id"].to_pylist() == ["internal-7"]
@@ -337,9 +337,9 @@ def test_a_named_vintage_reads_an_odd_file_that_looks_like_another(tmp_path: Pat
     ]
 
 
-def test_a_named_vintage_reads_a_file_of_no_known_shape_and_rejects_what_it_cannot(tmp_path: Path):
+def test_a_given_vintage_reads_a_file_of_unknown_layout_and_rejects_other_lines(tmp_path: Path):
     stranger = {"customer": 1, "sku": 2}
-    path = write(tmp_path / "odd.jsonl", *[stranger] * 150, review())  # the shape shows after what is looked at
+    path = write(tmp_path / "odd.jsonl", *[stranger] * 150, review())  # beyond the examined lines
     with pytest.raises(InputError, match="not a known shape of reviews"):
         ingest.read_reviews([path])
     read = ingest.read_reviews([path], vintage="2018")
@@ -349,7 +349,7 @@ def test_a_named_vintage_reads_a_file_of_no_known_shape_and_rejects_what_it_cann
         ingest.read_reviews([path], vintage="2019")
 
 
-def test_a_named_vintage_holds_for_products_too(tmp_path: Path):
+def test_a_given_vintage_applies_to_products_too(tmp_path: Path):
     # parent_asin makes it look like 2023, where the parent is the product.
     path = write(tmp_path / "odd.jsonl", {"asin": "B1", "parent_asin": "P1", "title": "Top"})
     assert ingest.read_products([path]).products["asin"].to_pylist() == ["P1"]

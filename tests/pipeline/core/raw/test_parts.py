@@ -1,4 +1,4 @@
-"""Parts: a file is read once as long as it says the same, and the tables never show what was kept and what was read."""
+"""A file is parsed only when its content changes, and the tables do not depend on what was reused."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ TABLES = ("reviews.parquet", "reviews-rejects.parquet")
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names of the files whose lines are parsed from here on."""
+    """Record the names of the files that are parsed."""
     names: list[str] = []
     real = parts._Lines.parsed
 
@@ -44,13 +44,13 @@ def tables(paths: list[Path], out: Path, **options) -> tuple[ingest.ReviewsRead,
     return found, [(out / name).read_bytes() for name in TABLES]
 
 
-def test_a_drop_reads_the_new_file_alone_and_the_tables_are_those_of_reading_all(tmp_path: Path, read: list[str]):
+def test_only_the_new_file_is_read_and_the_tables_equal_a_full_reading(tmp_path: Path, read: list[str]):
     kept = tmp_path / "parts"
     old = [file(tmp_path, "a.json.gz", "B1", "B1", "B2"), file(tmp_path, "c.json.gz", "B2", "B3")]
     tables(old, tmp_path / "first", parts=kept)
     assert read == ["a.json.gz", "c.json.gz"]
     read.clear()
-    # Its place is between the two: what it repeats, and what repeats it, is found all the same.
+    # It sorts between the two, and repeats in both directions are found.
     now = [old[0], file(tmp_path, "b.json.gz", "B3", "B1", "B4", "not an asin\ud800"), old[1]]
     found, dropped = tables(now, tmp_path / "second", parts=kept)
     assert read == ["b.json.gz"]
@@ -59,7 +59,7 @@ def test_a_drop_reads_the_new_file_alone_and_the_tables_are_those_of_reading_all
     assert found.counts["repeated_across_files"] == 3
 
 
-def test_a_file_of_the_same_size_and_time_that_says_something_else_is_read_again(tmp_path: Path, read: list[str]):
+def test_a_file_of_the_same_size_and_time_with_other_content_is_read_again(tmp_path: Path, read: list[str]):
     kept, path = tmp_path / "parts", tmp_path / "a.jsonl"
     path.write_text(json.dumps(review(asin="B1")) + "\n")
     before = path.stat()
@@ -72,7 +72,7 @@ def test_a_file_of_the_same_size_and_time_that_says_something_else_is_read_again
     assert found.reviews["asin"].to_pylist() == ["B2"]
 
 
-def test_what_no_file_needs_any_more_goes_with_what_a_killed_reading_left(tmp_path: Path):
+def test_unneeded_parts_and_leftovers_of_a_kill_are_deleted(tmp_path: Path):
     kept = tmp_path / "parts"
     paths = [file(tmp_path, "a.json.gz", "B1"), file(tmp_path, "b.json.gz", "B2")]
     tables(paths, tmp_path / "out", parts=kept)
@@ -98,7 +98,7 @@ def test_a_reading_that_fails_leaves_no_part_of_its_file_and_those_before_it_are
     assert found.reviews_file.num_rows == 500
 
 
-def test_what_was_erased_is_in_no_part_and_every_line_is_still_accounted_for(tmp_path: Path):
+def test_no_part_contains_erased_names_and_every_line_is_accounted_for(tmp_path: Path):
     kept = tmp_path / "parts"
     paths = [file(tmp_path, "a.json.gz", "B1", "SECRET", "SECRET"), file(tmp_path, "b.json.gz", "SECRET", "B2")]
     tables(paths, tmp_path / "out", parts=kept)
@@ -110,9 +110,7 @@ def test_what_was_erased_is_in_no_part_and_every_line_is_still_accounted_for(tmp
     assert (found.erased, found.accepted, found.lines) == (3, 5, 5)
 
 
-def test_products_of_many_lines_are_united_as_a_dictionary_would_whatever_the_ranges(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_products_are_merged_as_by_a_dictionary_for_any_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     draw = random.Random(3)
     lines = [
         {

@@ -1,4 +1,4 @@
-"""Remote inputs over real sockets on loopback: a file is whole or not there, and never fetched twice."""
+"""Remote inputs over real sockets on loopback: a file is complete or missing, and never fetched twice."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ from pipeline.core.address import guarded_connector
 from pipeline.core.durable import sole_writer
 from pipeline.core.errors import InputError, UnreachableError
 from pipeline.core.raw import copies, download, remote
-from pipeline.core.raw.copies import Version
+from pipeline.core.raw.copies import ServerVersion
 from pipeline.core.raw.remote import RemoteSettings, data_version, fetch_to_cache
 from tests.pipeline.core.fault_server import FaultServer
 from tests.pipeline.core.file_server import FileServer, Served
@@ -32,16 +32,16 @@ def server() -> Iterator[FileServer]:
 
 
 class Cache:
-    """A cache folder and how it is asked; `said` are the warnings."""
+    """A cache folder with its settings; `said` lists the warnings."""
 
     def __init__(self, folder: Path, server: FileServer, **changes: object) -> None:
         self.folder, self.server, self.said = folder, server, list[str]()
         self.settings = replace(RemoteSettings(allow_hosts=frozenset({server.host}), backoff=0.0), **changes)
 
     def fetch(self, path: str = "reviews.json.gz") -> Path:
-        """Every piece of the file is told to the server, so that it breaks off neither sooner nor later than asked."""
+        """Fetch, reporting every piece to the server, so that it breaks off exactly where requested."""
         url = self.server.url(path)
-        return fetch_to_cache(url, self.folder, self.settings, on_progress=self.server.received, say=self.said.append)
+        return fetch_to_cache(url, self.folder, self.settings, on_progress=self.server.received, warn=self.said.append)
 
     def version(self, path: str = "reviews.json.gz") -> str:
         return data_version(self.server.url(path), self.folder, self.settings, self.said.append)
@@ -75,19 +75,19 @@ def test_a_new_url_is_downloaded_and_its_origin_recorded(cache: Cache, server: F
     assert server.asked[0].path.endswith("?signature=secret") and cache.said == []
 
 
-def test_what_has_not_changed_is_not_downloaded_again(cache: Cache, server: FileServer):
+def test_an_unchanged_file_is_not_downloaded_again(cache: Cache, server: FileServer):
     first = cache.fetch()
     assert cache.fetch() == first
     assert [(a.status, a.headers.get("if-none-match")) for a in server.asked] == [(200, None), (304, '"one"')]
 
 
-def test_a_file_without_an_etag_is_asked_for_by_its_date(cache: Cache, server: FileServer, served: Served):
+def test_a_file_without_an_etag_is_requested_by_its_date(cache: Cache, server: FileServer, served: Served):
     served.etag, served.last_modified = None, OLD
     assert cache.fetch() == cache.fetch()
     assert [(a.status, a.headers.get("if-modified-since")) for a in server.asked] == [(200, None), (304, OLD)]
 
 
-def test_a_changed_file_takes_the_place_of_the_old(cache: Cache, server: FileServer, served: Served):
+def test_a_changed_file_replaces_the_old_one(cache: Cache, server: FileServer, served: Served):
     first = cache.fetch()
     served.data, served.etag = b"new", '"two"'
     second = cache.fetch()
@@ -98,7 +98,7 @@ def test_a_changed_file_takes_the_place_of_the_old(cache: Cache, server: FileSer
 
 
 @pytest.mark.parametrize("etag", ['"one"', None])
-def test_a_broken_download_goes_on_where_it_was(cache: Cache, server: FileServer, served: Served, etag):
+def test_a_broken_download_resumes(cache: Cache, server: FileServer, served: Served, etag):
     served.etag, served.last_modified = etag, OLD
     served.cuts = [1000, 500]
     assert cache.fetch().read_bytes() == DATA
@@ -108,7 +108,7 @@ def test_a_broken_download_goes_on_where_it_was(cache: Cache, server: FileServer
     assert server.asked[1].headers["if-range"] == (etag or OLD)
 
 
-def test_a_download_that_a_run_gave_up_goes_on_in_the_next(cache: Cache, server: FileServer, served: Served):
+def test_the_next_run_resumes_a_download(cache: Cache, server: FileServer, served: Served):
     served.cuts = [1000]
     impatient = Cache(cache.folder, server, retries=0)
     with pytest.raises(InputError, match=r"broke off after 1,000 of 10,240 bytes .* \(1,000 bytes are here"):
@@ -126,7 +126,9 @@ def test_a_server_without_ranges_sends_the_file_from_its_start(cache: Cache, ser
 
 @pytest.mark.parametrize("understood", [True, False])
 @pytest.mark.parametrize("new", [DATA[::-1], b"x" * 500, b"x" * 20_000])
-def test_a_file_that_changed_meanwhile_is_begun_anew(cache: Cache, server: FileServer, served: Served, understood, new):
+def test_a_file_that_changed_meanwhile_is_downloaded_from_its_start(
+    cache: Cache, server: FileServer, served: Served, understood, new
+):
     served.cuts = [1000]
     with pytest.raises(InputError):
         Cache(cache.folder, server, retries=0).fetch()
@@ -138,15 +140,15 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(cache: Cache, server: FileS
 @pytest.mark.parametrize(
     ("etag", "last_modified"), [('W/"weak"', None), (None, None), (None, "a day in spring"), ('W/"weak"', OLD)]
 )
-def test_what_is_not_surely_the_same_file_is_not_gone_on_with(cache, server, served, etag, last_modified):
+def test_a_download_without_a_strong_validator_is_not_resumed(cache, server, served, etag, last_modified):
     served.etag, served.last_modified, served.cuts = etag, last_modified, [1000]
     assert cache.fetch().read_bytes() == DATA
     assert [a.headers.get("range") for a in server.asked] == [None, None]
 
 
-def test_a_date_of_the_very_second_of_the_answer_names_no_file():
-    assert Version(last_modified=OLD, date=OLD).if_range is None
-    assert Version(last_modified=OLD, date="Mon, 01 Jan 2024 00:00:01 GMT").if_range == OLD
+def test_a_date_in_the_second_of_the_response_is_no_validator():
+    assert ServerVersion(last_modified=OLD, date=OLD).if_range is None
+    assert ServerVersion(last_modified=OLD, date="Mon, 01 Jan 2024 00:00:01 GMT").if_range == OLD
 
 
 def test_a_range_that_ends_early_is_not_the_rest_of_the_file(cache: Cache, server: FileServer, served: Served):
@@ -156,13 +158,13 @@ def test_a_range_that_ends_early_is_not_the_rest_of_the_file(cache: Cache, serve
 
 
 @pytest.mark.parametrize("start", [0, 999, 1001])
-def test_a_range_that_begins_elsewhere_is_not_put_behind_what_is_there(cache, server, served, start):
+def test_a_range_with_another_start_is_not_appended(cache, server, served, start):
     served.cuts, served.range_start = [1000], start
     assert cache.fetch().read_bytes() == DATA
     assert [a.status for a in server.asked] == [200, 206, 200]
 
 
-def test_an_answer_of_no_change_that_nobody_asked_for_makes_no_file(cache: Cache, served: Served):
+def test_an_unrequested_304_makes_no_file(cache: Cache, served: Served):
     served.cuts = [1000]
     with pytest.raises(InputError):
         Cache(cache.folder, cache.server, retries=0).fetch()
@@ -172,7 +174,7 @@ def test_an_answer_of_no_change_that_nobody_asked_for_makes_no_file(cache: Cache
     assert "origin.meta" not in cache.names()
 
 
-def test_a_length_that_promises_too_much_is_never_taken_for_whole(cache: Cache, server: FileServer, served: Served):
+def test_a_file_shorter_than_announced_is_never_accepted(cache: Cache, server: FileServer, served: Served):
     served.excess = 7
     with pytest.raises(InputError, match=r"reviews\.json\.gz: the download broke off after 10,240 of 10,247 bytes"):
         cache.fetch()
@@ -181,18 +183,18 @@ def test_a_length_that_promises_too_much_is_never_taken_for_whole(cache: Cache, 
 
 
 @pytest.mark.parametrize("cut", [[], [5000]])
-def test_a_chunked_file_is_whole_only_with_its_last_chunk(cache: Cache, server: FileServer, served: Served, cut):
+def test_a_chunked_file_is_complete_only_with_its_last_chunk(cache: Cache, server: FileServer, served: Served, cut):
     served.length, served.cuts = "chunked", list(cut)
     assert cache.fetch().read_bytes() == DATA
     assert [a.headers.get("range") for a in server.asked] == [None, *["bytes=4994-"] * len(cut)]
     assert cache.said == []
 
 
-def test_a_file_of_untold_length_comes_with_a_warning(cache: Cache, served: Served):
-    served.length = "untold"
+def test_a_file_of_unknown_length_gives_a_warning(cache: Cache, served: Served):
+    served.length = "unknown"
     assert cache.fetch().read_bytes() == DATA
     (said,) = cache.said
-    assert "tells no length" in said and "10,240 bytes came" in said
+    assert "announces no length" in said and "10,240 bytes came" in said
 
 
 def test_silence_within_a_file_counts_as_broken_off(cache: Cache, server: FileServer, served: Served):
@@ -207,19 +209,19 @@ def test_an_empty_file_is_no_input(cache: Cache, served: Served):
         cache.fetch()
 
 
-def test_a_coding_that_is_not_read_is_refused(cache: Cache, served: Served):
+def test_an_unsupported_content_coding_is_refused(cache: Cache, served: Served):
     served.encoding = "br"
     with pytest.raises(InputError, match="sent as br, which is not read"):
         cache.fetch()
 
 
-def test_a_missing_file_is_named_with_status_and_mend_and_not_asked_for_twice(cache: Cache, server: FileServer):
+def test_a_missing_file_is_named_with_status_and_remedy_and_requested_once(cache: Cache, server: FileServer):
     with pytest.raises(InputError, match=rf"^{server.url('none.json')}: the server answers HTTP 404; check the"):
         cache.fetch("none.json")
     assert len(server.asked) == 1
 
 
-def test_a_file_that_is_gone_is_an_error_that_names_the_copy(cache: Cache, server: FileServer):
+def test_a_deleted_file_is_an_error_that_names_the_copy(cache: Cache, server: FileServer):
     path = cache.fetch()
     del server.files["reviews.json.gz"]
     with pytest.raises(InputError, match=rf"HTTP 404; .* \({path}\), give its path"):
@@ -234,7 +236,7 @@ def test_a_refused_access_says_what_would_help(cache: Cache, served: Served, sta
 
 
 @pytest.mark.parametrize("statuses", [[503], [429, 500, 408, 502, 504]])
-def test_a_busy_server_is_asked_again(cache: Cache, server: FileServer, served: Served, statuses):
+def test_a_busy_server_gets_another_request(cache: Cache, server: FileServer, served: Served, statuses):
     served.statuses = list(statuses)
     assert cache.fetch().read_bytes() == DATA
     assert [a.status for a in server.asked] == [*statuses, 200]
@@ -254,7 +256,7 @@ def test_waits_double_up_to_a_cap_and_obey_the_server(cache: Cache, server: File
     assert waits == [1.0, 2.0, 3.0, 3.0, 2.0]
 
 
-def test_attempts_that_bring_much_do_not_count_as_failed(cache: Cache, server: FileServer, served: Served, monkeypatch):
+def test_attempts_with_progress_do_not_count_as_failed(cache: Cache, server: FileServer, served: Served, monkeypatch):
     monkeypatch.setattr(download, "_GAIN", 1000)
     served.cuts = [1000] * 8
     assert Cache(cache.folder, server, retries=1).fetch().read_bytes() == DATA
@@ -304,7 +306,7 @@ def test_a_private_address_of_the_users_own_must_be_allowed_too(cache: Cache, se
 
 
 @pytest.mark.parametrize("onward", ["ftp://127.0.0.1/x", "http://me:pw@127.0.0.1/x", "file:///etc/hosts"])
-def test_a_redirect_to_what_is_not_fetched_is_refused(cache: Cache, server: FileServer, onward):
+def test_a_redirect_to_an_unusable_url_is_refused(cache: Cache, server: FileServer, onward):
     server.files["a"] = Served(location=onward)
     with pytest.raises(InputError, match="redirects to what is no http"):
         cache.fetch("a")
@@ -318,7 +320,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_connection_the_copy_is_used_and_its_age_told(cache: Cache, server: FileServer, monkeypatch):
+def test_without_a_connection_the_copy_is_used_with_a_warning_of_its_age(cache: Cache, server: FileServer, monkeypatch):
     path, version = cache.fetch(), cache.version()
     server.close()
     monkeypatch.setattr(copies.time, "time", lambda now=copies.time.time: now() + 3 * 86_400)
@@ -329,14 +331,14 @@ def test_without_a_connection_the_copy_is_used_and_its_age_told(cache: Cache, se
         assert "no answer from" in said and "was fetched 3 days ago" in said
 
 
-def test_a_server_in_trouble_counts_as_no_connection(cache: Cache, served: Served):
+def test_a_server_error_counts_as_no_connection(cache: Cache, served: Served):
     path = cache.fetch()
     served.statuses = [503] * 9
     assert cache.fetch() == path
     assert "HTTP 503 (attempts: 2); using the copy" in cache.said[0]
 
 
-def test_without_a_connection_and_a_copy_the_url_and_the_mend_are_named(cache: Cache, server: FileServer):
+def test_without_a_connection_and_a_copy_the_url_and_the_remedy_are_named(cache: Cache, server: FileServer):
     server.close()
     for ask in (cache.fetch, cache.version):
         with pytest.raises(
@@ -370,11 +372,11 @@ def killed(where: str, cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("earlier", [False, True])
-def test_killed_before_the_rename_the_bytes_that_are_here_are_enough(cache, server, served, earlier):
+def test_a_download_killed_before_the_rename_needs_no_more_bytes(cache, server, served, earlier):
     if earlier:
         cache.fetch()
         served.data, served.etag = DATA[::-1], '"two"'
-    killed("copies.CopyFolder, 'finish'", cache)
+    killed("copies.CopyFolder, 'finish_download'", cache)
     bodies = server.bodies
     assert cache.fetch().read_bytes() == served.data
     assert (server.asked[-1].status, server.asked[-1].headers["if-none-match"]) == (304, served.etag)
@@ -382,18 +384,18 @@ def test_killed_before_the_rename_the_bytes_that_are_here_are_enough(cache, serv
 
 
 @pytest.mark.parametrize("earlier", [False, True])
-def test_killed_after_the_rename_the_copy_is_still_the_earlier_one(cache, server, served, earlier):
+def test_a_download_killed_after_the_rename_leaves_the_earlier_copy(cache, server, served, earlier):
     first = cache.fetch() if earlier else None
     served.data, served.etag = DATA[::-1], '"two"'
     killed("copies.CopyFolder, 'record'", cache)
-    held = copies.CopyFolder(cache.folder, server.url("reviews.json.gz"), ".json.gz").held()
+    held = copies.CopyFolder(cache.folder, server.url("reviews.json.gz"), ".json.gz").current()
     assert (held.path if held else None) == first and (first is None or first.read_bytes() == DATA)
     assert cache.fetch().read_bytes() == DATA[::-1]
     assert len(cache.names()) == 3
 
 
-def test_whole_bytes_of_a_file_that_changed_since_are_not_taken(cache: Cache, served: Served):
-    killed("copies.CopyFolder, 'finish'", cache)
+def test_a_complete_download_of_a_changed_file_is_not_used(cache: Cache, served: Served):
+    killed("copies.CopyFolder, 'finish_download'", cache)
     served.data, served.etag = DATA[::-1], '"two"'
     assert cache.fetch().read_bytes() == DATA[::-1]
 
@@ -411,10 +413,10 @@ def test_a_cache_that_cannot_be_written_is_named(cache: Cache):
 
 
 def test_progress_is_told_in_bytes_and_at_the_end(cache: Cache, server: FileServer, served: Served):
-    served.data, told = DATA * 100, list[tuple[int, int | None]]()
-    fetch_to_cache(server.url("reviews.json.gz"), cache.folder, cache.settings, lambda *now: told.append(now))
-    assert told[-1] == (len(DATA) * 100, len(DATA) * 100)
-    assert len(told) > 2 and told == sorted(told)
+    served.data, reports = DATA * 100, list[tuple[int, int | None]]()
+    fetch_to_cache(server.url("reviews.json.gz"), cache.folder, cache.settings, lambda *now: reports.append(now))
+    assert reports[-1] == (len(DATA) * 100, len(DATA) * 100)
+    assert len(reports) > 2 and reports == sorted(reports)
 
 
 def test_the_data_version_is_the_servers_and_costs_no_download(cache: Cache, server: FileServer, served: Served):
@@ -477,10 +479,10 @@ def test_a_url_known_without_its_query_goes_on_with_its_copy_and_asks_nobody(cac
     assert cache.version("reviews.json.gz?...") == version
     assert len(server.asked) == asked
     assert all("known without its query" in said for said in cache.said)
-    with pytest.raises(remote.CutAddressError, match=r"other.json\?\.\.\.: known without its query"):
+    with pytest.raises(remote.QueryMissingError, match=r"other.json\?\.\.\.: known without its query"):
         cache.fetch("other.json?...")
-    cache.fetch("reviews.json.gz?part=2")  # now it may be either
-    with pytest.raises(remote.CutAddressError):
+    cache.fetch("reviews.json.gz?part=2")  # now there are two candidates
+    with pytest.raises(remote.QueryMissingError):
         cache.fetch("reviews.json.gz?...")
 
 

@@ -1,4 +1,4 @@
-"""Repeated keys: found by ranges as a dictionary would find them, and what becomes of the reviews that have them."""
+"""Repeated keys are found by ranges as with a dictionary, and repeated reviews are handled."""
 
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -17,7 +17,7 @@ FILES = st.lists(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=9), 
 
 
 def parts_of(files: list[list[list[int]]], spread: int, folder: Path) -> list[Part]:
-    """Files of blocks of keys, recorded."""
+    """Record files of blocks of keys."""
     parts = []
     for number, blocks in enumerate(files):
         (folder / str(number)).mkdir()
@@ -31,7 +31,7 @@ def parts_of(files: list[list[list[int]]], spread: int, folder: Path) -> list[Pa
 
 @given(FILES, st.sampled_from((1, SPREAD)), st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
-def test_every_row_whose_key_stands_twice_is_found_whatever_the_ranges(files, spread, at_once):
+def test_every_row_with_a_repeated_key_is_found_for_any_ranges(files, spread, at_once):
     places = defaultdict(list)
     for number, blocks in enumerate(files):
         for row, value in enumerate(key for block in blocks for key in block):
@@ -51,7 +51,7 @@ def test_every_row_whose_key_stands_twice_is_found_whatever_the_ranges(files, sp
 
 @given(FILES, st.sampled_from((1, SPREAD)), st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
-def test_a_line_is_counted_in_its_file_and_left_out_where_an_earlier_one_holds_it_as_often(files, spread, at_once):
+def test_a_line_is_numbered_in_its_file_and_left_out_if_an_earlier_file_has_it_as_often(files, spread, at_once):
     of_earlier, wanted = Counter(), {}
     for number, blocks in enumerate(files):
         in_file = Counter()
@@ -71,7 +71,7 @@ def test_a_line_is_counted_in_its_file_and_left_out_where_an_earlier_one_holds_i
     assert found == wanted
 
 
-def test_ranges_cover_the_key_space_in_pieces_of_the_size_that_was_asked_for():
+def test_ranges_cover_the_key_space_in_pieces_of_the_requested_size():
     for rows, at_once, pieces in ((0, 10, 1), (10, 10, 1), (11, 10, 2), (10**9, 10, 1024)):
         cut = ranges(rows, at_once)
         assert len(cut) == pieces

@@ -1,4 +1,4 @@
-"""Input files: what a specification means, how a URL may be shown, what the digest follows."""
+"""Resolve input specifications, hide secrets in URLs, and digest files."""
 
 import gzip
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_a_folder_means_its_json_files_in_order_and_nothing_else(tmp_path):
     assert sources.resolve(str(tmp_path)) == [a, b]
 
 
-def test_what_macos_leaves_beside_files_is_passed_over_and_named(tmp_path):
+def test_macos_companion_files_are_skipped_and_named(tmp_path):
     a, companion = written(tmp_path / "a.json"), written(tmp_path / "._a.json", b"\x00\x05\x16\x07" + bytes(60))
     for spec in (str(tmp_path), f"{tmp_path}/*.json", f"{a},{tmp_path}/._*.json,{tmp_path}"):
         if "._*" in spec:
@@ -66,11 +66,11 @@ def test_paths_globs_folders_and_urls_are_mixed_in_order_and_each_comes_once(tmp
         ("http://h/" + "long" * 200, ["http://h/" + "long" * 200]),
     ],
 )
-def test_a_comma_inside_a_url_is_the_urls_until_another_entry_begins(spec, entries):
+def test_a_comma_inside_a_url_belongs_to_it_until_another_entry_begins(spec, entries):
     assert sources.named(spec) == entries
 
 
-def test_what_follows_a_urls_comma_is_a_file_where_it_looks_like_one_or_is_there(tmp_path, monkeypatch):
+def test_the_text_after_a_urls_comma_is_a_file_if_it_looks_like_one_or_exists(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("here.json", "also,here.json"):
         written(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Look-ups of host names: one that hangs holds up nobody else."""
+"""A hanging look-up of a host name delays no other."""
 
 import asyncio
 import socket
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.core.names import Names
+from pipeline.core.resolver import ThreadedResolver
 
-HANGING = 40  # more than any pool of threads at hand has
+HANGING = 40  # more than the threads of any pool
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     answers.set()
 
 
-def test_a_crowd_of_hanging_names_leaves_the_others_and_the_end_of_the_loop_alone(hanging: threading.Event) -> None:
+def test_many_hanging_names_delay_neither_others_nor_the_end_of_the_loop(hanging: threading.Event) -> None:
     async def run() -> list[str]:
-        names = Names()
+        names = ThreadedResolver()
         waiting = [asyncio.create_task(names.resolve(f"{n}.hangs.example", 80)) for n in range(HANGING)]
         await asyncio.sleep(0)
         found = await names.resolve("good.example", 80)
@@ -44,7 +44,7 @@ def test_a_crowd_of_hanging_names_leaves_the_others_and_the_end_of_the_loop_alon
     assert time.monotonic() - started < 30  # the names hang for 60
 
 
-def test_a_name_without_an_address_is_an_error_of_the_system(hanging: threading.Event) -> None:
+def test_a_name_without_an_address_raises_an_os_error(hanging: threading.Event) -> None:
     hanging.set()
     with pytest.raises(socket.gaierror):
-        asyncio.run(Names().resolve("x.hangs.example", 80))
+        asyncio.run(ThreadedResolver().resolve("x.hangs.example", 80))

@@ -1,6 +1,6 @@
-"""The process in which strangers' pictures are decoded: what it runs, and its limits of CPU time and memory.
+"""Run the process that decodes strangers' pictures, under limits on CPU time and memory.
 
-It is started by `decoder.py` and imports little, so that it starts soon: the decoders, and NumPy for theirs.
+`decoder.py` starts it. To start fast, it imports only the decoders, and NumPy because they need it.
 """
 
 import contextlib
@@ -18,35 +18,35 @@ from pathlib import Path
 
 from pipeline.core.images.pictures import PictureError, read_header, validate
 
-# What the largest pictures need, three times over: 50 million pixels take up to 2.8 s of a core at 2.6 GHz (PNG,
-# lossless WebP) and 820 MB (WebP, whose decoder holds the canvas twice).
+# Three times what the largest pictures need: 50 million pixels take up to 2.8 s of a core at 2.6 GHz (PNG, lossless
+# WebP) and 820 MB (WebP, whose decoder holds the canvas twice).
 _SECONDS, _SECONDS_A_PIXEL = 2.0, 2e-7
 _MEMORY, _BYTES_A_PIXEL = 256_000_000, 26
-_QUICK_SECONDS = 5.0  # for a batch of small pictures, which need no more memory than the first of both
+_QUICK_SECONDS = 5.0  # for a batch of small pictures, which fit in _MEMORY
 
-Row = list  # [sha256, format, width, height, plain_jpeg], or [reason, detail], or [] for one that is not quick
+Row = list  # [sha256, format, width, height, plain_jpeg], or [reason, detail], or [] for a picture that is not quick
 
 
 def serve() -> None:
-    """Answer batches until the parent closes the socket or is gone."""
+    """Answer batches until the parent closes the socket or ends."""
     warnings.simplefilter("ignore")
     descriptor, max_pixels, min_side, quick = map(int, sys.argv[2:6])
     with socket.socket(fileno=descriptor) as parent, contextlib.suppress(ConnectionError, EOFError):
         _limit(resource.RLIMIT_CORE, 0)
         _limit(resource.RLIMIT_AS, _virtual() + _MEMORY + (0 if quick else _BYTES_A_PIXEL * max_pixels))
-        parent.sendall(bytes(4))  # an empty frame: it has started
+        parent.sendall(bytes(4))  # an empty frame says that the process has started
         while True:
             batch = unpacked(receive(parent))
             _limit_cpu(_QUICK_SECONDS if quick else _SECONDS)
-            answer = json.dumps([_judged(data, max_pixels, min_side, quick) for data in batch]).encode()
+            answer = json.dumps([_check_picture(data, max_pixels, min_side, quick) for data in batch]).encode()
             parent.sendall(len(answer).to_bytes(4, "little") + answer)
-    os._exit(0)  # nothing to tidy up
+    os._exit(0)  # there is nothing to clean up
 
 
-def _judged(data: bytes, max_pixels: int, min_side: int, quick: int) -> Row:
+def _check_picture(data: bytes, max_pixels: int, min_side: int, quick: int) -> Row:
     try:
         header = read_header(data, max_pixels, min_side)
-        # What an AVIF's boxes say of its size need not be what its AV1 stream makes a decoder do: it goes alone.
+        # An AVIF's AV1 stream may cost more than its boxes announce, so it is never decoded in a batch.
         if quick and (header.pixels > quick or header.format == "AVIF"):
             return []
         if not quick:
@@ -60,7 +60,7 @@ def _judged(data: bytes, max_pixels: int, min_side: int, quick: int) -> Row:
 
 
 def _limit_cpu(seconds: float) -> None:
-    """End this process after so many more seconds of CPU time (whole ones: the system counts no finer)."""
+    """Let the system kill this process after `seconds` more of CPU time, rounded up to whole seconds."""
     _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
 
 
@@ -68,12 +68,12 @@ def _limit(which: int, value: int) -> None:
     _, hard = resource.getrlimit(which)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
-    with contextlib.suppress(ValueError, OSError):  # a system that does not have this limit (RLIMIT_AS on macOS)
+    with contextlib.suppress(ValueError, OSError):  # the system lacks this limit (RLIMIT_AS on macOS)
         resource.setrlimit(which, (value, hard))
 
 
 def _virtual() -> int:
-    """Bytes of address space in use, where the system says."""
+    """Return the bytes of address space in use; 0 if the system does not say."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:
@@ -81,7 +81,7 @@ def _virtual() -> int:
 
 
 def unpacked(frame: bytes) -> list[bytes]:
-    """The pictures of a frame that `decoder.py` made."""
+    """Unpack the pictures of a frame from `decoder.py`."""
     (count,) = struct.unpack_from("<I", frame)
     at, batch = 4 + 4 * count, []
     for length in struct.unpack_from(f"<{count}I", frame, 4):
@@ -91,7 +91,7 @@ def unpacked(frame: bytes) -> list[bytes]:
 
 
 def receive(end: socket.socket) -> bytes:
-    """The next frame: its length, then as many bytes. Raises EOFError where the other end is closed."""
+    """Receive the next frame: its length, then its bytes. Raises EOFError if the other end is closed."""
     length = int.from_bytes(_exactly(end, 4), "little")
     return _exactly(end, length)
 

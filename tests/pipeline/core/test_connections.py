@@ -1,4 +1,4 @@
-"""What a line lets through, with a stand-in for the socket's transport and one for the parser."""
+"""Test which bytes a checked connection passes on, with stand-ins for the socket's transport and the parser."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.lines import Line, asker
+from pipeline.core.connections import CheckedConnection, request_observer
 
 BODY = b"\xff\xd8 \r\n\r\nHTTP/1.1 200 OK\r\n\n\n a picture may hold anything"
 ANSWER = b"HTTP/1.1 200 OK\r\nETag: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
@@ -19,7 +19,7 @@ REQUEST = b"GET /1.jpg HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 class Wire(asyncio.Transport):
-    """Where the socket's transport would be."""
+    """Stands in for the socket's transport."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Wire(asyncio.Transport):
 
 
 class Parser(asyncio.Protocol):
-    """Where aiohttp's protocol would be."""
+    """Stands in for aiohttp's protocol."""
 
     def __init__(self) -> None:
         self.got = b""
@@ -52,7 +52,7 @@ class Parser(asyncio.Protocol):
 
 
 class Client:
-    """Who asks: `host`, and what it was told."""
+    """A request observer that records its events."""
 
     host = "shop.example:80"
 
@@ -60,36 +60,36 @@ class Client:
         self.bytes = 0
         self.surpluses: list[tuple[str, bool]] = []
 
-    def asked(self, reused: bool) -> None:
+    def request_sent(self, reused: bool) -> None:
         self.bytes, self.reused = 0, reused
 
-    def heard(self, size: int) -> None:
+    def received(self, size: int) -> None:
         self.bytes += size
 
-    def surplus(self, host: str, reused: bool) -> None:
+    def surplus_received(self, host: str, reused: bool) -> None:
         self.surpluses.append((host, reused))
 
 
 class Setting:
-    """A line between the two, on which a request was sent."""
+    """A connection between the two, on which a request was sent."""
 
     def __init__(self, request: bytes = REQUEST) -> None:
         self.wire, self.parser, self.client = Wire(), Parser(), Client()
-        self.line = Line(self.parser)
-        self.line.connection_made(self.wire)
+        self.connection = CheckedConnection(self.parser)
+        self.connection.connection_made(self.wire)
         if request:
             self.ask(request)
 
     def ask(self, request: bytes = REQUEST) -> None:
-        token = asker.set(self.client)
-        self.line.write(request)
-        asker.reset(token)
+        token = request_observer.set(self.client)
+        self.connection.write(request)
+        request_observer.reset(token)
 
     def receive(self, data: bytes, *cuts: int) -> None:
-        """In pieces, as long as the connection is there."""
+        """Receive in pieces while the connection is open."""
         for start, end in zip((0, *cuts), (*cuts, len(data)), strict=True):
             if start < end and not self.wire.closed and self.wire.reads:
-                self.line.data_received(data[start:end])
+                self.connection.data_received(data[start:end])
 
 
 def cut(data: bytes) -> st.SearchStrategy[list[int]]:
@@ -98,9 +98,7 @@ def cut(data: bytes) -> st.SearchStrategy[list[int]]:
 
 @pytest.mark.parametrize("answer", [ANSWER, CHUNKED])
 @given(st.data())
-def test_the_parser_gets_the_answer_and_nothing_behind_it_however_the_bytes_come(
-    answer: bytes, data: st.DataObject
-) -> None:
+def test_the_parser_gets_only_the_response_for_any_split_of_the_bytes(answer: bytes, data: st.DataObject) -> None:
     behind = data.draw(st.sampled_from([b"", b"\r\n", b"x", ANSWER]))
     stream = 2 * HINT + answer + behind
     at = Setting()
@@ -111,7 +109,7 @@ def test_the_parser_gets_the_answer_and_nothing_behind_it_however_the_bytes_come
     assert at.client.surpluses == ([("shop.example:80", False)] if behind else [])
 
 
-def test_a_line_carries_one_answer_after_the_other() -> None:
+def test_a_connection_carries_several_responses_in_turn() -> None:
     at = Setting()
     for answer in (ANSWER, CHUNKED, ANSWER):
         at.receive(answer)
@@ -121,21 +119,21 @@ def test_a_line_carries_one_answer_after_the_other() -> None:
     assert at.client.surpluses == [("shop.example:80", True)]
 
 
-def test_bytes_before_the_first_request_are_nobodys() -> None:
+def test_bytes_before_the_first_request_are_dropped() -> None:
     at = Setting(request=b"")
     at.receive(ANSWER)
     assert (at.parser.got, at.wire.closed) == (b"", True)
 
 
 @pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
-def test_a_server_that_only_ever_says_wait_is_not_listened_to_any_longer(line_end: bytes) -> None:
+def test_a_server_that_sends_endless_interim_responses_is_ignored(line_end: bytes) -> None:
     at = Setting()
     at.receive((b"HTTP/1.1 100 Continue" + 2 * line_end) * 10_000)
-    at.line.resume_reading()  # as the parser may ask
+    at.connection.resume_reading()  # as the parser may do
     assert (at.parser.got, at.wire.reads, at.wire.closed) == (b"", False, False)
 
 
-def test_a_head_without_end_costs_the_connection() -> None:
+def test_an_endless_head_closes_the_connection() -> None:
     at = Setting()
     at.receive(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000)
     assert (at.parser.got, at.wire.closed) == (b"", True)
@@ -158,7 +156,7 @@ DOUBTFUL = [
 
 
 @pytest.mark.parametrize("head", DOUBTFUL)
-def test_where_the_end_of_an_answer_is_in_doubt_its_connection_is_not_kept(head: bytes) -> None:
+def test_a_connection_with_an_ambiguous_response_end_is_not_kept(head: bytes) -> None:
     at = Setting()
     at.receive(head + b"x")
     assert at.parser.got.endswith(b"x")
@@ -166,13 +164,13 @@ def test_where_the_end_of_an_answer_is_in_doubt_its_connection_is_not_kept(head:
 
 
 @pytest.mark.parametrize("request_", [REQUEST.replace(b"GET", b"HEAD"), REQUEST[:-2] + b"Connection: close\r\n\r\n"])
-def test_nor_is_it_kept_where_the_request_says_so_or_asks_for_no_body(request_: bytes) -> None:
+def test_a_connection_is_not_kept_if_the_request_says_so_or_has_no_body(request_: bytes) -> None:
     at = Setting(request_)
     at.receive(ANSWER)
     assert b"\r\nConnection: close\r\n" in at.parser.got
 
 
-def test_an_answer_without_a_body_ends_with_its_head_whatever_that_announces() -> None:
+def test_a_response_without_a_body_ends_with_its_head_whatever_it_announces() -> None:
     at = Setting()
     at.receive(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")
     at.ask()
@@ -181,15 +179,15 @@ def test_an_answer_without_a_body_ends_with_its_head_whatever_that_announces() -
 
 
 @pytest.mark.parametrize("body", [b"1\nx\r\n", b"1\r\nx\n", b"0x1\r\nx\r\n", b"0\r\n\n", b"-1\r\n", b"1\r\nxyz\r\n"])
-def test_a_line_with_chunks_that_two_parsers_may_read_differently_is_not_written_to_again(body: bytes) -> None:
+def test_a_connection_with_ambiguous_chunks_is_not_reused(body: bytes) -> None:
     at = Setting()
     at.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
-    assert at.parser.got.endswith(body)  # the parser decides whether it is an answer
-    assert at.line.is_closing()
+    assert at.parser.got.endswith(body)  # the parser decides whether the response is valid
+    assert at.connection.is_closing()
 
 
 @pytest.mark.parametrize("marks", [b"1\r\nx\r\n" * 2000, b"1;" + b"a" * 10_000, b"0\r\n" + 2000 * b"X: y\r\n"])
-def test_a_body_that_is_nearly_all_marks_costs_the_connection(marks: bytes) -> None:
+def test_a_body_of_mostly_chunk_headers_closes_the_connection(marks: bytes) -> None:
     at = Setting()
     at.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + marks)
     assert at.wire.closed and not at.parser.got

@@ -1,7 +1,7 @@
-"""Host names looked up in threads of their own, so that a name server which hangs holds up one host and nothing else.
+"""Resolve each host name in its own thread, so that a hanging name server delays only that host.
 
-The event loop's own threads are few (four in uvloop, two of them for names), others wait for them, and a program waits
-for them at its end. Which addresses may be used is `address.py`'s.
+The event loop has few threads (four in uvloop, two of them for names). Other work needs them, and the program waits for
+them when it ends. Which addresses may be used is decided in `address.py`.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 _CONFIGURED = getattr(socket, "AI_ADDRCONFIG", 0)  # no IPv6 addresses for a machine without IPv6
 
 
-class Names(AbstractResolver):
-    """The system's resolver, a thread a look-up; one that nobody waits for any longer ends by itself."""
+class ThreadedResolver(AbstractResolver):
+    """The system's resolver with one thread per look-up; an abandoned look-up ends by itself."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """The addresses of `host`. Raises OSError (socket.gaierror) where there are none."""
+        """Look up the addresses of `host`. Raises OSError (socket.gaierror) if there are none."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()
 
         def settle(found: list[Any], error: Exception | None) -> None:
-            if answer.done():  # nobody waits
+            if answer.done():  # the caller was cancelled
                 return
             if error is None:
                 answer.set_result(found)
@@ -40,7 +40,7 @@ class Names(AbstractResolver):
                 found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=_CONFIGURED)
             except (OSError, ValueError) as problem:  # ValueError: a name that cannot be encoded
                 error = problem
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the loop has ended in the meantime
                 loop.call_soon_threadsafe(settle, found, error)
 
         threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
@@ -52,4 +52,4 @@ class Names(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, because the resolver holds no resources."""
