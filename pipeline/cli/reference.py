@@ -4,7 +4,6 @@ Assets, tables, settings, environment and profiles as they stand. Explanations b
 """
 
 import argparse
-import dataclasses
 import inspect
 import re
 import sys
@@ -17,8 +16,10 @@ from pipeline.build import build_definitions
 from pipeline.core import column_docs
 from pipeline.home import environment
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
-from pipeline.settings import launchpad as config
 from pipeline.settings import method, profiles
+from pipeline.settings.launchpad import help_texts
+from pipeline.settings.ops import OPS
+from pipeline.settings.presets import describe_default
 
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
@@ -86,13 +87,13 @@ def _settings() -> Iterator[str]:
     yield ""
     yield "By op, as in a profile's `ops` section and in Dagster's launchpad. What is not set comes from the profile,"
     yield "then from the preset."
-    for op, classes in config.OP_SETTINGS.items():
+    for op, classes in OPS.items():
         yield f"\n### {op}\n"
-        rows = []
-        for cls in classes:
-            meaning = config.described(cls)
-            for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
-                rows.append((f"`{name}`", meaning.get(name, ""), f"`{config.unless_set(cls, name)}`"))
+        rows = [
+            (f"`{name}`", text, f"`{describe_default(cls, name)}`")
+            for cls in classes
+            for name, text in help_texts(cls).items()
+        ]
         yield from _table("setting", "meaning", "value unless set", rows=rows)
 
 

@@ -13,7 +13,8 @@ import dagster as dg
 from pipeline.core.errors import InputError
 from pipeline.recommenders.registry import main, of_preset
 from pipeline.settings import profiles
-from pipeline.settings.launchpad import FALLBACK, OP_SETTINGS, PRESET_NAMES, PRESETS
+from pipeline.settings.ops import OPS
+from pipeline.settings.presets import FALLBACK, PRESET_NAMES, PRESETS
 
 Settings = TypeVar("Settings")
 
@@ -50,7 +51,7 @@ class Method(dg.ConfigurableResource):
         Raises:
             InputError: as `settings` does; names profile, op and field.
         """
-        for op, classes in OP_SETTINGS.items():
+        for op, classes in OPS.items():
             for cls in classes:
                 try:
                     self.settings(cls, op)

@@ -1,7 +1,7 @@
 """Profiles: whole run configs in YAML, one a kind of run, and the one place that reads and checks them.
 
-A profile holds no code and no secret. What a field means and its default stand with the settings dataclasses
-(`pipeline/settings/launchpad.py`); a profile only names the values in which it differs.
+A profile holds no code and no secret. It sets only the values that differ. Help and defaults are in the settings
+classes, which `pipeline/settings/ops.py` lists by op.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ import pydantic
 import yaml
 
 from pipeline.core.errors import InputError
-from pipeline.settings.launchpad import CONFIGS, PRESET_NAMES
+from pipeline.settings.launchpad import CONFIGS
+from pipeline.settings.presets import PRESET_NAMES
 
 FOLDER = Path(__file__).parent
 

@@ -1,6 +1,6 @@
 """The method of a run: preset, then profile, then what was set on the asset; the later wins."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -147,8 +147,17 @@ def test_two_settings_with_one_field_name_cannot_share_a_config():
         config_of(DesignSettings, EvaluationSettings)
 
 
-def test_what_a_field_means_and_whose_its_default_is_stand_in_the_launchpad():
+def test_a_setting_without_help_is_named():
+    @dataclass(frozen=True)
+    class Bare:
+        k: int = 5
+
+    with pytest.raises(TypeError, match=r"Bare\.k has no help"):
+        config_of(Bare)
+
+
+def test_the_launchpad_shows_the_help_and_the_default_of_every_field():
     fields = DvbprConfig.model_fields
-    assert fields["k"].description == "latent factors. When not set: the profile's value, else paper 50, kang2017 100."
+    assert fields["k"].description == "Latent factors. When not set: the profile's value, else paper 50, kang2017 100."
     assert all(field.description for field in fields.values())
     assert all(not field.is_required() for field in fields.values())

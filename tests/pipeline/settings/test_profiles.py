@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.settings import launchpad as config
-from pipeline.settings import profiles
+from pipeline.settings import launchpad, profiles
 from pipeline.settings.method import Method
+from pipeline.settings.ops import OPS
+from pipeline.settings.presets import PRESET_NAMES
 from tests.pipeline.conftest import TINY
 
 
@@ -97,34 +98,26 @@ def test_a_number_that_yaml_reads_as_text_is_a_number(write):
 def test_an_unknown_preset_is_refused_with_the_ones_there_are(write):
     path = write("resources: {method: {config: {preset: kang2016}}}")
     said = refusal(path)
-    assert path in said and "kang2016" in said and all(name in said for name in config.PRESET_NAMES)
+    assert path in said and "kang2016" in said and all(name in said for name in PRESET_NAMES)
 
 
 def settable(cls: type) -> set[str]:
     """The fields of a settings class that a run sets: neither the environment nor the data decides them."""
-    names = {f.name for f in dataclasses.fields(cls)} - config.FROM_ENVIRONMENT
-    return {name for name in names if (cls, name) not in config.FROM_DATA}
+    names = {f.name for f in dataclasses.fields(cls)} - launchpad.FROM_ENVIRONMENT
+    return {name for name in names if (cls, name) not in launchpad.FROM_DATA}
 
 
-def settings_of(op: str) -> list[type]:
-    """The settings classes whose fields an op's Config holds."""
-    fields = set(config.CONFIGS[op].model_fields)
-    known = [c for c in vars(config).values() if dataclasses.is_dataclass(c) and isinstance(c, type)]
-    return [c for c in known if settable(c) <= fields]
-
-
-@pytest.mark.parametrize("op", sorted(config.CONFIGS))
+@pytest.mark.parametrize("op", sorted(OPS))
 def test_every_op_takes_settings_that_exist(op: str):
-    found = {name for cls in settings_of(op) for name in settable(cls)}
-    assert set(config.CONFIGS[op].model_fields) == found
+    assert set(launchpad.CONFIGS[op].model_fields) == {name for cls in OPS[op] for name in settable(cls)}
 
 
 @pytest.mark.parametrize("name", [*profiles.names(), str(TINY)])
 def test_every_shipped_profile_gives_settings_for_every_op(name: str):
     method = Method(profile=name)
-    for op in config.CONFIGS:
+    for op, classes in OPS.items():
         wanted = profiles.load(name).ops.get(op, {})
-        for cls in settings_of(op):
+        for cls in classes:
             settings = method.settings(cls, op)
             for key, value in wanted.items():
                 if hasattr(settings, key):
