@@ -14,7 +14,7 @@ from pipeline.core.dataset.splits import HOLD_OUTS, SPLIT_UNITS
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """How raw files are read."""
+    """Settings for reading raw files."""
 
     vintage: Annotated[str, Doc("Layout of the raw files: 2014, 2018 or 2023; auto detects it.")] = "auto"
     classes: Annotated[
@@ -24,7 +24,7 @@ class IngestSettings:
 
 @dataclass(frozen=True)
 class FiveCoreSettings:
-    """The filter on activity."""
+    """Settings of the 5-core filter."""
 
     k: Annotated[int, Doc("Minimum number of reviews, then of distinct items, per user.")] = 5
     iterative: Annotated[
@@ -34,7 +34,7 @@ class FiveCoreSettings:
 
 @dataclass(frozen=True)
 class ImageUrlSettings:
-    """Which pictures are wanted."""
+    """Settings for choosing which pictures to fetch."""
 
     vendor_resolution: Annotated[str, Doc("low: imageURL, as in the paper; high: imageURLHighRes.")] = "low"
     extra_per_class: Annotated[int, Doc("Pictures per garment class from outside the 5-core, for lsgan.")] = 2000
@@ -43,7 +43,7 @@ class ImageUrlSettings:
 
 @dataclass(frozen=True)
 class LedgerSettings:
-    """What counts as a placeholder."""
+    """Settings for recognising placeholder pictures."""
 
     placeholder_items: Annotated[
         int, Doc("Items that must share a picture to make it a placeholder, at least 2; 0: rule off.")
@@ -55,7 +55,7 @@ class LedgerSettings:
 
 @dataclass(frozen=True)
 class BankSettings:
-    """The decoded pictures."""
+    """Settings of the bank of decoded pictures."""
 
     size: Annotated[int, Doc("Side in pixels; pictures are squashed to a square, as in the paper.")] = 224
     resample: Annotated[str, Doc("Resize filter: bicubic (today's Pillow) or nearest (K17's Pillow).")] = "bicubic"
@@ -64,7 +64,7 @@ class BankSettings:
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """The hold-out."""
+    """Settings of the hold-out."""
 
     seed: Annotated[int, Doc("Seed of the order of each user's items.")] = 0
     hold_out: Annotated[str, Doc("Which items to hold out: random, or latest by time.")] = "random"
@@ -80,7 +80,7 @@ class SplitSettings:
 
 @dataclass(frozen=True)
 class RefreshSettings:
-    """How a recommender follows new data."""
+    """Settings for training a recommender again on new data."""
 
     min_new_interactions: Annotated[
         int | None, Doc("Interactions added or removed before training again; None: 1% of the last model's.")
@@ -94,14 +94,14 @@ class RefreshSettings:
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """The frozen features under VBPR and the visual neighbours."""
+    """Settings of the frozen features for VBPR, the visual neighbours and `modern`."""
 
     feature_size: Annotated[int, Doc("Side in pixels of the pictures given to the frozen ImageNet network.")] = 224
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How held-out items are ranked and intervals drawn."""
+    """Settings for ranking held-out items and for the intervals."""
 
     seed: Annotated[int, Doc("Seed of the 100-sample AUC and of the bootstrap.")] = 0
     resamples: Annotated[int, Doc("Number of bootstrap draws over users.")] = 1000
@@ -116,7 +116,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class ChampionSettings:
-    """When a new recommender takes the champion's place."""
+    """Settings for replacing the champion by a new recommender."""
 
     margin: Annotated[
         float, Doc("AUC that a model of newer data may lose, at the interval's lower end; from 0 to under 1.")
@@ -131,7 +131,7 @@ class ChampionSettings:
 
 @dataclass(frozen=True)
 class GeneratorChampionSettings:
-    """When a new generator takes the champion's place."""
+    """Settings for replacing the champion by a new generator."""
 
     margin: Annotated[
         float,
@@ -157,14 +157,14 @@ def _check_champion(settings: ChampionSettings | GeneratorChampionSettings) -> N
 
 @dataclass(frozen=True)
 class RecommendationSettings:
-    """The picks."""
+    """Settings of the recommendations."""
 
     top: Annotated[int, Doc("Items recommended to each user.")] = 50
 
 
 @dataclass(frozen=True)
 class GarmentSettings:
-    """The pictures the generator learns from."""
+    """Settings for choosing the generator's pictures."""
 
     cap: Annotated[int, Doc("Maximum number of pictures, stratified by class (NAF's number).")] = 10_000
     minimum: Annotated[int, Doc("Minimum number of pictures of a class.")] = 64
@@ -175,7 +175,7 @@ class GarmentSettings:
 
 @dataclass(frozen=True)
 class DesignTargetSettings:
-    """For whom designs are made, by which recommender."""
+    """Settings for choosing users, products and the recommender of designs."""
 
     mode: Annotated[str, Doc("Image mode of the recommender that scores the designs.")] = "vendor_all"
     users: Annotated[int, Doc("Number of users, drawn with choice_seed; 0: all.")] = 24
@@ -185,7 +185,7 @@ class DesignTargetSettings:
 
 @dataclass(frozen=True)
 class DesignTradeoffSettings:
-    """The sweep over the weight of realism; all else is as for personal designs."""
+    """Settings of the sweep over the weight of realism; everything else is as for personal designs."""
 
     etas: Annotated[tuple[float, ...], Doc("Weights of realism to try, 0 or more.")] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
     sweep_users: Annotated[int, Doc("Number of users to design for at each weight.")] = 8
@@ -202,7 +202,7 @@ class DesignTradeoffSettings:
 
 @dataclass(frozen=True)
 class LookbookSettings:
-    """The lookbook."""
+    """Settings of the lookbook."""
 
     users: Annotated[int, Doc("Number of users to show, with their purchases and recommendations.")] = 12
     picks: Annotated[int, Doc("Pictures to show per user.")] = 8

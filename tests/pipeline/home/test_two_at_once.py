@@ -1,4 +1,4 @@
-"""Two commands at the same moment on one home: processes that a barrier lets go together."""
+"""Several commands on one home at the same moment; a barrier starts the processes together."""
 
 import multiprocessing
 import os
@@ -15,8 +15,8 @@ import pytest
 
 from pipeline.core.durable import holder, is_abandoned, own_name, sole_writer, whole, write_whole
 from pipeline.core.errors import InputError
-from pipeline.home import at_work, instance
-from pipeline.home.sqlite_files import is_whole
+from pipeline.home import command_lock, instance
+from pipeline.home.sqlite_files import is_complete
 from pipeline.runtime.tracking import EXPERIMENT, SQLITE, Tracker
 
 FORKED = multiprocessing.get_context("fork")
@@ -24,11 +24,11 @@ PATIENCE = 120  # seconds until a test gives up
 
 
 def together(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """What `work` returned, or raised as text, in as many processes, begun at the same moment."""
+    """Run `work` in several processes that start together; return its results, or its errors as text."""
     barrier, answers = FORKED.Barrier(count), FORKED.SimpleQueue()
 
     def body(number: int) -> None:
-        os.environ.pop("PYTEST_CURRENT_TEST", None)  # by which MLflow would forbid itself to write
+        os.environ.pop("PYTEST_CURRENT_TEST", None)  # MLflow does not write while it is set
         barrier.wait(PATIENCE)
         try:
             answers.put((number, work(number)))
@@ -50,13 +50,13 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_fresh_home_is_opened_by_several_at_once(tmp_path: Path):
+def test_several_processes_open_a_new_home_at_once(tmp_path: Path):
     def opened(_: int) -> int:
         with instance.open_instance(tmp_path / "home") as found:
             return len(found.get_runs(limit=1))
 
     assert together(4, opened) == [0] * 4
-    assert all(is_whole(tmp_path / "home" / "dagster" / kind.place, kind) for kind in instance.SQLITE)
+    assert all(is_complete(tmp_path / "home" / "dagster" / kind.path, kind) for kind in instance.SQLITE)
     assert not list((tmp_path / "home" / "dagster").glob(f"{instance.MAKING}*"))
 
 
@@ -64,7 +64,7 @@ def tracker_of(home: Path) -> Tracker:
     return Tracker(tracking_uri=f"sqlite:///{home}/mlflow/mlflow.db", artifact_root=str(home / "mlflow" / "artifacts"))
 
 
-def test_mlflows_database_is_made_by_one_of_several_and_used_by_all(tmp_path: Path):
+def test_one_of_several_processes_creates_mlflows_database_and_all_use_it(tmp_path: Path):
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  once, not in every process
 
     def experiment(_: int) -> str:
@@ -78,7 +78,7 @@ def test_mlflows_database_is_made_by_one_of_several_and_used_by_all(tmp_path: Pa
     assert not list((tmp_path / "mlflow").glob("*.tmp"))
 
 
-def test_a_file_that_several_write_whole_is_always_one_of_theirs(tmp_path: Path):
+def test_a_file_that_several_processes_write_atomically_is_always_complete(tmp_path: Path):
     path = tmp_path / "whole.bin"
 
     def write(number: int) -> str:
@@ -98,7 +98,7 @@ def test_a_file_that_several_write_whole_is_always_one_of_theirs(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path):
+def test_files_of_a_killed_writer_are_deleted_and_those_of_a_running_one_kept(tmp_path: Path):
     path = tmp_path / "table"
 
     def killed() -> None:
@@ -117,10 +117,10 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
         with sole_writer(tmp_path):
             assert living.exists() and not left.exists()
     assert path.read_text() == "whole"
-    assert not is_abandoned(own_name(path))  # of nobody, but not there either
+    assert not is_abandoned(own_name(path))  # has no owner, but does not exist either
 
 
-def test_the_second_writer_of_a_folder_is_told_who_the_first_is(tmp_path: Path):
+def test_the_second_writer_of_a_folder_learns_who_the_first_is(tmp_path: Path):
     who = rf"process {os.getpid()} on .*, since 20"
     with sole_writer(tmp_path), pytest.raises(BlockingIOError, match=who), sole_writer(tmp_path):
         pass
@@ -130,7 +130,7 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
     begun, end = FORKED.Event(), FORKED.Event()
 
     def first() -> None:
-        with at_work.at_work(tmp_path):
+        with command_lock.hold(tmp_path):
             begun.set()
             end.wait(PATIENCE)
 
@@ -138,8 +138,8 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
     process.start()
     try:
         assert begun.wait(PATIENCE)
-        who = f"process {process.pid} on .* is at work"
-        with pytest.raises(InputError, match=who), at_work.at_work(tmp_path):
+        who = f"process {process.pid} on .* is running in "
+        with pytest.raises(InputError, match=who), command_lock.hold(tmp_path):
             pass
         told: list[str] = []
 
@@ -147,9 +147,9 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
             told.append(text)
             end.set()
 
-        with at_work.at_work(tmp_path, say):
+        with command_lock.hold(tmp_path, say):
             assert f"process {process.pid}" in told[0] and "waiting" in told[0]
-            assert holder(tmp_path / at_work.LOCK).startswith(f"process {os.getpid()} ")
+            assert holder(tmp_path / command_lock.LOCK).startswith(f"process {os.getpid()} ")
     finally:
         end.set()
         process.join(PATIENCE)
@@ -157,7 +157,7 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose databases are there: making them takes seconds, so the tests copy it."""
+    """A home with databases. Creating them takes seconds, so the tests copy it."""
     import dagster as dg
 
     home = tmp_path_factory.mktemp("made")
@@ -185,10 +185,10 @@ def ruin(path: Path, *statements: str) -> None:
 TWO_HEADS = "INSERT INTO alembic_version VALUES ('5771160a95ad')"
 
 
-def test_a_home_with_two_heads_or_half_its_tables_is_mended_with_all_that_it_holds(home: Path):
+def test_a_home_with_two_heads_or_half_its_tables_is_repaired_and_keeps_its_contents(home: Path):
     import dagster as dg
 
-    runs, events, ticks = (home / "dagster" / kind.place for kind in instance.SQLITE)
+    runs, events, ticks = (home / "dagster" / kind.path for kind in instance.SQLITE)
     ruin(runs, TWO_HEADS, "DROP TABLE run_tags")
     ruin(events, TWO_HEADS, "DROP TABLE asset_event_tags")
     ruin(ticks, "DELETE FROM alembic_version", "DROP TABLE instigators")
@@ -196,32 +196,32 @@ def test_a_home_with_two_heads_or_half_its_tables_is_mended_with_all_that_it_hol
         assert opened.get_runs(limit=1) == []
         assert opened.get_latest_materialization_event(dg.AssetKey("coats")) is not None
         assert opened.all_instigator_state() == []
-    assert all(is_whole(home / "dagster" / kind.place, kind) for kind in instance.SQLITE)
+    assert all(is_complete(home / "dagster" / kind.path, kind) for kind in instance.SQLITE)
 
 
-def test_what_cannot_be_mended_is_refused_with_the_file_to_move_away_and_what_goes_with_it(home: Path):
+def test_a_database_that_cannot_be_repaired_is_refused_with_the_file_to_move_and_what_is_lost(home: Path):
     runs = home / "dagster" / "history" / "runs.db"
     ruin(runs, TWO_HEADS, "ALTER TABLE runs ADD COLUMN of_another TEXT")
     ruin(runs, "INSERT INTO runs (run_id) VALUES ('1')")
     before = runs.read_bytes()
-    with pytest.raises(InputError, match=r"mv '.*runs\.db' .*With it goes the list of runs"):
+    with pytest.raises(InputError, match=r"mv '.*runs\.db' .*That loses the list of runs"):
         instance.open_instance(home)
     assert runs.read_bytes() == before
-    ruin(runs, "DELETE FROM runs")  # nothing would be lost: it is set aside
+    ruin(runs, "DELETE FROM runs")  # nothing would be lost: it is renamed
     with instance.open_instance(home) as opened:
         assert opened.get_runs(limit=1) == []
 
 
-def test_a_tracking_database_that_a_killed_start_left_is_mended(home: Path):
+def test_a_tracking_database_left_incomplete_by_a_kill_is_repaired(home: Path):
     database = home / "mlflow" / "mlflow.db"
     ruin(database, "DROP TABLE logged_models", "INSERT INTO alembic_version VALUES ('0000')")
-    assert not is_whole(database, SQLITE)
+    assert not is_complete(database, SQLITE)
     assert tracker_of(home).client().get_experiment("0").name == "Default"
-    assert is_whole(database, SQLITE)
+    assert is_complete(database, SQLITE)
 
 
-def test_a_process_that_is_killed_while_it_makes_a_home_leaves_one_that_opens(tmp_path: Path):
-    """Wherever the kill falls: nothing half made is ever under a name that somebody opens."""
+def test_a_home_opens_after_a_kill_during_its_creation(tmp_path: Path):
+    """Whenever the kill happens, no incomplete file has a name that a process opens."""
     home = tmp_path / "home"
     child = FORKED.Process(target=instance.prepare, args=(home,))
     child.start()

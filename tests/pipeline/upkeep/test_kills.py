@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_table_in_it_stays():
             return "written"
 
         said = in_a_child(overwrites, lambda: os.geteuid() == 0 and os.setuid(65534))
-        assert "mend the permissions, or name another ATELIER_HOME, and run again" in said
+        assert "fix the permissions, or name another ATELIER_HOME, and run again" in said
         assert (folder / "users.parquet").read_bytes() == b"the old one"
         folder.chmod(0o755)
         assert in_a_child(overwrites, lambda: None) == "written"
