@@ -1,4 +1,4 @@
-"""Puts assets, checks, jobs, automation and resources together: the only importer of `pipeline.assets`."""
+"""Assemble assets, checks, jobs, automation and resources. No other module imports `pipeline.assets`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from pipeline.assets import champion, dataset, designs, evaluation, generator, i
 from pipeline.checks import dataset as dataset_checks
 from pipeline.checks import freshness, pictures, tables, trained
 from pipeline.core import schemas
-from pipeline.home import at_work, environment
+from pipeline.home import command_lock, environment
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.runtime.resources import default_resources
 from pipeline.study.tuning_job import tune
@@ -26,21 +26,23 @@ OWNERS = {
 
 
 def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The whole of Atelier.
+    """Build all definitions of Atelier.
 
     Args:
-        resources: replaces resources by name; the others come from the environment.
+        resources: replacements by name; the others come from the environment.
     """
     modules = [ingest, images, dataset, recommender, evaluation, generator, designs, champion, report]
     present: dict[str, Any] = {**default_resources(), **(resources or {})}
     storage = present["storage"]
     condition = automation.refresh(
         TrainingGate(storage, present["method"]),
-        busy=lambda: at_work.is_at_work(storage.home),
+        busy=lambda: command_lock.is_held(storage.home),
         unused=present["method"].leaves_out,
     )
     return dg.Definitions(
-        assets=dg.map_asset_specs(_told, automation.automated(dg.load_assets_from_modules(modules), condition)),
+        assets=dg.map_asset_specs(
+            _with_metadata, automation.automated(dg.load_assets_from_modules(modules), condition)
+        ),
         asset_checks=dg.load_asset_checks_from_modules(
             [dataset_checks, drop_check, freshness, pictures, tables, trained]
         ),
@@ -51,10 +53,10 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     )
 
 
-def _told(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """The asset with its owner, and a table's columns, which Dagster shows before there is a table."""
-    of_asset = {**SCHEMAS, "triplets": schemas.triplets()}.get(spec.key.to_user_string())
+def _with_metadata(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Add an asset's owner and a table's columns, so that Dagster shows them before the table exists."""
+    schema = {**SCHEMAS, "triplets": schemas.triplets()}.get(spec.key.to_user_string())
     return spec.replace_attributes(
         owners=list(environment.owners()) or [OWNERS[spec.group_name or ""]],
-        metadata=spec.metadata if of_asset is None else {**spec.metadata, COLUMNS: column_schema(of_asset)},
+        metadata=spec.metadata if schema is None else {**spec.metadata, COLUMNS: column_schema(schema)},
     )

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from pipeline.core import errors
 from pipeline.core.images import image_validator
+from pipeline.home import command_lock
 
 MOVED = {
     "pipeline.generator": "pipeline.designs",
@@ -37,6 +38,7 @@ MOVED = {
     "pipeline.generator.measure": "pipeline.core.generator.measure",
     "pipeline.generator.source_comparison": "pipeline.study.generator_sources",
     "pipeline.generator.study": "pipeline.study.generator_presets",
+    "pipeline.home.at_work": "pipeline.home.command_lock",
     "pipeline.instance": "pipeline.home.instance",
     "pipeline.io_managers": "pipeline.home.io_managers",
     "pipeline.jobs": "pipeline.upkeep.jobs",
@@ -59,7 +61,7 @@ MOVED = {
     "pipeline.summary": "pipeline.runtime.summary",
     "pipeline.terminal": "pipeline.runtime.terminal",
     "pipeline.tracking": "pipeline.runtime.tracking",
-    "pipeline.upkeep.terminal_run": "pipeline.home.at_work",
+    "pipeline.upkeep.terminal_run": "pipeline.home.command_lock",
     "pipeline.upkeep.warm_start": "pipeline.recommenders.warm_start",
     "pipeline.views.steps": "pipeline.views.filter_counts",
 }
@@ -91,6 +93,7 @@ for old, new in {
 for module, names in {
     "pipeline.core.raw.sources": {"BadInput": errors.InputError, "OutOfReach": errors.UnreachableError},
     "pipeline.core.parquet": {"Damaged": errors.DamagedFileError},
+    "pipeline.home.command_lock": {"at_work": command_lock.hold, "is_at_work": command_lock.is_held},
     "pipeline.home.io_managers": {"TableMissing": errors.TableMissingError},
     "pipeline.core.images.image_validator": {"Judge": image_validator.ImageValidator},
 }.items():

@@ -1,6 +1,9 @@
 """Settings of BPR-MF and VBPR, and the spaces that a hyperparameter search draws them from."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from models.training.search import Choice, Space, Span
 
@@ -9,17 +12,19 @@ from models.training.search import Choice, Space, Span
 class BprSettings:
     """Settings of BPR-MF and VBPR. The grid's values are tuned, the others are fixed. ValueError names the field."""
 
-    k: int = 64  # latent factors; VBPR has as many visual ones
-    learning_rate: float = 0.001  # learning rate of VBPR; BPR-MF uses MF_RATE times as much
-    regularisation: float = 0.01  # L2 on the rows used by the batch, averaged over the batch
-    item_bias: bool = True  # give each item a bias, since some items sell to everybody
-    visual_bias: bool = True  # give VBPR its visual bias beta'
-    id_factors: bool = True  # learn factors gamma by id; without them and the item bias, cold items are like warm ones
-    batch_size: int = 128  # triplets in a batch; larger batches gave a worse VBPR on validation
-    max_epochs: int = 60  # an epoch has as many triplets as there are train interactions
-    patience: int = 6  # evaluations without a better validation AUC before stopping; the AUC may fall before it rises
-    evaluate_every: int = 1  # epochs between evaluations
-    seed: int = 0  # seed of the initial weights and the triplets
+    k: Annotated[int, Doc("Latent factors; VBPR has as many visual ones.")] = 64
+    learning_rate: Annotated[float, Doc("Learning rate of VBPR; BPR-MF uses MF_RATE times as much.")] = 0.001
+    regularisation: Annotated[float, Doc("L2 on the rows used by a batch, averaged over the batch.")] = 0.01
+    item_bias: Annotated[bool, Doc("Give each item a bias, since some items sell to everybody.")] = True
+    visual_bias: Annotated[bool, Doc("Give VBPR its visual bias beta'.")] = True
+    id_factors: Annotated[
+        bool, Doc("Learn factors gamma by id; without them and item_bias, cold items equal warm ones.")
+    ] = True
+    batch_size: Annotated[int, Doc("Triplets per batch; larger batches gave a worse VBPR on validation.")] = 128
+    max_epochs: Annotated[int, Doc("Maximum number of epochs, each of as many triplets as train interactions.")] = 60
+    patience: Annotated[int, Doc("Evaluations without a better validation AUC before stopping; it may fall first.")] = 6
+    evaluate_every: Annotated[int, Doc("Epochs between evaluations.")] = 1
+    seed: Annotated[int, Doc("Seed of the initial weights and the triplets.")] = 0
 
     def __post_init__(self) -> None:
         for name in ("k", "batch_size", "max_epochs", "patience", "evaluate_every"):

@@ -1,6 +1,9 @@
 """Settings of preference maximisation and their presets: two published (REFERENCE.md, section 4), one ours."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from typing_extensions import Doc
 
 OBJECTIVES = ("score", "distinct")
 
@@ -9,21 +12,23 @@ OBJECTIVES = ("score", "distinct")
 class DesignSettings:
     """Settings of the search. z is kept in [-1, 1] by tanh if the generator was trained on U(-1, 1)."""
 
-    objective: str = "score"  # score: theta . Phi, as in the paper; distinct: what the user wants more than others do
-    references: int = 64  # users that `distinct` compares with; none of them judges the finished design
-    eta: float = 1.0  # weight of realism against preference
-    lr: float = 0.05  # Adam's learning rate, on z only
-    steps: int = 10  # steps of the ascent
-    starts: int = 16  # random latents to start from, for each user and class
-    best: int = 3  # designs kept for each user and class, those with the highest objective (the paper shows 3)
-    start_sd: float = 0.5  # z ~ N(0, 0.5), closer to 0 than the generator's training latents
-    every_step: bool = True  # keep pictures of every step; otherwise only of the first and the last
-    approximation_steps: int = 200  # steps of the search for the z nearest to a product
-    approximation_starts: int = 4  # latents that this search starts from
-    approximation_lr: float = 0.05  # learning rate of this search
-    rows_at_once: int = 256  # latents in one pass; limits the memory and changes nothing else
-    bf16: bool = True  # use bfloat16 in the search, on CUDA only; pictures that are shown are scored in float32
-    seed: int = 0  # seed of the latents
+    objective: Annotated[
+        str, Doc("score: theta . Phi, as in the paper; distinct: what the user wants more than others do.")
+    ] = "score"
+    references: Annotated[int, Doc("Users that distinct compares with; none of them scores the finished design.")] = 64
+    eta: Annotated[float, Doc("Weight of realism against preference, 0 or more.")] = 1.0
+    lr: Annotated[float, Doc("Adam's learning rate, on z only.")] = 0.05
+    steps: Annotated[int, Doc("Steps of the ascent.")] = 10
+    starts: Annotated[int, Doc("Random latents to start from, for each user and class.")] = 16
+    best: Annotated[int, Doc("Designs kept for each user and class, highest objective first (the paper shows 3).")] = 3
+    start_sd: Annotated[float, Doc("Standard deviation of the starts: closer to 0 than training latents.")] = 0.5
+    every_step: Annotated[bool, Doc("Keep pictures of every step; otherwise only of the first and the last.")] = True
+    approximation_steps: Annotated[int, Doc("Steps of the search for the z nearest to a product.")] = 200
+    approximation_starts: Annotated[int, Doc("Latents that this search starts from.")] = 4
+    approximation_lr: Annotated[float, Doc("Adam's learning rate of this search.")] = 0.05
+    rows_at_once: Annotated[int, Doc("Latents in one pass; limits the memory and changes nothing else.")] = 256
+    bf16: Annotated[bool, Doc("Use bfloat16 in the search, on CUDA only; shown pictures are scored in float32.")] = True
+    seed: Annotated[int, Doc("Seed of the latents.")] = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the invalid field."""

@@ -1,6 +1,9 @@
 """Settings of DVBPR and their two published presets (REFERENCE, section 2)."""
 
 from dataclasses import asdict, dataclass, fields
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from models.data.resize_filters import RESIZE_FILTERS
 from models.dvbpr.cnnf_input import PADDINGS, Padding, feature_size
@@ -17,25 +20,29 @@ MAY_CHANGE = ("epochs", "early_stopping_patience", "compile", "embed_batch")
 class DvbprSettings:
     """Settings of a run of DVBPR. The defaults are the `paper` preset. ValueError names the invalid field."""
 
-    k: int = 50  # latent factors
-    input_size: int = 224  # side of the resized picture in pixels
-    padding: Padding = "valid"  # "same" as in K17's code, "valid" as in NAF's figure
-    width: float = 1.0  # factor on CNN-F's filter counts; under 1 for machines without a GPU
-    hidden: float = 1.0  # factor on the 4,096 units of each of the two hidden layers
-    dropout: float = 0.5  # dropout of the two hidden layers in training
-    epochs: int = 14  # most passes over the triplets
-    batch_size: int = 128  # triplets in a batch
-    learning_rate: float = 1e-4  # Adam's learning rate
-    betas: tuple[float, float] = (0.9, 0.999)  # Adam's decay of its two moments
-    eps: float = 1e-8  # Adam's epsilon in the divisor
-    weight_decay: float = 1e-3  # lambda1: coupled L2 on the eight weight tensors
-    theta_decay: float = 1.0  # lambda2: L2 on theta_u, once for each triplet of u
-    resize_filter: str = "bicubic"  # used if the bank's size is not input_size; Pillow's default today
-    precision: str = "auto"  # auto: bfloat16 if the device multiplies in it, else float32
-    compile: bool = False  # torch.compile the network: takes a minute, which pays on a GPU at paper size
-    embed_batch: int = 256  # pictures at a time when embedding without gradients
-    early_stopping_patience: int | None = None  # epochs without a better validation AUC; None: never stop early
-    seed: int = 0  # seed of the initial weights and of dropout
+    k: Annotated[int, Doc("Latent factors.")] = 50
+    input_size: Annotated[int, Doc("Side of the resized picture in pixels.")] = 224
+    padding: Annotated[Padding, Doc("same, as in K17's code; valid, as in NAF's figure.")] = "valid"
+    width: Annotated[float, Doc("Factor on CNN-F's filter counts; under 1 for machines without a GPU.")] = 1.0
+    hidden: Annotated[float, Doc("Factor on the 4,096 units of each of the two hidden layers.")] = 1.0
+    dropout: Annotated[float, Doc("Dropout of the two hidden layers in training; from 0 to under 1.")] = 0.5
+    epochs: Annotated[int, Doc("Maximum number of passes over the triplets.")] = 14
+    batch_size: Annotated[int, Doc("Triplets per batch.")] = 128
+    learning_rate: Annotated[float, Doc("Adam's learning rate.")] = 1e-4
+    betas: Annotated[tuple[float, float], Doc("Adam's decay of its two moments.")] = (0.9, 0.999)
+    eps: Annotated[float, Doc("Adam's epsilon in the divisor.")] = 1e-8
+    weight_decay: Annotated[float, Doc("lambda1: coupled L2 on the eight weight tensors.")] = 1e-3
+    theta_decay: Annotated[float, Doc("lambda2: L2 on theta_u, once for each triplet of u.")] = 1.0
+    resize_filter: Annotated[
+        str, Doc("Filter used if the bank's size is not input_size: bicubic (Pillow's default today) or nearest.")
+    ] = "bicubic"
+    precision: Annotated[str, Doc("float32, bfloat16, or auto: bfloat16 if the device multiplies in it.")] = "auto"
+    compile: Annotated[bool, Doc("torch.compile the network: takes a minute; pays on a GPU at paper size.")] = False
+    embed_batch: Annotated[int, Doc("Pictures per batch when embedding without gradients.")] = 256
+    early_stopping_patience: Annotated[
+        int | None, Doc("Epochs without a better validation AUC before stopping; None: never stop early.")
+    ] = None
+    seed: Annotated[int, Doc("Seed of the initial weights and of dropout.")] = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))

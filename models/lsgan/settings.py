@@ -1,6 +1,9 @@
 """Settings of the LSGAN and their presets: two published (REFERENCE, section 3) and our own."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from models.data.augment_policy import check_policy
 
@@ -19,51 +22,68 @@ MAY_CHANGE = (
 class LsganSettings:
     """Settings of the networks and their training; the defaults are the `paper` preset."""
 
-    z_dim: int = 256  # numbers in a latent z
-    z_distribution: str = "uniform"  # uniform: U(-1, 1); normal: N(0, 1)
-    classes: int = 6  # number of garment classes, set by the data
-    width: float = 1.0  # factor on every filter count; under 1 for machines without a GPU
-    input_batch_norm: bool = False  # batch norm after the generator's linear layer, as in the released code
+    z_dim: Annotated[int, Doc("Numbers in a latent z.")] = 256
+    z_distribution: Annotated[str, Doc("uniform: U(-1, 1); normal: N(0, 1).")] = "uniform"
+    classes: Annotated[int, Doc("Number of garment classes, set by the data.")] = 6
+    width: Annotated[float, Doc("Factor on every filter count; under 1 for machines without a GPU.")] = 1.0
+    input_batch_norm: Annotated[bool, Doc("Add batch norm after G's linear layer, as in the released code.")] = False
 
-    lr_generator: float = 1e-5  # Adam's learning rate of the generator
-    lr_discriminator: float = 1e-5  # Adam's learning rate of the discriminator
-    rates_by_width: bool = False  # treat both rates as those of the full networks, and use rate / width
-    beta1: float = 0.9  # Adam's decay of the mean gradient
-    beta2: float = 0.999  # Adam's decay of the squared gradient
-    weight_decay: float = 1e-5  # coupled L2, as Adam's `weight_decay`
-    batch_size: int = 64  # pictures in a batch
-    epochs: float = 55  # passes over the pictures
-    steps: int | None = None  # number of steps; if given, it replaces `epochs`
+    lr_generator: Annotated[float, Doc("Adam's learning rate of the generator.")] = 1e-5
+    lr_discriminator: Annotated[float, Doc("Adam's learning rate of the discriminator.")] = 1e-5
+    rates_by_width: Annotated[bool, Doc("Treat both rates as those of the full networks: use rate / width.")] = False
+    beta1: Annotated[float, Doc("Adam's decay of the mean gradient; from 0 to under 1.")] = 0.9
+    beta2: Annotated[float, Doc("Adam's decay of the squared gradient; from 0 to under 1.")] = 0.999
+    weight_decay: Annotated[float, Doc("Coupled L2, as Adam's weight_decay.")] = 1e-5
+    batch_size: Annotated[int, Doc("Pictures per batch, at least 2 for batch norm.")] = 64
+    epochs: Annotated[float, Doc("Passes over the pictures.")] = 55
+    steps: Annotated[int | None, Doc("Number of steps; if given, it replaces epochs.")] = None
 
-    loss: str = "least_squares"  # least_squares; or relativistic: realism relative to the mean of the other side
-    smooth_upsampling: bool = False  # start G's stride-2 layers as bilinear upsampling, and scale their updates alike
-    spectral_norm: bool = False  # divide every weight of the discriminator by its largest singular value
-    r1: float = 0.0  # weight of half the squared gradient of D at real pictures; 0 for none
-    r1_every: int = 16  # steps between two such penalties; each is multiplied by this number
-    joint_batches: bool = False  # D sees reals and fakes in one batch, or batch norm hides what all fakes share
-    balanced: bool = False  # draw every class equally often, whatever its share of the pictures
-    augment: str = ""  # DiffAugment policy, e.g. "color,translation,cutout"; "" for none
-    augment_target: float | None = None  # adapt how often to augment so that D's overfitting is this; None: always
-    augment_ramp: int = 100_000  # pictures within which adaptation can go from never to always
-    watched_share: float = 0.05  # share of each class kept out of training to measure overfitting, if adaptive
-    ema_half_life: float | None = None  # half-life of averaged weights in pictures; samples use them; None: no average
-    ema_ramp: float = 0.05  # limits the half-life to this share of the pictures seen so far
+    loss: Annotated[str, Doc("least_squares; or relativistic, to the other side's mean.")] = "least_squares"
+    smooth_upsampling: Annotated[
+        bool, Doc("Start G's stride-2 layers as bilinear upsampling, and scale their updates alike.")
+    ] = False
+    spectral_norm: Annotated[bool, Doc("Divide every weight of D by its largest singular value.")] = False
+    r1: Annotated[float, Doc("Weight of half the squared gradient of D at real pictures; 0 for none.")] = 0.0
+    r1_every: Annotated[int, Doc("Steps between two such penalties; each is multiplied by this number.")] = 16
+    joint_batches: Annotated[
+        bool, Doc("Show D reals and fakes in one batch: otherwise batch norm hides what all fakes share.")
+    ] = False
+    balanced: Annotated[bool, Doc("Draw every class equally often, whatever its share of the pictures.")] = False
+    augment: Annotated[str, Doc('DiffAugment policy, e.g. "color,translation,cutout"; empty: none.')] = ""
+    augment_target: Annotated[
+        float | None,
+        Doc("Adapt how often to augment so that D's overfitting is this, from 0 to under 1; None: always augment."),
+    ] = None
+    augment_ramp: Annotated[int, Doc("Pictures within which adaptation can go from never to always.")] = 100_000
+    watched_share: Annotated[
+        float, Doc("Share of each class kept out to measure overfitting, if adaptive; at most 0.5.")
+    ] = 0.05
+    ema_half_life: Annotated[
+        float | None, Doc("Half-life in pictures of the averaged weights, which samples use; None: no average.")
+    ] = None
+    ema_ramp: Annotated[float, Doc("Limit the half-life to this share of the pictures seen so far.")] = 0.05
 
-    bf16: bool = False  # use bfloat16 where the processor supports it
-    channels_last: bool = True  # keep weights and activations in channels_last memory order
-    compile: bool = False  # torch.compile both networks: for a GPU; on a CPU, starting and running both got slower
-    resident: bool = True  # keep the pictures on the device if they fit
+    bf16: Annotated[bool, Doc("Use bfloat16 where the processor supports it.")] = False
+    channels_last: Annotated[bool, Doc("Keep weights and activations in channels_last memory order.")] = True
+    compile: Annotated[
+        bool, Doc("torch.compile both networks: for a GPU; on a CPU, it made starting and running slower.")
+    ] = False
+    resident: Annotated[bool, Doc("Keep the pictures on the device if they fit.")] = True
 
-    minimum_class: int = 32  # fewest pictures of a class; with fewer, training refuses to start
-    tick_steps: int = 200  # steps between two ticks, which read the losses, save a checkpoint and draw pictures
-    picture_ticks: int = 1  # ticks between two drawings of the fixed grid
-    metric_ticks: int = 5  # ticks between two computations of the metric, if there is one; also at the end
-    select: str = "last"  # checkpoint that becomes the finished generator: last, or best by the metric
-    patience: int = 10  # consecutive ticks of a vanished D loss, or of identical fakes, that end the run
-    vanished_loss: float = 1e-5  # below this mean D loss, D has won and G learns nothing
-    alike_spread: float = 0.002  # fakes are identical below this mean sd of a pixel on [-1, 1] (a quarter grey level)
-    grid_columns: int = 8  # pictures of each class in the fixed grid
-    seed: int = 0  # seed of the initial weights, the batches and the latents
+    minimum_class: Annotated[int, Doc("Minimum pictures of a class; with fewer, training refuses to start.")] = 32
+    tick_steps: Annotated[
+        int, Doc("Steps between ticks, which read the losses, save a checkpoint and draw pictures.")
+    ] = 200
+    picture_ticks: Annotated[int, Doc("Ticks between two drawings of the fixed grid.")] = 1
+    metric_ticks: Annotated[int, Doc("Ticks between two computations of the metric, if any; also at the end.")] = 5
+    select: Annotated[str, Doc("Checkpoint that becomes the finished generator: last, or best by the metric.")] = "last"
+    patience: Annotated[int, Doc("Consecutive ticks of a vanished D loss or of identical fakes that end the run.")] = 10
+    vanished_loss: Annotated[float, Doc("Below this mean D loss, D has won and G learns nothing.")] = 1e-5
+    alike_spread: Annotated[
+        float, Doc("Fakes are identical below this mean sd of a pixel on [-1, 1] (1/4 grey level).")
+    ] = 0.002
+    grid_columns: Annotated[int, Doc("Pictures of each class in the fixed grid.")] = 8
+    seed: Annotated[int, Doc("Seed of the initial weights, the batches and the latents.")] = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError naming the invalid field."""

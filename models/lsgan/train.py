@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,17 +286,15 @@ def _parser() -> argparse.ArgumentParser:
         "--preset", choices=list(PRESETS), default="paper", help="values of all settings (default: paper)"
     )
     group = parser.add_argument_group("settings", "these override the preset; the defaults shown are those of paper")
+    types = typing.get_type_hints(LsganSettings)
     for field in dataclasses.fields(LsganSettings):
         if field.name == "classes":
             continue  # read from the labels
-        kind: Any = {"bool": _boolean, "int": int, "float": float, "str": str}[_type_name(field).split(" ")[0]]
-        flag = "--" + field.name.replace("_", "-")
-        group.add_argument(flag, type=kind, metavar=_type_name(field).split(" ")[0], help=f"default {field.default!r}")
+        # `int | None` is read as int; None is the default and cannot be given.
+        kind = (typing.get_args(types[field.name]) or (types[field.name],))[0]
+        flag, read = "--" + field.name.replace("_", "-"), _boolean if kind is bool else kind
+        group.add_argument(flag, type=read, metavar=kind.__name__, help=f"default {field.default!r}")
     return parser
-
-
-def _type_name(field: dataclasses.Field[Any]) -> str:
-    return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
 
 
 def _boolean(text: str) -> bool:

@@ -4,6 +4,9 @@ docs/recommender-study.md shows how much each setting gains.
 """
 
 from dataclasses import asdict, dataclass, fields
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from models.data.augment_policy import check_policy
 from models.training.search import Choice, Space, Span
@@ -26,53 +29,71 @@ class ModernSettings:
     """Settings of a run of `modern`. The defaults are the preset, chosen on validation. ValueError names the field."""
 
     # The feature space is fitted on train items only: held-out items must not shape the space they are measured in.
-    centre: bool = True  # subtract the mean feature: without this, all ImageNet features point the same way
-    components: int | None = 256  # principal components kept; the rest is mostly noise and costs time; None keeps all
-    whiten: float = 0.5  # divide components by their spread to this power: 0 keeps the spread, 1 makes all equal
+    centre: Annotated[bool, Doc("Subtract the mean feature: ImageNet features all point the same way.")] = True
+    components: Annotated[int | None, Doc("Principal components kept; the rest is mostly noise; None: all.")] = 256
+    whiten: Annotated[float, Doc("Divide components by their spread to this power, 0 to 1; 1 makes all equal.")] = 0.5
 
-    k: int = 128  # latent factors
-    start: str = "neighbours"  # neighbours: initial scores equal those of visual neighbours; random: random weights
+    k: Annotated[int, Doc("Latent factors.")] = 128
+    start: Annotated[str, Doc("neighbours: with the scores of visual neighbours; random: at random.")] = "neighbours"
 
-    user: str = "history"  # history: from its pictures, also for new users; free: learnt for each id; both: their sum
-    pooling: str = "mean"  # how to pool the pictures of the history; attention learns which of them matter most
-    leave_one_out: bool = True  # leave the positive out of its own history, or it would be found by its own picture
+    user: Annotated[str, Doc("history: from its pictures, also if new; free: by id; both: their sum.")] = "history"
+    pooling: Annotated[str, Doc("Pool the history's pictures by mean, or by attention with learnt weights.")] = "mean"
+    leave_one_out: Annotated[
+        bool, Doc("Leave the positive out of its history: its own picture would give it away.")
+    ] = True
 
-    loss: str = "softmax"  # softmax: against all negatives at once, so hard ones weigh most; bpr: against each one
-    negatives: int = 1024  # negatives shared by a batch, so that one matrix product scores them all
-    negative_power: float = 1.0  # draw negatives by count ** power, leaving popularity to the prior; 0 is uniform
-    log_q: bool = False  # correct the softmax for how often a negative is drawn, so that popular items keep their lead
-    unseen_negatives: bool = False  # draw items without train interactions too; this lowers their score for being new
+    loss: Annotated[str, Doc("softmax: against all negatives, so hard ones weigh most; bpr: against each.")] = "softmax"
+    negatives: Annotated[int, Doc("Negatives shared by a batch, so that one matrix product scores them all.")] = 1024
+    negative_power: Annotated[
+        float, Doc("Draw negatives by count ** this, leaving popularity to the prior; 0: uniform.")
+    ] = 1.0
+    log_q: Annotated[
+        bool, Doc("Correct the softmax for how often negatives are drawn: popular items keep their lead.")
+    ] = False
+    unseen_negatives: Annotated[
+        bool, Doc("Also draw items without train interactions: their score falls for being new.")
+    ] = False
 
-    item_id: bool = True  # give each item factors of its own beside its picture; see id_dropout for new items
-    item_bias: bool = True  # give each item a bias, since some items sell to everybody
-    visual_bias: bool = True  # give features a bias, since some looks sell to everybody
-    id_dropout: float = 0.5  # share of occurrences in which the id part of an item or a user is dropped in training
+    item_id: Annotated[bool, Doc("Give each item factors of its own too; see id_dropout for new items.")] = True
+    item_bias: Annotated[bool, Doc("Give each item a bias, since some items sell to everybody.")] = True
+    visual_bias: Annotated[bool, Doc("Give features a bias, since some looks sell to everybody.")] = True
+    id_dropout: Annotated[
+        float, Doc("Share of occurrences in training in which an item's or user's id part is dropped.")
+    ] = 0.5
 
     # The weight that is best on validation is kept; an unseen item gets the mean over the seen ones.
-    popularity_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # weights w to try, for w * log(1 + count)
+    popularity_weights: Annotated[tuple[float, ...], Doc("Weights of log(1 + count).")] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 
-    train_picture: str = "random"  # random: one of the item's pictures, so that having many is no advantage; or mean
-    score_picture: str = "mean"  # score an item by the mean of its pictures, or by its first
-    feature_noise: float = 0.0  # standard deviation of noise added to features, whose mean square is one
-    feature_dropout: float = 0.2  # share of features dropped, so that an item is not recognised by a few components
+    train_picture: Annotated[
+        str, Doc("random: one of the item's pictures, so that many are no advantage; or mean.")
+    ] = "random"
+    score_picture: Annotated[str, Doc("Score an item by the mean of its pictures, or by its first.")] = "mean"
+    feature_noise: Annotated[float, Doc("Standard deviation of noise on features, whose mean square is one.")] = 0.0
+    feature_dropout: Annotated[
+        float, Doc("Share of features dropped, so that a few components do not identify an item.")
+    ] = 0.2
 
-    user_uniform: bool = True  # draw users uniformly, as the AUC averages them; else each interaction once an epoch
-    epochs: int = 4  # most passes over the interactions; also the length of the cosine
-    batch_size: int = 512  # interactions in a batch
-    learning_rate: float = 3e-4  # highest learning rate of AdamW
-    schedule: str = "cosine"  # cosine: fall to 0 at the last step; or constant
-    warm_up: float = 0.05  # share of all steps in which the learning rate rises from 0
-    weight_decay: float = 0.01  # decoupled weight decay of AdamW, on matrices only
-    early_stopping_patience: int | None = 2  # epochs without a better validation AUC; None: never stop early
+    user_uniform: Annotated[
+        bool, Doc("Draw users uniformly, as the AUC does; else each interaction once per epoch.")
+    ] = True
+    epochs: Annotated[int, Doc("Maximum number of passes over the interactions; also the length of the cosine.")] = 4
+    batch_size: Annotated[int, Doc("Interactions per batch.")] = 512
+    learning_rate: Annotated[float, Doc("Highest learning rate of AdamW.")] = 3e-4
+    schedule: Annotated[str, Doc("cosine: fall to 0 at the last step; or constant.")] = "cosine"
+    warm_up: Annotated[float, Doc("Share of all steps in which the learning rate rises from 0.")] = 0.05
+    weight_decay: Annotated[float, Doc("Decoupled weight decay of AdamW, on matrices only.")] = 0.01
+    early_stopping_patience: Annotated[
+        int | None, Doc("Epochs without a better validation AUC before stopping; None: never stop early.")
+    ] = 2
 
     # After these epochs, continue from the best one and train the trunk that made the features too, from pixels.
-    trunk_epochs: int = 0  # epochs that train the trunk too; 0 keeps its features frozen
-    trunk_layers: int = 4  # number of last convolutions and linear layers to train; 0: none; too many: all
-    trunk_rate: float = 1e-4  # learning rate of the trunk, on the same schedule; small, to keep what it has learnt
-    trunk_batch: int = 128  # interactions in a batch in these epochs; each sends one picture through the trunk
-    trunk_negatives: int = 128  # negatives of a batch in these epochs; each sends one picture through the trunk
-    trunk_augment: str = ""  # changes to the pictures that go through the trunk, e.g. "mirror,crop"
-    seed: int = 0  # seed of the initial weights and of all draws
+    trunk_epochs: Annotated[int, Doc("Further epochs that train the trunk too; 0 keeps its features frozen.")] = 0
+    trunk_layers: Annotated[int, Doc("Last convolutions and linear layers to train; 0: none; too many: all.")] = 4
+    trunk_rate: Annotated[float, Doc("Learning rate of the trunk, on the same schedule; small: forget little.")] = 1e-4
+    trunk_batch: Annotated[int, Doc("Interactions per batch in trunk epochs; each sends one picture through it.")] = 128
+    trunk_negatives: Annotated[int, Doc("Negatives per batch in trunk epochs; each sends a picture through it.")] = 128
+    trunk_augment: Annotated[str, Doc('Changes to the pictures that go through the trunk, e.g. "mirror,crop".')] = ""
+    seed: Annotated[int, Doc("Seed of the initial weights and of all draws.")] = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "popularity_weights", tuple(float(w) for w in self.popularity_weights))

@@ -17,7 +17,7 @@ from pipeline.home.storage import Storage
 from pipeline.recommenders import registry, warm_start
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import Compute, RawSources
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import EvaluationSettings
 from pipeline.settings.launchpad import EvaluationConfig
@@ -64,7 +64,7 @@ def recommender_evaluation(
     others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
     main = registry.of_manifest(trained.manifest())
     own = main.name
-    models: dict[str, ScoringModel] = {own: main.load(trained.opened)}
+    models: dict[str, ScoringModel] = {own: main.load(trained.verified)}
     models |= {one.name: one.load(others.path / one.name) for one in registry.baselines()}
     truth = raw.truth()
     if truth is not None:
@@ -152,7 +152,7 @@ def recommender_comparison(
     missing = [mode for mode in IMAGE_MODES if mode not in by_mode]
     if missing:
         context.log.warning(f"not evaluated yet, and left out: {', '.join(missing)}")
-    ledger = Ledger(context.instance)
+    ledger = LatestMetadata(context.instance)
     evaluated = {mode: ledger.of("recommender_evaluation", mode).get("figures", {}) for mode in by_mode}
     rows = comparison.compare(by_mode, settings, evaluated)
     chart = plots.comparison(rows, "test")

@@ -155,7 +155,7 @@ def lsgan(
                     "mlflow_run": run.run_id,
                 }
             )
-    folder.point()
+    folder.make_current()
     return dg.MaterializeResult(
         metadata={
             "epochs": round(meta["pictures_seen"] / len(labels), 2),
@@ -192,7 +192,7 @@ def generator_evaluation(
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
-    generator, _, meta = load_generator(folder.opened, compute.resolve())
+    generator, _, meta = load_generator(folder.verified, compute.resolve())
     found = figures.evaluate(
         generator,
         LsganSettings(**meta["settings"]),
@@ -241,7 +241,7 @@ def generated_garments(
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
-    generator, _, meta = load_generator(folder.opened, compute.resolve())
+    generator, _, meta = load_generator(folder.verified, compute.resolve())
     fakes, nearest, distance = generation.gallery(
         generator,
         LsganSettings(**meta["settings"]),

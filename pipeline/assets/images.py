@@ -252,7 +252,7 @@ def image_features(
     # The version says what makes features of a picture, not which pictures there are: those are the catalogue's, and a
     # mode without new pictures must not be trained again for another's.
     made_by = digest(bank.size, bank.resample, settings, features.NAME)
-    storage.point_features(version, made_by, settings.feature_size)
+    storage.set_current_features(version, made_by, settings.feature_size)
     told: dict[str, Any] = {"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME}
     alike = most_alike(np.load(path, mmap_mode="r"), *ALIKE)
     if len(alike):

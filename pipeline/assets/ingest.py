@@ -200,7 +200,7 @@ def five_core(config: FiveCoreConfig, method: Method, engine: Engine, storage: S
         core = filtered()
     else:
         with sole_writer(storage.staged), engine.running() as runner:
-            core = filtered(runner=runner, folder=storage.dealt)
+            core = filtered(runner=runner, folder=storage.five_core_partitions)
     ours = paper.our_data_set("this run", core.counts)
     falls = steps.five_core(core.counts, settings.k, settings.iterative)
     yield table_output(

@@ -114,7 +114,7 @@ def _train(
     made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": TRAINING_CODE}
     wanted = refresh.warm_start and recommender.warm_starts
     begun = warm_start.start(storage, mode, configuration, TRAINING_CODE, splits, wanted)
-    folder = storage.made_before("recommender", mode, **made) or storage.model(
+    folder = storage.find_finished("recommender", mode, **made) or storage.model(
         "recommender", digest(inputs, settings, TRAINING_CODE, *([begun.run] if begun.run else [])), mode
     )
     device, ranks = compute.resolve(), compute.rank_count() if recommender.on_ranks else 1
@@ -174,7 +174,7 @@ def _train(
         run.picture("training", curve, step=len(history))
         run.file(folder.path / "factors.npz")
     if reused:
-        folder.point()
+        folder.make_current()
     else:
         folder.finish(manifest)
     return dg.MaterializeResult(
@@ -305,7 +305,7 @@ def baselines(
                     "mlflow_run": run.run_id,
                 }
             )
-    folder.point()
+    folder.make_current()
     return dg.MaterializeResult(
         metadata={"models": len(recommenders), "reused": reused, "folder": file(folder.path), **run.link()},
         data_version=dg.DataVersion(folder.run),
@@ -337,7 +337,7 @@ def recommendations(
     settings = method.settings(RecommendationSettings, "recommendations", config)
     data = arrays.mode_arrays(catalogue, splits)
     trained = storage.in_use("recommender", context.partition_key)
-    table = picks(Factors.load(trained.opened / "factors.npz"), data, settings.top, compute.resolve())
+    table = picks(Factors.load(trained.verified / "factors.npz"), data, settings.top, compute.resolve())
     users = pc.count_distinct(table["user"]).as_py()
     newcomers = len(data.users) - users
     if newcomers:

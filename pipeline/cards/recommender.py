@@ -99,7 +99,7 @@ def counts_of(folder: ModelFolder) -> dict[str, Any]:
         "train": int((split_of == "train").sum()),
         "held_out": {split: int((split_of == split).sum()) for split in ("validation", "test")},
         "by_source": {source: catalogue["source"].to_pylist().count(source) for source in ("vendor", "customer")},
-        "factors": Factors.load(folder.opened / "factors.npz").theta.shape[1],
+        "factors": Factors.load(folder.verified / "factors.npz").theta.shape[1],
         "leaky": leaky,
         "hold_out": f"one {'picture of a ' if leaky else ''}purchase hidden for each split",
     }

@@ -127,7 +127,7 @@ def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
     data = model_arrays(folder)
     held_out, before = data.pairs[split].astype(np.int64), trained_before(folder, data)
     touched = np.concatenate([*data.pairs.values(), before])
-    auc = auc_of_each(Factors.load(folder.opened / "factors.npz"), held_out, touched, device)
+    auc = auc_of_each(Factors.load(folder.verified / "factors.npz"), held_out, touched, device)
     auc[np.isin(_codes(held_out, data), _codes(before, data))] = np.nan
     return auc
 

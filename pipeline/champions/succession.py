@@ -73,12 +73,12 @@ def recommender(
     def write(out: Path, model: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / RECOMMENDER
-            served_model.pack(packed, trained.opened, shop, _about_recommender(manifest, mode, trained.run, storage))
+            served_model.pack(packed, trained.verified, shop, _about_recommender(manifest, mode, trained.run, storage))
             registry.write_recommender(packed, out, model)
 
     def judge(reigning: Version) -> Decision:
         theirs = store.folder(reigning) / "artifacts" / RECOMMENDER
-        ours = Side(Factors.load(trained.opened / served_model.FACTORS), shop)
+        ours = Side(Factors.load(trained.verified / served_model.FACTORS), shop)
         made_from = json.loads((theirs / served_model.ABOUT).read_text())["inputs"]
         same = all(made_from[table] == manifest["inputs"][table] for table in runs.DATA)
         other = Side(Factors.load(theirs / served_model.FACTORS), served_model.read_shop(theirs))
@@ -101,7 +101,7 @@ def generator(
     """Register the generator and decide whether it is the champion, on held-out garments; as `recommender`."""
     name = registry.model_name(GENERATOR)
     store = Registry(run.client, run.uri)
-    network, _, meta = load_generator(trained.opened)
+    network, _, meta = load_generator(trained.verified)
     inputs = trained.manifest()["inputs"]
     shas = np.array([sha[:TRAINED_ON] for sha in garments["sha256"].to_pylist()])
     held_out = np.asarray(garments["held_out"])

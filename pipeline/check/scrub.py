@@ -104,7 +104,7 @@ def _of_table(path: Path) -> tuple[str, str]:
 
 def _model(home: Path, folder: ModelFolder, kind: str, read: Read) -> Iterator[Finding]:
     try:
-        recorded, mend = folder.manifest().get("files"), folder.mend
+        recorded, mend = folder.manifest().get("files"), folder.how_to_repair
     except (ValueError, KeyError, OSError) as error:
         place = folder.path / MANIFEST
         yield Finding(_shown(home, place), f"manifest of a {kind}", DAMAGED, printable(error), f"delete {folder.path}")

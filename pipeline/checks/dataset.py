@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 from pipeline.core import parquet as pq
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 
 
 @dg.asset_check(asset="rejects", blocking=True, description="Every line of the raw files is either read or rejected.")
 def accepted_and_rejected_are_all_lines(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Compare accepted + rejected with the lines counted in the files."""
-    ledger = Ledger(context.instance)
+    ledger = LatestMetadata(context.instance)
     reviews, products, rejects = ledger.of("reviews"), ledger.of("products"), ledger.of("rejects")
     lines = reviews.get("lines", 0) + products.get("lines", 0)
     accepted = reviews.get("accepted", 0) + products.get("accepted", 0)
@@ -61,7 +61,7 @@ def no_held_out_pair_trains(context: dg.AssetCheckExecutionContext, splits: pa.T
     Unit interaction: a pair stands in one split only, and no row names a picture. Unit image: a pair is held out once
     at most, by naming a picture of it, and stands in train once at most, without one: all of it but that picture.
     """
-    unit = Ledger(context.instance).of("splits", context.partition_key).get("split_unit", "interaction")
+    unit = LatestMetadata(context.instance).of("splits", context.partition_key).get("split_unit", "interaction")
     train = pc.equal(splits["split"], "train")
     names_picture = pc.is_valid(splits["sha256"])
     by_picture = unit == "image"
@@ -99,7 +99,7 @@ def no_triplet_leaks(
     context: dg.AssetCheckExecutionContext, triplets: pa.Table, splits: pa.Table, catalogue: pa.Table
 ) -> dg.AssetCheckResult:
     """Look every triplet up in the splits: its positive's pair and picture, its negatives' pairs."""
-    negatives = Ledger(context.instance).of("triplets", context.partition_key).get("negatives", "train")
+    negatives = LatestMetadata(context.instance).of("triplets", context.partition_key).get("negatives", "train")
     user, positive = triplets["user"].to_numpy(), triplets["positive"].to_numpy()
     negative = triplets["negative"].combine_chunks().flatten().to_numpy()
     item = np.full(max(positive.max(initial=-1), negative.max(initial=-1), catalogue.num_rows - 1) + 1, -1, np.int32)

@@ -15,7 +15,7 @@ from pipeline.core import schemas
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 
 BY_MODE = ("catalogue", "splits", "triplets", "recommender_evaluation", "recommendations")
 # What names a row of a table: no two rows share it.
@@ -55,7 +55,7 @@ def _check(name: str) -> dg.AssetChecksDefinition:
     def check(context: dg.AssetCheckExecutionContext, storage: Storage) -> dg.AssetCheckResult:
         mode = context.partition_key if name in BY_MODE else None
         path = storage.tables / (f"{name}/{mode}.parquet" if mode else f"{name}.parquet")
-        return look(name, path, Ledger(context.instance).of(name, mode).get("dagster/row_count"))
+        return look(name, path, LatestMetadata(context.instance).of(name, mode).get("dagster/row_count"))
 
     return check
 

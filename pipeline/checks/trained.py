@@ -13,7 +13,7 @@ from pipeline.champions.registry import RECOMMENDER, model_name
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import leading
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.tracked_ends import champion
 
@@ -29,7 +29,7 @@ DIVERSITY_BOUND = 0.5
 )
 def dvbpr_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """The lower end of the 95% interval must be above one half; a warning, for a person to look."""
-    figures = Ledger(context.instance).of("recommender_evaluation", context.partition_key).get("figures", {})
+    figures = LatestMetadata(context.instance).of("recommender_evaluation", context.partition_key).get("figures", {})
     test = figures.get(leading(figures), {}).get("test", {})
     low = test.get("auc_ci95", [0.0])[0]
     return dg.AssetCheckResult(
@@ -53,7 +53,7 @@ def not_below_the_champion(
     decided by one. It says, at once and for every run, that something went wrong in between.
     """
     mode = context.partition_key
-    figures = Ledger(context.instance).of("recommender_evaluation", mode).get("figures", {})
+    figures = LatestMetadata(context.instance).of("recommender_evaluation", mode).get("figures", {})
     test = figures.get(leading(figures), {}).get("test", {})
     reigning = champion(tracker, model_name(RECOMMENDER, mode))
     if reigning is None:
@@ -85,7 +85,7 @@ def _warning(passed: bool, **seen: Any) -> dg.AssetCheckResult:
 )
 def the_generator_has_not_collapsed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Compare the diversity (1 - SSIM within a class) of its garments with that of the held-out pictures."""
-    figures: dict[str, Any] = Ledger(context.instance).of("generator_evaluation").get("figures", {})
+    figures: dict[str, Any] = LatestMetadata(context.instance).of("generator_evaluation").get("figures", {})
     fakes, reals = figures.get("diversity_ssim", math.nan), figures.get("floor_diversity_ssim", math.nan)
     bound = DIVERSITY_BOUND * reals
     return dg.AssetCheckResult(

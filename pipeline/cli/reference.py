@@ -1,10 +1,9 @@
-"""`python -m pipeline.cli.reference`: docs/reference.md, made from the code, so that it cannot say anything else.
+"""`python -m pipeline.cli.reference`: print or write docs/reference.md, which is generated from the code.
 
-Assets, tables, settings, environment and profiles as they stand. Explanations belong to the other pages of docs/.
+It lists assets, tables, settings, environment variables and profiles. Explanations belong in the other pages of docs/.
 """
 
 import argparse
-import dataclasses
 import inspect
 import re
 import sys
@@ -17,16 +16,18 @@ from pipeline.build import build_definitions
 from pipeline.core import column_docs
 from pipeline.home import environment
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
-from pipeline.settings import launchpad as config
 from pipeline.settings import method, profiles
+from pipeline.settings.launchpad import help_texts
+from pipeline.settings.ops import OPS
+from pipeline.settings.presets import describe_default
 
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
-MOVED = {"PICTURES": "a shard of the picture store", "BANK_INDEX": "the bank's index"}  # tables that no asset returns
+UNOWNED = {"PICTURES": "a shard of the picture store", "BANK_INDEX": "the bank's index"}  # tables that no asset returns
 
 
 def page() -> str:
-    """The whole page, as Markdown."""
+    """Render the page as Markdown."""
     parts = [_opening(), _assets(), _tables(), _settings(), _environment(), _profiles()]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -34,7 +35,7 @@ def page() -> str:
 def _opening() -> Iterator[str]:
     yield "# Reference"
     yield ""
-    yield "Made from the code by `python -m pipeline.cli.reference --write`; a test compares."
+    yield "Generated from the code by `python -m pipeline.cli.reference --write`; a test compares them."
 
 
 def _table(*head: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -54,7 +55,7 @@ def _assets() -> Iterator[str]:
         rows = [
             (
                 f"`{name}`",
-                _described(node.description, of_mode=node.partitions_def is not None),
+                _first_paragraph(node.description, of_mode=node.partitions_def is not None),
                 ", ".join(f"`{key.to_user_string()}`" for key in sorted(node.parent_keys)),
             )
             for name, node in sorted(of_group.items())
@@ -62,7 +63,7 @@ def _assets() -> Iterator[str]:
         yield from _table("asset", "what it is", "made from", rows=rows)
 
 
-def _described(description: str | None, *, of_mode: bool) -> str:
+def _first_paragraph(description: str | None, *, of_mode: bool) -> str:
     first = " ".join((description or "").split("\n\n")[0].split())
     return f"{first} One for each image mode." if of_mode else first
 
@@ -70,9 +71,9 @@ def _described(description: str | None, *, of_mode: bool) -> str:
 def _tables() -> Iterator[str]:
     yield "## Tables"
     yield ""
-    yield "Parquet, one file a table (a file a mode where there are modes). Columns that may be null say so."
+    yield "Parquet, one file per table, or per image mode. Columns that may be null say so."
     for name, schema in sorted(column_docs.known().items()):
-        meaning, of_column = f" ({MOVED[name]})" if name in MOVED else "", column_docs.of(name)
+        meaning, of_column = f" ({UNOWNED[name]})" if name in UNOWNED else "", column_docs.of(name)
         yield f"\n### {name.lower()}{meaning}\n"
         rows = [
             (f"`{field.name}`", f"{field.type}{', nullable' if field.nullable else ''}", of_column.get(field.name, ""))
@@ -84,15 +85,15 @@ def _tables() -> Iterator[str]:
 def _settings() -> Iterator[str]:
     yield "## Settings"
     yield ""
-    yield "By op, as in a profile's `ops` section and in Dagster's launchpad. What is not set comes from the profile,"
-    yield "then from the preset."
-    for op, classes in config.OP_SETTINGS.items():
+    yield "By op, as in a profile's `ops` section and in Dagster's launchpad. A setting that is not set comes from the"
+    yield "profile, then from the preset."
+    for op, classes in OPS.items():
         yield f"\n### {op}\n"
-        rows = []
-        for cls in classes:
-            meaning = config.described(cls)
-            for name in (field.name for field in dataclasses.fields(cls)):  # ty: ignore[invalid-argument-type]
-                rows.append((f"`{name}`", meaning.get(name, ""), f"`{config.unless_set(cls, name)}`"))
+        rows = [
+            (f"`{name}`", text, f"`{describe_default(cls, name)}`")
+            for cls in classes
+            for name, text in help_texts(cls).items()
+        ]
         yield from _table("setting", "meaning", "value unless set", rows=rows)
 
 
@@ -121,7 +122,7 @@ def _profiles() -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the page, or write it to docs/."""
+    """Print the page, or write it to docs/; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.cli.reference",
         description=__doc__,

@@ -24,7 +24,7 @@ from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec
-from pipeline.home import at_work, environment, instance
+from pipeline.home import command_lock, environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync
 from pipeline.recommenders.registry import leading
@@ -131,7 +131,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     Method(profile=profile).check()
     home = environment.writable_home()
     told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    alone = contextlib.nullcontext() if dry_run else at_work.at_work(home, told)
+    alone = contextlib.nullcontext() if dry_run else command_lock.hold(home, told)
     with alone, _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
@@ -197,7 +197,7 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
 
     path = home / "summary.json"
     before = json.loads(path.read_text())["seconds"] if path.is_file() else {}
-    tracking = {"tracking_uri": environment.kept(environment.tracking_uri(home)), "experiment": EXPERIMENT}
+    tracking = {"tracking_uri": environment.redacted(environment.tracking_uri(home)), "experiment": EXPERIMENT}
     summary = summarise(opened, tracking, {**before, **{name: round(s, 2) for name, s in seconds.items()}})
     write_json(path, summary)
     for mode, found in summary["modes"].items():

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from pipeline.build import build_definitions
 from pipeline.core.errors import InputError
-from pipeline.home import at_work, environment, instance
+from pipeline.home import command_lock, environment, instance
 from pipeline.mirror import background_sync
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave, one_line
 from pipeline.runtime.terminal import LOGGER
@@ -69,7 +69,7 @@ def search(path: Path, console: Console) -> int:
     loggers = {LOGGER: dg.LoggerDefinition(lines, config_schema={})}
     definitions = dg.Definitions.merge(build_definitions(), dg.Definitions(loggers=loggers))
     with (
-        at_work.at_work(home),
+        command_lock.hold(home),
         background_sync.in_step(home, console.print),
         instance.open_instance(home) as opened,
     ):

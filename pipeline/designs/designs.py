@@ -174,10 +174,10 @@ def _models(
     drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))
     if trained.run == storage.current("recommender", mode).run:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
-    generator, discriminator, _ = load_generator(drawn.opened, device)
+    generator, discriminator, _ = load_generator(drawn.verified, device)
     return (
         generator,
         discriminator,
-        of_manifest(trained.manifest()).taste(trained.opened, trained.manifest(), device),
+        of_manifest(trained.manifest()).taste(trained.verified, trained.manifest(), device),
         (trained.run, drawn.run),
     )

@@ -36,7 +36,7 @@ from pipeline.core.raw.sources import named
 from pipeline.erase import traces
 from pipeline.erase.rewrite import UnreadableFileError, Wanted, rewrite
 from pipeline.erase.scrub import databases, scrub, scrub_logs
-from pipeline.home import at_work, environment, instance
+from pipeline.home import command_lock, environment, instance
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import ModelFolder, Storage
 from pipeline.mirror.store import Store
@@ -142,7 +142,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield "lookbook: removed, the next run makes it again"
     for path in storage.staged.glob("*.parquet"):  # what the last ingest left; the caller holds the folder
         path.unlink()
-    shutil.rmtree(storage.dealt, ignore_errors=True)  # and a 5-core that was killed
+    shutil.rmtree(storage.five_core_partitions, ignore_errors=True)  # and a 5-core that was killed
     shutil.rmtree(storage.parts, ignore_errors=True)
     yield "what raw files came to: removed, the next ingest reads them anew"
     yield from _rewrite_inputs(home, Wanted(kind, name, found.urls))
@@ -277,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
         home = environment.writable_home()
         tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
         urls = reach(home / "tables", kind, name).urls
-        with at_work.at_work(home), sole_writer(home / "staged"):  # no run, and no ingest meanwhile
+        with command_lock.hold(home), sole_writer(home / "staged"):  # no run, and no ingest meanwhile
             for told in erase(home, kind, name, tracker):
                 console.print(told, highlight=False, markup=False)
         if environment.store():

@@ -1,1 +1,1 @@
-"""A home: where everything lies, how tables reach the disk, the Dagster instance, the environment variables."""
+"""A home: its layout, how tables reach the disk, the Dagster instance, the environment variables."""

@@ -1,4 +1,4 @@
-"""Which files of a home are damaged, where a library only says that one is: looked for when a command has failed."""
+"""Find the damaged files of a home after a command has failed, when a library says only that some file is damaged."""
 
 import time
 from collections.abc import Iterator
@@ -6,41 +6,39 @@ from pathlib import Path
 
 from pipeline.home import environment
 
-PATIENCE = 2.0  # seconds that looking into whole tables may take; footers and headers are always looked at
+TIME_LIMIT = 2.0  # seconds for reading whole tables; footers and headers are always read
+TABLES = "tables"
 _SQLITE = b"SQLite format 3\0"
 
 
 def databases() -> list[Path]:
-    """The SQLite files of the home that do not begin as one."""
+    """Find the `.db` files of the home that do not begin with SQLite's header."""
     return [path for path in _files("*.db") if not _begins_as_sqlite(path)]
 
 
 def tables() -> list[Path]:
-    """The tables of the home that cannot be read, relative to it: without a footer, else the first with a bad page."""
+    """Find unreadable tables, relative to the home: all without a footer, or else the first with a bad page."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found, home = [], environment.home()
-    there = sorted((home / TABLES).rglob("*.parquet"))
-    for path in there:
+    bad, home = [], environment.home()
+    paths = sorted((home / TABLES).rglob("*.parquet"))
+    for path in paths:
         try:
             pq.read_metadata(path)
         except (pa.ArrowException, OSError):
-            found.append(path.relative_to(home))
-    until = time.monotonic() + PATIENCE
-    for path in [] if found else sorted(there, key=lambda path: path.stat().st_size):
-        if time.monotonic() > until:
+            bad.append(path.relative_to(home))
+    deadline = time.monotonic() + TIME_LIMIT
+    for path in [] if bad else sorted(paths, key=lambda path: path.stat().st_size):
+        if time.monotonic() > deadline:
             break
         try:
             for _ in pq.ParquetFile(path, page_checksum_verification=True).iter_batches():
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     break
         except (pa.ArrowException, OSError):
             return [path.relative_to(home)]
-    return found
-
-
-TABLES = "tables"
+    return bad
 
 
 def _files(pattern: str) -> Iterator[Path]:
@@ -52,7 +50,7 @@ def _files(pattern: str) -> Iterator[Path]:
 def _begins_as_sqlite(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            begins = file.read(len(_SQLITE))
+            header = file.read(len(_SQLITE))
     except OSError:
         return False
-    return begins in (b"", _SQLITE)
+    return header in (b"", _SQLITE)

@@ -1,7 +1,6 @@
-"""What the environment says: one function a variable, with its default and its check.
+"""Environment variables: one function per variable, with its default and its check, without Dagster.
 
-Nothing here touches Dagster; resources and the command line both read from here. A `.env` file in the
-working directory counts as environment, but never overrides it.
+A `.env` file in the working directory adds variables, but never overrides those of the environment.
 """
 
 import os
@@ -19,21 +18,21 @@ load_dotenv(Path.cwd() / ".env", override=False)
 
 
 def home() -> Path:
-    """`ATELIER_HOME`: where every output lies (default `var/`), absolute."""
+    """`ATELIER_HOME`: the folder of all output (default `var/`), absolute."""
     named = os.environ.get("ATELIER_HOME") or "var"
     try:
         return Path(named).expanduser().resolve()
-    except (RuntimeError, OSError) as error:  # ~nobody, links in a circle
+    except (RuntimeError, OSError) as error:  # an unknown ~user, circular links
         raise InputError(f"ATELIER_HOME {named}: {error}. Name another folder.") from error
 
 
 def reviews() -> str:
-    """`ATELIER_REVIEWS`: path, glob, folder or URL of the review files, several with commas between; or empty."""
+    """`ATELIER_REVIEWS`: path, glob, folder or URL of the review files, comma-separated; or empty."""
     return os.environ.get("ATELIER_REVIEWS", "")
 
 
 def products() -> str:
-    """`ATELIER_PRODUCTS`: path, glob, folder or URL of the product metadata, likewise."""
+    """`ATELIER_PRODUCTS`: path, glob, folder or URL of the product metadata, comma-separated."""
     return os.environ.get("ATELIER_PRODUCTS", "")
 
 
@@ -43,7 +42,7 @@ def classes() -> str:
 
 
 def licence() -> str:
-    """`ATELIER_LICENCE`: under which licence the data may be used, in your words, for the cards; empty: not stated."""
+    """`ATELIER_LICENCE`: the licence of the data, in your words, for the model cards; empty: not stated."""
     return os.environ.get("ATELIER_LICENCE", "")
 
 
@@ -53,7 +52,7 @@ def device() -> str:
 
 
 def engine() -> str:
-    """`ATELIER_ENGINE`: who runs what can be cut into shards, local (this process) or ray (default: local)."""
+    """`ATELIER_ENGINE`: what processes shards: local (this process) or ray (default: local)."""
     return os.environ.get("ATELIER_ENGINE") or "local"
 
 
@@ -63,12 +62,12 @@ def ray_address() -> str:
 
 
 def ranks() -> str:
-    """`ATELIER_RANKS`: processes that train one model together, a number, or auto for one a GPU (default 1)."""
+    """`ATELIER_RANKS`: processes that train one model together, a number, or auto for one per GPU (default 1)."""
     return os.environ.get("ATELIER_RANKS") or "1"
 
 
 def profile() -> str:
-    """`ATELIER_PROFILE`: whose settings a Materialize button uses; set by `make ui` from the home's last run."""
+    """`ATELIER_PROFILE`: the profile that a Materialize button uses; set by `make ui` from the home's last run."""
     return os.environ.get("ATELIER_PROFILE", "")
 
 
@@ -79,19 +78,19 @@ def allowed_hosts() -> frozenset[str]:
 
 
 def ui_hosts() -> tuple[str, ...]:
-    """`ATELIER_UI_HOSTS`: hosts, `name` or `name:port`, that the UIs are asked by beside loopback's, commas between."""
+    """`ATELIER_UI_HOSTS`: host names of the UIs besides loopback, `name` or `name:port`, comma-separated."""
     named = [host.strip().lower() for host in os.environ.get("ATELIER_UI_HOSTS", "").split(",") if host.strip()]
     for host in named:
         if not re.fullmatch(r"([a-z0-9_.-]*[a-z0-9]|\[[0-9a-f:.]+\])(:\d{1,5})?", host):
             raise InputError(
-                f"ATELIER_UI_HOSTS: {host!r} is no host: give names or addresses as a browser's address line has them, "
+                f"ATELIER_UI_HOSTS: {host!r} is no host: give names or addresses as in a browser's address bar, "
                 "without http:// and path, for example atelier.example.org or 192.0.2.7:3000."
             )
     return tuple(named)
 
 
 def owners() -> tuple[str, ...]:
-    """`ATELIER_OWNERS`: who owns the assets in Dagster, e-mail or `team:name`, with commas; empty: teams by stage."""
+    """`ATELIER_OWNERS`: owners of assets in Dagster, e-mail or `team:name`, comma-separated; empty: teams by stage."""
     named = [owner.strip() for owner in os.environ.get("ATELIER_OWNERS", "").split(",") if owner.strip()]
     for owner in named:
         if not re.fullmatch(r"team:\w+|[^@\s]+@[^@\s.]+\.[^@\s]+", owner):
@@ -105,9 +104,9 @@ def database() -> str:
 
 
 def tracking_uri(home: Path) -> str:
-    """`MLFLOW_TRACKING_URI` (default: sqlite under the home); a server's login goes where MLflow's client looks for it.
+    """`MLFLOW_TRACKING_URI` (default: sqlite under the home): MLflow's server or database.
 
-    MLflow prints and stores a server's address; a login in it would be seen in every link.
+    A login in a server's URL moves to MLflow's own variables, because MLflow prints and stores the URL.
     """
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if address.startswith(("http://", "https://")):
@@ -123,8 +122,8 @@ def tracking_uri(home: Path) -> str:
     return _with_driver(address) or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
 
 
-def kept(address: str) -> str:
-    """A store's or database's address as it may be printed and kept: without password and query."""
+def redacted(address: str) -> str:
+    """Remove password and query from the address of a store or database, so that it can be printed and stored."""
     scheme, mark, rest = address.partition("://")
     if not mark or scheme.startswith("sqlite") or scheme == "file":
         return address
@@ -134,52 +133,52 @@ def kept(address: str) -> str:
     return f"{scheme}://{user}{':...' if colon else ''}{at}{host}{'?...' if query else ''}"
 
 
-def whole(known: str, own: str) -> str:
-    """`own`, which the environment says, where `known` is what may be kept of it; else `known`.
+def unredacted(known: str, own: str) -> str:
+    """Return `own`, the environment's address, if `known` is its redacted form; otherwise `known`.
 
-    Resources hold what may be kept, because Dagster stores their configuration with every run.
+    Resources hold redacted addresses, because Dagster stores their configuration with every run.
     """
-    return own if known == kept(own) else known
+    return own if known == redacted(own) else known
 
 
 def _with_driver(address: str) -> str:
-    """A database's address with the driver that Dagster brings; SQLAlchemy's default has become another one."""
+    """Name the driver that Dagster installs in a database's address; SQLAlchemy's default is another one now."""
     return address.replace("postgresql://", "postgresql+psycopg2://", 1)
 
 
 def artifact_root(home: Path) -> str:
     """`ATELIER_ARTIFACTS`: where MLflow keeps files, a folder or `s3://bucket/prefix` (default: under the home)."""
     address = os.environ.get("ATELIER_ARTIFACTS") or str(home / "mlflow" / "artifacts")
-    if kept(address) != address:
+    if redacted(address) != address:
         raise InputError(
-            f"ATELIER_ARTIFACTS {kept(address)}: holds a password or a query, which MLflow would keep in its database "
+            f"ATELIER_ARTIFACTS {redacted(address)}: contains a password or a query, which MLflow would store "
             "and show; name a store that takes its keys from the environment, such as s3://bucket/prefix."
         )
     return address
 
 
 def store() -> str:
-    """`ATELIER_STORE`: where the home's copy is kept, a folder or `s3://bucket/prefix`; empty: nowhere."""
+    """`ATELIER_STORE`: where to copy the home, a folder or `s3://bucket/prefix`; empty: nowhere."""
     return os.environ.get("ATELIER_STORE", "")
 
 
 def mlflow_ui() -> str:
-    """`ATELIER_MLFLOW_UI`: where links to MLflow lead; by default a tracking server itself, else where `make ui` is."""
+    """`ATELIER_MLFLOW_UI`: the target of links to MLflow; default: the tracking server, else `make ui`."""
     server = tracking_uri(home())
     default = server.rstrip("/") if server.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
     return os.environ.get("ATELIER_MLFLOW_UI") or default
 
 
 def dagster_ui() -> str:
-    """`ATELIER_DAGSTER_UI`: where links to Dagster lead; by default where `make ui` is."""
+    """`ATELIER_DAGSTER_UI`: the target of links to Dagster; default: `make ui`."""
     return os.environ.get("ATELIER_DAGSTER_UI") or "http://127.0.0.1:3000"
 
 
 def writable_home() -> Path:
-    """The home, made if need be, and brought up to date where it was moved or is of an older format.
+    """Create the home if it is missing, and update it if it was moved or has an older format.
 
     Raises:
-        InputError: it cannot be made or written to, or is of a newer format.
+        InputError: it cannot be created or written to, or has a newer format.
     """
     folder = home()
     place.check(folder)
@@ -190,7 +189,7 @@ def writable_home() -> Path:
     except OSError as error:
         raise InputError(
             f"ATELIER_HOME {folder} cannot be written: {error.strerror}. Name another folder, for example "
-            f"ATELIER_HOME=$HOME/atelier, or mend its permissions."
+            f"ATELIER_HOME=$HOME/atelier, or fix its permissions."
         ) from error
     place.bring_up_to_date(folder, artifact_root(folder))
     return folder

@@ -14,16 +14,16 @@ from pipeline.home.storage import write_json
 CONFIGURATION = Path(__file__).with_name("dagster.yaml")
 RECORD = "home.json"
 MAKING = "making-"
-# What Dagster keeps in files of its own, besides one a run.
+# Dagster's SQLite files, besides one per run.
 SQLITE = tuple(
-    sqlite_files.Kind(place, main, frozenset({main, "alembic_version", *tables}), lost)
-    for place, main, tables, lost in (
+    sqlite_files.DatabaseKind(path, main, frozenset({main, "alembic_version", *tables}), lost)
+    for path, main, tables, lost in (
         ("history/runs.db", "runs", ("run_tags", "snapshots"), "the list of runs"),
         ("history/runs/index.db", "event_logs", ("asset_keys",), "which assets were materialised, and when"),
         ("schedules/schedules.db", "job_ticks", ("jobs", "instigators"), "ticks and cursors of sensors and schedules"),
     )
 )
-# Joined to the configuration where ATELIER_DATABASE is set; the address stays in the environment.
+# Appended to the configuration if ATELIER_DATABASE is set; the address stays in the environment.
 DATABASE = """
 storage:
   postgres:
@@ -36,7 +36,7 @@ def prepare(home: Path) -> Path:
     """Make `home/dagster` the DAGSTER_HOME of this process, configured by the project's dagster.yaml.
 
     Raises:
-        InputError: the home is of a newer format, or one of its databases cannot be used; says what to do.
+        InputError: the home has a newer format, or one of its databases is unusable; the message says what to do.
     """
     home.mkdir(parents=True, exist_ok=True)
     place.bring_up_to_date(home.resolve(), environment.artifact_root(home.resolve()))
@@ -57,12 +57,12 @@ def prepare(home: Path) -> Path:
 
 
 def _make_databases(folder: Path) -> None:
-    """Make Dagster's SQLite files that are not there, whole or not at all, and mend those that were left unfinished."""
-    for left in folder.glob(f"{MAKING}*"):  # of a process that was killed: the caller holds the lock
-        shutil.rmtree(left)
-    there = [kind for kind in SQLITE if (folder / kind.place).is_file()]
-    unfinished = [kind for kind in there if not sqlite_files.is_whole(folder / kind.place, kind)]
-    if len(there) == len(SQLITE) and not unfinished:
+    """Create Dagster's missing SQLite files atomically, and repair those whose creation was interrupted."""
+    for leftover in folder.glob(f"{MAKING}*"):  # of a killed process: the caller holds the lock
+        shutil.rmtree(leftover)
+    present = [kind for kind in SQLITE if (folder / kind.path).is_file()]
+    unfinished = [kind for kind in present if not sqlite_files.is_complete(folder / kind.path, kind)]
+    if len(present) == len(SQLITE) and not unfinished:
         return
     before = os.environ.get("DAGSTER_HOME")
     with tempfile.TemporaryDirectory(prefix=MAKING, dir=folder) as name:
@@ -77,27 +77,27 @@ def _make_databases(folder: Path) -> None:
             if before is not None:
                 os.environ["DAGSTER_HOME"] = before
         for kind in unfinished:
-            sqlite_files.mend_or_refuse(folder / kind.place, fresh / kind.place, kind)
+            sqlite_files.repair_or_refuse(folder / kind.path, fresh / kind.path, kind)
         for kind in SQLITE:
-            if not (folder / kind.place).is_file():
-                sqlite_files.take(fresh / kind.place, folder / kind.place)
+            if not (folder / kind.path).is_file():
+                sqlite_files.move_into_place(fresh / kind.path, folder / kind.path)
 
 
 def open_instance(home: Path) -> dg.DagsterInstance:
-    """The persistent instance of a home. Raises InputError as `prepare`."""
+    """Open the persistent instance of a home. Raises InputError as `prepare` does."""
     prepare(home)
-    with held(home / place.LOCK):  # tables of a PostgreSQL database are made here
+    with held(home / place.LOCK):  # creates the tables of a PostgreSQL database
         return dg.DagsterInstance.get()
 
 
 def remember(home: Path, **facts: str) -> None:
-    """Keep what the home was last run with, for `make ui`."""
+    """Record how the home was last run, for `make ui`."""
     with held(home / place.LOCK):
         write_json(home / RECORD, {**recall(home), **facts})
 
 
 def recall(home: Path) -> dict[str, str]:
-    """What `remember` kept; empty for a new home."""
+    """Read what `remember` recorded; empty for a new home."""
     import json
 
     path = home / RECORD

@@ -1,7 +1,7 @@
-"""Tables between assets: Parquet with an explicit schema, written beside and renamed into place.
+"""Tables between assets: Parquet with an explicit schema, written to a temporary file and renamed into place.
 
-A table that does not fit its schema in `core/schemas.py` is an error here, at the writer, not later at a reader.
-Models, pictures and pages are files of their own (`storage.py`) and do not pass through this.
+A table that does not match its schema in `core/schemas.py` fails when it is written, not later when it is read.
+Models, pictures and pages are separate files (`storage.py`).
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 
 def conform(name: str, table: pa.Table) -> pa.Table:
-    """The table in its schema's columns, order and types, and the garment classes that it carries.
+    """Convert a table to its schema's columns, order and types; keep its metadata on garment classes.
 
     Raises:
         ValueError: a column is missing, of another type, or null where the schema forbids it; all problems at once.
@@ -61,18 +61,18 @@ def conform(name: str, table: pa.Table) -> pa.Table:
                 problems.append(f"column {field.name} has {column.null_count} nulls, expected none")
     if problems:
         raise ValueError(f"table {name}: " + "; ".join(problems))
-    fitted = table.select(schema.names).cast(schema)
+    converted = table.select(schema.names).cast(schema)
     carried = {key: value for key, value in (table.schema.metadata or {}).items() if key == CARRIED}
-    return fitted.replace_schema_metadata(carried) if carried else fitted
+    return converted.replace_schema_metadata(carried) if carried else converted
 
 
-def whole_table(path: Path, asset: str) -> pa.Table:
-    """Read a table of the home. Raises InputError, naming the file and the asset that makes it, where it is damaged."""
+def read_table(path: Path, asset: str) -> pa.Table:
+    """Read a table of the home. Raises InputError naming the file and its asset if it is damaged."""
     try:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
-            raise  # the disk's trouble
+            raise  # an error of the disk, not of the file
         raise InputError(
             f"{path}: cut off or damaged ({path.stat().st_size:,} bytes): delete it and materialise {asset} again, or "
             "restore it."
@@ -80,12 +80,12 @@ def whole_table(path: Path, asset: str) -> pa.Table:
 
 
 class ParquetTables(dg.UPathIOManager):
-    """Loads and stores tables under the home's `tables/`: in memory as pyarrow tables, or as files by their handle."""
+    """Loads and stores tables under the home's `tables/`, as pyarrow tables or as files (StoredTable)."""
 
     extension = ".parquet"
 
     def dump_to_path(self, context: dg.OutputContext, obj: pa.Table | StoredTable, path: UPath) -> None:
-        """Write a table, whole or not at all; a file that was written elsewhere in the home is moved here."""
+        """Write a table atomically, or move a StoredTable's file from elsewhere in the home."""
         name = context.asset_key.path[-1]
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(obj, StoredTable):
@@ -101,27 +101,27 @@ class ParquetTables(dg.UPathIOManager):
         )
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pa.Table | StoredTable:
-        """Read a table, or hand over its file where the asset asks for a StoredTable.
+        """Read a table, or return its file if the asset asks for a StoredTable.
 
         Raises:
             TableMissingError: its asset was never materialised.
-            InputError: it was, by a version whose tables had other columns.
+            InputError: another version wrote it with other columns, or it is damaged.
         """
         asset = context.asset_key.to_user_string() + (f"[{path.stem}]" if context.has_asset_partitions else "")
         if not path.is_file():
             raise TableMissingError(f"{path} is missing: materialise {asset} first.")
-        if _asked_for(context) is StoredTable:
+        if _requested_type(context) is StoredTable:
             return StoredTable(Path(str(path)), SCHEMAS[context.asset_key.path[-1]])
         try:
-            return conform(context.asset_key.path[-1], whole_table(Path(str(path)), asset))
+            return conform(context.asset_key.path[-1], read_table(Path(str(path)), asset))
         except InputError:
             raise
         except ValueError as error:
             raise InputError(f"{path}: {error}: another version wrote it, so materialise {asset} again.") from error
 
 
-def _asked_for(context: dg.InputContext) -> object:
-    """The type that the loading asset annotates; None where it annotates none."""
+def _requested_type(context: dg.InputContext) -> object:
+    """Return the type that the loading asset annotates, or None."""
     try:
         return context.dagster_type.typing_type
     except dg.DagsterInvariantViolationError:

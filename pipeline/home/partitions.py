@@ -1,6 +1,6 @@
-"""The one partitioning of Atelier: the image mode, that is, which pictures an item is known by.
+"""The only partitioning: the image mode, which decides the pictures that represent an item.
 
-Recommender assets carry it; ingest, pictures and the generator do not.
+Recommender assets have it; ingest, pictures and the generator do not.
 """
 
 import dagster as dg

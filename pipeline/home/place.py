@@ -1,8 +1,8 @@
-"""A home as one thing: its format, and the place it lies at. Opening it brings both up to date.
+"""The format and the location of a home. Opening a home updates both.
 
-MLflow and Dagster write down absolute paths. A home that was moved, renamed, copied or restored would go on writing at
-its old place, so the first command that opens it at another place rewrites them: in the SQLite files that lie in the
-home, never in a database that is elsewhere. What the folders hold is `storage.py`'s.
+MLflow and Dagster store absolute paths. A home that was moved, renamed, copied or restored would therefore write to its
+old location. The first command that opens it elsewhere rewrites those paths in the SQLite files inside the home, never
+in a database outside it.
 """
 
 import json
@@ -16,18 +16,19 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.core.durable import held, write_whole
 from pipeline.core.errors import InputError
-from pipeline.home import at_work, sqlite_files
+from pipeline.home import command_lock, sqlite_files
 
-FORMAT = 1  # homes of before it was recorded are 0
+FORMAT = 1  # 0: made before the format was recorded
 RECORD = "format.json"
 LOCK = "opening.lock"
 CACHE = "cache"
-# SQLAlchemy, whose addresses Dagster and MLflow write without escapes, ends a file's name at the question mark; Dagster
-# takes the path of its configuration for a pattern (and goes on without one); fsspec chains addresses by two colons.
+# Dagster and MLflow do not escape paths in SQLAlchemy URLs, where a question mark ends the file name. Dagster treats
+# the path of its configuration as a glob pattern, and uses no configuration if it matches nothing. fsspec chains URLs
+# by two colons.
 _REFUSED = re.compile(r"[?*\[\x00-\x1f\x7f]|::|[\ud800-\udfff]")
-_WITHIN = re.compile(r"[\w.%/\\-]$")  # what stands before a path that is the end of a longer one
+_WITHIN = re.compile(r"[\w.%/\\-]$")  # precedes a path that is the end of a longer one
 LONGEST = 400  # bytes of a path: SQLite opens none of more than 500, and its files lie up to 90 deeper
-# Where what a library keeps for later goes, that would else be in the person's own folders.
+# Cache folders of libraries, which would otherwise be in the user's home directory.
 CACHES = {
     "MPLCONFIGDIR": "matplotlib",
     "TRITON_CACHE_DIR": "triton",
@@ -37,15 +38,13 @@ CACHES = {
 
 
 def check(home: Path) -> None:
-    """Find what makes a home unusable for this version, before anything is written.
+    """Check that this version can use a home, before anything is written.
 
     Raises:
-        InputError: its path is none that Dagster and MLflow can use, or a newer Atelier has made it.
+        InputError: Dagster or MLflow cannot use its path, or a newer Atelier made it.
     """
     if found := _REFUSED.search(str(home)):
-        raise InputError(
-            f"ATELIER_HOME {home}: a path with {found[0]!r} is none that Dagster and MLflow can use: name another."
-        )
+        raise InputError(f"ATELIER_HOME {home}: Dagster and MLflow cannot use a path with {found[0]!r}: name another.")
     if (length := len(os.fsencode(home))) > LONGEST:
         shown = f"{str(home)[:60]}..."
         raise InputError(f"ATELIER_HOME {shown}: the path is too long, {length} bytes; name one of at most {LONGEST}.")
@@ -58,14 +57,14 @@ def check(home: Path) -> None:
 
 
 def bring_up_to_date(home: Path, artifacts: str) -> None:
-    """Have the home's records say where it lies and which format it has; does nothing where they do.
+    """Update the home's recorded location and format, and every stored path, if they have changed.
 
     Args:
-        home: a folder that is there, absolute and resolved.
-        artifacts: where MLflow keeps files, in the home or elsewhere.
+        home: an existing folder, absolute and resolved.
+        artifacts: where MLflow stores files, in the home or elsewhere.
 
     Raises:
-        InputError: as `check`; or it was moved, and a command is still at work in it.
+        InputError: as `check`; or the home was moved while a command is still running in it.
     """
     check(home)
     for variable, name in CACHES.items():
@@ -73,29 +72,29 @@ def bring_up_to_date(home: Path, artifacts: str) -> None:
     wanted = {"format": FORMAT, "place": str(home)}
     if _record(home) == wanted:
         return
-    for path in (home / LOCK, home / at_work.LOCK):  # else the lock of a linked copy is the original's
+    for path in (home / LOCK, home / command_lock.LOCK):  # otherwise a hard-linked copy shares the original's lock
         if path.is_file():
-            sqlite_files.part_from_others(path)
+            sqlite_files.break_hard_links(path)
     with held(home / LOCK):
         known = _record(home)
         if known == wanted:
             return
         check(home)
-        before = recorded(home) or _place_before_it_was_recorded(home, artifacts)
+        before = recorded(home) or _location_of_format_0(home, artifacts)
         if before is not None and before != home:
-            if at_work.is_at_work(home):
+            if command_lock.is_held(home):
                 raise InputError(
-                    f"{home} was moved here from {before} while a command is at work in it: let that end first."
+                    f"{home} was moved here from {before} while a command is running in it: wait until it ends."
                 )
-            _moved(home, before)
+            _rewrite_paths(home, before)
         if not known:
-            _own_default_artifacts(home, artifacts)
+            _set_default_artifacts(home, artifacts)
         text = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
         write_whole(home / RECORD, lambda temporary: temporary.write_text(text))
 
 
 def recorded(home: Path) -> Path | None:
-    """Where a home was opened last; None where nothing says so."""
+    """Read where the home was last opened; None if that is not recorded."""
     known = _record(home).get("place")
     return Path(known) if known else None
 
@@ -111,20 +110,20 @@ def _record(home: Path) -> dict:
 
 
 def _databases(home: Path) -> Iterator[Path]:
-    """The SQLite files that lie in the home, and do not only seem to."""
+    """Find the SQLite files inside the home; skip links that lead outside."""
     for folder in ("dagster", "mlflow"):
         for path in sorted((home / folder).rglob("*.db")):
-            # One that is damaged is refused where it is used, with what to do.
+            # A damaged file is refused when it is used; that message says what to do.
             if path.is_file() and path.resolve().is_relative_to(home) and sqlite_files.is_database(path):
                 yield path
 
 
-def _moved(home: Path, before: Path) -> None:
-    """Rewrite what names the place before."""
+def _rewrite_paths(home: Path, before: Path) -> None:
+    """Replace the old location with the new one in every file that stores it."""
     for path in sorted(home.rglob("*")):
         if _written_in_place(path.relative_to(home)) and path.is_file() and not path.is_symlink():
-            sqlite_files.part_from_others(path)
-    change = mover(before, home)
+            sqlite_files.break_hard_links(path)
+    change = path_rewriter(before, home)
     for path in _databases(home):
         sqlite_files.rewrite(path, change)
     for name in ("home.json", "summary.json"):
@@ -134,60 +133,60 @@ def _moved(home: Path, before: Path) -> None:
 
 
 def _written_in_place(path: Path) -> bool:
-    """Whether a file of the home is changed where it lies; all others are replaced by new ones."""
+    """Return whether a file of the home is modified in place; all others are replaced by new files."""
     return path.parts[0] in ("dagster", "bank", "inputs", "tuning") or path.suffix == ".db" or path.name == "lock"
 
 
-def mover(before: Path, home: Path) -> Callable[[str], str]:
-    """What turns a text that names the place before into one that names the home, as path, as URI or in JSON."""
+def path_rewriter(before: Path, home: Path) -> Callable[[str], str]:
+    """Make a function that replaces the old location in a text, as a path, as a URI or in JSON."""
     forms = {before.as_uri(): home.as_uri(), str(before): str(home)}
     forms[json.dumps(str(before))[1:-1]] = json.dumps(str(home))[1:-1]
-    # Not within a longer path; and where the home lies below the place before, not what was rewritten already.
-    inside = [
+    # If the new location is below the old one, do not match what was rewritten already.
+    unchanged = [
         f"(?!{re.escape(to[len(of) :])}(?![^/\"'\\s]))" if to.startswith(f"{of}/") else "" for of, to in forms.items()
     ]
-    named = "|".join(re.escape(of) + beyond for of, beyond in zip(forms, inside, strict=True))
+    named = "|".join(re.escape(of) + beyond for of, beyond in zip(forms, unchanged, strict=True))
     pattern = re.compile(rf"({named})(?![^/\"'\s,;:)\]}}\\])")
 
-    def new(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         ahead = found.string[max(0, found.start() - 10) : found.start()]
         return found[1] if _WITHIN.search(ahead) and not ahead.endswith(("sqlite:///", "file://")) else forms[found[1]]
 
     def change(text: str) -> str:
-        return pattern.sub(new, text) if any(form in text for form in forms) else text
+        return pattern.sub(replacement, text) if any(form in text for form in forms) else text
 
     return change
 
 
-def _place_before_it_was_recorded(home: Path, artifacts: str) -> Path | None:
-    """Where a home of format 0 was made, by where MLflow keeps its files, or by its own summary; None: nobody says."""
+def _location_of_format_0(home: Path, artifacts: str) -> Path | None:
+    """Infer where a home of format 0 was made, from MLflow's artifact location or summary.json, or None."""
     database, kept = home / "mlflow" / "mlflow.db", home / "mlflow" / "artifacts"
     if kept.is_dir() and artifacts == str(kept) and database in _databases(home):
-        with closing(sqlite3.connect(database, timeout=sqlite_files.PATIENCE)) as opened:
+        with closing(sqlite3.connect(database, timeout=sqlite_files.LOCK_TIMEOUT)) as opened:
             try:
                 found = opened.execute("SELECT artifact_location FROM experiments WHERE experiment_id != 0").fetchall()
             except sqlite3.OperationalError:  # unfinished
                 found = []
         for (location,) in found:
-            place = Path(unquote(urlsplit(str(location)).path))
-            if place.parts[-2:] == ("mlflow", "artifacts"):
-                return place.parent.parent
+            folder = Path(unquote(urlsplit(str(location)).path))
+            if folder.parts[-2:] == ("mlflow", "artifacts"):
+                return folder.parent.parent
     summary = home / "summary.json"
     page = Path(json.loads(summary.read_text()).get("lookbook") or "") if summary.is_file() else Path()
     return page.parent.parent if page.is_absolute() and page.parts[-2:] == ("lookbook", "index.html") else None
 
 
-def _own_default_artifacts(home: Path, artifacts: str) -> None:
-    """MLflow's own default experiment keeps its files in the working directory; here it does so beside the others'."""
+def _set_default_artifacts(home: Path, artifacts: str) -> None:
+    """Move the default experiment of the home's MLflow database to `artifacts`, if there is such a database."""
     database = home / "mlflow" / "mlflow.db"
     if database in _databases(home):
-        own_default_artifacts(database, artifacts)
+        set_default_artifacts(database, artifacts)
 
 
-def own_default_artifacts(database: Path, artifacts: str) -> None:
-    """Point MLflow's default experiment, which no run of ours is in, to where all others keep their files."""
+def set_default_artifacts(database: Path, artifacts: str) -> None:
+    """Store the files of MLflow's default experiment under `artifacts`; MLflow would use the working directory."""
     root = artifacts if "://" in artifacts else Path(artifacts).as_uri()
-    with closing(sqlite3.connect(database, timeout=sqlite_files.PATIENCE)) as opened:
+    with closing(sqlite3.connect(database, timeout=sqlite_files.LOCK_TIMEOUT)) as opened:
         tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master")}
         if "experiments" in tables:
             opened.execute(

@@ -1,6 +1,6 @@
-"""SQLite files of a home as files: made whole or not at all, mended where a start was cut off, moved with their home.
+"""SQLite files of a home: created atomically, repaired after an interrupted creation, rewritten when the home moves.
 
-Nothing here knows what Dagster or MLflow keeps in them, but by the names of a table or two (`Kind`).
+Of what Dagster and MLflow store in them, this module knows only a few table names (`DatabaseKind`).
 """
 
 import shutil
@@ -13,24 +13,24 @@ from pathlib import Path
 from pipeline.core.durable import temporary_name
 from pipeline.core.errors import InputError
 
-PATIENCE = 30.0  # seconds that others may hold a file; their transactions take milliseconds
+LOCK_TIMEOUT = 30.0  # seconds to wait for a file's lock; transactions take milliseconds
 _VERSIONS = "alembic_version"
-_BESIDE = ("-wal", "-shm", "-journal")
+_COMPANIONS = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A database that a home holds."""
+class DatabaseKind:
+    """One of the databases in a home."""
 
-    place: str  # under the folder it belongs to
-    main: str  # the table that is empty where nothing would be lost
-    tables: frozenset[str]  # without any of these it was never finished
-    lost: str  # what goes with it, in words
+    path: str  # relative to the folder of its owner, Dagster or MLflow
+    main: str  # the table that is empty if nothing would be lost
+    tables: frozenset[str]  # if one of these is missing, creation was interrupted
+    lost: str  # what is lost with the file, in words
 
 
 def is_database(path: Path) -> bool:
-    """Whether SQLite can read a file at all."""
-    with closing(sqlite3.connect(path, timeout=PATIENCE)) as opened:
+    """Return whether SQLite can read a file."""
+    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as opened:
         try:
             opened.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
@@ -40,22 +40,22 @@ def is_database(path: Path) -> bool:
     return True
 
 
-def is_whole(path: Path, kind: Kind) -> bool:
-    """Whether a database was finished: all tables, and one version of them."""
-    with closing(sqlite3.connect(path, timeout=PATIENCE)) as opened:
+def is_complete(path: Path, kind: DatabaseKind) -> bool:
+    """Return whether a database has all tables and exactly one schema version."""
+    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as opened:
         try:
             if not kind.tables <= _tables(opened).keys():
                 return False
             return opened.execute(f"SELECT count(*) FROM {_VERSIONS}").fetchone()[0] == 1
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError:  # no SQLite file
+        except sqlite3.DatabaseError:  # not a SQLite file
             return False
 
 
-def is_empty(path: Path, kind: Kind) -> bool:
-    """Whether nothing was ever kept in a database."""
-    with closing(sqlite3.connect(path, timeout=PATIENCE)) as opened:
+def is_empty(path: Path, kind: DatabaseKind) -> bool:
+    """Return whether a database holds no rows worth keeping."""
+    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as opened:
         try:
             return (
                 kind.main not in _tables(opened)
@@ -67,20 +67,22 @@ def is_empty(path: Path, kind: Kind) -> bool:
             return False
 
 
-def mend(path: Path, fresh: Path) -> bool:
-    """Give an unfinished database the tables and the version that a fresh one has; False where its tables are others.
+def repair(path: Path, fresh: Path) -> bool:
+    """Add the tables and the version of a fresh database to an incomplete one; False if its tables have other columns.
 
-    That is what two first starts at once leave: everything there, or some of it, and two versions.
+    Two simultaneous first starts leave such databases: some or all of the tables, and two versions.
     """
-    with closing(sqlite3.connect(fresh)) as new, closing(sqlite3.connect(path, timeout=PATIENCE)) as old:
+    with closing(sqlite3.connect(fresh)) as new, closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as old:
         wanted, found = _tables(new), _tables(old)
         if any(found[name] != columns for name, columns in wanted.items() if name in found):
             return False
-        made = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-        there = {name for _, name, _ in old.execute(made)}
+        objects = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        present = {name for _, name, _ in old.execute(objects)}
         old.execute("BEGIN IMMEDIATE")
-        for _, name, sql in sorted(new.execute(made), key=lambda row: row[0] != "table"):  # before their indexes
-            if name not in there:
+        for _, name, sql in sorted(
+            new.execute(objects), key=lambda row: row[0] != "table"
+        ):  # tables before their indexes
+            if name not in present:
                 old.execute(sql)
         old.execute(f"DELETE FROM {_VERSIONS}")
         old.executemany(f"INSERT INTO {_VERSIONS} VALUES (?)", new.execute(f"SELECT * FROM {_VERSIONS}").fetchall())
@@ -88,57 +90,57 @@ def mend(path: Path, fresh: Path) -> bool:
         return is_sound(old)
 
 
-def mend_or_refuse(path: Path, fresh: Path, kind: Kind) -> None:
-    """Mend an unfinished database; where that is not possible and nothing was kept in it, set it aside.
+def repair_or_refuse(path: Path, fresh: Path, kind: DatabaseKind) -> None:
+    """Repair an incomplete database. If that is impossible and it is empty, rename it.
 
     Raises:
-        InputError: something was kept in it; says which file to move away, and what is lost then.
+        InputError: it cannot be repaired and is not empty; the message says which file to move and what is lost.
     """
     try:
-        mended = mend(path, fresh)
+        repaired = repair(path, fresh)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise
-        mended = False
+        repaired = False
     except sqlite3.DatabaseError:
-        mended = False
-    if mended:
+        repaired = False
+    if repaired:
         return
     if is_empty(path, kind):
         set_aside(path)
         return
     raise InputError(
-        f"{path} was left half made, or is damaged, and cannot be mended. Nothing else is: move it away (mv '{path}' "
-        f"'{path}.damaged') and call this again. With it goes {kind.lost}; tables, pictures and models stay."
+        f"{path} is incomplete or damaged and cannot be repaired. Nothing else is affected: move it away (mv '{path}' "
+        f"'{path}.damaged') and run this again. That loses {kind.lost}; tables, pictures and models stay."
     )
 
 
 def is_sound(opened: sqlite3.Connection) -> bool:
-    """Whether SQLite finds nothing wrong in it."""
+    """Return whether SQLite's quick check finds no error."""
     return opened.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
 
 
-def take(made: Path, path: Path) -> None:
-    """Put a database that nobody has open in its place."""
-    with closing(sqlite3.connect(made)) as opened:
+def move_into_place(fresh: Path, path: Path) -> None:
+    """Move a new database, which no process has open, to `path`."""
+    with closing(sqlite3.connect(fresh)) as opened:
         opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for ending in _BESIDE:  # of a file that was removed by hand: another database's pages
+    for ending in _COMPANIONS:  # left by a file that was removed by hand; they belong to another database
         path.with_name(path.name + ending).unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    made.replace(path)
+    fresh.replace(path)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a database that is of no use; the new name."""
+    """Rename a useless database to `*.unfinished`, and return the new path."""
     aside = path.with_name(f"{path.name}.unfinished")
-    for ending in ("", *_BESIDE):
+    for ending in ("", *_COMPANIONS):
         if path.with_name(path.name + ending).is_file():
             path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
     return aside
 
 
-def part_from_others(path: Path) -> None:
-    """Give a file that has further names (hard links: a copy made with `cp -l`) content of its own."""
+def break_hard_links(path: Path) -> None:
+    """Replace a file that has other hard links (from `cp -l`) with a copy, so that changes stay in this home."""
     if path.stat().st_nlink == 1:
         return
     temporary = temporary_name(path)
@@ -150,9 +152,9 @@ def part_from_others(path: Path) -> None:
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> int:
-    """Apply `change` to every text of a database, in one transaction; how many values changed."""
+    """Apply `change` to every text in a database, in one transaction, and return the number of changed values."""
     changed = 0
-    with closing(sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)) as opened:
+    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)) as opened:
         opened.create_function("changed", 1, change, deterministic=True)
         opened.execute("BEGIN IMMEDIATE")
         for table, columns in _tables(opened).items():
@@ -167,7 +169,7 @@ def rewrite(path: Path, change: Callable[[str], str]) -> int:
 
 
 def _tables(opened: sqlite3.Connection) -> dict[str, dict[str, str]]:
-    """Of every table its columns, with their types."""
+    """Read the columns of every table, with their types."""
     names = [name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return {
         name: {row[1]: str(row[2]).upper() for row in opened.execute(f"PRAGMA table_info({_quoted(name)})")}

@@ -1,8 +1,8 @@
-"""Where everything lies under the home, and the immutable folders of trained models.
+"""The layout of the home, and the immutable folders of trained models.
 
-A trained model's folder is named by a digest of what made it (data, settings, code), so that the same inputs find
-the same folder: a finished one is used again, an unfinished one is resumed, and nothing trained is overwritten.
-Reading or writing a particular table or checkpoint belongs to the io manager and to `models/`.
+A model's folder is named by a digest of its data, settings and code, so that equal inputs find the same folder: a
+finished model is reused, an unfinished one is resumed, and none is overwritten. The io manager reads and writes
+tables, and `models/` checkpoints.
 """
 
 import hashlib
@@ -20,34 +20,34 @@ from pipeline.core.durable import write_whole
 from pipeline.core.errors import DamagedFileError, InputError
 
 MANIFEST = "manifest.json"
-CURRENT, IN_USE = "current.json", "champion.json"  # beside the models of a kind: the newest one, the champion
-# What makes the models of a kind, in words.
+CURRENT, IN_USE = "current.json", "champion.json"  # pointers beside the models of a kind
+# The assets that train the models of a kind, in words.
 MADE_BY = {"recommender": "the recommender", "baselines": "baselines", "generator": "lsgan"}
-WEIGHTS, LAST = ("*.pt", "*.npz"), "last.pt"  # what has digests in the manifest, and what changes as training goes on
-ERASED = "erased.json"  # in the folder of a model that learnt from something erased
+WEIGHTS, LAST = ("*.pt", "*.npz"), "last.pt"  # files with digests in the manifest; a file that training keeps changing
+ERASED = "erased.json"  # in the folder of a model that was trained on erased data
 
 
 def digest(*parts: Any) -> str:
-    """Sixteen hex digits of what the parts say; dataclasses count by their fields."""
+    """Hash values to sixteen hex digits; dataclasses are hashed by their fields."""
     plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
+    """Write JSON atomically, with sorted keys."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, sort_keys=True, default=str) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an array to exactly this path (np.save would add an ending)."""
+    """Write an array to exactly this path (np.save would add a suffix)."""
     with path.open("wb") as opened:
         np.save(opened, array)
 
 
 class ModelFolder:
-    """The folder of one trained model, below its kind (and image mode)."""
+    """The folder of one trained model, inside the folder of its kind (and image mode)."""
 
     def __init__(self, parent: Path, run: str):
         self.parent = parent
@@ -57,18 +57,18 @@ class ModelFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether training ended here: the manifest is written last."""
+        """Return whether training finished: the manifest is written last."""
         return (self.path / MANIFEST).is_file() and not self.marked
 
     def manifest(self) -> dict[str, Any]:
-        """What made this model: data digests, settings, counts."""
+        """Read what the model was made from: data digests, settings, counts."""
         return json.loads((self.path / MANIFEST).read_text())
 
     def expect(self, **inputs: str) -> None:
         """Check that the model was made from these tables.
 
         Raises:
-            InputError: it was not; names every differing table with both digests, and the mend.
+            InputError: it was not; the message names every differing table with both digests, and what to do.
         """
         made_from = self.manifest()["inputs"]
         wrong = [
@@ -83,57 +83,57 @@ class ModelFolder:
             )
 
     @property
-    def opened(self) -> Path:
-        """The folder, its files compared with the digests in the manifest; a model of an earlier version has none.
+    def verified(self) -> Path:
+        """The path, after its files are compared with the manifest's digests; earlier versions wrote none.
 
         Raises:
-            InputError: a file is not what was written; says which, and the mend.
+            InputError: a file is missing or has changed; the message says which, and what to do.
         """
         path = self.path / MANIFEST
         recorded = json.loads(path.read_text()).get("files", {}) if path.is_file() else {}
         bad = digests.mismatched(self.path, recorded)
         if bad:
-            raise DamagedFileError(f"{self.path}: {', '.join(bad)}: damaged or missing: {self.mend}")
+            raise DamagedFileError(f"{self.path}: {', '.join(bad)}: damaged or missing: {self.how_to_repair}")
         return self.path
 
     @property
-    def mend(self) -> str:
-        """What to do where its files are damaged."""
+    def how_to_repair(self) -> str:
+        """Instructions for a person whose model has damaged files."""
         made = self.manifest()
         mode = f" for image mode {made['image_mode']}" if made.get("image_mode") else ""
         pointer = self.parent / CURRENT
-        return f"delete that folder, and {pointer} where it names it; then materialise {made['asset']}{mode}."
+        return f"delete that folder, and {pointer} if it names it; then materialise {made['asset']}{mode}."
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Write the manifest, with the digests of weights and factors, then move the pointer here."""
+        """Write the manifest, with the digests of weights and factors, and make this the current model."""
         names = [str(path.relative_to(self.path)) for kind in WEIGHTS for path in self.path.rglob(kind)]
         files = digests.file_digests(self.path, [name for name in names if name != LAST])
         write_json(self.path / MANIFEST, {**manifest, "files": files})
-        self.point()
+        self.make_current()
 
-    def point(self) -> None:
-        """Make this the current model of its kind; those beside it that learnt from something erased go."""
+    def make_current(self) -> None:
+        """Make this the current model of its kind, and delete others that were trained on erased data."""
         write_json(self.parent / CURRENT, {"run": self.run})
         for other in self.parent.glob(f"*/{ERASED}"):
             if other.parent.name != self.run:
                 shutil.rmtree(other.parent)
 
     def set_champion(self, run: str) -> None:
-        """Make the model of this run, which lies beside this one, the one in use: what is made for people is its."""
+        """Make a run's model the champion of this kind: it makes recommendations and designs."""
         write_json(self.parent / IN_USE, {"run": run})
 
     @property
     def marked(self) -> bool:
-        """Whether it learnt from something that was erased since: it is not to be trained on from, nor used again."""
+        """Whether it was trained on data erased since: then it is neither resumed nor reused."""
         return (self.path / ERASED).is_file()
 
     def mark(self, **why: str) -> None:
-        """Say that it learnt from something that was erased."""
+        """Record that it was trained on data erased since."""
         write_json(self.path / ERASED, why)
 
 
 class Storage(dg.ConfigurableResource):
-    """The home's layout."""
+    """The layout of the home."""
 
     root: str
 
@@ -144,22 +144,22 @@ class Storage(dg.ConfigurableResource):
 
     @property
     def tables(self) -> Path:
-        """Parquet tables, one file an asset or partition."""
+        """Parquet tables, one file per asset or partition."""
         return self.home / "tables"
 
     @property
     def staged(self) -> Path:
-        """Tables that are being written, before they are moved into place."""
+        """Unfinished tables, which are moved into place when complete."""
         return self.home / "staged"
 
     @property
-    def dealt(self) -> Path:
-        """What the 5-core deals out to its parts, while it is at work."""
+    def five_core_partitions(self) -> Path:
+        """The partitions that the 5-core writes while it runs."""
         return self.staged / "five_core"
 
     @property
     def parts(self) -> Path:
-        """What each raw file came to, by kind: read again instead of the file as long as it says the same."""
+        """The parsed rows of each raw file, by kind; reused until the file changes."""
         return self.home / "parts"
 
     @property
@@ -173,44 +173,44 @@ class Storage(dg.ConfigurableResource):
         return self.home / "bank"
 
     def features(self, version: str) -> Path:
-        """Frozen features of the bank's rows, one file a version."""
+        """Frozen features of the bank's rows, one file per version."""
         return self.home / "features" / f"{version}.npy"
 
-    def point_features(self, version: str, made_by: str, size: int) -> None:
+    def set_current_features(self, version: str, made_by: str, size: int) -> None:
         """Make these features the current ones.
 
         Args:
-            version: the file's name.
-            made_by: what makes features of a picture.
-            size: pixels a side of the pictures that their network saw.
+            version: name of the file.
+            made_by: the network that made them.
+            size: side in pixels of the pictures that the network saw.
         """
         write_json(self.home / "features" / "current.json", {"run": version, "made_by": made_by, "size": size})
 
     def features_made_by(self) -> str:
-        """What makes features of a picture, of the current ones."""
+        """Read which network made the current features."""
         return self._of_features("made_by")
 
     def current_features(self) -> Path:
-        """The current features."""
+        """Find the file of the current features."""
         return self.features(self._of_features("run"))
 
     def features_size(self) -> int:
-        """Pixels a side of the pictures that the current features are of."""
+        """Read the side in pixels of the pictures that the current features were made from."""
         return self._of_features("size")
 
     def _of_features(self, key: str) -> Any:
         pointer = self.home / "features" / "current.json"
         found = json.loads(pointer.read_text()) if pointer.is_file() else {}
         if key not in found:
-            what = f"says no {key}" if found else "is not there"
+            what = f"has no {key}" if found else "is missing"
             raise InputError(f"{pointer} {what}: materialise image_features again.")
         return found[key]
 
     def frozen_features(self, rows: int, bank_digest: str) -> np.ndarray:
-        """Map the current features [rows of the bank, F].
+        """Memory-map the current features [rows of the bank, F].
 
         Raises:
-            InputError: there are none, or they are of another bank.
+            InputError: there are none, or they belong to another bank.
         """
         path = self.current_features()
         found = np.load(path, mmap_mode="r")
@@ -228,7 +228,7 @@ class Storage(dg.ConfigurableResource):
         return self.home / "garments"
 
     def save_garments(self, version: str, pixels: np.ndarray) -> None:
-        """Keep the garments' pixels, uint8 [N, 64, 64, 3], under their table's digest; earlier versions go."""
+        """Store the garments' pixels, uint8 [N, 64, 64, 3], under their table's digest; delete earlier versions."""
         path = self.garments / f"{version}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, pixels))
@@ -238,10 +238,10 @@ class Storage(dg.ConfigurableResource):
                 other.unlink()
 
     def load_garments(self, version: str) -> np.ndarray:
-        """The pixels behind a garments table.
+        """Load the pixels of a garments table, by its digest.
 
         Raises:
-            InputError: there are none of that digest.
+            InputError: they are missing or damaged.
         """
         path = self.garments / f"{version}.npy"
         if not path.is_file():
@@ -252,36 +252,36 @@ class Storage(dg.ConfigurableResource):
 
     @property
     def reports(self) -> Path:
-        """Pictures and pages that people look at."""
+        """Pictures and pages for people."""
         return self.home / "lookbook"
 
     def parent(self, kind: str, mode: str | None = None) -> Path:
-        """The folder that holds the models of a kind (`recommender`, `baselines`, `generator`) and image mode."""
+        """Return the folder of the models of a kind (`recommender`, `baselines`, `generator`) and image mode."""
         return self.home / kind / mode if mode else self.home / kind
 
     def model(self, kind: str, run: str, mode: str | None = None) -> ModelFolder:
-        """The folder of a model, made if need be."""
+        """Return the folder of a model; create it if it is missing."""
         return ModelFolder(self.parent(kind, mode), run)
 
-    def made_before(self, kind: str, mode: str | None, **facts: Any) -> ModelFolder | None:
-        """A finished model whose manifest holds these facts, the current one before others; None where there is none.
+    def find_finished(self, kind: str, mode: str | None, **wanted: Any) -> ModelFolder | None:
+        """Find a finished model whose manifest has these values, preferring the current one; None if there is none.
 
-        For models that began from another: their folder's name alone does not say what they were made from.
+        Needed for models with a warm start, whose folder name depends on the model that they started from.
         """
         parent = self.parent(kind, mode)
         current = _pointed(parent / CURRENT)
         for path in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: (path.parent.name != current, path)):
             manifest = json.loads(path.read_text())
             found = ModelFolder(parent, path.parent.name)
-            if not found.marked and all(manifest.get(name) == fact for name, fact in facts.items()):
+            if not found.marked and all(manifest.get(name) == value for name, value in wanted.items()):
                 return found
         return None
 
     def current(self, kind: str, mode: str | None = None) -> ModelFolder:
-        """The current model of its kind.
+        """Find the current model of a kind.
 
         Raises:
-            InputError: there is none; says which asset makes it.
+            InputError: there is none; the message says which asset makes it.
         """
         parent = self.parent(kind, mode)
         run = _pointed(parent / CURRENT)
@@ -291,10 +291,10 @@ class Storage(dg.ConfigurableResource):
         return ModelFolder(parent, run)
 
     def in_use(self, kind: str, mode: str | None = None) -> ModelFolder:
-        """The champion of its kind; the current model where there is no champion yet, or its folder is gone.
+        """Find the champion of a kind, or the current model if there is no champion or its folder is gone.
 
         Raises:
-            InputError: there is no model; says which asset makes it.
+            InputError: there is no model; the message says which asset makes it.
         """
         parent = self.parent(kind, mode)
         run = _pointed(parent / IN_USE)
@@ -304,5 +304,5 @@ class Storage(dg.ConfigurableResource):
 
 
 def _pointed(pointer: Path) -> str:
-    """The run that a pointer names; empty where there is no pointer."""
+    """Read the run that a pointer names; empty if there is no pointer."""
     return json.loads(pointer.read_text())["run"] if pointer.is_file() else ""

@@ -153,7 +153,7 @@ def _factors(home: Home, mode: str, splits: pa.Table) -> tuple[Factors | None, s
             f"The champion, {folder.run}, was trained on other data than the current data, perhaps on the held-out "
             "items too, so held-out items are not ranked."
         )
-    return Factors.load(folder.opened / "factors.npz"), None
+    return Factors.load(folder.verified / "factors.npz"), None
 
 
 def _by_split(splits: pa.Table, user: int) -> dict[str, list[int]]:

@@ -70,7 +70,7 @@ def draw(home: Home, mode: str, album: Album) -> VisualMap | None:
     folder, catalogue = home.model("recommender", mode), home.table("catalogue", mode)
     if folder is None or catalogue is None or not (folder.path / "factors.npz").is_file():
         return None
-    factors = Factors.load(folder.opened / "factors.npz")
+    factors = Factors.load(folder.verified / "factors.npz")
     if not factors.sees_pictures or len(factors.items) < 3:
         return None
     points, kept = principal(factors.item)

@@ -20,7 +20,7 @@ from upath import UPath
 
 from pipeline.core.durable import whole, write_whole
 from pipeline.core.errors import InputError
-from pipeline.home.environment import kept
+from pipeline.home.environment import redacted
 
 GRACE = 3600.0  # seconds that an object no snapshot names is kept: somebody may be reading the snapshot before
 _BLOCK = 1 << 20
@@ -91,10 +91,10 @@ class Store:
             self._filesystem = self.root.fs
         except (ImportError, ValueError) as error:
             raise InputError(
-                f"ATELIER_STORE {kept(address)}: {error}. A folder or s3://bucket/prefix will do; for the latter "
+                f"ATELIER_STORE {redacted(address)}: {error}. A folder or s3://bucket/prefix will do; for the latter "
                 "install the extra: pip install -e .[s3]"
             ) from error
-        self.address = kept(address)  # as it is printed and remembered
+        self.address = redacted(address)  # as it is printed and remembered
         self._local = self.root.protocol in ("", "file", "local")
 
     def latest(self) -> Snapshot:

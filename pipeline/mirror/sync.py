@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.core.durable import TEMPORARY_SUFFIX, sole_writer, write_whole
 from pipeline.core.errors import InputError
-from pipeline.home import at_work, place
-from pipeline.home.environment import kept
+from pipeline.home import command_lock, place
+from pipeline.home.environment import redacted
 from pipeline.mirror.addresses import without_signatures
 from pipeline.mirror.store import GRACE, ChangedFileError, OutrunError, Seen, Snapshot, Store, Stored, sha256_of
 
@@ -25,7 +25,7 @@ INDEX = "store.json"
 # minutes from the rest (decoded pictures, the sample's catalogue, copies of remote inputs, raw files' parts); scratch.
 LEFT_OUT = frozenset(
     {"dagster", "mlflow", "bank", "catalogue", "inputs", "parts", "staged", "cache", INDEX}
-    | {place.RECORD, place.LOCK, at_work.LOCK}  # where this home lies, who is at work in it
+    | {place.RECORD, place.LOCK, command_lock.LOCK}  # where this home lies, which command runs in it
 )
 ADDRESSES = frozenset({"reviews", "products", "rejects", "image_urls", "image_ledger"})  # tables that hold some
 _COPIES = 8  # files on their way at once: a lookbook is hundreds of small ones
@@ -60,7 +60,7 @@ class Index:
             content = json.loads((home / INDEX).read_text())
         except FileNotFoundError:
             return cls(address)
-        if kept(content["address"]) != address:  # an earlier version kept the whole
+        if redacted(content["address"]) != address:  # an earlier version kept the whole
             return cls(address)
         files = {name: (Seen(**seen), Stored(**stored)) for name, (seen, stored) in content["files"].items()}
         return cls(address, content["snapshot"], files)

@@ -1,1 +1,1 @@
-"""What surrounds a run: tracking, progress, typed failures, provenance, the summary, exit codes. No data work."""
+"""Services of a run: resources, tracking, progress, failures, provenance, the summary, exit codes. No data work."""

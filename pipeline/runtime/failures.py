@@ -1,7 +1,7 @@
-"""Failures of the network, typed: what may pass is tried again, what will not is not.
+"""Types of network failures: transient ones are retried, permanent ones are not.
 
-Only steps that ask other machines use this. Everywhere else a failure is permanent: the same data and code fail again,
-and a retry only costs.
+Only steps that use the network need this. Everywhere else a failure is permanent: the same data and code would fail
+again.
 """
 
 from collections.abc import Generator
@@ -12,11 +12,13 @@ import dagster as dg
 from pipeline.core.errors import InputError, UnreachableError
 
 RETRIES = 2
-WAIT = 60.0  # seconds before the first retry, twice that before the second; what passes sooner was retried inside
+WAIT = (
+    60.0  # seconds before the first retry, twice that before the second; shorter failures are retried inside the step
+)
 
 
 class PermanentFailureError(dg.Failure, InputError):
-    """Asking again would not help: Dagster retries nothing, and a command reads it as any other bad input."""
+    """A failure that a retry would not fix: Dagster does not retry it, and commands treat it as an InputError."""
 
     def __init__(self, error: Exception):
         super().__init__(str(error), metadata={"failure": "permanent"}, allow_retries=False)
@@ -24,11 +26,11 @@ class PermanentFailureError(dg.Failure, InputError):
 
 @contextmanager
 def network(context: dg.AssetExecutionContext) -> Generator[None]:
-    """What happens inside asks other machines.
+    """Convert the errors of a block that uses the network into retries and permanent failures.
 
     Raises:
-        RetryRequested: it may go better later (UnreachableError), and has been tried less than RETRIES times again.
-        UnreachableError: it has.
+        RetryRequested: the block raised UnreachableError, and there were fewer than RETRIES retries.
+        UnreachableError: there were RETRIES retries.
         PermanentFailureError: any other InputError.
     """
     try:
@@ -38,7 +40,7 @@ def network(context: dg.AssetExecutionContext) -> Generator[None]:
         if tried >= RETRIES:
             raise
         wait = WAIT * 2**tried
-        context.log.warning(f"transient failure, tried again in {wait:.0f} s ({tried + 1} of {RETRIES}): {error}")
+        context.log.warning(f"transient failure, retrying in {wait:.0f} s ({tried + 1} of {RETRIES}): {error}")
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from error
     except InputError as error:
         raise PermanentFailureError(error) from error

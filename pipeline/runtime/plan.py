@@ -1,7 +1,7 @@
-"""The order in which one command materialises everything: a few Dagster runs, each over one kind of partitioning.
+"""The Dagster runs with which one command materialises everything, each with one kind of partitioning.
 
-Dagster runs a partitioned and an unpartitioned asset in one run only under one partition key, so the chain
-is cut where the partitioning changes: ingest to pictures, then each image mode, then what reads all of them.
+Dagster runs partitioned and unpartitioned assets together only under a single partition key. The chain is therefore
+split where the partitioning changes: ingest to pictures, then each image mode, then the assets that read all modes.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ import dagster as dg
 from pipeline.core.errors import InputError
 from pipeline.home.partitions import image_modes
 
-# Down the page of the design; partitioned assets of a group come before its unpartitioned ones.
+# In the order of the data flow; within a group, partitioned assets come first.
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
-# What can be made from products alone.
+# Assets that can be made from products alone.
 WITHOUT_REVIEWS = (
     "reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger",
     "garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments", "model_cards",
@@ -36,16 +36,16 @@ def plan(
     with_reviews: bool = True,
     leaves_out: Callable[[str], bool] = lambda _: False,
 ) -> list[Segment]:
-    """The runs that materialise the selected assets, every image mode of each, in dependency order.
+    """Plan the runs that materialise the selected assets in every image mode, in dependency order.
 
     Args:
-        definitions: the whole of Atelier.
+        definitions: all definitions of Atelier.
         select: Dagster's selection syntax; `*` is everything.
-        with_reviews: without them only the generator's assets are planned.
-        leaves_out: whether the run's method does not use an asset; it is planned only where `select` names it alone.
+        with_reviews: if False, plan only the assets that need no reviews.
+        leaves_out: whether the run's method skips an asset; such assets are planned only if `select` names no others.
 
     Raises:
-        InputError: the selection is not understood, or selects nothing.
+        InputError: the selection has a syntax error, or selects nothing.
     """
     graph = definitions.resolve_asset_graph()
     try:
@@ -81,5 +81,5 @@ def _segments(keys: Sequence[dg.AssetKey], partitioned: bool) -> list[Segment]:
 
 
 def names(definitions: dg.Definitions) -> list[str]:
-    """The names of all assets."""
+    """List the names of all assets."""
     return sorted(key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys())

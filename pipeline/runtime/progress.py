@@ -1,6 +1,6 @@
-"""Progress of long work: a bar on the terminal where `pipeline.run` shows one, a Dagster log line every few seconds.
+"""Progress of long stages: a bar on the terminal of `pipeline.run`, and a Dagster log line every few seconds.
 
-Stages report plain numbers; how they look is decided here.
+Stages report plain numbers; this module formats them.
 """
 
 import time
@@ -22,7 +22,7 @@ class Terminal:
         self._progress: Progress | None = None
 
     def open(self, console: Console) -> None:
-        """Show bars on this console from now on."""
+        """Start to show bars on a console."""
         self._progress = Progress(
             TextColumn("  {task.description:<34}"),
             BarColumn(24),
@@ -36,18 +36,18 @@ class Terminal:
         self._progress.start()
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
     def show(self, what: RenderableType) -> None:
-        """Print above the bars; nothing where no terminal is open."""
+        """Print above the bars, if a terminal is open."""
         if self._progress is not None:
             self._progress.console.print(what, highlight=False)
 
     def reporter(self, title: str) -> Report | None:
-        """A reporter that moves one bar, or None when no terminal is open."""
+        """Add a bar and return a function that moves it; None if no terminal is open."""
         progress = self._progress
         if progress is None:
             return None
@@ -63,7 +63,7 @@ terminal = Terminal()
 
 
 def reporter(context: dg.AssetExecutionContext, title: str) -> Report:
-    """A function `(done, total, note)` for the stage `title`, cheap to call often."""
+    """Make a function `(done, total, note)` that reports the progress of the stage `title`; cheap to call often."""
     if context.has_partition_key:
         title = f"{title} [{context.partition_key}]"
     bar = terminal.reporter(title)

@@ -1,4 +1,4 @@
-"""Which code made something: the git commit, and whether files were changed since."""
+"""The version of the code: the git commit, and whether files have uncommitted changes."""
 
 import functools
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @functools.cache
 def commit() -> str:
-    """The code's git commit, with a note on uncommitted changes; `unknown` outside a checkout."""
+    """Read the git commit, with a note on uncommitted changes; `unknown` outside a checkout."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         changed = _git("status", "--porcelain", "--untracked-files=no")

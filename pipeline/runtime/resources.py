@@ -1,6 +1,6 @@
 """The resources of a run besides storage, method and tracking: raw sources, fetcher, engine and device.
 
-Each reads the environment once, when the definitions are built; nothing else in the pipeline reads it.
+The environment is read once, when the definitions are built.
 """
 
 import contextlib
@@ -39,84 +39,84 @@ if TYPE_CHECKING:
 
 
 class RawSources(dg.ConfigurableResource):
-    """The files a person brought, or the URLs where they are.
+    """The raw files, local or at URLs.
 
-    `reviews` and `products` are kept without the queries of URLs (`sources.shown_spec`), because Dagster stores a
-    resource's configuration with every run; the whole addresses are the environment's.
+    `reviews` and `products` are stored without URL queries (`sources.shown_spec`), because Dagster stores a resource's
+    configuration with every run. The full addresses come from the environment.
     """
 
     reviews: str = ""
     products: str = ""
-    classes: str = ""  # a file of garment classes; empty: the built-in ones
-    cache: str = ""  # the folder for what URLs name; empty: URLs are refused
+    classes: str = ""  # TOML file of garment classes; empty: the built-in ones
+    cache: str = ""  # folder for downloads; empty: URLs are refused
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
-    licence: str = ""  # of the data, in its user's words
-    home: str = ""  # whose erasures change what is read; empty: none do
+    licence: str = ""  # of the data, in the user's words
+    home: str = ""  # the home, whose list of erasures filters what is read; empty: no filter
 
     def review_files(self) -> list[Path]:
-        """The review files, fetched where the cache lacks or has an old one; none where there are only products.
+        """Find the review files; download those that the cache lacks or has in an old version. Empty without reviews.
 
         Raises:
-            InputError: what was named is not there, is empty or cannot be fetched.
+            InputError: a file is missing, empty or cannot be downloaded.
         """
-        with _naming("ATELIER_REVIEWS"):
+        with _naming_variable("ATELIER_REVIEWS"):
             return self._files("raw_reviews", self._reviews()) if self.reviews else []
 
     def product_files(self) -> list[Path]:
-        """The metadata files, likewise.
+        """Find the metadata files; download as `review_files` does.
 
         Raises:
-            InputError: none were named, or what was named is not there, is empty or cannot be fetched.
+            InputError: none are configured, or one is missing, empty or cannot be downloaded.
         """
-        with _naming("ATELIER_PRODUCTS"):
+        with _naming_variable("ATELIER_PRODUCTS"):
             return self._files("raw_products", self._products())
 
     def review_version(self) -> str:
-        """What changes with the review files: digests of local contents, the servers' versions of URLs."""
-        with _naming("ATELIER_REVIEWS"):
+        """Compute the version of the review files, from digests of local files and the servers' versions of URLs."""
+        with _naming_variable("ATELIER_REVIEWS"):
             return self._version("raw_reviews", self._reviews()) if self.reviews else sources.digest([])
 
     def product_version(self) -> str:
-        """What changes with the metadata files, likewise. Raises InputError as `product_files`."""
-        with _naming("ATELIER_PRODUCTS"):
+        """Compute the version of the metadata files. Raises InputError as `product_files` does."""
+        with _naming_variable("ATELIER_PRODUCTS"):
             return self._version("raw_products", self._products())
 
     def marks(self, chosen_classes: str = "") -> dict[str, dict[str, str]]:
-        """What each file looks like from outside, by its source's asset, without reading or downloading any of it.
+        """Collect a mark for each file of each source asset, without reading or downloading the file.
 
-        Size and date of a local file, the server's version of a URL; of the class file, its content. Another mark means
-        that the content may have changed. Raises InputError where what was named is not there.
+        A mark is the size and date of a local file, the server's version of a URL, or a digest of the class file. A
+        different mark means that the content may have changed. Raises InputError if a file is missing.
         """
         marks: dict[str, dict[str, str]] = {"raw_reviews": {}}
-        with _naming("ATELIER_PRODUCTS"):
+        with _naming_variable("ATELIER_PRODUCTS"):
             marks["raw_products"] = self._marks("raw_products", self._products())
-        with _naming("ATELIER_REVIEWS"):
+        with _naming_variable("ATELIER_REVIEWS"):
             if self.reviews:
                 marks["raw_reviews"] = self._marks("raw_reviews", self._reviews())
         erased = Erasures.of(Path(self.home)).version if self.home else ""
         for of_source in marks.values() if erased else ():
-            of_source["erased"] = erased  # what is erased is not read: the same files say something else
+            of_source["erased"] = erased  # erased rows are not read, so the same files yield other rows
         return {"garment_rules": {"": self.class_rules(chosen_classes).digest}, **marks}
 
-    def looks(self, marks: dict[str, dict[str, str]]) -> dict[str, str]:
-        """Marks as the cursors of earlier versions held them: a digest a source."""
-        looks = {}
+    def legacy_digests(self, marks: dict[str, dict[str, str]]) -> dict[str, str]:
+        """Convert marks to the form in cursors of earlier versions: one digest per source."""
+        digests = {}
         for source, files in marks.items():
             text = "\n".join(f"{name} {mark}" for name, mark in files.items() if name != "erased")
             seen = hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
-            looks[source] = files[""] if "" in files else self._less_erased(seen)
-        return looks
+            digests[source] = files[""] if "" in files else self._with_erasures(seen)
+        return digests
 
     def given_up(self) -> list[GivenUp]:
-        """The files that were given up on and are still as they were (`passed_over.json` in the home)."""
+        """List the files that could not be read and have not changed since (`passed_over.json` in the home)."""
         kept = []
         for entry in passed_over.read(self.home):
             spec = self._reviews() if entry.source == "raw_reviews" else self.products and self._products()
             try:
-                there = {self._shown(named): named for named in sources.named(spec)} if spec else {}
+                present = {self._shown(named): named for named in sources.named(spec)} if spec else {}
             except InputError:
                 continue
-            if entry.name in there and self._mark(there[entry.name]) == entry.mark:
+            if entry.name in present and self._mark(present[entry.name]) == entry.mark:
                 kept.append(entry)
         return kept
 
@@ -124,7 +124,7 @@ class RawSources(dg.ConfigurableResource):
         found: dict[str, str] = {}
         for entry in self._named(source, spec):
             name, mark = self._shown(entry), self._mark(entry)
-            found[name] = f"{found[name]} {mark}" if name in found else mark  # two URLs that differ in their query
+            found[name] = f"{found[name]} {mark}" if name in found else mark  # two URLs that differ only in their query
         return found
 
     def _mark(self, entry: Path | str) -> str:
@@ -137,7 +137,7 @@ class RawSources(dg.ConfigurableResource):
         return str(entry) if isinstance(entry, Path) else sources.shown(entry)
 
     def _named(self, source: str, spec: str) -> list[Path | str]:
-        """What `spec` names, less what was given up on and has not changed since."""
+        """List the files of `spec`, without those that were given up on and have not changed since."""
         given_up = {(e.name, e.mark) for e in passed_over.read(self.home) if e.source == source and e.passed_over}
         names = {name for name, _ in given_up}
         return [
@@ -159,10 +159,10 @@ class RawSources(dg.ConfigurableResource):
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.
 
         Raises:
-            InputError: as `review_files` and `product_files`.
+            InputError: as `review_files` and `product_files` raise it.
         """
         for variable, spec in (("ATELIER_PRODUCTS", self._products()), ("ATELIER_REVIEWS", self._reviews())):
-            with _naming(variable):
+            with _naming_variable(variable):
                 for path in sources.companions(spec) if spec else ():
                     say(f"{path}: passed over: macOS leaves such files beside others (AppleDouble); delete it")
                 for entry in sources.named(spec) if spec else ():
@@ -188,13 +188,13 @@ class RawSources(dg.ConfigurableResource):
         local = sources.digest([entry for entry in entries if isinstance(entry, Path)])
         urls = [entry for entry in entries if isinstance(entry, str)]
         if not urls:
-            return self._less_erased(local)
+            return self._with_erasures(local)
         say = dg.get_dagster_logger().warning
         versions = sorted(remote.data_version(url, self._cache(url), self._settings(), say) for url in urls)
-        return self._less_erased(hashlib.sha256("\n".join([local, *versions]).encode()).hexdigest())
+        return self._with_erasures(hashlib.sha256("\n".join([local, *versions]).encode()).hexdigest())
 
-    def _less_erased(self, version: str) -> str:
-        """What is erased is not read: with another list of it, the same files say something else."""
+    def _with_erasures(self, version: str) -> str:
+        """Combine a version with that of the erasures: erased rows are not read, so the same files yield other rows."""
         erased = Erasures.of(Path(self.home)).version if self.home else ""
         return hashlib.sha256(f"{version} {erased}".encode()).hexdigest() if erased else version
 
@@ -221,16 +221,16 @@ class RawSources(dg.ConfigurableResource):
         return remote.RemoteSettings(allow_hosts=frozenset(self.allow_hosts))
 
     def class_rules(self, chosen: str = "") -> Rules:
-        """The garment classes and their words: of the file chosen for this run, else the person's, else built in.
+        """Load the garment classes and their words, from the file chosen for this run, else `classes`, else built in.
 
         Raises:
-            InputError: the file cannot be used; names it, the key and the mend.
+            InputError: the file is invalid; the message names it, the key and what to do.
         """
         path = chosen or self.classes
         return load_rules(Path(path).expanduser()) if path else built_in()
 
     def truth(self) -> Path | None:
-        """The planted tastes beside the embedded catalogue's reviews; None for real data."""
+        """Find the planted tastes beside the embedded catalogue's reviews; None for real data."""
         if not self.reviews or "://" in self.reviews:
             return None
         path = Path(self.reviews).parent / "truth.npz"
@@ -238,8 +238,8 @@ class RawSources(dg.ConfigurableResource):
 
 
 @contextlib.contextmanager
-def _naming(variable: str) -> Generator[None]:
-    """Where the whole address is needed, say which variable takes it."""
+def _naming_variable(variable: str) -> Generator[None]:
+    """Name the variable to set when an error says that a URL lacks its query."""
     try:
         yield
     except remote.QueryMissingError as error:
@@ -247,7 +247,7 @@ def _naming(variable: str) -> Generator[None]:
 
 
 class ImageFetcher(dg.ConfigurableResource):
-    """The way out to picture hosts: the edge of the world."""
+    """The access to picture hosts."""
 
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
 
@@ -259,7 +259,7 @@ class ImageFetcher(dg.ConfigurableResource):
         report: Report,
         runner: Runner = HERE,
     ) -> FetchReport:
-        """Fetch what the store lacks, with one worker or several."""
+        """Fetch the pictures that the store lacks, with one worker or several."""
 
         def progress(now: FetchProgress) -> None:
             size = f"{now.bytes / 1e6:,.1f} MB"
@@ -268,7 +268,7 @@ class ImageFetcher(dg.ConfigurableResource):
         return fetch_with(runner, urls, store, self._allowed(settings), on_progress=progress)
 
     def plan(self, urls: list[str], store: PictureStore, settings: FetchSettings) -> FetchPlan:
-        """What `fetch` would ask for and what it should cost; asks nothing."""
+        """Estimate what `fetch` would request, and its cost, without a request."""
         return plan_fetch(urls, store, self._allowed(settings))
 
     def _allowed(self, settings: FetchSettings) -> FetchSettings:
@@ -276,32 +276,32 @@ class ImageFetcher(dg.ConfigurableResource):
 
 
 class Engine(dg.ConfigurableResource):
-    """Who runs what can be cut into shards: this process, or a Ray cluster."""
+    """What processes shards: this process, or a Ray cluster."""
 
     name: str = "local"
     address: str = engine.OWN_CLUSTER  # of a Ray cluster
-    workers: int = 0  # shards at once; 0: as many as there are processors
+    workers: int = 0  # shards at once; 0: one per processor
 
     def check(self) -> None:
-        """Raise InputError for an engine that there is not, or that is not installed."""
+        """Raise InputError if the engine is unknown or not installed."""
         engine.check(self.name, self.address)
 
     def running(self) -> AbstractContextManager[Runner]:
-        """A runner while in the block; errors as in `pipeline/core/engine.py`."""
+        """Open a runner for the block; raises as `pipeline/core/engine.py` does."""
         return engine.running(self.name, self.address, self.workers)
 
 
 class Compute(dg.ConfigurableResource):
-    """Where models run."""
+    """The device and the processes that train models."""
 
     device: str = "auto"
     ranks: str = "1"
 
     def resolve(self) -> "torch.device":
-        """The device.
+        """Resolve the device.
 
         Raises:
-            InputError: it is not there; names what is.
+            InputError: the device does not exist; the message lists those that do.
         """
         from models.training import device as devices
 
@@ -311,10 +311,10 @@ class Compute(dg.ConfigurableResource):
             raise InputError(f"ATELIER_DEVICE: {error}") from error
 
     def rank_count(self) -> int:
-        """How many processes train one model together.
+        """Compute how many processes train one model together.
 
         Raises:
-            InputError: it is no number of ranks, or the device is not for as many; or as `resolve`.
+            InputError: `ranks` is not a number, or too many for the device; or as `resolve`.
         """
         import torch
 
@@ -323,25 +323,25 @@ class Compute(dg.ConfigurableResource):
         if self.ranks == "auto":
             return max(1, gpus or 1)
         if not (self.ranks.isdecimal() and int(self.ranks) > 0):
-            raise InputError(f"ATELIER_RANKS is {self.ranks!r}; give a number from 1, or auto: one a GPU")
+            raise InputError(f"ATELIER_RANKS is {self.ranks!r}; give a number from 1, or auto: one per GPU")
         count = int(self.ranks)
         if count > 1 and device.type != "cpu" and count > (gpus or 1):
             raise InputError(
-                f"ATELIER_RANKS is {count}, but device {self.device!r} is for {gpus or 1}: one rank a GPU; lower it, "
-                "or give ATELIER_DEVICE=cuda for all of them"
+                f"ATELIER_RANKS is {count}, but device {self.device!r} has room for {gpus or 1}, one per GPU; "
+                "lower it, or set ATELIER_DEVICE=cuda for all GPUs"
             )
         return count
 
 
 def default_resources() -> dict[str, object]:
-    """The resources as the environment has them."""
+    """Make the resources from the environment."""
     home = environment.home()
     return {
         "io_manager": ParquetTables(base_path=UPath(home / "tables")),
         "storage": Storage(root=str(home)),
         "method": Method(profile=environment.profile()),
         "tracker": Tracker(
-            tracking_uri=environment.kept(environment.tracking_uri(home)),
+            tracking_uri=environment.redacted(environment.tracking_uri(home)),
             artifact_root=environment.artifact_root(home),
             mlflow_ui=environment.mlflow_ui(),
             dagster_ui=environment.dagster_ui(),

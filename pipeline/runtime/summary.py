@@ -1,6 +1,6 @@
-"""summary.json: what a run found, from the metadata its assets left on the Dagster instance.
+"""The contents of summary.json: the results of a run, read from its assets' metadata on the Dagster instance.
 
-Nothing is computed here; whoever adds a figure to an asset's metadata adds it to this file too.
+Nothing is computed here. A new figure in an asset's metadata must be added here too.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ NEAR_DUPLICATES = (
 )  # fmt: skip
 
 
-class Ledger:
-    """The newest metadata of every asset on an instance, as plain values."""
+class LatestMetadata:
+    """The metadata of each asset's latest materialisation, as plain values."""
 
     def __init__(self, instance: dg.DagsterInstance):
         self._instance = instance
 
     def of(self, asset: str, partition: str | None = None) -> dict[str, Any]:
-        """The metadata of the newest materialisation; empty where there is none."""
+        """Read the metadata of an asset's latest materialisation; empty if there is none."""
         selection = dg.AssetRecordsFilter(
             asset_key=dg.AssetKey(asset), asset_partitions=[partition] if partition else None
         )
@@ -35,68 +35,68 @@ class Ledger:
 def summarise(
     instance: dg.DagsterInstance, tracking: Mapping[str, str], seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The summary of a home.
+    """Collect the summary of a home.
 
     Args:
         instance: where the assets were materialised.
         tracking: `tracking_uri` and `experiment`.
-        seconds: wall seconds by asset or asset[partition].
+        seconds: wall-clock seconds by asset or asset[partition].
     """
-    ledger = Ledger(instance)
-    reviews, core, fetched = ledger.of("reviews"), ledger.of("interactions"), ledger.of("image_ledger")
-    similar = ledger.of("near_duplicates")
+    latest = LatestMetadata(instance)
+    reviews, core, fetched = latest.of("reviews"), latest.of("interactions"), latest.of("image_ledger")
+    similar = latest.of("near_duplicates")
     run_ids = {}
     for name in seconds:
         asset, _, partition = name.removesuffix("]").partition("[")
-        run_id = ledger.of(asset, partition or None).get("mlflow_run_id")
+        run_id = latest.of(asset, partition or None).get("mlflow_run_id")
         if run_id:
             run_ids[name] = run_id
     summary: dict[str, Any] = {
         "data": {
             "reviews": reviews.get("dagster/row_count"),
-            "rejected_lines": ledger.of("rejects").get("dagster/row_count"),
+            "rejected_lines": latest.of("rejects").get("dagster/row_count"),
             "users": core.get("counts", {}).get("users"),
             "items": core.get("counts", {}).get("items"),
             "five_core_users": core.get("counts", {}).get("five_core_users"),
             "five_core_items": core.get("counts", {}).get("five_core_items"),
-            "garment_classes": ledger.of("products").get("garment_classes"),
+            "garment_classes": latest.of("products").get("garment_classes"),
             "duplicate_reviews": core.get("counts", {}).get("duplicate_reviews"),
             "five_core_steps": core.get("counts"),
-            "image_urls": ledger.of("image_urls").get("urls"),
+            "image_urls": latest.of("image_urls").get("urls"),
             "images_ok": fetched.get("images_ok"),
             "images_broken": fetched.get("images_broken"),
             "picture_requests": fetched.get("requests"),
             "near_duplicates": {key: similar[key] for key in NEAR_DUPLICATES if key in similar},
         },
-        "modes": {mode: found for mode in IMAGE_MODES if (found := _mode(ledger, mode))},
+        "modes": {mode: found for mode in IMAGE_MODES if (found := _mode(latest, mode))},
         "mlflow": {**tracking, "run_ids": run_ids},
         "seconds": dict(seconds),
     }
-    generator = ledger.of("lsgan")
+    generator = latest.of("lsgan")
     if generator:
         summary["generator"] = {
             "epochs": generator.get("epochs"),
             "images": generator.get("images"),
-            **ledger.of("generator_evaluation").get("figures", {}),
-            "by_class": ledger.of("generator_evaluation").get("by_class", {}),
-            "champion": _champion(ledger.of("generator_champion")),
+            **latest.of("generator_evaluation").get("figures", {}),
+            "by_class": latest.of("generator_evaluation").get("by_class", {}),
+            "champion": _champion(latest.of("generator_champion")),
         }
-    designs = ledger.of("personal_designs")
+    designs = latest.of("personal_designs")
     if designs:
         keys = (
             "users", "preference_gain_mean", "preference_gain_sd_mean", "own_rank_first_share",
             "own_rank_in_class_first_share", "users_gained_share", "objective", "recommender",
         )  # fmt: skip
         summary["designs"] = {key: designs.get(key) for key in keys}
-    page = ledger.of("lookbook").get("page")
+    page = latest.of("lookbook").get("page")
     if page:
         summary["lookbook"] = page
     return summary
 
 
-def _mode(ledger: Ledger, mode: str) -> dict[str, Any]:
-    split, catalogue = ledger.of("splits", mode), ledger.of("catalogue", mode)
-    triplets, evaluation = ledger.of("triplets", mode), ledger.of("recommender_evaluation", mode)
+def _mode(latest: LatestMetadata, mode: str) -> dict[str, Any]:
+    split, catalogue = latest.of("splits", mode), latest.of("catalogue", mode)
+    triplets, evaluation = latest.of("triplets", mode), latest.of("recommender_evaluation", mode)
     if not split:
         return {}
     surviving = split.get("surviving", {})
@@ -109,11 +109,11 @@ def _mode(ledger: Ledger, mode: str) -> dict[str, Any]:
         "train_interactions": split.get("train"),
         "triplets_per_epoch": triplets.get("triplets_per_epoch"),
         "models": evaluation.get("figures", {}),
-        "champion": _champion(ledger.of("recommender_champion", mode)),
+        "champion": _champion(latest.of("recommender_champion", mode)),
     }
 
 
 def _champion(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Which version of a registered model is the champion, and what was decided of the newest."""
+    """Pick the champion's version of a registered model, and the decision on the newest version."""
     keys = ("registered_model", "version", "champion_version", "champion_model", "why")
     return {key: found[key] for key in keys if key in found}

@@ -1,6 +1,6 @@
-"""What `pipeline.run` shows while it works: a line a finished stage, a bar for the one that is running.
+"""The output of `pipeline.run`: a line per finished stage, and a bar for the running one.
 
-A Dagster logger, so that it hears of every step as it ends; the same lines are in the UI's event log.
+It is a Dagster logger, so that it receives every step's events; the same events are in the UI.
 """
 
 import logging
@@ -16,15 +16,15 @@ from pipeline.runtime.progress import terminal
 
 LOGGER = "terminal"
 
-# Of an asset's metadata, what is worth a word on the terminal.
-TELLING = (
+# The metadata of an asset to show on its line, at most three values.
+SHOWN = (
     "dagster/row_count", "requests", "images_ok", "item_images", "triplets_per_epoch", "validation_auc", "epochs",
     "users", "preference_gain_mean",
 )  # fmt: skip
 
 
 class StageLines(logging.Handler):
-    """Prints a line for each step that ended and remembers how long it took."""
+    """Prints a line for each asset whose step succeeded, and records its seconds."""
 
     def __init__(self, console: Console):
         super().__init__(logging.DEBUG)
@@ -33,7 +33,7 @@ class StageLines(logging.Handler):
         self._made: list[tuple[str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take one log record; those that are no step's end are passed over, warnings are shown."""
+        """Print a finished step's assets, or a warning; ignore other records."""
         event: dg.DagsterEvent | None = getattr(record, "dagster_meta", {}).get("dagster_event")
         if event is None:
             if record.levelno >= logging.WARNING:
@@ -47,19 +47,19 @@ class StageLines(logging.Handler):
             name = materialization.asset_key.to_user_string()
             if materialization.partition:
                 name = f"{name}[{materialization.partition}]"
-            self._made.append((name, _telling(materialization.metadata)))
+            self._made.append((name, _shown(materialization.metadata)))
         elif event.is_step_success:
             seconds = (event.step_success_data.duration_ms or 0) / 1000
-            for name, told in self._made:
+            for name, figures in self._made:
                 self.seconds[name] = each = seconds / len(self._made)
-                line = f"  [green]✓[/] {escape(f'{name:<42}')}{each:>8.1f} s  {told}"
+                line = f"  [green]✓[/] {escape(f'{name:<42}')}{each:>8.1f} s  {figures}"
                 self.console.print(line, highlight=False, soft_wrap=True)
             self._made.clear()
 
 
-def _telling(metadata: Mapping[str, Any]) -> str:
+def _shown(metadata: Mapping[str, Any]) -> str:
     words = []
-    for key in TELLING:
+    for key in SHOWN:
         value = getattr(metadata.get(key), "value", None)
         if isinstance(value, int):
             words.append(f"{value:,} {key.removeprefix('dagster/').replace('row_count', 'rows').replace('_', ' ')}")
@@ -83,11 +83,11 @@ class Display:
         terminal.close()
 
     def logger(self) -> dg.LoggerDefinition:
-        """The logger to give to the definitions."""
+        """Make the logger for the definitions."""
 
         def start(_: dg.InitLoggerContext) -> logging.Logger:
-            made = logging.Logger("atelier", logging.DEBUG)
-            made.addHandler(self.lines)
-            return made
+            logger = logging.Logger("atelier", logging.DEBUG)
+            logger.addHandler(self.lines)
+            return logger
 
         return dg.LoggerDefinition(start, config_schema={}, description="Lines on the terminal of pipeline.run")

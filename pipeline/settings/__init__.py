@@ -1,1 +1,1 @@
-"""Settings: one table of ops and their settings classes, presets, profiles. No values are computed with here."""
+"""Settings: the table of ops and their settings classes, presets, profiles, Dagster Configs, the method of a run."""

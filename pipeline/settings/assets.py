@@ -1,9 +1,12 @@
-"""Settings of assets that have no settings class in `core/` or `models/`: names, types, defaults, checks.
+"""Settings classes of assets that have none in `core/` or `models/`: names, types, defaults, help texts, checks.
 
-The comment behind a field is its meaning; the launchpad and docs/reference.md show it.
+The launchpad and docs/reference.md show the `Doc` text of every field.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from models.metrics.poolings import POOLINGS
 from pipeline.core.dataset.splits import HOLD_OUTS, SPLIT_UNITS
@@ -11,53 +14,63 @@ from pipeline.core.dataset.splits import HOLD_OUTS, SPLIT_UNITS
 
 @dataclass(frozen=True)
 class IngestSettings:
-    """How raw files are read."""
+    """Settings for reading raw files."""
 
-    vintage: str = "auto"  # 2014, 2018 or 2023; auto finds it by looking
-    classes: str = ""  # a TOML file of garment classes and their words; empty: ATELIER_CLASSES, else the built-in six
+    vintage: Annotated[str, Doc("Layout of the raw files: 2014, 2018 or 2023; auto detects it.")] = "auto"
+    classes: Annotated[
+        str, Doc("TOML file of garment classes and their words. Empty: ATELIER_CLASSES, else the built-in six.")
+    ] = ""
 
 
 @dataclass(frozen=True)
 class FiveCoreSettings:
-    """The filter on activity."""
+    """Settings of the 5-core filter."""
 
-    k: int = 5  # the least number of reviews, then of distinct items, a user must have
-    iterative: bool = False  # the k-core of users and items both, instead of the paper's one pass over users
+    k: Annotated[int, Doc("Minimum number of reviews, then of distinct items, per user.")] = 5
+    iterative: Annotated[
+        bool, Doc("Compute the k-core of users and items; else the paper's single pass over users.")
+    ] = False
 
 
 @dataclass(frozen=True)
 class ImageUrlSettings:
-    """Which pictures are wanted."""
+    """Settings for choosing which pictures to fetch."""
 
-    vendor_resolution: str = "low"  # low: imageURL, as in the paper; high: imageURLHighRes
-    extra_per_class: int = 2000  # pictures of products outside the 5-core, a garment class, for the generator
-    seed: int = 0  # chooses those products
+    vendor_resolution: Annotated[str, Doc("low: imageURL, as in the paper; high: imageURLHighRes.")] = "low"
+    extra_per_class: Annotated[int, Doc("Pictures per garment class from outside the 5-core, for lsgan.")] = 2000
+    seed: Annotated[int, Doc("Seed that chooses those products.")] = 0
 
 
 @dataclass(frozen=True)
 class LedgerSettings:
-    """What counts as a placeholder."""
+    """Settings for recognising placeholder pictures."""
 
-    placeholder_items: int = 10  # one content behind so many items is no product picture; 0 turns the rule off
-    known_placeholders: tuple[str, ...] = ()  # sha256 of pictures that are none, such as a shop's "no image yet"
+    placeholder_items: Annotated[
+        int, Doc("Items that must share a picture to make it a placeholder, at least 2; 0: rule off.")
+    ] = 10
+    known_placeholders: Annotated[
+        tuple[str, ...], Doc("SHA-256 of known placeholders, as 64 lower-case hex digits.")
+    ] = ()
 
 
 @dataclass(frozen=True)
 class BankSettings:
-    """The decoded pictures."""
+    """Settings of the bank of decoded pictures."""
 
-    size: int = 224  # pixels a side, squashed as the paper does
-    resample: str = "bicubic"  # the resize filter: bicubic (Pillow's default today) or nearest (K17's Pillow)
-    workers: int | None = None  # decoding threads; not set: one a core
+    size: Annotated[int, Doc("Side in pixels; pictures are squashed to a square, as in the paper.")] = 224
+    resample: Annotated[str, Doc("Resize filter: bicubic (today's Pillow) or nearest (K17's Pillow).")] = "bicubic"
+    workers: Annotated[int | None, Doc("Decoding threads; None: one per core.")] = None
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """The hold-out."""
+    """Settings of the hold-out."""
 
-    seed: int = 0  # orders each user's items
-    hold_out: str = "random"  # random, or latest by time
-    split_unit: str = "interaction"  # interaction; or image, which leaks: siblings of the held-out picture train
+    seed: Annotated[int, Doc("Seed of the order of each user's items.")] = 0
+    hold_out: Annotated[str, Doc("Which items to hold out: random, or latest by time.")] = "random"
+    split_unit: Annotated[
+        str, Doc("What to hold out: interaction; or image, which leaks, because other pictures of the item train.")
+    ] = "interaction"
 
     def __post_init__(self) -> None:
         for name, allowed in (("hold_out", HOLD_OUTS), ("split_unit", SPLIT_UNITS)):
@@ -67,10 +80,12 @@ class SplitSettings:
 
 @dataclass(frozen=True)
 class RefreshSettings:
-    """How a recommender follows new data."""
+    """Settings for training a recommender again on new data."""
 
-    min_new_interactions: int | None = None  # interactions come or gone that make a training; not set: 1% of the mode
-    warm_start: bool = True  # begin from the last model where it has the same settings; else as new
+    min_new_interactions: Annotated[
+        int | None, Doc("Interactions added or removed before training again; None: 1% of the last model's.")
+    ] = None
+    warm_start: Annotated[bool, Doc("Start from the last model's weights if its settings are the same.")] = True
 
     def __post_init__(self) -> None:
         if self.min_new_interactions is not None and self.min_new_interactions < 0:
@@ -79,18 +94,20 @@ class RefreshSettings:
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """The frozen features under VBPR and the visual neighbours."""
+    """Settings of the frozen features for VBPR, the visual neighbours and `modern`."""
 
-    feature_size: int = 224  # pixels a side given to the frozen ImageNet network
+    feature_size: Annotated[int, Doc("Side in pixels of the pictures given to the frozen ImageNet network.")] = 224
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How held-out items are ranked and intervals drawn."""
+    """Settings for ranking held-out items and for the intervals."""
 
-    seed: int = 0  # of the 100-sample AUC and the bootstrap
-    resamples: int = 1000  # bootstrap draws over users
-    item_score: str = "mean"  # an item's score over its pictures: mean; max and sum leak the picture count
+    seed: Annotated[int, Doc("Seed of the 100-sample AUC and of the bootstrap.")] = 0
+    resamples: Annotated[int, Doc("Number of bootstrap draws over users.")] = 1000
+    item_score: Annotated[
+        str, Doc("How to pool scores over an item's pictures: mean; max and sum leak their number.")
+    ] = "mean"
 
     def __post_init__(self) -> None:
         if self.item_score not in POOLINGS:
@@ -99,12 +116,14 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class ChampionSettings:
-    """When a new recommender takes the champion's place."""
+    """Settings for replacing the champion by a new recommender."""
 
-    margin: float = 0.02  # AUC by which a model of newer data may be worse, at most, at the interval's lower end
-    minimum: int = 30  # held-out pairs that must be comparable; with fewer nothing is decided
-    seed: int = 0  # of the bootstrap
-    resamples: int = 1000  # bootstrap draws over users
+    margin: Annotated[
+        float, Doc("AUC that a model of newer data may lose, at the interval's lower end; from 0 to under 1.")
+    ] = 0.02
+    minimum: Annotated[int, Doc("Held-out pairs needed to compare, at least 2; with fewer, the champion stays.")] = 30
+    seed: Annotated[int, Doc("Seed of the bootstrap.")] = 0
+    resamples: Annotated[int, Doc("Number of bootstrap draws over users, at least 2.")] = 1000
 
     def __post_init__(self) -> None:
         _check_champion(self)
@@ -112,14 +131,17 @@ class ChampionSettings:
 
 @dataclass(frozen=True)
 class GeneratorChampionSettings:
-    """When a new generator takes the champion's place."""
+    """Settings for replacing the champion by a new generator."""
 
-    margin: float = 0.05  # share of the champion's distance by which one of newer garments may be farther from them
-    minimum: int = 30  # held-out garments that must be comparable; with fewer nothing is decided
-    samples: int = 600  # garments compared, at most
-    feature_size: int = 128  # pixels a side given to the frozen ImageNet network
-    seed: int = 0  # of draws and bootstrap
-    resamples: int = 1000  # bootstrap draws over garments
+    margin: Annotated[
+        float,
+        Doc("Share by which a model of newer garments may be farther from them than the champion; from 0 to under 1."),
+    ] = 0.05
+    minimum: Annotated[int, Doc("Garments needed to compare, at least 2; with fewer, the champion stays.")] = 30
+    samples: Annotated[int, Doc("Maximum number of garments to compare.")] = 600
+    feature_size: Annotated[int, Doc("Side in pixels of the pictures given to the frozen ImageNet network.")] = 128
+    seed: Annotated[int, Doc("Seed of the generator's draws and of the bootstrap.")] = 0
+    resamples: Annotated[int, Doc("Number of bootstrap draws over garments, at least 2.")] = 1000
 
     def __post_init__(self) -> None:
         _check_champion(self)
@@ -135,39 +157,39 @@ def _check_champion(settings: ChampionSettings | GeneratorChampionSettings) -> N
 
 @dataclass(frozen=True)
 class RecommendationSettings:
-    """The picks."""
+    """Settings of the recommendations."""
 
-    top: int = 50  # items a user
+    top: Annotated[int, Doc("Items recommended to each user.")] = 50
 
 
 @dataclass(frozen=True)
 class GarmentSettings:
-    """The pictures the generator learns from."""
+    """Settings for choosing the generator's pictures."""
 
-    cap: int = 10_000  # pictures over all classes, stratified (NAF's number)
-    minimum: int = 64  # pictures a class must have
-    held_out: float = 0.15  # share of products kept from the generator for its evaluation
-    sources: str = "vendor_customer"  # whose pictures: vendor, or vendor_customer as NAF
-    seed: int = 0  # of the cap's draw and the hold-out
+    cap: Annotated[int, Doc("Maximum number of pictures, stratified by class (NAF's number).")] = 10_000
+    minimum: Annotated[int, Doc("Minimum number of pictures of a class.")] = 64
+    held_out: Annotated[float, Doc("Share of products kept from the generator for its evaluation.")] = 0.15
+    sources: Annotated[str, Doc("Whose pictures to use: vendor; or vendor_customer, as in NAF.")] = "vendor_customer"
+    seed: Annotated[int, Doc("Seed of the draw under the cap and of the hold-out.")] = 0
 
 
 @dataclass(frozen=True)
 class DesignTargetSettings:
-    """For whom designs are made, by which recommender."""
+    """Settings for choosing users, products and the recommender of designs."""
 
-    mode: str = "vendor_all"  # the image mode whose recommender judges
-    users: int = 24  # the first so many users by a seeded draw; 0 for all
-    products: int = 6  # restyled products: how many products, chosen by the seed
-    choice_seed: int = 0  # of the draw of users and products
+    mode: Annotated[str, Doc("Image mode of the recommender that scores the designs.")] = "vendor_all"
+    users: Annotated[int, Doc("Number of users, drawn with choice_seed; 0: all.")] = 24
+    products: Annotated[int, Doc("Number of products to restyle, drawn with choice_seed.")] = 6
+    choice_seed: Annotated[int, Doc("Seed of the draw of users and products.")] = 0
 
 
 @dataclass(frozen=True)
 class DesignTradeoffSettings:
-    """The sweep over the weight of realism; all else is as for personal designs."""
+    """Settings of the sweep over the weight of realism; everything else is as for personal designs."""
 
-    etas: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)  # weights of realism tried
-    sweep_users: int = 8  # people designed for, at each weight
-    sweep_starts: int = 4  # latents that each search begins from
+    etas: Annotated[tuple[float, ...], Doc("Weights of realism to try, 0 or more.")] = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+    sweep_users: Annotated[int, Doc("Number of users to design for at each weight.")] = 8
+    sweep_starts: Annotated[int, Doc("Random latents to start from, for each user and class.")] = 4
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "etas", tuple(self.etas))
@@ -180,8 +202,8 @@ class DesignTradeoffSettings:
 
 @dataclass(frozen=True)
 class LookbookSettings:
-    """The lookbook."""
+    """Settings of the lookbook."""
 
-    users: int = 12  # people shown with their purchases and picks
-    picks: int = 8  # pictures a person
-    seed: int = 0  # of the draw of people
+    users: Annotated[int, Doc("Number of users to show, with their purchases and recommendations.")] = 12
+    picks: Annotated[int, Doc("Pictures to show per user.")] = 8
+    seed: Annotated[int, Doc("Seed of the draw of users.")] = 0

@@ -1,80 +1,48 @@
-"""Make Dagster Config classes from the settings dataclasses, so that every setting can be set on its asset.
+"""Dagster Config classes made from the settings dataclasses, so that the launchpad shows and checks every setting.
 
-The dataclasses are the single source of names, types and defaults; in a Config every field is optional. A field that is
-not set comes from the run's profile, then from the preset.
+The dataclasses define names, types, defaults and help texts. Every field of a Config is optional: a field that is not
+set comes from the run's profile, then from the preset.
 """
 
 import dataclasses
-import inspect
-import re
-import sys
+import functools
 import types
 import typing
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
 import pydantic
+from typing_extensions import Doc
 
-from models.baselines.settings import BprSettings
-from models.design.settings import PRESETS as DESIGN_PRESETS
-from models.design.settings import DesignSettings
-from models.dvbpr.settings import PRESETS as DVBPR_PRESETS
-from models.dvbpr.settings import DvbprSettings
-from models.lsgan.settings import PRESETS as LSGAN_PRESETS
 from models.lsgan.settings import LsganSettings
-from models.modern.settings import ModernSettings
-from pipeline.core.dataset.triplets import PRESETS as TRIPLET_PRESETS
-from pipeline.core.dataset.triplets import TripletSettings
-from pipeline.core.generator.irrelevant import RelevanceSettings
-from pipeline.core.generator.metric_settings import GenerationMetricSettings
-from pipeline.core.images.near_duplicates import NearDuplicateSettings
-from pipeline.core.images.transfer import FetchSettings
-from pipeline.settings.assets import (
-    BankSettings,
-    ChampionSettings,
-    DesignTargetSettings,
-    DesignTradeoffSettings,
-    EvaluationSettings,
-    FeatureSettings,
-    FiveCoreSettings,
-    GarmentSettings,
-    GeneratorChampionSettings,
-    ImageUrlSettings,
-    IngestSettings,
-    LedgerSettings,
-    LookbookSettings,
-    RecommendationSettings,
-    RefreshSettings,
-    SplitSettings,
-)
+from pipeline.settings.ops import OPS
+from pipeline.settings.presets import describe_default
 
-# Settings that differ by the method's preset; all others have one default, their dataclass's own.
-PRESETS: dict[type, dict[str, Any]] = {
-    TripletSettings: TRIPLET_PRESETS,
-    DvbprSettings: DVBPR_PRESETS,
-    LsganSettings: LSGAN_PRESETS,
-    DesignSettings: DESIGN_PRESETS,
-}
-PRESET_NAMES = ("paper", "kang2017", "modern")
-# The preset whose values hold where another has none of its own: `modern` renews only some stages.
-FALLBACK = "paper"
-# Fields that the environment decides, not a run.
+# Fields that environment variables set, not a run.
 FROM_ENVIRONMENT = {"allow_hosts", "device"}
-# (settings, field) that the data decides: how many classes the garments have.
+# (settings class, field) that the data sets: the number of garment classes.
 FROM_DATA = {(LsganSettings, "classes")}
 
 
-def described(settings: type) -> dict[str, str]:
-    """The comment behind each field of a settings dataclass, which the launchpad shows as its meaning."""
-    # The class is cut out of its module here: `inspect.getsource` of a class parses the whole module each time, a tenth
-    # of a second for all settings, in every process that loads the definitions.
-    module = inspect.getsource(sys.modules[settings.__module__])
-    [own] = re.findall(rf"^class {settings.__name__}\b.*?(?=^\S|\Z)", module, re.MULTILINE | re.DOTALL)
-    return dict(re.findall(r"^    (\w+): .*?#\s*(.+)$", own, re.MULTILINE))
+def help_texts(settings: type) -> dict[str, str]:
+    """Read the `Doc` text of each field of a settings dataclass, by field name."""
+    return {name: text for name, (_, text) in _annotations(settings).items()}
+
+
+def _annotations(settings: type) -> dict[str, tuple[Any, str]]:
+    """Read each field's type without `Annotated`, and its `Doc` text. Raises TypeError naming a field without one."""
+    found = {}
+    for name, hint in typing.get_type_hints(settings, include_extras=True).items():
+        type_, *extras = typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
+        texts = [extra.documentation for extra in extras if isinstance(extra, Doc)]
+        if not texts:
+            raise TypeError(f'{settings.__name__}.{name} has no help: annotate it as Annotated[type, Doc("...")]')
+        found[name] = (type_, texts[0])
+    return found
 
 
 def _config_type(annotation: Any) -> Any:
-    """The type Dagster's config knows for a dataclass field: tuples become lists, `| None` goes."""
+    """Convert a dataclass field's type to one that Dagster's config accepts: tuples to lists, `T | None` to T."""
     if typing.get_origin(annotation) is typing.Literal:
         return type(typing.get_args(annotation)[0])
     arguments = [a for a in typing.get_args(annotation) if a is not types.NoneType]
@@ -83,173 +51,115 @@ def _config_type(annotation: Any) -> Any:
     return _config_type(arguments[0]) if arguments else annotation
 
 
+@functools.cache
 def config_of(*settings: type) -> type[dg.Config]:
-    """A Dagster Config with every field of the settings dataclasses, each optional.
+    """Make a Dagster Config with every field of the settings dataclasses, each optional.
 
     Raises:
-        TypeError: two of them share a field name.
+        TypeError: two of them share a field name, or a field has no help.
     """
     fields: dict[str, Any] = {}
     for cls in settings:
-        hints, meanings = typing.get_type_hints(cls), described(cls)
+        annotations = _annotations(cls)
         for field in dataclasses.fields(cls):  # ty: ignore[invalid-argument-type]
             if field.name in FROM_ENVIRONMENT or (cls, field.name) in FROM_DATA:
                 continue
             if field.name in fields:
                 raise TypeError(f"{field.name} is a setting of two of {[s.__name__ for s in settings]}")
-            meaning = meanings.get(field.name, field.name.replace("_", " "))
-            description = f"{meaning}. When not set: the profile's value, else {unless_set(cls, field.name)}."
-            fields[field.name] = (_config_type(hints[field.name]) | None, pydantic.Field(None, description=description))
+            type_, text = annotations[field.name]
+            description = f"{text} When not set: the profile's value, else {describe_default(cls, field.name)}."
+            fields[field.name] = (_config_type(type_) | None, pydantic.Field(None, description=description))
     return pydantic.create_model("+".join(s.__name__ for s in settings), __base__=dg.Config, **fields)
 
 
-def unless_set(settings: type, name: str) -> str:
-    """A field's value where neither run nor profile sets it; by preset where the presets differ."""
-    values = {preset: repr(getattr(made, name)) for preset, made in PRESETS.get(settings, {"": settings()}).items()}
-    alike = len(set(values.values())) == 1
-    return next(iter(values.values())) if alike else ", ".join(f"{preset} {value}" for preset, value in values.items())
+# op -> its Config, which is also what a profile's `ops` section may set.
+CONFIGS: dict[str, type[dg.Config]] = {op: config_of(*settings) for op, settings in OPS.items()}
 
 
-class IngestConfig(config_of(IngestSettings)):
+# The Config classes that assets name in their annotations.
+class IngestConfig(CONFIGS["ingest"]):
     """Ingest."""
 
 
-class FiveCoreConfig(config_of(FiveCoreSettings)):
+class FiveCoreConfig(CONFIGS["five_core"]):
     """The 5-core."""
 
 
-class ImageUrlsConfig(config_of(ImageUrlSettings)):
-    """Pictures wanted."""
+class ImageUrlsConfig(CONFIGS["image_urls"]):
+    """Addresses of the pictures to fetch."""
 
 
-class ImageLedgerConfig(config_of(FetchSettings, LedgerSettings)):
-    """Pictures fetched."""
+class ImageLedgerConfig(CONFIGS["image_ledger"]):
+    """Fetching pictures."""
 
 
-class ImageBankConfig(config_of(BankSettings)):
-    """Pictures decoded."""
+class ImageBankConfig(CONFIGS["image_bank"]):
+    """Decoding pictures."""
 
 
-class NearDuplicatesConfig(config_of(NearDuplicateSettings)):
-    """When two pictures count as the same."""
+class NearDuplicatesConfig(CONFIGS["near_duplicates"]):
+    """Thresholds for near-duplicates."""
 
 
-class ImageFeaturesConfig(config_of(FeatureSettings)):
+class ImageFeaturesConfig(CONFIGS["image_features"]):
     """Frozen features."""
 
 
-class SplitsConfig(config_of(SplitSettings)):
+class SplitsConfig(CONFIGS["splits"]):
     """The hold-out."""
 
 
-class TripletsConfig(config_of(TripletSettings)):
+class TripletsConfig(CONFIGS["triplets"]):
     """Triplet sampling."""
 
 
-class ModernConfig(config_of(ModernSettings, RefreshSettings)):
+class ModernConfig(CONFIGS["modern"]):
     """The recommender of preset `modern`, on frozen features."""
 
 
-class DvbprConfig(config_of(DvbprSettings, RefreshSettings)):
+class DvbprConfig(CONFIGS["dvbpr"]):
     """DVBPR, from pixels."""
 
 
-class BaselinesConfig(config_of(BprSettings)):
+class BaselinesConfig(CONFIGS["baselines"]):
     """Baselines."""
 
 
-class EvaluationConfig(config_of(EvaluationSettings)):
+class EvaluationConfig(CONFIGS["recommender_evaluation"]):
     """Ranking metrics."""
 
 
-class ChampionConfig(config_of(ChampionSettings)):
-    """The recommender's champion."""
+class ChampionConfig(CONFIGS["recommender_champion"]):
+    """Choice of the recommender's champion."""
 
 
-class GeneratorChampionConfig(config_of(GeneratorChampionSettings)):
-    """The generator's champion."""
+class GeneratorChampionConfig(CONFIGS["generator_champion"]):
+    """Choice of the generator's champion."""
 
 
-class RecommendationsConfig(config_of(RecommendationSettings)):
+class RecommendationsConfig(CONFIGS["recommendations"]):
     """Recommendations."""
 
 
-class GarmentsConfig(config_of(GarmentSettings, RelevanceSettings)):
+class GarmentsConfig(CONFIGS["garments"]):
     """The generator's pictures."""
 
 
-class LsganConfig(config_of(LsganSettings)):
+class LsganConfig(CONFIGS["lsgan"]):
     """The LSGAN."""
 
 
-class GenerationMetricsConfig(config_of(GenerationMetricSettings)):
+class GenerationMetricsConfig(CONFIGS["generator_evaluation"]):
     """The generator's metrics."""
 
 
-class DesignsConfig(config_of(DesignSettings, DesignTargetSettings)):
+class DesignsConfig(CONFIGS["personal_designs"]):
     """Preference maximisation."""
 
 
-class DesignTradeoffConfig(config_of(DesignTradeoffSettings)):
-    """The trade-off."""
+class DesignTradeoffConfig(CONFIGS["designs_tradeoff"]):
+    """The trade-off between preference and realism."""
 
 
-class LookbookConfig(config_of(LookbookSettings)):
+class LookbookConfig(CONFIGS["lookbook"]):
     """The lookbook."""
-
-
-# op name -> its Config: what a profile's `ops` section may hold.
-CONFIGS: dict[str, type[dg.Config]] = {
-    "ingest": IngestConfig,
-    "five_core": FiveCoreConfig,
-    "image_urls": ImageUrlsConfig,
-    "image_ledger": ImageLedgerConfig,
-    "image_bank": ImageBankConfig,
-    "near_duplicates": NearDuplicatesConfig,
-    "image_features": ImageFeaturesConfig,
-    "splits": SplitsConfig,
-    "triplets": TripletsConfig,
-    "dvbpr": DvbprConfig,
-    "modern": ModernConfig,
-    "baselines": BaselinesConfig,
-    "recommender_evaluation": EvaluationConfig,
-    "recommender_comparison": EvaluationConfig,
-    "recommender_champion": ChampionConfig,
-    "recommendations": RecommendationsConfig,
-    "garments": GarmentsConfig,
-    "lsgan": LsganConfig,
-    "generator_evaluation": GenerationMetricsConfig,
-    "generator_champion": GeneratorChampionConfig,
-    "personal_designs": DesignsConfig,
-    "restyled_products": DesignsConfig,
-    "designs_tradeoff": DesignTradeoffConfig,
-    "lookbook": LookbookConfig,
-}
-
-# op name -> the settings its asset makes of the three layers; checked as a whole before a run begins.
-OP_SETTINGS: dict[str, tuple[type, ...]] = {
-    "ingest": (IngestSettings,),
-    "five_core": (FiveCoreSettings,),
-    "image_urls": (ImageUrlSettings,),
-    "image_ledger": (FetchSettings, LedgerSettings),
-    "image_bank": (BankSettings,),
-    "near_duplicates": (NearDuplicateSettings,),
-    "image_features": (FeatureSettings,),
-    "splits": (SplitSettings,),
-    "triplets": (TripletSettings,),
-    "dvbpr": (DvbprSettings, RefreshSettings),
-    "modern": (ModernSettings, RefreshSettings),
-    "baselines": (BprSettings,),
-    "recommender_evaluation": (EvaluationSettings,),
-    "recommender_comparison": (EvaluationSettings,),
-    "recommender_champion": (ChampionSettings,),
-    "recommendations": (RecommendationSettings,),
-    "garments": (GarmentSettings, RelevanceSettings),
-    "lsgan": (LsganSettings,),
-    "generator_evaluation": (GenerationMetricSettings,),
-    "generator_champion": (GeneratorChampionSettings,),
-    "personal_designs": (DesignSettings, DesignTargetSettings),
-    "restyled_products": (DesignSettings, DesignTargetSettings),
-    "designs_tradeoff": (DesignTradeoffSettings,),
-    "lookbook": (LookbookSettings,),
-}

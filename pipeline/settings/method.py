@@ -1,7 +1,7 @@
-"""The method of a run: one resource that turns preset, profile and launchpad config into settings.
+"""The method of a run: a resource that combines preset, profile and launchpad config into settings.
 
-Three layers, the later wins: the preset (the published method), the profile (what this kind of run changes), the
-fields set on the asset itself. Sampling, networks, epochs and designs all belong to the method, so all read it here.
+There are three layers; a later one overrides an earlier one: the preset (the published method), the profile (what this
+kind of run changes), and the fields set on the asset. Every asset reads its settings here.
 """
 
 import dataclasses
@@ -13,26 +13,27 @@ import dagster as dg
 from pipeline.core.errors import InputError
 from pipeline.recommenders.registry import main, of_preset
 from pipeline.settings import profiles
-from pipeline.settings.launchpad import FALLBACK, OP_SETTINGS, PRESET_NAMES, PRESETS
+from pipeline.settings.ops import OPS
+from pipeline.settings.presets import FALLBACK, PRESET_NAMES, PRESETS
 
 Settings = TypeVar("Settings")
 
 
 class Method(dg.ConfigurableResource):
-    """Which published method a run follows, and which profile narrows or widens it."""
+    """The preset that a run follows, and the profile that changes it."""
 
-    preset: str = ""  # paper, kang2017 or modern; empty: the profile's, else paper
-    profile: str = ""  # a name in pipeline/profiles; empty: none
+    preset: str = ""  # paper, kang2017 or modern; empty: the preset of the profile, else paper
+    profile: str = ""  # a name in pipeline/settings/profiles, or a path to a YAML file; empty: none
 
     def chosen_profile(self) -> profiles.Profile:
-        """The profile read and checked."""
+        """Load the profile; an empty one if none is set. Raises InputError if it is invalid."""
         return _load(self.profile) if self.profile else profiles.Profile()
 
     def chosen_preset(self) -> str:
-        """The preset's name.
+        """Return the preset's name.
 
         Raises:
-            InputError: it is not one of the presets.
+            InputError: there is no such preset.
         """
         preset = self.preset or self.chosen_profile().preset
         if preset not in PRESET_NAMES:
@@ -40,17 +41,17 @@ class Method(dg.ConfigurableResource):
         return preset
 
     def leaves_out(self, asset: str) -> bool:
-        """Whether this method does not use an asset: the main recommender of other presets."""
+        """Return whether this method skips an asset: the main recommender of another preset."""
         used = of_preset(self.chosen_preset())
         return any(asset == one.op for one in main() if one is not used)
 
     def check(self) -> None:
-        """Make every stage's settings once, so that a wrong value is found before any work.
+        """Make the settings of every op, so that an invalid value is found before any work.
 
         Raises:
-            InputError: as `settings` does; names profile, op and field.
+            InputError: a value is invalid; the message names profile, op and field.
         """
-        for op, classes in OP_SETTINGS.items():
+        for op, classes in OPS.items():
             for cls in classes:
                 try:
                     self.settings(cls, op)
@@ -59,15 +60,15 @@ class Method(dg.ConfigurableResource):
                     raise InputError(f"{where}{error}") from error
 
     def settings(self, cls: type[Settings], op: str, config: dg.Config | None = None) -> Settings:
-        """The settings of one stage.
+        """Make the settings of one op.
 
         Args:
             cls: the settings dataclass.
-            op: the op whose section of the profile counts.
-            config: what was set on the asset itself.
+            op: the op whose section of the profile applies.
+            config: the fields set on the asset.
 
         Raises:
-            InputError: the values do not fit together.
+            InputError: a value is invalid, or values contradict each other.
         """
         presets = PRESETS.get(cls)
         base: Any = cls() if presets is None else presets.get(self.chosen_preset(), presets[FALLBACK])

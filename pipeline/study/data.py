@@ -22,7 +22,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank, open_bank
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import table_digest
-from pipeline.home.io_managers import conform, whole_table
+from pipeline.home.io_managers import conform, read_table
 from pipeline.home.storage import Storage, digest
 from pipeline.settings.assets import FiveCoreSettings, SplitSettings
 from pipeline.settings.method import Method
@@ -158,7 +158,7 @@ def _types(storage: Storage, items: pa.Table) -> dict[int, int]:
 def _table(storage: Storage, name: str, mode: str = "") -> pa.Table:
     path = storage.tables / name / f"{mode}.parquet" if mode else storage.tables / f"{name}.parquet"
     try:
-        return conform(name, whole_table(path, name))
+        return conform(name, read_table(path, name))
     except InputError:
         raise
     except ValueError as error:

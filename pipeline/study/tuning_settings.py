@@ -4,6 +4,9 @@ The launchpad reads this module, so it must load without torch.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from models.training.search import Space
 from pipeline.core.schemas import IMAGE_MODES
@@ -19,11 +22,11 @@ USUAL = tuple(name for name, one in in_studies().items() if one.usual and one.sp
 class TuningSettings:
     """Settings of a search."""
 
-    models: tuple[str, ...] = USUAL  # recommenders to tune, of those with a search space
-    modes: tuple[str, ...] = ("vendor_single",)  # image modes, each searched by itself
-    trials: int = 20  # trials of each model and mode in all, including those of earlier runs and pruned ones
-    unguided_trials: int = 5  # random trials at the start, before the sampler uses results and prunes
-    seed: int = 0  # of the draws, and of every training
+    models: Annotated[tuple[str, ...], Doc("Recommenders to tune, of those with a search space.")] = USUAL
+    modes: Annotated[tuple[str, ...], Doc("Image modes, each searched separately.")] = ("vendor_single",)
+    trials: Annotated[int, Doc("Total trials of each model and mode, with pruned ones and those of earlier runs.")] = 20
+    unguided_trials: Annotated[int, Doc("Random trials at the start, before the sampler uses results and prunes.")] = 5
+    seed: Annotated[int, Doc("Seed of the draws and of every training.")] = 0
 
     def __post_init__(self) -> None:
         for name, allowed in (("models", SPACES), ("modes", IMAGE_MODES)):

@@ -45,7 +45,7 @@ def look(
     try:
         marks = _marks(raw, classes)
         if state.looks is not None:
-            state = _of_looks(state.looks, raw.looks(marks), marks)
+            state = _of_looks(state.looks, raw.legacy_digests(marks), marks)
         found = step(state, marks, now, outcome(instance, state.drop) if state.drop else None)
         events = []
         if found.given_up:

@@ -11,9 +11,9 @@ from dotenv import dotenv_values
 
 from pipeline.core.generator import garment_classes
 from pipeline.core.raw import ingest
-from pipeline.settings import launchpad as config
 from pipeline.settings import profiles
 from pipeline.settings.method import Method
+from pipeline.settings.ops import OPS
 from tests.documents.blocks import PAGES, Block, blocks
 
 ALL = [block for page in PAGES for block in blocks(page)]
@@ -38,7 +38,7 @@ def test_a_profile_is_one_and_its_settings_are_known(block: Block, tmp_path: Pat
     assert profiles.load(str(tmp_path / "given.yaml")).ops
     method = Method(profile=str(tmp_path / "given.yaml"))
     for op in given["ops"]:
-        for settings in config.OP_SETTINGS[op]:
+        for settings in OPS[op]:
             method.settings(settings, op)
 
 

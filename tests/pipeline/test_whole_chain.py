@@ -17,7 +17,7 @@ from pipeline.core import schemas
 from pipeline.home.io_managers import SCHEMAS, conform
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 from pipeline.settings.assets import DesignTradeoffSettings
 from pipeline.settings.method import Method
 from pipeline.study.generator_sources import compare
@@ -207,7 +207,7 @@ def test_tables_1_and_2_are_metadata_number_by_number_and_beside_the_papers(fini
     reviews, surviving = finished.table("reviews").to_pandas(), finished.summary["modes"]
     often = reviews.groupby("reviewer_id").filter(lambda rows: len(rows) >= 5)
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
-        core = Ledger(instance).of("interactions")
+        core = LatestMetadata(instance).of("interactions")
         ours = {name.removeprefix("table_1_"): value for name, value in core.items() if name.startswith("table_1_")}
         assert ours == {
             "reviews": len(reviews), "users": reviews["reviewer_id"].nunique(), "items": reviews["asin"].nunique(),
@@ -217,7 +217,7 @@ def test_tables_1_and_2_are_metadata_number_by_number_and_beside_the_papers(fini
         assert f"| **this run** | **{len(reviews)}** |" in core["table_1"]
         assert core["waterfall"].startswith("![picture](data:image/jpeg")
         for mode, found in surviving.items():
-            kept, split = Ledger(instance).of("catalogue", mode), Ledger(instance).of("splits", mode)
+            kept, split = LatestMetadata(instance).of("catalogue", mode), LatestMetadata(instance).of("splits", mode)
             wanted = (found["surviving"]["users"], found["surviving"]["item_images"])
             assert (kept["table_2_users"], kept["table_2_item_images"]) == wanted
             assert f"| **this run, {mode}** | **{wanted[0]}** | **{wanted[1]}** |" in kept["table_2"]
@@ -289,7 +289,7 @@ def test_the_comparison_tables_of_all_runs_lie_in_mlflow(finished: Home):
         said = finished.summary["modes"][row["mode"]]["models"]["dvbpr"][row["split"]]
         assert row["champion"] and row["auc"] == pytest.approx(said["auc"], abs=1e-6)
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
-        shown = Ledger(instance).of("recommender_comparison")["runs"]
+        shown = LatestMetadata(instance).of("recommender_comparison")["runs"]
     assert shown.count("(champion)") == len(MODES)
 
 
@@ -309,7 +309,7 @@ def test_every_asset_tells_its_rows_its_columns_and_shows_something_small(finish
         for asset in graph.asset_nodes:
             name = asset.key.to_user_string()
             for mode in MODES if asset.partitions_def else [None] if asset.is_materializable else []:
-                said = Ledger(instance).of(name, mode)
+                said = LatestMetadata(instance).of(name, mode)
                 if name in {*SCHEMAS, "triplets"}:
                     assert said["dagster/row_count"] == finished.table(name, mode).num_rows, name
                     assert all(column.description for column in said["dagster/column_schema"].columns), name
@@ -397,7 +397,7 @@ def test_the_generators_figures_carry_their_protocol(finished: Home):
 def test_what_is_discarded_is_counted_by_class_and_reason(finished: Home):
     garments = finished.table("garments").to_pandas()
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
-        said = Ledger(instance).of("garments")
+        said = LatestMetadata(instance).of("garments")
     for name, count in said["counts"].items():
         gone = count["near_duplicate"] + count["other_class"] + count["outlier"]
         assert count["pictures"] - gone == count["kept"] == (garments["garment_class"] == name).sum()
@@ -436,7 +436,7 @@ def test_every_step_of_every_start_is_a_row_and_kept_designs_have_their_latents(
 
 def test_realism_is_weighed_against_preference(finished: Home):
     with dg.DagsterInstance.from_config(str(finished.folder / "dagster")) as instance:
-        rows = Ledger(instance).of("designs_tradeoff")["rows"]
+        rows = LatestMetadata(instance).of("designs_tradeoff")["rows"]
     assert [row["eta"] for row in rows] == sorted(DesignTradeoffSettings().etas)
     assert (finished.folder / "lookbook" / "pictures" / "tradeoff.png").is_file()
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import Doc
 
 from pipeline.core import schemas
 
@@ -30,12 +32,16 @@ class TripletSettings:
     train if another picture of it is a positive.
     """
 
-    epochs: int = 14  # number of epochs, each with its own samples
-    seed: int = 0  # of the draws
-    user_sampling: str = "user"  # user: draw users uniformly (K17); interaction: draw positives uniformly
-    positive_picture: str = "row"  # row: each picture of a purchase (NAF); item_first: a purchase, then one picture
-    negatives: str = "train"  # items not touched in train (K17); all_splits: in any split, which leaks the hold-outs
-    negatives_per_positive: int = 1  # drawn for each positive
+    epochs: Annotated[int, Doc("Number of epochs, each sampled anew; 1 to 32767.")] = 14
+    seed: Annotated[int, Doc("Seed of the draws.")] = 0
+    user_sampling: Annotated[str, Doc("user: draw users uniformly (K17); interaction: draw positives.")] = "user"
+    positive_picture: Annotated[
+        str, Doc("row: every picture of a purchase is a positive (NAF); item_first: draw a purchase, then a picture.")
+    ] = "row"
+    negatives: Annotated[
+        str, Doc("Exclude items touched in train (K17), or in all_splits, which leaks the hold-outs.")
+    ] = "train"
+    negatives_per_positive: Annotated[int, Doc("Negatives drawn for each positive; 1 to 4096.")] = 1
 
     def __post_init__(self) -> None:
         for name, least, most in (("epochs", 1, 32767), ("seed", 0, 2**63), ("negatives_per_positive", 1, 4096)):

@@ -11,9 +11,11 @@ product. The reasons:
 
 import hashlib
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import Doc
 
 from pipeline.core.images import near_duplicates
 
@@ -28,10 +30,12 @@ _ENOUGH = 30  # least pictures of every class; with fewer, features are not used
 class RelevanceSettings:
     """Thresholds for discarding pictures; an invalid one raises a ValueError naming the field."""
 
-    own_class: float = 0.1  # least out-of-fold probability of the picture's own class; 0: rule off
-    outlier: float = 1.6  # largest distance to neighbours, in medians of the class; 0: rule off
-    near_duplicates: bool = True  # keep one picture of each near-duplicate cluster
-    feature_size: int = 64  # side in pixels of the pictures given to the frozen ImageNet network
+    own_class: Annotated[
+        float, Doc("Minimum out-of-fold probability of a picture's own class, under 1; 0: rule off.")
+    ] = 0.1
+    outlier: Annotated[float, Doc("Maximum distance to neighbours, in class medians, over 1; 0: rule off.")] = 1.6
+    near_duplicates: Annotated[bool, Doc("Keep only one picture of each near-duplicate cluster.")] = True
+    feature_size: Annotated[int, Doc("Side in pixels of the pictures given to the frozen ImageNet network.")] = 64
 
     def __post_init__(self) -> None:
         if self.feature_size < 1:

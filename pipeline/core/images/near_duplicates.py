@@ -18,10 +18,12 @@ but with 72 pairs in the first catalogue, nearly all look-alikes, and 142 in the
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import Doc
 
 from pipeline.core import schemas
 
@@ -40,9 +42,11 @@ MOST_BITS = 15
 class NearDuplicateSettings:
     """Thresholds for near-duplicates; an invalid one raises a ValueError naming the field."""
 
-    distance: int = 4  # bits of 64 in which two perceptual hashes may differ
-    difference: float = 0.005  # largest mean squared difference of the 8 x 8 colour thumbnails, over their contrast
-    flat: float = 1.0  # a picture whose thumbnail varies by fewer levels (of 255) is blank and matches nothing
+    distance: Annotated[int, Doc("Maximum number of bits of 64 in which two perceptual hashes differ; 0 to 15.")] = 4
+    difference: Annotated[
+        float, Doc("Maximum mean squared difference of the 8 x 8 thumbnails, over their contrast.")
+    ] = 0.005
+    flat: Annotated[float, Doc("A thumbnail that varies by fewer levels (of 255) is blank and matches nothing.")] = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.distance <= MOST_BITS:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import aiohttp
+from typing_extensions import Doc
 
 from pipeline.core.address import (
     PrivateAddressError,
@@ -35,28 +36,33 @@ _WRAPPING = 600_000  # bytes that a body may take beyond twice its size: read-ah
 class FetchSettings:
     """Settings of the fetch, with times in seconds; an invalid one raises a ValueError naming the field."""
 
-    concurrency: int = 128  # most requests in flight
-    per_host: int = 16  # most requests in flight to one host
-    rate_per_host: float = 0.0  # requests per second to one host, not counting redirects to it; 0: no limit
-    burst_per_host: int = 4  # with a rate: requests that a host may get at once after a pause
-    connect_timeout: float = 10.0  # for name resolution, TCP and TLS
-    read_timeout: float = 15.0  # most silence from the request to the response's headers, then between two reads
-    total_timeout: float = 60.0  # for one attempt with its redirects
-    retries: int = 3  # after the first attempt, for transient failures only
-    backoff: float = 0.5  # wait before the first retry; doubles, with jitter
-    backoff_cap: float = 30.0  # longest such wait
-    retry_after_cap: float = 60.0  # longest Retry-After that is respected; longer ones are shortened to it
-    host_failures: int = 20  # unanswered URLs in a row after which a host's others wait for the next run; 0: never
-    max_redirects: int = 5  # followed for one picture, each checked like the first address
-    max_bytes: int = 10_000_000  # larger responses are cut off and refused
-    max_pixels: int = MAX_PIXELS  # width times height; larger pictures are refused as decompression bombs
-    min_side: int = MIN_SIDE  # pixels; smaller pictures are refused as placeholders
-    respect_robots: bool = True  # X-Robots-Tag noai, noimageai
-    user_agent: str = "Atelier/0.1 (fashion recommendation research)"  # User-Agent header of all requests
-    allow_hosts: frozenset[str] = frozenset()  # `host:port` that may be private (ATELIER_ALLOW_HOSTS)
-    flush_every: int = 2000  # ledger rows that a kill may lose, besides requests in flight; half are written at once
-    flush_bytes: int = 64_000_000  # picture bytes that a kill may lose
-    flush_seconds: float = 30.0  # seconds of work that a kill may lose
+    concurrency: Annotated[int, Doc("Maximum number of concurrent requests.")] = 128
+    per_host: Annotated[int, Doc("Maximum number of concurrent requests to one host.")] = 16
+    rate_per_host: Annotated[float, Doc("Requests per second to one host, except redirects; 0: no limit.")] = 0.0
+    burst_per_host: Annotated[int, Doc("Requests that an idle host may receive at once, if rate_per_host is set.")] = 4
+    connect_timeout: Annotated[float, Doc("Timeout in seconds for name lookup, TCP and TLS.")] = 10.0
+    read_timeout: Annotated[float, Doc("Timeout in seconds for the response's headers, then between reads.")] = 15.0
+    total_timeout: Annotated[float, Doc("Timeout in seconds for one attempt, including its redirects.")] = 60.0
+    retries: Annotated[int, Doc("Retries after the first attempt, for transient failures only.")] = 3
+    backoff: Annotated[float, Doc("Seconds before the first retry; doubles with each retry, with jitter.")] = 0.5
+    backoff_cap: Annotated[float, Doc("Longest backoff in seconds.")] = 30.0
+    retry_after_cap: Annotated[float, Doc("Longest Retry-After in seconds; a longer one is cut to this.")] = 60.0
+    host_failures: Annotated[
+        int, Doc("Unanswered requests in a row after which a host is left for the next run; 0: never.")
+    ] = 20
+    max_redirects: Annotated[int, Doc("Maximum redirects per picture; each address is checked like the first.")] = 5
+    max_bytes: Annotated[int, Doc("Maximum bytes of a response, under 2**31; a larger one is refused.")] = 10_000_000
+    max_pixels: Annotated[int, Doc("Maximum width times height; a larger picture is refused as a bomb.")] = MAX_PIXELS
+    min_side: Annotated[int, Doc("Minimum side in pixels; a smaller picture counts as a placeholder.")] = MIN_SIDE
+    respect_robots: Annotated[bool, Doc("Obey X-Robots-Tag noai and noimageai.")] = True
+    user_agent: Annotated[str, Doc("User-Agent header.")] = "Atelier/0.1 (fashion recommendation research)"
+    allow_hosts: Annotated[frozenset[str], Doc("Private hosts allowed: host:port (ATELIER_ALLOW_HOSTS).")] = frozenset()
+    flush_every: Annotated[
+        int,
+        Doc("Most ledger rows that a kill may lose, besides the requests under way; half of them are written at once."),
+    ] = 2000
+    flush_bytes: Annotated[int, Doc("Most bytes of pictures that a kill may lose.")] = 64_000_000
+    flush_seconds: Annotated[float, Doc("Most seconds of work that a kill may lose.")] = 30.0
 
     def __post_init__(self) -> None:
         for name in (

@@ -1,7 +1,7 @@
-"""Profiles: whole run configs in YAML, one a kind of run, and the one place that reads and checks them.
+"""Profiles: run configs in YAML, one per kind of run, and the code that reads and checks them.
 
-A profile holds no code and no secret. What a field means and its default stand with the settings dataclasses
-(`pipeline/settings/launchpad.py`); a profile only names the values in which it differs.
+A profile holds no code and no secret. It sets only the values that differ. Help and defaults are in the settings
+classes, which `pipeline/settings/ops.py` lists by op.
 """
 
 from dataclasses import dataclass, field
@@ -13,14 +13,15 @@ import pydantic
 import yaml
 
 from pipeline.core.errors import InputError
-from pipeline.settings.launchpad import CONFIGS, PRESET_NAMES
+from pipeline.settings.launchpad import CONFIGS
+from pipeline.settings.presets import PRESET_NAMES
 
 FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One profile: its name, its method's preset and what it sets, op by op."""
+    """A profile: its name, its preset and its values by op."""
 
     name: str = ""
     preset: str = "paper"
@@ -28,7 +29,7 @@ class Profile:
 
 
 def names() -> list[str]:
-    """The profiles there are."""
+    """List the profiles that come with Atelier."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -36,7 +37,7 @@ def load(name: str) -> Profile:
     """Read a profile by name, or from a path that ends in .yaml.
 
     Raises:
-        InputError: no such profile, or a key or value in it that nothing reads; names file, key and what is allowed.
+        InputError: there is no such profile, or a key or value is invalid; the message says what is allowed.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():

@@ -22,7 +22,7 @@ from pipeline.core.tables import StoredTable, written
 from pipeline.runtime import resources
 from pipeline.runtime.progress import Terminal
 from pipeline.runtime.resources import ImageFetcher
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 from pipeline.settings.launchpad import ImageUrlsConfig
 from pipeline.settings.method import Method
 from tests.pipeline.conftest import TINY, made
@@ -52,7 +52,7 @@ def fetched(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     again = io.StringIO()
     run(str(TINY), SELECT, Console(file=again, width=160), dry_run=True)
     with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
-        metadata = {name: Ledger(instance).of(name) for name in ("image_ledger", "near_duplicates")}
+        metadata = {name: LatestMetadata(instance).of(name) for name in ("image_ledger", "near_duplicates")}
     return Fetched(home.folder, home.said, again.getvalue(), metadata)
 
 

@@ -125,10 +125,10 @@ def test_a_flipped_bit_is_noticed_where_the_file_is_opened(shop: LittleShop, mon
     with pytest.raises(
         DamagedFileError, match=r"factors\.npz: damaged or missing: delete that folder, .* then materialise dvbpr"
     ):
-        _ = model.opened
+        _ = model.verified
     flip(path, 1000)
     digests._known.cache_clear()
-    assert model.opened == model.path
+    assert model.verified == model.path
 
 
 def test_a_home_of_an_earlier_version_opens_and_says_that_nothing_is_known(shop: LittleShop, tmp_path: Path):

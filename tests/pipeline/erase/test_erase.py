@@ -187,11 +187,11 @@ def test_a_name_is_found_across_two_blocks_and_inside_gzip(tmp_path: Path, monke
 
 
 def test_nothing_is_erased_while_a_run_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from pipeline.home import at_work
+    from pipeline.home import command_lock
 
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path))
-    with at_work.at_work(tmp_path):
+    with command_lock.hold(tmp_path):
         code, said = call("reviewer", "A2REVIEWER", monkeypatch)
     assert code == WRONG_CALL and "let it end" in said
     assert not (tmp_path / "erased.json").exists()

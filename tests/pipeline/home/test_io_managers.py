@@ -1,4 +1,4 @@
-"""Tables between assets: whole or not at all, and only in their schema."""
+"""Tables between assets: written atomically, and only with their schema."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def store(tables: ParquetTables, name: str, table: pa.Table, partition: str | No
     tables.handle_output(context, table)
 
 
-def test_what_was_stored_is_what_is_loaded(tables: ParquetTables):
+def test_a_loaded_table_equals_the_stored_one(tables: ParquetTables):
     store(tables, "users", users("ann", "bo"))
     context = dg.build_input_context(asset_key=dg.AssetKey("users"), upstream_output=dg.build_output_context())
     assert tables.load_input(context).equals(users("ann", "bo"))
@@ -43,7 +43,7 @@ def test_a_partition_is_a_file_in_its_assets_folder(tables: ParquetTables, tmp_p
     assert (tmp_path / "tables" / "splits" / "vendor_all.parquet").is_file()
 
 
-def test_a_write_that_fails_leaves_the_old_table_and_nothing_else(tables, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_only_the_old_table(tables, tmp_path, monkeypatch):
     store(tables, "users", users("ann"))
 
     def fails(table: pa.Table, where: str, **_: object) -> None:
@@ -59,13 +59,15 @@ def test_a_write_that_fails_leaves_the_old_table_and_nothing_else(tables, tmp_pa
     assert pq.read_table(folder / "users.parquet").equals(users("ann"))
 
 
-def test_a_table_that_does_not_fit_is_never_written(tables: ParquetTables, tmp_path: Path):
+def test_a_table_that_does_not_match_its_schema_is_not_written(tables: ParquetTables, tmp_path: Path):
     with pytest.raises(ValueError, match="reviewer_id is missing"):
         store(tables, "users", users("ann").drop_columns("reviewer_id"))
     assert not list((tmp_path / "tables").rglob("*")) if (tmp_path / "tables").exists() else True
 
 
-def test_a_table_of_another_version_is_refused_with_what_to_materialise(tables: ParquetTables, tmp_path: Path):
+def test_a_table_of_another_version_is_refused_and_names_the_asset_to_materialise(
+    tables: ParquetTables, tmp_path: Path
+):
     path = tmp_path / "tables" / "splits" / "vendor_all.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(schemas.SPLITS.empty_table().drop_columns("sha256"), path)
@@ -79,7 +81,7 @@ def test_a_table_of_another_version_is_refused_with_what_to_materialise(tables: 
         tables.load_input(context)
 
 
-def test_all_that_is_wrong_with_a_table_is_said_at_once():
+def test_one_error_lists_all_problems_of_a_table():
     table = pa.table({"user": pa.array([1, None], pa.int64()), "name": ["ann", "bo"]})
     with pytest.raises(ValueError) as caught:
         conform("users", table)
@@ -93,7 +95,7 @@ def test_all_that_is_wrong_with_a_table_is_said_at_once():
         assert problem in str(caught.value)
 
 
-def test_columns_come_in_the_schemas_order():
+def test_columns_follow_the_schemas_order():
     assert conform("users", users("ann").select(["reviewer_id", "user"])).equals(users("ann"))
 
 
@@ -102,7 +104,7 @@ def test_triplets_may_have_any_number_of_negatives():
     assert conform("triplets", table).schema.equals(schemas.triplets(3))
 
 
-def test_every_asset_that_is_a_table_has_a_schema():
+def test_every_table_asset_has_a_schema():
     from pipeline.build import build_definitions
 
     graph = build_definitions().resolve_asset_graph()

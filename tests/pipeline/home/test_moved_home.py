@@ -1,4 +1,4 @@
-"""A whole home, made by a real run, at another place: every command goes on there, and writes nowhere else. Minutes.
+"""A home made by a real run, then moved: every command continues there and writes nowhere else. Takes minutes.
 
 `ATELIER_EDGES=1 python -m pytest tests/pipeline/home/test_moved_home.py`; what is quick of it is `test_place.py`.
 """
@@ -30,22 +30,22 @@ PATIENCE = 900  # seconds for one command, on a busy machine
 
 @dataclass
 class Moved:
-    """A moved home, and the folders of the person who works in it, in which nothing may appear."""
+    """A moved home, and the user's folders, where nothing may be written."""
 
     home: Path
     person: Path
-    before: Path  # where it was: a file now, so that nobody can make it again
+    before: Path  # the old location: a file now, so that no command can create it again
     environment: dict[str, str]
 
     def command(self, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a module of ours."""
+        """Run a module of the project."""
         return subprocess.run(
             [sys.executable, "-m", *words], env={**self.environment, **more}, cwd=self.person / "work",
             capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
 
     def elsewhere(self) -> list[str]:
-        """Files and folders of the person that were not there before."""
+        """Find new files and folders in the user's folders."""
         there = {"work", "tmp"}
         return [str(path) for path in self.person.rglob("*") if str(path.relative_to(self.person)) not in there]
 
@@ -68,7 +68,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
         })  # fmt: skip
 
 
-def test_every_command_goes_on_in_a_moved_home_and_writes_nowhere_else(moved: Moved):
+def test_every_command_continues_in_a_moved_home_and_writes_nowhere_else(moved: Moved):
     who = pq.read_table(moved.home / "tables" / "users.parquet")["reviewer_id"][0].as_py()
     other = moved.home.parent / "other.yaml"
     other.write_text(TINY.read_text().replace("  dvbpr:\n    config:\n", "  dvbpr:\n    config:\n      seed: 5\n"))
@@ -120,7 +120,7 @@ def test_the_champion_of_a_moved_home_is_served(moved: Moved):
     assert moved.before.is_file()
 
 
-def test_two_runs_and_an_erasure_begun_at_once_all_end_well(moved: Moved, tmp_path: Path):
+def test_two_runs_and_an_erasure_started_together_all_succeed(moved: Moved, tmp_path: Path):
     fresh = {**moved.environment, "ATELIER_HOME": str(tmp_path / NAME)}
     run = ("pipeline.run", "--profile", str(TINY), "--select", "+key:users")
     begun = [
@@ -131,5 +131,5 @@ def test_two_runs_and_an_erasure_begun_at_once_all_end_well(moved: Moved, tmp_pa
     ended = [(process.communicate(timeout=PATIENCE)[0], process.returncode) for process in begun]
     assert [code for _, code in ended[:2]] == [0, 0], ended
     text, code = ended[2]
-    assert code == 0 or (code == 2 and "is at work in" in text), text
+    assert code == 0 or (code == 2 and "is running in" in text), text
     assert moved.elsewhere() == []

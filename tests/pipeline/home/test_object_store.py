@@ -1,4 +1,4 @@
-"""MLflow's files in an S3-compatible store, by the environment alone: written, served and erased there."""
+"""MLflow's files in an S3-compatible store, set by environment variables: written, served and erased there."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ BUCKET, PLACE = "shop", "atelier/mlflow"
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Any]:
-    """A real server on loopback with an empty bucket, which the environment names; what is in it."""
+    """A real server on loopback with an empty bucket, set in the environment."""
     moto = pytest.importorskip("moto.server", reason="no S3-compatible server here: pip install 'moto[server]'")
     import boto3
 
@@ -39,7 +39,7 @@ def bucket() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def desk(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    """A shop whose tracker is as the environment says."""
+    """A shop with the tracker that the environment configures."""
     folder = tmp_path_factory.mktemp("desk")
     return Desk(folder, environment.artifact_root(folder))
 
@@ -48,7 +48,7 @@ def kept(bucket: Any) -> set[str]:
     return {entry.key for entry in bucket.objects.all()}
 
 
-def test_a_model_is_written_to_the_store_served_from_it_and_leaves_it_when_erased(desk: Desk, bucket: Any):
+def test_a_model_is_written_to_the_store_served_from_it_and_erased_there(desk: Desk, bucket: Any):
     import mlflow
     import pandas as pd
 
@@ -57,7 +57,9 @@ def test_a_model_is_written_to_the_store_served_from_it_and_leaves_it_when_erase
     assert names and all(name.startswith(PLACE + "/") for name in names)
     assert any(name.endswith("artifacts/recommender/factors.npz") for name in names)
     home = desk.shop.storage.home
-    assert not list(home.parent.glob("artifacts*")) and not list(home.rglob("MLmodel"))  # nothing stayed here
+    assert not list(home.parent.glob("artifacts*")) and not list(
+        home.rglob("MLmodel")
+    )  # nothing is left on this machine
 
     served = mlflow.pyfunc.load_model(str(desk.store.folder(version)))
     picks = served.predict(pd.DataFrame({"user_id": [f"R{desk.shop.data.users[0]}"], "k": [3.0]}))
@@ -70,7 +72,7 @@ def test_a_model_is_written_to_the_store_served_from_it_and_leaves_it_when_erase
         desk.store.folder(version)
 
 
-def test_a_store_that_is_not_there_fails_the_stage_and_leaves_no_version(
+def test_an_unreachable_store_fails_the_stage_and_leaves_no_version(
     desk: Desk, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ):
     known = len(desk.store.versions(NAME))

@@ -1,4 +1,4 @@
-"""A home that was moved, copied or made by another version: small ones, with a run of MLflow's and one of Dagster's."""
+"""Homes that were moved, copied or made by another version; each has one MLflow run and one Dagster run."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.home import at_work, environment, instance, place
+from pipeline.home import command_lock, environment, instance, place
 from pipeline.home.storage import write_json
 from pipeline.runtime.tracking import EXPERIMENT, Tracker
 from tests.pipeline.conftest import isolate
@@ -25,7 +25,7 @@ def tracker_of(home: Path) -> Tracker:
 
 
 def log_text(home: Path, text: str) -> None:
-    """Log a file in a run of its own."""
+    """Log a file in a new run."""
     tracker = tracker_of(home)
     client = tracker.client()
     run = client.create_run(tracker._experiment(client), tags={"model_folder": str(home / "recommender" / "m")})
@@ -34,7 +34,7 @@ def log_text(home: Path, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home at a place with a space and an umlaut in its name."""
+    """A home whose path has a space and an umlaut."""
     home = tmp_path_factory.mktemp("shop") / "my höme"
     with pytest.MonkeyPatch.context() as patch:
         isolate(patch, home)
@@ -50,14 +50,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, and ATELIER_HOME naming it."""
+    """A copy of it, which ATELIER_HOME names."""
     home = Path(shutil.copytree(made, tmp_path / "copy #1 of 100%", symlinks=True))
     isolate(monkeypatch, home)
     return home
 
 
 def texts(home: Path) -> str:
-    """Every text of the home's SQLite and JSON files."""
+    """Read every text in the home's SQLite and JSON files."""
     found = [path.read_text() for path in home.glob("*.json")]
     for path in place._databases(home):
         with closing(sqlite3.connect(path)) as opened:
@@ -69,7 +69,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_a_moved_home_names_its_old_place_nowhere_and_writes_at_the_new_one(copied: Path, made: Path):
+def test_a_moved_home_forgets_its_old_location_and_writes_to_the_new_one(copied: Path, made: Path):
     before = contents(made)
     assert environment.writable_home() == copied
     found = texts(copied)
@@ -87,10 +87,10 @@ def test_a_moved_home_names_its_old_place_nowhere_and_writes_at_the_new_one(copi
         event = opened.get_latest_materialization_event(dg.AssetKey("lookbook"))
     assert event.asset_materialization.metadata["page"].value == str(copied / PAGE)
     assert instance.recall(copied)["ATELIER_REVIEWS"] == str(copied / "catalogue" / "reviews.json.gz")
-    assert contents(made) == before  # opening a copy, and working in it, leaves the original as it was
+    assert contents(made) == before  # opening and using a copy does not change the original
 
 
-def test_what_was_made_before_places_were_recorded_is_brought_up_to_date(copied: Path, made: Path):
+def test_a_home_made_before_locations_were_recorded_is_updated(copied: Path, made: Path):
     (copied / place.RECORD).unlink()
     with closing(sqlite3.connect(copied / "mlflow" / "mlflow.db")) as opened:
         opened.execute("UPDATE experiments SET artifact_location = '/somewhere/mlruns/0' WHERE experiment_id = 0")
@@ -100,22 +100,22 @@ def test_what_was_made_before_places_were_recorded_is_brought_up_to_date(copied:
     assert json.loads((copied / place.RECORD).read_text()) == {"format": place.FORMAT, "place": str(copied)}
 
 
-def test_a_copy_of_hard_links_parts_from_the_original_when_it_is_opened(
+def test_a_hard_linked_copy_is_separated_from_the_original_when_it_is_opened(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     home, before = tmp_path / "linked", contents(made)
     shutil.copytree(made, home, copy_function=os.link)
     isolate(monkeypatch, home)
-    with at_work.at_work(made):  # the original's lock is not the copy's
+    with command_lock.hold(made):  # the copy does not share the original's lock
         environment.writable_home()
         log_text(home, "after")
-        with instance.open_instance(home) as opened, at_work.at_work(home):
+        with instance.open_instance(home) as opened, command_lock.hold(home):
             opened.report_runless_asset_event(dg.AssetMaterialization("coats"))
-    (made / at_work.LOCK).unlink()
+    (made / command_lock.LOCK).unlink()
     assert contents(made) == before
 
 
-def test_a_database_that_only_seems_to_lie_in_the_home_is_left_alone(copied: Path, tmp_path: Path):
+def test_a_database_that_is_linked_from_outside_the_home_is_not_changed(copied: Path, tmp_path: Path):
     elsewhere, database = tmp_path / "elsewhere.db", copied / "mlflow" / "mlflow.db"
     database.replace(elsewhere)
     database.symlink_to(elsewhere)
@@ -124,7 +124,7 @@ def test_a_database_that_only_seems_to_lie_in_the_home_is_left_alone(copied: Pat
     assert elsewhere.read_bytes() == before
 
 
-def test_a_database_elsewhere_that_names_the_old_place_is_refused_before_anything_is_written_there(
+def test_an_outside_database_with_the_old_location_is_refused_before_anything_is_written(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     elsewhere, gone = tmp_path / "elsewhere.db", tmp_path / "gone"
@@ -139,7 +139,7 @@ def test_a_database_elsewhere_that_names_the_old_place_is_refused_before_anythin
     assert not gone.exists()
 
 
-def test_a_home_of_a_newer_format_is_refused_and_nothing_is_written(copied: Path):
+def test_a_home_of_a_newer_format_is_refused_and_not_changed(copied: Path):
     (copied / place.RECORD).write_text(json.dumps({"format": place.FORMAT + 1, "place": "/elsewhere"}))
     before = contents(copied)
     for opening in (environment.writable_home, lambda: instance.open_instance(copied)):
@@ -148,8 +148,8 @@ def test_a_home_of_a_newer_format_is_refused_and_nothing_is_written(copied: Path
     assert contents(copied) == before
 
 
-def test_a_home_is_not_rewritten_under_a_command_that_moved_with_it(copied: Path):
-    with at_work.at_work(copied), pytest.raises(InputError, match="while a command is at work in it"):
+def test_a_home_is_not_rewritten_while_a_command_runs_in_it(copied: Path):
+    with command_lock.hold(copied), pytest.raises(InputError, match="while a command is running in it"):
         environment.writable_home()
     environment.writable_home()
 
@@ -157,16 +157,16 @@ def test_a_home_is_not_rewritten_under_a_command_that_moved_with_it(copied: Path
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("what?", "'\\?' is none that Dagster and MLflow can use"),
-        ("any*", "'\\*' is none"),
-        ("a[1]", "'\\[' is none"),
-        ("two\nlines", "is none that"),
-        ("chained::path", "'::' is none"),
+        ("what?", "Dagster and MLflow cannot use a path with '\\?'"),
+        ("any*", "with '\\*'"),
+        ("a[1]", "with '\\['"),
+        ("two\nlines", "cannot use a path with"),
+        ("chained::path", "with '::'"),
         ("/".join(["long" * 50] * 6), "too long"),
         ("~nobody-of-this-name/home", "Name another folder"),
     ],
 )
-def test_a_place_that_a_library_cannot_use_is_refused_at_once(
+def test_a_path_that_a_library_cannot_use_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ):
     isolate(monkeypatch, Path(name) if name.startswith("~") else tmp_path / name)
@@ -175,12 +175,12 @@ def test_a_place_that_a_library_cannot_use_is_refused_at_once(
     assert not list(tmp_path.iterdir())
 
 
-def test_only_the_place_itself_is_renamed_not_what_looks_like_it():
-    change = place.mover(Path("/a/home"), Path("/b/new home"))
+def test_only_the_exact_path_is_rewritten():
+    change = place.path_rewriter(Path("/a/home"), Path("/b/new home"))
     for same in ("/a/home2/x", "/x/a/home/x", "file:///x/a/home", "/a/home-old/x", "/a/homes"):
         assert change(same) == same
     assert change("sqlite:////a/home/mlflow.db and file:///a/home/x") == (
         "sqlite:////b/new home/mlflow.db and file:///b/new%20home/x"
     )
-    below = place.mover(Path("/a"), Path("/a/b"))
-    assert below(below("/a/x")) == "/a/b/x"  # a rewriting that was cut off is done again
+    below = place.path_rewriter(Path("/a"), Path("/a/b"))
+    assert below(below("/a/x")) == "/a/b/x"  # an interrupted rewrite is repeated

@@ -1,4 +1,4 @@
-"""The same with PostgreSQL instead of SQLite, by the environment alone: a run, a kill, the recovery, an erasure."""
+"""PostgreSQL instead of SQLite, set by environment variables: a run, a kill, the recovery, an erasure."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def home(addresses: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: P
     return tmp_path
 
 
-def test_runs_events_and_mlflow_lie_in_postgres_a_killed_run_is_recovered_and_a_name_leaves_both(home: Path):
+def test_postgres_holds_runs_events_and_mlflow_recovers_a_killed_run_and_erases_a_name(home: Path):
     from mlflow.tracking import MlflowClient
 
     tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))

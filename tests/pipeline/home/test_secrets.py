@@ -1,4 +1,4 @@
-"""No secret of an operator's is written, printed or shown: a small shop run for real, and every byte it left searched.
+"""No secret of an operator is written, printed or shown: run a small shop and search every byte that it leaves.
 
 Secrets are planted wherever one can stand: in the query of each input's address and of pictures', in the passwords of
 the store, the tracking server and the database, in keys.
@@ -36,14 +36,14 @@ HOLD_ADDRESSES = re.compile(
 
 
 def forms(secret: str) -> list[bytes]:
-    """The ways in which a secret may have been written."""
+    """List the encodings in which a secret may be written."""
     raw = secret.encode()
-    shifted = [base64.b64encode(b" " * shift + raw)[4:-4] for shift in range(3)]  # wherever it stands in a text
+    shifted = [base64.b64encode(b" " * shift + raw)[4:-4] for shift in range(3)]  # at any position in a text
     return [raw, quote(secret, safe="").encode(), json.dumps(secret)[1:-1].encode(), *shifted]
 
 
 def unpacked(path: Path) -> Iterator[bytes]:
-    """A file's bytes, and what it holds compressed: Dagster keeps its snapshots so."""
+    """Read a file's bytes, and decompress them if possible: Dagster compresses its snapshots."""
     content = path.read_bytes()
     yield content
     if content.startswith(b"SQLite format 3\0"):
@@ -58,7 +58,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
 
 
 def holding(folder: Path, secrets: list[str]) -> list[str]:
-    """The files under `folder` that hold a secret in any form."""
+    """Find the files under `folder` that contain a secret in any form."""
     needles = [form for secret in secrets for form in forms(secret)]
     return sorted(
         str(path.relative_to(folder))
@@ -68,7 +68,7 @@ def holding(folder: Path, secrets: list[str]) -> list[str]:
 
 
 class Argv(threading.Thread):
-    """Watches the words of every process that carries `mark` in its environment, until it is stopped."""
+    """Records the arguments of every process that has `mark` in its environment, until it is stopped."""
 
     def __init__(self, mark: str) -> None:
         super().__init__(daemon=True)
@@ -89,7 +89,7 @@ def rows(many: list[dict]) -> bytes:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
-def test_no_secret_is_written_printed_or_seen_in_a_run_with_secrets_everywhere(tmp_path: Path) -> None:
+def test_a_run_with_secrets_everywhere_writes_prints_and_shows_none(tmp_path: Path) -> None:
     home, store = tmp_path / "home", tmp_path / "store"
     with FileServer() as server:
         signed = f"?X-Amz-Date=20260101T000000Z&X-Amz-Expires=900&X-Amz-Signature={PICTURES}"
@@ -132,7 +132,7 @@ def test_no_secret_is_written_printed_or_seen_in_a_run_with_secrets_everywhere(t
     assert len({asked.path for asked in server.asked if PICTURES in asked.path}) == 6
     inputs = [REVIEWS, PRODUCTS, KEYS]
     assert holding(home, inputs) == []
-    private = holding(home, [PICTURES])  # and so the search finds what is there
+    private = holding(home, [PICTURES])  # so the search does find a secret
     assert private and [name for name in private if not HOLD_ADDRESSES.fullmatch(name)] == []
     assert [name for name in private if (home / name).stat().st_mode & 0o077] == []
     assert holding(store, [*inputs, PICTURES]) == []
@@ -140,7 +140,7 @@ def test_no_secret_is_written_printed_or_seen_in_a_run_with_secrets_everywhere(t
     assert words and not any(form in said + words for secret in (*inputs, PICTURES) for form in forms(secret))
 
 
-def test_the_next_run_goes_on_with_the_copies_or_says_which_address_is_needed(
+def test_the_next_run_uses_the_copies_or_says_which_address_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FileServer() as server:
@@ -176,12 +176,12 @@ def test_the_next_run_goes_on_with_the_copies_or_says_which_address_is_needed(
         ("/a/folder with ? and #", "/a/folder with ? and #"),
     ],
 )
-def test_of_an_address_everything_is_kept_but_password_and_query(address: str, kept: str) -> None:
-    assert environment.kept(address) == environment.kept(kept) == kept
-    assert environment.whole(kept, address) == address
+def test_redacting_removes_only_password_and_query(address: str, kept: str) -> None:
+    assert environment.redacted(address) == environment.redacted(kept) == kept
+    assert environment.unredacted(kept, address) == address
 
 
-def test_a_tracking_servers_login_goes_where_mlflow_looks_for_it(tmp_path: Path, monkeypatch) -> None:
+def test_a_tracking_servers_login_moves_to_mlflows_variables(tmp_path: Path, monkeypatch) -> None:
     isolate(monkeypatch, tmp_path / "home", MLFLOW_TRACKING_URI="https://me:ge%40heim@mlflow.example/x")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
@@ -200,7 +200,7 @@ def test_a_databases_password_is_in_no_resource_and_no_configuration(tmp_path: P
     assert holding(tmp_path, [password]) == []
 
 
-def test_artifacts_are_refused_behind_an_address_with_a_password(tmp_path: Path, monkeypatch) -> None:
+def test_an_artifact_address_with_a_password_is_refused(tmp_path: Path, monkeypatch) -> None:
     isolate(monkeypatch, tmp_path / "home", ATELIER_ARTIFACTS="sftp://me:geheim@host/x")
     with pytest.raises(InputError, match=r"^ATELIER_ARTIFACTS sftp://me:\.\.\.@host/x: "):
         environment.artifact_root(tmp_path)

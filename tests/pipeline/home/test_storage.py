@@ -1,4 +1,4 @@
-"""Folders of trained models: named by what made them, pointed at in one move, checked by whoever reads them."""
+"""Folders of trained models: named by a digest of their inputs, published atomically, checked when read."""
 
 import json
 from pathlib import Path
@@ -37,11 +37,11 @@ def test_the_pointer_names_the_model_that_finished_last(storage: Storage):
     for run in ("one", "two"):
         storage.model("recommender", run, "vendor_all").finish({"asset": "dvbpr", "inputs": {}})
     assert storage.current("recommender", "vendor_all").run == "two"
-    storage.model("recommender", "one", "vendor_all").point()
+    storage.model("recommender", "one", "vendor_all").make_current()
     assert storage.current("recommender", "vendor_all").run == "one"
 
 
-def test_the_model_in_use_is_the_champion_and_the_newest_where_there_is_none_of_it(storage: Storage):
+def test_the_model_in_use_is_the_champion_or_else_the_newest(storage: Storage):
     with pytest.raises(InputError, match="materialise lsgan first"):
         storage.in_use("generator")
     for run in ("one", "two", "three"):
@@ -66,7 +66,7 @@ def test_a_missing_model_says_which_asset_makes_it(storage: Storage):
             storage.current(kind, mode)
 
 
-def test_a_model_of_other_tables_is_refused_with_both_digests_and_the_mend(storage: Storage):
+def test_a_model_of_other_tables_is_refused_with_both_digests_and_a_remedy(storage: Storage):
     folder = storage.model("recommender", "one", "vendor_all")
     folder.finish({"asset": "dvbpr", "inputs": {"splits": "5p1it5", "catalogue": "0ld", "triplets": "same"}})
     folder.expect(splits="5p1it5", triplets="same")
@@ -88,10 +88,10 @@ def test_a_reader_sees_the_old_pointer_or_the_new_one(storage: Storage, monkeypa
 
     monkeypatch.setattr(Path, "write_text", torn)
     with pytest.raises(OSError, match="No space"):
-        storage.model("generator", "two").point()
+        storage.model("generator", "two").make_current()
     monkeypatch.undo()
     assert storage.current("generator").run == "one"
-    storage.model("generator", "two").point()  # what the broken write left is in nobody's way
+    storage.model("generator", "two").make_current()  # the broken write does not block the next one
     assert storage.current("generator").run == "two"
 
 
@@ -101,7 +101,7 @@ def test_json_is_sorted_and_ends_its_line(tmp_path: Path):
     assert json.loads(text) == {"a": "x", "b": 1} and text.endswith("}\n") and text.index('"a"') < text.index('"b"')
 
 
-def test_garments_are_kept_under_their_tables_digest_and_earlier_ones_go(storage: Storage):
+def test_garments_are_stored_under_their_tables_digest_and_earlier_ones_deleted(storage: Storage):
     pixels = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), np.uint8)
     storage.save_garments("one", pixels[:1])
     storage.save_garments("two", pixels)
@@ -110,6 +110,6 @@ def test_garments_are_kept_under_their_tables_digest_and_earlier_ones_go(storage
         storage.load_garments("one")
 
 
-def test_an_array_lies_under_exactly_its_name(tmp_path: Path):
+def test_an_array_is_saved_under_exactly_its_name(tmp_path: Path):
     storage_module.save_array(tmp_path / "features.part", np.arange(3))
     np.testing.assert_array_equal(np.load(tmp_path / "features.part"), [0, 1, 2])

@@ -1,4 +1,4 @@
-"""Two commands at the same moment on one home: processes that a barrier lets go together."""
+"""Several commands on one home at the same moment; a barrier starts the processes together."""
 
 import multiprocessing
 import os
@@ -17,8 +17,8 @@ import pytest
 
 from pipeline.core.durable import is_abandoned, lock_holder, sole_writer, temporary_name, whole, write_whole
 from pipeline.core.errors import InputError
-from pipeline.home import at_work, instance
-from pipeline.home.sqlite_files import is_whole
+from pipeline.home import command_lock, instance
+from pipeline.home.sqlite_files import is_complete
 from pipeline.runtime.tracking import EXPERIMENT, SQLITE, Tracker
 
 # Processes are forked from a clean one that has imported this module: a fork of pytest itself, with the threads that
@@ -66,7 +66,7 @@ def runs_in(_: int, home: Path) -> int:
 
 def test_a_fresh_home_is_opened_by_several_at_once(tmp_path: Path):
     assert together(4, runs_in, tmp_path / "home") == [0] * 4
-    assert all(is_whole(tmp_path / "home" / "dagster" / kind.place, kind) for kind in instance.SQLITE)
+    assert all(is_complete(tmp_path / "home" / "dagster" / kind.place, kind) for kind in instance.SQLITE)
     assert not list((tmp_path / "home" / "dagster").glob(f"{instance.MAKING}*"))
 
 
@@ -131,14 +131,14 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
     assert not is_abandoned(temporary_name(path))  # of nobody, but not there either
 
 
-def test_the_second_writer_of_a_folder_is_told_who_the_first_is(tmp_path: Path):
+def test_the_second_writer_of_a_folder_learns_who_the_first_is(tmp_path: Path):
     who = rf"process {os.getpid()} on .*, since 20"
     with sole_writer(tmp_path), pytest.raises(BlockingIOError, match=who), sole_writer(tmp_path):
         pass
 
 
 def hold(home: Path, begun: Event, end: Event) -> None:
-    with at_work.at_work(home):
+    with command_lock.hold(home):
         begun.set()
         end.wait(PATIENCE)
 
@@ -149,8 +149,8 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
     process.start()
     try:
         assert begun.wait(PATIENCE)
-        who = f"process {process.pid} on .* is at work"
-        with pytest.raises(InputError, match=who), at_work.at_work(tmp_path):
+        who = f"process {process.pid} on .* is running in "
+        with pytest.raises(InputError, match=who), command_lock.hold(tmp_path):
             pass
         told: list[str] = []
 
@@ -158,9 +158,9 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
             told.append(text)
             end.set()
 
-        with at_work.at_work(tmp_path, say):
+        with command_lock.hold(tmp_path, say):
             assert f"process {process.pid}" in told[0] and "waiting" in told[0]
-            assert lock_holder(tmp_path / at_work.LOCK).startswith(f"process {os.getpid()} ")
+            assert lock_holder(tmp_path / command_lock.LOCK).startswith(f"process {os.getpid()} ")
     finally:
         end.set()
         process.join(PATIENCE)
@@ -168,7 +168,7 @@ def test_a_second_run_waits_for_the_first_and_a_second_erasure_is_refused(tmp_pa
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose databases are there: making them takes seconds, so the tests copy it."""
+    """A home with databases. Creating them takes seconds, so the tests copy it."""
     import dagster as dg
 
     home = tmp_path_factory.mktemp("made")
@@ -196,10 +196,10 @@ def ruin(path: Path, *statements: str) -> None:
 TWO_HEADS = "INSERT INTO alembic_version VALUES ('5771160a95ad')"
 
 
-def test_a_home_with_two_heads_or_half_its_tables_is_mended_with_all_that_it_holds(home: Path):
+def test_a_home_with_two_heads_or_half_its_tables_is_repaired_and_keeps_its_contents(home: Path):
     import dagster as dg
 
-    runs, events, ticks = (home / "dagster" / kind.place for kind in instance.SQLITE)
+    runs, events, ticks = (home / "dagster" / kind.path for kind in instance.SQLITE)
     ruin(runs, TWO_HEADS, "DROP TABLE run_tags")
     ruin(events, TWO_HEADS, "DROP TABLE asset_event_tags")
     ruin(ticks, "DELETE FROM alembic_version", "DROP TABLE instigators")
@@ -207,32 +207,32 @@ def test_a_home_with_two_heads_or_half_its_tables_is_mended_with_all_that_it_hol
         assert opened.get_runs(limit=1) == []
         assert opened.get_latest_materialization_event(dg.AssetKey("coats")) is not None
         assert opened.all_instigator_state() == []
-    assert all(is_whole(home / "dagster" / kind.place, kind) for kind in instance.SQLITE)
+    assert all(is_complete(home / "dagster" / kind.path, kind) for kind in instance.SQLITE)
 
 
-def test_what_cannot_be_mended_is_refused_with_the_file_to_move_away_and_what_goes_with_it(home: Path):
+def test_a_database_that_cannot_be_repaired_is_refused_with_the_file_to_move_and_what_is_lost(home: Path):
     runs = home / "dagster" / "history" / "runs.db"
     ruin(runs, TWO_HEADS, "ALTER TABLE runs ADD COLUMN of_another TEXT")
     ruin(runs, "INSERT INTO runs (run_id) VALUES ('1')")
     before = runs.read_bytes()
-    with pytest.raises(InputError, match=r"mv '.*runs\.db' .*With it goes the list of runs"):
+    with pytest.raises(InputError, match=r"mv '.*runs\.db' .*That loses the list of runs"):
         instance.open_instance(home)
     assert runs.read_bytes() == before
-    ruin(runs, "DELETE FROM runs")  # nothing would be lost: it is set aside
+    ruin(runs, "DELETE FROM runs")  # nothing would be lost: it is renamed
     with instance.open_instance(home) as opened:
         assert opened.get_runs(limit=1) == []
 
 
-def test_a_tracking_database_that_a_killed_start_left_is_mended(home: Path):
+def test_a_tracking_database_left_incomplete_by_a_kill_is_repaired(home: Path):
     database = home / "mlflow" / "mlflow.db"
     ruin(database, "DROP TABLE logged_models", "INSERT INTO alembic_version VALUES ('0000')")
-    assert not is_whole(database, SQLITE)
+    assert not is_complete(database, SQLITE)
     assert tracker_of(home).client().get_experiment("0").name == "Default"
-    assert is_whole(database, SQLITE)
+    assert is_complete(database, SQLITE)
 
 
-def test_a_process_that_is_killed_while_it_makes_a_home_leaves_one_that_opens(tmp_path: Path):
-    """Wherever the kill falls: nothing half made is ever under a name that somebody opens."""
+def test_a_home_opens_after_a_kill_during_its_creation(tmp_path: Path):
+    """Whenever the kill happens, no incomplete file has a name that a process opens."""
     home = tmp_path / "home"
     child = PROCESSES.Process(target=instance.prepare, args=(home,))
     child.start()

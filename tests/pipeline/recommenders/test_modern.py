@@ -180,7 +180,7 @@ def test_features_of_another_bank_are_refused_with_the_mend(modern: Home):
         with pytest.raises(InputError, match=rf"3 pictures, .* has {len(bank.pixels)} .*materialise image_features"):
             storage.frozen_features(len(bank.pixels), bank.digest)
         (path.parent / "current.json").unlink()
-        with pytest.raises(InputError, match=r"current\.json is not there: materialise image_features"):
+        with pytest.raises(InputError, match=r"current\.json is missing: materialise image_features"):
             storage.frozen_features(len(bank.pixels), bank.digest)
     finally:
         path.write_bytes(kept)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and a message in which nothing is lost."""
+"""Exit codes of commands, and their complete messages."""
 
 import io
 import logging
@@ -43,7 +43,7 @@ def quiet() -> Iterator[None]:
 
 
 def of_a_step(body: Callable[[], object]) -> BaseException:
-    """What Dagster raises for a step that does this."""
+    """Return what Dagster raises if a step runs `body`."""
 
     @dg.asset
     def broken() -> None:
@@ -73,12 +73,12 @@ def after_another() -> None:
         (raising(InputError("materialise splits first")), "materialise splits first"),
     ],
 )
-def test_a_failed_step_is_told_once_in_one_line_by_the_innermost_words(body: Callable[[], object], said: str):
+def test_a_failed_step_is_reported_in_one_line_with_the_original_message(body: Callable[[], object], said: str):
     assert explained(of_a_step(body)).startswith(said)
     assert "\n" not in explained(of_a_step(body))
 
 
-def test_an_interrupt_that_dagster_made_its_own_is_a_stop():
+def test_dagsters_interrupt_counts_as_a_stop():
     sink = io.StringIO()
     code = ended(raising(dg.DagsterExecutionInterruptedError()), Console(file=sink, width=120))
     assert (code, sink.getvalue().strip()) == (130, "stopped; the same command goes on from here")

@@ -1,4 +1,4 @@
-"""The order of one command's runs."""
+"""The order of the runs of one command."""
 
 import dagster as dg
 import pytest
@@ -18,7 +18,7 @@ def definitions() -> dg.Definitions:
 
 
 def places(segments: list[Segment]) -> dict[tuple[str, str | None], list[int]]:
-    """(asset, mode) -> where in the plan it is materialised."""
+    """Map (asset, mode) to its position in the plan."""
     found: dict[tuple[str, str | None], list[int]] = {}
     for number, segment in enumerate(segments):
         for key in segment.assets:
@@ -38,7 +38,7 @@ def test_every_asset_is_made_once_and_every_partitioned_one_once_a_mode(definiti
     assert all(len(where) == 1 for where in found.values())
 
 
-def test_what_an_asset_reads_is_made_before_it(definitions):
+def test_an_assets_inputs_are_made_before_it(definitions):
     graph, found = definitions.resolve_asset_graph(), places(plan(definitions))
     checked = 0
     for (name, mode), [where] in found.items():
@@ -58,7 +58,7 @@ def test_no_run_mixes_partitioned_and_whole_assets(definitions):
         assert {graph.get(key).is_partitioned for key in segment.assets} == {segment.partition is not None}
 
 
-def test_a_selection_takes_every_mode_of_what_it_names(definitions):
+def test_a_selection_includes_every_mode_of_its_assets(definitions):
     segments = plan(definitions, "key:dvbpr")
     assert segments == [Segment((dg.AssetKey("dvbpr"),), mode) for mode in MODES]
 
@@ -68,17 +68,17 @@ def test_a_selection_keeps_the_order_of_the_graph(definitions):
     assert [name for name, _ in found] == ["image_bank", "dvbpr", "dvbpr", "dvbpr", "recommender_comparison"]
 
 
-def test_without_reviews_only_what_needs_none_is_planned(definitions):
+def test_without_reviews_only_assets_that_need_none_are_planned(definitions):
     made = {name for name, _ in places(plan(definitions, with_reviews=False))}
     assert made == set(WITHOUT_REVIEWS) & set(names(definitions))
     assert {"garments", "lsgan", "generator_evaluation", "generated_garments"} <= made
     assert not made & {"splits", "dvbpr", "personal_designs", "image_bank"}
 
 
-SHOWN = {"lookbook", "model_cards"}  # read what there is
+SHOWN = {"lookbook", "model_cards"}  # read whatever exists
 
 
-def test_what_is_made_without_reviews_reads_only_what_is_made_without_reviews(definitions):
+def test_assets_made_without_reviews_read_only_such_assets(definitions):
     graph = definitions.resolve_asset_graph()
     for key in graph.materializable_asset_keys:
         if key.to_user_string() in WITHOUT_REVIEWS and key.to_user_string() not in SHOWN:
@@ -87,7 +87,7 @@ def test_what_is_made_without_reviews_reads_only_what_is_made_without_reviews(de
 
 
 @pytest.mark.parametrize("select", ["key:dvbprr", "group:nothing", "key:raw_reviews"])
-def test_a_selection_of_nothing_says_what_there_is(definitions, select: str):
+def test_an_empty_selection_lists_the_assets(definitions, select: str):
     with pytest.raises(InputError) as caught:
         plan(definitions, select)
     assert select in str(caught.value)
@@ -95,7 +95,7 @@ def test_a_selection_of_nothing_says_what_there_is(definitions, select: str):
         assert "dvbpr" in str(caught.value)
 
 
-def test_a_selection_nobody_understands_is_said_so(definitions):
+def test_a_selection_with_a_syntax_error_is_refused(definitions):
     with pytest.raises(InputError, match="is not understood"):
         plan(definitions, "key:dvbpr and and")
 
@@ -105,6 +105,6 @@ def test_a_recommenders_asset_without_reviews_selects_nothing(definitions):
         plan(definitions, "key:dvbpr", with_reviews=False)
 
 
-def test_what_is_made_in_one_go_is_selected_in_one_go(definitions):
+def test_assets_of_one_op_are_selected_together(definitions):
     [segment] = plan(definitions, "key:interactions")
     assert {key.to_user_string() for key in segment.assets} == {"interactions", "users", "items"}

@@ -1,4 +1,4 @@
-"""URLs as the run's input: looked at before the work, observed without a download, downloaded once."""
+"""URLs as input: checked before the run, observed without a download, downloaded once."""
 
 import functools
 import gzip
@@ -73,14 +73,14 @@ def test_a_run_downloads_each_url_once_and_the_next_run_none(server: FileServer,
     assert bodies(server) == ["products", "reviews.json.gz"]
 
 
-def test_a_dry_run_looks_and_downloads_nothing(server: FileServer, tmp_path: Path):
+def test_a_dry_run_checks_urls_and_downloads_nothing(server: FileServer, tmp_path: Path):
     assert "reviews" in call(dry_run=True)
     assert {asked.method for asked in server.asked} == {"HEAD"}
     assert {path.name for path in (tmp_path / "home").iterdir()} <= {"format.json", "opening.lock"}
 
 
 @pytest.mark.parametrize("name", ["reviews.json.gz", "products"])
-def test_a_url_without_a_file_stops_the_run_before_any_work(server: FileServer, tmp_path: Path, name: str):
+def test_a_url_without_a_file_ends_the_run_before_any_work(server: FileServer, tmp_path: Path, name: str):
     del server.files[name]
     with pytest.raises(InputError, match=rf"^{server.url(name)}: the server answers HTTP 404"):
         call()
@@ -117,7 +117,7 @@ def test_without_a_cache_folder_urls_are_refused(server: FileServer):
             ask()
 
 
-def test_no_planted_tastes_lie_beside_a_url():
+def test_a_url_has_no_planted_tastes():
     assert RawSources(reviews="http://shop.example/" + "long" * 100).truth() is None
 
 

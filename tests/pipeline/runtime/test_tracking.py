@@ -1,4 +1,4 @@
-"""MLflow: a run for each (asset, partition, Dagster run), closed whatever happens, on a real store in SQLite."""
+"""MLflow runs, one for each (asset, partition, Dagster run), always closed; on a real SQLite store."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ from pipeline.runtime.tracking import EXPERIMENT, TrackedRun, Tracker
 
 @pytest.fixture(scope="module")
 def tracker(tmp_path_factory: pytest.TempPathFactory) -> Tracker:
-    """One store for all tests: making its tables takes seconds."""
+    """One store for all tests, because creating its tables takes seconds."""
     folder = tmp_path_factory.mktemp("tracking")
     return Tracker(
         tracking_uri=f"sqlite:///{folder}/deep/mlflow.db",
@@ -37,7 +37,7 @@ def client(tracker: Tracker):
 def tracked(
     tracker: Tracker, body: Callable[[TrackedRun], None], partition: str | None = None, times: int = 1, **tags: str
 ) -> tuple[list[str], str]:
-    """Run `body` in an asset of one Dagster run, `times` over; the MLflow runs' ids, and the Dagster run's."""
+    """Run `body` `times` in an asset of one Dagster run; return the ids of the MLflow runs and of the Dagster run."""
     ids: list[str] = []
 
     @dg.asset(partitions_def=image_modes if partition else None)
@@ -55,7 +55,7 @@ def nothing(_: TrackedRun) -> None:
     pass
 
 
-def test_a_run_that_ends_well_is_finished(tracker: Tracker, client):
+def test_a_successful_run_is_finished(tracker: Tracker, client):
     [run_id], _ = tracked(tracker, nothing)
     assert client.get_run(run_id).info.status == "FINISHED"
 
@@ -82,14 +82,14 @@ def test_an_interrupted_run_is_failed_too(tracker: Tracker, client):
     assert client.get_run(ids[0]).info.status == "FAILED"
 
 
-def test_a_second_attempt_in_one_dagster_run_goes_on_with_the_run(tracker: Tracker, client):
+def test_a_second_attempt_in_one_dagster_run_resumes_the_run(tracker: Tracker, client):
     ids, _ = tracked(tracker, lambda run: run.metrics({"auc": 0.5}), "vendor_all", times=2)
     assert ids[0] == ids[1]
     assert client.get_run(ids[0]).info.status == "FINISHED"
 
 
-def test_a_second_attempt_tells_no_figure_twice_and_leaves_out_none(tracker: Tracker, client):
-    steps = iter((2, 3))  # the first attempt was cut off after two epochs
+def test_a_second_attempt_logs_every_metric_exactly_once(tracker: Tracker, client):
+    steps = iter((2, 3))  # the first attempt is interrupted after two epochs
 
     def body(run: TrackedRun) -> None:
         for step in range(1, next(steps) + 1):
@@ -99,7 +99,7 @@ def test_a_second_attempt_tells_no_figure_twice_and_leaves_out_none(tracker: Tra
     assert [(m.step, m.value) for m in client.get_metric_history(ids[0], "auc")] == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
-def test_what_was_measured_before_a_failure_is_kept(tracker: Tracker, client):
+def test_metrics_logged_before_a_failure_are_kept(tracker: Tracker, client):
     def diverges(run: TrackedRun) -> None:
         run.metrics({"loss": 7.0}, step=1)
         raise ValueError("diverged")
@@ -108,7 +108,7 @@ def test_what_was_measured_before_a_failure_is_kept(tracker: Tracker, client):
     assert client.get_run(run_id).data.metrics["loss"] == 7.0
 
 
-def test_many_small_reports_travel_as_one_batch(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
+def test_many_small_metrics_are_sent_as_one_batch(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tracking, "FLUSH_AFTER", float("inf"))
     sent = []
 
@@ -128,7 +128,7 @@ def test_many_small_reports_travel_as_one_batch(tracker: Tracker, client, monkey
     assert len(client.get_metric_history(run_id, "loss")) == 100
 
 
-def test_processor_and_memory_are_measured_while_a_run_lasts(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
+def test_processor_and_memory_are_measured_during_a_run(tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
 
     def body(run: TrackedRun) -> None:
@@ -142,7 +142,7 @@ def test_processor_and_memory_are_measured_while_a_run_lasts(tracker: Tracker, c
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= set(measured)
 
 
-def test_another_dagster_run_or_partition_is_another_run(tracker: Tracker):
+def test_another_dagster_run_or_partition_gets_another_run(tracker: Tracker):
     ids = [tracked(tracker, nothing, mode)[0][0] for mode in ("vendor_all", "vendor_single", "vendor_all")]
     assert len(set(ids)) == 3
 
@@ -159,7 +159,7 @@ def test_a_run_is_named_and_linked_to_dagster(tracker: Tracker, client):
     assert tags["image_mode"] == "vendor_all" and tags["git.commit"]
 
 
-def test_settings_are_parameters(tracker: Tracker, client):
+def test_settings_are_logged_as_parameters(tracker: Tracker, client):
     settings = DvbprSettings(epochs=3)
     [run_id], _ = tracked(tracker, lambda run: run.parameters(settings, preset="paper"))
     params = client.get_run(run_id).data.params
@@ -178,11 +178,11 @@ def test_a_table_is_shown_by_mlflow_and_a_retry_does_not_double_it(tracker: Trac
     [run_id, _], _ = tracked(tracker, lambda run: run.table("runs", rows), times=2)
     table = json.loads((Path(tracker.artifact_root) / run_id / "artifacts" / "runs.json").read_text())
     assert table == {"columns": ["run", "auc"], "data": [["a", 0.5], ["b", None]]}
-    shown = client.get_run(run_id).data.tags["mlflow.loggedArtifacts"]  # what the UI's table view looks for
+    shown = client.get_run(run_id).data.tags["mlflow.loggedArtifacts"]  # read by the UI's table view
     assert json.loads(shown) == [{"path": "runs.json", "type": "table"}]
 
 
-def test_a_long_parameter_is_cut_and_not_refused(tracker: Tracker, client):
+def test_a_long_parameter_is_truncated(tracker: Tracker, client):
     [run_id], _ = tracked(tracker, lambda run: run.parameters({"classes": "x" * 20_000}))
     assert client.get_run(run_id).data.params["classes"] == "x" * 6000
 
@@ -198,12 +198,12 @@ def test_metrics_keep_their_steps_and_their_protocol(tracker: Tracker, client):
     assert client.get_run(run_id).data.metrics["recall_at_10"] == 0.1
 
 
-def test_more_metrics_than_one_batch_holds_all_arrive(tracker: Tracker, client):
+def test_metrics_beyond_one_batch_all_arrive(tracker: Tracker, client):
     [run_id], _ = tracked(tracker, lambda run: run.metrics({f"m{n}": n for n in range(1001)}))
     assert len(client.get_run(run_id).data.metrics) == 1001
 
 
-def test_the_data_it_read_is_there_with_its_digest(tracker: Tracker, client, tmp_path: Path):
+def test_the_data_that_a_run_read_is_logged_with_its_digest(tracker: Tracker, client, tmp_path: Path):
     [run_id], _ = tracked(tracker, lambda run: run.data("triplets[vendor_all]", "d1gest", 42, tmp_path))
     [entry] = client.get_run(run_id).inputs.dataset_inputs
     assert (entry.dataset.name, entry.dataset.digest) == ("triplets[vendor_all]", "d1gest")
@@ -213,7 +213,7 @@ def test_the_data_it_read_is_there_with_its_digest(tracker: Tracker, client, tmp
     assert client.get_run(run_id).data.tags["data_version"] == "d1gest"
 
 
-def test_pictures_and_files_lie_under_the_artifact_root(tracker: Tracker, client, tmp_path: Path):
+def test_pictures_and_files_are_stored_under_the_artifact_root(tracker: Tracker, client, tmp_path: Path):
     (tmp_path / "factors.npz").write_bytes(b"factors")
 
     def body(run: TrackedRun) -> None:
@@ -227,7 +227,7 @@ def test_pictures_and_files_lie_under_the_artifact_root(tracker: Tracker, client
     assert pictures and all("step+7+" in name.replace("%", "+") for name in pictures)
 
 
-def test_metadata_leads_to_the_run(tracker: Tracker, client):
+def test_metadata_links_to_the_run(tracker: Tracker, client):
     links = []
     [run_id], _ = tracked(tracker, lambda run: links.append(run.link()))
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id

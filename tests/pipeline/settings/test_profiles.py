@@ -1,4 +1,4 @@
-"""Profiles: what is shipped fits, and what is wrong in one is said with the file, the key and what is allowed."""
+"""Profiles: those in the package are valid; an error names the file, the key and what is allowed."""
 
 import dataclasses
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.settings import launchpad as config
-from pipeline.settings import profiles
+from pipeline.settings import launchpad, profiles
 from pipeline.settings.method import Method
+from pipeline.settings.ops import OPS
+from pipeline.settings.presets import PRESET_NAMES
 from tests.pipeline.conftest import TINY
 
 
@@ -28,12 +29,12 @@ def refusal(name: str) -> str:
     return str(caught.value)
 
 
-def test_an_unknown_profile_is_refused_with_the_ones_there_are():
+def test_an_unknown_profile_is_refused_and_the_known_ones_listed():
     said = refusal("paris")
     assert "paris" in said and all(name in said for name in profiles.names())
 
 
-def test_a_file_that_is_no_yaml_is_named(write):
+def test_a_file_with_a_yaml_error_is_named(write):
     path = write("ops: [unclosed")
     assert path in refusal(path)
 
@@ -61,7 +62,7 @@ def test_an_unknown_key_is_named_with_its_file_and_what_is_allowed(write, text: 
     assert all(name in said for name in allowed)
 
 
-def test_an_unknown_key_beside_the_methods_config_is_named(write):
+def test_an_unknown_key_next_to_the_methods_config_is_named(write):
     assert "confg" in refusal(write("resources: {method: {confg: {preset: kang2017}}}"))
 
 
@@ -80,7 +81,7 @@ def test_an_ill_typed_value_is_named_with_its_file_its_key_and_the_type(write, o
     assert path in said and f"ops.{op}.config.{field} is " in said and type_ in said
 
 
-def test_a_section_that_is_no_mapping_is_named(write):
+def test_a_section_that_is_not_a_mapping_is_named(write):
     path = write("ops: {dvbpr: {config: [1, 2]}}")
     assert refusal(path) == f"{path}: ops.dvbpr.config must be a mapping, not list."
 
@@ -90,41 +91,33 @@ def test_an_empty_section_sets_nothing(write):
 
 
 def test_a_number_that_yaml_reads_as_text_is_a_number(write):
-    # YAML 1.1 wants a point in the mantissa: 1e-3 is text to it, and a person means 0.001.
+    # YAML 1.1 needs a point in the mantissa, so it reads 1e-3 as text; the author means 0.001.
     assert profiles.load(write("ops: {dvbpr: {config: {learning_rate: 1e-3}}}")).ops["dvbpr"]["learning_rate"] == 1e-3
 
 
-def test_an_unknown_preset_is_refused_with_the_ones_there_are(write):
+def test_an_unknown_preset_is_refused_and_the_known_ones_listed(write):
     path = write("resources: {method: {config: {preset: kang2016}}}")
     said = refusal(path)
-    assert path in said and "kang2016" in said and all(name in said for name in config.PRESET_NAMES)
+    assert path in said and "kang2016" in said and all(name in said for name in PRESET_NAMES)
 
 
 def settable(cls: type) -> set[str]:
-    """The fields of a settings class that a run sets: neither the environment nor the data decides them."""
-    names = {f.name for f in dataclasses.fields(cls)} - config.FROM_ENVIRONMENT
-    return {name for name in names if (cls, name) not in config.FROM_DATA}
+    """List the fields of a settings class that a run may set, not the environment or the data."""
+    names = {f.name for f in dataclasses.fields(cls)} - launchpad.FROM_ENVIRONMENT
+    return {name for name in names if (cls, name) not in launchpad.FROM_DATA}
 
 
-def settings_of(op: str) -> list[type]:
-    """The settings classes whose fields an op's Config holds."""
-    fields = set(config.CONFIGS[op].model_fields)
-    known = [c for c in vars(config).values() if dataclasses.is_dataclass(c) and isinstance(c, type)]
-    return [c for c in known if settable(c) <= fields]
-
-
-@pytest.mark.parametrize("op", sorted(config.CONFIGS))
-def test_every_op_takes_settings_that_exist(op: str):
-    found = {name for cls in settings_of(op) for name in settable(cls)}
-    assert set(config.CONFIGS[op].model_fields) == found
+@pytest.mark.parametrize("op", sorted(OPS))
+def test_every_ops_config_has_the_fields_of_its_settings(op: str):
+    assert set(launchpad.CONFIGS[op].model_fields) == {name for cls in OPS[op] for name in settable(cls)}
 
 
 @pytest.mark.parametrize("name", [*profiles.names(), str(TINY)])
-def test_every_shipped_profile_gives_settings_for_every_op(name: str):
+def test_every_profile_makes_settings_for_every_op(name: str):
     method = Method(profile=name)
-    for op in config.CONFIGS:
+    for op, classes in OPS.items():
         wanted = profiles.load(name).ops.get(op, {})
-        for cls in settings_of(op):
+        for cls in classes:
             settings = method.settings(cls, op)
             for key, value in wanted.items():
                 if hasattr(settings, key):

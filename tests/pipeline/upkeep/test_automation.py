@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline.home.at_work import at_work, is_at_work
+from pipeline.home import command_lock
 from pipeline.upkeep.automation import automated, refresh
 
 MODES = dg.StaticPartitionsDefinition(["single", "customer"])
@@ -263,7 +263,7 @@ def test_while_somebody_is_busy_nothing_is_asked_for_and_afterwards_what_is_stil
 
 
 def test_a_run_from_the_terminal_is_at_work_until_it_ends(tmp_path: Path):
-    assert not is_at_work(tmp_path)
-    with at_work(tmp_path / "home"):
-        assert is_at_work(tmp_path / "home")
-    assert not is_at_work(tmp_path / "home")
+    assert not command_lock.is_held(tmp_path)
+    with command_lock.hold(tmp_path / "home"):
+        assert command_lock.is_held(tmp_path / "home")
+    assert not command_lock.is_held(tmp_path / "home")

@@ -261,7 +261,7 @@ def test_a_source_without_any_other_file_is_told_and_waits_for_a_better_one(home
 
 
 def test_a_cursor_of_the_older_version_is_understood(home: Home):
-    old = json.dumps(home.raw.looks(home.raw.marks()))
+    old = json.dumps(home.raw.legacy_digests(home.raw.marks()))
     home.cursor = old
     assert home.settle() == "the raw files look as they did"
     home.cursor = old

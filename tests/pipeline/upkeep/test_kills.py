@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_table_in_it_stays():
         (folder / "users.parquet").write_bytes(b"the old one")
         folder.chmod(0o555)
         said = in_a_child(become_nobody, overwrite_users, folder)
-        assert "mend the permissions, or name another ATELIER_HOME, and run again" in said
+        assert "fix the permissions, or name another ATELIER_HOME, and run again" in said
         assert (folder / "users.parquet").read_bytes() == b"the old one"
         folder.chmod(0o755)
         assert in_a_child(stay, overwrite_users, folder) == "written"

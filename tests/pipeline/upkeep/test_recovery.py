@@ -201,7 +201,7 @@ def test_a_command_still_reads_a_permanent_failure_as_bad_input():
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "/x/t.parquet"), "/x/t.parquet': make room on that disk"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), "mend the permissions"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "fix the permissions"),
         (OSError(errno.EROFS, "Read-only file system", "/x"), "mounted read-only"),
         (RuntimeError("(sqlite3.OperationalError) database is locked\n[SQL: ..."), "another process holds a SQLite"),
         (ValueError("something else"), "something else"),

@@ -75,7 +75,7 @@ def test_what_is_withdrawn_keeps_its_history_and_loses_its_files_and_its_alias(
 def test_a_database_that_somebody_holds_is_a_clear_failure_and_afterwards_it_works(
     tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(tracking, "LOCKED_AFTER", 0.1)
+    monkeypatch.setattr(tracking, "LOCK_TIMEOUT", 0.1)
     holder = sqlite3.connect(tracker.tracking_uri.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(sqlite3.OperationalError, match="database is locked") as refused:

@@ -171,9 +171,9 @@ def test_a_model_made_from_the_same_is_found_again_the_current_one_first(home: H
     assert (home.storage.parent("recommender", MODE) / "current.json").read_text() == json.dumps(
         {"run": "c"}, indent=2
     ) + "\n"
-    found = home.storage.made_before("recommender", MODE, inputs={"x": "1"})
+    found = home.storage.find_finished("recommender", MODE, inputs={"x": "1"})
     assert found is not None and found.run == "a"
     write_json(home.storage.parent("recommender", MODE) / "current.json", {"run": "b"})
-    found = home.storage.made_before("recommender", MODE, inputs={"x": "1"}, code_version="1")
+    found = home.storage.find_finished("recommender", MODE, inputs={"x": "1"}, code_version="1")
     assert found is not None and found.run == "b"
-    assert home.storage.made_before("recommender", MODE, inputs={"x": "1"}, code_version="2") is None
+    assert home.storage.find_finished("recommender", MODE, inputs={"x": "1"}, code_version="2") is None

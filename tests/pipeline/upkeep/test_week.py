@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from pipeline.runtime.plan import plan
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 from tests.pipeline.conftest import TINY, isolate
 from tests.pipeline.week_shop import ITEMS, MODES, PictureHost, Shop, purchases
 
@@ -63,7 +63,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def last(shop: Shop, asset: str, mode: str | None = None) -> dict:
-    return Ledger(shop.instance).of(asset, mode)
+    return LatestMetadata(shop.instance).of(asset, mode)
 
 
 def read_anew(shop: Shop) -> tuple[int, int]:

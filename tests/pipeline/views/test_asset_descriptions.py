@@ -10,7 +10,8 @@ from pipeline.core import column_docs
 from pipeline.core.errors import InputError
 from pipeline.home import environment
 from pipeline.home.io_managers import SCHEMAS
-from pipeline.settings import launchpad as config
+from pipeline.settings.launchpad import CONFIGS, help_texts
+from pipeline.settings.ops import OPS
 
 GRAPH = build_definitions().resolve_asset_graph()
 ASSETS = {node.key.to_user_string(): node for node in GRAPH.asset_nodes}
@@ -40,16 +41,26 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column():
     assert set(column_docs.EVERYWHERE) <= everywhere
 
 
-@pytest.mark.parametrize("op", sorted(config.OP_SETTINGS))
-def test_the_launchpad_shows_the_meaning_and_the_default_of_every_field(op: str):
-    for settings in config.OP_SETTINGS[op]:
-        meant = config.described(settings)
-        shown = config.CONFIGS[op].model_fields
-        for field in dataclasses.fields(settings):
-            assert field.name in meant, f"{settings.__name__}.{field.name} has no comment that says what it means"
-            if field.name in shown:
-                said = shown[field.name].description
-                assert said.startswith(meant[field.name]) and "When not set: the profile's value, else" in said
+@pytest.mark.parametrize("op", sorted(OPS))
+def test_the_launchpad_shows_the_help_and_the_default_of_every_field(op: str):
+    shown = CONFIGS[op].model_fields
+    for settings in OPS[op]:
+        texts = help_texts(settings)
+        assert list(texts) == [field.name for field in dataclasses.fields(settings)]
+        for name, text in texts.items():
+            assert text[0] not in " #" and text.endswith("."), f"{settings.__name__}.{name}: write a sentence"
+            if name in shown:
+                assert shown[name].description.startswith(f"{text} When not set: the profile's value, else ")
+
+
+def test_every_op_in_dagster_takes_the_settings_that_the_table_lists():
+    found = {}
+    for asset in ASSETS.values():
+        config = asset.assets_def.op.config_schema.config_type
+        found[asset.assets_def.op.name] = set(getattr(config, "fields", {}))
+    assert {op: fields for op, fields in found.items() if fields} == {
+        op: set(config.model_fields) for op, config in CONFIGS.items()
+    }
 
 
 def test_an_owner_that_dagster_does_not_accept_is_named_in_the_error(monkeypatch: pytest.MonkeyPatch):

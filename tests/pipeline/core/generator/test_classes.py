@@ -25,7 +25,7 @@ from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.home.storage import Storage
 from pipeline.lookbook.album import cut
 from pipeline.runtime.resources import RawSources, default_resources
-from pipeline.runtime.summary import Ledger
+from pipeline.runtime.summary import LatestMetadata
 from pipeline.settings.assets import IngestSettings
 from pipeline.settings.method import Method
 from pipeline.upkeep.jobs import everything
@@ -58,7 +58,7 @@ class Shop:
         )
 
     def said(self, asset: str) -> dict[str, Any]:
-        return Ledger(self.instance).of(asset)
+        return LatestMetadata(self.instance).of(asset)
 
     def version(self, asset: str) -> str:
         record = self.instance.get_latest_materialization_event(dg.AssetKey(asset))
