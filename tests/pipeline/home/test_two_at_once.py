@@ -64,9 +64,9 @@ def runs_in(_: int, home: Path) -> int:
         return len(opened.get_runs(limit=1))
 
 
-def test_a_fresh_home_is_opened_by_several_at_once(tmp_path: Path):
+def test_several_processes_open_a_new_home_at_once(tmp_path: Path):
     assert together(4, runs_in, tmp_path / "home") == [0] * 4
-    assert all(is_complete(tmp_path / "home" / "dagster" / kind.place, kind) for kind in instance.SQLITE)
+    assert all(is_complete(tmp_path / "home" / "dagster" / kind.path, kind) for kind in instance.SQLITE)
     assert not list((tmp_path / "home" / "dagster").glob(f"{instance.MAKING}*"))
 
 
@@ -78,7 +78,7 @@ def experiment_in(_: int, home: Path) -> str:
     return tracker_of(home)._experiment(tracker_of(home).client())
 
 
-def test_mlflows_database_is_made_by_one_of_several_and_used_by_all(tmp_path: Path):
+def test_one_of_several_processes_creates_mlflows_database_and_all_use_it(tmp_path: Path):
     assert together(3, experiment_in, tmp_path) == ["1"] * 3
     with closing(sqlite3.connect(tmp_path / "mlflow" / "mlflow.db")) as opened:
         places = dict(opened.execute("SELECT name, artifact_location FROM experiments"))
@@ -103,7 +103,7 @@ def torn_reads(number: int, path: Path) -> int:
     return torn
 
 
-def test_a_file_that_several_write_whole_is_always_one_of_theirs(tmp_path: Path):
+def test_a_file_that_several_processes_write_atomically_is_always_complete(tmp_path: Path):
     path = tmp_path / "whole.bin"
     assert together(3, torn_reads, path) == [0] * 3
     assert list(tmp_path.iterdir()) == [path]
@@ -115,7 +115,7 @@ def killed_while_it_writes(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path):
+def test_files_of_a_killed_writer_are_deleted_and_those_of_a_running_one_kept(tmp_path: Path):
     path = tmp_path / "table"
     victim = PROCESSES.Process(target=killed_while_it_writes, args=(path,))
     victim.start()
