@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from pipeline.erase.scrub import databases, scrub
+from pipeline.erase.redact import databases, redact
 from pipeline.home import environment, instance
 from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.recovery import recover
@@ -61,7 +61,7 @@ def test_runs_events_and_mlflow_lie_in_postgres_a_killed_run_is_recovered_and_a_
     both = list(databases(home, environment.database(), tracker.tracking_uri))
     assert len(both) == 2 and all(held(address) for address in both)
     for address in both:
-        assert scrub(address, ["A2REVIEWER"], pictures=False)
+        assert redact(address, ["A2REVIEWER"], pictures=False)
         assert held(address) == 0
 
 

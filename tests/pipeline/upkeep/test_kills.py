@@ -1,6 +1,6 @@
-"""The soak in short: the command is killed while a table and a checkpoint are written, and hindered by the machine.
+"""A short soak: the command is killed while it writes a table and a checkpoint, and meets a full disk.
 
-`make soak` is the long form, with the servers and fifty kills.
+`make soak` is the long one, with the servers and fifty kills.
 """
 
 import os
@@ -35,7 +35,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def test_kills_during_a_table_and_a_checkpoint_and_a_full_disk_lose_nothing(shop: Shop):
-    """One story, because each part goes on where the last one was stopped."""
+    """All kills in one test, because each run continues from the one before."""
     undisturbed, home = shop.folder / "undisturbed", shop.folder / "killed"
     calm = Lives(shop.profile, SELECT, shop.of(undisturbed), shop.folder / "lives.log")
     assert calm.live(at="end") == DONE, calm.log.read_text()
@@ -58,7 +58,7 @@ def test_kills_during_a_table_and_a_checkpoint_and_a_full_disk_lose_nothing(shop
 
 
 def test_a_checkpoint_and_a_table_that_do_not_fit_are_named_and_the_old_ones_stay(tmp_path: Path):
-    """In a process that may write no longer file than the old ones are; afterwards it works."""
+    """In a process that may not write files larger than the old ones; without the limit it works."""
     small, large = {"weights": torch.zeros(100)}, {"weights": torch.rand(100_000)}
     checkpoint, table = tmp_path / "last.pt", tmp_path / "t.parquet"
     checkpoints.save(checkpoint, small)
@@ -86,7 +86,7 @@ def test_a_checkpoint_and_a_table_that_do_not_fit_are_named_and_the_old_ones_sta
 
 
 def in_a_child(body: Callable[[], str], first: Callable[[], object]) -> str:
-    """What `body` says in a process of its own, after `first`."""
+    """Call `first` and `body` in a child process; return the text of `body`."""
     reads, writes = os.pipe()
     child = os.fork()
     if child == 0:
@@ -102,8 +102,8 @@ def in_a_child(body: Callable[[], str], first: Callable[[], object]) -> str:
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_the_table_in_it_stays():
-    """Tried as a user whom permissions bind: root may write everywhere."""
-    with tempfile.TemporaryDirectory(prefix="atelier-kills-") as place:  # pytest's own root alone may pass
+    """Run as an unprivileged user, because root may write everywhere."""
+    with tempfile.TemporaryDirectory(prefix="atelier-kills-") as place:  # other users cannot enter pytest's tmp_path
         Path(place).chmod(0o755)
         folder = Path(place) / "tables"
         folder.mkdir()
