@@ -21,7 +21,7 @@ from pipeline.settings.launchpad import ChampionConfig, GeneratorChampionConfig
 from pipeline.settings.method import Method
 
 if TYPE_CHECKING:
-    from pipeline.champions.succession import Outcome
+    from pipeline.champions.succession import Succession
 
 
 @dg.asset(
@@ -81,7 +81,7 @@ def generator_champion(
 
 
 def _told(
-    context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: "Outcome"
+    context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: "Succession"
 ) -> dg.MaterializeResult:
     """What became of a model, in MLflow and as metadata."""
     reigning, decision = outcome.champion, outcome.decision
