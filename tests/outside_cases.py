@@ -15,6 +15,7 @@ from pipeline.core.images import image_validator
 MOVED = {
     "pipeline.generator": "pipeline.designs",
     "pipeline.scale": "pipeline.multi_gpu",
+    "pipeline.champions.registry": "pipeline.champions.model_registry",
     "pipeline.champions.shelf": "pipeline.champions.served_model",
     "pipeline.command": "pipeline.runtime.exits",
     "pipeline.comparison": "pipeline.views.comparison",
@@ -100,7 +101,8 @@ for module, names in {
 }.items():
     vars(importlib.import_module(module)).update(names)
 _RENAMED = {
-    "pipeline.champions.served_model": {"Shelf": "ServedModel"},
+    "pipeline.champions.model_registry": {"Version": "RegisteredVersion"},
+    "pipeline.champions.served_model": {"Shelf": "ServedModel", "Shop": "TrainingShop"},
     "pipeline.erase.erase": {"reach": "find_scope", "Reach": "ErasureScope", "left": "remaining"},
     "pipeline.erase.redact": {"scrub": "redact", "scrub_logs": "redact_logs", "GONE": "REDACTED"},
     "pipeline.erase.rewrite": {"Wanted": "Removal"},
@@ -108,7 +110,7 @@ _RENAMED = {
     "pipeline.mirror.background_sync": {"in_step": "synchronised"},
     "pipeline.mirror.store": {"Seen": "FileStat", "Stored": "StoredFile"},
     "pipeline.mirror.sync": {"Moved": "SyncResult"},
-    "pipeline.upkeep.drops": {"End": "DropStatus"},
+    "pipeline.upkeep.drops": {"End": "DropStatus", "Step": "DropStep"},
     "pipeline.upkeep.workers": {"Life": "Liveness", "life": "liveness"},
 }
 for module, names in _RENAMED.items():

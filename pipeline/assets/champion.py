@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pyarrow as pa
 
-from pipeline.champions.registry import CHAMPION
+from pipeline.champions.model_registry import CHAMPION
 from pipeline.core.tables import StoredTable
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import MANIFEST, ModelFolder, Storage

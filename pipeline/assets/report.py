@@ -8,7 +8,7 @@ from functools import partial
 
 import dagster as dg
 
-from pipeline.champions.registry import Registry
+from pipeline.champions.model_registry import Registry
 from pipeline.home.storage import Storage, digest
 from pipeline.lookbook.page import Page
 from pipeline.recommenders.registry import main

@@ -14,7 +14,7 @@ from models.data.factors import Factors
 from models.metrics.evaluate import auc_of_each
 from models.metrics.generation import distance_differences
 from models.metrics.intervals import bootstrap_mean
-from pipeline.champions.served_model import BEFORE, SPLITS, Shop
+from pipeline.champions.served_model import BEFORE, SPLITS, TrainingShop
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 
 FIRST, OTHER_CLASSES, BETTER, NOT_WORSE = "first", "other classes", "better", "not worse"
@@ -63,7 +63,7 @@ class Contender:
     """One of two recommenders: its factors and the shop it was trained on, with the same rows."""
 
     factors: Factors
-    shop: Shop
+    shop: TrainingShop
 
 
 @dataclass(frozen=True, eq=False)

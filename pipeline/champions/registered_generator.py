@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from models.lsgan.networks import Generator, to_pixels
-from pipeline.champions.registry import pinned
+from pipeline.champions.model_registry import pinned
 
 if TYPE_CHECKING:
     from mlflow.models import Model

@@ -36,7 +36,7 @@ NO_CLASS = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Shop:
+class TrainingShop:
     """The data a model was trained on, under the shop's ids; rows are those of its factors."""
 
     reviewer: np.ndarray  # [U] uint64, `hashed` reviewer ids
@@ -58,7 +58,9 @@ def hashed(reviewer_ids: list[str]) -> np.ndarray:
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
-def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "pa.Table", products: "pa.Table") -> Shop:
+def shop_of(
+    data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "pa.Table", products: "pa.Table"
+) -> TrainingShop:
     """Make the shop of a mode's arrays.
 
     Args:
@@ -84,7 +86,7 @@ def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "p
     names = [asin[item] for item in data.items.tolist()]
     of_split = {**{name: data.pairs[name] for name in SPLIT_NAMES}, BEFORE: before}
     pairs = np.concatenate([of_split[name] for name in SPLITS]).astype(np.int32)
-    return Shop(
+    return TrainingShop(
         reviewer=hashed([reviewer[user] for user in data.users.tolist()]),
         asin=np.array(names, np.str_),
         garment_class=np.array([kind.get(name) or NO_CLASS for name in names], np.str_),
@@ -94,7 +96,7 @@ def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "p
     )
 
 
-def pack(out: Path, trained: Path, shop: Shop, about: Mapping[str, Any]) -> None:
+def pack(out: Path, trained: Path, shop: TrainingShop, about: Mapping[str, Any]) -> None:
     """Write the folder to serve the model in `trained`, with its provenance in `about`.
 
     The pictures' own vectors are left out, because an item's score needs only their mean.
@@ -113,10 +115,10 @@ def pack(out: Path, trained: Path, shop: Shop, about: Mapping[str, Any]) -> None
     (out / ABOUT).write_text(json.dumps(about, indent=2, sort_keys=True, default=str) + "\n")
 
 
-def read_shop(folder: Path) -> Shop:
+def read_shop(folder: Path) -> TrainingShop:
     """Read the shop from a served folder."""
     with np.load(folder / SHOP, allow_pickle=False) as file:
-        return Shop(**{name: file[name] for name in Shop.__dataclass_fields__})
+        return TrainingShop(**{name: file[name] for name in TrainingShop.__dataclass_fields__})
 
 
 @dataclass(frozen=True)

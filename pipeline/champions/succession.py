@@ -20,9 +20,9 @@ from models.data.factors import Factors
 from models.lsgan.networks import LsganSettings, sample_z
 from models.lsgan.train import load_generator
 from models.metrics.generation import kernel_distance
-from pipeline.champions import champion, registered_generator, registry, runs, served_model
+from pipeline.champions import champion, model_registry, registered_generator, runs, served_model
 from pipeline.champions.champion import Contender, Decision
-from pipeline.champions.registry import GENERATOR, RECOMMENDER, Registry, Version
+from pipeline.champions.model_registry import GENERATOR, RECOMMENDER, RegisteredVersion, Registry
 from pipeline.core.generator import generation
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
@@ -39,8 +39,8 @@ SHA_DIGITS = 16  # hex digits of each training picture's sha256 that a registere
 class Succession:
     """The result of a model's registration."""
 
-    version: Version  # of the model
-    champion: Version  # after the decision
+    version: RegisteredVersion  # of the model
+    champion: RegisteredVersion  # after the decision
     decision: Decision | None  # None: it was decided on before
 
 
@@ -64,7 +64,7 @@ def recommender(
         settings: of the decision.
         device: to score on.
     """
-    name = registry.model_name(RECOMMENDER, mode)
+    name = model_registry.model_name(RECOMMENDER, mode)
     store = Registry(run.client, run.uri)
     manifest = trained.manifest()
     data = runs.model_arrays(trained)
@@ -74,9 +74,9 @@ def recommender(
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / RECOMMENDER
             served_model.pack(packed, trained.opened, shop, _about_recommender(manifest, mode, trained.run, storage))
-            registry.write_recommender(packed, out, model)
+            model_registry.write_recommender(packed, out, model)
 
-    def decide(current: Version) -> Decision:
+    def decide(current: RegisteredVersion) -> Decision:
         theirs = store.folder(current) / "artifacts" / RECOMMENDER
         challenger = Contender(Factors.load(trained.opened / served_model.FACTORS), shop)
         inputs = json.loads((theirs / served_model.ABOUT).read_text())["inputs"]
@@ -99,7 +99,7 @@ def generator(
     device: torch.device,
 ) -> Succession:
     """Register the generator and decide on held-out garments whether it becomes the champion, like `recommender`."""
-    name = registry.model_name(GENERATOR)
+    name = model_registry.model_name(GENERATOR)
     store = Registry(run.client, run.uri)
     network, _, meta = load_generator(trained.opened)
     inputs = trained.manifest()["inputs"]
@@ -114,7 +114,7 @@ def generator(
             about.write_text(json.dumps({**facts, "trained_on": sorted(shas[~held_out].tolist())}))
             registered_generator.write(network, about, out, model)
 
-    def decide(current: Version) -> Decision:
+    def decide(current: RegisteredVersion) -> Decision:
         folder = store.folder(current)
         theirs = json.loads((folder / "extra_files" / ABOUT_GENERATOR).read_text())
         if list(theirs["classes"]) != list(names):
@@ -142,7 +142,9 @@ def generator(
     return _decide_once(store, version, decide)
 
 
-def _decide_once(store: Registry, version: Version, decide: Callable[[Version], Decision]) -> Succession:
+def _decide_once(
+    store: Registry, version: RegisteredVersion, decide: Callable[[RegisteredVersion], Decision]
+) -> Succession:
     """Decide on a version and record the decision, unless that was done before."""
     current = store.champion(version.name)
     if current is not None and (version.decision or current.number == version.number):

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.champions.registry import RECOMMENDER, model_name
+from pipeline.champions.model_registry import RECOMMENDER, model_name
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import leading

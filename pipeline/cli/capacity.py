@@ -14,7 +14,7 @@ from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 
 
 @dataclass(frozen=True)
-class Shop:
+class Workload:
     """A data set's size. `assumed` names the numbers that no source gives."""
 
     name: str
@@ -69,12 +69,12 @@ class Stage:
 
 
 SHOPS = (
-    Shop("2018 Fashion", 883_636, 186_627, 2_632, 17_173, 15_000, 38_053, "interactions (5.7 a user)"),
-    Shop(
+    Workload("2018 Fashion", 883_636, 186_627, 2_632, 17_173, 15_000, 38_053, "interactions (5.7 a user)"),
+    Workload(
         "2018 Clothing", 32.3e6, 2.69e6, 1.22e6, 1.2e6, 11.3e6, 4.8e6,
         "items (those of the users with five reviews), four pictures an item",
     ),
-    Shop(
+    Workload(
         "2023 all", 571e6, 48e6, 27e6, 24e6, 380e6, 96e6,
         "half of the users and items in the 5-core with two thirds of the reviews, four pictures an item",
     ),
@@ -104,7 +104,7 @@ FORMULAS = {
 }
 
 
-def stages(shop: Shop, rates: Rates, machine: Machine) -> list[Stage]:
+def stages(shop: Workload, rates: Rates, machine: Machine) -> list[Stage]:
     """Estimate every stage that grows with the shop, in the order of the run."""
     names = {**vars(shop), **vars(rates), **vars(machine), "min": min}
 
@@ -136,7 +136,7 @@ def formulas() -> Iterator[str]:
         yield f"| {name} | " + " | ".join(f"`{text}`" for text in texts) + " |"
 
 
-def page(shop: Shop, rates: Rates, machine: Machine) -> Iterator[str]:
+def page(shop: Workload, rates: Rates, machine: Machine) -> Iterator[str]:
     """Format the shop's estimates as Markdown, line by line."""
     estimated = stages(shop, rates, machine)
     yield (
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the estimates for the three known shops, or for the shop given by the arguments; return the exit code."""
     epilog = "Any size or rate can be set: --reviews 571e6 --pictures 96e6 --per-host 64 --memory 256e9 ...\n\n"
     parser = command_parser("pipeline.cli.capacity", __doc__, epilog + EXIT_CODES)
-    groups: dict[type, Shop | Rates | Machine] = {Shop: SHOPS[-1], Rates: Rates(), Machine: Machine()}
+    groups: dict[type, Workload | Rates | Machine] = {Workload: SHOPS[-1], Rates: Rates(), Machine: Machine()}
     names = {
         kind: [name for name, value in vars(defaults).items() if isinstance(value, float | int)]
         for kind, defaults in groups.items()
@@ -208,11 +208,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{', '.join(wrong)}: must be above 0")
     given = {kind: {name: options[name] for name in names[kind] if options[name] is not None} for kind in groups}
     rates, machine = replace(Rates(), **given[Rates]), replace(Machine(), **given[Machine])
-    shops = [replace(SHOPS[-1], name="yours", assumed="what you left out is that of 2023 all", **given[Shop])]
+    shops = [replace(SHOPS[-1], name="yours", assumed="what you left out is that of 2023 all", **given[Workload])]
 
     def work() -> int:
         print(*formulas(), sep="\n")
-        for shop in shops if given[Shop] else SHOPS:
+        for shop in shops if given[Workload] else SHOPS:
             print("", *page(shop, rates, machine), sep="\n")
         return DONE
 

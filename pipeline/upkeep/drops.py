@@ -74,7 +74,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Step:
+class DropStep:
     """The result of one evaluation of the sensor."""
 
     state: State
@@ -84,7 +84,7 @@ class Step:
     given_up: tuple[tuple[str, str, str, str], ...] = ()  # (source, file, mark, error), to be skipped from now on
 
 
-def step(state: State, marks: Marks, now: float, outcome: Outcome | None) -> Step:
+def step(state: State, marks: Marks, now: float, outcome: Outcome | None) -> DropStep:
     """Compute the next state and request.
 
     Args:
@@ -100,24 +100,24 @@ def step(state: State, marks: Marks, now: float, outcome: Outcome | None) -> Ste
             if waiting and overdue:
                 changed = changed_files(state.taken, marks)
                 drop = Drop(uuid.uuid4().hex, marks, now)
-                return Step(replace(state, drop=drop), "requested", INGEST, tuple(sorted(changed)))
-            return Step(state, f"the last drop {outcome.status.value}")
+                return DropStep(replace(state, drop=drop), "requested", INGEST, tuple(sorted(changed)))
+            return DropStep(state, f"the last drop {outcome.status.value}")
         if outcome.status is DropStatus.DONE:
             state = State(taken=state.drop.marks)
         elif outcome.status is DropStatus.FAILED:
             return _after_failure(state, state.drop, marks, now, outcome)
     changed = changed_files(state.taken, marks)
     if not changed and state.drop is None and not state.owed:
-        return Step(state, "the raw files are unchanged")
+        return DropStep(state, "the raw files are unchanged")
     pending = [name for files in _unchanged(state.failed, marks).values() for name in files]
     if (pending or state.owed) and now < state.again_at:
-        return Step(state, f"{', '.join(pending) or 'the sources'}: next try in {state.again_at - now:.0f} s")
+        return DropStep(state, f"{', '.join(pending) or 'the sources'}: next try in {state.again_at - now:.0f} s")
     same = bool(pending) and state.again == INGEST and state.again_of == _digest(marks)
     drop = Drop(uuid.uuid4().hex, marks, now)
-    return Step(replace(state, drop=drop), "requested", INGEST if same else OBSERVE, tuple(sorted(changed)))
+    return DropStep(replace(state, drop=drop), "requested", INGEST if same else OBSERVE, tuple(sorted(changed)))
 
 
-def _after_failure(state: State, drop: Drop, marks: Marks, now: float, outcome: Outcome) -> Step:
+def _after_failure(state: State, drop: Drop, marks: Marks, now: float, outcome: Outcome) -> DropStep:
     suspects = changed_files(state.taken, drop.marks)
     named = {s: {name: m for name, m in files.items() if name in outcome.error} for s, files in suspects.items()}
     if any(named.values()):  # the error names files, so the drop's other files are not to blame
@@ -136,20 +136,20 @@ def _after_failure(state: State, drop: Drop, marks: Marks, now: float, outcome: 
         if tries >= TRIES
     )
     if given_up:  # the caller lists them as skipped, and evaluates again at once
-        return Step(State(taken=state.taken), "given up", given_up=given_up)
+        return DropStep(State(taken=state.taken), "given up", given_up=given_up)
     tries = max((entry[1] for files in failed.values() for entry in files.values()), default=0)
     wait = BACKOFF[tries - 1] if tries else BACKOFF[-1] if state.owed else 0.0
     again: dict = {"again_at": now + wait, "again": outcome.stage, "again_of": _digest(drop.marks)}
     state = State(state.taken, failed=failed, owed=state.owed, **again)
     if not wait:
         return step(state, marks, now, None)
-    return Step(state, f"{outcome.status.value} ({outcome.error}): next try in {wait:.0f} s")
+    return DropStep(state, f"{outcome.status.value} ({outcome.error}): next try in {wait:.0f} s")
 
 
-def force_observation(state: State, marks: Marks, now: float) -> Step:
+def force_observation(state: State, marks: Marks, now: float) -> DropStep:
     """Request an observation even if no file changed, because giving up on files changes the source's version."""
     state = replace(state, drop=Drop(uuid.uuid4().hex, marks, now), owed=True)
-    return Step(state, "requested", OBSERVE, tuple(sorted(marks)))
+    return DropStep(state, "requested", OBSERVE, tuple(sorted(marks)))
 
 
 def changed_files(taken: Marks, now: Marks) -> Marks:

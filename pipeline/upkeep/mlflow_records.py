@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.champions.registry import LOGGED, MADE, Registry
+from pipeline.champions.model_registry import LOGGED, MADE, Registry
 from pipeline.runtime.tracking import EXPERIMENT, Tracker
 
 ERASED = "atelier.erased"  # tag of a withdrawn run or version: the time of the erasure

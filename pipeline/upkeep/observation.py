@@ -18,7 +18,7 @@ from pipeline.settings.method import Method
 from pipeline.upkeep.automation import NIGHT
 from pipeline.upkeep.drop_check import SOURCES, evaluation
 from pipeline.upkeep.drop_outcome import DROP, outcome
-from pipeline.upkeep.drops import INGEST, TRIES, Marks, State, Step, force_observation, step
+from pipeline.upkeep.drops import INGEST, TRIES, DropStep, Marks, State, force_observation, step
 from pipeline.upkeep.jobs import observe_sources, read_again
 
 FILES_INTERVAL = 60  # seconds between two checks of the files; each one also requests the headers of every URL
@@ -80,7 +80,7 @@ def _from_older_cursor(before: dict[str, str], now: dict[str, str], marks: Marks
     return State(taken={source: marks[source] for source, digest in now.items() if before.get(source) == digest})
 
 
-def _give_up(raw: RawSources, result: Step, marks: Marks, now: float) -> list[dg.AssetCheckEvaluation]:
+def _give_up(raw: RawSources, result: DropStep, marks: Marks, now: float) -> list[dg.AssetCheckEvaluation]:
     """Add the files to the home's list of skipped files; return the failed checks that report them."""
     lost = {(source, name) for source, name, _, _ in result.given_up}
     at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")

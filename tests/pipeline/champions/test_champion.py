@@ -18,7 +18,7 @@ from pipeline.champions.champion import (
     decide,
     other_classes,
 )
-from pipeline.champions.served_model import SPLITS, Shop, hashed
+from pipeline.champions.served_model import SPLITS, TrainingShop, hashed
 from pipeline.settings.assets import ChampionSettings
 
 CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def side(users: str, items: str, scores: dict[str, list[float]], pairs: list[tup
         phi=np.zeros((0, count)),
         image_item=np.zeros(0),
     )
-    shop = Shop(
+    shop = TrainingShop(
         reviewer=hashed(list(users)),
         asin=np.array(list(items)),
         garment_class=np.array([""] * count),

@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 
 from models.lsgan.networks import LsganSettings
 from models.lsgan.train import load_generator, train
-from pipeline.champions import registered_generator, registry, succession
-from pipeline.champions.registry import Registry
+from pipeline.champions import model_registry, registered_generator, succession
+from pipeline.champions.model_registry import Registry
 from pipeline.champions.succession import Succession
 from pipeline.core import schemas
 from pipeline.core.generator import generation
@@ -30,7 +30,7 @@ from pipeline.settings.assets import GeneratorChampionSettings
 
 CPU = torch.device("cpu")
 CLASSES = ("men_tops", "women_tops")
-NAME = registry.model_name("generator")
+NAME = model_registry.model_name("generator")
 SETTINGS = GeneratorChampionSettings(minimum=10, feature_size=32, resamples=100)
 COUNT, HELD_OUT = 80, 30
 

@@ -120,7 +120,7 @@ def test_users_missing_in_the_tables_are_refused_with_the_remedy(shop: LittleSho
 
 def test_factors_of_another_shop_are_not_packed(shop: LittleShop, tmp_path: Path):
     whole = shop_of(shop.arrays, NOTHING, *shop.names)
-    short = served_model.Shop(**{**vars(whole), "asin": whole.asin[1:]})
+    short = served_model.TrainingShop(**{**vars(whole), "asin": whole.asin[1:]})
     with pytest.raises(ValueError, match="factors of 60 users and 60 items, the shop has 60 and 59"):
         pack(tmp_path, shop.storage.current("recommender", "vendor_all").path, short, {})
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.capacity import SHOPS, Machine, Rates, Shop, bottlenecks, main, stages
+from pipeline.cli.capacity import SHOPS, Machine, Rates, Workload, bottlenecks, main, stages
 
 PAGE = Path(__file__).parents[3] / "docs" / "capacity.md"
-SHOP = Shop("a", reviews=1000, products=100, users=10, items=20, interactions=50, pictures=80)
+SHOP = Workload("a", reviews=1000, products=100, users=10, items=20, interactions=50, pictures=80)
 RATES = Rates(reviews_a_second=500, pictures_a_second=2, answer_seconds=0.5, per_host=4, side=2, epochs=3)
 
 

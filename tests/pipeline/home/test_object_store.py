@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.home import environment
 from pipeline.upkeep import mlflow_records
-from tests.pipeline.champions.test_registry import NAME, RegistryShop
+from tests.pipeline.champions.test_model_registry import NAME, RegistryShop
 from tests.pipeline.little_shop import MODE
 
 BUCKET, PLACE = "shop", "atelier/mlflow"

@@ -13,7 +13,7 @@ from models.design.preference import picture_features
 from models.modern import train as train_modern
 from models.modern.settings import ModernSettings
 from models.modern.trunk import Trunk
-from pipeline.champions.registry import RECOMMENDER, Registry, model_name
+from pipeline.champions.model_registry import RECOMMENDER, Registry, model_name
 from pipeline.champions.served_model import ServedModel
 from pipeline.core.errors import InputError
 from pipeline.core.images import features

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.champions import registry, succession
-from pipeline.champions.registry import Registry
+from pipeline.champions import model_registry, succession
+from pipeline.champions.model_registry import Registry
 from pipeline.champions.succession import Succession
 from pipeline.core.errors import InputError
 from pipeline.runtime.tracking import Tracker
@@ -28,7 +28,7 @@ from pipeline.settings.assets import ChampionSettings
 from tests.pipeline.conftest import free_port
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 
-NAME = registry.model_name("recommender", MODE)
+NAME = model_registry.model_name("recommender", MODE)
 SETTINGS = ChampionSettings(minimum=20)
 
 
@@ -152,7 +152,7 @@ def test_a_model_that_cannot_be_written_leaves_no_version(
 
     before = [version.number for version in desk.store.versions(NAME)]
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "write_recommender", fails)
+        patch.setattr(model_registry, "write_recommender", fails)
         with pytest.raises(OSError, match="no space left"):
             desk.enter("unlucky", factors=desk.shop.taste(9.0))
     assert [version.number for version in desk.store.versions(NAME)] == before
@@ -171,7 +171,7 @@ def test_a_champion_without_its_files_is_reported_with_the_remedy(desk: Registry
 def test_requirements_are_pinned_and_the_imported_packages_are_copied(desk: RegistryShop, first: Succession):
     folder = desk.store.folder(first.version)
     needed = (folder / "requirements.txt").read_text().split()
-    assert {line.partition("==")[0] for line in needed} == set(registry.RECOMMENDER_NEEDS)
+    assert {line.partition("==")[0] for line in needed} == set(model_registry.RECOMMENDER_NEEDS)
     assert all("==" in line and "+" not in line for line in needed)
     assert (folder / "code" / "models" / "data" / "factors.py").is_file() and (
         folder / "code" / "pipeline" / "champions" / "served_model.py"

@@ -38,7 +38,7 @@ def model_name(kind: str, mode: str | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """A version of a registered model."""
 
     name: str
@@ -60,17 +60,17 @@ class Registry:
     def __init__(self, client: "MlflowClient", uri: str):
         self._client, self._uri = client, uri
 
-    def champion(self, name: str) -> Version | None:
+    def champion(self, name: str) -> RegisteredVersion | None:
         """Return the version that has the alias; None if there is none."""
         number = self._aliases(name).get(CHAMPION)
         return None if number is None else _version(self._client.get_model_version(name, str(number)))
 
-    def find(self, name: str, made: str) -> Version | None:
+    def find(self, name: str, made: str) -> RegisteredVersion | None:
         """Return the version that was registered from a model folder, the newest if there are several."""
         found = [version for version in self.versions(name) if version.made == made]
         return max(found, key=lambda version: version.number, default=None)
 
-    def versions(self, name: str) -> list[Version]:
+    def versions(self, name: str) -> list[RegisteredVersion]:
         """List all versions, oldest first."""
         found = (_version(each) for each in self._client.search_model_versions(f"name = '{name}'", max_results=10_000))
         return sorted(found, key=lambda version: version.number)
@@ -86,7 +86,7 @@ class Registry:
 
     def register(
         self, run: TrackedRun, name: str, made: str, write: Callable[[Path, "Model"], None], tags: Mapping[str, str]
-    ) -> Version:
+    ) -> RegisteredVersion:
         """Log the model that `write` saves as an output of the run, and register it. If that fails, no version is left.
 
         Args:
@@ -128,7 +128,7 @@ class Registry:
         )
         return _version(created)
 
-    def record_decision(self, version: Version, result: str, description: str, promote: bool) -> None:
+    def record_decision(self, version: RegisteredVersion, result: str, description: str, promote: bool) -> None:
         """Record the decision on a version, and move the alias to it if it is promoted.
 
         The alias is moved before the tag is set. If the process is killed between the two, the version is champion and
@@ -140,7 +140,7 @@ class Registry:
             self._client.set_registered_model_alias(version.name, CHAMPION, number)
         self._client.set_model_version_tag(version.name, number, DECISION, result)
 
-    def describe(self, version: Version, card: str) -> None:
+    def describe(self, version: RegisteredVersion, card: str) -> None:
         """Append a card to a version's description, or replace its card; cut the text to the store's limit."""
         before = self._client.get_model_version(version.name, str(version.number)).description or ""
         decision = before.split(CARD_BEGINS)[0]
@@ -148,7 +148,7 @@ class Registry:
         if text != before:
             self._client.update_model_version(version.name, str(version.number), text[:DESCRIPTION_LENGTH])
 
-    def folder(self, version: Version) -> Path:
+    def folder(self, version: RegisteredVersion) -> Path:
         """Return the folder with the version's files, downloaded if the store is on another machine.
 
         Raises:
@@ -217,9 +217,9 @@ def pinned(packages: tuple[str, ...]) -> list[str]:
     return [f"{name}=={installed(name).partition('+')[0]}" for name in packages]
 
 
-def _version(found: "ModelVersion") -> Version:
+def _version(found: "ModelVersion") -> RegisteredVersion:
     tags = found.tags or {}
-    return Version(
+    return RegisteredVersion(
         found.name,
         int(found.version),
         tags.get(MADE, ""),
