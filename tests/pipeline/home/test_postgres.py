@@ -13,7 +13,7 @@ from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import this_process
 from tests.pipeline.postgres import server
-from tests.pipeline.upkeep.test_recovery import job, killed_in_the_middle
+from tests.pipeline.upkeep.test_recovery import job, kill_in_the_middle
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_runs_events_and_mlflow_lie_in_postgres_a_killed_run_is_recovered_and_a_
     from mlflow.tracking import MlflowClient
 
     tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
-    killed_in_the_middle(home)
+    kill_in_the_middle(home)
     client = MlflowClient(tracking_uri=tracker.tracking_uri)
     with instance.open_instance(home) as opened:
         assert type(opened.run_storage).__name__ == "PostgresRunStorage"
