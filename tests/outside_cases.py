@@ -16,6 +16,7 @@ from pipeline.home import command_lock
 MOVED = {
     "pipeline.generator": "pipeline.designs",
     "pipeline.scale": "pipeline.multi_gpu",
+    "pipeline.champions.registry": "pipeline.champions.model_registry",
     "pipeline.champions.shelf": "pipeline.champions.served_model",
     "pipeline.command": "pipeline.runtime.exits",
     "pipeline.comparison": "pipeline.views.comparison",
@@ -28,6 +29,7 @@ MOVED = {
     "pipeline.depot.store": "pipeline.mirror.store",
     "pipeline.depot.sync": "pipeline.mirror.sync",
     "pipeline.environment": "pipeline.home.environment",
+    "pipeline.erase.scrub": "pipeline.erase.redact",
     "pipeline.failures": "pipeline.runtime.failures",
     "pipeline.generator.design_shards": "pipeline.designs.shards",
     "pipeline.generator.design_tables": "pipeline.designs.tables",
@@ -57,11 +59,14 @@ MOVED = {
     "pipeline.scale.engine": "pipeline.core.engine",
     "pipeline.scale.rank_worker": "pipeline.multi_gpu.worker",
     "pipeline.scale.ranked": "pipeline.multi_gpu.launch",
+    "pipeline.servers.leash": "pipeline.servers.supervisor",
     "pipeline.storage": "pipeline.home.storage",
     "pipeline.summary": "pipeline.runtime.summary",
     "pipeline.terminal": "pipeline.runtime.terminal",
     "pipeline.tracking": "pipeline.runtime.tracking",
+    "pipeline.upkeep.readings": "pipeline.upkeep.drop_outcome",
     "pipeline.upkeep.terminal_run": "pipeline.home.command_lock",
+    "pipeline.upkeep.tracked_ends": "pipeline.upkeep.mlflow_records",
     "pipeline.upkeep.warm_start": "pipeline.recommenders.warm_start",
     "pipeline.views.steps": "pipeline.views.filter_counts",
 }
@@ -98,4 +103,20 @@ for module, names in {
     "pipeline.core.images.image_validator": {"Judge": image_validator.ImageValidator},
 }.items():
     vars(importlib.import_module(module)).update(names)
+_RENAMED = {
+    "pipeline.champions.model_registry": {"Version": "RegisteredVersion"},
+    "pipeline.champions.served_model": {"Shelf": "ServedModel", "Shop": "TrainingShop"},
+    "pipeline.erase.erase": {"reach": "find_scope", "Reach": "ErasureScope", "left": "remaining"},
+    "pipeline.erase.redact": {"scrub": "redact", "scrub_logs": "redact_logs", "GONE": "REDACTED"},
+    "pipeline.erase.rewrite": {"Wanted": "Removal"},
+    "pipeline.erase.spelling": {"Spelled": "NameMatcher"},
+    "pipeline.mirror.background_sync": {"in_step": "synchronised"},
+    "pipeline.mirror.store": {"Seen": "FileStat", "Stored": "StoredFile"},
+    "pipeline.mirror.sync": {"Moved": "SyncResult"},
+    "pipeline.upkeep.drops": {"End": "DropStatus", "Step": "DropStep"},
+    "pipeline.upkeep.workers": {"Life": "Liveness", "life": "liveness"},
+}
+for module, names in _RENAMED.items():
+    here = vars(importlib.import_module(module))
+    here.update({old: here[new] for old, new in names.items()})
 image_validator.ImageValidator.verdict = image_validator.ImageValidator.validate  # ty: ignore[unresolved-attribute]

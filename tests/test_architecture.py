@@ -96,14 +96,19 @@ def test_the_core_knows_nothing_of_the_orchestration_around_it():
 def test_mlflow_is_imported_where_it_is_tracked_registered_and_served_alone():
     importers = {line.split()[0] for line in offenders("pipeline", lambda i: inside(i, "mlflow"))}
     served = {"champions.served_recommender", "champions.served_generator"}
-    registered = {"champions.registry", "champions.registered_generator", *served}
-    of_mlflow = {"runtime.tracking", "upkeep.tracked_ends", *registered}
+    registered = {"champions.model_registry", "champions.registered_generator", *served}
+    of_mlflow = {"runtime.tracking", "upkeep.mlflow_records", *registered}
     assert importers == {f"pipeline.{name}" for name in of_mlflow}
     assert offenders("benchmarks", lambda imported: inside(imported, "mlflow")) == []
 
 
 def test_mlflow_is_imported_only_inside_functions():
-    for name in ("runtime.tracking", "upkeep.tracked_ends", "champions.registry", "champions.registered_generator"):
+    for name in (
+        "runtime.tracking",
+        "upkeep.mlflow_records",
+        "champions.model_registry",
+        "champions.registered_generator",
+    ):
         assert [i for i in imports(f"pipeline.{name}", lazy=False, typing_only=False) if inside(i, "mlflow")] == []
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pyarrow as pa
 
-from pipeline.champions.registry import CHAMPION
+from pipeline.champions.model_registry import CHAMPION
 from pipeline.core.tables import StoredTable
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import MANIFEST, ModelFolder, Storage
@@ -21,7 +21,7 @@ from pipeline.settings.launchpad import ChampionConfig, GeneratorChampionConfig
 from pipeline.settings.method import Method
 
 if TYPE_CHECKING:
-    from pipeline.champions.succession import Outcome
+    from pipeline.champions.succession import Succession
 
 
 @dg.asset(
@@ -81,7 +81,7 @@ def generator_champion(
 
 
 def _told(
-    context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: "Outcome"
+    context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: "Succession"
 ) -> dg.MaterializeResult:
     """What became of a model, in MLflow and as metadata."""
     reigning, decision = outcome.champion, outcome.decision

@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
-from pipeline.champions.registry import RECOMMENDER, Registry, model_name
+from pipeline.champions.model_registry import RECOMMENDER, Registry, model_name
 from pipeline.core import schemas
 from pipeline.core.dataset.splits import unit_of
 from pipeline.core.schemas import IMAGE_MODES

@@ -8,7 +8,7 @@ from functools import partial
 
 import dagster as dg
 
-from pipeline.champions.registry import Registry
+from pipeline.champions.model_registry import Registry
 from pipeline.home.storage import Storage, digest
 from pipeline.lookbook.page import Page
 from pipeline.recommenders.registry import main
@@ -18,7 +18,7 @@ from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import LookbookSettings
 from pipeline.settings.launchpad import LookbookConfig
 from pipeline.settings.method import Method
-from pipeline.upkeep.tracked_ends import origin
+from pipeline.upkeep.mlflow_records import origin
 from pipeline.views.home_contents import Home
 from pipeline.views.metadata import file
 
@@ -56,7 +56,7 @@ def model_cards(
     home = Home(storage, context.instance, raw)
     with tracker.run(context) as run:
         store = Registry(run.client, run.uri)
-        made = write_all(home, raw.licence, partial(origin, tracker), store.standing)
+        made = write_all(home, raw.licence, partial(origin, tracker), store.status)
         for cards in made:
             for name in (MODEL_CARD, DATA_CARD):
                 run.file(cards.folder.path / name, cards.name)

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.cards.render import Card
 from pipeline.core.tables import table_digest
 from pipeline.home.storage import ModelFolder
-from pipeline.upkeep.tracked_ends import Origin
+from pipeline.upkeep.mlflow_records import Origin
 from pipeline.views.generator_figures import figures
 from pipeline.views.home_contents import Home
 from pipeline.views.words import class_words

@@ -9,7 +9,7 @@ from pipeline.cards.render import Card
 from pipeline.core import parquet as pq
 from pipeline.home.storage import ModelFolder
 from pipeline.recommenders import registry
-from pipeline.upkeep.tracked_ends import Origin
+from pipeline.upkeep.mlflow_records import Origin
 from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from pipeline.cards import data, generator, recommender
 from pipeline.cards.render import DATA_CARD, MODEL_CARD, plain, write
-from pipeline.champions.registry import GENERATOR, RECOMMENDER, model_name
+from pipeline.champions.model_registry import GENERATOR, RECOMMENDER, model_name
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home.storage import ModelFolder
-from pipeline.upkeep.tracked_ends import Origin
+from pipeline.upkeep.mlflow_records import Origin
 from pipeline.views.home_contents import Home
 
 NOT_STATED = "not stated; set ATELIER_LICENCE"

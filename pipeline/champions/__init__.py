@@ -1,1 +1,1 @@
-"""Registered models: which one is in use, how another takes its place, and how it is served."""
+"""Registered models: which one is the champion, how a new model replaces it, and how it is served."""

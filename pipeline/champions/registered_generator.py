@@ -1,7 +1,4 @@
-"""A generator as a registered version holds it: written in MLflow's PyTorch format, and read back.
-
-Apart from `registry.py`, which knows models by their folders and needs no network.
-"""
+"""Write a generator as a registered version in MLflow's PyTorch format, and read it back."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,39 +7,39 @@ import numpy as np
 from torch import Tensor, nn
 
 from models.lsgan.networks import Generator, to_pixels
-from pipeline.champions.registry import pinned
+from pipeline.champions.model_registry import pinned
 
 if TYPE_CHECKING:
     from mlflow.models import Model
 
 SERVED = Path(__file__).with_name("served_generator.py")
-NEEDS = ("mlflow", "numpy", "torch")  # what it imports where it is loaded; at the versions that made it
+NEEDS = ("mlflow", "numpy", "torch")  # its imports, pinned to the versions that wrote it
 
 
-class Drawing(nn.Module):
-    """A generator of one input, as MLflow's PyTorch flavour wants it: rows of (class number, z) to pictures."""
+class OneInputGenerator(nn.Module):
+    """A generator with a single input, rows of (class number, z), as MLflow's PyTorch flavour requires."""
 
     def __init__(self, generator: Generator):
         super().__init__()
         self.generator = generator
 
     def forward(self, rows: Tensor) -> Tensor:
-        """float32 [n, 1 + z_dim] to uint8 [n, 64, 64, 3]."""
+        """Draw float32 [n, 1 + z_dim] as pictures, uint8 [n, 64, 64, 3]."""
         return to_pixels(self.generator(rows[:, 1:], rows[:, 0].long()))
 
 
 def write(generator: Generator, about: Path, out: Path, model: "Model") -> None:
-    """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), `about` beside it.
+    """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), with the file `about`.
 
-    As a pyfunc, and so over HTTP, it goes through `served_generator.py`, a copy of which lies in the folder.
+    Loaded as a pyfunc, as for HTTP, it is served by the copy of `served_generator.py` in the folder.
     """
     import mlflow
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    example = np.zeros((2, 1 + generator.z_dim), np.float32)  # two: a size of one would be exported as a constant
+    example = np.zeros((2, 1 + generator.z_dim), np.float32)  # two rows: a size of one would become constant
     mlflow.pytorch.save_model(
-        Drawing(generator),
+        OneInputGenerator(generator),
         path=str(out),
         mlflow_model=model,
         input_example=example,
@@ -60,7 +57,7 @@ def write(generator: Generator, about: Path, out: Path, model: "Model") -> None:
 
 
 def read(folder: Path) -> nn.Module:
-    """The `Drawing` of a generator's version, on the CPU."""
+    """Load the `OneInputGenerator` of a version, on the CPU."""
     import mlflow
 
     return mlflow.pytorch.load_model(str(folder))

@@ -1,7 +1,6 @@
-"""All recommenders of one data version beside each other: what was tried, with intervals and paired differences.
+"""Compare all recommenders of one data version: their AUC with intervals and paired differences.
 
-A run is a model folder that was trained from the same catalogue and splits, whatever its settings. Which of them is
-the champion is the registry's word; nothing is decided here.
+A run here is a model folder that was trained on the same catalogue and splits, whatever its settings.
 """
 
 from collections.abc import Sequence
@@ -19,11 +18,11 @@ from pipeline.home.storage import ModelFolder, Storage
 from pipeline.recommenders import warm_start
 from pipeline.settings.assets import EvaluationSettings
 
-DATA = ("catalogue", "splits")  # what two recommenders share when they count as trained on the same data
+DATA = ("catalogue", "splits")  # two recommenders with equal digests of these were trained on the same data
 
 
 def runs_of(storage: Storage, mode: str) -> list[ModelFolder]:
-    """The finished runs of the data version that the mode's current model is of, oldest first; none without a model."""
+    """List the finished runs on the data of the mode's current model, oldest first; none if there is no model."""
     parent = storage.parent("recommender", mode)
     if not (parent / "current.json").is_file():
         return []
@@ -36,15 +35,15 @@ def runs_of(storage: Storage, mode: str) -> list[ModelFolder]:
 def compare_runs(
     runs: Sequence[ModelFolder], champion: str | None, settings: EvaluationSettings, device: torch.device
 ) -> list[dict[str, Any]]:
-    """A row a run and split: its mean AUC with its interval, and its paired difference to the reference run.
+    """Return a row per run and split: its mean AUC with its interval, and its paired difference to the reference run.
 
-    The reference is the champion where it is of this data version, else the newest run.
+    The reference is the champion if it is one of the runs, else the newest run.
 
     Args:
         runs: of one data version, oldest first.
-        champion: the folder of the model that is champion now.
+        champion: the folder name of the present champion.
         settings: seed and number of bootstrap draws; all differences share the draws.
-        device: where to score.
+        device: to score on.
     """
     if not runs:
         return []
@@ -80,7 +79,7 @@ def compare_runs(
 
 
 def markdown(rows: Sequence[dict[str, Any]], split: str = "test") -> str:
-    """Rows of `compare_runs` of one split for Dagster's UI, best first."""
+    """Format the rows of one split as a Markdown table for Dagster's UI, best first."""
     reference = rows[0]["reference"] if rows else ""
     lines = [
         f"| run | {split} AUC | 95% interval | less {reference} | 95% interval | what differs |",
@@ -97,32 +96,32 @@ def markdown(rows: Sequence[dict[str, Any]], split: str = "test") -> str:
 
 
 def model_arrays(folder: ModelFolder) -> arrays.ModeArrays:
-    """The data that a model was trained in, from the tables beside it."""
+    """Load the data that a model was trained on, from the tables in its folder."""
     return arrays.mode_arrays(*(pq.read_table(folder.path / f"{name}.parquet") for name in DATA))
 
 
 def trained_before(folder: ModelFolder, data: arrays.ModeArrays) -> np.ndarray:
-    """The pairs that a model's line was trained on and it was not, as rows of its data: [n, 2] int64.
+    """Return the pairs that only the earlier models it was started from were trained on, as rows: [n, 2] int64.
 
-    Pairs of users or items that left are left out.
+    Pairs of users or items that its data no longer has are left out.
     """
-    line = warm_start.trained_on(folder.path)
-    user, item = line["user"].to_numpy(), line["item"].to_numpy()
-    here = np.isin(user, data.users) & np.isin(item, data.items)
-    pairs = np.stack([np.searchsorted(data.users, user[here]), np.searchsorted(data.items, item[here])], axis=1)
+    earlier = warm_start.trained_on(folder.path)
+    user, item = earlier["user"].to_numpy(), earlier["item"].to_numpy()
+    known = np.isin(user, data.users) & np.isin(item, data.items)
+    pairs = np.stack([np.searchsorted(data.users, user[known]), np.searchsorted(data.items, item[known])], axis=1)
     own = data.pairs["train"].astype(np.int64)
     return pairs[~np.isin(_codes(pairs, data), _codes(own, data))]
 
 
 def _codes(pairs: np.ndarray, data: arrays.ModeArrays) -> np.ndarray:
-    """A number for each pair."""
+    """Encode each pair as one number."""
     return pairs[:, 0] * len(data.items) + pairs[:, 1]
 
 
 def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
-    """The exact AUC of every user's held-out item, from the model's folder alone; users in one order for all runs.
+    """Compute the exact AUC of every user's held-out item from the model's folder, with the same users in every run.
 
-    nan where the model's line was trained on the pair, in an earlier version of the data.
+    nan for a pair that an earlier model it was started from was trained on.
     """
     data = model_arrays(folder)
     held_out, before = data.pairs[split].astype(np.int64), trained_before(folder, data)
@@ -138,7 +137,7 @@ def _data(folder: ModelFolder) -> tuple[str, ...]:
 
 
 def _differing(runs: Sequence[ModelFolder]) -> dict[str, str]:
-    """Of each run, the settings and inputs in which the runs differ, in words."""
+    """Describe, for each run, the settings and inputs in which the runs differ."""
     manifests = {folder.run: folder.manifest() for folder in runs}
     flat = {
         run: {
@@ -150,5 +149,5 @@ def _differing(runs: Sequence[ModelFolder]) -> dict[str, str]:
         for run, made in manifests.items()
     }
     names = dict.fromkeys(name for values in flat.values() for name in values)
-    told = [name for name in names if len({str(values.get(name)) for values in flat.values()}) > 1]
-    return {run: ", ".join(f"{name} {values.get(name)}" for name in told) for run, values in flat.items()}
+    differing = [name for name in names if len({str(values.get(name)) for values in flat.values()}) > 1]
+    return {run: ", ".join(f"{name} {values.get(name)}" for name in differing) for run, values in flat.items()}

@@ -1,8 +1,7 @@
-"""A recommender as it is served: factors under the shop's own names, what everyone has, and the network for new items.
+"""A recommender for serving: factors under the shop's ids, each user's items, and the network for new items.
 
-One folder holds all of it (`pack` writes it, `Shelf` reads it), so that a registered model needs nothing of the home.
-Reviewers stand in it as hashes alone. How it is called over HTTP is `served_recommender.py`; where it is registered,
-`registry.py`; neither Dagster nor MLflow is known here.
+`pack` writes it into one folder and `ServedModel` reads it, so that a registered model needs nothing from the home.
+Reviewers are stored only as hashes. Never import Dagster or MLflow here.
 """
 
 import hashlib
@@ -25,52 +24,54 @@ from pipeline.core.images.decoder import decode_posted
 from pipeline.core.schemas import SPLIT_NAMES
 from pipeline.recommenders.registry import of_manifest
 
-if TYPE_CHECKING:  # a served model is packed elsewhere; where it runs it needs no tables
+if TYPE_CHECKING:  # only `pack`'s side has tables; the serving process does not import these
     import pyarrow as pa
 
     from pipeline.core.arrays import ModeArrays
 
 
-SPLITS = (*SPLIT_NAMES, BEFORE := "before")  # before: a model that this one went on from was trained on the pair
+SPLITS = (*SPLIT_NAMES, BEFORE := "before")  # before: an earlier model that this one was started from trained on it
 FACTORS, SHOP, ABOUT = "factors.npz", "shop.npz", "about.json"
 NO_CLASS = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Shop:
-    """What a model was trained in, by the shop's names; rows are those of its factors."""
+class TrainingShop:
+    """The data a model was trained on, under the shop's ids; rows are those of its factors."""
 
     reviewer: np.ndarray  # [U] uint64, `hashed` reviewer ids
     asin: np.ndarray  # [I] str
     garment_class: np.ndarray  # [I] str, "" for none
     user: np.ndarray  # [m] int32, user row of every known pair
     item: np.ndarray  # [m] int32, item row
-    split: np.ndarray  # [m] int8, place in SPLITS
+    split: np.ndarray  # [m] int8, index in SPLITS
 
     def pairs(self, *splits: str) -> np.ndarray:
-        """The pairs of these splits, [n, 2] int32 of (user row, item row)."""
+        """Return the pairs of these splits, [n, 2] int32 of (user row, item row)."""
         chosen = np.isin(self.split, [SPLITS.index(name) for name in splits])
         return np.stack([self.user[chosen], self.item[chosen]], axis=1)
 
 
 def hashed(reviewer_ids: list[str]) -> np.ndarray:
-    """The first eight bytes of each id's SHA-256: [n] uint64. A served model tells nobody who its users are."""
+    """Hash ids to the first eight bytes of their SHA-256, [n] uint64, so that a served model names no users."""
     digests = b"".join(hashlib.sha256(name.encode()).digest()[:8] for name in reviewer_ids)
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
-def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "pa.Table", products: "pa.Table") -> Shop:
-    """The shop behind a mode's arrays.
+def shop_of(
+    data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "pa.Table", products: "pa.Table"
+) -> TrainingShop:
+    """Make the shop of a mode's arrays.
 
     Args:
         data: users, items and pairs of the mode.
-        before: pairs that a model this one went on from was trained on, [n, 2] of (user row, item row).
+        before: pairs that earlier models this one was started from trained on, [n, 2] of (user row, item row).
         users: USERS.
         items: ITEMS.
         products: PRODUCTS, with asin and garment_class.
 
     Raises:
-        ValueError: a user or item of the mode is in no table; says how to mend it.
+        ValueError: a user or item of the mode is not in the tables.
     """
     unknown = {
         "user": set(data.users.tolist()) - set(users["user"].to_pylist()),
@@ -85,7 +86,7 @@ def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "p
     names = [asin[item] for item in data.items.tolist()]
     of_split = {**{name: data.pairs[name] for name in SPLIT_NAMES}, BEFORE: before}
     pairs = np.concatenate([of_split[name] for name in SPLITS]).astype(np.int32)
-    return Shop(
+    return TrainingShop(
         reviewer=hashed([reviewer[user] for user in data.users.tolist()]),
         asin=np.array(names, np.str_),
         garment_class=np.array([kind.get(name) or NO_CLASS for name in names], np.str_),
@@ -95,10 +96,10 @@ def shop_of(data: "ModeArrays", before: np.ndarray, users: "pa.Table", items: "p
     )
 
 
-def pack(out: Path, trained: Path, shop: Shop, about: Mapping[str, Any]) -> None:
-    """Write the served folder of the model trained in `trained`; `about` is told by whoever asks where it came from.
+def pack(out: Path, trained: Path, shop: TrainingShop, about: Mapping[str, Any]) -> None:
+    """Write the folder to serve the model in `trained`, with its provenance in `about`.
 
-    The pictures' own vectors stay behind: an item's score needs their mean alone.
+    The pictures' own vectors are left out, because an item's score needs only their mean.
     """
     out.mkdir(parents=True, exist_ok=True)
     factors = Factors.load(trained / FACTORS)
@@ -114,23 +115,23 @@ def pack(out: Path, trained: Path, shop: Shop, about: Mapping[str, Any]) -> None
     (out / ABOUT).write_text(json.dumps(about, indent=2, sort_keys=True, default=str) + "\n")
 
 
-def read_shop(folder: Path) -> Shop:
-    """The shop of a served folder."""
+def read_shop(folder: Path) -> TrainingShop:
+    """Read the shop from a served folder."""
     with np.load(folder / SHOP, allow_pickle=False) as file:
-        return Shop(**{name: file[name] for name in Shop.__dataclass_fields__})
+        return TrainingShop(**{name: file[name] for name in TrainingShop.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
 class Pick:
-    """One ranked item, or the new item that a request brought."""
+    """One ranked item, or the new item of a request."""
 
-    rank: int  # from 1; of a new item: the place it would take
-    item: str | None  # None: the new item
+    rank: int  # from 1; a new item's is the rank it would have
+    item: str | None  # None for the new item
     score: float
 
 
-class Shelf:
-    """A served folder, read: answers one person at a time."""
+class ServedModel:
+    """A served folder, loaded to answer requests for one user at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -147,54 +148,54 @@ class Shelf:
         self._embed: Callable[[np.ndarray], np.ndarray] | None = None
 
     def user(self, reviewer_id: str | None) -> int | None:
-        """The row of a reviewer; None for somebody the model does not know."""
+        """Return the row of a reviewer; None if the model does not know them."""
         return None if reviewer_id is None else self._row.get(int(hashed([reviewer_id])[0]))
 
     def recommend(
         self, user: int | None, k: int = 10, *, exclude_seen: bool = True, garment_class: str | None = None
     ) -> list[Pick]:
-        """The k best items, best first; fewer where fewer are left. Ties go to the item first in the catalogue.
+        """Rank the k best items; fewer if there are fewer candidates. Ties go to the first item in the catalogue.
 
         Args:
-            user: a row; None gets the items by popularity (how many users have them in train).
+            user: a row; None ranks by popularity (the number of training users that have the item).
             k: at least 1.
-            exclude_seen: leave out what the user has.
-            garment_class: items of this class alone.
+            exclude_seen: leave out the user's own items.
+            garment_class: only items of this class.
 
         Raises:
-            ValueError: k, or a class that no item has.
+            ValueError: k is below 1, or no item has the class.
         """
         if k < 1:
-            raise ValueError(f"k={k}: at least one item must be asked for")
-        scores = np.where(self._open(user, exclude_seen, garment_class), self._scores(user), -np.inf)
+            raise ValueError(f"k={k}: must be at least 1")
+        scores = np.where(self._candidates(user, exclude_seen, garment_class), self._scores(user), -np.inf)
         rows, values = best(torch.from_numpy(scores.astype(np.float32))[None], min(k, len(scores)))
-        there = rows[0] >= 0
-        found = zip(rows[0][there], values[0][there], strict=True)
+        filled = rows[0] >= 0
+        found = zip(rows[0][filled], values[0][filled], strict=True)
         return [Pick(rank, str(self.shop.asin[row]), float(value)) for rank, (row, value) in enumerate(found, 1)]
 
-    def place(
+    def score_new_item(
         self, user: int | None, picture: bytes, *, exclude_seen: bool = True, garment_class: str | None = None
     ) -> Pick:
-        """The score of a new item, known by one picture, and the rank it would have among the items of `recommend`.
+        """Score a new item by one picture, and find the rank it would have among the items of `recommend`.
 
-        Somebody unknown is given the mean taste of all users.
+        An unknown user gets the mean factors of all users.
 
         Raises:
-            ValueError: the bytes are no picture we take, or a class that no item has.
+            ValueError: the bytes are no accepted picture, or no item has the class.
         """
         theta = self._theta(user)
         score = float(theta @ self.embed(picture))
-        open_ = self._open(user, exclude_seen, garment_class)
-        above = int((self._by_taste(theta)[open_] > score).sum())
+        candidates = self._candidates(user, exclude_seen, garment_class)
+        above = int((self._dot(theta)[candidates] > score).sum())
         return Pick(above + 1, None, score)
 
     def embed(self, picture: bytes) -> np.ndarray:
-        """A picture's place in the space of tastes, [K] float32: decoded and sized as the pictures of training were.
+        """Embed a picture in the latent space, [K] float32, decoded and resized as in training.
 
         Raises:
-            ValueError: the bytes are no picture we take (`core/images/pictures.py`), or the model cannot score one.
+            ValueError: the bytes are no accepted picture (`core/images/pictures.py`), or the model cannot score one.
         """
-        if self._embed is None:  # read when a picture first asks for it: the paper's network is 280 MB
+        if self._embed is None:  # loaded on first use: the paper's network has 280 MB
             self._embed = of_manifest(self.about).picture_embedder(self.folder)
         pixels = pictures.resize(
             decode_posted(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
@@ -204,14 +205,14 @@ class Shelf:
     def _theta(self, user: int | None) -> np.ndarray:
         return self.factors.theta.mean(0) if user is None else self.factors.theta[user]  # [K]
 
-    def _by_taste(self, theta: np.ndarray) -> np.ndarray:
+    def _dot(self, theta: np.ndarray) -> np.ndarray:
         return self.factors.item @ theta + self.factors.item_bias  # [I]
 
     def _scores(self, user: int | None) -> np.ndarray:
-        return self.popularity if user is None else self._by_taste(self._theta(user))
+        return self.popularity if user is None else self._dot(self._theta(user))
 
-    def _open(self, user: int | None, exclude_seen: bool, garment_class: str | None) -> np.ndarray:
-        """Which items may be shown, bool [I]."""
+    def _candidates(self, user: int | None, exclude_seen: bool, garment_class: str | None) -> np.ndarray:
+        """Return which items may be recommended, bool [I]."""
         allowed = np.ones(len(self.shop.asin), bool)
         if garment_class is not None:
             if garment_class not in self.classes:

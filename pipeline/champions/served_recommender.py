@@ -1,7 +1,7 @@
-"""Serve the recommender through MLflow: requests in a table, ranked items in a table.
+"""Serve the recommender through MLflow: a table of requests in, a table of ranked items out.
 
-MLflow runs this file where the model is loaded ("models from code"), with the copy of our packages that was registered
-with it. No pickle is involved.
+MLflow runs this file when it loads the model ("models from code"), with the copies of our packages that were registered
+with it. Nothing is pickled.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
 from pipeline.champions import served_request
-from pipeline.champions.served_model import Pick, Shelf
+from pipeline.champions.served_model import Pick, ServedModel
 from pipeline.core import digests
 from pipeline.core.quoting import printable_lines
 
@@ -20,48 +20,48 @@ COLUMNS = {"row": "int64", "user_id": object, "known": bool, "rank": "int64", "i
 
 
 class ServedRecommender(mlflow.pyfunc.PythonModel):
-    """One row a person: `user_id`, and if wanted `k`, `exclude_seen`, `class`, `picture`."""
+    """Answers rows of `user_id` and, optionally, `k`, `exclude_seen`, `class` and `picture`."""
 
     def load_context(self, context: Any) -> None:
-        """Read the folder that was registered; its files must be those that were written (DamagedFileError)."""
+        """Load the registered folder; raise DamagedFileError if its files changed since they were written."""
         folder = Path(context.artifacts["recommender"])
         for above in folder.parents[:2]:
             digests.expect_list(above, "register the model again, or bring its files back from a copy.")
-        self.shelf = Shelf(folder)
+        self.model = ServedModel(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Ranked items of every row; `row` says which row of the request, from 0.
+        """Rank items for every row of the request; `row` in the answer is its number, from 0.
 
-        A row without a picture gets its k best items. One with a picture gets one line: the new item's score and the
-        rank it would take. `known` is false where nobody of that id was trained on: then the list is by popularity,
-        and a picture is scored for the mean taste.
+        A row without a picture gets its k best items. A row with a picture gets one line: the new item's score and the
+        rank it would have. `known` is false for a user that the model was not trained on: the ranking is then by
+        popularity, and a picture is scored with the mean user's factors.
 
         Raises:
-            MlflowException: the request is none, or a row cannot be answered; says which and why (over HTTP: 400).
+            MlflowException: the request or a row is invalid; the message names the row and the reason (over HTTP: 400).
         """
         answers = []
         try:
             for number, request in enumerate(served_request.read(model_input)):
-                user = self.shelf.user(request.user_id)
+                user = self.model.user(request.user_id)
                 picks = self._answer(number, user, request)
                 answers += [
                     (number, request.user_id, user is not None, pick.rank, pick.item, pick.score) for pick in picks
                 ]
         except served_request.RefusedRequestError as error:
             raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-        # Objects keep None, which JSON writes null; strings would make it NaN, which JSON does not have.
+        # Object columns keep None, which JSON writes as null; string columns would turn it into NaN, which JSON lacks.
         return pd.DataFrame(answers, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
 
     def embed(self, picture: bytes) -> Any:
-        """A new item's place in the space of tastes, [K] float32; its score for a user is theta . embed(picture)."""
-        return self.shelf.embed(picture)
+        """Embed a new item's picture, [K] float32; its score for a user is theta . embed(picture)."""
+        return self.model.embed(picture)
 
     def _answer(self, number: int, user: int | None, request: served_request.Request) -> list[Pick]:
         options = {"exclude_seen": request.exclude_seen, "garment_class": request.garment_class}
         try:
             if request.picture is not None:
-                return [self.shelf.place(user, request.picture, **options)]
-            return self.shelf.recommend(user, request.k, **options)
+                return [self.model.score_new_item(user, request.picture, **options)]
+            return self.model.recommend(user, request.k, **options)
         except ValueError as error:
             raise served_request.RefusedRequestError(f"row {number}: {printable_lines(error)}") from error
 

@@ -1,7 +1,7 @@
 """Parse requests to the served recommender: each row is accepted, or refused with its number, field and reason.
 
-A request arrives as JSON, CSV or Parquet that MLflow parsed, so nothing is trusted: a misspelt column that was ignored
-would be answered as if no user had been named.
+MLflow parses JSON, CSV or Parquet to a table without checks. Unknown columns are refused, because a row with a misspelt
+`user_id` would otherwise be answered as if it named no user.
 """
 
 import base64
@@ -15,20 +15,20 @@ import pandas as pd
 from pipeline.core.quoting import printable
 
 DEFAULT_K, MOST_K = 10, 10_000
-EXACT = 2**53  # whole numbers from here on are not all different as floats: two customers would be one
+EXACT = 2**53  # from here on, different whole numbers may be equal as floats, and two users would become one
 COLUMNS = ("user_id", "k", "exclude_seen", "class", "picture")
 FORM = 'send {"dataframe_records": [{"user_id": "..."}, ...]} (docs/serving.md)'
 
 
 class RefusedRequestError(ValueError):
-    """The request is none; the message says which row, which field and why."""
+    """The request is invalid; the message names the row, the field and the reason."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One person asked for, or one new item, or both."""
+    """A request for a user, for a new item, or for both."""
 
-    user_id: str | None  # None: a picture is asked about for the mean taste
+    user_id: str | None  # None: the picture is scored with the mean user's factors
     k: int
     exclude_seen: bool
     garment_class: str | None
@@ -36,20 +36,20 @@ class Request:
 
 
 def read(asked: Any) -> list[Request]:
-    """The rows of a request, in order.
+    """Parse the rows of a request, in order.
 
     Args:
-        asked: a frame with some of COLUMNS, or a list of mappings; a cell without value is as good as none.
+        asked: a frame with some of COLUMNS, or a list of mappings; a null cell counts as missing.
 
     Raises:
-        RefusedRequestError: anything else.
+        RefusedRequestError: the request has another form, or a row is invalid.
     """
     if isinstance(asked, list) and all(isinstance(row, dict) for row in asked):
         columns = {name: [_bare(row.get(name)) for row in asked] for name in dict.fromkeys(k for r in asked for k in r)}
     elif isinstance(asked, pd.DataFrame):
         if not asked.columns.is_unique:
             raise RefusedRequestError(
-                f"{_names(asked.columns[asked.columns.duplicated()])}: each column may be there once"
+                f"{_names(asked.columns[asked.columns.duplicated()])}: each column may occur once"
             )
         columns = {name: asked[name].tolist() for name in asked.columns}
     else:
@@ -86,7 +86,7 @@ def _row(number: int, cells: dict[str, Any]) -> Request:
 
 
 def _user_id(value: Any) -> str:
-    """Whole numbers are ids too: pandas makes floats of them where another row has none."""
+    """Parse an id; a whole number is one too, which pandas turns into a float if another row lacks it."""
     if isinstance(value, float) and value.is_integer():
         if abs(value) >= EXACT:
             raise ValueError("came as a float, which cannot represent every id exactly: send it as text")
@@ -99,7 +99,7 @@ def _user_id(value: Any) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("not Unicode: half of a surrogate pair stands alone") from None
+        raise ValueError("not Unicode: it has half of a surrogate pair") from None
     return text
 
 
@@ -124,7 +124,7 @@ def _class(value: Any) -> str:
 
 
 def _picture(value: Any) -> bytes:
-    """A picture as it came: base64 in text, or its bytes."""
+    """Decode a picture from base64 text; return bytes as they are."""
     if isinstance(value, bytes) and value:
         return value
     if not isinstance(value, str) or not value.strip():
@@ -136,7 +136,7 @@ def _picture(value: Any) -> bytes:
 
 
 def _bare(value: Any) -> Any:
-    """A value without the numpy array or scalar that MLflow puts round each of `inputs`."""
+    """Unwrap a value from the numpy array or scalar in which MLflow puts each of `inputs`."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
 
 

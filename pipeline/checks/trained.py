@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.champions.registry import RECOMMENDER, model_name
+from pipeline.champions.model_registry import RECOMMENDER, model_name
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import leading
 from pipeline.runtime.summary import LatestMetadata
 from pipeline.runtime.tracking import Tracker
-from pipeline.upkeep.tracked_ends import champion
+from pipeline.upkeep.mlflow_records import champion
 
 # Ours: a generator whose garments of a class differ by less than half of what real ones do draws few of them again
 # and again. The measure is Kang et al.'s (2017), who name no bound.

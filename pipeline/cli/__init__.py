@@ -1,1 +1,1 @@
-"""The commands of the terminal, one module each. What a command does is in the room of its subject."""
+"""The commands of the terminal, one module each: arguments, checks and output. The work is in the subject's room."""

@@ -1,21 +1,21 @@
-"""`python -m pipeline.cli.capacity`: what a shop of some size asks of machines, and which stage gives out first.
+"""`python -m pipeline.cli.capacity`: estimate time, memory and disk for a shop, and find the stage that limits it.
 
-Arithmetic over rates that were measured elsewhere (docs/speed.md; docs/capacity.md says which): nothing is run. The
-pages' figures are this command's output; a test compares.
+Arithmetic over rates measured elsewhere (docs/speed.md; docs/capacity.md says which): nothing is run. The figures of
+docs/capacity.md are this command's output, and a test compares them.
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from rich.console import Console
 
+from pipeline.runtime.arguments import command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 
 
 @dataclass(frozen=True)
-class Shop:
-    """A data set's size. What no source gives is assumed; `assumed` names it."""
+class Workload:
+    """A data set's size. `assumed` names the numbers that no source gives."""
 
     name: str
     reviews: float
@@ -29,28 +29,28 @@ class Shop:
 
 @dataclass(frozen=True)
 class Rates:
-    """Measured, unless it says assumed; a worker is one core."""
+    """Speeds, sizes and prices, measured unless the comment says assumed. A worker is one core."""
 
     reviews_a_second: float = 925_000  # prepare: 10M in 10.8 s, two cores
-    review_bytes: float = 122  # gzipped, as prepare's
+    review_bytes: float = 122  # gzipped, in the benchmark `prepare`
     products_a_second: float = 33_000  # read_products with its classes, one core
-    pictures_a_second: float = 11_953  # download: a worker, from loopback
-    answer_seconds: float = 0.2  # of a host over a continent; assumed
-    per_host: float = 16  # requests at once to one host (FetchSettings)
-    picture_bytes: float = 10_000  # assumed; Amazon's 50 px ones have 2 kB, its large ones 40 kB and more
-    decoded_a_second: float = 1_720  # decode: a core, 88 px
-    side: float = 224  # pixels of the bank
-    train_pictures_a_second: float = 425  # the published code on one GTX 1080 Ti; here no GPU has been measured
+    pictures_a_second: float = 11_953  # download: one worker, from loopback
+    answer_seconds: float = 0.2  # assumed: a host on another continent
+    per_host: float = 16  # concurrent requests to one host (FetchSettings)
+    picture_bytes: float = 10_000  # assumed; Amazon's 50 px pictures have 2 kB, its large ones 40 kB and more
+    decoded_a_second: float = 1_720  # decode: one core, 88 px
+    side: float = 224  # pixels of a picture's side in the bank
+    train_pictures_a_second: float = 425  # the published code on one GTX 1080 Ti; no GPU has been measured here
     epochs: float = 14
     k: float = 50  # latent factors
     pairs_a_second: float = 663e6  # evaluate: two cores
-    gpu_hour: float = 2.5  # price, any currency; assumed
-    core_hour: float = 0.05  # likewise
+    gpu_hour: float = 2.5  # assumed; price in any currency
+    core_hour: float = 0.05  # assumed; price in the same currency
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the stages run."""
+    """The machine that the stages run on: bytes of memory and disk, and cores."""
 
     memory: float = 64e9
     disk: float = 2e12
@@ -59,7 +59,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage needs."""
+    """The estimate for one stage."""
 
     name: str
     seconds: float
@@ -69,19 +69,19 @@ class Stage:
 
 
 SHOPS = (
-    Shop("2018 Fashion", 883_636, 186_627, 2_632, 17_173, 15_000, 38_053, "interactions (5.7 a user)"),
-    Shop(
+    Workload("2018 Fashion", 883_636, 186_627, 2_632, 17_173, 15_000, 38_053, "interactions (5.7 a user)"),
+    Workload(
         "2018 Clothing", 32.3e6, 2.69e6, 1.22e6, 1.2e6, 11.3e6, 4.8e6,
         "items (those of the users with five reviews), four pictures an item",
     ),
-    Shop(
+    Workload(
         "2023 all", 571e6, 48e6, 27e6, 24e6, 380e6, 96e6,
         "half of the users and items in the 5-core with two thirds of the reviews, four pictures an item",
     ),
 )  # fmt: skip
 
-# By stage: seconds, bytes of memory of one process, bytes of disk. These texts are what is computed. Numbers in them
-# are bytes a row, from the modules' own words or measured: docs/capacity.md.
+# By stage: seconds, bytes of memory of one process, bytes of disk. These texts are evaluated and printed. The numbers
+# in them are bytes a row, documented in the modules or measured (docs/capacity.md).
 FORMULAS = {
     "reviews, 5-core": (
         "reviews / reviews_a_second",
@@ -104,8 +104,8 @@ FORMULAS = {
 }
 
 
-def stages(shop: Shop, rates: Rates, machine: Machine) -> list[Stage]:
-    """Every stage that grows with the shop, in the order of the run."""
+def stages(shop: Workload, rates: Rates, machine: Machine) -> list[Stage]:
+    """Estimate every stage that grows with the shop, in the order of the run."""
     names = {**vars(shop), **vars(rates), **vars(machine), "min": min}
 
     def value(formula: str) -> float:
@@ -114,28 +114,31 @@ def stages(shop: Shop, rates: Rates, machine: Machine) -> list[Stage]:
     return [Stage(name, *map(value, texts), gpu="GPU" in name) for name, texts in FORMULAS.items()]
 
 
-def limits(found: list[Stage], machine: Machine) -> str:
-    """The stage that asks most of the memory or disk there is (1: all of it), and the longest."""
-    share, name, what = max(
-        (asked / there, stage.name, what)
-        for stage in found
-        for asked, there, what in ((stage.memory, machine.memory, "memory"), (stage.disk, machine.disk, "disk"))
+def bottlenecks(estimated: list[Stage], machine: Machine) -> str:
+    """Name the stage that needs the largest share of the machine's memory or disk (1: all of it), and the longest."""
+    share, name, resource = max(
+        (needed / available, stage.name, resource)
+        for stage in estimated
+        for needed, available, resource in (
+            (stage.memory, machine.memory, "memory"),
+            (stage.disk, machine.disk, "disk"),
+        )
     )
-    longest = max(found, key=lambda stage: stage.seconds)
-    return f"{name}, which asks for {share:,.2g} of the {what}. Longest: {longest.name}, {_time(longest.seconds)}"
+    longest = max(estimated, key=lambda stage: stage.seconds)
+    return f"{name}, which asks for {share:,.2g} of the {resource}. Longest: {longest.name}, {_time(longest.seconds)}"
 
 
 def formulas() -> Iterator[str]:
-    """FORMULAS, as Markdown."""
+    """Format FORMULAS as a Markdown table, line by line."""
     yield "| stage | seconds | memory | disk |"
     yield "|---|---|---|---|"
     for name, texts in FORMULAS.items():
         yield f"| {name} | " + " | ".join(f"`{text}`" for text in texts) + " |"
 
 
-def page(shop: Shop, rates: Rates, machine: Machine) -> Iterator[str]:
-    """The shop's table, as Markdown."""
-    found = stages(shop, rates, machine)
+def page(shop: Workload, rates: Rates, machine: Machine) -> Iterator[str]:
+    """Format the shop's estimates as Markdown, line by line."""
+    estimated = stages(shop, rates, machine)
     yield (
         f"**{shop.name}**: {_short(shop.reviews)} reviews, {_short(shop.products)} products; in the 5-core "
         f"{_short(shop.users)} users, {_short(shop.items)} items, {_short(shop.interactions)} interactions; "
@@ -144,7 +147,7 @@ def page(shop: Shop, rates: Rates, machine: Machine) -> Iterator[str]:
     yield ""
     yield "| stage | time | memory | disk | cost |"
     yield "|---|---:|---:|---:|---:|"
-    for stage in found:
+    for stage in estimated:
         hours = stage.seconds / 3600
         cost = hours * (rates.gpu_hour if stage.gpu else rates.core_hour * machine.workers)
         yield (
@@ -153,7 +156,7 @@ def page(shop: Shop, rates: Rates, machine: Machine) -> Iterator[str]:
     yield ""
     yield (
         f"Requests: {_short(shop.pictures)}, {_bytes(shop.pictures * rates.picture_bytes)}. "
-        f"Gives out first: {limits(found, machine)}."
+        f"Gives out first: {bottlenecks(estimated, machine)}."
     )
 
 
@@ -178,43 +181,38 @@ def _time(seconds: float) -> str:
 
 
 def _three(number: float) -> str:
-    """Three digits."""
+    """Format a number with three significant digits."""
     return f"{number:,.0f}" if number >= 100 else f"{number:,.3g}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the three known shops, or one of your own."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.cli.capacity",
-        description=__doc__,
-        epilog="Any size or rate can be set: --reviews 571e6 --pictures 96e6 --per-host 64 --memory 256e9 ...\n\n"
-        + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    groups: dict[type, Shop | Rates | Machine] = {Shop: SHOPS[-1], Rates: Rates(), Machine: Machine()}
+    """Print the estimates for the three known shops, or for the shop given by the arguments; return the exit code."""
+    epilog = "Any size or rate can be set: --reviews 571e6 --pictures 96e6 --per-host 64 --memory 256e9 ...\n\n"
+    parser = command_parser("pipeline.cli.capacity", __doc__, epilog + EXIT_CODES)
+    groups: dict[type, Workload | Rates | Machine] = {Workload: SHOPS[-1], Rates: Rates(), Machine: Machine()}
     names = {
-        kind: [name for name, value in vars(given).items() if isinstance(value, float | int)]
-        for kind, given in groups.items()
+        kind: [name for name, value in vars(defaults).items() if isinstance(value, float | int)]
+        for kind, defaults in groups.items()
     }
-    for kind, given in groups.items():
+    for kind, defaults in groups.items():
         for name in names[kind]:
             parser.add_argument(
                 f"--{name.replace('_', '-')}",
                 type=float,
                 metavar="N",
-                help=f"{kind.__name__.lower()}; {given.__dict__[name]:g}",
+                help=f"{kind.__name__.lower()}; default {vars(defaults)[name]:g}",
             )
     options = vars(parser.parse_args(arguments))
     wrong = [name for name, value in options.items() if value is not None and not value > 0]
     if wrong:
         parser.error(f"{', '.join(wrong)}: must be above 0")
-    said = {kind: {name: options[name] for name in names[kind] if options[name] is not None} for kind in groups}
-    rates, machine = replace(Rates(), **said[Rates]), replace(Machine(), **said[Machine])
-    shops = [replace(SHOPS[-1], name="yours", assumed="what you left out is that of 2023 all", **said[Shop])]
+    given = {kind: {name: options[name] for name in names[kind] if options[name] is not None} for kind in groups}
+    rates, machine = replace(Rates(), **given[Rates]), replace(Machine(), **given[Machine])
+    shops = [replace(SHOPS[-1], name="yours", assumed="what you left out is that of 2023 all", **given[Workload])]
 
     def work() -> int:
         print(*formulas(), sep="\n")
-        for shop in shops if said[Shop] else SHOPS:
+        for shop in shops if given[Workload] else SHOPS:
             print("", *page(shop, rates, machine), sep="\n")
         return DONE
 

@@ -1,6 +1,6 @@
-"""`python -m pipeline.cli.home`: opens a home and says where it lies; to be called once after it was moved or copied.
+"""`python -m pipeline.cli.home`: open a home and print its path, once after the home was moved or copied.
 
-Every command opens a home in the same way. This one does nothing else, for who goes on with MLflow's own commands.
+Every command opens a home in the same way. This one does nothing else; use it before you run MLflow's own commands.
 """
 
 import argparse
@@ -13,11 +13,11 @@ from pipeline.runtime.exits import DONE, ended
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.cli.home",
-        description="Open the home (ATELIER_HOME): where it was moved or copied, what MLflow and Dagster know of its "
-        "place is rewritten; where it is of an older format, it is brought up to date.",
+        description="Open the home (ATELIER_HOME). If it was moved or copied, rewrite its path in MLflow's and "
+        "Dagster's records. If it has an older format, bring it up to date.",
         epilog="exit codes: 0 done; 1 it failed; 2 the home cannot be used, the message says what to do",
     )
     parser.parse_args(argv)
@@ -26,10 +26,10 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         before = place.recorded(environment.home())
         home = environment.writable_home()
-        told = f"{home}: format {place.FORMAT}"
+        message = f"{home}: format {place.FORMAT}"
         if before not in (None, home):
-            told += f"; it was at {before} before, and all that named that place names this one"
-        console.print(told, highlight=False, markup=False, soft_wrap=True)
+            message += f"; it was at {before} before, and every record of that path now names this one"
+        console.print(message, highlight=False, markup=False, soft_wrap=True)
         return DONE
 
     return ended(work, console)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Command:
-    """A command: the module whose `main(arguments)` runs it, and what it does in one line."""
+    """A command: the module whose `main(arguments)` runs it, and one line of help."""
 
     module: str
     help: str
-    arguments: tuple[str, ...] = ()  # put before those of the call
-    home: str = ""  # the home where ATELIER_HOME names none
+    arguments: tuple[str, ...] = ()  # prepended to the caller's arguments
+    home: str = ""  # the default of ATELIER_HOME
 
 
 COMMANDS = {
@@ -38,7 +38,7 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """List the commands."""
+    """Return the usage text with the list of commands."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
     return "\n".join(
@@ -55,7 +55,7 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; return its exit code: 2 for an unknown one."""
+    """Run a command; return its exit code, 2 if the command is unknown."""
     given = sys.argv[1:] if arguments is None else arguments
     if not given or given[0] in ("-h", "--help", "help"):
         print(usage())
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def console() -> None:
-    """Run the console script `atelier`: a signal that arrives while a command is imported ends it in one line."""
+    """Run the console script `atelier`. A signal during the imports ends it with one line instead of a traceback."""
     from models.training import signals
 
     signals.leave_at_once()

@@ -1,6 +1,6 @@
 """`python -m pipeline.run`: materialise everything in order, through Dagster on the home's own instance.
 
-Here are the arguments, the checks before the work, the order of runs and the closing summary.
+The module holds the arguments, the checks before the work, the order of runs and the closing summary.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from pipeline.home import command_lock, environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync
 from pipeline.recommenders.registry import leading
+from pipeline.runtime.arguments import add_profile, command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended
 from pipeline.runtime.plan import Segment, plan
 from pipeline.runtime.resources import ImageFetcher, RawSources, default_resources
@@ -35,7 +36,6 @@ from pipeline.runtime.summary import summarise
 from pipeline.runtime.terminal import LOGGER, Display
 from pipeline.runtime.tracking import EXPERIMENT
 from pipeline.sample import source as sample_source
-from pipeline.settings import profiles
 from pipeline.settings.assets import IngestSettings
 from pipeline.settings.method import Method
 from pipeline.upkeep.jobs import everything, observe_sources
@@ -44,7 +44,7 @@ from pipeline.upkeep.workers import this_process
 from pipeline.views import fetch_table
 from pipeline.views.comparison import in_short
 
-# What `make ui` needs to know of the home's last run.
+# The variables of the home's last run that `make ui` starts with.
 REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
 
 ENVIRONMENT = f"""\
@@ -62,25 +62,22 @@ environment (a .env file works):
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated
   ATELIER_DATABASE      where Dagster keeps its runs: postgresql://... (default sqlite under ATELIER_HOME)
   ATELIER_ARTIFACTS     where MLflow keeps files: a folder or s3://... (default under ATELIER_HOME)
-  ATELIER_STORE         where the home's copy is kept in step: a folder or s3://... (default nowhere)
+  ATELIER_STORE         where a copy of the home is kept up to date: a folder or s3://... (default nowhere)
   MLFLOW_TRACKING_URI   where runs are tracked (default sqlite under ATELIER_HOME)
-  ATELIER_TRACEBACK     1: a failure shows its traceback too
+  ATELIER_TRACEBACK     1: print the traceback of a failure too
 
 {EXIT_CODES}"""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.run",
-        description="Materialise everything from the raw reviews to the lookbook, in dependency order, all image "
-        "modes. The profile demo brings its own catalogue; the others read what the environment names.",
-        epilog=ENVIRONMENT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Parse the command line."""
+    parser = command_parser(
+        "pipeline.run",
+        "Materialise everything from the raw reviews to the lookbook, in dependency order and for all image modes.\n"
+        "The profile demo brings its own catalogue; the other profiles read the files that the environment names.",
+        ENVIRONMENT,
     )
-    parser.add_argument(
-        "--profile", default="paper", metavar="NAME", help=f"{', '.join(profiles.names())}, or a path to a YAML file"
-    )
+    add_profile(parser, default="paper")
     parser.add_argument(
         "--select",
         default="*",
@@ -93,7 +90,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _sources(profile: str, home: Path, console: Console) -> Generator[None]:
-    """The raw files of the run in the environment; for the demo, the embedded catalogue written and served."""
+    """For the demo, write and serve the embedded catalogue and name its files in the environment; else do nothing."""
     if profile != "demo":
         yield
         return
@@ -109,7 +106,7 @@ def _definitions(profile: str, display: Display) -> dg.Definitions:
 
 
 def _check_before(resources: dict[str, Any], console: Console) -> bool:
-    """Find what is wrong before anything runs; True where there are reviews."""
+    """Check the inputs and the services before anything runs; return whether there are reviews."""
     raw: RawSources = resources["raw"]
     raw.class_rules(resources["method"].settings(IngestSettings, "ingest").classes)
     with_reviews = raw.check(
@@ -122,7 +119,7 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
 
 
 def run(profile: str, select: str, console: Console, dry_run: bool = False) -> Path:
-    """Materialise the selection; returns the path of summary.json.
+    """Materialise the selection; return the path of summary.json.
 
     Raises:
         InputError: the input or the configuration is wrong.
@@ -130,9 +127,9 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     started = time.monotonic()
     Method(profile=profile).check()
     home = environment.writable_home()
-    told = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
-    alone = contextlib.nullcontext() if dry_run else command_lock.hold(home, told)
-    with alone, _sources(profile, home, console):
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    home_lock = contextlib.nullcontext() if dry_run else command_lock.hold(home, say)
+    with home_lock, _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
         with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)}, console)
@@ -147,12 +144,12 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
-        with background_sync.in_step(home, told), instance.open_instance(home) as opened:
+        with background_sync.synchronised(home, say), instance.open_instance(home) as opened:
             known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
             instance.remember(home, profile=profile, **known)
             if closed := str(recover(opened, home, default_resources()["tracker"])):  # ty: ignore[invalid-argument-type]
                 console.print(f"recovered: {closed}", highlight=False)
-            # The raw files' content becomes their data version.
+            # Records a digest of the raw files' content as their data version.
             definitions.resolve_job_def(observe_sources.name).execute_in_process(
                 instance=opened, run_config={"loggers": {LOGGER: {}}}, tags=this_process()
             )
@@ -164,7 +161,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
 
 
 def _show_fetch_plan(profile: str, home: Path, console: Console) -> None:
-    """What fetching would ask for, as far as the last run's `image_urls` says it."""
+    """Print what fetching would request, according to the last run's `image_urls`."""
     storage = Storage(root=str(home))
     table = storage.tables / "image_urls.parquet"
     if not table.is_file():
@@ -188,11 +185,11 @@ def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.Dagst
         run_config={"loggers": {LOGGER: {}}},
         tags=this_process(),
     )
-    signals.check()  # Dagster passes over one that comes between two steps
+    signals.check()  # Dagster ignores a signal that arrives between two steps
 
 
 def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], console: Console, wall: float) -> Path:
-    """Write summary.json and show its heart."""
+    """Write summary.json and print its main figures; return its path."""
     import json
 
     path = home / "summary.json"
@@ -229,12 +226,12 @@ def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
     generator, designs = summary.get("generator"), summary.get("designs")
     if generator:
         shown = ("class_agreement", "frechet_", "kernel_", "diversity_")
-        told = [
+        figures = [
             f"{name} {value:.3f} (real pictures {generator[f'floor_{name}']:.3f})"
             for name, value in generator.items()
             if name.startswith(shown) and f"floor_{name}" in generator
         ]
-        yield f"generator: {generator['epochs']} epochs; {', '.join(told)}"
+        yield f"generator: {generator['epochs']} epochs; {', '.join(figures)}"
     if designs and designs["users"]:
         yield (
             f"designs: {designs['users']} users, mean preference gain {designs['preference_gain_mean']:.3f}, "
@@ -245,7 +242,7 @@ def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     options, console = arguments(argv), Console()
@@ -254,4 +251,4 @@ def main(argv: list[str] | None = None) -> int:
         run(options.profile, options.select, console, options.dry_run)
         return DONE
 
-    return ended(work, console, "The run's log is in the Dagster UI (make ui); the same command goes on from here.")
+    return ended(work, console, "The run's log is in the Dagster UI (make ui); repeat the command to continue.")

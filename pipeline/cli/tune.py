@@ -3,7 +3,6 @@
 The file is the job's run config, as in the UI's launchpad.
 """
 
-import argparse
 import logging
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pipeline.build import build_definitions
 from pipeline.core.errors import InputError
 from pipeline.home import command_lock, environment, instance
 from pipeline.mirror import background_sync
+from pipeline.runtime.arguments import command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave, one_line
 from pipeline.runtime.terminal import LOGGER
 from pipeline.study.tuning_job import tune
@@ -30,15 +30,15 @@ FILE.yaml, for example:
 {EXIT_CODES}"""
 
 
-class Lines(logging.Handler):
-    """Prints what the search says, and none of Dagster's own events."""
+class ConsoleHandler(logging.Handler):
+    """Prints the search's log messages, and none of Dagster's own events."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
+        """Print one record, unless it is a Dagster event."""
         meta = getattr(record, "dagster_meta", {})
         if not meta.get("dagster_event"):
             line = one_line(meta.get("orig_message", record.getMessage()))
@@ -46,10 +46,10 @@ class Lines(logging.Handler):
 
 
 def search(path: Path, console: Console) -> int:
-    """Run the job with the config of a file.
+    """Run the job with the run config in a YAML file; return the exit code.
 
     Raises:
-        InputError: the file is not there or is no YAML; Dagster's own error where the job does not know what it says.
+        InputError: the file is missing or is not YAML. For an unknown key, Dagster raises its own error.
     """
     try:
         config: Any = yaml.safe_load(path.read_text()) or {}
@@ -58,19 +58,19 @@ def search(path: Path, console: Console) -> int:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"--config: {path}: not YAML: {error}") from error
     if not isinstance(config, dict):
-        raise InputError(f"--config: {path}: a mapping was expected, with resources and ops.")
+        raise InputError(f"--config: {path}: expected a mapping with the keys resources and ops.")
     home = environment.writable_home()
 
-    def lines(_: dg.InitLoggerContext) -> logging.Logger:
-        made = logging.Logger("atelier", logging.INFO)
-        made.addHandler(Lines(console))
-        return made
+    def console_logger(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("atelier", logging.INFO)
+        logger.addHandler(ConsoleHandler(console))
+        return logger
 
-    loggers = {LOGGER: dg.LoggerDefinition(lines, config_schema={})}
+    loggers = {LOGGER: dg.LoggerDefinition(console_logger, config_schema={})}
     definitions = dg.Definitions.merge(build_definitions(), dg.Definitions(loggers=loggers))
     with (
         command_lock.hold(home),
-        background_sync.in_step(home, console.print),
+        background_sync.synchronised(home, console.print),
         instance.open_instance(home) as opened,
     ):
         definitions.resolve_job_def(tune.name).execute_in_process(
@@ -81,13 +81,12 @@ def search(path: Path, console: Console) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.cli.tune",
-        description="Search for better settings of the recommenders on validation AUC, as the job `tune` in the UI "
-        "does. Cut off, the same command goes on; the best are written to tuning/<model>/<mode>.yaml in the home.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Run the command; return the exit code."""
+    parser = command_parser(
+        "pipeline.cli.tune",
+        "Search for better settings of the recommenders on validation AUC, as the job `tune` in the UI does.\n"
+        "Repeat the command to continue. The best settings are written to tuning/<model>/<mode>.yaml in the home.",
+        EPILOG,
     )
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE.yaml", help="the job's run config")
     options, console = parser.parse_args(argv), Console()

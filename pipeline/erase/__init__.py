@@ -1,1 +1,1 @@
-"""`python -m pipeline.erase`: names leave the home, and nothing of them is left."""
+"""Remove a reviewer, a product or a picture from a home."""

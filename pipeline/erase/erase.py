@@ -1,9 +1,9 @@
-"""`python -m pipeline.erase`: a reviewer, a product or a picture's URL leaves the home, and stays out.
+"""`python -m pipeline.erase`: remove a reviewer, a product or a picture's URL from the home, and keep it out.
 
-At once: the picture store, the bank, the page, copies of remote inputs, the texts of Dagster's and MLflow's databases,
-and what MLflow keeps of models that learnt from it; those models are marked. With the next run: the tables, which are
-made again without it, and the marked models, which are trained again and then removed. Raw files outside the home are
-their owner's; what they still hold is not read. The list of what was erased holds digests alone (`core/erasure.py`).
+It erases at once from the picture store, the bank, the lookbook, copies of remote inputs, the texts of Dagster's and
+MLflow's databases, and MLflow's artifacts of models trained on it; it marks those models. The next run makes the tables
+again without it, trains the marked models again and then removes them. Raw files outside the home are not changed, but
+later runs skip the erased rows in them. The list of erasures holds only digests (`core/erasure.py`).
 """
 
 import argparse
@@ -34,49 +34,50 @@ from pipeline.core.raw.copies import rewrite_copies
 from pipeline.core.raw.framing import codec_of
 from pipeline.core.raw.sources import named
 from pipeline.erase import traces
-from pipeline.erase.rewrite import UnreadableFileError, Wanted, rewrite
-from pipeline.erase.scrub import databases, scrub, scrub_logs
+from pipeline.erase.redact import databases, redact, redact_logs
+from pipeline.erase.rewrite import Removal, UnreadableFileError, rewrite
 from pipeline.home import command_lock, environment, instance
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import ModelFolder, Storage
 from pipeline.mirror.store import Store
 from pipeline.mirror.sync import push
 from pipeline.recommenders.warm_start import TRAINED_ON
+from pipeline.runtime.arguments import command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, FAILED, ended, leave
 from pipeline.runtime.tracking import Tracker
-from pipeline.upkeep import tracked_ends
+from pipeline.upkeep import mlflow_records
 from pipeline.upkeep.recovery import UNFINISHED
 
-# Their MLflow runs show pictures of products, and which ones cannot be told from the files.
+# Assets whose MLflow runs show pictures of products; their files do not tell which products.
 SHOW_PICTURES = ("generated_garments", "restyled_products")
 MODELS = ("recommender", "baselines", "generator")
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What goes with a name: its URLs, its numbers and, once the store has said so, its pictures."""
+class ErasureScope:
+    """Everything that is erased with a name. `pictures` is filled in once the picture store has removed them."""
 
     kind: str
     name: str
-    urls: frozenset[str]  # that nothing else refers to
+    urls: frozenset[str]  # that no other row refers to
     users: frozenset[int] = frozenset()
     items: frozenset[int] = frozenset()
-    shown: frozenset[int] = frozenset()  # items that one of the URLs is a picture of
+    shown: frozenset[int] = frozenset()  # items that the pictures at the URLs show
     pictures: frozenset[str] = field(default=frozenset(), compare=False)  # sha256
 
     @property
     def names(self) -> list[str]:
-        """All texts to look for."""
+        """All texts to search for."""
         return [self.name, *sorted(self.urls)]
 
 
-def reach(tables: Path, kind: str, name: str) -> Reach:
-    """What the home's tables say goes with a name."""
+def find_scope(tables: Path, kind: str, name: str) -> ErasureScope:
+    """Find in the home's tables what must be erased with a name."""
     if kind == "url":
         urls = _table(tables, "image_urls", ["item", "url"])
         hit = urls.filter(pc.equal(signatures.keys(urls["url"]), signatures.key(name)))
-        # However the picture's address was signed, it is one picture's.
-        return Reach(
+        # One picture may have URLs with different signatures.
+        return ErasureScope(
             kind, name, frozenset(hit["url"].to_pylist()) - {name}, shown=frozenset(hit["item"].drop_null().to_pylist())
         )
     column = {"reviewer": "reviewer_id", "asin": "asin"}[kind]
@@ -93,13 +94,14 @@ def reach(tables: Path, kind: str, name: str) -> Reach:
     numbers = {"reviewer": ("users", "user"), "asin": ("items", "item")}[kind]
     named = _table(tables, numbers[0], [numbers[1], column])
     found = frozenset(named.filter(pc.equal(named[column], name))[numbers[1]].to_pylist())
-    elsewhere = {signatures.key(url) for url in others}  # however it is signed there
+    elsewhere = {signatures.key(url) for url in others}  # without signatures
     urls = frozenset(url for url in theirs if signatures.key(url) not in elsewhere)
-    wanted = _table(tables, "image_urls", ["item", "url"])
-    of_theirs = signatures.keys(pa.array(sorted(urls), pa.string()))
-    shown = wanted.filter(pc.is_in(signatures.keys(wanted["url"]), value_set=of_theirs))
+    image_urls = _table(tables, "image_urls", ["item", "url"])
+    keys = signatures.keys(pa.array(sorted(urls), pa.string()))
+    shown = image_urls.filter(pc.is_in(signatures.keys(image_urls["url"]), value_set=keys))
     items = frozenset(shown["item"].drop_null().to_pylist())
-    return Reach(kind, name, urls, *((found, frozenset()) if kind == "reviewer" else (frozenset(), found)), shown=items)
+    users_and_items = (found, frozenset()) if kind == "reviewer" else (frozenset(), found)
+    return ErasureScope(kind, name, urls, *users_and_items, shown=items)
 
 
 def _table(tables: Path, name: str, columns: list[str]) -> pa.Table:
@@ -111,67 +113,67 @@ def _table(tables: Path, name: str, columns: list[str]) -> pa.Table:
 
 
 def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
-    """Erase, and say step by step what was done. Cut off, the same call does the rest. The caller keeps ingest out.
+    """Erase a name and yield a message for each step. Repeat the call after an interruption. The caller locks the home.
 
     Raises:
-        InputError: a run is under way in the home.
+        InputError: a run is in progress in the home.
     """
     storage = Storage(root=str(home))
     with instance.open_instance(home) as opened:
-        under_way = opened.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
-        if under_way:
+        unfinished = opened.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
+        if unfinished:
             raise InputError(
-                f"{len(under_way)} run(s) are under way in {home}: let them end, or stop them, and erase then "
+                f"{len(unfinished)} run(s) are in progress in {home}: wait for them or stop them, then erase again "
                 "(the next `make ui` or run closes those whose process is gone)."
             )
-    found = reach(storage.tables, kind, name)
-    erased = Erasures.of(home).with_more(kind, name, found.urls)
-    erased.write(home)  # first: from here on nothing reads it in again
-    yield f"recorded; {len(found.urls)} URLs go with it"
-    # By the list, not by what the tables say: a call that was cut off before a run still finds its URLs.
+    scope = find_scope(storage.tables, kind, name)
+    erased = Erasures.of(home).with_more(kind, name, scope.urls)
+    erased.write(home)  # first, so that no ingest reads it in again
+    yield f"recorded, with {len(scope.urls)} URLs"
+    # Pictures are found by the list, not by the tables, so that a repeated call still finds its URLs after a run.
     if storage.pictures.is_dir():
-        absorb(PictureStore(storage.pictures))  # what a fetch by many workers left when it was killed
+        absorb(PictureStore(storage.pictures))  # shards that the workers of a killed fetch left
     pictures = forget(storage.pictures, lambda urls: erased.mask("url", urls))
-    yield f"picture store: {len(pictures)} pictures gone"
-    found = dataclasses.replace(found, pictures=frozenset(pictures))
+    yield f"picture store: {len(pictures)} pictures removed"
+    scope = dataclasses.replace(scope, pictures=frozenset(pictures))
     if pictures:
         for folder in (storage.bank, home / "features", storage.garments):
             shutil.rmtree(folder, ignore_errors=True)
-        yield "bank, features and the generator's pictures: removed, the next run decodes what is left"
+        yield "bank, features and the generator's pictures: removed, the next run decodes the remaining pictures"
     shutil.rmtree(storage.reports, ignore_errors=True)
     yield "lookbook: removed, the next run makes it again"
-    for path in storage.staged.glob("*.parquet"):  # what the last ingest left; the caller holds the folder
+    for path in storage.staged.glob("*.parquet"):  # of the last ingest; the caller holds the folder's lock
         path.unlink()
-    shutil.rmtree(storage.five_core_partitions, ignore_errors=True)  # and a 5-core that was killed
+    shutil.rmtree(storage.five_core_partitions, ignore_errors=True)  # partitions of a 5-core that was killed
     shutil.rmtree(storage.parts, ignore_errors=True)
-    yield "what raw files came to: removed, the next ingest reads them anew"
-    yield from _rewrite_inputs(home, Wanted(kind, name, found.urls))
-    marked = list(_mark(storage, found, erased.digest_of(kind, name)))
-    yield f"models that learnt from it: {len(marked)} marked until they are trained again"
-    withdrawn = tracked_ends.withdraw(
+    yield "parsed raw files: removed, the next ingest parses them again"
+    yield from _rewrite_inputs(home, Removal(kind, name, scope.urls))
+    marked = list(_mark(storage, scope, erased.digest_of(kind, name)))
+    yield f"models trained on it: {len(marked)} marked until they are trained again"
+    withdrawn = mlflow_records.withdraw(
         tracker, {str(folder) for folder in marked}, home, SHOW_PICTURES if pictures else ()
     )
     yield f"MLflow: {withdrawn} of their runs and versions withdrawn, with their files"
-    studies = _drop_studies(home, found)
+    studies = _drop_studies(home, scope)
     yield f"studies: {studies} that trained on it removed"
     changed = sum(
-        scrub(address, found.names, pictures=bool(pictures))
+        redact(address, scope.names, pictures=bool(pictures))
         for address in databases(home, environment.database(), tracker.uri)
     )
-    logs = scrub_logs(home, found.names)
-    yield f"what the two UIs show: {changed} texts and {logs} logs changed"
+    logs = redact_logs(home, scope.names)
+    yield f"Dagster's and MLflow's databases: {changed} texts changed; logs: {logs} changed"
 
 
-def _rewrite_inputs(home: Path, wanted: Wanted) -> Iterator[str]:
-    """Take what has to go out of the copies of remote inputs, and out of raw files that lie in the home."""
+def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
+    """Remove what is erased from the copies of remote inputs, and from raw files in the home."""
 
     def write(path: Path, out: Path) -> int | None:
         try:
-            return rewrite(path, out, wanted)
+            return rewrite(path, out, removal)
         except UnreadableFileError:
-            # Nobody can read a compressed file that is damaged; a text that is not JSON may name nobody.
-            packed = path.read_bytes()[:4]
-            return None if codec_of(packed) or traces.holds(path, [wanted.name, *wanted.urls]) else 0
+            # A damaged compressed file cannot be searched, so it is removed; a text is removed only if it has the name.
+            head = path.read_bytes()[:4]
+            return None if codec_of(head) or traces.holds(path, [removal.name, *removal.urls]) else 0
 
     done = rewrite_copies(home / "inputs", write)
     yield f"copies of remote inputs: {done.gone} objects removed or changed"
@@ -190,7 +192,7 @@ def _rewrite_inputs(home: Path, wanted: Wanted) -> Iterator[str]:
 
 
 def _local_inputs() -> list[Path]:
-    """The raw files that the environment names and that are no URLs; those that are gone are none."""
+    """List the existing local raw files that the environment names."""
     found = []
     for spec in filter(None, (environment.reviews(), environment.products())):
         with contextlib.suppress(InputError):
@@ -198,95 +200,96 @@ def _local_inputs() -> list[Path]:
     return found
 
 
-def _mark(storage: Storage, found: Reach, digest: str) -> Iterator[Path]:
-    """Mark every model that learnt from it."""
+def _mark(storage: Storage, scope: ErasureScope, digest: str) -> Iterator[Path]:
+    """Mark every model that was trained on erased data, and yield its folder."""
     garments = _table(storage.tables, "garments", ["asin", "sha256"])
-    drawn = pc.any(pc.is_in(garments["sha256"], value_set=pa.array(sorted(found.pictures), pa.string()))).as_py()
-    of_product = found.kind == "asin" and pc.any(pc.equal(garments["asin"], found.name)).as_py()
+    has_picture = pc.any(pc.is_in(garments["sha256"], value_set=pa.array(sorted(scope.pictures), pa.string()))).as_py()
+    has_product = scope.kind == "asin" and pc.any(pc.equal(garments["asin"], scope.name)).as_py()
     for kind in MODELS:
         for folder in sorted((storage.home / kind).glob("*/*" if kind != "generator" else "*")):
             if not folder.is_dir():
                 continue
-            learnt = (drawn or of_product) if kind == "generator" else _learnt(folder, found)
-            if learnt:
+            trained = (has_picture or has_product) if kind == "generator" else _trained_on(folder, scope)
+            if trained:
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 ModelFolder(folder.parent, folder.name).mark(erased=digest, at=now)
                 yield folder
 
 
-def _learnt(folder: Path, found: Reach) -> bool:
-    """Whether a recommender's folder has the user, the item or one of the pictures in the tables beside it."""
+def _trained_on(folder: Path, scope: ErasureScope) -> bool:
+    """Return whether the tables in a recommender's folder have the user, the item or one of the pictures."""
     for path in (*folder.rglob("splits.parquet"), *folder.rglob(TRAINED_ON)):
         table = pq.read_table(path, columns=["user", "item"])
-        if _among(table["user"], found.users) or _among(table["item"], found.items):
+        if _has_any(table["user"], scope.users) or _has_any(table["item"], scope.items):
             return True
     for path in folder.rglob("catalogue.parquet"):
         table = pq.read_table(path, columns=["sha256", "user"])
-        if pc.any(pc.is_in(table["sha256"], value_set=pa.array(sorted(found.pictures), pa.string()))).as_py():
+        if pc.any(pc.is_in(table["sha256"], value_set=pa.array(sorted(scope.pictures), pa.string()))).as_py():
             return True
     return False
 
 
-def _among(column: pa.ChunkedArray, numbers: frozenset[int]) -> bool:
+def _has_any(column: pa.ChunkedArray, numbers: frozenset[int]) -> bool:
     return bool(pc.any(pc.is_in(column, value_set=pa.array(sorted(numbers), pa.int32()))).as_py())
 
 
-def _drop_studies(home: Path, found: Reach) -> int:
-    """Remove the studies of which a model has the user or the item; a study can be made again, not mended."""
+def _drop_studies(home: Path, scope: ErasureScope) -> int:
+    """Remove the studies with a model of the user or the item; return their number. A study must be run again whole."""
     dropped = 0
     for study in sorted(path for path in (home / "studies").glob("*") if path.is_dir()):
         for factors in study.rglob("factors.npz"):
             with np.load(factors) as arrays:
                 users, items = set(arrays["users"].tolist()), set(arrays["items"].tolist())
-            if users & found.users or items & (found.items | found.shown):
+            if users & scope.users or items & (scope.items | scope.shown):
                 shutil.rmtree(study)
                 dropped += 1
                 break
     return dropped
 
 
-def left(home: Path, names: list[str]) -> tuple[list[Path], list[Path]]:
-    """Files under the home that still hold one of the names: those that the next run makes again, and the others."""
+def remaining(home: Path, names: list[str]) -> tuple[list[Path], list[Path]]:
+    """List the files under the home that still hold a name: those that the next run makes again, and the others."""
     found = traces.find(home, names)
     again = [path for path in found if path.parts[0] in ("tables", *MODELS)]
     return again, [path for path in found if path not in again]
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The parsed command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.erase",
-        description="Erase a reviewer, a product or a picture's URL from the home (ATELIER_HOME), and keep it out of "
-        "every later run. Then run the pipeline once, and call this again: it says where any trace is left.",
-        epilog=f"{EXIT_CODES}  here 0: nothing is left, or only what the next run makes again; 1: something else is",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Parse the command line."""
+    parser = command_parser(
+        "pipeline.erase",
+        "Erase a reviewer, a product or a picture's URL from the home (ATELIER_HOME), and keep it out of every later\n"
+        "run. Then run the pipeline once, and repeat this command: it lists the files with any remaining trace.",
+        f"{EXIT_CODES}  here 0: nothing remains, or only what the next run makes again; 1: something else remains",
     )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--reviewer", metavar="ID", help="with all reviews and photos of theirs")
-    which.add_argument("--asin", metavar="ASIN", help="with its pictures, its reviews and their photos")
-    which.add_argument("--url", metavar="URL", help="one picture")
+    kinds = parser.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--reviewer", metavar="ID", help="a reviewer, with all their reviews and photos")
+    kinds.add_argument("--asin", metavar="ASIN", help="a product, with its pictures, its reviews and their photos")
+    kinds.add_argument("--url", metavar="URL", help="one picture")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     options, console = arguments(argv), Console()
     kind, name = next((kind, name) for kind, name in vars(options).items() if name)
 
     def work() -> int:
         home = environment.writable_home()
         tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
-        urls = reach(home / "tables", kind, name).urls
-        with command_lock.hold(home), sole_writer(home / "staged"):  # no run, and no ingest meanwhile
-            for told in erase(home, kind, name, tracker):
-                console.print(told, highlight=False, markup=False)
+        urls = find_scope(home / "tables", kind, name).urls
+        with command_lock.hold(home), sole_writer(home / "staged"):  # locks out runs and ingests
+            for message in erase(home, kind, name, tracker):
+                console.print(message, highlight=False, markup=False)
         if environment.store():
             push(home, store := Store(environment.store()), grace=0)
-            console.print(f"{store.address}: in step, and nothing before it is kept", highlight=False)
-        again, others = left(home, [name, *urls])
+            console.print(f"{store.address}: synchronised, earlier snapshots and objects removed", highlight=False)
+        again, others = remaining(home, [name, *urls])
         for path in (path.resolve() for path in _local_inputs()):
             if not path.is_relative_to(home) and traces.holds(path, [name]):
-                console.print(f"yours, read without it and not changed: {path}", highlight=False, markup=False)
+                console.print(
+                    f"outside the home, not changed; later runs skip it: {path}", highlight=False, markup=False
+                )
         for path in again:
             console.print(f"until the next run: {path}", highlight=False, markup=False)
         for path in others:
@@ -294,7 +297,7 @@ def main(argv: list[str] | None = None) -> int:
         if not again and not others:
             console.print("no trace is left under the home", highlight=False)
         elif not others:
-            console.print("Run the pipeline now (python -m pipeline.run, or in the UI), then call this again to see.")
+            console.print("Run the pipeline now (python -m pipeline.run, or in the UI), then repeat this to check.")
         return FAILED if others else DONE
 
     return ended(work, console)

@@ -1,7 +1,7 @@
-"""Where a home still holds a name: every file under it is read, whatever its form, and searched for the text.
+"""Find the files of a home that still hold a name, by searching the content of every file.
 
-Parquet, Arrow, SQLite, gzip, zstd and zip (arrays and models of others are zips) are looked into, everything else is
-read as bytes. Pictures and arrays of numbers hold no names: for those `erase.py` goes by content and by number.
+Parquet, Arrow, SQLite, gzip, zstd and zip files (such as numpy archives and PyTorch models) are unpacked; all others
+are read as bytes. Pictures and arrays of numbers hold no names: `erase.py` finds those by digest and by number.
 """
 
 import contextlib
@@ -18,44 +18,44 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.raw.framing import DAMAGED, codec_of, inflated
-from pipeline.erase.spelling import Spelled
+from pipeline.erase.spelling import NameMatcher
 
 BLOCK = 1 << 22
 _SQLITE, _ZIP, _ARRAY = b"SQLite format 3\0", b"PK\3\4", b"\x93NUMPY"
 
 
 def find(home: Path, names: Iterable[str]) -> list[Path]:
-    """The files under `home`, relative to it, in which one of `names` stands, or which cannot be read."""
-    spelled = Spelled(names)
-    if not spelled.names:
+    """List the files under `home`, relative to it, that contain one of the names or cannot be read."""
+    matcher = NameMatcher(names)
+    if not matcher.names:
         return []
     files = (path for path in sorted(home.rglob("*")) if path.is_file() and not path.is_symlink())
-    return [path.relative_to(home) for path in files if _holds(path, spelled)]
+    return [path.relative_to(home) for path in files if _holds(path, matcher)]
 
 
 def holds(path: Path, names: Iterable[str]) -> bool:
-    """Whether one of the names stands in a file; also where it cannot be read, since then nobody can say."""
-    return _holds(path, Spelled(names))
+    """Return whether a file contains one of the names; True if it cannot be read, to be safe."""
+    return _holds(path, NameMatcher(names))
 
 
-def _holds(path: Path, spelled: Spelled) -> bool:
+def _holds(path: Path, matcher: NameMatcher) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(16)
         if head[:4] == b"PAR1" or head[:6] == b"ARROW1":
-            with contextlib.suppress(pa.ArrowInvalid, OSError):  # half of a file: its bytes as they are
-                return _in_table(path, spelled, arrow=head[:6] == b"ARROW1")
-        if head == _SQLITE and any(map(spelled.stands_in, _values(path))):
+            with contextlib.suppress(pa.ArrowInvalid, OSError):  # a truncated file is searched as bytes
+                return _in_table(path, matcher, arrow=head[:6] == b"ARROW1")
+        if head == _SQLITE and any(map(matcher.matches, _values(path))):
             return True
-        return any(_in_stream(read, spelled) for read in _streams(path, head))
-    except FileNotFoundError:  # gone while we looked
+        return any(_in_stream(read, matcher) for read in _streams(path, head))
+    except FileNotFoundError:  # removed during the search
         return False
     except OSError:
         return True
 
 
 def _streams(path: Path, head: bytes) -> Iterator[Callable[[int], bytes]]:
-    """What to read: the file as it lies there, and what is compressed in it."""
+    """Yield a read function for the file's bytes, and one for each compressed content in it."""
     with path.open("rb") as file:
         yield file.read
         file.seek(0)
@@ -69,20 +69,20 @@ def _streams(path: Path, head: bytes) -> Iterator[Callable[[int], bytes]]:
             yield _array(file).read
 
 
-def _in_stream(read: Callable[[int], bytes], spelled: Spelled) -> bool:
-    """Also where a name stands across two blocks, and up to where the stream is damaged."""
+def _in_stream(read: Callable[[int], bytes], matcher: NameMatcher) -> bool:
+    """Search a stream, also across two blocks; a damaged stream is searched up to the damage."""
     tail = b""
     with contextlib.suppress(*DAMAGED, pa.ArrowInvalid, zipfile.BadZipFile):
         while block := read(BLOCK):
             text = tail + block
-            if spelled.stands_in(text):
+            if matcher.matches(text):
                 return True
-            tail = text[-spelled.longest :]
+            tail = text[-matcher.longest :]
     return False
 
 
 def _members(path: Path) -> Iterator[Callable[[int], bytes]]:
-    """The files of a zip that are compressed; the others lie in it as they are."""
+    """Yield a read function for each compressed member and each array of a zip; its bytes include the other members."""
     with contextlib.suppress(zipfile.BadZipFile, NotImplementedError, RuntimeError), zipfile.ZipFile(path) as members:
         for member in members.infolist():
             if member.filename.endswith(".npy"):
@@ -94,7 +94,7 @@ def _members(path: Path) -> Iterator[Callable[[int], bytes]]:
 
 
 def _array(file: IO[bytes]) -> io.BytesIO:
-    """The texts of a numpy array, a line each: in its file nothing stands between them."""
+    """Read the texts of a numpy array, one per line, because its file has nothing between them."""
     with contextlib.suppress(ValueError):
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -106,7 +106,7 @@ def _array(file: IO[bytes]) -> io.BytesIO:
 
 
 def _values(path: Path) -> Iterator[bytes]:
-    """Every text of a SQLite database: in its file a long one is in pieces."""
+    """Yield every text of a SQLite database, whose file splits long texts over pages."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(
         sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     ) as database:  # fmt: skip
@@ -118,28 +118,28 @@ def _values(path: Path) -> Iterator[bytes]:
                 yield from (value for value in row if isinstance(value, bytes) and value)
 
 
-def _in_table(path: Path, spelled: Spelled, arrow: bool) -> bool:
+def _in_table(path: Path, matcher: NameMatcher, arrow: bool) -> bool:
     if arrow:
         with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as rows:
-            return any(_in_rows(rows.get_batch(number), spelled) for number in range(rows.num_record_batches))
+            return any(_in_rows(rows.get_batch(number), matcher) for number in range(rows.num_record_batches))
     with pq.ParquetFile(path) as file:
-        if any(spelled.stands_in(value) for value in (file.schema_arrow.metadata or {}).values()):
+        if any(matcher.matches(value) for value in (file.schema_arrow.metadata or {}).values()):
             return True
         columns = [field.name for field in file.schema_arrow if _textual(field.type)]
-        return bool(columns) and any(_in_rows(batch, spelled) for batch in file.iter_batches(columns=columns))
+        return bool(columns) and any(_in_rows(batch, matcher) for batch in file.iter_batches(columns=columns))
 
 
-def _in_rows(rows: pa.RecordBatch, spelled: Spelled) -> bool:
-    # A field's name before each of its values, and a bar behind it: a number is a name in a field of ids alone.
+def _in_rows(rows: pa.RecordBatch, matcher: NameMatcher) -> bool:
+    # Each value is written as `field=value|`, so that an ambiguous name matches only in an id field.
     return any(
-        spelled.stands_in("".join(f"{name}={text}|\n" for text in dict.fromkeys(texts)).encode("utf-8", "replace"))
+        matcher.matches("".join(f"{name}={text}|\n" for text in dict.fromkeys(texts)).encode("utf-8", "replace"))
         for name, column in zip(rows.schema.names, rows.columns, strict=True)
         for texts in _texts(column)
     )
 
 
 def _texts(column: pa.Array) -> Iterator[list[str]]:
-    """The texts in a column of any nesting."""
+    """Yield the texts in a column of any nesting."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         yield from _texts(column.dictionary)

@@ -14,7 +14,8 @@ from pipeline.home import environment, place
 from pipeline.home.instance import open_instance, recall
 from pipeline.home.storage import Storage
 from pipeline.lookbook.album import Album
-from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
+from pipeline.runtime.arguments import command_parser
+from pipeline.runtime.exits import DONE, ended, leave
 from pipeline.runtime.provenance import commit
 from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import LookbookSettings
@@ -23,12 +24,7 @@ from pipeline.views.home_contents import Home
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.lookbook",
-        description=__doc__,
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("pipeline.lookbook", __doc__)
     parser.add_argument("--home", type=Path, default=environment.home(), help="the home (default: ATELIER_HOME)")
     parser.add_argument("--users", type=int, default=LookbookSettings.users, help="number of people to show")
     parser.add_argument("--picks", type=int, default=LookbookSettings.picks, help="pictures for each person")

@@ -1,1 +1,1 @@
-"""A copy of the home in an object store, kept in step with it."""
+"""A copy of the home in an object store, kept up to date."""

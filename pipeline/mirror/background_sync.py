@@ -1,7 +1,7 @@
-"""When the home's copy is brought in step: before a run, every minute while one lasts, and after it.
+"""Synchronise the home with its store before a run, every minute during the run, and after it.
 
-What is copied is `sync.py`'s. A store that refuses for a while costs nothing: the home is whole, and the next minute
-tries again; only at the end is it waited for.
+A store that fails for a while does not stop the run: the home is whole, and the next minute's push tries again. Only
+the last push retries until it succeeds or its timeout ends.
 """
 
 import contextlib
@@ -13,86 +13,88 @@ from pathlib import Path
 from pipeline.core.errors import InputError
 from pipeline.home import environment
 from pipeline.mirror.store import ChangedFileError, Store
-from pipeline.mirror.sync import Moved, pull, push
+from pipeline.mirror.sync import SyncResult, pull, push
 
-EVERY = 60.0  # seconds between two pushes: what a lost machine costs at most, beside what was under way
-PATIENCE = 600.0  # seconds that the last push waits for a store that refuses
+INTERVAL = 60.0  # seconds between two pushes: a lost machine loses at most this much finished work
+LAST_PUSH_TIMEOUT = 600.0  # seconds that the last push retries a failing store
 Say = Callable[[str], object]
 
 
 @contextlib.contextmanager
-def in_step(home: Path, say: Say, every: float = EVERY, patience: float = PATIENCE) -> Generator[None]:
-    """Take the store's copy over before the block, and bring it in step while the block runs and when it ends.
+def synchronised(
+    home: Path, say: Say, interval: float = INTERVAL, timeout: float = LAST_PUSH_TIMEOUT
+) -> Generator[None]:
+    """Pull from the store before the block, then push every `interval` seconds during the block and once at its end.
 
-    Does nothing where ATELIER_STORE is not set.
+    Does nothing if ATELIER_STORE is not set.
 
     Raises:
-        InputError: the home cannot be brought in step; before the block.
-        OSError: the store refused for longer than `patience`; after it.
+        InputError: before the block, the home and the store differ in ways that need a decision.
+        OSError: after the block, the store failed for longer than `timeout` seconds.
     """
     address = environment.store()
     if not address:
         yield
         return
     store = Store(address)
-    if moved := pull(home, store):
-        say(f"taken over from {store.address}: {moved}")
-    courier = _Courier(home, store, say, every)
-    courier.start()
+    if copied := pull(home, store):
+        say(f"copied from {store.address}: {copied}")
+    pusher = _Pusher(home, store, say, interval)
+    pusher.start()
     try:
         yield
     except BaseException:
-        patience = 0.0  # what went wrong is to be heard of now
+        timeout = 0.0  # report the error now rather than after retries
         raise
     finally:
-        courier.stop()
-        if moved := _patiently(home, store, say, patience):
-            say(f"copied to {store.address}: {moved}")
+        pusher.stop()
+        if copied := _push_with_retries(home, store, say, timeout):
+            say(f"copied to {store.address}: {copied}")
 
 
-class _Courier(threading.Thread):
-    """Pushes again and again until it is stopped; tells of trouble once until it is over."""
+class _Pusher(threading.Thread):
+    """Pushes every `interval` seconds until it is stopped. Consecutive failures are reported once."""
 
-    def __init__(self, home: Path, store: Store, say: Say, every: float) -> None:
+    def __init__(self, home: Path, store: Store, say: Say, interval: float) -> None:
         super().__init__(name="store", daemon=True)
-        self.home, self.store, self.say, self.every = home, store, say, every
-        self._ended = threading.Event()
-        self._trouble = ""
+        self.home, self.store, self.say, self.interval = home, store, say, interval
+        self._stopped = threading.Event()
+        self._failure = ""
 
     def run(self) -> None:
-        """The thread's work."""
-        while not self._ended.wait(self.every):
+        """Push until `stop` is called."""
+        while not self._stopped.wait(self.interval):
             try:
                 push(self.home, self.store)
-                trouble = ""
+                failure = ""
             except (ChangedFileError, BlockingIOError):
                 continue
-            except Exception as error:  # the edge of the thread: the run does not end for its copy
-                trouble = f"{self.store.address} is behind: {error}"
-            if trouble and not self._trouble:
-                self.say(trouble)
-            self._trouble = trouble
+            except Exception as error:  # a failing copy must not end the run
+                failure = f"{self.store.address} is behind: {error}"
+            if failure and not self._failure:
+                self.say(failure)
+            self._failure = failure
 
     def stop(self) -> None:
-        """Let a push that is under way end, and no other begin."""
-        self._ended.set()
+        """Wait for a running push, and start no other."""
+        self._stopped.set()
         self.join()
 
 
-def _patiently(home: Path, store: Store, say: Say, patience: float) -> Moved | None:
-    """The last push: tried again, ever more slowly, until it is through or patience ends."""
-    until, pause = time.monotonic() + patience, 1.0
+def _push_with_retries(home: Path, store: Store, say: Say, timeout: float) -> SyncResult | None:
+    """Push, and retry with growing pauses until it succeeds or `timeout` seconds have passed."""
+    deadline, pause = time.monotonic() + timeout, 1.0
     while True:
         try:
             return push(home, store)
         except InputError:
             raise
         except (ChangedFileError, OSError) as error:
-            if time.monotonic() + pause > until:
+            if time.monotonic() + pause > deadline:
                 raise OSError(
-                    f"{store.address} could not be brought in step: {error}. The home is whole; when the store answers "
-                    "again, run python -m pipeline.mirror push."
+                    f"{store.address} could not be brought up to date: {error}. The home is whole; when the store "
+                    "answers again, run python -m pipeline.mirror push."
                 ) from error
-            say(f"{store.address}: {error}; again in {pause:.0f} s")
+            say(f"{store.address}: {error}; retrying in {pause:.0f} s")
             time.sleep(pause)
             pause = min(2 * pause, 60.0)

@@ -1,10 +1,10 @@
-"""The store's side: objects by their content, and numbered snapshots that say which of them make up a home.
+"""The store: objects named by their content's digest, and numbered snapshots that list the files of a home.
 
     objects/<sha256>           a file's bytes, written once
     snapshots/<number>.json    {"files": {path: {"sha256", "size"}}, "made"}
 
-A snapshot appears whole, under a number that nobody had: two machines that write at once cannot both win. Any fsspec
-address will do, `s3://bucket/prefix` with the extra `s3`. Which files of a home count is `sync.py`'s.
+A snapshot appears whole and its number is used once: of two machines that write at the same time, one fails. Any fsspec
+address will do; `s3://bucket/prefix` needs the extra `s3`.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from pipeline.core.durable import whole, write_whole
 from pipeline.core.errors import InputError
 from pipeline.home.environment import redacted
 
-GRACE = 3600.0  # seconds that an object no snapshot names is kept: somebody may be reading the snapshot before
+GRACE = 3600.0  # seconds before an unreferenced object is removed: a machine may still be pulling an older snapshot
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """One file of a snapshot."""
 
     sha256: str
@@ -36,55 +36,55 @@ class Stored:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A home at one moment: relative POSIX paths and what lies there. Number 0 is the empty one."""
+    """The files of a home at one moment, by relative POSIX path. Number 0 is the empty snapshot."""
 
     number: int
-    files: dict[str, Stored]
+    files: dict[str, StoredFile]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A file as the file system tells it; every change of it shows here, since ours are renamed into place."""
+class FileStat:
+    """A file's identity in the file system. Every write changes it, because writers rename new files into place."""
 
     inode: int
     size: int
     mtime_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> "Seen":
-        """The file at `path` now."""
-        found = path.stat()
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+    def of(cls, path: Path) -> "FileStat":
+        """Read the identity of the file at `path`."""
+        now = path.stat()
+        return cls(now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 class ChangedFileError(RuntimeError):
-    """A file changed while it was copied: the next push takes it."""
+    """A file changed while it was copied; the next push copies it."""
 
 
 class OutrunError(InputError):
-    """Another machine wrote a snapshot since this home was last in step with the store."""
+    """Another machine wrote a snapshot since this home was last synchronised with the store."""
 
     def __init__(self, number: int, address: str) -> None:
         super().__init__(
-            f"another machine wrote snapshot {number} of {address}, which this home does not have. Nothing is lost: to "
-            "go on from there run python -m pipeline.mirror pull; to keep this home's own, name another ATELIER_STORE."
+            f"another machine wrote snapshot {number} of {address}, which this home does not have. Nothing is lost. "
+            "Continue from it: python -m pipeline.mirror pull. Keep this home's files: set another ATELIER_STORE."
         )
 
 
 def sha256_of(path: Path) -> str:
-    """The hex digest of a file's content."""
+    """Return the hex digest of a file's content."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class Store:
-    """A folder, a bucket's prefix, or whatever else fsspec can address."""
+    """A store in a folder, under a bucket's prefix, or at any other fsspec address."""
 
     def __init__(self, address: str) -> None:
-        """`address` as fsspec reads it.
+        """Open the store at an fsspec address.
 
         Raises:
-            InputError: no such kind of address, or its package is not installed.
+            InputError: fsspec does not know the protocol, or its package is not installed.
         """
         try:
             self.root = UPath(address)
@@ -98,20 +98,20 @@ class Store:
         self._local = self.root.protocol in ("", "file", "local")
 
     def latest(self) -> Snapshot:
-        """The snapshot with the highest number; the empty one where there is none."""
-        self._filesystem.invalidate_cache()  # fsspec remembers listings, and another machine may have written
+        """Read the snapshot with the highest number; return the empty one if there is none."""
+        self._filesystem.invalidate_cache()  # fsspec caches listings, and another machine may have written
         folder = self.root / "snapshots"
         numbers = [int(p.stem) for p in folder.iterdir() if p.stem.isdecimal()] if folder.is_dir() else []
         if not numbers:
             return Snapshot(0, {})
         content = json.loads(self._snapshot(max(numbers)).read_text())
-        return Snapshot(max(numbers), {name: Stored(**stored) for name, stored in content["files"].items()})
+        return Snapshot(max(numbers), {name: StoredFile(**stored) for name, stored in content["files"].items()})
 
-    def write(self, after: Snapshot, files: dict[str, Stored]) -> Snapshot:
-        """Write the snapshot that follows `after`; all of its objects must be there.
+    def write(self, after: Snapshot, files: dict[str, StoredFile]) -> Snapshot:
+        """Write the snapshot that follows `after`. All of its objects must be in the store.
 
         Raises:
-            OutrunError: another machine has written it.
+            OutrunError: another machine has written a snapshot of that number.
         """
         made = Snapshot(after.number + 1, files)
         content = {
@@ -129,24 +129,24 @@ class Store:
         return made
 
     def objects(self) -> dict[str, tuple[int, float]]:
-        """What lies there: size and when it was written (seconds since 1970) by digest."""
+        """List the objects: size in bytes and time of writing (seconds since 1970) by digest."""
         self._filesystem.invalidate_cache()
         try:
             found = self._filesystem.find((self.root / "objects").path, detail=True)
         except FileNotFoundError:
             return {}
-        return {path.rsplit("/", 1)[-1]: (about["size"], _written(about)) for path, about in found.items()}
+        return {path.rsplit("/", 1)[-1]: (info["size"], _written_at(info)) for path, info in found.items()}
 
-    def put(self, path: Path, stored: Stored, seen: Seen) -> None:
-        """Bring a file's content to the store.
+    def put(self, path: Path, stored: StoredFile, stat: FileStat) -> None:
+        """Copy a file to the store.
 
         Args:
             path: the file.
-            stored: what its content is.
-            seen: the file as it was before its content was read for `stored`.
+            stored: its digest and size.
+            stat: its identity before the digest was computed.
 
         Raises:
-            ChangedFileError: the file is another one by now; nothing is left in the store.
+            ChangedFileError: the file was replaced meanwhile; no object is left in the store.
         """
         target = self._object(stored.sha256)
         if self._local:
@@ -154,17 +154,17 @@ class Store:
             destination.parent.mkdir(parents=True, exist_ok=True)
             write_whole(destination, lambda temporary: shutil.copyfile(path, temporary))
         else:
-            # In several parts where it is large; the object appears with the last one.
+            # A large file goes in several parts; the object appears with the last one.
             self._filesystem.put_file(str(path), target.path)
-        if Seen.of(path) != seen:
+        if FileStat.of(path) != stat:
             target.unlink()
             raise ChangedFileError(f"{path} changed while it was copied to {self.address}")
 
-    def get(self, stored: Stored, path: Path) -> None:
-        """Bring an object here, whole or not at all.
+    def get(self, stored: StoredFile, path: Path) -> None:
+        """Copy an object to `path`, whole or not at all.
 
         Raises:
-            RuntimeError: the store's bytes are not what the snapshot says.
+            RuntimeError: the object's bytes do not have its digest.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
@@ -175,13 +175,13 @@ class Store:
                     written.write(block)
             if digest.hexdigest() != stored.sha256:
                 raise RuntimeError(
-                    f"{self.address}: object {stored.sha256} is damaged: push again from a machine that has it."
+                    f"{self.address}: object {stored.sha256} is damaged: push again from a machine that has the file."
                 )
 
     def prune(self, kept: Snapshot, grace: float = GRACE) -> int:
-        """Remove the snapshots before `kept`, and objects that it does not name and that are older than `grace`.
+        """Remove the snapshots before `kept`, and the objects that `kept` does not name and older than `grace` seconds.
 
-        Returns how many objects went.
+        Returns the number of removed objects.
         """
         for path in list((self.root / "snapshots").iterdir()):
             if path.stem.isdecimal() and int(path.stem) < kept.number:
@@ -203,6 +203,6 @@ class Store:
         return self.root / "objects" / sha256
 
 
-def _written(about: dict[str, Any]) -> float:
-    when = about.get("LastModified") or about.get("mtime") or about.get("created") or 0.0
-    return when.timestamp() if isinstance(when, datetime) else float(when)
+def _written_at(info: dict[str, Any]) -> float:
+    time_written = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
+    return time_written.timestamp() if isinstance(time_written, datetime) else float(time_written)

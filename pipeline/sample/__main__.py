@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.core.errors import InputError
-from pipeline.runtime.exits import EXIT_CODES, ended, leave
+from pipeline.runtime.arguments import command_parser
+from pipeline.runtime.exits import ended, leave
 from pipeline.sample.catalogue import open_catalogue, write_catalogue
 from pipeline.sample.server import PortInUseError, serve
 from pipeline.sample.settings import SampleSettings
@@ -63,10 +64,7 @@ def _sheet(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.sample", description=__doc__, epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = command_parser("pipeline.sample", __doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     write = commands.add_parser("write", help="write reviews, metadata, pictures and the planted truth")
     write.add_argument("--out", type=Path, required=True, help="folder to write to: new, empty, or a catalogue")

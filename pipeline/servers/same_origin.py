@@ -1,8 +1,8 @@
-"""Which requests Dagster's UI answers: those of its own pages and of programs on this machine, not of other sites.
+"""Refuse requests to Dagster's UI that come from pages of other sites; accept its own pages and local programs.
 
-Neither UI has a login, so a page of another site, open in the same browser, must not reach them: not under a foreign
-name that resolves to loopback (DNS rebinding), not by a link or a form, not through a websocket. MLflow's server has a
-guard of its own. Rules after OWASP's cheat sheet on cross-site request forgery and the Fetch Metadata specification.
+Neither UI has a login, so a page of another site in the same browser must not reach them: not through a foreign name
+that resolves to loopback (DNS rebinding), a link, a form or a websocket. MLflow's server has its own guard. The rules
+follow OWASP's cheat sheet on cross-site request forgery and the Fetch Metadata specification.
 """
 
 import json
@@ -17,135 +17,136 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-LARGEST = 4 << 20  # bytes of a body that is read before it is let through; the UI's own are kilobytes
+MAX_BODY = 4 << 20  # bytes of a body that is checked; the UI's own bodies are kilobytes
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/@\[\]?#\\]+)(?::(\d{1,5}))?")
 _PORTS = {"http": "80", "https": "443"}
 
 
 def guarded(app: ASGIApp, hosts: Iterable[str] = ()) -> ASGIApp:
-    """The app behind both guards; `hosts` are further names, `name` or `name:port`, that it may be asked by."""
-    further = tuple(host.lower() for host in hosts)
-    names = {_HOST.fullmatch(host)[1] for host in (*LOOPBACK, *further)}  # ty: ignore[not-subscriptable]
+    """Put the app behind both guards. It answers to loopback names and to `hosts`, each `name` or `name:port`."""
+    own_hosts = tuple(host.lower() for host in hosts)
+    names = {_HOST.fullmatch(host)[1] for host in (*LOOPBACK, *own_hosts)}  # ty: ignore[not-subscriptable]
     names |= {name.strip("[]") for name in names}  # an IPv6 address with its brackets and without
-    return TrustedHostMiddleware(SameOrigin(app, further), sorted(names), www_redirect=False)
+    return TrustedHostMiddleware(SameOrigin(app, own_hosts), sorted(names), www_redirect=False)
 
 
 class SameOrigin:
-    """ASGI middleware: refuses what another site sends, and what changes something without a word whence it comes."""
+    """ASGI middleware that refuses requests from other sites, and changes by requests that do not name their origin."""
 
-    def __init__(self, app: ASGIApp, further: tuple[str, ...] = ()):
-        self.app, self.further = app, further
+    def __init__(self, app: ASGIApp, own_hosts: tuple[str, ...] = ()):
+        self.app, self.own_hosts = app, own_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403, or hand on."""
+        """Answer 403, or pass the request to the app."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        why = self._foreign(scope, headers)
-        if not why and scope["type"] == "http":
+        reason = self._cross_site(scope, headers)
+        if not reason and scope["type"] == "http":
             if scope["method"] in _SAFE:
                 if _mutates(QueryParams(scope["query_string"]).get("query")):
-                    why = "a mutation is sent by POST, and this is one or cannot be read."
-            elif not self._is_ours(headers):
+                    reason = "a mutation must be sent by POST; this query is one, or cannot be parsed."
+            elif not self._names_origin(headers):
                 body, receive = await _read(receive)
-                why = _unproved(scope, headers, body)
-        if not why:
+                reason = _may_change(scope, headers, body)
+        if not reason:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": why})
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
         else:
-            await PlainTextResponse(f"refused: {why}\n", 403)(scope, receive, send)
+            await PlainTextResponse(f"refused: {reason}\n", 403)(scope, receive, send)
 
-    def _foreign(self, scope: Scope, headers: Headers) -> str:
-        """Why a request is another site's; empty where it is not known to be."""
+    def _cross_site(self, scope: Scope, headers: Headers) -> str:
+        """Say why a request comes from another site; empty if nothing shows that it does."""
         host = headers.get("host", "").lower()
         if not scope["path"].startswith("/"):
-            return "this is no proxy."
-        if not _listed(host, (*LOOPBACK, *self.further)):
-            return f"this server is not called {host}: name it in ATELIER_UI_HOSTS."
+            return "this server is no proxy."
+        if not _listed(host, (*LOOPBACK, *self.own_hosts)):
+            return f"{host} is no name of this server: if it is one of yours, add it to ATELIER_UI_HOSTS."
         for origin in headers.getlist("origin"):
             if not self._same(origin, host):
-                return f"the page is of another site, {origin}: name a host of your own in ATELIER_UI_HOSTS."
+                return f"the page is from another site, {origin}: if it is yours, add its host to ATELIER_UI_HOSTS."
         safe, graphql = scope.get("method", "GET") in _SAFE, "/graphql" in scope["path"]
         site = headers.get("sec-fetch-site", "")
         if site in ("cross-site", "same-site"):
-            # A link to a page here may stand anywhere; what a page there loads, posts or frames may not be here.
+            # Another site may link to a page of this one, but not load, post to or frame anything of it.
             link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
             if not (link and safe and not graphql and scope["type"] == "http"):
-                return "the page is of another site."
+                return "the page is from another site."
         referer = headers.get("referer")
-        alone = bool(referer) and not site and "origin" not in headers  # an old browser, or a program
-        if alone and (graphql or not safe) and not self._same("/".join(str(referer).split("/")[:3]), host):
-            return "the page is of another site."
+        only_referer = bool(referer) and not site and "origin" not in headers  # an old browser, or a program
+        if only_referer and (graphql or not safe) and not self._same("/".join(str(referer).split("/")[:3]), host):
+            return "the page is from another site."
         return ""
 
     def _same(self, origin: str, host: str) -> bool:
-        """Whether an origin is the host that was asked, or one that was named."""
-        scheme, _, where = origin.lower().partition("://")
-        asked, named = _HOST.fullmatch(host), _HOST.fullmatch(where)
-        if scheme not in _PORTS or not asked or not named:  # "null" too: a sandboxed frame, a file
+        """Return whether an origin is the requested host or one of `own_hosts`."""
+        scheme, _, origin_host = origin.lower().partition("://")
+        requested, named = _HOST.fullmatch(host), _HOST.fullmatch(origin_host)
+        if scheme not in _PORTS or not requested or not named:  # also "null": a sandboxed frame, a file
             return False
         port = _PORTS[scheme]
-        return (asked[1], asked[2] or port) == (named[1], named[2] or port) or _listed(where, self.further)
+        same = (requested[1], requested[2] or port) == (named[1], named[2] or port)
+        return same or _listed(origin_host, self.own_hosts)
 
-    def _is_ours(self, headers: Headers) -> bool:
-        """Whether a request that is not foreign says that it comes from here."""
+    def _names_origin(self, headers: Headers) -> bool:
+        """Return whether a request that passed `_cross_site` names this site as its origin."""
         site = headers.get("sec-fetch-site")
         return "origin" in headers or site == "same-origin" or (site is None and "referer" in headers)
 
 
-def _listed(host: str, among: Iterable[str]) -> bool:
-    """Whether `host`, as a header has it, is one of these; one without a port stands for all ports."""
-    found = _HOST.fullmatch(host)
-    return found is not None and any(listed in (found[1], host) for listed in among)
+def _listed(host: str, hosts: Iterable[str]) -> bool:
+    """Return whether a header's host is one of `hosts`; an entry without a port matches every port."""
+    parsed = _HOST.fullmatch(host)
+    return parsed is not None and any(entry in (parsed[1], host) for entry in hosts)
 
 
 async def _read(receive: Receive) -> tuple[bytes | None, Receive]:
-    """The body, None where it is too large, and what hands it out again."""
+    """Read the body, None if it is too large; return it and a `receive` that delivers it again."""
     body, more = b"", True
-    while more and len(body) <= LARGEST:
+    while more and len(body) <= MAX_BODY:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    handed_out = False
+    delivered = False
 
     async def again() -> Message:
-        nonlocal handed_out
-        if handed_out:
+        nonlocal delivered
+        if delivered:
             return await receive()
-        handed_out = True
+        delivered = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return (None if more else body), again
 
 
-def _unproved(scope: Scope, headers: Headers, body: bytes | None) -> str:
-    """Why a request that may change something, and does not say whence it comes, is refused; empty for a query.
+def _may_change(scope: Scope, headers: Headers, body: bytes | None) -> str:
+    """Say why a request without an origin may change something and is refused; empty for a query.
 
-    Dagster takes the query from where its content type says (dagster_webserver/graphql.py); here any place counts.
+    Dagster reads the query from one place, by content type (dagster_webserver/graphql.py). Every place is checked here.
     """
-    mend = f"A program says whence it comes by a header, Origin: http://{headers.get('host')}."
+    remedy = f"A program must send the header Origin: http://{headers.get('host')}."
     if scope["path"] != "/graphql":
-        return f"this changes something. {mend}"
+        return f"this request changes something. {remedy}"
     if body is None:
-        return f"the body is larger than {LARGEST:,} bytes. {mend}"
-    asked: list[Any] = [QueryParams(scope["query_string"]).get("query")]
-    kind = headers.get("content-type", "")
+        return f"the body is larger than {MAX_BODY:,} bytes. {remedy}"
+    queries: list[Any] = [QueryParams(scope["query_string"]).get("query")]
+    content_type = headers.get("content-type", "")
     try:
-        if "application/json" in kind:
-            asked.append(json.loads(body)["query"])
-        elif "application/graphql" in kind:
-            asked.append(body.decode())
+        if "application/json" in content_type:
+            queries.append(json.loads(body)["query"])
+        elif "application/graphql" in content_type:
+            queries.append(body.decode())
     except (ValueError, KeyError, TypeError, RecursionError):
-        return f"no query can be read from it. {mend}"
-    return f"this is a mutation, or cannot be read. {mend}" if any(map(_mutates, asked)) else ""
+        return f"the body has no query. {remedy}"
+    return f"this is a mutation, or cannot be parsed. {remedy}" if any(map(_mutates, queries)) else ""
 
 
 def _mutates(query: Any) -> bool:
-    """Whether a document holds a mutation, or may: what is nested too deep to be read here might be read elsewhere."""
+    """Return whether a GraphQL document has a mutation or cannot be parsed, since another parser may accept it."""
     if not isinstance(query, str):
         return False
     try:

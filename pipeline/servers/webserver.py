@@ -1,8 +1,7 @@
-"""`python -m pipeline.servers.webserver`: Dagster's own webserver behind `same_origin.py`; a server of `ui.py`'s.
+"""`python -m pipeline.servers.webserver`: serve Dagster's UI behind the request guard of `same_origin.py`.
 
-Hosts what `dagster-webserver` hosts (dagster_webserver/cli.py), which has no place for a middleware, and lets a `.env`
-of its working directory win over the environment. Stands on three names that Dagster does not promise to keep; they
-are imported in `serve` alone.
+It replaces the command `dagster-webserver` (dagster_webserver/cli.py), which accepts no middleware and lets a `.env` in
+its working directory override the environment. `serve` imports the names that Dagster does not promise to keep.
 """
 
 import argparse
@@ -13,22 +12,22 @@ from pathlib import Path
 
 from pipeline.home import environment
 
-CODE_WITHIN = 300.0  # seconds in which the code server must answer
-CLOSING = 3  # seconds that open connections have when the server is asked to end
+CODE_SERVER_TIMEOUT = 300.0  # seconds
+SHUTDOWN_TIMEOUT = 3  # seconds for open connections to close
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The parsed command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.servers.webserver", description=__doc__)
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workspace", type=Path, required=True, help="a workspace.yaml that names the code server")
-    parser.add_argument("--code", required=True, help="the code server's socket; it is waited for")
+    parser.add_argument("--code", required=True, help="the code server's socket; the command waits for it")
     return parser.parse_args(argv)
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Host the UI until a signal ends it."""
+    """Serve the UI until a signal ends it."""
     import dagster as dg
     import uvicorn
     from dagster._core.workspace.load import load_workspace_process_context_from_yaml_paths
@@ -44,27 +43,27 @@ def serve(options: argparse.Namespace) -> None:
         wait_for(options.code)
         with load_workspace_process_context_from_yaml_paths(instance, [str(options.workspace)], __version__) as context:
             app = guarded(create_app_from_workspace_process_context(context, live_data_poll_rate=2000), hosts)
-            # h11 keeps the request's target as it was sent, and refuses a request without Host or with two.
+            # h11 does not rewrite the request's target, and refuses a request without a Host header or with two.
             uvicorn.run(
                 app, host=options.host, port=options.port, http="h11", log_level="warning",
-                timeout_graceful_shutdown=CLOSING,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
             )  # fmt: skip
 
 
 def wait_for(path: str) -> None:
-    """Return when somebody listens on a Unix socket.
+    """Wait until a process listens on a Unix socket.
 
     Raises:
-        TimeoutError: nobody does.
+        TimeoutError: none does within CODE_SERVER_TIMEOUT.
     """
-    by = time.monotonic() + CODE_WITHIN
+    deadline = time.monotonic() + CODE_SERVER_TIMEOUT
     while True:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(path)
                 return
             except OSError as error:
-                if time.monotonic() > by:
+                if time.monotonic() > deadline:
                     raise TimeoutError(f"the code server does not answer on {path}") from error
         time.sleep(0.1)
 

@@ -36,6 +36,7 @@ from pipeline.core.generator.measure import kernel_to_training
 from pipeline.core.images import features
 from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
+from pipeline.runtime.arguments import command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.runtime.resources import Compute
 from pipeline.settings.launchpad import LsganConfig
@@ -269,11 +270,10 @@ def study(options: argparse.Namespace, console: Console) -> int:
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.study.generator_presets",
-        description="Compare presets and settings of the generator on the garments of a home.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "pipeline.study.generator_presets",
+        "Compare presets and settings of the generator on a home's garments.",
+        EPILOG,
     )
     parser.add_argument("--name", default="study", help="the study's folder (default study)")
     parser.add_argument("--rows", nargs="+", default=list(USUAL), metavar="ROW", help=f"default {' '.join(USUAL)}")

@@ -30,9 +30,9 @@ from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import table_digest
 from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
-from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
+from pipeline.runtime.arguments import add_preset, add_profile, command_parser
+from pipeline.runtime.exits import DONE, ended, leave
 from pipeline.runtime.resources import Compute
-from pipeline.settings import profiles
 from pipeline.settings.assets import GarmentSettings
 from pipeline.settings.method import Method
 
@@ -137,17 +137,13 @@ def shown(compared: Compared) -> Table:
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.study.generator_sources",
-        description="Train the generator on vendor pictures and on vendor and customer pictures of the home "
-        "(ATELIER_HOME), at equal steps, and hold both against the same unseen pictures.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "pipeline.study.generator_sources",
+        "Train the generator on vendor pictures and on vendor and customer pictures of the home (ATELIER_HOME), for\n"
+        "equal steps, and measure both against the same unseen pictures.",
     )
-    parser.add_argument(
-        "--profile", default="paper", metavar="NAME", help=f"{', '.join(profiles.names())}, or a path to a YAML file"
-    )
-    parser.add_argument("--preset", default="", help="paper, kang2017 or modern; default: the profile's")
+    add_profile(parser)
+    add_preset(parser)
     return parser.parse_args(argv)
 
 

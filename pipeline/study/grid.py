@@ -22,10 +22,10 @@ from pipeline.home import environment
 from pipeline.home.storage import Storage
 from pipeline.recommenders.contract import Step
 from pipeline.recommenders.registry import in_studies
+from pipeline.runtime.arguments import add_preset, add_profile, command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, FAILED, ended, explained, leave
 from pipeline.runtime.progress import terminal
 from pipeline.runtime.resources import Compute
-from pipeline.settings import profiles
 from pipeline.settings.assets import EvaluationSettings, SplitSettings
 from pipeline.settings.method import Method
 from pipeline.study import one_cell, report
@@ -71,12 +71,11 @@ class Plan:
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.study",
-        description="Compare recommenders over several splits and seeds. The home needs its pictures, features and "
-        "tables (python -m pipeline.run makes them). Only its folder studies is written.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        "pipeline.study",
+        "Compare recommenders over several splits and seeds. The home needs its pictures, features and tables\n"
+        "(python -m pipeline.run makes them). Only its folder studies is written.",
+        EPILOG,
     )
     parser.add_argument("--name", default="study", help="the study's folder (default study)")
     parser.add_argument("--models", nargs="+", default=list(USUAL), metavar="MODEL", help=f"default {' '.join(USUAL)}")
@@ -85,10 +84,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--splits", type=int, default=5, metavar="N", help="hold-outs, seeds 0 to N-1 (default 5)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="trainings per split, 0..N-1 (default 2)")
-    parser.add_argument("--preset", default="", help="paper, kang2017, modern (default: the profile's, else paper)")
-    parser.add_argument(
-        "--profile", default="", metavar="NAME", help=f"sizes and knobs: {', '.join(profiles.names())}, or a YAML file"
-    )
+    add_preset(parser)
+    add_profile(parser)
     parser.add_argument(
         "--reference",
         default="",

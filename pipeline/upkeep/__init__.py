@@ -1,1 +1,1 @@
-"""What happens without a person: what is made again and when, and what a start does about a crash."""
+"""What runs without a person: automatic materialisation, its sensors, and recovery after a crash."""

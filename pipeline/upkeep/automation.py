@@ -1,7 +1,6 @@
-"""When an asset is made again by itself: the one automation condition, and why it is none of Dagster's own.
+"""The automation condition by which Dagster makes an asset again, and why none of Dagster's own would do.
 
-Here: which (asset, partition) is behind, and whether it is its turn. Looking at the raw files is `observation.py`'s;
-how much new data a training is worth is `training_gate.py`'s; making anything is the assets'.
+It finds the (asset, partition) pairs that are behind and whether they may be made now.
 """
 
 import hashlib
@@ -16,11 +15,11 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.events import AssetKeyPartitionKey
 
 NIGHT = "0 3 * * *"  # UTC
-# (asset, partition) -> whether it may be made again although nothing but the data it is made from has changed.
+# (asset, partition) -> whether it may be made again when only its input data changed.
 Gate = Callable[[str, str | None], bool]
-# Whether somebody else is making things; while it is so nothing is asked for.
+# Whether a run from the terminal is making assets; nothing is requested meanwhile.
 Busy = Callable[[], bool]
-# Whether the run's method leaves an asset out: such an asset is never requested, and nothing waits for it.
+# Whether the method leaves an asset out; it is never requested, and nothing waits for it.
 Unused = Callable[[str], bool]
 
 
@@ -29,19 +28,19 @@ def refresh(
     busy: Busy = lambda: False,
     unused: Unused = lambda _asset: False,
 ) -> dg.AutomationCondition[dg.AssetKey]:
-    """Make again what is behind, once, when all that it is made from is as it will be.
+    """Request each asset that is behind, once, when all of its ancestors are settled.
 
-    *Behind* is what Dagster's UI calls unsynced: the asset was made from other versions of its inputs than there are
-    now, by another code version, or from other inputs. Versions go by content, so what was made again and came out the
-    same sets nothing in motion. What was never made is not begun here: a person decides what a home holds.
+    *Behind* is what Dagster's UI calls unsynced: the asset was made from other input versions, by another code version
+    or from other inputs than now. Versions are digests of content, so an input that is made again with equal content
+    triggers nothing. An asset that was never made is not requested: a person decides what a home holds.
 
-    *As it will be*: no ancestor, however far up, is behind itself or being made. Dagster's `eager()` looks at direct
-    inputs alone; between the new interactions and the pictures they want, it would split and train on the old ledger,
-    and once more on the new one. So a stage waits while a stage far above it fails, or waits for data (`gate`).
+    *Settled* means that no ancestor, however distant, is behind or being made. Dagster's `eager()` checks only direct
+    inputs: between new interactions and the fetch of their pictures it would split and train on the old ledger, and
+    then again on the new one. So a stage waits while a distant ancestor fails or is held back by `gate`.
 
-    *Once*: what was asked for from the same versions and the same code is not asked for again; after a failure it is
-    the input, the code, or the next night (03:00 UTC) that gives it another try. `eager()` with `execution_failed()`
-    asks for ever. No stage begins while a blocking check of an input runs, or has failed, nor while somebody is `busy`.
+    *Once* means that an asset is not requested again for the same input versions and code. A failed asset is retried
+    when an input or the code changes, or the next night (03:00 UTC). `eager()` with `execution_failed()` retries for
+    ever. No stage starts while a blocking check of an input runs or has failed, or while the home is `busy`.
     """
     condition = dg.AutomationCondition
     unchecked = condition.any_deps_match(
@@ -53,7 +52,7 @@ def refresh(
 
 
 def automated(assets: Iterable[Any], condition: dg.AutomationCondition) -> list[Any]:
-    """The assets, those that can be made under this condition; what is only observed stays as it is."""
+    """Set the condition on every asset that can be materialised; leave observable sources as they are."""
 
     def with_condition(spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(automation_condition=condition)
@@ -64,72 +63,72 @@ def automated(assets: Iterable[Any], condition: dg.AutomationCondition) -> list[
 
 
 class Behind(dg.AutomationCondition[dg.AssetKey]):
-    """True for the partitions that are behind, with nothing above them that is behind or being made."""
+    """Selects the partitions that are behind and whose ancestors are all settled."""
 
     def __init__(self, gate: Gate, busy: Busy, unused: Unused) -> None:
         self.gate, self.busy, self.unused = gate, busy, unused
 
     @property
     def name(self) -> str:
-        """What the UI calls it."""
+        """The condition's name in the UI."""
         return "behind"
 
     @property
     def description(self) -> str:
-        """What the UI says of it."""
-        return "Made from other versions or by other code than now; everything above is settled"
+        """The condition's description in the UI."""
+        return "Made from other versions or by other code than now; all ancestors are settled"
 
-    # Dagster awaits an evaluate that is a coroutine, as its own conditions' are; its base class does not say so.
+    # Dagster also accepts a coroutine, as in its own conditions, but the base class does not declare that.
     async def evaluate(  # ty: ignore[incompatible-method-override]
         self, context: dg.AutomationContext[dg.AssetKey]
     ) -> dg.AutomationResult[dg.AssetKey]:
-        """The partitions that are."""
+        """Select the ready partitions."""
         return dg.AutomationResult(context, _subset(context, await self.ready(context)))
 
     async def ready(self, context: dg.AutomationContext[dg.AssetKey]) -> set[AssetKeyPartitionKey]:
-        """The partitions that are behind and whose turn it is."""
+        """Find the partitions that are behind and may be made now."""
         if self.busy() or self.unused(context.key.to_user_string()):
             return set()
         versions = Versions.of(context.asset_graph_view, self.unused)
         whole = context.asset_graph_view.get_full_subset(key=context.key)
-        return {at for at in whole.expensively_compute_asset_partitions() if await versions.turn(at, self.gate)}
+        return {at for at in whole.expensively_compute_asset_partitions() if await versions.is_ready(at, self.gate)}
 
 
 class Untried(Behind):
-    """As Behind, without what was last asked for from the same versions and code: that has failed, or is running."""
+    """Like Behind, without partitions already requested for the same versions and code: they failed or are running."""
 
     @property
     def name(self) -> str:
-        """What the UI calls it."""
+        """The condition's name in the UI."""
         return "behind_and_untried"
 
     async def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        """The partitions that are. The cursor holds, by partition, what was tried and what is offered now."""
+        """Select the untried partitions. The cursor holds the fingerprints tried and offered, by partition."""
         state = json.loads(context.cursor) if context.cursor else {"tried": {}, "offered": {}}
-        asked = context.get_previous_requested_subset(context.key)
-        for partition in _partitions(asked):
+        requested = context.get_previous_requested_subset(context.key)
+        for partition in _partitions(requested):
             if partition in state["offered"]:
                 state["tried"][partition] = state["offered"][partition]
         versions = Versions.of(context.asset_graph_view, self.unused)
         ready = {str(at.partition_key): at for at in await self.ready(context)}
-        made_from = {partition: versions.fingerprint(at) for partition, at in ready.items()}
-        offered = {p: version for p, version in sorted(made_from.items()) if version != state["tried"].get(p)}
+        fingerprints = {partition: versions.fingerprint(at) for partition, at in ready.items()}
+        offered = {p: found for p, found in sorted(fingerprints.items()) if found != state["tried"].get(p)}
         cursor = json.dumps({"tried": state["tried"], "offered": offered}, sort_keys=True)
         return dg.AutomationResult(context, _subset(context, {ready[p] for p in offered}), cursor=cursor)
 
 
 class Versions:
-    """What is behind and what is settled in one evaluation, by Dagster's own account of versions.
+    """Dagster's data versions in one evaluation: which partitions are behind, and which are settled.
 
-    That account, CachingStaleStatusResolver, is what the UI shows as unsynced. Dagster does not export it; a home-made
-    one would have to agree with it word for word.
+    CachingStaleStatusResolver decides what the UI shows as unsynced. Dagster does not export it, but a reimplementation
+    would have to agree with it exactly.
     """
 
     _latest: "Versions | None" = None
 
     @classmethod
     def of(cls, view: AssetGraphView, unused: Unused) -> "Versions":
-        """One for all assets of an evaluation, so that each version is looked up once."""
+        """Return the evaluation's shared instance, which looks each version up once."""
         if cls._latest is None or cls._latest._view is not view:
             cls._latest = cls(view, unused)
         return cls._latest
@@ -141,19 +140,19 @@ class Versions:
         )
         self._settled: dict[AssetKeyPartitionKey, bool] = {}
 
-    async def turn(self, at: AssetKeyPartitionKey, gate: Gate) -> bool:
-        """Whether it is behind, everything above it is settled, and the gate does not hold it back."""
+    async def is_ready(self, at: AssetKeyPartitionKey, gate: Gate) -> bool:
+        """Return whether a partition is behind, its ancestors are settled and the gate is open for it."""
         if self._status(at) is not StaleStatus.STALE:
             return False
         for parent in self._parents(at):
             if not await self._is_settled(parent):
                 return False
         causes = self._resolver.get_stale_causes(at.asset_key, at.partition_key)
-        data_alone = all(cause.category is StaleCauseCategory.DATA for cause in causes)
-        return not data_alone or gate(at.asset_key.to_user_string(), at.partition_key)
+        only_data = all(cause.category is StaleCauseCategory.DATA for cause in causes)
+        return not only_data or gate(at.asset_key.to_user_string(), at.partition_key)
 
     def fingerprint(self, at: AssetKeyPartitionKey) -> str:
-        """What it would be made from now: its code version and the versions of its inputs."""
+        """Digest what the partition would be made from now: its code version and its inputs' versions."""
         versions = {
             f"{parent.asset_key.to_user_string()}|{parent.partition_key}": self._resolver.get_current_data_version(
                 parent.asset_key, parent.partition_key
@@ -176,7 +175,7 @@ class Versions:
         ]
 
     async def _is_settled(self, at: AssetKeyPartitionKey) -> bool:
-        """Neither it nor anything above it is behind or being made; what was never made will not come by itself."""
+        """Return whether neither it nor an ancestor is behind or being made. A missing asset counts as settled."""
         if at not in self._settled:
             running = await self._view.compute_run_in_progress_subset(
                 key=at.asset_key, from_subset=self._view.get_full_subset(key=at.asset_key)
@@ -190,11 +189,11 @@ class Versions:
 
 
 def _subset(context: dg.AutomationContext, found: set[AssetKeyPartitionKey]) -> EntitySubset[dg.AssetKey]:
-    """`found`, of what the evaluation asks about."""
+    """Restrict `found` to the evaluation's candidates."""
     subset = context.asset_graph_view.get_asset_subset_from_asset_partitions(context.key, found)
     return context.candidate_subset.compute_intersection(subset)
 
 
 def _partitions(subset: EntitySubset | None) -> set[str]:
-    """The partition keys of a subset as text; `None` for an asset without partitions."""
+    """List the partition keys of a subset as text; the text `None` for an asset without partitions."""
     return {str(at.partition_key) for at in subset.expensively_compute_asset_partitions()} if subset else set()

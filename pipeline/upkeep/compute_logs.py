@@ -1,6 +1,6 @@
-"""Dagster's own keeper of what steps print, whose helpers do not print a traceback each at a Ctrl-C.
+"""Dagster's local compute log manager, without the tracebacks that its helper processes print at Ctrl-C.
 
-It starts two processes a stream that show the terminal what a step prints, and a terminal sends them Ctrl-C as well.
+It starts two processes per stream to copy a step's output to the terminal, and the terminal sends them Ctrl-C too.
 """
 
 import signal
@@ -18,21 +18,21 @@ CTRL_C = {signal.SIGINT}
 
 
 class QuietComputeLogs(LocalComputeLogManager):
-    """Keeps them in the folder `storage` of DAGSTER_HOME, as Dagster does where nothing is configured."""
+    """Keeps logs in the folder `storage` of DAGSTER_HOME, as Dagster does by default."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """What dagster.yaml says."""
+        """Declare the settings in dagster.yaml."""
         return {"home": dg.StringSource}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
-        """Made of what dagster.yaml says."""
+        """Make the manager from the settings in dagster.yaml."""
         return cls(base_dir=str(Path(config_value["home"]) / "storage"), inst_data=inst_data)
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext]:
-        """As Dagster's, with processes that inherit a mask: they are ended by TERM, after the step."""
+        """Capture as Dagster does, with SIGINT blocked in the helper processes; SIGTERM ends them after the step."""
         with ExitStack() as stack:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)
             try:

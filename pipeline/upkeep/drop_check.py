@@ -1,6 +1,6 @@
-"""Every raw file was read: what the automation gave up on is a failed check that names the file and the mend.
+"""The check that every raw file was read: it fails for files that the automation gave up on, and names the remedy.
 
-Evaluated with every look at the files, and reported by the sensor `new_files` when it gives up.
+Evaluated with every observation of the files, and reported by the sensor `new_files` when it gives up on one.
 """
 
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ from pipeline.core.raw.passed_over import GivenUp
 from pipeline.runtime.resources import RawSources
 
 SOURCES, NAME = ("raw_reviews", "raw_products"), "every_file_was_read"
-MEND = (
-    "Put a whole file in its place, or take it out: it is read again as soon as it has changed. Where the file was not "
-    "to blame, delete passed_over.json in the home."
+REMEDY = (
+    "Put a whole file in its place, or remove it: a changed file is read again. If the file was not to blame, delete "
+    "passed_over.json in the home."
 )
 
 
 def evaluation(source: str, given_up: Iterable[GivenUp]) -> dg.AssetCheckEvaluation:
-    """The check of a source as an event, apart from any run."""
+    """Evaluate a source's check as an event that belongs to no run."""
     result = _result([entry for entry in given_up if entry.source == source])
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(source), check_name=NAME, passed=result.passed, metadata=result.metadata
@@ -26,9 +26,9 @@ def evaluation(source: str, given_up: Iterable[GivenUp]) -> dg.AssetCheckEvaluat
 
 
 def _result(bad: list[GivenUp]) -> dg.AssetCheckResult:
-    told = [f"{e.name}: {e.error} (tried {e.tries} times, {e.at}). {'' if e.passed_over else 'Nothing new is read.'}"
-            for e in bad]  # fmt: skip
-    metadata = {"files": [entry.name for entry in bad], "why": "\n".join(told), "mend": MEND} if bad else {}
+    reasons = [f"{e.name}: {e.error} (tried {e.tries} times, {e.at}). {'' if e.passed_over else 'Nothing new is read.'}"
+               for e in bad]  # fmt: skip
+    metadata = {"files": [entry.name for entry in bad], "why": "\n".join(reasons), "mend": REMEDY} if bad else {}
     return dg.AssetCheckResult(passed=not bad, severity=dg.AssetCheckSeverity.ERROR, metadata=metadata)
 
 

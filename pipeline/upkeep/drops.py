@@ -1,7 +1,7 @@
-"""A drop: files that are new or changed, followed until a run has read them, or given up on after three tries.
+"""Decide what to do about a drop, which is a set of new or changed raw files, until a run has read it or three failed.
 
-Pure: what is there, what came of the last request and the clock go in, what to ask for comes out. The sensor that
-feeds it is `observation.py`'s; what came of a request is `readings.py`'s.
+Pure functions: the files, the last request's outcome and the time go in, the next request comes out. The sensor in
+`observation.py` calls them, and `drop_outcome.py` finds out what became of a request.
 """
 
 import hashlib
@@ -11,35 +11,35 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 
-Marks = dict[str, dict[str, str]]  # by source and file: size and date, or the server's version
-OBSERVE, INGEST = "observe", "ingest"  # what is asked for: the files' content looked at, or the tables made again
+Marks = dict[str, dict[str, str]]  # source -> file -> size and date, or the version that the server reports
+OBSERVE, INGEST = "observe", "ingest"  # requests: read the files' digests, or make the tables again
 TRIES = 3
-PATIENCE = 180.0  # seconds that the automation has for beginning with what failed before; it looks twice a minute
+AUTOMATION_TIMEOUT = 180.0  # seconds for the automation to retry a failed ingest; it evaluates twice a minute
 BACKOFF = (60.0, 600.0)  # seconds before the second and the third try
 
 
-class End(Enum):
-    """How far a drop has come."""
+class DropStatus(Enum):
+    """How far a drop has come; the value completes a sentence for the UI."""
 
     RUNNING = "is being read"
-    WAITING = "was looked at; its reading waits for its turn"
-    LOST = "was never begun"
-    WELL = "was read"
+    WAITING = "was observed; its ingest waits for its turn"
+    NEVER_STARTED = "was never started"
+    DONE = "was read"
     FAILED = "could not be read"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request."""
+    """What became of a request."""
 
-    end: End
+    status: DropStatus
     error: str = ""
-    stage: str = OBSERVE  # in which of the two it failed
+    stage: str = OBSERVE  # the stage that failed
 
 
 @dataclass(frozen=True)
 class Drop:
-    """What was asked for; `marks` are those from before the request, so a file that grows is seen again."""
+    """A request. `marks` were taken before it, so that a file that grows meanwhile counts as changed."""
 
     id: str
     marks: Marks
@@ -48,111 +48,112 @@ class Drop:
 
 @dataclass(frozen=True)
 class State:
-    """What the cursor holds."""
+    """The sensor's state. Field names are the cursor's JSON keys: never rename them."""
 
-    taken: Marks = field(default_factory=dict)
+    taken: Marks = field(default_factory=dict)  # of the files that a run has read
     drop: Drop | None = None
-    failed: dict[str, dict[str, list]] = field(default_factory=dict)  # by source and file: mark, times, error
-    again_at: float = 0.0
-    again: str = OBSERVE
+    failed: dict[str, dict[str, list]] = field(default_factory=dict)  # source -> file -> [mark, tries, error]
+    again_at: float = 0.0  # unix seconds of the next try
+    again: str = OBSERVE  # its request
     again_of: str = ""  # digest of the marks that failed
-    owed: bool = False  # a look at the contents whether anything changed or not: what was given up on is no part of it
-    looks: dict[str, str] | None = None  # of a cursor of an older version: a digest a source
+    owed: bool = False  # observe even if no file changed: giving up on files changes the source's version
+    looks: dict[str, str] | None = None  # from a cursor of an older version: source -> digest
 
     @classmethod
     def of(cls, cursor: str | None) -> "State":
-        """A cursor read: this version's, the older one's, or none."""
-        told = json.loads(cursor) if cursor else {}
-        if "taken" not in told:
-            return cls(looks=told or None)
-        drop = told.pop("drop")
-        return cls(**told, drop=Drop(**drop) if drop else None)
+        """Parse a cursor of this or the older version, or return the initial state."""
+        content = json.loads(cursor) if cursor else {}
+        if "taken" not in content:
+            return cls(looks=content or None)
+        drop = content.pop("drop")
+        return cls(**content, drop=Drop(**drop) if drop else None)
 
     def cursor(self) -> str:
-        """The state as a cursor."""
+        """Format the state as a cursor."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a look comes to."""
+class DropStep:
+    """The result of one evaluation of the sensor."""
 
     state: State
-    told: str
-    ask: str = ""  # OBSERVE, INGEST, or nothing
-    changed: tuple[str, ...] = ()  # the sources that look otherwise
-    given_up: tuple[tuple[str, str, str, str], ...] = ()  # (source, file, mark, error), to be passed over from now on
+    message: str
+    request: str = ""  # OBSERVE, INGEST, or none
+    changed: tuple[str, ...] = ()  # sources with changed files
+    given_up: tuple[tuple[str, str, str, str], ...] = ()  # (source, file, mark, error), to be skipped from now on
 
 
-def step(state: State, marks: Marks, now: float, outcome: Outcome | None) -> Step:
-    """The next state, and what to ask for.
+def step(state: State, marks: Marks, now: float, outcome: Outcome | None) -> DropStep:
+    """Compute the next state and request.
 
     Args:
-        state: as the last look left it.
-        marks: of what is there now, less what was given up on.
+        state: of the last evaluation.
+        marks: of the present files, without those given up on.
         now: unix seconds.
-        outcome: of `state.drop`; None where there is none.
+        outcome: of `state.drop`; None if there is no drop.
     """
     if state.drop is not None and outcome is not None:
-        if outcome.end is End.RUNNING or (outcome.end is End.WAITING and marks == state.drop.marks):
-            overdue = outcome.stage == INGEST and now - state.drop.asked > PATIENCE
-            if outcome.end is End.WAITING and overdue:
-                changed = new(state.taken, marks)
+        waiting = outcome.status is DropStatus.WAITING
+        if outcome.status is DropStatus.RUNNING or (waiting and marks == state.drop.marks):
+            overdue = outcome.stage == INGEST and now - state.drop.asked > AUTOMATION_TIMEOUT
+            if waiting and overdue:
+                changed = changed_files(state.taken, marks)
                 drop = Drop(uuid.uuid4().hex, marks, now)
-                return Step(replace(state, drop=drop), "asked for", INGEST, tuple(sorted(changed)))
-            return Step(state, f"the last drop {outcome.end.value}")
-        if outcome.end is End.WELL:
+                return DropStep(replace(state, drop=drop), "requested", INGEST, tuple(sorted(changed)))
+            return DropStep(state, f"the last drop {outcome.status.value}")
+        if outcome.status is DropStatus.DONE:
             state = State(taken=state.drop.marks)
-        elif outcome.end is End.FAILED:
+        elif outcome.status is DropStatus.FAILED:
             return _after_failure(state, state.drop, marks, now, outcome)
-    changed = new(state.taken, marks)
+    changed = changed_files(state.taken, marks)
     if not changed and state.drop is None and not state.owed:
-        return Step(state, "the raw files look as they did")
-    pending = [name for files in _still(state.failed, marks).values() for name in files]
+        return DropStep(state, "the raw files are unchanged")
+    pending = [name for files in _unchanged(state.failed, marks).values() for name in files]
     if (pending or state.owed) and now < state.again_at:
-        return Step(state, f"{', '.join(pending) or 'the sources'}: tried again in {state.again_at - now:.0f} s")
+        return DropStep(state, f"{', '.join(pending) or 'the sources'}: next try in {state.again_at - now:.0f} s")
     same = bool(pending) and state.again == INGEST and state.again_of == _digest(marks)
     drop = Drop(uuid.uuid4().hex, marks, now)
-    return Step(replace(state, drop=drop), "asked for", INGEST if same else OBSERVE, tuple(sorted(changed)))
+    return DropStep(replace(state, drop=drop), "requested", INGEST if same else OBSERVE, tuple(sorted(changed)))
 
 
-def _after_failure(state: State, drop: Drop, marks: Marks, now: float, outcome: Outcome) -> Step:
-    suspects = new(state.taken, drop.marks)
-    told_of = {s: {name: m for name, m in files.items() if name in outcome.error} for s, files in suspects.items()}
-    if any(told_of.values()):  # the error names files: the others of the drop are not to blame
-        suspects = {source: files for source, files in told_of.items() if files}
+def _after_failure(state: State, drop: Drop, marks: Marks, now: float, outcome: Outcome) -> DropStep:
+    suspects = changed_files(state.taken, drop.marks)
+    named = {s: {name: m for name, m in files.items() if name in outcome.error} for s, files in suspects.items()}
+    if any(named.values()):  # the error names files, so the drop's other files are not to blame
+        suspects = {source: files for source, files in named.items() if files}
     failed: dict[str, dict[str, list]] = {}
     for source, files in suspects.items():
         for name, mark in files.items():
             before = state.failed.get(source, {}).get(name, ["", 0, ""])
-            times = before[1] + 1 if before[0] == mark else 1
-            failed.setdefault(source, {})[name] = [mark, times, outcome.error]
-    failed = _still(failed, marks)  # what has changed meanwhile is another file
+            tries = before[1] + 1 if before[0] == mark else 1
+            failed.setdefault(source, {})[name] = [mark, tries, outcome.error]
+    failed = _unchanged(failed, marks)  # a file that has changed meanwhile starts with no failed tries
     given_up = tuple(
         (source, name, mark, error)
         for source, files in failed.items()
-        for name, (mark, times, error) in files.items()
-        if times >= TRIES
+        for name, (mark, tries, error) in files.items()
+        if tries >= TRIES
     )
-    if given_up:  # the caller passes them over, and looks anew at once
-        return Step(State(taken=state.taken), "given up on", given_up=given_up)
-    times = max((entry[1] for files in failed.values() for entry in files.values()), default=0)
-    wait = BACKOFF[times - 1] if times else BACKOFF[-1] if state.owed else 0.0
+    if given_up:  # the caller lists them as skipped, and evaluates again at once
+        return DropStep(State(taken=state.taken), "given up", given_up=given_up)
+    tries = max((entry[1] for files in failed.values() for entry in files.values()), default=0)
+    wait = BACKOFF[tries - 1] if tries else BACKOFF[-1] if state.owed else 0.0
     again: dict = {"again_at": now + wait, "again": outcome.stage, "again_of": _digest(drop.marks)}
     state = State(state.taken, failed=failed, owed=state.owed, **again)
     if not wait:
         return step(state, marks, now, None)
-    return Step(state, f"{outcome.end.value} ({outcome.error}): tried again in {wait:.0f} s")
+    return DropStep(state, f"{outcome.status.value} ({outcome.error}): next try in {wait:.0f} s")
 
 
-def asked_anew(state: State, marks: Marks, now: float) -> Step:
-    """A look at the files whether they changed or not: after some were given up on, the rest is another version."""
+def force_observation(state: State, marks: Marks, now: float) -> DropStep:
+    """Request an observation even if no file changed, because giving up on files changes the source's version."""
     state = replace(state, drop=Drop(uuid.uuid4().hex, marks, now), owed=True)
-    return Step(state, "asked for", OBSERVE, tuple(sorted(marks)))
+    return DropStep(state, "requested", OBSERVE, tuple(sorted(marks)))
 
 
-def new(taken: Marks, now: Marks) -> Marks:
-    """By source, the files that are new or changed; a source that only lost files is in it, empty."""
+def changed_files(taken: Marks, now: Marks) -> Marks:
+    """Find the new and changed files, by source; a source that only lost files is listed with no file."""
     found = {}
     for source, files in now.items():
         before = taken.get(source)
@@ -161,8 +162,8 @@ def new(taken: Marks, now: Marks) -> Marks:
     return found
 
 
-def _still(failed: Mapping[str, Mapping[str, list]], marks: Marks) -> dict[str, dict[str, list]]:
-    """Of what failed, what is there unchanged."""
+def _unchanged(failed: Mapping[str, Mapping[str, list]], marks: Marks) -> dict[str, dict[str, list]]:
+    """Keep the failed files that still have the mark they failed with."""
     kept: dict[str, dict[str, list]] = {}
     for source, files in failed.items():
         for name, entry in files.items():

@@ -1,4 +1,4 @@
-"""The jobs that cover the whole asset graph: everything, and a look at the sources."""
+"""The jobs over the asset graph: make everything, observe the sources, read the raw files again."""
 
 import dagster as dg
 
@@ -12,14 +12,14 @@ everything = dg.define_asset_job(
 observe_sources = dg.define_asset_job(
     "observe_sources",
     selection=dg.AssetSelection.assets("raw_reviews", "raw_products", "garment_rules"),
-    description="Look at the raw files and the garment classes: their content is their data version.",
+    description="Observe the raw files and the garment classes: their content is their data version.",
     executor_def=dg.in_process_executor,
 )
 
 read_again = dg.define_asset_job(
     "read_again",
     selection=dg.AssetSelection.assets("reviews", "products", "rejects"),
-    description="Read the raw files once more, after a try that failed; asked for by the sensor new_files.",
+    description="Read the raw files again after a failure; requested by the sensor new_files.",
     executor_def=dg.in_process_executor,
 )
 

@@ -1,8 +1,7 @@
-"""What a start does about the last end: runs whose process was killed are closed, and what they held is given back.
+"""Close the runs of killed processes at start-up, and free what they held.
 
-Done by every command that runs assets and by `make ui`, before anything else; while the daemon runs, it does the same
-through `launcher.py`, and the sensor here closes the MLflow runs. Data needs no mending: tables, checkpoints and models
-appear whole or not at all, so the next run goes on from them.
+Every command that runs assets and `make ui` do this first. While the daemon runs, `launcher.py` lets it do the same,
+and the sensor here closes the MLflow runs. Data needs no repair: files appear whole or not at all.
 """
 
 import time
@@ -14,12 +13,12 @@ import dagster as dg
 
 from pipeline.core.durable import TEMPORARY_SUFFIX, is_abandoned
 from pipeline.runtime.tracking import Tracker
-from pipeline.upkeep import tracked_ends
-from pipeline.upkeep.workers import Life, life
+from pipeline.upkeep import mlflow_records
+from pipeline.upkeep.workers import Liveness, liveness
 
-# NOT_STARTED: a command that is killed between making its run and starting it leaves that.
+# A command that is killed between making its run and starting it leaves a run NOT_STARTED.
 UNFINISHED = tuple(dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "STARTING", "STARTED", "CANCELING"))
-# Folders of the home in which files are written beside their place first.
+# Folders of the home whose files are written under a temporary name and then renamed.
 WRITTEN = (
     "tables",
     "staged",
@@ -32,26 +31,26 @@ WRITTEN = (
     "generator",
     "lookbook",
 )
-ABANDONED_AFTER = 3600  # seconds: a writer that lives renames its file long before
+ABANDONED_AFTER = 3600  # seconds; a living writer renames its file long before
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What was closed, freed and removed."""
+    """Counts of what was closed, freed and removed."""
 
     runs: tuple[str, ...] = ()
     slots: int = 0
-    tracked: int = 0
+    tracked: int = 0  # MLflow runs
     files: int = 0
 
     def __str__(self) -> str:
-        told = [
+        parts = [
             f"{len(self.runs)} {_runs(self.runs)} of a killed process marked failed" if self.runs else "",
             f"{self.slots} pool {'slot' if self.slots == 1 else 'slots'} freed" if self.slots else "",
             f"{self.tracked} MLflow {_runs(range(self.tracked))} closed" if self.tracked else "",
             f"{self.files} half-written {'file' if self.files == 1 else 'files'} removed" if self.files else "",
         ]
-        return "; ".join(filter(None, told))
+        return "; ".join(filter(None, parts))
 
 
 def _runs(some: Iterable[object]) -> str:
@@ -59,13 +58,13 @@ def _runs(some: Iterable[object]) -> str:
 
 
 def recover(instance: dg.DagsterInstance, home: Path, tracker: Tracker) -> Recovered:
-    """Close what killed processes left open. Cut off itself, the next call does the rest."""
+    """Close what killed processes left open. If it is interrupted, the next call does the rest."""
     runs = instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
-    gone = [run for run in runs if life(instance, run) is Life.GONE]
+    gone = [run for run in runs if liveness(instance, run) is Liveness.GONE]
     tracked = 0
-    if gone:  # before the runs are closed, by which they are found; MLflow costs seconds, so only then
+    if gone:  # MLflow's runs first, since they are found by the open Dagster runs; importing MLflow costs seconds
         ids = {run.run_id for run in gone}
-        tracked = tracked_ends.close(tracker, lambda run_id: run_id in ids or _finished(instance, run_id))
+        tracked = mlflow_records.close(tracker, lambda run_id: run_id in ids or _finished(instance, run_id))
     for run in gone:
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "Its process is gone.")
@@ -80,7 +79,7 @@ def _finished(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 
 def _free_slots(instance: dg.DagsterInstance) -> int:
-    """Free the pool slots of runs that have ended; how many runs held one."""
+    """Free the pool slots of runs that have ended; return the number of those runs."""
     storage = instance.event_log_storage
     held = [run_id for run_id in storage.get_concurrency_run_ids() if _finished(instance, run_id)]
     for run_id in held:
@@ -89,29 +88,29 @@ def _free_slots(instance: dg.DagsterInstance) -> int:
 
 
 def _sweep(home: Path) -> int:
-    """Remove what killed writers left beside the files they were about to replace."""
+    """Remove the temporary files that killed writers left; return their number."""
     old = time.time() - ABANDONED_AFTER
-    found = 0
+    removed = 0
     for folder in WRITTEN:
         for path in (home / folder).rglob(f"*{TEMPORARY_SUFFIX}"):
             try:
                 if path.is_file() and path.stat().st_mtime < old and is_abandoned(path):
                     path.unlink()
-                    found += 1
-            except FileNotFoundError:  # its writer was alive, and has renamed it
+                    removed += 1
+            except FileNotFoundError:  # a living writer has renamed it
                 continue
-    return found
+    return removed
 
 
 @dg.run_failure_sensor(
     name="close_tracked_runs",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="A step that was killed could not close its MLflow run; this does.",
+    description="Closes the MLflow run of a step that was killed.",
 )
 def close_tracked_runs(context: dg.RunFailureSensorContext, tracker: Tracker) -> None:
-    """Close what a failed Dagster run left RUNNING in MLflow."""
+    """Close the MLflow runs that a failed Dagster run left RUNNING."""
     failed = context.dagster_run.run_id
-    closed = tracked_ends.close(tracker, lambda run_id: run_id == failed)
+    closed = mlflow_records.close(tracker, lambda run_id: run_id == failed)
     if closed:
         context.log.info(f"{closed} MLflow run(s) of {failed} closed")

@@ -1,4 +1,4 @@
-"""One command of the terminal as a process of its own: how it ended, what it said, how long after its failure."""
+"""Run a command of the terminal as a process: its exit code, its output, and the time from its failure to its end."""
 
 import os
 import signal
@@ -13,17 +13,17 @@ from tests.pipeline.conftest import TINY, VARIABLES
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = Path(__file__).parent / "plugin"
-LIMIT = 120.0  # seconds from start to end, imports among them; this and SOON on a machine that does nothing else
+LIMIT = 120.0  # seconds from start to end, with imports; like SOON, on an idle machine
 SOON = 5.0  # seconds from a failure to the end
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command as the grid calls it."""
+    """A command of the grid."""
 
     words: tuple[str, ...]
-    at: str  # where it is made to fail: a function of its work, `module:name`
-    tables: tuple[str, ...] = ()  # of which it reads the first, and cannot do without it
+    at: str  # the function of its work that is made to fail, `module:name`
+    tables: tuple[str, ...] = ()  # a table that it needs
     prepare: Callable[[Path], object] = lambda home: None
 
 
@@ -70,19 +70,19 @@ COMMANDS = {
 
 @dataclass
 class Ended:
-    """A process that is over."""
+    """A process that has ended."""
 
     code: int
-    said: str
-    after: float | None  # seconds from what befell it to its end; None where nothing was marked
+    output: str
+    after: float | None  # seconds from the failure or signal to the end; None if the process did not reach it
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.lines = [line for line in self.said.splitlines() if line.strip()]
+        self.lines = [line for line in self.output.splitlines() if line.strip()]
 
     @property
     def reasons(self) -> list[str]:
-        """The lines that say how it ended."""
+        """The lines that say why it ended."""
         begins = ("failed:", "error:", "stopped")
         return [line for line in self.lines if line.startswith(begins)]
 
@@ -97,9 +97,17 @@ def call(
     signals: tuple[int, ...] = (),
     shell: str = "",
 ) -> Ended:
-    """Run the command on the home; where it fails or waits (`kind`), and which signals it is sent then.
+    """Run the command on the home.
 
-    shell: a shell line that starts it as "$@", for limits and pipes.
+    Args:
+        command: the command.
+        home: the home.
+        variables: its environment.
+        more: further arguments.
+        kind: how it fails, or that it waits; see `plugin/sitecustomize.py`.
+        at: the function where, if not the command's own.
+        signals: sent to it there.
+        shell: a shell line that starts it as "$@", for limits and pipes.
     """
     command.prepare(home)
     mark = home.parent / f"{home.name}.mark"
@@ -122,24 +130,24 @@ def call(
             _until(lambda: (mark.is_file() and mark.read_text()) or process.poll() is not None)
             for number in signals:
                 mark.write_text(str(time.time()))
-                os.killpg(process.pid, number)  # as a terminal does: to the whole group
-        said, _ = process.communicate(timeout=here(LIMIT))
+                os.killpg(process.pid, number)  # to the whole process group, as a terminal does
+        output, _ = process.communicate(timeout=scaled(LIMIT))
         ended = time.time()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     after = ended - float(mark.read_text()) if mark.is_file() else None
-    return Ended(process.returncode, said, after)
+    return Ended(process.returncode, output, after)
 
 
-def here(seconds: float) -> float:
-    """As much time on this machine: as many times more as processes wait for each of its processors."""
+def scaled(seconds: float) -> float:
+    """Scale a time limit by the machine's load per processor."""
     return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _until(happened: Callable[[], object]) -> None:
-    until = time.monotonic() + here(LIMIT)
+    deadline = time.monotonic() + scaled(LIMIT)
     while not happened():
-        assert time.monotonic() < until, "it came to nothing"
+        assert time.monotonic() < deadline, "the command neither waited nor ended"
         time.sleep(0.02)

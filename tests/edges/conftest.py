@@ -1,4 +1,4 @@
-"""A small finished home, made once, and a copy of it for every test. `make edges` runs all; `make test`, a handful."""
+"""A small finished home, made once, and a copy for every test. `make edges` runs all of them, `make test` a few."""
 
 import os
 import shutil
@@ -15,13 +15,13 @@ from tests.pipeline.conftest import Home, made
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
-collect_ignore_glob = [] if os.environ.get("ATELIER_EDGES") else ["test_grid.py", "test_of_a_run.py"]
+collect_ignore_glob = [] if os.environ.get("ATELIER_EDGES") else ["test_grid.py", "test_run_ends.py"]
 SELECT = "+key:image_features or +key:triplets or +key:garments"
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """The home, or that of an earlier session in the folder that ATELIER_EDGES_HOME names."""
+    """Make the home, or use that of an earlier session in the folder that ATELIER_EDGES_HOME names."""
     if folder := os.environ.get("ATELIER_EDGES_HOME"):
         yield Home(Path(folder) / "home", Path(folder) / "catalogue", 0.0, "")
         return
@@ -31,7 +31,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture(scope="session")
 def variables(finished: Home) -> dict[str, str]:
-    """Where the home's data are."""
+    """Name the home's raw files in the environment."""
     return {
         "ATELIER_REVIEWS": str(finished.catalogue / "reviews.json.gz"),
         "ATELIER_PRODUCTS": str(finished.catalogue / "products.json.gz"),
@@ -40,13 +40,15 @@ def variables(finished: Home) -> dict[str, str]:
 
 @pytest.fixture
 def home(finished: Home, tmp_path: Path) -> Path:
-    """A copy that may be ruined."""
+    """Copy the home, so that the test may damage it."""
     return Path(shutil.copytree(finished.folder, tmp_path / "home"))
 
 
 @pytest.fixture
-def ruin() -> Callable[[Path, int], None]:
-    def cut(path: Path, to: int) -> None:
-        path.write_bytes(path.read_bytes()[:to])
+def truncate() -> Callable[[Path, int], None]:
+    """Return a function that cuts a file to a number of bytes."""
+
+    def cut(path: Path, size: int) -> None:
+        path.write_bytes(path.read_bytes()[:size])
 
     return cut

@@ -1,6 +1,6 @@
-"""A home with one image mode of the planted shop, whole enough to register models of it: tables, bank, a trained model.
+"""A small home with one image mode of the planted shop, complete enough to register models: tables, bank, a model.
 
-Shoppers of even rows like blue, of odd ones red; `taste` is a model that knows, `noise` one that does not.
+Users of even rows like blue and users of odd rows like red; `taste` makes a model that knows this.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ CLASSES = ("men_tops", "women_tops", None)
 
 @dataclass
 class LittleShop:
-    """The home and what lies in it."""
+    """The home and its tables."""
 
     storage: Storage
     data: Dataset
@@ -63,9 +63,9 @@ class LittleShop:
         factors: Factors | None = None,
         settings: dict[str, Any] | None = None,
     ) -> ModelFolder:
-        """A finished model of that name: trained, or with these factors in place of the trained ones.
+        """Finish a model with this folder name: trained, or with the given factors.
 
-        splits: the tables beside it, if not the shop's. settings: what the manifest says otherwise.
+        splits: to store with it, instead of the shop's. settings: overrides for its manifest.
         """
         splits = self.splits if splits is None else splits
         folder = self.storage.model("recommender", run, MODE)
@@ -83,7 +83,7 @@ class LittleShop:
         return folder
 
     def taste(self, strength: float = 1.0, seed: int = 0) -> Factors:
-        """A model that scores an item of the user's colour `strength` higher, and is noise otherwise."""
+        """Make a model that scores items of the user's colour `strength` higher, and is random otherwise."""
         rng = np.random.default_rng(seed)
         colour = np.arange(len(self.data.items)) % 2 * 2 - 1
         likes = np.arange(len(self.data.users)) % 2 * 2 - 1
@@ -101,7 +101,7 @@ class LittleShop:
 
 
 def little_shop(folder: Path) -> LittleShop:
-    """The shop, with no model in it yet."""
+    """Make the shop, without a model."""
     raw = planted(users=60, epochs=1)
     storage = Storage(root=str(folder))
     png = [_png(pixels) for pixels in raw.bank[raw.bank_row]]
@@ -142,7 +142,7 @@ def little_shop(folder: Path) -> LittleShop:
 
 
 def moved_hold_out(splits: pa.Table) -> pa.Table:
-    """The splits with the first user's test item and one of the train items changing places."""
+    """Swap the first user's test item with one of the train items."""
     frame = splits.to_pandas()
     own = frame[frame["user"] == frame["user"].iloc[0]]
     test, train = (own.index[own["split"] == name][0] for name in ("test", "train"))

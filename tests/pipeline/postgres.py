@@ -1,4 +1,4 @@
-"""A real PostgreSQL of this machine's package, on loopback, as another user than root, gone with the test."""
+"""Run a real PostgreSQL server from the machine's package, on loopback and not as root, for one test."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ import pytest
 
 
 def binaries() -> Path:
-    """The folder of initdb and postgres; skips the test, with the reason, where there is none."""
+    """Find the folder of initdb and postgres; skip the test if there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if found:
         return found[-1].parent
@@ -26,10 +26,10 @@ def binaries() -> Path:
 
 @contextmanager
 def server(*databases: str) -> Iterator[dict[str, str]]:
-    """A running server with these databases; their addresses by name."""
+    """Run a server with these databases; yield their addresses by name."""
     bin_folder = binaries()
     as_user: list[str] = []
-    # Not under pytest's folder, which root alone may pass.
+    # Not under pytest's folder, which only root may enter.
     with tempfile.TemporaryDirectory(prefix="atelier-postgres-") as place:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             try:
@@ -41,9 +41,9 @@ def server(*databases: str) -> Iterator[dict[str, str]]:
 
         def call(*command: str) -> None:
             # No pipes: the server would keep them open.
-            with (Path(place) / "said").open("w") as said:
-                done = subprocess.run([*as_user, *command], cwd="/", stdout=said, stderr=said, check=False)
-            assert done.returncode == 0, f"{command}: {(Path(place) / 'said').read_text()}"
+            with (Path(place) / "output").open("w") as output:
+                done = subprocess.run([*as_user, *command], cwd="/", stdout=output, stderr=output, check=False)
+            assert done.returncode == 0, f"{command}: {(Path(place) / 'output').read_text()}"
 
         data = str(Path(place) / "data")
         with socket.socket() as probe:

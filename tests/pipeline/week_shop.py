@@ -1,5 +1,5 @@
-"""A small shop that lives on: its drops folder, its picture host that remembers, and a home whose automation is driven
-by hand, tick by tick, as the daemon would."""
+"""A small shop over several days: its drops folder, a picture host that counts requests, and a home whose sensors the
+test evaluates as the daemon would."""
 
 import gzip
 import io
@@ -17,13 +17,13 @@ from pipeline.runtime.resources import default_resources
 from pipeline.upkeep.jobs import observe_sources
 from tests.pipeline.core.loopback import LoopbackHost
 
-MODES = ("vendor_single", "vendor_customer")  # two are enough to tell a mode that is affected from one that is not
+MODES = ("vendor_single", "vendor_customer")  # a drop may affect one and not the other
 ITEMS, USERS = 40, 24
-STEPS = (0, 1, 3, 7, 12, 20, 31)  # from a user's first item to the others
+STEPS = (0, 1, 3, 7, 12, 20, 31)  # offsets of a user's items from the first one
 
 
 class PictureHost(LoopbackHost):
-    """Has every picture that is asked for, each its own; `asked` counts the requests by path."""
+    """Serves a different picture for every path; `asked` counts the requests by path."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -42,7 +42,7 @@ class PictureHost(LoopbackHost):
 
 
 def picture(path: str) -> bytes:
-    """Noise of its own in a colour of its own."""
+    """Draw noise in a colour, both seeded by the path, as a JPEG."""
     rng = np.random.default_rng(list(path.encode()))
     pixels = rng.integers(0, 90, (64, 64, 3)) + rng.integers(0, 160, 3)
     sink = io.BytesIO()
@@ -55,19 +55,19 @@ def asin(item: int) -> str:
 
 
 def purchases() -> list[tuple[int, int]]:
-    """What the users bought before the week: seven items each, every item by two or more."""
+    """List the users' purchases before the week: seven items each, every item bought by at least two users."""
     return [(user, (3 * user + step) % ITEMS) for user in range(USERS) for step in STEPS]
 
 
 @dataclass
 class Shop:
-    """The folder of drops, the metadata, and the automation over one home."""
+    """A drops folder, product metadata, and the automation over one home."""
 
     folder: Path
     host: PictureHost
     instance: dg.DagsterInstance
     cursors: dict[str, str | None] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)  # what the sensors said instead of asking
+    skipped: list[str] = field(default_factory=list)  # the sensors' skip messages
 
     @property
     def drops(self) -> Path:
@@ -79,7 +79,7 @@ class Shop:
         return row | ({"image": urls} if urls else {})
 
     def write_products(self, without: int | None = None) -> None:
-        """The metadata: two pictures a product. `without`: the shop sells this one no longer."""
+        """Write the metadata, two pictures per product, without the item `without`."""
         rows = [
             {
                 "asin": asin(item),
@@ -104,21 +104,21 @@ class Shop:
         return build_definitions()
 
     def day(self) -> "Day":
-        """Sensor ticks and what they ask for, until a round of both asks for nothing."""
+        """Evaluate both sensors and run their requests, until neither requests anything."""
         definitions, day = self.definitions(), Day()
         for _ in range(25):
-            looked = self._tick(definitions, "new_files")
-            for request in looked:
+            observations = self._tick(definitions, "new_files")
+            for request in observations:
                 assert request.job_name == observe_sources.name
                 job = definitions.resolve_job_def(observe_sources.name)
                 done = job.execute_in_process(instance=self.instance, raise_on_error=False, tags=dict(request.tags))
                 day.observed += done.success
-            asked = self._tick(definitions, "refresh")
-            for request in asked:
+            refreshes = self._tick(definitions, "refresh")
+            for request in refreshes:
                 self._run(definitions, request, day)
-            if not looked and not asked:
+            if not observations and not refreshes:
                 return day
-        raise AssertionError(f"the automation does not come to rest; made so far: {sorted(day.made)}")
+        raise AssertionError(f"the automation does not settle; made so far: {sorted(day.made)}")
 
     def _tick(self, definitions: dg.Definitions, name: str) -> list[dg.RunRequest]:
         sensor = definitions.resolve_sensor_def(name)
@@ -147,8 +147,8 @@ class Shop:
 
 @dataclass
 class Day:
-    """What a day brought: how often the files were read for their version, what was made and how often, what failed."""
+    """What happened on a day."""
 
-    observed: int = 0
-    made: Counter[str] = field(default_factory=Counter)
+    observed: int = 0  # observations of the files
+    made: Counter[str] = field(default_factory=Counter)  # materialisations by asset
     failed: list[str] = field(default_factory=list)

@@ -1,1 +1,1 @@
-"""The soak: `python -m tests.soak` kills everything that can be killed, and says what was lost. `make soak`."""
+"""The soak test, `make soak`: kill every process in turn, and report what was lost."""

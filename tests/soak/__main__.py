@@ -1,9 +1,9 @@
-"""`python -m tests.soak`: kill -9 at random moments of everything; the last line says how many, and what was lost.
+"""`python -m tests.soak`: kill -9 every kind of process at random moments; the last line says what was lost.
 
-Three kills in five fall on the command (at any moment, while a table is being written, while a checkpoint is), two on
-the servers and on runs that they started (the step, the run worker, the daemon, the webserver). After each, the next
-start must go on by itself; whenever everything has been made, it is compared with what an undisturbed run made. With
-`--folder`, the same call goes on where it was stopped.
+Three kills in five hit the command: at any moment, while it writes a table, or while it writes a checkpoint. Two in
+five hit the servers and their runs: a step, a run worker, the daemon or the webserver. After each kill the next start
+must continue by itself. Every finished home is compared with that of an undisturbed run. With `--folder`, the same
+call continues an interrupted soak.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from tests.soak.parts import PARTS
 from tests.soak.servers import Servers
 
 COMMAND, SERVERS = ("moment", "table", "checkpoint"), ("step", "worker", "daemon", "webserver")
-WRITING = 0.01  # seconds that writing a table or a checkpoint takes here, its flush to the disk included, about
-RUNNING = 8.0  # seconds, about, that a run of a part takes, and a step of one, with its imports
-TRIES = 5  # at hitting something that runs, before the soak gives up
-CLOSING = 90  # seconds in which the daemon must have closed what was left open
+WRITING = 0.01  # seconds, about, to write a table or a checkpoint, with its flush to the disk
+RUNNING = 8.0  # seconds, about, of a part's run and of one of its steps, with imports
+TRIES = 5  # to hit a running process, before the soak gives up
+CLOSING = 90  # seconds for the daemon to close what was left open
 
 
 class Soak:
-    """The kills so far, and what they cost; kept in the folder, so that a soak can go on."""
+    """The kills so far and what was lost, recorded in the folder so that a soak can continue."""
 
     def __init__(self, options: argparse.Namespace, folder: Path):
         self.options, self.folder = options, folder
@@ -51,11 +51,11 @@ class Soak:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken, all calls together."""
+        """Seconds of all calls together."""
         return time.monotonic() - self.began
 
     def run(self) -> None:
-        """All kills that are still to be done."""
+        """Do the remaining kills."""
         of_command = self.options.kills - self.options.kills * 2 // 5
         with shops.opened(self.folder) as shop:
             if not self.whole:
@@ -68,8 +68,8 @@ class Soak:
                 ) as servers:
                     while self.kills.total() < self.options.kills:
                         self._strike(servers, self.kills.total() - of_command)
-                    by = time.monotonic() + CLOSING
-                    while shops.left_open(self.home) and time.monotonic() < by:  # the daemon closes it by itself
+                    deadline = time.monotonic() + CLOSING
+                    while shops.left_open(self.home) and time.monotonic() < deadline:  # the daemon closes it by itself
                         time.sleep(2)
                     self._compare(shops.lost(self.home, self.undisturbed))
 
@@ -88,7 +88,7 @@ class Soak:
         return Lives(shop.profile, "*", shop.of(home), self.folder / "lives.log")
 
     def _command(self, shop: shops.Shop, kills: int) -> None:
-        """Kill the command; homes that get finished are compared, and begun again, the last one alone stays."""
+        """Kill the command. A finished home is compared and removed; only the last one stays."""
         lives = self._lives(shop, self.home)
         while (number := self.kills.total()) < kills:
             self._draw(number)
@@ -111,16 +111,16 @@ class Soak:
             return
         if status:
             self.lost.append(f"a life ended with {status >> 8}; see {lives.log}")
-        if kind == "moment":  # it is quicker than the undisturbed run was: the next moment is drawn within it
+        if kind == "moment":  # it ended before the kill, so draw the next moment within its shorter time
             self.whole["moment"] = min(most, time.monotonic() - began)
         self._compare(shops.lost(self.home, self.undisturbed))
         shops.emptied(self.home)
 
     def _strike(self, servers: Servers, number: int) -> None:
-        """Kill a server, or what a run of theirs consists of; the run must come to its end all the same."""
+        """Kill a server, a run worker or a step; the run must succeed all the same."""
         kind, part = SERVERS[number % len(SERVERS)], PARTS[(number + number // len(PARTS)) % len(PARTS)]
         self._draw(self.kills.total())
-        # A step's own process is there with Dagster's default executor alone, which the UI's Materialize uses.
+        # Only Dagster's default executor, which the UI's Materialize uses, runs a step in its own process.
         job = "__ASSET_JOB" if kind == "step" else "everything"
         for _ in range(TRIES):
             part.clear(self.home)
@@ -129,7 +129,7 @@ class Soak:
             hit = self._hit(servers, kind, run_id)
             half = len(shops.half_written(self.home) - before)
             status = servers.outcome(run_id)
-            if kind == "step" and hit and status is dg.DagsterRunStatus.FAILURE:  # what follows is a person's to begin
+            if kind == "step" and hit and status is dg.DagsterRunStatus.FAILURE:  # a person starts the next run
                 status = servers.outcome(servers.launch(job, list(part.assets), part.mode))
             if status is not dg.DagsterRunStatus.SUCCESS:
                 self.lost.append(f"after kill -9 of the {kind}: run {run_id} of {part.name} ended {status.value}")
@@ -140,7 +140,7 @@ class Soak:
         raise RuntimeError(f"no {kind} was hit in {TRIES} runs of {part.name}; see {servers.log}")
 
     def _hit(self, servers: Servers, kind: str, run_id: str) -> bool:
-        """Kill it while the run is under way; False where the run ended before."""
+        """Kill it during the run; return False if the run ended before."""
         if kind == "step":
             return self._hit_a_step(servers, run_id)
         worker = servers.worker_of(run_id) if kind == "worker" else None
@@ -167,14 +167,14 @@ class Soak:
         return False
 
     def _draw(self, number: int) -> None:
-        """Let the draws be this kill's own, wherever the soak was begun."""
+        """Seed the draws of one kill, so that they do not depend on where the soak was continued."""
         self.random.seed(f"{self.options.seed} {number}")
 
     def _count(self, kind: str, where: str, half_written: int) -> None:
         self.kills[kind] += 1
         self.half_written += half_written
-        told = f", {half_written} half-written" if half_written else ""
-        print(f"{self.seconds:5.0f} s  kill {self.kills.total()}: {kind}, {where}{told}", flush=True)
+        files = f", {half_written} half-written" if half_written else ""
+        print(f"{self.seconds:5.0f} s  kill {self.kills.total()}: {kind}, {where}{files}", flush=True)
         self._keep()
 
     def _compare(self, found: list[str]) -> None:
@@ -185,23 +185,23 @@ class Soak:
         self._keep()
 
     def _keep(self) -> None:
-        """Write down how far it is."""
+        """Record the progress."""
         kept = ("kills", "half_written", "compared", "lost", "whole", "seconds")
         write_json(self.record, {name: getattr(self, name) for name in kept})
 
-    def verdict(self) -> str:
-        """The last line."""
-        told = ", ".join(f"{kind} {self.kills[kind]}" for kind in (*COMMAND, *SERVERS) if self.kills[kind])
+    def summary(self) -> str:
+        """Format the last line."""
+        counts = ", ".join(f"{kind} {self.kills[kind]}" for kind in (*COMMAND, *SERVERS) if self.kills[kind])
         lost = f"{len(self.lost)} things lost: {'; '.join(self.lost[:5])}" if self.lost else "nothing lost"
         return (
-            f"{self.kills.total()} of {self.options.kills} kills ({told}) in {self.seconds:.0f} s, "
+            f"{self.kills.total()} of {self.options.kills} kills ({counts}) in {self.seconds:.0f} s, "
             f"{self.half_written} files cut off half-written, {self.compared} comparisons with an undisturbed run: "
             f"{lost}"
         )
 
 
 def _steps_of(worker: psutil.Process) -> list[psutil.Process]:
-    """The processes of the steps that a run worker executes now."""
+    """List the processes of the steps that a run worker is executing."""
     try:
         return [child for child in worker.children() if "spawn_main" in " ".join(child.cmdline())]
     except psutil.NoSuchProcess:
@@ -209,7 +209,7 @@ def _steps_of(worker: psutil.Process) -> list[psutil.Process]:
 
 
 def _killed(process: psutil.Process) -> bool:
-    """kill -9; False where it had ended before."""
+    """Kill -9 a process; return False if it had ended before."""
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
@@ -220,11 +220,11 @@ def _killed(process: psutil.Process) -> bool:
 
 
 def main() -> int:
-    """The soak; 0 where nothing was lost."""
+    """Run the soak; return 0 if nothing was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where to work, and to go on (default: a temporary one)")
+    parser.add_argument("--folder", type=Path, help="where to work, or to continue (default: a temporary one)")
     parser.add_argument("--patience", type=float, default=300, help="seconds to wait for a server or a run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="atelier-soak-") as temporary:
@@ -233,10 +233,10 @@ def main() -> int:
         soak = Soak(options, folder)
         try:
             soak.run()
-        except Exception:  # whatever it is, the last line says it
+        except Exception:  # the last line must report any error
             traceback.print_exc()
-            soak.lost.append("the soak itself did not come to its end")
-    print(soak.verdict())
+            soak.lost.append("the soak itself failed")
+    print(soak.summary())
     return 1 if soak.lost else 0
 
 

@@ -1,7 +1,7 @@
-"""What the servers make again while they are killed: four parts of the chain, and the files that each begins without.
+"""Four parts of the asset chain that runs make again while processes are killed, and the files that each part makes.
 
-A part's files are removed before its run, so that the comparison afterwards is of what that run made. The pictures
-themselves stay: a URL that is asked again is another moment in the ledger, and the automation would rightly follow.
+A part's files are removed before its run, so that the comparison afterwards covers what that run made. The picture
+store stays, because fetching a URL again would change its time in the ledger, and the automation would follow.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MODE = "vendor_all"
 
 @dataclass(frozen=True)
 class Part:
-    """Assets that one run makes, of one image mode or of none, and where what they make lies under the home."""
+    """The assets of one run, in one image mode or in none, and the paths that they make under the home."""
 
     name: str
     assets: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Dagster's servers over one home as `make ui` has them, each a process that can be killed and started again.
+"""Dagster's servers over one home as in `make ui`, each a process that can be killed and started again.
 
 Runs are launched over HTTP, as the UI does, and executed by run workers that the code server starts. The instance is
-the project's, but for how often the daemon looks: fifty kills would otherwise be spent waiting for it.
+the project's, with a shorter polling interval of the daemon, so that fifty kills take less time.
 """
 
 import json
@@ -23,8 +23,8 @@ from pipeline.home import instance
 from tests.soak.lives import ROOT
 
 BIN = Path(sys.executable).parent
-# Seconds, in dagster.yaml's run_monitoring: 10 and 30 there.
-SOONER = {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 5}
+# Overrides of run_monitoring in dagster.yaml, in seconds; 10 and 30 there.
+FASTER_MONITORING = {"poll_interval_seconds": 2, "free_slots_after_run_end_seconds": 5}
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -40,9 +40,9 @@ mutation Launch($params: ExecutionParams!) {
 class Servers:
     """A code server, the daemon and the webserver of a home."""
 
-    def __init__(self, home: Path, variables: dict[str, str], log: Path, patience: float):
-        self.home, self.log, self.patience = home, log, patience
-        instance.CONFIGURATION = _sooner(log.with_name("dagster.yaml"))
+    def __init__(self, home: Path, variables: dict[str, str], log: Path, timeout: float):
+        self.home, self.log, self.timeout = home, log, timeout
+        instance.CONFIGURATION = _write_configuration(log.with_name("dagster.yaml"))
         folder = instance.prepare(home)
         self._environment = {**os.environ, **variables, "DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT)}
         self._ports = {"code": free_port(), "webserver": free_port()}
@@ -81,9 +81,9 @@ class Servers:
     def start(self, name: str) -> None:
         """Start a server, and wait until it answers."""
         command = self._commands[name]
-        said = self.log.open("a")
+        output = self.log.open("a")
         self._processes[name] = subprocess.Popen(
-            [str(BIN / command[0]), *command[1:]], env=self._environment, cwd=ROOT, stdout=said, stderr=said
+            [str(BIN / command[0]), *command[1:]], env=self._environment, cwd=ROOT, stdout=output, stderr=output
         )
         if name in self._ports:
             self._until(lambda: _listens(self._ports[name]), f"{name} does not answer; see {self.log}")
@@ -94,7 +94,7 @@ class Servers:
         self._processes[name].wait()
 
     def launch(self, job: str, assets: list[str], mode: str | None) -> str:
-        """Launch a run through the webserver; its id."""
+        """Launch a run through the webserver; return its id."""
         selector = {
             "repositoryLocationName": "atelier", "repositoryName": "__repository__", "jobName": job,
             "assetSelection": [{"path": [asset]} for asset in assets], "assetCheckSelection": [],
@@ -105,18 +105,18 @@ class Servers:
         }  # fmt: skip
         answers: list[dict[str, Any]] = []
 
-        def asked() -> bool:
+        def launched() -> bool:
             try:
                 answers.append(self._graphql(LAUNCH, {"params": params})["launchRun"])
-            except OSError:  # it was just started
+            except OSError:  # the webserver is still starting
                 return False
-            if answers[-1]["__typename"] != "LaunchRunSuccess":  # or has not loaded the code yet
+            if answers[-1]["__typename"] != "LaunchRunSuccess":  # it has not loaded the code yet
                 with self.log.open("a") as log:
                     print(f"the launch was refused: {answers[-1]}", file=log)
                 return False
             return True
 
-        self._until(asked, f"the webserver takes no launch of {job}; see {self.log}")
+        self._until(launched, f"the webserver accepts no launch of {job}; see {self.log}")
         return answers[-1]["run"]["runId"]
 
     def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -131,10 +131,10 @@ class Servers:
         return found["data"]
 
     def worker_of(self, run_id: str) -> psutil.Process | None:
-        """The process that executes a run, once it has begun; None where it has ended already."""
+        """Wait for the process that executes a run; return None if it has ended already."""
         found: list[psutil.Process | None] = []
 
-        def there() -> bool:
+        def started() -> bool:
             with self.opened() as opened:
                 for event in opened.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
                     _, pid, rest = (event.message or "").partition("Started process for run (pid: ")
@@ -146,17 +146,17 @@ class Servers:
                         return True
             return False
 
-        self._until(there, f"run {run_id} has no worker; see {self.log}")
+        self._until(started, f"run {run_id} has no worker; see {self.log}")
         return found[0]
 
     def ended(self, run_id: str) -> bool:
-        """Whether a run has ended."""
+        """Return whether a run has ended."""
         with self.opened() as opened:
             run = opened.get_run_by_id(run_id)
             return run is not None and run.is_finished
 
     def outcome(self, run_id: str) -> dg.DagsterRunStatus:
-        """How a run ended, or the last of those that the daemon started in its place."""
+        """Wait for the end of a run and of its retries by the daemon; return the last status."""
         last: list[dg.DagsterRun] = []
 
         def ended() -> bool:
@@ -166,7 +166,7 @@ class Servers:
                 group = [run, *opened.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": run_id}))]
                 newest = max(group, key=lambda each: opened.get_run_record_by_id(each.run_id).create_timestamp)
                 last[:] = [newest]
-                # Dagster marks a run failed, and a moment later whether another follows: until then that is open.
+                # Dagster marks a run as failed first, and a moment later whether it will be retried.
                 final = newest.status is dg.DagsterRunStatus.SUCCESS or newest.tags.get("dagster/will_retry") == "false"
                 return newest.is_finished and final
 
@@ -174,22 +174,22 @@ class Servers:
         return last[0].status
 
     def opened(self) -> dg.DagsterInstance:
-        """The home's instance."""
+        """Open the home's instance."""
         return instance.open_instance(self.home)
 
     def _until(self, holds: Any, complaint: str) -> None:
-        by = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.timeout
         while not holds():
-            if time.monotonic() > by:
+            if time.monotonic() > deadline:
                 raise TimeoutError(complaint)
             time.sleep(0.3)
 
 
-def _sooner(path: Path) -> Path:
-    """The project's instance, with SOONER, in a file at `path`."""
-    told = yaml.safe_load(instance.CONFIGURATION.read_text())
-    told["run_monitoring"] |= SOONER
-    path.write_text(yaml.safe_dump(told))
+def _write_configuration(path: Path) -> Path:
+    """Write the project's dagster.yaml with FASTER_MONITORING to `path`."""
+    configuration = yaml.safe_load(instance.CONFIGURATION.read_text())
+    configuration["run_monitoring"] |= FASTER_MONITORING
+    path.write_text(yaml.safe_dump(configuration))
     return path
 
 
@@ -199,7 +199,7 @@ def _listens(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Find a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What the soak's homes are made of, and how two of them are compared."""
+"""Make the soak's shop, and compare two homes of it."""
 
 import json
 import shutil
@@ -19,27 +19,27 @@ from pipeline.home import environment, instance
 from pipeline.home.storage import CURRENT, IN_USE
 from tests.pipeline.conftest import TINY, VARIABLES, small_catalogue
 
-# The faults that a later run would rightly ask again, or that count how often they were asked.
+# Faults of the picture server that depend on the number of requests, or that a later run would retry.
 STEADY = ("unavailable", "truncated", "hang", "busy_twice")
 UNFINISHED = [dg.DagsterRunStatus[name] for name in ("NOT_STARTED", "QUEUED", "STARTING", "STARTED", "CANCELING")]
 
 
 @dataclass(frozen=True)
 class Shop:
-    """A small shop whose picture server runs, and what a run on it needs in its environment."""
+    """A small shop with a running picture server, and the environment of a run on it."""
 
     folder: Path
     variables: dict[str, str]
     profile: Path = TINY
 
     def of(self, home: Path) -> dict[str, str]:
-        """The environment of a process that works on `home`."""
+        """Return the environment of a process that works on `home`."""
         return {**self.variables, "ATELIER_HOME": str(home), "ATELIER_PROFILE": str(self.profile)}
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Shop]:
-    """Write the shop and serve its pictures until the block ends; in the same folder it is the same shop again."""
+    """Write the shop and serve its pictures until the block ends. The same folder gives the same shop again."""
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
 
@@ -65,17 +65,17 @@ def opened(folder: Path) -> Iterator[Shop]:
 
 
 def lost(home: Path, undisturbed: Path) -> list[str]:
-    """What a home lacks of an undisturbed one: tables, models, pictures, and whatever is still open."""
+    """List what a home lacks of an undisturbed one, and the runs that it left open."""
     return [*differences(home, undisturbed), *left_open(home)]
 
 
 def differences(home: Path, undisturbed: Path) -> list[str]:
-    """The tables, models, banks and features that are not the undisturbed home's, row by row and number by number."""
+    """List the tables, models, banks and features that differ from the undisturbed home's in any value."""
     return [*_tables(home, undisturbed), *_models(home, undisturbed), *_arrays(home, undisturbed)]
 
 
 def half_written(home: Path) -> set[Path]:
-    """Files that their writers had not finished."""
+    """List the temporary files of unfinished writes."""
     return set(home.rglob(f"*{TEMPORARY_SUFFIX}"))
 
 
@@ -86,7 +86,7 @@ def _tables(home: Path, undisturbed: Path) -> Iterator[str]:
         if not ours.is_file() or not theirs.is_file():
             yield f"table {name}: {'missing' if theirs.is_file() else 'only where it was killed'}"
             continue
-        found, wanted = (_told(pq.read_table(path)) for path in (ours, theirs))
+        found, wanted = (_without_times(pq.read_table(path)) for path in (ours, theirs))
         if not found.equals(wanted):
             columns = [
                 column
@@ -100,8 +100,8 @@ def _parquet(home: Path) -> Iterator[Path]:
     return (home / "tables").rglob("*.parquet")
 
 
-def _told(table: pa.Table) -> pa.Table:
-    """The table without when a URL was fetched, which is another moment in every run."""
+def _without_times(table: pa.Table) -> pa.Table:
+    """Remove the column of fetch times, which differ in every run."""
     return table.drop_columns(["fetched_at"]) if "fetched_at" in table.column_names else table
 
 
@@ -115,7 +115,7 @@ def _models(home: Path, undisturbed: Path) -> Iterator[str]:
 
 
 def _arrays(home: Path, undisturbed: Path) -> Iterator[str]:
-    """Numbers: of trained models, of the bank, the features and the generator's pictures."""
+    """Compare the arrays of trained models, the bank, the features and the generator's pictures."""
     for path in sorted([*undisturbed.rglob("*.npz"), *undisturbed.rglob("*.npy"), *undisturbed.rglob("generator.pt")]):
         name = path.relative_to(undisturbed)
         if name.parts[0] not in ("recommender", "baselines", "generator", "bank", "features", "garments"):
@@ -142,7 +142,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def left_open(home: Path) -> list[str]:
-    """Dagster runs that never end, pool slots that stay claimed, MLflow runs that stay RUNNING."""
+    """List Dagster runs that never end, pool slots that stay claimed and MLflow runs that stay RUNNING."""
     from mlflow.tracking import MlflowClient
 
     found = []
@@ -163,6 +163,6 @@ def left_open(home: Path) -> list[str]:
 
 
 def emptied(home: Path) -> Path:
-    """The home, with nothing in it."""
+    """Remove the home and return its path."""
     shutil.rmtree(home, ignore_errors=True)
     return home

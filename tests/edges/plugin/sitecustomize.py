@@ -1,6 +1,7 @@
-"""Has a function of the command at work fail, or wait for a signal, as the environment says: Python imports this first.
+"""Make a function of the command fail, or wait for a signal. Python imports this module at start-up.
 
-EDGE_AT names it, `module:function`; EDGE_KIND says what it does instead; the moment of it is written to EDGE_MARK.
+EDGE_AT names the function, `module:function`. EDGE_KIND says what it does instead. The time of its call is written to
+the file EDGE_MARK.
 """
 
 import errno
@@ -56,7 +57,7 @@ KINDS = {
 
 
 def _hangs_afterwards(*_, **__):
-    threading.Thread(target=time.sleep, args=(60,)).start()  # one that nobody ends
+    threading.Thread(target=time.sleep, args=(60,)).start()  # a thread that does not end with the step
     raise RuntimeError("the step failed")
 
 
@@ -95,7 +96,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 if os.environ.get("EDGE_AT"):
-    if os.environ["EDGE_AT"] == "import":  # before the command has imported what it needs
+    if os.environ["EDGE_AT"] == "import":  # while the command is still importing
 
         class _Slow(importlib.abc.MetaPathFinder):
             def find_spec(self, name, path, target=None):

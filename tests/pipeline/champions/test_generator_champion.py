@@ -1,4 +1,4 @@
-"""The generator's succession: registered in torch's own format, judged on garments that neither of two has seen."""
+"""Generators are registered in PyTorch's format and compared on garments that neither was trained on."""
 
 import json
 import shutil
@@ -18,9 +18,9 @@ from starlette.testclient import TestClient
 
 from models.lsgan.networks import LsganSettings
 from models.lsgan.train import load_generator, train
-from pipeline.champions import registered_generator, registry, succession
-from pipeline.champions.registry import Registry
-from pipeline.champions.succession import Outcome
+from pipeline.champions import model_registry, registered_generator, succession
+from pipeline.champions.model_registry import Registry
+from pipeline.champions.succession import Succession
 from pipeline.core import schemas
 from pipeline.core.generator import generation
 from pipeline.core.generator.garment_classes import carrying
@@ -30,13 +30,13 @@ from pipeline.settings.assets import GeneratorChampionSettings
 
 CPU = torch.device("cpu")
 CLASSES = ("men_tops", "women_tops")
-NAME = registry.model_name("generator")
+NAME = model_registry.model_name("generator")
 SETTINGS = GeneratorChampionSettings(minimum=10, feature_size=32, resamples=100)
 COUNT, HELD_OUT = 80, 30
 
 
 def garments(classes: tuple[str, ...] = CLASSES, newer: int = 0) -> tuple[pa.Table, np.ndarray]:
-    """Dark and bright garments; `newer` of those that were trained on are held out as well."""
+    """Make dark and bright garments; `newer` more of them are held out."""
     rng = np.random.default_rng(0)
     label = np.arange(COUNT) % 2
     pixels = (rng.integers(0, 60, (COUNT, 64, 64, 3)) + 150 * label[:, None, None, None]).astype(np.uint8)
@@ -48,15 +48,15 @@ def garments(classes: tuple[str, ...] = CLASSES, newer: int = 0) -> tuple[pa.Tab
     return carrying(pa.Table.from_pylist(rows, schema=schemas.GARMENTS), classes), pixels
 
 
-class Studio:
-    """A home for generators and its tracking store."""
+class GeneratorHome:
+    """A home for generators and its MLflow store."""
 
     def __init__(self, folder: Path) -> None:
         self.storage = Storage(root=str(folder / "home"))
         self.tracker = Tracker(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder / "artifacts"))
         self.store = Registry(self.tracker.client(), self.tracker.tracking_uri)
 
-    def enter(self, name: str, table: pa.Table, pixels: np.ndarray, seed: int = 0) -> Outcome:
+    def enter(self, name: str, table: pa.Table, pixels: np.ndarray, seed: int = 0) -> Succession:
         folder = self.storage.model("generator", name)
         inputs, labels, training = generation.inputs(table), generation.labels(table), ~np.asarray(table["held_out"])
         settings = LsganSettings(
@@ -65,7 +65,7 @@ class Studio:
         )  # fmt: skip
         train(pixels[training], labels[training], generation.classes(table), settings, folder.path, CPU)
         folder.finish({"asset": "lsgan", "inputs": inputs, "code_version": "1", "mlflow_run": f"mlflow-{name}"})
-        outcomes: list[Outcome] = []
+        outcomes: list[Succession] = []
 
         @dg.asset
         def generator_champion(context: dg.AssetExecutionContext) -> None:
@@ -77,29 +77,29 @@ class Studio:
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
-    return Studio(tmp_path_factory.mktemp("studio"))
+def home(tmp_path_factory: pytest.TempPathFactory) -> GeneratorHome:
+    return GeneratorHome(tmp_path_factory.mktemp("generators"))
 
 
 @pytest.fixture(scope="module")
-def first(studio: Studio) -> Outcome:
-    return studio.enter("first", *garments())
+def first(home: GeneratorHome) -> Succession:
+    return home.enter("first", *garments())
 
 
-def test_what_was_registered_draws_what_was_trained(studio: Studio, first: Outcome):
-    assert first.decision is not None and first.decision.verdict == "first"
-    network, _, _ = load_generator(studio.storage.current("generator").path)
-    rows = torch.cat([torch.tensor([[0.0], [1.0], [1.0]]), torch.randn(3, 16)], dim=1)  # another batch than the example
-    registered = registered_generator.read(studio.store.folder(first.version))
-    drawn, expected = registered(rows), registered_generator.Drawing(network)(rows)
+def test_the_registered_generator_draws_like_the_trained_one(home: GeneratorHome, first: Succession):
+    assert first.decision is not None and first.decision.result == "first"
+    network, _, _ = load_generator(home.storage.current("generator").path)
+    rows = torch.cat([torch.tensor([[0.0], [1.0], [1.0]]), torch.randn(3, 16)], dim=1)  # not the example's batch size
+    registered = registered_generator.read(home.store.folder(first.version))
+    drawn, expected = registered(rows), registered_generator.OneInputGenerator(network)(rows)
     assert drawn.dtype == torch.uint8 and tuple(drawn.shape) == (3, 64, 64, 3)
     assert (drawn.int() - expected.int()).abs().max() <= 1
 
 
 @pytest.fixture(scope="module")
-def serve(studio: Studio, first: Outcome) -> Callable[[str], tuple[int, Any]]:
-    """(status, answer) of a request to MLflow's scoring server: the application of `mlflow models serve`, no port."""
-    app = scoring_server.init(mlflow.pyfunc.load_model(str(studio.store.folder(first.version))))
+def serve(home: GeneratorHome, first: Succession) -> Callable[[str], tuple[int, Any]]:
+    """Return a function that sends a request to the application of `mlflow models serve`, without a port."""
+    app = scoring_server.init(mlflow.pyfunc.load_model(str(home.store.folder(first.version))))
     client = TestClient(app, raise_server_exceptions=False)
 
     def ask(body: str) -> tuple[int, Any]:
@@ -113,7 +113,7 @@ def rows_of(*classes: Any, z: list[Any] | None = None) -> str:
     return json.dumps({"inputs": [[number, *(z or [0.5] * 16)] for number in classes]})
 
 
-def test_served_it_draws_a_picture_a_row(serve: Callable[[str], tuple[int, Any]]):
+def test_served_it_draws_one_picture_per_row(serve: Callable[[str], tuple[int, Any]]):
     status, answer = serve(rows_of(0, 1, 1))
     assert status == 200 and np.array(answer["predictions"]).shape == (3, 64, 64, 3)
     status, answer = serve(rows_of(1))
@@ -123,9 +123,9 @@ def test_served_it_draws_a_picture_a_row(serve: Callable[[str], tuple[int, Any]]
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (rows_of(0, 2), "row 1: class=2: no class's number; there are: 0 men_tops, 1 women_tops"),
-        (rows_of(-1), "row 0: class=-1: no class's number"),
-        (rows_of(0.5), "row 0: class=0.5: no class's number"),
+        (rows_of(0, 2), "row 1: class=2: not a class number; there are: 0 men_tops, 1 women_tops"),
+        (rows_of(-1), "row 0: class=-1: not a class number"),
+        (rows_of(0.5), "row 0: class=0.5: not a class number"),
         (rows_of(None), "row 0: class=nan: missing, null or no finite number"),
         (rows_of(0, z=[1.0, None] + [0.0] * 14), "row 0: z[1]=nan: missing, null"),
         (rows_of(0, z=[float("inf")] * 16), "row 0: z[0]=inf: missing, null"),
@@ -142,15 +142,15 @@ def test_served_it_draws_a_picture_a_row(serve: Callable[[str], tuple[int, Any]]
         ('{"instances": [[1]]}', ""),
     ],
 )
-def test_served_a_wrong_row_is_a_400_that_says_why(serve: Callable[[str], tuple[int, Any]], body: str, said: str):
+def test_served_an_invalid_row_is_a_400_with_the_reason(serve: Callable[[str], tuple[int, Any]], body: str, said: str):
     status, answer = serve(body)
     assert status == 400 and said in answer["message"], answer
 
 
-def test_a_generator_registered_before_it_checked_its_rows_is_still_read(
-    studio: Studio, first: Outcome, tmp_path: Path
+def test_a_generator_registered_by_a_version_without_row_checks_can_be_read(
+    home: GeneratorHome, first: Succession, tmp_path: Path
 ):
-    folder = Path(shutil.copytree(studio.store.folder(first.version), tmp_path / "old"))
+    folder = Path(shutil.copytree(home.store.folder(first.version), tmp_path / "old"))
     about = Model.load(str(folder))
     about.flavors["python_function"]["loader_module"] = "mlflow.pytorch"
     about.save(str(folder / "MLmodel"))
@@ -158,25 +158,27 @@ def test_a_generator_registered_before_it_checked_its_rows_is_still_read(
     assert tuple(registered_generator.read(folder)(torch.zeros(3, 17)).shape) == (3, 64, 64, 3)
 
 
-def test_it_says_its_classes_and_what_it_was_trained_on(studio: Studio, first: Outcome):
-    about = json.loads((studio.store.folder(first.version) / "extra_files" / "about.json").read_text())
+def test_a_version_records_its_classes_and_training_pictures(home: GeneratorHome, first: Succession):
+    about = json.loads((home.store.folder(first.version) / "extra_files" / "about.json").read_text())
     assert about["classes"] == list(CLASSES) and len(about["trained_on"]) == COUNT - HELD_OUT
 
 
-def test_on_the_same_garments_a_challenger_is_judged_by_its_distance_to_those_held_out(studio: Studio, first: Outcome):
-    decision = studio.enter("second", *garments(), seed=1).decision
+def test_on_equal_data_a_challenger_is_compared_by_its_distance_to_held_out_garments(
+    home: GeneratorHome, first: Succession
+):
+    decision = home.enter("second", *garments(), seed=1).decision
     assert decision is not None and decision.same_data is True and decision.margin == 0.0
     assert decision.compared == HELD_OUT and decision.low <= decision.difference <= decision.high
     assert decision.promoted == (decision.low > 0)
 
 
-def test_garments_that_the_champion_was_trained_on_do_not_judge(studio: Studio, first: Outcome):
-    decision = studio.enter("newer", *garments(newer=10)).decision
+def test_garments_that_the_champion_was_trained_on_are_left_out(home: GeneratorHome, first: Succession):
+    decision = home.enter("newer", *garments(newer=10)).decision
     assert decision is not None and decision.same_data is False and decision.margin > 0
     assert decision.compared == HELD_OUT and decision.left_out == {"trained on by the champion": 10}
 
 
-def test_a_generator_of_other_classes_takes_over_and_says_why(studio: Studio, first: Outcome):
-    outcome = studio.enter("classes", *garments(("dresses", "women_tops")))
-    assert outcome.decision is not None and outcome.decision.verdict == "other classes"
-    assert outcome.champion == outcome.version and studio.store.champion(NAME).made == "classes"
+def test_a_generator_of_other_classes_takes_over_with_the_reason(home: GeneratorHome, first: Succession):
+    outcome = home.enter("classes", *garments(("dresses", "women_tops")))
+    assert outcome.decision is not None and outcome.decision.result == "other classes"
+    assert outcome.champion == outcome.version and home.store.champion(NAME).made == "classes"

@@ -1,4 +1,4 @@
-"""All recommenders of one data version beside each other, from their folders alone."""
+"""The comparison of all recommenders of one data version, from their folders alone."""
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +30,7 @@ def test_only_finished_runs_of_the_current_data_are_compared(shop: LittleShop):
     assert runs_of(shop.storage, "vendor_single") == []
 
 
-def test_each_has_its_auc_and_its_paired_difference_to_the_champion(shop: LittleShop):
+def test_each_run_has_its_auc_and_its_paired_difference_to_the_champion(shop: LittleShop):
     rows = compare_runs(runs_of(shop.storage, MODE), "weak", SETTINGS, CPU)
     by_run = {row["run"]: row for row in rows if row["split"] == "test"}
     touched = np.concatenate([shop.data.train, shop.data.validation, shop.data.test])
@@ -42,23 +42,23 @@ def test_each_has_its_auc_and_its_paired_difference_to_the_champion(shop: Little
     assert {row["split"] for row in rows} == {"validation", "test"} and len(rows) == 4
 
 
-def test_where_the_champion_is_of_other_data_the_newest_run_is_the_reference(shop: LittleShop):
+def test_without_a_champion_of_the_same_data_the_newest_run_is_the_reference(shop: LittleShop):
     rows = compare_runs(runs_of(shop.storage, MODE), "other-data", SETTINGS, CPU)
     assert {row["reference"] for row in rows} == {"strong"} and not any(row["champion"] for row in rows)
 
 
-def test_only_the_settings_that_differ_are_told(shop: LittleShop):
+def test_only_the_differing_settings_are_listed(shop: LittleShop):
     rows = compare_runs(runs_of(shop.storage, MODE), "weak", SETTINGS, CPU)
     assert {row["run"]: row["settings"] for row in rows} == {"weak": "epochs 1", "strong": "epochs 2"}
 
 
-def test_the_table_for_people_has_the_best_first_and_marks_the_champion(shop: LittleShop):
+def test_the_markdown_table_has_the_best_first_and_marks_the_champion(shop: LittleShop):
     lines = markdown(compare_runs(runs_of(shop.storage, MODE), "weak", SETTINGS, CPU)).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| strong", "| **weak** (champion)"]
     assert "less weak" in lines[0] and markdown([]) != ""
 
 
-def test_a_pair_that_a_model_before_in_the_line_was_trained_on_counts_for_nobody(shop: LittleShop):
+def test_a_pair_that_an_ancestor_was_trained_on_is_not_evaluated(shop: LittleShop):
     folder = runs_of(shop.storage, MODE)[1]
     user, item = shop.data.test[0]
     line = pa.table(

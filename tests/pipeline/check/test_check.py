@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline.champions import succession
-from pipeline.champions.registry import Registry
+from pipeline.champions.model_registry import Registry
 from pipeline.check import scrub as check
 from pipeline.core import digests
 from pipeline.core import parquet as pq

@@ -1,4 +1,4 @@
-"""The plan's arithmetic, by hand, and that the page quotes what the command says."""
+"""The estimates against hand-computed values, and docs/capacity.md against the command's output."""
 
 import re
 from dataclasses import replace
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.capacity import SHOPS, Machine, Rates, Shop, limits, main, stages
+from pipeline.cli.capacity import SHOPS, Machine, Rates, Workload, bottlenecks, main, stages
 
 PAGE = Path(__file__).parents[3] / "docs" / "capacity.md"
-SHOP = Shop("a", reviews=1000, products=100, users=10, items=20, interactions=50, pictures=80)
+SHOP = Workload("a", reviews=1000, products=100, users=10, items=20, interactions=50, pictures=80)
 RATES = Rates(reviews_a_second=500, pictures_a_second=2, answer_seconds=0.5, per_host=4, side=2, epochs=3)
 
 
-def test_each_stage_is_its_formula():
+def test_each_stage_follows_its_formula():
     found = {stage.name: stage for stage in stages(SHOP, RATES, Machine(workers=3))}
     assert found["reviews, 5-core"].seconds == 2
     assert found["reviews, 5-core"].memory == 300e6 + 30 * 50
@@ -30,29 +30,29 @@ def test_more_workers_do_not_make_a_host_faster():
     assert seconds(4) == seconds(400) == 80 / 8
 
 
-def test_what_gives_out_first_depends_on_the_machine():
+def test_the_bottleneck_depends_on_the_machine():
     largest = SHOPS[-1]
-    assert limits(stages(largest, Rates(), Machine()), Machine()).startswith("bank, which asks for 7.2 of the disk")
+    found = bottlenecks(stages(largest, Rates(), Machine()), Machine())
+    assert found.startswith("bank, which asks for 7.2 of the disk")
     roomy = Machine(disk=1e15)
-    assert limits(stages(largest, Rates(), roomy), roomy).startswith(
-        "fetch, one host, which asks for 0.9 of the memory"
-    )
+    found = bottlenecks(stages(largest, Rates(), roomy), roomy)
+    assert found.startswith("fetch, one host, which asks for 0.9 of the memory")
     small = replace(Rates(), side=64)
-    assert limits(stages(largest, small, Machine()), Machine()).startswith("fetch, one host")
+    assert bottlenecks(stages(largest, small, Machine()), Machine()).startswith("fetch, one host")
 
 
-def test_the_page_quotes_the_command(capsys: pytest.CaptureFixture[str]):
+def test_docs_capacity_quotes_the_command(capsys: pytest.CaptureFixture[str]):
     assert main([]) == 0
     quoted = re.search(r"<!-- begin.*?-->\n(.*)<!-- end -->", PAGE.read_text(), re.DOTALL)
     assert quoted
     assert quoted[1] == capsys.readouterr().out
 
 
-def test_a_shop_of_ones_own_is_asked_for_by_its_sizes(capsys: pytest.CaptureFixture[str]):
+def test_arguments_describe_a_shop_of_the_readers_own(capsys: pytest.CaptureFixture[str]):
     assert main(["--reviews", "2e6", "--memory", "1e9"]) == 0
-    said = capsys.readouterr().out
-    assert said.count("Gives out first") == 1
-    assert "**yours**: 2 M reviews" in said
+    output = capsys.readouterr().out
+    assert output.count("Gives out first") == 1
+    assert "**yours**: 2 M reviews" in output
     with pytest.raises(SystemExit) as ended:
         main(["--pictures", "-1"])
     assert ended.value.code == 2

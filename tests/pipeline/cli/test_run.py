@@ -1,4 +1,4 @@
-"""The command: what is wrong with a call or its input is said with the place and the mend, and the exit code tells."""
+"""The command `run`: an error names the place and the remedy, and the exit code tells a wrong call from a failure."""
 
 import gzip
 import io
@@ -41,7 +41,7 @@ def product(item: int, url: str) -> dict:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    """Six users who bought the same six items; nobody answers where the pictures should be."""
+    """Write reviews of six users who bought the same six items; the picture host does not answer."""
     reviews = [review(user, item) for user in range(6) for item in range(6)]
     products = [product(item, f"http://127.0.0.1:9/{item}.jpg") for item in range(6)]
     return {
@@ -52,7 +52,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture, files) -> Call:
-    """Run the command in this process; its exit code and all it printed. Variables change the environment."""
+    """Run the command in this process; return its exit code and output. Keyword arguments change the environment."""
 
     def run(*arguments: str, profile: str = str(TINY), **variables: str) -> tuple[int, str]:
         isolate(monkeypatch, tmp_path / "home", **{**files, **variables})
@@ -109,7 +109,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(call: Call, tmp_path: 
         assert f"ATELIER_HOME {home} cannot be written" in said and "Name another folder" in said
 
 
-def test_an_unknown_profile_is_named_with_those_there_are(call: Call):
+def test_an_unknown_profile_is_named_with_the_known_ones(call: Call):
     code, said = call(profile="paris")
     assert code == WRONG_CALL
     assert "profile 'paris'" in said and "demo" in said
@@ -123,21 +123,21 @@ def test_a_wrong_profile_stops_before_any_work(call: Call, tmp_path: Path):
     assert not (tmp_path / "home").exists()
 
 
-def test_a_value_that_makes_no_sense_stops_before_any_work(call: Call, tmp_path: Path):
+def test_an_invalid_value_in_a_profile_stops_before_any_work(call: Call, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text("ops: {dvbpr: {config: {padding: smae}}}")
     code, said = call("--dry-run", profile=str(tmp_path / "mine.yaml"))
     assert code == WRONG_CALL and "smae" in said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_said_before_any_work(call: Call, tmp_path: Path):
+def test_a_missing_gpu_is_reported_before_any_work(call: Call, tmp_path: Path):
     code, said = call(ATELIER_DEVICE="cuda")
     assert code == WRONG_CALL
     assert "ATELIER_DEVICE: device 'cuda' was asked for and is not here" in said and "choose auto" in said
     assert not (tmp_path / "home" / "tables").exists()
 
 
-def test_an_unknown_device_is_named_with_those_there_are(call: Call):
+def test_an_unknown_device_is_named_with_the_known_ones(call: Call):
     code, said = call(ATELIER_DEVICE="tpu")
     assert code == WRONG_CALL
     assert "'tpu' is unknown" in said and "auto, cuda, mps, cpu" in said
@@ -155,7 +155,7 @@ def test_an_unknown_argument_is_a_wrong_call(call: Call):
     assert caught.value.code == WRONG_CALL
 
 
-def test_a_taken_port_of_the_embedded_catalogue_is_named_with_the_mend(call: Call, monkeypatch):
+def test_a_port_in_use_of_the_embedded_catalogue_is_named_with_the_remedy(call: Call, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -177,7 +177,7 @@ def test_the_embedded_catalogue_names_itself_in_the_environment(tmp_path: Path):
     assert said == ["drawing the embedded catalogue", f"serving its pictures on http://127.0.0.1:{port}"]
 
 
-def test_no_user_with_five_items_is_said_with_the_counts(call: Call, tmp_path: Path):
+def test_the_absence_of_users_with_five_items_is_reported_with_counts(call: Call, tmp_path: Path):
     few = write_lines(tmp_path / "few.json.gz", [review(user, item) for user in range(6) for item in range(4)])
     code, said = call("--select", "group:ingest", ATELIER_REVIEWS=str(few))
     assert code != DONE
@@ -186,7 +186,7 @@ def test_no_user_with_five_items_is_said_with_the_counts(call: Call, tmp_path: P
 
 @pytest.fixture
 def one_picture():
-    """A host that has the picture of item 0 and of nothing else; gives its `host:port`."""
+    """Serve a picture of item 0 and 404 for everything else; yield `host:port`."""
     sink = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(sink, "JPEG")
 
@@ -208,7 +208,7 @@ def one_picture():
         server.shutdown()
 
 
-def test_no_working_picture_in_a_mode_is_said_with_mode_and_counts(call: Call, tmp_path: Path, one_picture: str):
+def test_a_mode_without_working_pictures_is_reported_with_counts(call: Call, tmp_path: Path, one_picture: str):
     products = write_lines(
         tmp_path / "served.json.gz", [product(item, f"http://{one_picture}/{item}.jpg") for item in range(6)]
     )
@@ -221,7 +221,7 @@ def test_no_working_picture_in_a_mode_is_said_with_mode_and_counts(call: Call, t
     assert "image_ledger" in said
 
 
-def test_no_picture_at_all_is_said_at_once(call: Call, monkeypatch):
+def test_a_failure_of_every_picture_is_reported_without_retries(call: Call, monkeypatch):
     import time
 
     sleep, long = time.sleep, []
@@ -239,7 +239,7 @@ def test_no_picture_at_all_is_said_at_once(call: Call, monkeypatch):
     assert "none of 6 pictures could be had" in said and "ATELIER_ALLOW_HOSTS" in said
 
 
-def test_what_breaks_inside_is_a_failure_and_no_wrong_call(call: Call, monkeypatch):
+def test_an_error_inside_the_run_is_a_failure_and_no_wrong_call(call: Call, monkeypatch):
     def breaks(*_: object) -> None:
         raise RuntimeError("the disk is on fire")
 
@@ -249,7 +249,7 @@ def test_what_breaks_inside_is_a_failure_and_no_wrong_call(call: Call, monkeypat
     assert "failed: the disk is on fire" in said
 
 
-def test_an_interrupted_run_says_how_to_go_on(call: Call, monkeypatch):
+def test_an_interrupted_run_says_how_to_continue(call: Call, monkeypatch):
     def stops(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -258,7 +258,7 @@ def test_an_interrupted_run_says_how_to_go_on(call: Call, monkeypatch):
     assert code == 130 and "the same command goes on from here" in said
 
 
-def test_a_table_that_is_not_there_yet_says_which_asset_makes_it(call: Call):
+def test_the_error_of_a_missing_table_names_the_asset_that_makes_it(call: Call):
     code, said = call("--select", "key:splits")
     assert code != DONE
     assert ".parquet is missing: materialise " in said and said.rstrip().endswith("first.")

@@ -1,4 +1,4 @@
-"""`make ui` as a person, another site and an unlucky machine meet it: one real start, a run at work, and its end."""
+"""One real start of `make ui`: its pages, requests from other sites, a run that is interrupted, and its end."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.home import instance
 from pipeline.upkeep.recovery import UNFINISHED
-from tests.pipeline.cli.ui_process import LIMIT, Ui, mutation_link, of
+from tests.pipeline.cli.ui_process import LIMIT, Ui, matching, mutation_link
 
 pytestmark = pytest.mark.slow
 PICTURE = "http://{}/images/{}.jpg"
@@ -22,14 +22,14 @@ CHAIN = ("reviews", "products", "rejects", "interactions", "users", "items", "im
 
 @pytest.fixture(scope="module")
 def mute() -> Iterator[socket.socket]:
-    """A picture host that takes requests and never answers: whatever fetches there is at work until it is ended."""
+    """Listen as a picture host that never answers: a run that fetches from it does not end by itself."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         yield listener
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, mute: socket.socket) -> Path:
-    """Where a person works: a shop's files, and a `.env` that names them, another home and a licence."""
+    """Make a working directory: a shop's files, and a `.env` that names them, another home and a licence."""
     made = tmp_path_factory.mktemp("working folder")
     host = f"127.0.0.1:{mute.getsockname()[1]}"
     (made / "shop").mkdir()
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, mute: socket.socket) -> Pat
 
 @pytest.fixture(scope="module")
 def ui(folder: Path) -> Iterator[Ui]:
-    """A UI whose shell names the home, says the licence is empty, and leaves the rest to the `.env`."""
+    """Start a UI. The shell names the home and an empty licence; the `.env` sets the rest."""
     with Ui(
         folder, ATELIER_HOME=str(folder / "home"), ATELIER_LICENCE="", ATELIER_UI_HOSTS="atelier.example"
     ) as started:
@@ -63,10 +63,10 @@ def ui(folder: Path) -> Iterator[Ui]:
         yield started
 
 
-def test_it_says_where_it_answers_once_it_does(ui):
-    assert ui.said.splitlines()[0] == f"home     {ui.folder / 'home'}"
+def test_it_prints_its_addresses_once_they_answer(ui):
+    assert ui.output.splitlines()[0] == f"home     {ui.folder / 'home'}"
     for name, path in (("dagster", "/server_info"), ("mlflow", "/health")):
-        assert f"http://127.0.0.1:{ui.ports[name]}" in ui.said
+        assert f"http://127.0.0.1:{ui.ports[name]}" in ui.output
         assert ui.ask(name, path)[0] == 200
     status, page = ui.ask("dagster", "/asset-groups")
     assert status == 200 and "<html" in page
@@ -79,7 +79,7 @@ def test_the_code_is_loaded_when_it_answers(ui):
     assert [entry["locationOrLoadError"]["__typename"] for entry in entries] == ["RepositoryLocation"]
 
 
-def test_other_sites_cannot_drive_it_and_its_own_pages_can(ui):
+def test_pages_of_other_sites_are_refused_and_its_own_work(ui):
     own, evil = f"http://127.0.0.1:{ui.ports['dagster']}", "http://evil.example"
     query, mutation = {"query": "{version}"}, {"query": "mutation{setNuxSeen}"}
     assert ui.ask("dagster", mutation_link())[0] == 403
@@ -105,7 +105,7 @@ def test_other_sites_cannot_drive_it_and_its_own_pages_can(ui):
     assert ui.ask("mlflow", path, search, Origin="https://atelier.example")[0] == 200
 
 
-def test_a_second_one_on_the_home_is_refused_with_the_first_ones_name(ui):
+def test_a_second_ui_on_the_home_is_refused_with_the_first_ones_address(ui):
     second = subprocess.run(
         [sys.executable, "-m", "pipeline.ui", "--dagster-port", "1"], cwd=ui.folder, env=ui.process_environment,
         capture_output=True, text=True, timeout=LIMIT, check=False,
@@ -116,7 +116,7 @@ def test_a_second_one_on_the_home_is_refused_with_the_first_ones_name(ui):
         assert known in said
 
 
-def test_a_taken_port_is_refused_with_who_has_it(ui):
+def test_a_port_in_use_is_refused_with_the_process_that_listens(ui):
     other = {**ui.process_environment, "ATELIER_HOME": str(ui.folder / "third")}
     refused = subprocess.run(
         [sys.executable, "-m", "pipeline.ui", "--dagster-port", str(ui.ports["dagster"])], cwd=ui.folder, env=other,
@@ -124,17 +124,17 @@ def test_a_taken_port_is_refused_with_who_has_it(ui):
     )  # fmt: skip
     assert refused.returncode == 2
     (listening,) = [
-        p for p in of(ui.left(), "pipeline.servers.webserver") if "pipeline.servers.leash" not in p.cmdline()
+        p for p in matching(ui.left(), "pipeline.servers.webserver") if "pipeline.servers.supervisor" not in p.cmdline()
     ]
     assert f"process {listening.pid}" in refused.stdout + refused.stderr
 
 
-def test_a_run_at_work_writes_to_the_home_and_is_left_resumable_when_the_ui_ends(ui, folder, mute):
+def test_a_running_run_uses_the_home_and_can_be_resumed_after_the_ui_ends(ui, folder, mute):
     run_id = ui.launch("everything", *CHAIN)
     mute.settimeout(LIMIT)
     fetching, _ = mute.accept()  # a step has asked for a picture
     running = ui.left()
-    spawned = of(running, "multiprocessing.spawn")
+    spawned = matching(running, "multiprocessing.spawn")
     assert spawned  # the run's worker
     for words in (
         "code-server",
@@ -144,15 +144,15 @@ def test_a_run_at_work_writes_to_the_home_and_is_left_resumable_when_the_ui_ends
         "uvicorn",
         "mlflow server",
     ):
-        assert of(running, words), words
+        assert matching(running, words), words
     for process in running:
         known = process.environ()
         if process.pid == ui.process.pid:
             continue
         assert known["ATELIER_HOME"] == str(folder / "home")
         assert known["DAGSTER_HOME"] == str(folder / "home" / "dagster")
-        assert known["ATELIER_LICENCE"] == ""  # empty is set
-        assert known["ATELIER_REVIEWS"] == "shop/reviews.jsonl"  # from the file, and counted from its folder:
+        assert known["ATELIER_LICENCE"] == ""  # set to empty in the shell, which overrides the file
+        assert known["ATELIER_REVIEWS"] == "shop/reviews.jsonl"  # from the file, and relative to its folder:
         assert known["MLFLOW_DISABLE_TELEMETRY"] == "true" and known["DAGSTER_DISABLE_TELEMETRY"]
     assert (folder / "home" / "tables" / "reviews.parquet").is_file()
     assert not (folder / "other").exists()
@@ -165,4 +165,4 @@ def test_a_run_at_work_writes_to_the_home_and_is_left_resumable_when_the_ui_ends
         assert run is not None and run.status not in UNFINISHED
         assert run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
         made = opened.get_latest_materialization_event(dg.AssetKey("reviews"))
-        assert made is not None and made.run_id == run_id  # what was done stays done
+        assert made is not None and made.run_id == run_id  # finished assets stay materialised

@@ -1,4 +1,4 @@
-"""`python -m pipeline.ui` as a process that can be asked, signalled and looked for afterwards."""
+"""Run `python -m pipeline.ui` as a process: send it requests and signals, and find what is left of it."""
 
 import contextlib
 import http.client
@@ -20,7 +20,7 @@ import psutil
 from tests.pipeline.conftest import VARIABLES, free_port
 
 ROOT = Path(__file__).parents[3]
-LIMIT = 180.0  # seconds for anything that is waited for, on a machine that does much else
+LIMIT = 180.0  # seconds for each wait, on a busy machine
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } }
@@ -29,7 +29,7 @@ mutation Launch($params: ExecutionParams!) {
 
 
 class Ui:
-    """A UI started in `folder`, ended at the latest when the block is left; `said` is what it printed."""
+    """A UI started in `folder` and ended with the block at the latest; `output` is its output."""
 
     def __init__(self, folder: Path, *, background: bool = False, **variables: str):
         self.folder, self.mark = folder, uuid.uuid4().hex
@@ -41,13 +41,13 @@ class Ui:
     def __enter__(self) -> Self:
         words = [f"--{name}-port={port}" for name, port in self.ports.items()]
         command = [sys.executable, "-m", "pipeline.ui", *words]
-        if self._background:  # as from a shell's background
+        if self._background:  # a shell starts a background job with SIGINT ignored
             ignore = "signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
             command = [sys.executable, "-c", f"import os, signal, sys; {ignore}", *command]
-        with (self.folder / "said").open("w") as said:
+        with (self.folder / "output").open("w") as output:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, env=self.process_environment, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         return self
 
@@ -58,29 +58,29 @@ class Ui:
         self.process.wait()
 
     @property
-    def said(self) -> str:
-        return (self.folder / "said").read_text()
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
 
     def up(self) -> None:
-        """Wait until the UI says that both answer."""
-        self.until(lambda: "Ctrl-C" in self.said, "the UI does not come up")
+        """Wait until the UI prints that both servers answer."""
+        self.until(lambda: "Ctrl-C" in self.output, "the UI does not come up")
 
     def until(self, holds: Callable[[], Any], what: str) -> Any:
-        """Wait until something holds; what it gave."""
-        by = time.monotonic() + LIMIT
+        """Wait until `holds` returns something true, and return that."""
+        deadline = time.monotonic() + LIMIT
         while not (found := holds()):
-            assert time.monotonic() < by, f"{what}; it said:\n{self.said}"
+            assert time.monotonic() < deadline, f"{what}; its output:\n{self.output}"
             time.sleep(0.1)
         return found
 
     def end(self, *numbers: signal.Signals) -> int:
-        """Send signals, one right after the other, and wait for the end; the exit code."""
+        """Send signals, one right after the other, and wait for the end; return the exit code."""
         for number in numbers:
             self.process.send_signal(number)
         return self.process.wait(LIMIT)
 
     def left(self) -> list[psutil.Process]:
-        """Its processes that run, wherever they stand in the tree."""
+        """List its running processes, including those that left its process group."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, OSError):
@@ -89,7 +89,7 @@ class Ui:
         return found
 
     def nothing_is_left(self) -> None:
-        """Wait until none of its processes runs, and check that its ports can be had."""
+        """Wait until none of its processes runs, and check that its ports can be bound."""
         self.until(lambda: not self.left(), f"processes are left: {self.left()}")
         for port in self.ports.values():
             with socket.socket() as probe:
@@ -97,7 +97,7 @@ class Ui:
                 probe.bind(("127.0.0.1", port))
 
     def ask(self, server: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
-        """The status and text of a request, by GET or, with a body, by POST."""
+        """Send a request, by GET or, with a body, by POST; return its status and text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[server], timeout=60)
         sent = {"Content-Type": "application/json", **{name.replace("_", "-"): v for name, v in headers.items()}}
         with contextlib.closing(connection):
@@ -106,7 +106,7 @@ class Ui:
             return answer.status, answer.read().decode()
 
     def graphql(self, query: str, **variables: Any) -> Any:
-        """What Dagster answers its own page."""
+        """Send a GraphQL query as Dagster's own page does; return its data."""
         status, text = self.ask(
             "dagster", "/graphql", {"query": query, "variables": variables},
             Origin=f"http://127.0.0.1:{self.ports['dagster']}",
@@ -115,7 +115,7 @@ class Ui:
         return json.loads(text)["data"]
 
     def launch(self, job: str, *assets: str) -> str:
-        """Launch a run of these assets as the button does; its id."""
+        """Launch a run of these assets as the Materialize button does; return its id."""
         selector = {
             "repositoryLocationName": "atelier", "repositoryName": "__repository__", "jobName": job,
             "assetSelection": [{"path": [asset]} for asset in assets], "assetCheckSelection": [],
@@ -125,7 +125,7 @@ class Ui:
         return answer["launchRun"]["run"]["runId"]
 
     def handshake(self, origin: str) -> int:
-        """The status of a websocket's opening."""
+        """Open a websocket and return the status."""
         with socket.create_connection(("127.0.0.1", self.ports["dagster"]), 60) as connection:
             connection.sendall(
                 f"GET /graphql HTTP/1.1\r\nHost: 127.0.0.1:{self.ports['dagster']}\r\nConnection: Upgrade\r\n"
@@ -139,6 +139,6 @@ def mutation_link() -> str:
     return f"/graphql?query={quote('mutation{setNuxSeen}')}"
 
 
-def of(processes: list[psutil.Process], words: str) -> list[psutil.Process]:
-    """Those whose command holds these words."""
+def matching(processes: list[psutil.Process], words: str) -> list[psutil.Process]:
+    """Filter the processes whose command line contains `words`."""
     return [process for process in processes if words in " ".join(process.cmdline())]

@@ -1,4 +1,4 @@
-"""A reviewer, a product and a picture's URL are erased, and after the next run nothing under the home tells of them."""
+"""A reviewer, a product and a picture's URL are erased, and after the next run the home holds no trace of them."""
 
 import io
 import json
@@ -26,19 +26,19 @@ MODES = image_modes.get_partition_keys()
 
 @dataclass
 class Erased:
-    """A home before, between and after."""
+    """A home whose erasures and next run are done, with what was recorded before, between and after."""
 
     home: Home
     store: Path  # its copy
     names: dict[str, str]  # by kind
-    urls: set[str]  # all that had to go
-    pictures: set[str]  # likewise, by content
+    urls: set[str]  # all that had to be erased
+    pictures: set[str]  # sha256 of all that had to be erased
     user: int
     item: int
     held_before: dict[str, list[Path]]
-    said: dict[str, str]
+    output: dict[str, str]
     marked: list[Path]
-    said_after: dict[str, str]
+    output_after: dict[str, str]
 
 
 def call(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
@@ -48,7 +48,7 @@ def call(kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, st
 
 
 def only_theirs(home: Home, reviewer: str, asin: str) -> set[str]:
-    """The URLs of their reviews and of the product that nobody else's row has."""
+    """Find the URLs of the reviewer's reviews and of the product that no other row has."""
     theirs: set[str] = set()
     others: set[str] = set()
     for row in home.table("reviews").to_pylist():
@@ -66,29 +66,30 @@ def erased(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     photos = {
         row["reviewer_id"]: set(row["image_urls"]) for row in home.table("reviews").to_pylist() if row["image_urls"]
     }
-    who = next(row for row in users if row["reviewer_id"] in photos)
-    wanted = home.table("image_urls").to_pandas()
+    reviewer = next(row for row in users if row["reviewer_id"] in photos)
+    image_urls = home.table("image_urls").to_pandas()
     ok = dict(home.table("image_ledger").select(["url", "sha256"]).to_pandas().dropna().itertuples(index=False))
-    what = items[-1]
-    lone = wanted[(wanted["source"] == "vendor") & (wanted["asin"] != what["asin"]) & wanted["url"].isin(ok)].iloc[0]
-    names = {"reviewer": who["reviewer_id"], "asin": what["asin"], "url": lone["url"]}
+    product = items[-1]
+    others = image_urls[(image_urls["source"] == "vendor") & (image_urls["asin"] != product["asin"])]
+    picture = others[others["url"].isin(ok)].iloc[0]
+    names = {"reviewer": reviewer["reviewer_id"], "asin": product["asin"], "url": picture["url"]}
     urls = {*only_theirs(home, names["reviewer"], names["asin"]), names["url"]}
     pictures = {ok[url] for url in urls if url in ok} - {ok[url] for url in set(ok) - urls}
-    dealt = home.folder / "staged" / "five_core" / "reviews-0.arrow"
-    dealt.parent.mkdir()  # a 5-core that was killed
-    dealt.write_text(" ".join(names.values()))
+    partition = home.folder / "staged" / "five_core" / "reviews-0.arrow"
+    partition.parent.mkdir()  # left by a 5-core that was killed
+    partition.write_text(" ".join(names.values()))
     held = {kind: traces.find(home.folder, [name]) for kind, name in names.items()}
-    said = {kind: call(kind, name, environment)[1] for kind, name in names.items()}
+    output = {kind: call(kind, name, environment)[1] for kind, name in names.items()}
     marked = [path.parent for path in home.folder.rglob("erased.json") if path.parent != home.folder]
     materialise(SELECT)
     after = {}
     for kind, name in names.items():
         code, after[kind] = call(kind, name, environment)
         assert code == DONE, after[kind]
-    yield Erased(home, store, names, urls, pictures, who["user"], what["item"], held, said, marked, after)
+    yield Erased(home, store, names, urls, pictures, reviewer["user"], product["item"], held, output, marked, after)
 
 
-def test_before_it_stood_in_tables_store_and_the_uis_database(erased: Erased):
+def test_before_the_erasure_tables_store_and_the_uis_database_hold_the_names(erased: Erased):
     of_reviewer = {str(path) for path in erased.held_before["reviewer"]}
     assert {"tables/reviews.parquet", "tables/users.parquet"} <= of_reviewer
     assert {"tables", "pictures", "dagster"} <= {path.parts[0] for path in erased.held_before["url"]}
@@ -97,21 +98,21 @@ def test_before_it_stood_in_tables_store_and_the_uis_database(erased: Erased):
 def test_after_the_next_run_a_search_of_the_whole_home_finds_no_trace(erased: Erased):
     assert erased.pictures and len(erased.urls) > 3
     assert traces.find(erased.home.folder, [*erased.names.values(), *erased.urls]) == []
-    for said in erased.said_after.values():
-        assert "no trace is left under the home" in said
+    for output in erased.output_after.values():
+        assert "no trace is left under the home" in output
 
 
-def test_nor_in_the_home_s_copy(erased: Erased):
+def test_a_search_of_the_homes_copy_finds_no_trace(erased: Erased):
     assert len(list((erased.store / "objects").iterdir())) > 10
     assert traces.find(erased.store, [*erased.names.values(), *erased.urls]) == []
 
 
-def test_until_then_it_says_which_tables_still_hold_it(erased: Erased):
-    assert "until the next run: tables/reviews.parquet" in erased.said["reviewer"]
-    assert "Run the pipeline now" in erased.said["reviewer"]
+def test_before_the_next_run_the_command_lists_the_tables_that_still_hold_a_name(erased: Erased):
+    assert "until the next run: tables/reviews.parquet" in erased.output["reviewer"]
+    assert "Run the pipeline now" in erased.output["reviewer"]
 
 
-def test_its_pictures_are_in_no_shard_and_no_bank(erased: Erased):
+def test_the_erased_pictures_are_in_no_shard_and_no_bank(erased: Erased):
     store = PictureStore(erased.home.folder / "pictures")
     assert not any(sha in store for sha in erased.pictures)
     assert not erased.pictures & set(open_bank(erased.home.folder / "bank").index["sha256"].to_pylist())
@@ -119,7 +120,7 @@ def test_its_pictures_are_in_no_shard_and_no_bank(erased: Erased):
     assert not any(sha.encode() in shards for sha in erased.pictures)
 
 
-def test_models_that_learnt_from_it_were_marked_and_are_gone_and_the_new_ones_do_not_know_it(erased: Erased):
+def test_models_trained_on_erased_data_were_marked_and_replaced(erased: Erased):
     assert {path.relative_to(erased.home.folder).parts[:2] for path in erased.marked} >= {
         ("recommender", mode) for mode in MODES
     }
@@ -132,7 +133,7 @@ def test_models_that_learnt_from_it_were_marked_and_are_gone_and_the_new_ones_do
         assert not erased.pictures & set(catalogue["sha256"].to_pylist())
 
 
-def test_no_table_has_a_row_of_its_number_and_no_other_number_moved(erased: Erased):
+def test_no_table_has_the_erased_numbers_and_all_other_numbers_stay(erased: Erased):
     home = erased.home
     assert erased.user not in home.table("interactions")["user"].to_pylist()
     assert erased.item not in home.table("interactions")["item"].to_pylist()
@@ -145,9 +146,9 @@ def test_no_table_has_a_row_of_its_number_and_no_other_number_moved(erased: Eras
         assert erased.item not in home.table("recommendations", mode)["item"].to_pylist()
 
 
-def test_the_record_says_when_and_by_digest_what(erased: Erased):
-    told = json.loads((erased.home.folder / "erased.json").read_text())["erased"]
-    assert {entry["kind"] for entry in told} == {"reviewer", "asin", "url"} and all(entry["at"] for entry in told)
+def test_the_record_has_the_time_and_digest_of_each_erasure(erased: Erased):
+    entries = json.loads((erased.home.folder / "erased.json").read_text())["erased"]
+    assert {entry["kind"] for entry in entries} == {"reviewer", "asin", "url"} and all(entry["at"] for entry in entries)
     found = Erasures.of(erased.home.folder)
     assert all(found.holds(kind, name) for kind, name in erased.names.items())
 
@@ -161,16 +162,16 @@ def test_mlflow_keeps_the_runs_without_their_files(erased: Erased):
     assert all(client.list_artifacts(run.info.run_id) == [] for run in withdrawn)
 
 
-def test_no_registered_model_serves_it_any_more(erased: Erased):
+def test_no_registered_model_serves_the_erased_names(erased: Erased):
     found = list((erased.home.folder / "mlflow").rglob(served_model.SHOP))
-    assert len(found) == len(MODES), "the files of the models that learnt from it are gone, those of the new ones there"
+    assert len(found) == len(MODES), "files of the old models are left, or of the new ones are missing"
     for path in found:
         with np.load(path) as served:
             assert erased.names["asin"] not in served["asin"]
             assert not np.isin(served_model.hashed([erased.names["reviewer"]]), served["reviewer"]).any()
 
 
-def test_somebody_whose_name_only_begins_so_is_not_found(tmp_path: Path):
+def test_a_longer_name_with_the_same_beginning_is_not_found(tmp_path: Path):
     (tmp_path / "a.txt").write_text("B00COAT1 and XB00COAT")
     (tmp_path / "b.txt").write_text('{"asin":"B00COAT"}')
     assert traces.find(tmp_path, ["B00COAT"]) == [Path("b.txt")]
@@ -186,7 +187,7 @@ def test_a_name_is_found_across_two_blocks_and_inside_gzip(tmp_path: Path, monke
     assert traces.find(tmp_path, ["A2REVIEWER"]) == [Path("packed.gz"), Path("raw")]
 
 
-def test_nothing_is_erased_while_a_run_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_erased_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from pipeline.home import command_lock
 
     monkeypatch.setenv("DAGSTER_HOME", "")

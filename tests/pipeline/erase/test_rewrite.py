@@ -1,4 +1,4 @@
-"""A raw file loses what names somebody and nothing else, in any form that a copy may have."""
+"""A raw file loses the erased objects and URLs and nothing else, in every format that a copy may have."""
 
 import gzip
 import io
@@ -16,7 +16,7 @@ from pipeline.core.raw import ingest
 from pipeline.core.raw.copies import CopyFolder, Rewritten, ServerVersion, rewrite_copies
 from pipeline.erase import rewrite as rewriting
 from pipeline.erase import traces
-from pipeline.erase.rewrite import UnreadableFileError, Wanted, rewrite
+from pipeline.erase.rewrite import Removal, UnreadableFileError, rewrite
 
 ANN, BO = "A1ANN", "A2BO"
 
@@ -40,7 +40,7 @@ def lines(rows: list, end: str = "\n", write: Callable[[object], str] = json.dum
     return "".join(write(row) + end for row in rows).encode()
 
 
-def without(tmp_path: Path, data: bytes, wanted: Wanted) -> tuple[bytes, int]:
+def without(tmp_path: Path, data: bytes, wanted: Removal) -> tuple[bytes, int]:
     path, out = tmp_path / "in", tmp_path / "out"
     path.write_bytes(data)
     gone = rewrite(path, out, wanted)
@@ -65,13 +65,15 @@ FORMS: dict[str, Callable[[list], bytes]] = {
 
 @pytest.mark.parametrize("packed", ["plain", "gzip", "gzip of two members", "zstd"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
-def test_a_persons_objects_go_and_the_others_stay_in_the_same_form_and_compression(tmp_path: Path, form, packed: str):
+def test_a_persons_objects_are_removed_and_the_others_keep_their_format_and_compression(
+    tmp_path: Path, form, packed: str
+):
     data, expected = form(ROWS), KEPT
     packs = {
         "plain": bytes, "gzip": gzip.compress, "zstd": lambda text: pa.compress(text, "zstd", asbytes=True),
         "gzip of two members": lambda text: gzip.compress(text[:500]) + gzip.compress(text[500:]),
     }  # fmt: skip
-    found, gone = without(tmp_path, packs[packed](data), Wanted("reviewer", ANN))
+    found, gone = without(tmp_path, packs[packed](data), Removal("reviewer", ANN))
     if packed.startswith("gzip"):
         found = gzip.decompress(found)
     if packed == "zstd":
@@ -83,7 +85,7 @@ def test_a_persons_objects_go_and_the_others_stay_in_the_same_form_and_compressi
 
 
 def _texts(row: dict) -> list[str]:
-    """An object as each of the forms has it."""
+    """Write an object in each of the formats."""
     return [
         json.dumps(row),
         json.dumps(row, separators=(",", ":")),
@@ -94,7 +96,7 @@ def _texts(row: dict) -> list[str]:
 
 
 def _values(text: bytes) -> list:
-    """The objects of a text, by another way than the one under test."""
+    """Parse the objects of a text without the code under test."""
     text = text.removeprefix(b"\xef\xbb\xbf").strip()
     if text[:1] == b"[":
         return json.loads(text)
@@ -112,8 +114,8 @@ def _values(text: bytes) -> list:
     "form", ["lines", "literals", "an array on one line", "an indented array", "an array of lines"]
 )
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:1], ROWS[:2], ROWS[1:2], [ROWS[1], ROWS[0]]])
-def test_the_next_reading_finds_exactly_the_others(tmp_path: Path, form: str, rows: list):
-    data, _ = without(tmp_path, FORMS[form](rows), Wanted("reviewer", ANN))
+def test_the_next_ingest_reads_exactly_the_others(tmp_path: Path, form: str, rows: list):
+    data, _ = without(tmp_path, FORMS[form](rows), Removal("reviewer", ANN))
     (tmp_path / "again.json").write_bytes(data)
     others = [row["reviewerID"] for row in rows if row["reviewerID"] != ANN]
     if not others:
@@ -146,24 +148,24 @@ def test_the_next_reading_finds_exactly_the_others(tmp_path: Path, form: str, ro
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_a_name_is_known_however_it_is_written(tmp_path: Path, theirs: str, name: str, first: bool):
+def test_a_name_is_recognised_in_every_spelling(tmp_path: Path, theirs: str, name: str, first: bool):
     others = [json.dumps(review(BO)), '{"reviewerID": 1234, "overall": 12, "asin": "12"}', "{'reviewerID': 'A1ANNA'}"]
     data = "\n".join([theirs, *others] if first else [others[0], theirs, *others[1:]]) + "\n"
-    found, gone = without(tmp_path, data.encode(), Wanted("reviewer", name))
+    found, gone = without(tmp_path, data.encode(), Removal("reviewer", name))
     assert found.decode() == "\n".join(others) + "\n" and gone == 1
 
 
-def test_who_only_is_spoken_of_keeps_every_byte(tmp_path: Path):
+def test_an_object_that_only_mentions_the_name_keeps_every_byte(tmp_path: Path):
     data = lines([review(BO, reviewText="as A1ANN said", summary=ANN), review("A1ANNE"), {"asin": "B1", "title": ANN}])
-    assert without(tmp_path, data, Wanted("reviewer", ANN)) == (data, 0)
+    assert without(tmp_path, data, Removal("reviewer", ANN)) == (data, 0)
 
 
-def test_a_product_goes_with_its_reviews_and_out_of_the_lists_of_others(tmp_path: Path):
+def test_a_product_is_removed_with_its_reviews_and_from_other_products_lists(tmp_path: Path):
     rows = [
         {"asin": "B1", "title": "x"}, review(BO), {"user_id": BO, "parent_asin": "B1", "asin": "B1-red"},
         {"asin": "B2", "also_buy": ["B1", "B3"], "related": {"also_bought": ["B1"]}, "title": "B1"}, {"asin": "B11"},
     ]  # fmt: skip
-    found, gone = without(tmp_path, lines(rows), Wanted("asin", "B1"))
+    found, gone = without(tmp_path, lines(rows), Removal("asin", "B1"))
     assert _values(found) == [
         {"asin": "B2", "also_buy": ["B3"], "related": {"also_bought": []}, "title": "B1"}, {"asin": "B11"},
     ]  # fmt: skip
@@ -182,16 +184,16 @@ def test_a_product_goes_with_its_reviews_and_out_of_the_lists_of_others(tmp_path
         (["http://h/10", "http://h/1/"], ["http://h/10", "http://h/1/"]),
     ],
 )  # fmt: skip
-def test_a_picture_goes_in_all_its_sizes_and_the_review_stays(tmp_path: Path, pictures, left):
-    found, gone = without(tmp_path, lines([review(BO, image=pictures), review(ANN)]), Wanted("url", "http://h/1"))
+def test_a_picture_is_removed_in_all_sizes_and_the_review_stays(tmp_path: Path, pictures, left):
+    found, gone = without(tmp_path, lines([review(BO, image=pictures), review(ANN)]), Removal("url", "http://h/1"))
     assert _values(found) == [review(BO, image=left), review(ANN)] and gone == (pictures != left)
 
 
 @pytest.mark.parametrize("data", [b'[{"a": 1}, {"reviewerID": "A1ANN"', b'[{"a": "', gzip.compress(lines(ROWS))[:-20],
                                   "{}".encode("utf-16")])  # fmt: skip
-def test_what_cannot_be_parsed_to_its_end_is_said_to_be_so(tmp_path: Path, data: bytes):
+def test_a_file_that_cannot_be_parsed_to_its_end_raises(tmp_path: Path, data: bytes):
     with pytest.raises(UnreadableFileError):
-        without(tmp_path, data, Wanted("reviewer", ANN))
+        without(tmp_path, data, Removal("reviewer", ANN))
 
 
 VALUES = st.recursive(
@@ -209,11 +211,11 @@ OBJECTS = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(OBJECTS, max_size=6), form=st.sampled_from(list(FORMS)), name=st.sampled_from([ANN, "12"]),
        block=st.sampled_from([7, 64, 1 << 22]))  # fmt: skip
-def test_erasing_one_from_random_objects_in_a_random_form_is_filtering_the_list(rows, form: str, name: str, block: int):
+def test_erasing_from_a_file_equals_filtering_the_list_of_its_objects(rows, form: str, name: str, block: int):
     data, out = io.BytesIO(FORMS[form](rows)), io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rewriting, "BLOCK_BYTES", block)
-        gone = rewriting._without(data.read, out.write, Wanted("reviewer", name))
+        gone = rewriting._without(data.read, out.write, Removal("reviewer", name))
     kept = [row for row in rows if str(row["reviewerID"]).strip() != name]
     assert _values(out.getvalue()) == kept and gone == len(rows) - len(kept)
     assert gone or out.getvalue() == data.getvalue()
@@ -228,7 +230,7 @@ def test_a_long_array_is_never_held_whole(tmp_path: Path):
             file.write(b"," + element)
         file.write(b"]")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert rewrite(path, tmp_path / "out", Wanted("reviewer", ANN)) == 1
+    assert rewrite(path, tmp_path / "out", Removal("reviewer", ANN)) == 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 80 << 10  # kB; the text has 115 MB
 
 
@@ -238,7 +240,7 @@ def test_damaged_lines_take_time_in_proportion_to_their_number(tmp_path: Path):
     def seconds(count: int) -> float:
         data = b'{"reviewerID": {"a": [\n' * count
         begun = time.process_time()
-        assert without(tmp_path, data, Wanted("reviewer", ANN)) == (data, 0)
+        assert without(tmp_path, data, Removal("reviewer", ANN)) == (data, 0)
         return time.process_time() - begun
 
     quarter = seconds(10_000)
@@ -254,12 +256,12 @@ def copy_of(cache: Path, url: str, data: bytes) -> CopyFolder:
     return folder
 
 
-def test_a_copy_stays_the_servers_version_fetched_when_it_was_and_is_read_again(tmp_path: Path):
-    folder = copy_of(tmp_path, "http://h/reviews.json", gzip.compress(lines(ROWS)))  # gzip whatever its name
+def test_a_rewritten_copy_keeps_its_version_and_times(tmp_path: Path):
+    folder = copy_of(tmp_path, "http://h/reviews.json", gzip.compress(lines(ROWS)))  # gzip, despite the name
     before = folder.current()
     folder.start_download(ServerVersion(etag='"2"'))
-    folder.part.write_bytes(lines(ROWS[:1]))  # a download under way
-    done = rewrite_copies(tmp_path, lambda path, out: rewrite(path, out, Wanted("reviewer", ANN)))
+    folder.part.write_bytes(lines(ROWS[:1]))  # an unfinished download
+    done = rewrite_copies(tmp_path, lambda path, out: rewrite(path, out, Removal("reviewer", ANN)))
     copy = folder.current()
     assert done == Rewritten(4, (), ()) and before is not None and copy is not None
     assert (copy.version, copy.fetched_at, copy.checked_at) == (before.version, before.fetched_at, before.checked_at)
@@ -267,7 +269,7 @@ def test_a_copy_stays_the_servers_version_fetched_when_it_was_and_is_read_again(
     assert sorted(path.name for path in folder.path.iterdir()) == sorted([copy.path.name, "lock", "origin.meta"])
 
 
-def test_a_copy_that_cannot_be_parsed_goes_and_one_that_cannot_be_written_is_told(tmp_path: Path):
+def test_a_copy_that_cannot_be_parsed_is_removed_and_one_that_cannot_be_written_is_reported(tmp_path: Path):
     damaged = copy_of(tmp_path, "http://h/a.json", b"[{")
     full = copy_of(tmp_path, "http://h/b.json", lines(ROWS))
     whole = copy_of(tmp_path, "http://h/c.json", lines(ROWS))
@@ -276,7 +278,7 @@ def test_a_copy_that_cannot_be_parsed_goes_and_one_that_cannot_be_written_is_tol
     def write(path: Path, out: Path) -> int | None:
         if path.parent == full.path:
             raise OSError(28, "No space left on device")
-        return None if path.parent == damaged.path else rewrite(path, out, Wanted("reviewer", ANN))
+        return None if path.parent == damaged.path else rewrite(path, out, Removal("reviewer", ANN))
 
     done = rewrite_copies(tmp_path, write)
     assert done.gone == 4 and done.failed == ((full.path, "No space left on device"),)

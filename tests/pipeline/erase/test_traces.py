@@ -1,4 +1,4 @@
-"""A name is found in any encoding and inside any file, and a number only where it is somebody's id."""
+"""A name is found in every encoding and kind of file, and a number only as the value of an id field."""
 
 import gzip
 import html
@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline.erase import traces
-from pipeline.erase.scrub import GONE, scrub, scrub_logs
+from pipeline.erase.redact import REDACTED, redact, redact_logs
 
 NAME, URL = "A2é/ANN", "http://h/a b?x=1&y=2"
 
@@ -43,7 +43,7 @@ def escaped(text: str) -> str:
         lambda name: pa.compress(name.encode(), "zstd", asbytes=True),
     ],
 )
-def test_a_name_is_found_in_any_encoding_and_its_beginning_is_not(tmp_path: Path, write, name: str):
+def test_a_name_is_found_in_any_encoding_and_a_longer_name_is_not(tmp_path: Path, write, name: str):
     (tmp_path / "there").write_bytes(write(name))
     (tmp_path / "longer").write_bytes(write(name + "1"))
     assert traces.find(tmp_path, [name]) == [Path("there")]
@@ -52,7 +52,7 @@ def test_a_name_is_found_in_any_encoding_and_its_beginning_is_not(tmp_path: Path
 def test_a_name_is_found_inside_databases_tables_arrays_and_archives(tmp_path: Path):
     database = sqlite3.connect(tmp_path / "a.db")
     database.execute("CREATE TABLE t (x TEXT)")
-    for before in range(3900, 4200, 3):  # a long text lies in pieces, and the name across two of them
+    for before in range(3900, 4200, 3):  # SQLite splits a long text over pages, and the name lies across two
         database.execute("INSERT INTO t VALUES (?)", ["." * before + NAME + "." * 100])
     database.commit()
     database.close()
@@ -67,7 +67,7 @@ def test_a_name_is_found_inside_databases_tables_arrays_and_archives(tmp_path: P
     assert [path.name for path in found] == ["a.db", "b.npz", "c.npy", "d.zip", "e.parquet"]
 
 
-def test_a_number_is_a_name_only_in_a_field_of_ids(tmp_path: Path):
+def test_a_number_is_found_only_in_an_id_field(tmp_path: Path):
     texts = {
         "a.json": '{"reviewerID": 12}', "b.json": '{"user_id": "12", "x": 1}', "c.txt": "| user | 12 |\n",
         "x.json": '{"step": 12, "overall": 12}', "y.json": '{"reviewerID": 1234}', "z.txt": "12 users",
@@ -79,23 +79,25 @@ def test_a_number_is_a_name_only_in_a_field_of_ids(tmp_path: Path):
     assert [path.name for path in traces.find(tmp_path, ["12"])] == ["a.json", "b.json", "c.txt", "d.parquet"]
 
 
-def test_a_number_is_taken_out_of_the_uis_texts_without_breaking_them(tmp_path: Path):
+def test_a_number_is_redacted_in_the_uis_texts_without_breaking_their_json(tmp_path: Path):
     address = f"sqlite:///{tmp_path}/a.db"
     event = json.dumps({"step": 12, "head": "| reviewer_id |\n| 12 |\n| 1234 |"})
     engine = sa.create_engine(address)
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE t (x TEXT)")
         connection.execute(sa.text("INSERT INTO t VALUES (:x)"), [{"x": event}, {"x": "12"}])
-    assert scrub(address, ["12"], pictures=False) == 1
+    assert redact(address, ["12"], pictures=False) == 1
     with engine.begin() as connection:
         texts = connection.exec_driver_sql("SELECT x FROM t").scalars().all()
     engine.dispose()
-    assert json.loads(texts[0]) == {"step": 12, "head": f"| reviewer_id |\n| {GONE} |\n| 1234 |"} and texts[1] == "12"
+    assert (
+        json.loads(texts[0]) == {"step": 12, "head": f"| reviewer_id |\n| {REDACTED} |\n| 1234 |"} and texts[1] == "12"
+    )
 
 
-def test_a_name_with_escapes_leaves_texts_and_logs(tmp_path: Path):
+def test_a_name_with_escapes_is_redacted_in_logs(tmp_path: Path):
     log = tmp_path / "dagster" / "a.log"
     log.parent.mkdir()
     log.write_text(f"{NAME} and {json.dumps(NAME)} and {NAME}1")
-    assert scrub_logs(tmp_path, [NAME]) == 1
-    assert log.read_text() == f'{GONE} and "{GONE}" and {NAME}1'
+    assert redact_logs(tmp_path, [NAME]) == 1
+    assert log.read_text() == f'{REDACTED} and "{REDACTED}" and {NAME}1'

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.home import environment
-from pipeline.upkeep import tracked_ends
-from tests.pipeline.champions.test_registry import NAME, Desk
+from pipeline.upkeep import mlflow_records
+from tests.pipeline.champions.test_model_registry import NAME, RegistryShop
 from tests.pipeline.little_shop import MODE
 
 BUCKET, PLACE = "shop", "atelier/mlflow"
@@ -38,17 +38,17 @@ def bucket() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def desk(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+def desk(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> RegistryShop:
     """A shop with the tracker that the environment configures."""
     folder = tmp_path_factory.mktemp("desk")
-    return Desk(folder, environment.artifact_root(folder))
+    return RegistryShop(folder, environment.artifact_root(folder))
 
 
 def kept(bucket: Any) -> set[str]:
     return {entry.key for entry in bucket.objects.all()}
 
 
-def test_a_model_is_written_to_the_store_served_from_it_and_erased_there(desk: Desk, bucket: Any):
+def test_a_model_is_written_to_the_store_served_from_it_and_erased_there(desk: RegistryShop, bucket: Any):
     import mlflow
     import pandas as pd
 
@@ -66,14 +66,14 @@ def test_a_model_is_written_to_the_store_served_from_it_and_erased_there(desk: D
     assert picks["known"].all() and picks["rank"].tolist() == [1, 2, 3]
 
     trained = desk.shop.storage.model("recommender", version.made, MODE)
-    assert tracked_ends.withdraw(desk.tracker, {str(trained.path)}, home) >= 1
+    assert mlflow_records.withdraw(desk.tracker, {str(trained.path)}, home) >= 1
     assert not [name for name in kept(bucket) if "recommender" in name] and desk.store.champion(NAME) is None
-    with pytest.raises(InputError, match=f"the files of {version.uri} cannot be had"):
+    with pytest.raises(InputError, match=f"the files of {version.uri} cannot be read"):
         desk.store.folder(version)
 
 
 def test_an_unreachable_store_fails_the_stage_and_leaves_no_version(
-    desk: Desk, bucket: Any, monkeypatch: pytest.MonkeyPatch
+    desk: RegistryShop, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ):
     known = len(desk.store.versions(NAME))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

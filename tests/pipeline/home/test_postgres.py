@@ -7,13 +7,13 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from pipeline.erase.scrub import databases, scrub
+from pipeline.erase.redact import databases, redact
 from pipeline.home import environment, instance
 from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import this_process
 from tests.pipeline.postgres import server
-from tests.pipeline.upkeep.test_recovery import job, killed_in_the_middle
+from tests.pipeline.upkeep.test_recovery import job, kill_in_the_middle
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_postgres_holds_runs_events_and_mlflow_recovers_a_killed_run_and_erases_
     from mlflow.tracking import MlflowClient
 
     tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
-    killed_in_the_middle(home)
+    kill_in_the_middle(home)
     client = MlflowClient(tracking_uri=tracker.tracking_uri)
     with instance.open_instance(home) as opened:
         assert type(opened.run_storage).__name__ == "PostgresRunStorage"
@@ -61,7 +61,7 @@ def test_postgres_holds_runs_events_and_mlflow_recovers_a_killed_run_and_erases_
     both = list(databases(home, environment.database(), tracker.tracking_uri))
     assert len(both) == 2 and all(held(address) for address in both)
     for address in both:
-        assert scrub(address, ["A2REVIEWER"], pictures=False)
+        assert redact(address, ["A2REVIEWER"], pictures=False)
         assert held(address) == 0
 
 

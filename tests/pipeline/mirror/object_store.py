@@ -1,4 +1,4 @@
-"""A real S3-compatible server on loopback, and one in front of it that can refuse for a while."""
+"""A real S3-compatible server on loopback, and a proxy in front of it that can answer 503 for a while."""
 
 import contextlib
 import http.client
@@ -14,7 +14,7 @@ import pytest
 
 @dataclass
 class Bucket:
-    """An empty bucket: its address for fsspec, and where its server listens."""
+    """An empty bucket: its fsspec address, and the port of its server."""
 
     address: str
     port: int
@@ -22,7 +22,7 @@ class Bucket:
 
 @contextlib.contextmanager
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Generator[Bucket]:
-    """A server of its own with one bucket, named in the environment."""
+    """Start a server with one bucket, and name it in the environment."""
     server_module = pytest.importorskip("moto.server", reason="moto[server], an S3-compatible server, is not installed")
     import boto3
 
@@ -39,7 +39,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Generator[Bucket]:
 
 
 def point(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    """Make this process's S3 be the one at a port of loopback."""
+    """Point this process's S3 clients to a port of loopback."""
     for name, value in {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "atelier",
@@ -54,7 +54,7 @@ def point(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 
 @contextlib.contextmanager
 def refusing(port: int, after: int, times: int) -> Generator["Refusals"]:
-    """A port that hands requests on, but answers 503 to `times` of them after the first `after`."""
+    """Start a proxy to `port` that answers 503 to `times` requests after the first `after`."""
     refusals = Refusals(after, times)
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,9 +67,9 @@ def refusing(port: int, after: int, times: int) -> Generator["Refusals"]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            onward = http.client.HTTPConnection("127.0.0.1", port)
-            onward.request(self.command, self.path, body, dict(self.headers))
-            answer = onward.getresponse()
+            upstream = http.client.HTTPConnection("127.0.0.1", port)
+            upstream.request(self.command, self.path, body, dict(self.headers))
+            answer = upstream.getresponse()
             content = answer.read()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
@@ -99,7 +99,7 @@ def refusing(port: int, after: int, times: int) -> Generator["Refusals"]:
 
 @dataclass
 class Refusals:
-    """How often the server has refused, and will."""
+    """How many requests the proxy has refused, and will refuse."""
 
     after: int
     times: int
@@ -108,7 +108,7 @@ class Refusals:
     port: int = 0
 
     def refuses(self) -> bool:
-        """Count a request; whether it is refused."""
+        """Count a request; return whether it is refused."""
         self.seen += 1
         refuse = self.seen > self.after and self.refused < self.times
         self.refused += refuse

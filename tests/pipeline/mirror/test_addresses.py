@@ -1,4 +1,4 @@
-"""What a store is given of tables with addresses: everything but their signatures and logins."""
+"""Tables reach the store without the signatures and logins in their URLs."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def a_home(home: Path) -> Path:
     return home
 
 
-def test_a_store_is_given_addresses_without_what_is_secret_and_the_home_keeps_them(tmp_path: Path) -> None:
+def test_urls_reach_the_store_without_secrets_and_stay_whole_in_the_home(tmp_path: Path) -> None:
     home, store = a_home(tmp_path / "home"), Store(str(tmp_path / "store"))
     assert sync.push(home, store)
     objects = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
@@ -46,7 +46,7 @@ def test_a_store_is_given_addresses_without_what_is_secret_and_the_home_keeps_th
     assert sync.push(there, store) is None
 
 
-def test_a_stores_own_password_is_neither_shown_nor_kept(tmp_path: Path) -> None:
+def test_the_password_of_a_store_is_neither_printed_nor_recorded(tmp_path: Path) -> None:
     home, store = a_home(tmp_path / "home"), Store("memory://me:geheim@host/prefix?key=geheim")
     assert store.address == "memory://me:...@host/prefix?..."
     sync.push(home, Store(str(tmp_path / "store")))

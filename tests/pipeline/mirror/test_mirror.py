@@ -1,4 +1,4 @@
-"""A home's copy in a store: equal on another machine, whole at every moment, and never over somebody's work."""
+"""A home's copy in a store: equal on another machine, whole at every moment, and never written over other work."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Store:
 
 
 def a_home(path: Path, files: int = 20) -> Path:
-    """A home as runs leave it: tables, a model with its pointer, pictures and their ledger, databases, scratch."""
+    """Write a home like a run's: tables, a model with its pointer, pictures and their ledger, databases, scratch."""
     draw = random.Random(0)
     for number in range(files):
         write(path / "tables" / f"table-{number}.parquet", draw.randbytes(500 + number))
@@ -52,7 +52,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def contents(home: Path) -> dict[str, bytes]:
-    """What counts of a home, by name."""
+    """Read the files of a home that are copied, by name."""
     out = {"dagster", "mlflow", "bank", "staged", "store.json"}
     return {
         path.relative_to(home).as_posix(): path.read_bytes()
@@ -82,11 +82,11 @@ def test_a_second_push_copies_what_changed_and_nothing_else(tmp_path: Path, s3: 
     assert sync.push(here, Store(s3.address)) is None
     write(here / "tables" / "table-3.parquet", b"new rows")
     (here / "tables" / "table-4.parquet").unlink()
-    moved = sync.push(here, Store(s3.address), grace=0)
-    assert (moved.snapshot, moved.files, moved.bytes) == (2, 1, 8)
-    assert moved.removed == 2, "the objects that no snapshot names any more"
-    moved = sync.pull(there, Store(s3.address))
-    assert (moved.files, moved.removed) == (1, 1)
+    copied = sync.push(here, Store(s3.address), grace=0)
+    assert (copied.snapshot, copied.files, copied.bytes) == (2, 1, 8)
+    assert copied.removed == 2, "the objects that no snapshot names any more"
+    copied = sync.pull(there, Store(s3.address))
+    assert (copied.files, copied.removed) == (1, 1)
     assert contents(there) == contents(here)
 
 
@@ -107,7 +107,7 @@ def test_equal_files_are_one_object(tmp_path: Path, folder: Store):
     assert len(folder.objects()) == 1
 
 
-def test_of_two_machines_that_write_the_second_is_told_and_keeps_what_it_has(tmp_path: Path, folder: Store):
+def test_of_two_machines_that_push_the_second_fails_and_keeps_its_files(tmp_path: Path, folder: Store):
     one, other = a_home(tmp_path / "one"), tmp_path / "other"
     other.mkdir()
     sync.push(one, folder)
@@ -125,7 +125,7 @@ def test_of_two_machines_that_write_the_second_is_told_and_keeps_what_it_has(tmp
     assert (other / "tables" / "table-1.parquet").read_bytes() == b"of one"
 
 
-def test_a_snapshot_number_is_given_once(tmp_path: Path, folder: Store, s3: Bucket):
+def test_a_snapshot_number_is_used_once(tmp_path: Path, folder: Store, s3: Bucket):
     for store in (folder, Store(s3.address)):
         empty = store.latest()
         store.write(empty, {})
@@ -133,20 +133,20 @@ def test_a_snapshot_number_is_given_once(tmp_path: Path, folder: Store, s3: Buck
             store.write(empty, {})
 
 
-def test_a_home_with_work_of_its_own_does_not_go_over_a_store_it_never_saw(tmp_path: Path, folder: Store):
+def test_a_home_does_not_overwrite_a_store_that_it_never_pulled(tmp_path: Path, folder: Store):
     sync.push(a_home(tmp_path / "one"), folder)
     with pytest.raises(OutrunError):
         sync.push(a_home(tmp_path / "two", files=3), folder)
 
 
 @pytest.mark.parametrize("refused", [3, 25])
-def test_a_store_that_refuses_for_a_while_has_the_home_in_the_end(tmp_path, s3: Bucket, monkeypatch, refused: int):
-    here, there, told = a_home(tmp_path / "here"), tmp_path / "there", []
+def test_a_store_that_fails_for_a_while_has_the_home_in_the_end(tmp_path, s3: Bucket, monkeypatch, refused: int):
+    here, there, messages = a_home(tmp_path / "here"), tmp_path / "there", []
     there.mkdir()
     with refusing(s3.port, after=12, times=refused) as server:
         point(monkeypatch, server.port)
         monkeypatch.setenv("ATELIER_STORE", s3.address)
-        with background_sync.in_step(here, told.append, patience=120):
+        with background_sync.synchronised(here, messages.append, timeout=120):
             pass
         assert server.refused == refused
     point(monkeypatch, s3.port)
@@ -154,7 +154,7 @@ def test_a_store_that_refuses_for_a_while_has_the_home_in_the_end(tmp_path, s3: 
     assert contents(there) == contents(here)
 
 
-def test_a_store_that_refuses_for_good_fails_clearly_and_the_home_is_whole(tmp_path: Path, s3: Bucket, monkeypatch):
+def test_a_store_that_keeps_failing_is_reported_and_the_home_is_whole(tmp_path: Path, s3: Bucket, monkeypatch):
     here = a_home(tmp_path / "here")
     before = contents(here)
     monkeypatch.setenv("ATELIER_STORE", s3.address)
@@ -162,20 +162,20 @@ def test_a_store_that_refuses_for_good_fails_clearly_and_the_home_is_whole(tmp_p
         point(monkeypatch, server.port)
         with (
             pytest.raises(OSError, match=r"python -m pipeline\.mirror push"),
-            background_sync.in_step(here, print, patience=0),
+            background_sync.synchronised(here, print, timeout=0),
         ):
             server.after = 0
     assert contents(here) == before
 
 
-def test_what_a_run_writes_is_copied_while_it_lasts(tmp_path: Path, folder: Store, monkeypatch):
+def test_files_are_copied_during_a_run(tmp_path: Path, folder: Store, monkeypatch):
     here = a_home(tmp_path / "here")
     monkeypatch.setenv("ATELIER_STORE", folder.address)
-    with background_sync.in_step(here, print, every=0.05):
+    with background_sync.synchronised(here, print, interval=0.05):
         write(here / "recommender" / "vendor_all" / "new" / "last.pt", b"epoch 1")
-        until = time.monotonic() + 20
+        deadline = time.monotonic() + 20
         while "recommender/vendor_all/new/last.pt" not in folder.latest().files:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             time.sleep(0.05)
 
 
@@ -190,7 +190,7 @@ getattr(sync, sys.argv[1])(Path(sys.argv[2]), Store(sys.argv[3]))
 
 
 @pytest.mark.parametrize("what", ["push", "pull"])
-def test_killed_at_any_moment_it_goes_on_and_ends_equal(tmp_path: Path, folder: Store, what: str):
+def test_a_push_or_pull_killed_at_any_moment_continues_and_ends_equal(tmp_path: Path, folder: Store, what: str):
     here, there = a_home(tmp_path / "here", files=400), tmp_path / "there"
     there.mkdir()
     if what == "pull":
@@ -205,7 +205,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal(tmp_path: Path, folder: 
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
-        # What the store says is whole; no pointer here leads to what is not there.
+        # Every object of the snapshot is whole, and no pointer of the home names a missing file.
         objects = folder.objects()
         for stored in folder.latest().files.values():
             assert objects[stored.sha256][0] == stored.size
@@ -217,7 +217,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_equal(tmp_path: Path, folder: 
     assert contents(there) == contents(here)
 
 
-def test_a_database_in_use_is_copied_as_of_one_moment(tmp_path: Path, folder: Store):
+def test_a_database_in_use_is_copied_consistently(tmp_path: Path, folder: Store):
     here, there = tmp_path / "here", tmp_path / "there"
     there.mkdir()
     (here / "tuning").mkdir(parents=True)
@@ -232,7 +232,7 @@ def test_a_database_in_use_is_copied_as_of_one_moment(tmp_path: Path, folder: St
         assert copied.execute("select * from trials").fetchall() == [(1,)]
 
 
-def test_a_damaged_object_is_refused_and_the_file_here_stays(tmp_path: Path, folder: Store):
+def test_a_damaged_object_is_refused_and_the_local_file_stays(tmp_path: Path, folder: Store):
     here, there = a_home(tmp_path / "here"), tmp_path / "there"
     there.mkdir()
     sync.push(here, folder)
@@ -255,23 +255,23 @@ def test_a_store_that_names_files_outside_the_home_is_refused(tmp_path: Path, fo
     content["files"] = {name: next(iter(content["files"].values()))}
     snapshot.write_text(json.dumps(content))
     (tmp_path / "there").mkdir()
-    with pytest.raises(InputError, match="none of a home's"):
+    with pytest.raises(InputError, match="not an Atelier store"):
         sync.pull(tmp_path / "there", folder)
 
 
-def test_a_file_that_changes_while_it_is_copied_leaves_nothing_false_in_the_store(tmp_path: Path, folder: Store):
+def test_a_file_that_changes_while_it_is_copied_leaves_no_object_in_the_store(tmp_path: Path, folder: Store):
     here = a_home(tmp_path / "here")
     index = sync.Index.of(here, folder.address)
     path = here / "tables" / "table-1.parquet"
-    seen, stored = sync._known(index, "tables/table-1.parquet", path)
+    stat, stored = sync._digest_of(index, "tables/table-1.parquet", path)
     write(here / "other", b"x" * stored.size)
     (here / "other").replace(path)
     with pytest.raises(ChangedFileError):
-        folder.put(path, stored, seen)
+        folder.put(path, stored, stat)
     assert stored.sha256 not in folder.objects()
 
 
-def test_the_command_says_where_both_are(tmp_path: Path, monkeypatch, capsys):
+def test_the_command_reports_the_state_of_home_and_store(tmp_path: Path, monkeypatch, capsys):
     a_home(tmp_path / "here")
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path / "here"))
     monkeypatch.delenv("ATELIER_STORE", raising=False)
@@ -281,4 +281,4 @@ def test_the_command_says_where_both_are(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setenv("ATELIER_STORE", str(tmp_path / "store"))
     assert main(["push"]) == 0 and "25 files" in capsys.readouterr().out
     assert main(["push"]) == 0 and "nothing to copy" in capsys.readouterr().out
-    assert main(["show"]) == 0 and "in step with snapshot 1" in capsys.readouterr().out
+    assert main(["show"]) == 0 and "synchronised with snapshot 1" in capsys.readouterr().out

@@ -13,8 +13,8 @@ from models.design.preference import picture_features
 from models.modern import train as train_modern
 from models.modern.settings import ModernSettings
 from models.modern.trunk import Trunk
-from pipeline.champions.registry import RECOMMENDER, Registry, model_name
-from pipeline.champions.served_model import Shelf
+from pipeline.champions.model_registry import RECOMMENDER, Registry, model_name
+from pipeline.champions.served_model import ServedModel
 from pipeline.core.errors import InputError
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
@@ -147,10 +147,10 @@ def test_served_it_ranks_known_items_and_says_why_it_scores_no_new_one(modern: H
     store = Registry(MlflowClient(tracking_uri=uri), uri)
     reigning = store.champion(model_name(RECOMMENDER, MODE))
     assert reigning is not None and reigning.made == modern.model("recommender", MODE).name
-    served = Shelf(store.folder(reigning) / "artifacts" / RECOMMENDER)
+    served = ServedModel(store.folder(reigning) / "artifacts" / RECOMMENDER)
     assert len(served.recommend(0, 5)) == 5
     with pytest.raises(ValueError, match=r"this model is modern, .* a new item cannot be scored"):
-        served.place(0, b"")
+        served.score_new_item(0, b"")
 
 
 def test_the_page_names_the_method_it_shows(modern: Home):

@@ -1,4 +1,4 @@
-"""Which requests reach Dagster's UI: real HTTP, in raw bytes, and websockets, to a small app behind the same guard.
+"""Which requests the guard of Dagster's UI lets through: real HTTP, in raw bytes, and websockets, to a small app.
 
 The app answers like Dagster's: `/graphql` by GET, POST and websocket, and pages.
 """
@@ -20,7 +20,7 @@ from starlette.websockets import WebSocket
 
 from pipeline.core.errors import InputError
 from pipeline.home.environment import ui_hosts
-from pipeline.servers.same_origin import LARGEST, guarded
+from pipeline.servers.same_origin import MAX_BODY, guarded
 
 QUERY, MUTATION = "{version}", "mutation{setNuxSeen}"
 OTHER = "http://evil.example"
@@ -28,7 +28,7 @@ OTHER = "http://evil.example"
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """The app on loopback, which further hosts name `atelier.example` and `other.example:8443`."""
+    """Serve the app on loopback, with the host names `atelier.example` and `other.example:8443` too."""
 
     async def answer(request: Request) -> PlainTextResponse:
         return PlainTextResponse("reached " + (await request.body())[:40].decode())
@@ -47,9 +47,9 @@ def port() -> Iterator[int]:
         server = uvicorn.Server(uvicorn.Config(app, http="h11", log_level="critical"))
         thread = threading.Thread(target=server.run, args=[[listener]], daemon=True)
         thread.start()
-        by = time.monotonic() + 30
+        deadline = time.monotonic() + 30
         while not server.started:
-            assert time.monotonic() < by
+            assert time.monotonic() < deadline
             time.sleep(0.01)
         yield listener.getsockname()[1]
         server.should_exit = True
@@ -57,7 +57,7 @@ def port() -> Iterator[int]:
 
 
 def ask(port: int, target: str, body: str | None = None, method: str | None = None, **headers: str | None) -> int:
-    """The status of one request; `Host` is right unless given, None leaves it out."""
+    """Send one request and return its status. `Host` is the server's own unless given; None leaves a header out."""
     sent: dict[str, str | None] = {"Host": f"127.0.0.1:{port}", "Connection": "close"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     if body is not None:
@@ -77,7 +77,7 @@ def handshake(port: int, **headers: str | None) -> int:
     )  # fmt: skip
 
 
-def sent(query: str) -> str:
+def graphql_body(query: str) -> str:
     return json.dumps({"query": query})
 
 
@@ -86,10 +86,10 @@ def sent(query: str) -> str:
     ["127.0.0.1:{}", "127.0.0.1", "localhost:{}", "localhost:8080", "LOCALHOST:{}", "[::1]:{}", "[::1]",
      "atelier.example", "ATELIER.example:443", "other.example:8443"],
 )  # fmt: skip
-def test_it_answers_by_the_names_of_loopback_and_those_that_were_named(port, host):
+def test_it_answers_to_loopback_names_and_configured_hosts(port, host):
     host = host.format(port)
     assert ask(port, "/", Host=host) == 200
-    assert ask(port, "/graphql", sent(MUTATION), Host=host, Origin=f"http://{host}") == 200
+    assert ask(port, "/graphql", graphql_body(MUTATION), Host=host, Origin=f"http://{host}") == 200
     assert handshake(port, Host=host, Origin=f"http://{host}") == 101
 
 
@@ -99,18 +99,22 @@ def test_it_answers_by_the_names_of_loopback_and_those_that_were_named(port, hos
      "127.0.0.1:{}@evil.example", "127.0.0.1:80:80", "[::2]", "[::1", "0.0.0.0:{}", "127.0.0.2", "2130706433",
      "other.example", "other.example:1", "sub.atelier.example", "", None],
 )  # fmt: skip
-def test_another_host_or_none_is_refused_whatever_is_asked(port, host):
+def test_every_request_with_another_host_or_none_is_refused(port, host):
     host = host and host.format(port)
     assert 400 <= ask(port, "/", Host=host) < 500
-    assert 400 <= ask(port, "/graphql", sent(QUERY), Host=host) < 500
-    assert 400 <= ask(port, "/graphql", sent(MUTATION), Host=host, Origin=f"http://{host}") < 500
+    assert 400 <= ask(port, "/graphql", graphql_body(QUERY), Host=host) < 500
+    assert 400 <= ask(port, "/graphql", graphql_body(MUTATION), Host=host, Origin=f"http://{host}") < 500
     assert 400 <= handshake(port, Host=host, Origin=f"http://{host}") < 500
 
 
-def test_two_hosts_and_a_proxys_request_are_refused(port):
+def test_two_host_headers_and_a_proxy_request_are_refused(port):
     assert 400 <= ask(port, "/", Connection="close\r\nHost: evil.example") < 500
     assert 400 <= ask(port, "http://evil.example/graphql") < 500
-    assert 400 <= ask(port, f"http://127.0.0.1:{port}/graphql", sent(MUTATION), Origin=f"http://127.0.0.1:{port}") < 500
+    assert (
+        400
+        <= ask(port, f"http://127.0.0.1:{port}/graphql", graphql_body(MUTATION), Origin=f"http://127.0.0.1:{port}")
+        < 500
+    )
 
 
 @pytest.mark.parametrize("origin", [OTHER, "null", "https://127.0.0.1:{}0", "http://localhost:{}", "http://127.0.0.1",
@@ -119,30 +123,30 @@ def test_two_hosts_and_a_proxys_request_are_refused(port):
 def test_a_page_of_another_origin_is_refused(port, origin):
     origin = origin.format(port)
     assert ask(port, "/", Origin=origin) == 403
-    assert ask(port, "/graphql", sent(QUERY), Origin=origin) == 403
-    assert ask(port, "/graphql", sent(QUERY), Origin=origin, Content_Type="text/plain") == 403
-    assert ask(port, "/graphql", sent(MUTATION), Origin=origin) == 403
+    assert ask(port, "/graphql", graphql_body(QUERY), Origin=origin) == 403
+    assert ask(port, "/graphql", graphql_body(QUERY), Origin=origin, Content_Type="text/plain") == 403
+    assert ask(port, "/graphql", graphql_body(MUTATION), Origin=origin) == 403
     assert ask(port, "/graphql", Origin=origin, method="OPTIONS") == 403
     assert handshake(port, Origin=origin) == 403
 
 
-def test_one_right_origin_beside_a_wrong_one_proves_nothing(port):
+def test_a_right_origin_beside_a_wrong_one_is_refused(port):
     own = f"http://127.0.0.1:{port}"
-    assert ask(port, "/graphql", sent(MUTATION), Origin=f"{own}\r\nOrigin: {OTHER}") == 403
+    assert ask(port, "/graphql", graphql_body(MUTATION), Origin=f"{own}\r\nOrigin: {OTHER}") == 403
 
 
-def test_a_named_host_may_ask_through_a_proxy_that_rewrites_the_host(port):
-    assert ask(port, "/graphql", sent(MUTATION), Origin="https://atelier.example") == 200
-    assert ask(port, "/graphql", sent(MUTATION), Origin="https://other.example:8443") == 200
-    assert ask(port, "/graphql", sent(MUTATION), Origin="https://other.example") == 403
+def test_a_configured_host_passes_through_a_proxy_that_rewrites_the_host_header(port):
+    assert ask(port, "/graphql", graphql_body(MUTATION), Origin="https://atelier.example") == 200
+    assert ask(port, "/graphql", graphql_body(MUTATION), Origin="https://other.example:8443") == 200
+    assert ask(port, "/graphql", graphql_body(MUTATION), Origin="https://other.example") == 403
     assert handshake(port, Origin="https://atelier.example") == 101
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_what_another_sites_page_loads_is_refused_but_a_link_opens_a_page(port, site):
+def test_another_site_may_link_to_a_page_but_load_nothing(port, site):
     link = {"Sec_Fetch_Site": site, "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
     assert ask(port, "/runs/1", **link) == 200
-    assert ask(port, "/runs/1", Referer=OTHER) == 200  # of a browser that says no more
+    assert ask(port, "/runs/1", Referer=OTHER) == 200  # from an old browser without Sec-Fetch headers
     assert ask(port, "/runs/1", **{**link, "Sec_Fetch_Dest": "iframe"}) == 403
     assert ask(port, "/logs/1", Sec_Fetch_Site=site, Sec_Fetch_Mode="no-cors", Sec_Fetch_Dest="script") == 403
     assert ask(port, f"/graphql?query={quote(QUERY)}", **link) == 403
@@ -150,7 +154,7 @@ def test_what_another_sites_page_loads_is_refused_but_a_link_opens_a_page(port, 
     assert handshake(port, Sec_Fetch_Site=site) == 403
 
 
-def test_a_mutation_by_get_is_refused_wherever_it_comes_from(port):
+def test_a_mutation_by_get_is_refused_from_every_origin(port):
     own = f"http://127.0.0.1:{port}"
     for proof in ({}, {"Origin": own}, {"Sec_Fetch_Site": "same-origin"}, {"Referer": f"{own}/runs"}):
         for path in ("/graphql", "/graphql/", "/graphql%0A", "//graphql"):
@@ -161,15 +165,15 @@ def test_a_mutation_by_get_is_refused_wherever_it_comes_from(port):
     assert ask(port, f"/graphql?query={quote(QUERY)}") == 200
 
 
-def test_a_program_may_query_without_a_word_and_change_something_with_one(port):
+def test_a_program_may_query_without_an_origin_and_mutate_with_one(port):
     own = f"http://127.0.0.1:{port}"
-    assert ask(port, "/graphql", sent(QUERY)) == 200
-    assert ask(port, "/graphql", sent(MUTATION)) == 403
-    assert ask(port, "/graphql", sent(MUTATION), Origin=own) == 200
-    assert ask(port, "/graphql", sent(MUTATION), Sec_Fetch_Site="same-origin") == 200
-    assert ask(port, "/graphql", sent(MUTATION), Referer=f"{own}/runs") == 200
-    assert ask(port, "/graphql", sent(MUTATION), Referer=f"{OTHER}/{own}") == 403
-    assert ask(port, "/graphql", sent(QUERY), Referer=OTHER) == 403
+    assert ask(port, "/graphql", graphql_body(QUERY)) == 200
+    assert ask(port, "/graphql", graphql_body(MUTATION)) == 403
+    assert ask(port, "/graphql", graphql_body(MUTATION), Origin=own) == 200
+    assert ask(port, "/graphql", graphql_body(MUTATION), Sec_Fetch_Site="same-origin") == 200
+    assert ask(port, "/graphql", graphql_body(MUTATION), Referer=f"{own}/runs") == 200
+    assert ask(port, "/graphql", graphql_body(MUTATION), Referer=f"{OTHER}/{own}") == 403
+    assert ask(port, "/graphql", graphql_body(QUERY), Referer=OTHER) == 403
     assert ask(port, "/report_asset_materialization/items", "{}") == 403
     assert ask(port, "/report_asset_materialization/items", "{}", Origin=own) == 200
     assert ask(port, "/runs", method="DELETE") == 403
@@ -180,22 +184,22 @@ def test_a_program_may_query_without_a_word_and_change_something_with_one(port):
     [
         ("application/graphql", MUTATION, ""),
         ("text/plain", "", f"?query={quote(MUTATION)}"),
-        ("text/plain; application/json", sent(MUTATION), ""),
-        ("application/json", sent("fragment f on Query{version} " + MUTATION), ""),
+        ("text/plain; application/json", graphql_body(MUTATION), ""),
+        ("application/json", graphql_body("fragment f on Query{version} " + MUTATION), ""),
         ("application/json", '{"query": "{version}", "query": "mutation{setNuxSeen}"}', ""),
         ("application/json", '{"query": "\\u006dutation{setNuxSeen}"}', ""),
-        ("application/json", sent("# a comment\n,,mutation {setNuxSeen}"), ""),
+        ("application/json", graphql_body("# a comment\n,,mutation {setNuxSeen}"), ""),
         ("application/json", json.dumps([{"query": MUTATION}, 1]), ""),
         ("application/json", "{", ""),
-        ("application/json", sent("{a" * 10_000 + "}" * 10_000 + MUTATION), ""),
-        ("application/json", sent("#" + "x" * LARGEST), ""),
+        ("application/json", graphql_body("{a" * 10_000 + "}" * 10_000 + MUTATION), ""),
+        ("application/json", graphql_body("#" + "x" * MAX_BODY), ""),
     ],
 )
-def test_no_form_of_a_mutation_slips_through_without_a_word(port, kind, body, parameters):
+def test_no_form_of_a_mutation_passes_without_an_origin(port, kind, body, parameters):
     assert ask(port, f"/graphql{parameters}", body, Content_Type=kind) == 403
 
 
-def test_hosts_that_are_none_are_refused_by_name(monkeypatch):
+def test_invalid_ui_hosts_are_refused_with_the_variables_name(monkeypatch):
     monkeypatch.setenv("ATELIER_UI_HOSTS", " Atelier.example, 192.0.2.7:3000,[2001:db8::1]:80 ,")
     assert ui_hosts() == ("atelier.example", "192.0.2.7:3000", "[2001:db8::1]:80")
     for wrong in ("http://atelier.example", "*", "*.example", "a/b", "a b", "atelier.", "a:b", "a:1:2"):

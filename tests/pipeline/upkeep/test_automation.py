@@ -1,4 +1,4 @@
-"""The automation condition over a small shop of Dagster assets: what it asks for, stage by stage, and what not."""
+"""The automation condition over a small graph of Dagster assets: what it requests, stage by stage, and what not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @dataclass
 class Shop:
-    """raw -> table -> ledger, and (table, ledger) -> split by mode -> model by mode -> page; what each contains."""
+    """The graph raw -> table -> ledger, (table, ledger) -> split by mode -> model by mode -> page, and its contents."""
 
     instance: dg.DagsterInstance
     raw: str = "a"
-    lines: dict[str, str] = field(default_factory=lambda: {"a": "two reviews"})  # what a raw file says once it is read
+    lines: dict[str, str] = field(default_factory=lambda: {"a": "two reviews"})  # raw file -> its content
     pictures: str = "one picture"
     splits: dict[str, str] = field(default_factory=lambda: {"single": "s", "customer": "c"})
     broken: set[str] = field(default_factory=set)
@@ -71,7 +71,7 @@ class Shop:
         return dg.Definitions(assets=assets, asset_checks=[table_is_whole])
 
     def make(self, *names: str, mode: str | None = None) -> bool:
-        """What a person does by hand; whether it went well."""
+        """Materialise assets by hand; return whether that succeeded."""
         job = self.definitions().resolve_implicit_global_asset_job_def()
         keys = [dg.AssetKey(name) for name in names]
         return job.execute_in_process(
@@ -88,25 +88,25 @@ class Shop:
     def observe(self) -> None:
         self.make("raw")
 
-    def asked(self) -> list[str]:
-        """What one evaluation asks for; nothing is made."""
+    def requested(self) -> list[str]:
+        """Evaluate once; return the requested assets without making them."""
         self.now += timedelta(minutes=1)
         found = dg.evaluate_automation_conditions(
             self.definitions(), self.instance, cursor=self.cursor, evaluation_time=self.now
         )
         self.cursor, keys = found.cursor, list(found._requested_partitions_by_asset_key)
-        asked = []
+        requested = []
         for key in sorted(keys):
             for partition in sorted(found.get_requested_partitions(key), key=str):
-                asked.append(f"{key.to_user_string()}[{partition}]" if partition else key.to_user_string())
-        return asked
+                requested.append(f"{key.to_user_string()}[{partition}]" if partition else key.to_user_string())
+        return requested
 
     def day(self) -> list[list[str]]:
-        """Evaluate and make what is asked for, until nothing is; what was asked for each time."""
+        """Evaluate and make what is requested until nothing is; return the requests of each evaluation."""
         turns = []
-        while (asked := self.asked()) and len(turns) < 12:
-            turns.append(asked)
-            for name in asked:
+        while (requested := self.requested()) and len(turns) < 12:
+            turns.append(requested)
+            for name in requested:
                 asset, _, mode = name.removesuffix("]").partition("[")
                 self.make(asset, mode=mode or None)
         return turns
@@ -126,23 +126,23 @@ def drop(shop: Shop, name: str, lines: str) -> None:
     shop.observe()
 
 
-def test_nothing_new_asks_for_nothing(shop: Shop):
+def test_unchanged_data_requests_nothing(shop: Shop):
     shop.observe()
     assert shop.day() == []
 
 
-def test_the_same_data_made_again_sets_nothing_in_motion(shop: Shop):
+def test_equal_data_made_again_triggers_nothing(shop: Shop):
     shop.make("table", "ledger")
     shop.make("split", "model", mode="single")
     assert shop.day() == []
 
 
-def test_a_file_that_says_the_same_is_read_and_nothing_else_is_made(shop: Shop):
+def test_a_new_file_with_equal_content_is_read_and_nothing_else_is_made(shop: Shop):
     drop(shop, "b", "two reviews")
     assert shop.day() == [["table"]]
 
 
-def test_new_reviews_go_down_stage_by_stage_and_only_where_something_changed(shop: Shop):
+def test_new_reviews_pass_stage_by_stage_and_only_where_something_changed(shop: Shop):
     drop(shop, "b", "three reviews")
     shop.pictures, shop.splits["customer"] = "two pictures", "c, and a photo"
     assert shop.day() == [
@@ -150,25 +150,25 @@ def test_new_reviews_go_down_stage_by_stage_and_only_where_something_changed(sho
     ]  # fmt: skip
 
 
-def test_a_stage_waits_for_everything_above_it_and_runs_once(shop: Shop):
+def test_a_stage_waits_for_all_its_ancestors_and_runs_once(shop: Shop):
     """The split reads the table and the ledger; the ledger follows the table."""
     drop(shop, "b", "three reviews")
-    assert shop.asked() == ["table"]
-    assert shop.asked() == []  # asked for, not made yet: no second time
+    assert shop.requested() == ["table"]
+    assert shop.requested() == []  # already requested, although not made yet
     shop.make("table")
-    assert shop.asked() == ["ledger"]  # and no split yet, although the table it reads is new
+    assert shop.requested() == ["ledger"]  # no split yet, although the table it reads is new
     shop.make("ledger")
-    assert shop.asked() == ["split[customer]", "split[single]"]
+    assert shop.requested() == ["split[customer]", "split[single]"]
 
 
-def test_below_a_failed_ancestor_nothing_is_made_and_the_failure_is_not_asked_for_again(shop: Shop):
+def test_below_a_failed_ancestor_nothing_is_made_and_the_failure_is_not_retried(shop: Shop):
     shop.broken.add("ledger")
     drop(shop, "b", "three reviews")
     assert shop.day() == [["table"], ["ledger"]]
     assert shop.day() == [] and shop.day() == []
 
 
-def test_a_failure_has_another_try_when_its_input_changes(shop: Shop):
+def test_a_failure_is_retried_when_its_input_changes(shop: Shop):
     shop.broken.add("table")
     drop(shop, "b", "three reviews")
     assert shop.day() == [["table"]]
@@ -179,23 +179,23 @@ def test_a_failure_has_another_try_when_its_input_changes(shop: Shop):
     assert shop.day()[:2] == [["table"], ["ledger"]]
 
 
-def test_a_failure_has_another_try_each_night(shop: Shop):
+def test_a_failure_is_retried_each_night(shop: Shop):
     shop.broken.add("table")
     drop(shop, "b", "three reviews")
     assert shop.day() == [["table"]]
     shop.now += timedelta(days=1)
-    assert shop.day() == [["table"]]  # and once only
+    assert shop.day() == [["table"]]  # once only
     shop.broken.clear()
     shop.now += timedelta(days=1)
     assert shop.day()[0] == ["table"]
 
 
-def test_other_code_makes_its_own_stage_again_and_no_other_where_it_makes_the_same(shop: Shop):
+def test_changed_code_makes_only_its_own_stage_again_if_the_result_is_equal(shop: Shop):
     shop.code = "2"
     assert shop.day() == [["table"]]
 
 
-def test_a_failure_has_another_try_when_its_code_changes(shop: Shop):
+def test_a_failure_is_retried_when_its_code_changes(shop: Shop):
     shop.broken.add("table")
     drop(shop, "b", "two reviews")
     assert shop.day() == [["table"]]
@@ -204,7 +204,7 @@ def test_a_failure_has_another_try_when_its_code_changes(shop: Shop):
     assert shop.day() == [["table"]]
 
 
-def test_a_failed_blocking_check_holds_what_reads_the_asset(shop: Shop):
+def test_a_failed_blocking_check_holds_back_the_assets_downstream(shop: Shop):
     shop.check_passes = False
     drop(shop, "b", "three reviews")
     assert shop.day() == [["table"]]
@@ -213,7 +213,7 @@ def test_a_failed_blocking_check_holds_what_reads_the_asset(shop: Shop):
     assert shop.day()[0] == ["ledger"]
 
 
-def test_a_gate_holds_a_training_back_for_data_and_what_is_below_waits_with_it(shop: Shop):
+def test_a_closed_gate_holds_back_a_training_and_the_assets_downstream(shop: Shop):
     shop.gate_open = False
     drop(shop, "b", "three reviews")
     shop.splits["single"] = "s, and a review"
@@ -222,7 +222,7 @@ def test_a_gate_holds_a_training_back_for_data_and_what_is_below_waits_with_it(s
     assert shop.day() == [["model[single]"], ["page"]]
 
 
-def test_what_was_never_made_is_left_to_a_person():
+def test_an_asset_that_was_never_made_is_left_to_a_person():
     with dg.DagsterInstance.ephemeral() as instance:
         shop = Shop(instance)
         shop.observe()
@@ -232,7 +232,7 @@ def test_what_was_never_made_is_left_to_a_person():
         assert shop.day() == [["table"]]
 
 
-def test_a_page_without_one_of_its_parts_is_kept_up_to_date_all_the_same():
+def test_a_page_is_kept_up_to_date_even_if_an_input_was_never_made():
     with dg.DagsterInstance.ephemeral() as instance:
         shop = Shop(instance)
         shop.observe()
@@ -244,17 +244,17 @@ def test_a_page_without_one_of_its_parts_is_kept_up_to_date_all_the_same():
         assert shop.day() == [["table"], ["ledger"], ["page"]]
 
 
-def test_what_is_running_is_not_asked_for_nor_what_is_below_it(shop: Shop):
+def test_neither_a_running_asset_nor_its_descendants_are_requested(shop: Shop):
     drop(shop, "b", "three reviews")
     chosen = {dg.AssetKey("table")}
     job = shop.definitions().resolve_implicit_global_asset_job_def().get_subset(asset_selection=chosen)
     run = shop.instance.create_run_for_job(job, asset_selection=frozenset(chosen), status=dg.DagsterRunStatus.STARTED)
-    assert shop.asked() == []
+    assert shop.requested() == []
     shop.instance.report_run_failed(run)
-    assert shop.asked() == ["table"]
+    assert shop.requested() == ["table"]
 
 
-def test_while_somebody_is_busy_nothing_is_asked_for_and_afterwards_what_is_still_behind(shop: Shop):
+def test_nothing_is_requested_while_the_home_is_busy_and_afterwards_what_is_still_behind(shop: Shop):
     shop.busy = True
     drop(shop, "b", "three reviews")
     assert shop.day() == []

@@ -1,6 +1,6 @@
-"""The soak in short: the command is killed while a table and a checkpoint are written, and hindered by the machine.
+"""A short soak: the command is killed while it writes a table and a checkpoint, and meets a full disk.
 
-`make soak` is the long form, with the servers and fifty kills.
+`make soak` is the long one, with the servers and fifty kills.
 """
 
 import multiprocessing
@@ -41,7 +41,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 @pytest.mark.slow
 def test_kills_during_a_table_and_a_checkpoint_and_a_full_disk_lose_nothing(shop: Shop):
-    """One story, because each part goes on where the last one was stopped."""
+    """All kills in one test, because each run continues from the one before."""
     undisturbed, home = shop.folder / "undisturbed", shop.folder / "killed"
     calm = Lives(shop.profile, SELECT, shop.of(undisturbed), shop.folder / "lives.log")
     assert calm.live(at="end") == DONE, calm.log.read_text()

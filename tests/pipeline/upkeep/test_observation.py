@@ -1,4 +1,4 @@
-"""Looking at the raw files: cheaply every minute, and by content only where something may have changed."""
+"""The sensor over the raw files: a cheap check every minute, and a digest of the content only after a change."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from tests.pipeline.core.generator.test_garment_classes import DRESSES
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServer]:
-    """Reviews in a folder and behind a URL, products in a file, garment classes of one's own."""
+    """Serve reviews from a folder and a URL, products from a file, and custom garment classes."""
     with FileServer() as running:
         running.files["reviews"] = Served(b"{}\n")
         (tmp_path / "drops").mkdir()
@@ -34,8 +34,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FileServ
         yield running
 
 
-class Looker:
-    """The sensor with its cursor, and the runs that it asks for, which are executed as they are asked for."""
+class SensorDriver:
+    """Evaluates the sensor with its cursor, and executes the runs that it requests."""
 
     def __init__(self) -> None:
         self.cursor: str | None = None
@@ -43,61 +43,59 @@ class Looker:
         self.instance = dg.DagsterInstance.ephemeral()
 
     def tick(self) -> str:
-        """The sources that changed, by the tag of what is asked for; else why nothing is."""
+        """Evaluate once; return the changed sources from the request's tag, or the reason for no request."""
         with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, definitions=self.definitions, resources=default_resources()
         ) as context:
             ticked = self.definitions.resolve_sensor_def("new_files").evaluate_tick(context)
         self.cursor = ticked.cursor or self.cursor
-        asked = list(ticked.run_requests or [])
-        assert len(asked) <= 1
-        for request in asked:
+        requests = list(ticked.run_requests or [])
+        assert len(requests) <= 1
+        for request in requests:
             job = self.definitions.resolve_job_def(request.job_name or "")
             job.execute_in_process(instance=self.instance, tags=dict(request.tags))
-        return asked[0].tags["atelier/changed"] if asked else ticked.skip_message or ""
+        return requests[0].tags["atelier/changed"] if requests else ticked.skip_message or ""
 
 
-def test_the_sources_are_observed_at_first_and_then_only_when_they_look_otherwise(server: FileServer, tmp_path: Path):
-    looker = Looker()
-    assert looker.tick() == "garment_rules, raw_products, raw_reviews"
-    assert looker.tick() == "the raw files look as they did"
+def test_the_sources_are_observed_once_and_then_only_after_a_change(server: FileServer, tmp_path: Path):
+    driver = SensorDriver()
+    assert driver.tick() == "garment_rules, raw_products, raw_reviews"
+    assert driver.tick() == "the raw files are unchanged"
     (tmp_path / "drops" / "2.jsonl").touch()
-    assert looker.tick() == "the raw files look as they did"  # an empty file is none
+    assert driver.tick() == "the raw files are unchanged"  # an empty file is none
     (tmp_path / "drops" / "2.jsonl").write_text("{}\n")
-    assert looker.tick() == "raw_reviews"
+    assert driver.tick() == "raw_reviews"
     server.files["reviews"].etag = '"two"'
-    assert looker.tick() == "raw_reviews"
+    assert driver.tick() == "raw_reviews"
     (tmp_path / "products.jsonl").write_text('{"asin": "22"}\n')
     (tmp_path / "mine.toml").write_text(DRESSES.replace('"gown"', '"gown", "sarafan"'))
-    assert looker.tick() == "garment_rules, raw_products"
-    assert {asked.method for asked in server.asked} == {"HEAD"}  # looked at, and looked into, by the server's word
+    assert driver.tick() == "garment_rules, raw_products"
+    assert {asked.method for asked in server.asked} == {"HEAD"}  # the ETag tells the version without a download
 
 
-def test_what_cannot_be_looked_at_is_said_and_seen_once_it_is_back(server: FileServer, tmp_path: Path):
-    looker = Looker()
-    looker.tick()
+def test_a_missing_file_is_reported_and_checked_again_when_it_is_back(server: FileServer, tmp_path: Path):
+    driver = SensorDriver()
+    driver.tick()
     away = (tmp_path / "products.jsonl").rename(tmp_path / "away")
-    assert "products.jsonl: no such file" in looker.tick()
+    assert "products.jsonl: no such file" in driver.tick()
     away.rename(tmp_path / "products.jsonl")
-    assert looker.tick() == "the raw files look as they did"
+    assert driver.tick() == "the raw files are unchanged"
 
 
-def test_a_file_that_came_back_is_asked_for_again(server: FileServer, tmp_path: Path):
-    """No run_key: Dagster would remember it for ever."""
-    looker = Looker()
-    looker.tick()
+def test_a_file_that_came_back_is_requested_again(server: FileServer, tmp_path: Path):
+    """The request has no run_key, which Dagster would remember for ever."""
+    driver = SensorDriver()
+    driver.tick()
     path = tmp_path / "drops" / "1.jsonl"
     before = path.stat()
     path.write_text("{}\n{}\n")
-    assert looker.tick() == "raw_reviews"
+    assert driver.tick() == "raw_reviews"
     path.write_text("{}\n")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert looker.tick() == "raw_reviews"
+    assert driver.tick() == "raw_reviews"
 
 
-def test_other_garment_classes_are_another_version_of_their_source_and_words_in_a_comment_are_not(
-    server: FileServer, tmp_path: Path
-):
+def test_changed_garment_classes_change_the_version_and_a_comment_does_not(server: FileServer, tmp_path: Path):
     def version() -> str | None:
         with dg.DagsterInstance.ephemeral() as instance:
             build_definitions().resolve_job_def("observe_sources").execute_in_process(instance=instance)
@@ -114,7 +112,7 @@ def test_other_garment_classes_are_another_version_of_their_source_and_words_in_
     assert dg.AssetKey("garment_rules") in graph.get(dg.AssetKey("products")).parent_keys
 
 
-def test_sensors_and_schedule_are_on_unless_switched_off():
+def test_sensors_and_schedule_are_on_by_default():
     assert {sensor.default_status for sensor in observation.sensors} == {dg.DefaultSensorStatus.RUNNING}
     assert {schedule.default_status for schedule in observation.schedules} == {dg.DefaultScheduleStatus.RUNNING}
     graph = build_definitions().resolve_asset_graph()

@@ -1,4 +1,4 @@
-"""After a kill: the run is closed, its pool slot is free, MLflow knows, and the same work goes through."""
+"""After a kill, the run is closed in Dagster and MLflow, its pool slot is free, and the same work succeeds."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep import recovery
 from pipeline.upkeep.launcher import WatchedRunLauncher
 from pipeline.upkeep.recovery import recover
-from pipeline.upkeep.workers import HOST_TAG, PROCESS_TAG, Life, life, this_process
+from pipeline.upkeep.workers import HOST_TAG, PROCESS_TAG, Liveness, liveness, this_process
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,7 +38,7 @@ def tracker_of(home: Path) -> Tracker:
 
 
 def started(opened: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
-    """A run that says it is executing."""
+    """Create a run with the status STARTED."""
     empty = dg.GraphDefinition("empty").to_job()
     return opened.create_run_for_job(job_def=empty, tags=tags, status=dg.DagsterRunStatus.STARTED)
 
@@ -51,34 +51,34 @@ def a_dead_process() -> str:
     return f"{socket.gethostname()} {child} {time.time():.2f}"
 
 
-def test_a_run_of_this_process_lives_and_one_of_a_gone_process_does_not(home: Path):
+def test_a_run_of_this_process_is_alive_and_one_of_a_gone_process_is_not(home: Path):
     me = psutil.Process()
-    earlier = f"{socket.gethostname()} {me.pid} {me.create_time() - 60:.2f}"  # the id was another process's then
+    earlier = f"{socket.gethostname()} {me.pid} {me.create_time() - 60:.2f}"  # a reused id: another process had it then
     with instance.open_instance(home) as opened:
-        assert life(opened, started(opened, **this_process())) is Life.LIVES
-        assert life(opened, started(opened, **{PROCESS_TAG: a_dead_process()})) is Life.GONE
-        assert life(opened, started(opened, **{PROCESS_TAG: earlier})) is Life.GONE
+        assert liveness(opened, started(opened, **this_process())) is Liveness.ALIVE
+        assert liveness(opened, started(opened, **{PROCESS_TAG: a_dead_process()})) is Liveness.GONE
+        assert liveness(opened, started(opened, **{PROCESS_TAG: earlier})) is Liveness.GONE
 
 
-def test_of_a_process_on_another_host_nothing_is_known(home: Path):
+def test_the_liveness_of_a_process_on_another_host_is_unknown(home: Path):
     with instance.open_instance(home) as opened:
-        assert life(opened, started(opened, **{PROCESS_TAG: "elsewhere 1 1.0"})) is Life.UNKNOWN
-        assert life(opened, started(opened)) is Life.UNKNOWN
+        assert liveness(opened, started(opened, **{PROCESS_TAG: "elsewhere 1 1.0"})) is Liveness.UNKNOWN
+        assert liveness(opened, started(opened)) is Liveness.UNKNOWN
 
 
-def test_the_homes_launcher_finds_a_killed_worker_and_leaves_a_living_one(home: Path):
+def test_the_launcher_reports_a_killed_worker_and_no_living_one(home: Path):
     with instance.open_instance(home) as opened:
         launcher = opened.run_launcher
         assert isinstance(launcher, WatchedRunLauncher) and launcher.supports_check_run_worker_health
         for pid, status in ((os.getpid(), "RUNNING"), (int(a_dead_process().split(" ")[1]), "FAILED")):
             run = started(opened, **{HOST_TAG: socket.gethostname()})
-            assert launcher.check_run_worker_health(run).status.value == "RUNNING"  # it has not said its id yet
+            assert launcher.check_run_worker_health(run).status.value == "RUNNING"  # no event with its process id yet
             opened.report_engine_event(f"Started process for run (pid: {pid}).", run)
             assert launcher.check_run_worker_health(run).status.value == status
 
 
 def job(home: Path, report: int | None) -> dg.JobDefinition:
-    """One step in the GPU's pool that opens an MLflow run; with a pipe to report to, it then hangs."""
+    """Make a job with one step in the GPU's pool that opens an MLflow run; given a pipe, it reports there and hangs."""
 
     @dg.asset(pool="gpu")
     def trains(context: dg.AssetExecutionContext, tracker: Tracker) -> None:
@@ -91,9 +91,9 @@ def job(home: Path, report: int | None) -> dg.JobDefinition:
     return defs.resolve_job_def("train")
 
 
-def killed_in_the_middle(home: Path) -> None:
-    """A process that executes the job until it holds the slot and the MLflow run, and then gets kill -9."""
-    body = "import sys; from tests.pipeline.upkeep.test_recovery import live; live(sys.argv[1], int(sys.argv[2]))"
+def kill_in_the_middle(home: Path) -> None:
+    """Execute the job in a process, and kill -9 it when it holds the pool slot and the MLflow run."""
+    body = "import sys; from tests.pipeline.upkeep.test_recovery import execute; execute(sys.argv[1], int(sys.argv[2]))"
     reads, writes = os.pipe()
     child = subprocess.Popen([sys.executable, "-c", body, str(home), str(writes)], pass_fds=[writes], cwd=ROOT)
     os.close(writes)
@@ -103,16 +103,16 @@ def killed_in_the_middle(home: Path) -> None:
     os.close(reads)
 
 
-def live(home: str, writes: int) -> None:
-    """What that process does."""
+def execute(home: str, writes: int) -> None:
+    """Execute the job; the body of that process."""
     with instance.open_instance(Path(home)) as opened:
         job(Path(home), writes).execute_in_process(instance=opened, tags=this_process())
 
 
-def test_a_killed_run_is_closed_its_slot_freed_and_the_next_one_goes_through(home: Path):
+def test_a_killed_run_is_closed_its_slot_freed_and_the_next_run_succeeds(home: Path):
     from mlflow.tracking import MlflowClient
 
-    killed_in_the_middle(home)
+    kill_in_the_middle(home)
     client = MlflowClient(tracking_uri=tracker_of(home).tracking_uri)
 
     def tracked() -> list[str]:
@@ -135,14 +135,14 @@ def test_a_killed_run_is_closed_its_slot_freed_and_the_next_one_goes_through(hom
         assert tracked() == ["KILLED", "FINISHED"]
 
 
-def test_what_lives_is_left_alone(home: Path):
+def test_a_living_run_is_left_alone(home: Path):
     with instance.open_instance(home) as opened:
         run = started(opened, **this_process())
         assert recover(opened, home, tracker_of(home)) == recovery.Recovered()
         assert opened.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED
 
 
-def test_a_run_that_was_made_and_never_started_is_closed_too(home: Path):
+def test_a_run_that_never_started_is_closed_too(home: Path):
     with instance.open_instance(home) as opened:
         empty = dg.GraphDefinition("empty").to_job()
         run = opened.create_run_for_job(job_def=empty, tags={PROCESS_TAG: a_dead_process()})
@@ -151,7 +151,7 @@ def test_a_run_that_was_made_and_never_started_is_closed_too(home: Path):
         assert opened.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.FAILURE
 
 
-def test_half_written_files_go_when_nobody_can_be_writing_them(home: Path):
+def test_half_written_files_are_removed_when_their_writer_must_be_dead(home: Path):
     young, old = home / "tables" / "a.parquet.tmp", home / "recommender" / "m" / ".last.pt.0a.tmp"
     whole = home / "tables" / "a.parquet"
     for path in (young, old, whole):
@@ -165,7 +165,7 @@ def test_half_written_files_go_when_nobody_can_be_writing_them(home: Path):
 
 
 def attempts(error: Exception) -> int:
-    """How often a network step runs that always ends so."""
+    """Count the attempts of a network step that always raises `error`."""
     tried = 0
 
     @dg.asset
@@ -182,7 +182,7 @@ def attempts(error: Exception) -> int:
 @pytest.mark.parametrize(
     ("error", "times"), [(UnreachableError("nobody answers"), 3), (InputError("404"), 1), (KeyError("a mistake"), 1)]
 )
-def test_only_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int):
+def test_only_transient_errors_are_retried(monkeypatch: pytest.MonkeyPatch, error: Exception, times: int):
     monkeypatch.setattr(failures, "WAIT", 0.0)
     assert attempts(error) == times
 
@@ -207,11 +207,11 @@ def test_a_command_still_reads_a_permanent_failure_as_bad_input():
         (ValueError("something else"), "something else"),
     ],
 )
-def test_trouble_of_the_machine_is_told_with_its_mend(error: Exception, said: str):
+def test_errors_of_the_machine_are_explained_with_a_remedy(error: Exception, said: str):
     assert said in explained(error)
 
 
-def test_the_mend_is_found_through_what_wraps_the_error():
+def test_the_remedy_is_found_inside_a_wrapped_error():
     try:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")

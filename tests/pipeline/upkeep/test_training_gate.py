@@ -1,4 +1,4 @@
-"""How much new data a training is worth, and what a training begins from."""
+"""When the training gate opens, and which model a training starts from."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.core.arrays import mode_arrays
 from pipeline.home.storage import Storage, write_json
 from pipeline.recommenders import warm_start
 from pipeline.settings.method import Method
-from pipeline.upkeep.training_gate import TrainingGate, changed
+from pipeline.upkeep.training_gate import TrainingGate, count_changed
 
 MODE = "vendor_all"
 CONFIGURATION = {"dvbpr": {"k": 8, "epochs": 2}, "triplets": {"seed": 0, "epochs": 2}, "image_bank": {"size": 48}}
@@ -26,13 +26,13 @@ def splits(*rows: tuple[int, int, str]) -> pa.Table:
 
 
 def of_users(users: int, items: int = 5) -> list[tuple[int, int, str]]:
-    """Each user's items from 0 on: one for validation, one for test, the others train."""
+    """List items from 0 on for each user: one for validation, one for test, the others for training."""
     names = ("validation", "test", *["train"] * (items - 2))
     return [(user, item, names[item]) for user in range(users) for item in range(items)]
 
 
 class Home:
-    """A home with the splits of now and a model of earlier ones."""
+    """A home with current splits and a model of earlier splits."""
 
     def __init__(self, folder: Path) -> None:
         self.storage = Storage(root=str(folder))
@@ -65,21 +65,21 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def test_interactions_that_came_and_that_went_count_once_each_whatever_split_they_are_in():
+def test_added_and_removed_interactions_count_once_each_in_any_split():
     before = splits((0, 0, "train"), (0, 1, "test"), (1, 0, "train"))
     now = splits((0, 0, "test"), (0, 1, "train"), (1, 2, "train"), (1, 3, "train"))
-    assert changed(before, now) == 3 and changed(now, before) == 3 and changed(now, now) == 0
+    assert count_changed(before, now) == 3 and count_changed(now, before) == 3 and count_changed(now, now) == 0
 
 
 @pytest.mark.parametrize(("new", "opens"), [(0, False), (1, False), (2, True)])
-def test_a_training_waits_for_one_percent_of_the_mode(home: Home, new: int, opens: bool):
+def test_a_training_waits_for_changes_to_one_percent_of_the_interactions(home: Home, new: int, opens: bool):
     table = of_users(40)  # 200 interactions
     home.model(splits(*table))
     home.now(splits(*table, *[(user, 9, "train") for user in range(new)]))
     assert home.gate()("dvbpr", MODE) is opens
 
 
-def test_a_number_takes_the_place_of_the_percent_and_nought_trains_always(home: Home):
+def test_a_set_number_replaces_the_percentage_and_zero_always_trains(home: Home):
     table = of_users(40)
     home.model(splits(*table))
     home.now(splits(*table, (0, 9, "train")))
@@ -88,14 +88,14 @@ def test_a_number_takes_the_place_of_the_percent_and_nought_trains_always(home: 
     assert home.gate(0)("dvbpr", MODE)
 
 
-def test_what_is_no_recommender_and_what_has_no_model_does_not_wait(home: Home):
+def test_only_recommenders_with_a_model_wait(home: Home):
     assert home.gate()("dvbpr", MODE) and home.gate()("baselines", MODE)
     home.model(splits(*of_users(40)))
     home.now(splits(*of_users(40)))
     assert home.gate()("triplets", MODE) and home.gate()("lookbook", None) and not home.gate()("dvbpr", MODE)
 
 
-def test_the_first_model_begins_as_new_and_the_next_one_from_it(home: Home):
+def test_the_first_model_starts_cold_and_the_next_one_from_it(home: Home):
     table = splits(*of_users(40))
     assert home.start(table).folder is None
     path = home.model(table)
@@ -103,7 +103,7 @@ def test_the_first_model_begins_as_new_and_the_next_one_from_it(home: Home):
     assert (begun.folder, begun.run) == (path, "one") and begun.why.startswith("from one; 0 of 80 ")
 
 
-def test_another_configuration_or_code_begins_as_new_and_says_what_is_other(home: Home):
+def test_another_configuration_or_code_starts_cold_and_names_the_difference(home: Home):
     table = splits(*of_users(40))
     home.model(table)
     assert "another version of the code" in home.start(table, code="2").why
@@ -113,25 +113,25 @@ def test_another_configuration_or_code_begins_as_new_and_says_what_is_other(home
     assert home.start(table, wanted=False).why == "as new: warm_start is off"
 
 
-def test_more_epochs_are_no_other_configuration(home: Home):
+def test_more_epochs_do_not_count_as_another_configuration(home: Home):
     table = splits(*of_users(40))
     home.model(table)
     longer = {"dvbpr": {"k": 8, "epochs": 9}, "triplets": {"seed": 0, "epochs": 9}}
     assert home.start(table, **longer).run == "one"
 
 
-def test_a_model_that_knows_much_of_what_is_held_out_now_is_no_beginning(home: Home):
-    """As after another split."""
+def test_a_model_trained_on_many_held_out_pairs_is_not_started_from(home: Home):
+    """As after a change of the split."""
     home.model(splits(*of_users(40)))
     other = splits(*[(user, item, "test" if item == 4 else "train") for user, item, _ in of_users(40)])
     begun = home.start(other)
     assert begun.folder is None and "on 40 of the 40 pairs that are held out now" in begun.why
 
 
-def test_a_pair_that_any_model_of_the_line_was_trained_on_stays_known(home: Home):
+def test_pairs_that_any_ancestor_model_was_trained_on_stay_known(home: Home):
     first, later = of_users(200), of_users(200)
     oldest = home.model(splits(*first), "oldest")
-    # User 0's item 2 was trained on; the test item left, and item 2 took its place.
+    # User 0's item 2 was trained on; the test item was removed, and item 2 replaced it.
     later = [row for row in later if row[:2] != (0, 1)]
     later[later.index((0, 2, "train"))] = (0, 2, "test")
     begun = home.start(splits(*later))
@@ -147,7 +147,7 @@ def test_a_pair_that_any_model_of_the_line_was_trained_on_stays_known(home: Home
     assert warm_start.seen(splits(*later), warm_start.trained_on(cold)).num_rows == 0
 
 
-def test_known_pairs_leave_what_is_evaluated_and_nothing_else():
+def test_known_pairs_are_excluded_from_their_split_only():
     table = splits(*of_users(3))
     catalogue = pa.table({"item": pa.array(range(5), pa.int32()), "bank_row": pa.array(range(5), pa.int32())})
     data = mode_arrays(catalogue, table)
@@ -157,13 +157,13 @@ def test_known_pairs_leave_what_is_evaluated_and_nothing_else():
     assert data.without("test", known.slice(0, 0)).tolist() == data.pairs["test"].tolist()
 
 
-def test_the_pair_of_a_picture_held_out_alone_is_not_meant(home: Home):
-    """Its siblings train by the split's own rule, in the first model as in the next."""
+def test_a_pair_with_a_single_held_out_picture_does_not_count_as_known(home: Home):
+    """Its other pictures train in every model, by the split's own rule."""
     table = splits((0, 0, "train"), (0, 0, "test"), (0, 1, "train"), (0, 2, "validation"))
     assert warm_start.seen(table, table.select(["user", "item"]).slice(0, 1)).num_rows == 0
 
 
-def test_a_model_made_from_the_same_is_found_again_the_current_one_first(home: Home):
+def test_models_with_equal_inputs_are_found_again_the_current_one_first(home: Home):
     table = splits(*of_users(3))
     home.model(table, "a", inputs={"x": "1"})
     home.model(table, "b", inputs={"x": "1"})

@@ -1,4 +1,4 @@
-"""A week of a shop: seven drops, and each day exactly what followed from the drop is made again."""
+"""A week of a shop: seven drops, and each day exactly the assets that the drop affects are made again."""
 
 import json
 import shutil
@@ -29,12 +29,12 @@ def by_mode(*names: str, modes: tuple[str, ...] = MODES) -> set[str]:
 
 
 DATASET, TRAINED = ("splits", "catalogue", "triplets"), ("dvbpr", "baselines", "recommender_champion")
-JUDGED = ("recommender_evaluation", "recommendations")
+EVALUATED = ("recommender_evaluation", "recommendations")
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """The shop on Sunday night: everything was made once, by a person."""
+    """Make the shop as of Sunday night: a person has made everything once."""
     folder = tmp_path_factory.mktemp("week")
     (folder / "drops").mkdir()
     with (
@@ -46,7 +46,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             patch, folder / "home", ATELIER_REVIEWS=str(folder / "drops"),
             ATELIER_PRODUCTS=str(folder / "products.jsonl"), ATELIER_ALLOW_HOSTS=host.host, ATELIER_PROFILE=str(TINY),
         )  # fmt: skip
-        patch.setattr("pipeline.upkeep.drops.BACKOFF", (3600.0, 3600.0))  # no week here is so long
+        patch.setattr("pipeline.upkeep.drops.BACKOFF", (3600.0, 3600.0))  # longer than the test
         shop = Shop(folder, host, instance)
         shop.write_products()
         rows = [shop.review(f"A{user}", item) for user, item in purchases()]
@@ -66,39 +66,39 @@ def last(shop: Shop, asset: str, mode: str | None = None) -> dict:
     return LatestMetadata(shop.instance).of(asset, mode)
 
 
-def read_anew(shop: Shop) -> tuple[int, int]:
-    """Of the review files, how many the last ingest read, and how many there were."""
-    said = last(shop, "reviews")
-    return said["files"] - said["files_known"], said["files"]
+def files_read(shop: Shop) -> tuple[int, int]:
+    """Return the number of review files that the last ingest read, and the number of all review files."""
+    metadata = last(shop, "reviews")
+    return metadata["files"] - metadata["files_known"], metadata["files"]
 
 
 def test_a_week_of_drops(shop: Shop):
-    """One test, as each day begins where the day before it ended."""
+    """All days in one test, because each day starts from the day before."""
     asked_before = dict(shop.host.asked)
     everything = len(asked_before)
     assert everything == 2 * ITEMS + ITEMS and set(asked_before.values()) == {1}
 
-    # The files are looked at for the first time, are what they were, and nothing is made.
+    # The files are observed for the first time and are unchanged, so nothing is made.
     day = shop.day()
     assert (day.observed, day.made, day.failed) == (1, {}, [])
 
-    # Monday: reviews by people who bought one thing. They are read and counted on the page; the 5-core is what it was.
+    # Monday: reviews by people who bought one item. They are read and counted on the page; the 5-core does not change.
     shop.drop("1-monday", [shop.review("NEWCOMER1", 3), shop.review("NEWCOMER2", 4)])
     day = shop.day()
     assert set(day.made) == INGEST | CORE | {"image_urls", "lookbook"}
-    assert read_anew(shop) == (1, 2)
+    assert files_read(shop) == (1, 2)
 
-    # Tuesday: an empty file. It is not even looked into.
+    # Tuesday: an empty file. It is not even observed.
     (shop.drops / "2-tuesday.jsonl.gz").touch()
     day = shop.day()
     assert (day.observed, day.made, day.failed) == (0, {}, [])
 
-    # Wednesday: Monday's file once more. It is looked into, holds nothing new, and nothing is made.
+    # Wednesday: a copy of Monday's file. It is observed and has nothing new, so nothing is made.
     shutil.copyfile(shop.drops / "1-monday.jsonl.gz", shop.drops / "3-wednesday.jsonl.gz")
     day = shop.day()
     assert (day.observed, day.made, day.failed) == (1, {}, [])
 
-    # Thursday: a file cut short. Ingest says so, once; what is below it stays as it is.
+    # Thursday: a truncated file. Ingest fails once; the assets downstream stay as they are.
     friday = [shop.review(f"A{user}", item) for user, item in unbought(2)]
     friday.append(shop.review("NEWCOMER3", 5, "new"))
     path = shop.drop("4-thursday", [*friday, "<p>Service temporarily slow</p>"])
@@ -109,24 +109,24 @@ def test_a_week_of_drops(shop: Shop):
     assert sorted(day.failed) == sorted(INGEST)
     assert shop.day().failed == []
 
-    # Friday: the file is whole, 1% of new reviews and a line that is none. Its photo alone is fetched; both modes train
+    # Friday: the file is whole, with 1% new reviews and an invalid line. Only its photo is fetched; both modes train.
     path.write_bytes(whole)
     before = {mode: model(shop, mode) for mode in MODES}
     day = shop.day()
-    assert set(day.made) == (INGEST | CORE | PICTURES | by_mode(*DATASET, *TRAINED, *JUDGED) | WHOLE)
+    assert set(day.made) == (INGEST | CORE | PICTURES | by_mode(*DATASET, *TRAINED, *EVALUATED) | WHOLE)
     assert set(day.made.values()) == {1}, "a stage was made twice"
     new = shop.host.asked - shop.host.asked.__class__(asked_before)
     assert new == {"/photo-new.jpg": 1} and sum(new.values()) <= 0.05 * everything
     assert last(shop, "rejects")["dagster/row_count"] == 1
-    assert read_anew(shop) == (1, 4)  # Wednesday's was read on Thursday, before the damage was met
+    assert files_read(shop) == (1, 4)  # Wednesday's file was read on Thursday, before the truncated one
     for mode in MODES:
         assert last(shop, "dvbpr", mode)["begun"].startswith(f"from {before[mode]}; 0 of ")
         assert last(shop, "recommender_evaluation", mode)["held_out_pairs_trained_on_before"] == 0
-        # With so few people nothing is decided: the new model is compared, the picks stay those of the champion.
+        # With so few users the comparison decides nothing, so the picks stay those of the champion.
         assert last(shop, "recommendations", mode)["model"] == before[mode] != model(shop, mode)
         assert last(shop, "recommender_champion", mode)["champion_model"] == before[mode]
 
-    # Saturday: a photo and no purchase. The other mode is not touched, and one photo is worth no training.
+    # Saturday: a photo and no purchase. The other mode does not change, and one photo is not enough for a training.
     shop.drop("6-saturday", [shop.review("NEWCOMER4", 6, "newer")])
     trained = {mode: model(shop, mode) for mode in MODES}
     day = shop.day()
@@ -135,27 +135,27 @@ def test_a_week_of_drops(shop: Shop):
         INGEST | CORE | PICTURES | by_mode("splits", "catalogue") | by_mode("triplets", modes=customer)
     )
     assert {mode: model(shop, mode) for mode in MODES} == trained
-    assert read_anew(shop) == (1, 5)
+    assert files_read(shop) == (1, 5)
 
-    # Sunday: an item has vanished from the shop, one that nobody photographed. It leaves, and both modes train again.
-    shop.write_products(without=gone())
+    # Sunday: a product without customers' photos is removed from the shop. Both modes train again without it.
+    shop.write_products(without=removed_item())
     day = shop.day()
     assert set(day.made) == (
-        INGEST | {"image_urls", "image_ledger", "image_bank"} | by_mode(*DATASET, *TRAINED, *JUDGED) | WHOLE
+        INGEST | {"image_urls", "image_ledger", "image_bank"} | by_mode(*DATASET, *TRAINED, *EVALUATED) | WHOLE
     )
-    assert read_anew(shop) == (0, 5)
+    assert files_read(shop) == (0, 5)
     assert len(shop.host.asked) == everything + 2 and set(shop.host.asked.values()) == {1}
     assert shop.day().made == {}
 
 
 def unbought(count: int) -> list[tuple[int, int]]:
-    """Purchases that the first users have not made yet, one each."""
+    """Choose one new purchase for each of the first `count` users."""
     known = set(purchases())
     return [(user, next(item for item in range(ITEMS) if (user, item) not in known)) for user in range(count)]
 
 
-def gone() -> int:
-    """An item without customers' photos that several bought."""
+def removed_item() -> int:
+    """Choose an item without customers' photos that several users bought."""
     bought = [item for _, item in purchases()]
     return max(set(range(1, ITEMS, 2)) - {5}, key=bought.count)
 

@@ -1,4 +1,4 @@
-"""Of the grid that `make edges` tries whole, what `make test` holds too: a step that fails, a step that is stopped."""
+"""The two ends of the grid of `make edges` that `make test` runs too: a step that fails, and a step that is stopped."""
 
 import json
 import signal
@@ -33,7 +33,7 @@ def test_a_step_that_fails_ends_the_run_with_its_reason(tmp_path: Path, variable
     assert faults(call(READS, tmp_path / "home", variables), 1, "move it away") == []
 
 
-def test_ctrl_c_in_a_step_ends_the_run_as_the_shell_expects(tmp_path: Path, variables: dict[str, str]):
+def test_ctrl_c_in_a_step_ends_the_run_with_exit_code_130(tmp_path: Path, variables: dict[str, str]):
     (tmp_path / "home").mkdir()
     ended = call(READS, tmp_path / "home", variables, kind="waits", signals=(signal.SIGINT,))
     assert faults(ended, 130, "the same command goes on") == []

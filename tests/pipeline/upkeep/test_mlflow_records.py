@@ -1,4 +1,4 @@
-"""What becomes of MLflow's runs and versions afterwards: closed, read as the champion, withdrawn; on a real store."""
+"""MLflow's runs and versions after their process has ended: closed, read as champion, withdrawn; on a real store."""
 
 import sqlite3
 from pathlib import Path
@@ -8,24 +8,24 @@ import pytest
 from pipeline.runtime import tracking
 from pipeline.runtime.exits import explained
 from pipeline.runtime.tracking import TrackedRun, Tracker
-from pipeline.upkeep import tracked_ends
+from pipeline.upkeep import mlflow_records
 from tests.pipeline.runtime.test_tracking import client, nothing, tracked, tracker
 
 __all__ = ["client", "tracker"]  # fixtures
 
 
 def open_in(client, tracker: Tracker, **tags: str) -> str:
-    """A run that stays RUNNING, as a killed process leaves it."""
+    """Create a run that stays RUNNING, like that of a killed process."""
     return client.create_run(tracker._experiment(client), tags=tags).info.run_id
 
 
-def test_what_a_dead_dagster_run_left_open_is_closed_and_a_trial_with_its_search(tracker: Tracker, client):
+def test_runs_of_a_dead_dagster_run_are_closed_and_trials_with_their_search(tracker: Tracker, client):
     dead = open_in(client, tracker, **{"dagster.run_id": "dead"})
     alive = open_in(client, tracker, **{"dagster.run_id": "alive"})
     search = open_in(client, tracker, **{"dagster.run": "/runs/dead", "tuning.search": "s"})
     trial = open_in(client, tracker, **{"mlflow.parentRunId": search})
-    study = open_in(client, tracker)  # of no Dagster run: nobody knows whether it has ended
-    assert tracked_ends.close(tracker, lambda run_id: run_id == "dead") == 3
+    study = open_in(client, tracker)  # without a Dagster run, so it is unknown whether it has ended
+    assert mlflow_records.close(tracker, lambda run_id: run_id == "dead") == 3
     states = [client.get_run(run_id).info.status for run_id in (dead, search, trial, alive, study)]
     assert states == ["KILLED", "KILLED", "KILLED", "RUNNING", "RUNNING"]
     for run_id in (alive, study):
@@ -38,7 +38,7 @@ def registered(client, run_id: str, name: str, made: str) -> str:
     return client.create_model_version(name, client.get_run(run_id).info.artifact_uri, run_id, tags=tags).version
 
 
-def test_the_champion_is_read_by_its_alias_with_the_figures_of_its_own_evaluation(tracker: Tracker, client):
+def test_the_champion_is_read_by_its_alias_with_the_metrics_of_its_evaluation(tracker: Tracker, client):
     from mlflow.entities import Param
 
     run_id = open_in(client, tracker, **{"dagster.asset": "recommender_evaluation"})
@@ -46,15 +46,13 @@ def test_the_champion_is_read_by_its_alias_with_the_figures_of_its_own_evaluatio
     client.log_metric(run_id, "test_auc", 0.7)
     client.set_terminated(run_id)
     version = registered(client, run_id, "atelier-recommender-vendor_all", "abc123")
-    assert tracked_ends.champion(tracker, "atelier-recommender-vendor_all") is None
+    assert mlflow_records.champion(tracker, "atelier-recommender-vendor_all") is None
     client.set_registered_model_alias("atelier-recommender-vendor_all", "champion", version)
-    assert tracked_ends.champion(tracker, "atelier-recommender-vendor_all") == ("abc123", {"test_auc": 0.7})
-    assert tracked_ends.champion(tracker, "of no such name") is None
+    assert mlflow_records.champion(tracker, "atelier-recommender-vendor_all") == ("abc123", {"test_auc": 0.7})
+    assert mlflow_records.champion(tracker, "of no such name") is None
 
 
-def test_what_is_withdrawn_keeps_its_history_and_loses_its_files_and_its_alias(
-    tracker: Tracker, client, tmp_path: Path
-):
+def test_a_withdrawn_model_keeps_its_history_and_loses_its_files_and_alias(tracker: Tracker, client, tmp_path: Path):
     (tmp_path / "factors.npz").write_bytes(b"somebody's")
 
     def logs(run: TrackedRun) -> None:
@@ -64,15 +62,15 @@ def test_what_is_withdrawn_keeps_its_history_and_loses_its_files_and_its_alias(
     [other], _ = tracked(tracker, logs, model_folder=str(tmp_path / "generator" / "m2"))
     version = registered(client, theirs, "atelier-generator", "m1")
     client.set_registered_model_alias("atelier-generator", "champion", version)
-    assert tracked_ends.withdraw(tracker, {str(tmp_path / "generator" / "m1")}, tmp_path) == 2
+    assert mlflow_records.withdraw(tracker, {str(tmp_path / "generator" / "m1")}, tmp_path) == 2
     assert client.list_artifacts(theirs) == [] and client.get_run(theirs).data.tags["atelier.erased"]
     assert len(client.list_artifacts(other)) == 1 and "atelier.erased" not in client.get_run(other).data.tags
-    assert tracked_ends.champion(tracker, "atelier-generator") is None
+    assert mlflow_records.champion(tracker, "atelier-generator") is None
     assert client.get_model_version("atelier-generator", version).tags["atelier.erased"]
-    assert tracked_ends.withdraw(tracker, set(), tmp_path) == 0
+    assert mlflow_records.withdraw(tracker, set(), tmp_path) == 0
 
 
-def test_a_database_that_somebody_holds_is_a_clear_failure_and_afterwards_it_works(
+def test_a_locked_database_is_reported_clearly_and_works_afterwards(
     tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tracking, "LOCK_TIMEOUT", 0.1)

@@ -19,31 +19,31 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.champions import registry, succession
-from pipeline.champions.registry import Registry
-from pipeline.champions.succession import Outcome
+from pipeline.champions import model_registry, succession
+from pipeline.champions.model_registry import Registry
+from pipeline.champions.succession import Succession
 from pipeline.core.errors import InputError
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import ChampionSettings
 from tests.pipeline.conftest import free_port
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 
-NAME = registry.model_name("recommender", MODE)
+NAME = model_registry.model_name("recommender", MODE)
 SETTINGS = ChampionSettings(minimum=20)
 
 
-def with_a_number_for_a_name(shop: LittleShop) -> LittleShop:
-    """The fifth reviewer's id is of digits alone."""
+def with_a_numeric_id(shop: LittleShop) -> LittleShop:
+    """Give the fifth reviewer an id of digits alone."""
     names = ["104" if name == "R104" else name for name in shop.users["reviewer_id"].to_pylist()]
     users = shop.users.set_column(shop.users.column_names.index("reviewer_id"), "reviewer_id", [names])
     return replace(shop, users=users.cast(shop.users.schema))
 
 
-class Desk:
-    """A shop with its tracking store, and the one thing that is done there."""
+class RegistryShop:
+    """A shop with its MLflow store, where models are registered."""
 
     def __init__(self, folder: Path, artifacts: str = "") -> None:
-        self.shop: LittleShop = with_a_number_for_a_name(little_shop(folder / "home"))
+        self.shop: LittleShop = with_a_numeric_id(little_shop(folder / "home"))
         uri = f"sqlite:///{folder}/mlflow.db"
         self.tracker = Tracker(tracking_uri=uri, artifact_root=artifacts or str(folder / "artifacts"))
         self.client = self.tracker.client()
@@ -52,10 +52,10 @@ class Desk:
     def store(self) -> Registry:
         return Registry(self.client, self.tracker.tracking_uri)
 
-    def enter(self, run: str, **changes: Any) -> Outcome:
-        """Finish a model of that name and let it challenge the champion."""
+    def enter(self, run: str, **changes: Any) -> Succession:
+        """Finish a model with this folder name, register it and decide on it."""
         trained = self.shop.finish(run, **changes)
-        outcomes: list[Outcome] = []
+        outcomes: list[Succession] = []
 
         @dg.asset
         def recommender_champion(context: dg.AssetExecutionContext) -> None:
@@ -68,59 +68,59 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return Desk(tmp_path_factory.mktemp("desk"))
+def desk(tmp_path_factory: pytest.TempPathFactory) -> RegistryShop:
+    return RegistryShop(tmp_path_factory.mktemp("desk"))
 
 
 @pytest.fixture(scope="module")
-def first(desk: Desk) -> Outcome:
+def first(desk: RegistryShop) -> Succession:
     return desk.enter("first", factors=desk.shop.taste(0.3, seed=1))
 
 
-def champion(desk: Desk) -> int:
+def champion(desk: RegistryShop) -> int:
     found = desk.store.champion(NAME)
     assert found is not None
     return found.number
 
 
-def test_where_nothing_is_registered_there_is_no_champion(desk: Desk):
+def test_without_registered_models_there_is_no_champion(desk: RegistryShop):
     assert desk.store.champion("atelier-recommender-none") is None and desk.store.versions("nothing") == []
 
 
-def test_the_life_of_an_alias(desk: Desk, first: Outcome):
-    """One story: each model meets what the ones before it left."""
+def test_the_alias_moves_by_the_rule_and_by_hand(desk: RegistryShop, first: Succession):
+    """All steps in one test, because each model meets the champion that the steps before left."""
     shop = desk.shop
-    assert first.decision is not None and first.decision.verdict == "first"
+    assert first.decision is not None and first.decision.result == "first"
     assert first.version.number == champion(desk) == 1
 
     again = desk.enter("first", factors=shop.taste(0.3, seed=1))
-    assert again.decision is None and len(desk.store.versions(NAME)) == 1  # registered once, judged once
+    assert again.decision is None and len(desk.store.versions(NAME)) == 1  # registered once, decided on once
 
     better = desk.enter("better", factors=shop.taste(3.0, seed=2))
-    assert better.decision is not None and better.decision.verdict == "better" and better.decision.low > 0
+    assert better.decision is not None and better.decision.result == "better" and better.decision.low > 0
     assert champion(desk) == better.version.number == 2
 
     worse = desk.enter("worse", factors=shop.taste(0.3, seed=3))
-    assert worse.decision is not None and worse.decision.verdict == "not better" and worse.decision.high < 0
+    assert worse.decision is not None and worse.decision.result == "not better" and worse.decision.high < 0
     assert champion(desk) == 2 and worse.version.number == 3 and worse.champion.number == 2
 
-    # A person restores an old version; models that were judged already do not take it back.
+    # A person restores an old version; models that were decided on before do not take the alias back.
     desk.client.set_registered_model_alias(NAME, "champion", "1")
     assert desk.enter("better", factors=shop.taste(3.0, seed=2)).decision is None
     assert champion(desk) == 1
     desk.client.set_registered_model_alias(NAME, "champion", "2")
 
-    # Newer data: one user's hold-outs moved. As good as the champion is good enough there, but not far worse.
+    # Newer data: one user's hold-outs moved. There a model may equal the champion, but not be much worse.
     moved = moved_hold_out(shop.splits)
     equal = desk.enter("newer", splits=moved, factors=shop.taste(3.0, seed=2))
     assert equal.decision is not None and equal.decision.same_data is False
-    assert equal.decision.verdict == "not worse" and equal.decision.left_out["trained on by the champion"] == 1
+    assert equal.decision.result == "not worse" and equal.decision.left_out["trained on by the champion"] == 1
     assert champion(desk) == 4
     bad = desk.enter("newer-bad", splits=moved, factors=shop.taste(0.3, seed=3))
     assert bad.decision is not None and bad.decision.same_data is True and champion(desk) == 4
 
 
-def test_a_decision_is_written_where_people_look(desk: Desk, first: Outcome):
+def test_a_decision_is_recorded_in_the_registry(desk: RegistryShop, first: Succession):
     version = desk.client.get_model_version(NAME, "1")
     assert version.description == f"{NAME} had no champion." and version.tags["atelier.verdict"] == "first"
     assert version.tags["data.splits"] and version.tags["trained_by"] == "mlflow-first"
@@ -131,7 +131,7 @@ def test_a_decision_is_written_where_people_look(desk: Desk, first: Outcome):
     assert [output.model_id for output in run.outputs.model_outputs] == [first.version.model_id]
 
 
-def test_a_champion_that_was_cut_off_before_its_tag_is_not_judged_against_itself(desk: Desk, first: Outcome):
+def test_a_champion_without_its_decision_tag_is_not_compared_with_itself(desk: RegistryShop, first: Succession):
     number = str(champion(desk))
     desk.client.delete_model_version_tag(NAME, number, "atelier.verdict")
     made = desk.client.get_model_version(NAME, number).tags["atelier.model"]
@@ -144,13 +144,15 @@ def test_a_champion_that_was_cut_off_before_its_tag_is_not_judged_against_itself
     assert outcome.decision is None and champion(desk) == int(number) and len(desk.store.versions(NAME)) == before
 
 
-def test_a_model_that_cannot_be_written_is_no_version(desk: Desk, first: Outcome, monkeypatch: pytest.MonkeyPatch):
+def test_a_model_that_cannot_be_written_leaves_no_version(
+    desk: RegistryShop, first: Succession, monkeypatch: pytest.MonkeyPatch
+):
     def fails(*_: object) -> None:
         raise OSError("no space left on device")
 
     before = [version.number for version in desk.store.versions(NAME)]
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "write_recommender", fails)
+        patch.setattr(model_registry, "write_recommender", fails)
         with pytest.raises(OSError, match="no space left"):
             desk.enter("unlucky", factors=desk.shop.taste(9.0))
     assert [version.number for version in desk.store.versions(NAME)] == before
@@ -158,18 +160,18 @@ def test_a_model_that_cannot_be_written_is_no_version(desk: Desk, first: Outcome
     assert sorted(str(model.status) for model in models if model.tags["atelier.model"] == "unlucky") == ["FAILED"]
 
 
-def test_a_champion_whose_files_are_gone_is_named_with_the_mend(desk: Desk, first: Outcome):
+def test_a_champion_without_its_files_is_reported_with_the_remedy(desk: RegistryShop, first: Succession):
     folder = desk.store.folder(first.version)
     aside = folder.rename(folder.with_name("aside"))
-    with pytest.raises(InputError, match=rf"files of models:/{NAME}/1 cannot be had .* to another version"):
+    with pytest.raises(InputError, match=rf"files of models:/{NAME}/1 cannot be read .* to another version"):
         desk.store.folder(first.version)
     aside.rename(folder)
 
 
-def test_requirements_are_pinned_and_the_packages_it_runs_on_lie_beside_it(desk: Desk, first: Outcome):
+def test_requirements_are_pinned_and_the_imported_packages_are_copied(desk: RegistryShop, first: Succession):
     folder = desk.store.folder(first.version)
     needed = (folder / "requirements.txt").read_text().split()
-    assert {line.partition("==")[0] for line in needed} == set(registry.RECOMMENDER_NEEDS)
+    assert {line.partition("==")[0] for line in needed} == set(model_registry.RECOMMENDER_NEEDS)
     assert all("==" in line and "+" not in line for line in needed)
     assert (folder / "code" / "models" / "data" / "factors.py").is_file() and (
         folder / "code" / "pipeline" / "champions" / "served_model.py"
@@ -178,8 +180,8 @@ def test_requirements_are_pinned_and_the_packages_it_runs_on_lie_beside_it(desk:
 
 
 @pytest.fixture(scope="module")
-def server(desk: Desk, first: Outcome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`mlflow models serve` of the first version, as the docs call it: another process, another folder."""
+def server(desk: RegistryShop, first: Succession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run `mlflow models serve` on the first version as in the docs, in another process and folder."""
     port, log = free_port(), tmp_path_factory.mktemp("serve") / "log"
     programs = Path(sys.executable).parent
     command = [
@@ -205,7 +207,7 @@ def server(desk: Desk, first: Outcome, tmp_path_factory: pytest.TempPathFactory)
             yield f"http://127.0.0.1:{port}/invocations"
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # asked politely, its parent takes ten seconds
+                os.killpg(process.pid, signal.SIGKILL)  # after SIGTERM its parent takes ten seconds
 
 
 def answers(url: str) -> bool:
@@ -217,7 +219,7 @@ def answers(url: str) -> bool:
 
 
 def post(server: str, body: str | bytes, kind: str = "application/json") -> tuple[int, dict[str, Any]]:
-    """(status, what was answered)"""
+    """Send a request; return its status and its JSON answer."""
     data = body if isinstance(body, bytes) else body.encode()
     try:
         with urllib.request.urlopen(urllib.request.Request(server, data, {"Content-Type": kind}), timeout=60) as reply:
@@ -233,7 +235,7 @@ def ask(server: str, *records: dict[str, Any]) -> list[dict[str, Any]]:
     return answer["predictions"]
 
 
-def test_served_over_http_it_ranks_for_one_person(desk: Desk, server: str):
+def test_served_over_http_it_ranks_for_one_person(desk: RegistryShop, server: str):
     user = desk.shop.users["reviewer_id"][3].as_py()
     rows = ask(server, {"user_id": user, "k": 4})
     factors = desk.shop.taste(0.3, seed=1)
@@ -247,7 +249,7 @@ def test_served_over_http_it_ranks_for_one_person(desk: Desk, server: str):
     assert [row["score"] for row in rows] == pytest.approx([of_item[item] for item in best], rel=1e-4)
 
 
-def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk: Desk, server: str):
+def test_served_over_http_one_request_holds_several_users_and_options(desk: RegistryShop, server: str):
     user = desk.shop.users["reviewer_id"][0].as_py()
     picture = base64.b64encode(desk.shop.png[0]).decode()
     rows = ask(
@@ -268,7 +270,7 @@ def test_served_over_http_one_request_holds_several_people_and_their_wishes(desk
     assert len(by_row[2]) == 1 and by_row[2][0]["user_id"] is None and not by_row[2][0]["known"]
     assert len(by_row[3]) == 1 and by_row[3][0]["item"] is None and by_row[3][0]["rank"] >= 1
     assert len(by_row[4]) == 60 and by_row[4][0]["known"]
-    assert len(by_row[5]) == 60 - 5  # what they have is left out
+    assert len(by_row[5]) == 60 - 5  # without the user's own items
 
 
 R = {"user_id": "R100"}
@@ -313,7 +315,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("records", "said"), WRONG)
-def test_served_over_http_a_wrong_row_is_a_400_that_says_which_and_why(server: str, records: list[Any], said: str):
+def test_served_over_http_an_invalid_row_is_a_400_with_its_number_and_the_reason(
+    server: str, records: list[Any], said: str
+):
     status, answer = post(server, json.dumps({"dataframe_records": records}))
     assert status == 400 and said in answer["message"]
 
@@ -322,7 +326,7 @@ def test_served_over_http_a_wrong_row_is_a_400_that_says_which_and_why(server: s
     ("body", "kind", "said"),
     [
         ('{"instances": ["R100"]}', "application/json", "rows with named columns were expected"),
-        # MLflow would make columns of these whose rows do not belong together.
+        # MLflow would turn these into columns that mix up the rows.
         ('{"instances": [{"user_id": "R100"}, {"k": 1}]}', "application/json", "rows with named columns were expected"),
         ('{"instances": [{"user_id": "R100"}]}', "application/json", "rows with named columns were expected"),
         ('{"inputs": "R100"}', "application/json", "rows with named columns were expected"),
@@ -331,7 +335,7 @@ def test_served_over_http_a_wrong_row_is_a_400_that_says_which_and_why(server: s
         (
             '{"dataframe_split": {"columns": ["user_id", "user_id"], "data": [["R100", "R101"]]}}',
             "application/json",
-            "'user_id': each column may be there once",
+            "'user_id': each column may occur once",
         ),
         ('{"prompt": "R100"}', "application/json", "rows with named columns were expected"),
         ('["R100"]', "application/json", "Received a list"),
@@ -343,12 +347,12 @@ def test_served_over_http_a_wrong_row_is_a_400_that_says_which_and_why(server: s
         ("", "text/csv", "valid CSV"),
     ],
 )
-def test_served_over_http_what_is_no_table_of_people_is_a_400(server: str, body: str, kind: str, said: str):
+def test_served_over_http_another_form_of_request_is_a_400(server: str, body: str, kind: str, said: str):
     status, answer = post(server, body, kind)
     assert status == 400 and said in answer["message"], answer
 
 
-def test_served_over_http_a_number_is_the_user_of_that_name(desk: Desk, server: str):
+def test_served_over_http_a_number_is_matched_to_the_users_text_id(desk: RegistryShop, server: str):
     assert desk.shop.users["reviewer_id"][4].as_py() == "104"
     asked = [
         json.dumps({"dataframe_records": [{"user_id": 104, "k": 1}]}),
@@ -363,7 +367,7 @@ def test_served_over_http_a_number_is_the_user_of_that_name(desk: Desk, server: 
     assert rows[0][0]["known"] and rows[0][0]["user_id"] == "104" and all(row == rows[0] for row in rows)
 
 
-def test_served_over_http_csv_with_gaps_is_answered(desk: Desk, server: str):
+def test_served_over_http_csv_with_gaps_is_answered(desk: RegistryShop, server: str):
     user = desk.shop.users["reviewer_id"][3].as_py()
     status, answer = post(server, f"user_id,k,exclude_seen\n{user},2,\nnobody,,false\n", "text/csv")
     assert status == 200

@@ -1,4 +1,4 @@
-"""What goes with a name where pictures lie behind signed addresses: a picture, however its address was signed."""
+"""The scope of an erasure with signed URLs: a picture is the same whatever its URL's signature."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.erasure import Erasures
-from pipeline.erase.erase import reach
+from pipeline.erase.erase import find_scope
 
 
 def signed(picture: str, mac: str) -> str:
@@ -24,18 +24,18 @@ def tables(folder: Path) -> Path:
 
 
 def test_a_picture_that_another_product_shows_under_another_signature_stays(tmp_path: Path) -> None:
-    found = reach(tables(tmp_path), "asin", "A")
+    found = find_scope(tables(tmp_path), "asin", "A")
     assert (found.urls, found.shown) == ({signed("own", "1")}, {0})
 
 
-def test_one_picture_goes_under_whatever_signature_it_is_named(tmp_path: Path) -> None:
-    found = reach(tables(tmp_path), "url", signed("own", "9"))
+def test_a_picture_is_erased_under_every_signature(tmp_path: Path) -> None:
+    found = find_scope(tables(tmp_path), "url", signed("own", "9"))
     assert (found.urls, found.shown) == ({signed("own", "3")}, {0})
     erased = Erasures.none().with_more("url", found.name, found.urls)
     assert erased.holds("url", signed("own", "7")) and not erased.holds("url", signed("shared", "9"))
 
 
-def test_a_list_of_an_earlier_version_still_keeps_out_what_it_names() -> None:
+def test_a_list_of_an_earlier_version_still_applies() -> None:
     url, salt = signed("own", "1"), "00" * 16
     before = Erasures(salt)._digest("url", url)
     assert Erasures(salt, ({"digest": before},), frozenset({before})).holds("url", url)

@@ -1,7 +1,6 @@
-"""Close or withdraw MLflow's runs and versions after their own process has ended.
+"""Read, close and withdraw MLflow's runs and model versions after their process has ended.
 
-A run whose process was killed is closed; a version that learnt from something erased is withdrawn. Also reads what a
-training, or the champion's own evaluation, recorded.
+A run whose process was killed is closed. A version that was trained on erased data is withdrawn.
 """
 
 import time
@@ -10,15 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.champions.registry import LOGGED, MADE, Registry
+from pipeline.champions.model_registry import LOGGED, MADE, Registry
 from pipeline.runtime.tracking import EXPERIMENT, Tracker
 
-ERASED = "atelier.erased"  # the tag of what was withdrawn, with the moment
+ERASED = "atelier.erased"  # tag of a withdrawn run or version: the time of the erasure
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a training's run says of itself; of a run that the store does not know, that nothing was recorded."""
+    """How a model was trained, from its MLflow run; the defaults stand for a run that MLflow does not know."""
 
     known: bool = False
     when: str = "not recorded"
@@ -28,7 +27,7 @@ class Origin:
 
 
 def origin(tracker: Tracker, run_id: str) -> Origin:
-    """When and by which code and preset a run trained, from the store of runs."""
+    """Read from MLflow when a run trained, and with which code and preset."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -46,11 +45,11 @@ def origin(tracker: Tracker, run_id: str) -> Origin:
 
 
 def close(tracker: Tracker, ended: Callable[[str], bool]) -> int:
-    """Mark KILLED every run that is still RUNNING though its Dagster run has ended; how many there were.
+    """Mark every RUNNING run whose Dagster run has ended as KILLED; return the number of runs.
 
     Args:
-        tracker: where the runs are.
-        ended: whether the Dagster run of this id has ended.
+        tracker: the MLflow store.
+        ended: whether the Dagster run of an id has ended.
     """
     client = tracker.client()
     found = client.get_experiment_by_name(EXPERIMENT)
@@ -60,8 +59,8 @@ def close(tracker: Tracker, ended: Callable[[str], bool]) -> int:
     parents = {run.info.run_id: run for run in running}
     closed = 0
     for run in running:
-        of = parents.get(run.data.tags.get("mlflow.parentRunId", ""), run)  # a trial ends with its search
-        dagster_run = of.data.tags.get("dagster.run_id") or of.data.tags.get("dagster.run", "").rpartition("/")[2]
+        root = parents.get(run.data.tags.get("mlflow.parentRunId", ""), run)  # a trial ends with its search
+        dagster_run = root.data.tags.get("dagster.run_id") or root.data.tags.get("dagster.run", "").rpartition("/")[2]
         if dagster_run and ended(dagster_run):
             client.set_terminated(run.info.run_id, "KILLED")
             closed += 1
@@ -69,9 +68,9 @@ def close(tracker: Tracker, ended: Callable[[str], bool]) -> int:
 
 
 def champion(tracker: Tracker, name: str) -> tuple[str, dict[str, float]] | None:
-    """The champion of a registered model: which folder it was made in, and the metrics of its own evaluation.
+    """Read the champion of a registered model: its model folder and the metrics of its evaluation.
 
-    None where no version has the alias; no metrics where it was evaluated elsewhere, or never.
+    Returns None if no version has the alias. The metrics are empty if the champion was not evaluated in this store.
     """
     client = tracker.client()
     version = Registry(client, tracker.uri).champion(name)
@@ -87,10 +86,9 @@ def champion(tracker: Tracker, name: str) -> tuple[str, dict[str, float]] | None
 
 
 def withdraw(tracker: Tracker, folders: Collection[str], home: Path, assets: Collection[str] = ()) -> int:
-    """Take back what is kept of models in these folders, and all that runs of `assets` show; how many of either.
+    """Delete the artifacts of the models in `folders` and of all runs of `assets`; return how many records had some.
 
-    Files of runs and versions go, and the versions' aliases. Runs and versions stay, tagged `atelier.erased`, so that
-    their history can be told.
+    Artifacts and the versions' aliases are deleted. Runs and versions stay for their history, tagged `atelier.erased`.
     """
     client = tracker.client()
     experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -100,11 +98,11 @@ def withdraw(tracker: Tracker, folders: Collection[str], home: Path, assets: Col
 
     now, gone = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), 0
     known = {*folders, *(str(Path(folder).relative_to(home)) for folder in folders)}
-    within = tuple(f"/{Path(folder).relative_to(home)}" for folder in folders)  # of where the home was before
-    names = {Path(folder).name for folder in folders}  # by which a version says what it was made from
+    moved = tuple(f"/{Path(folder).relative_to(home)}" for folder in folders)  # suffixes, for a home that was moved
+    names = {Path(folder).name for folder in folders}  # a version's tag holds its folder's name
     for run in client.search_runs([experiment.experiment_id], max_results=50_000):
         made = run.data.tags.get("model_folder", "")
-        if made in known or made.endswith(within) or run.data.tags.get("dagster.asset") in assets:
+        if made in known or made.endswith(moved) or run.data.tags.get("dagster.asset") in assets:
             get_artifact_repository(str(run.info.artifact_uri)).delete_artifacts()
             client.set_tag(run.info.run_id, ERASED, now)
             gone += 1

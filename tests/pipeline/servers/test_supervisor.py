@@ -1,4 +1,4 @@
-"""A server on a leash ends with its holder, and so does all that it started; with real processes and signals."""
+"""A supervised server and all its children end with the process that holds the pipe; real processes and signals."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 LIMIT = 60  # seconds for anything here
-# A server with children of three kinds: in its group, in a session of its own, and deaf to SIGTERM.
+# A server with three children: one in its process group, one in its own session, and one that ignores SIGTERM.
 SERVER = """
 import signal, subprocess, sys, time
 nap = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -29,22 +29,22 @@ for child in children:
 open(sys.argv[1], "w").close()
 time.sleep(600)
 """
-# Holds the pipe, as the UI does; what a shell's background ignores, its children would ignore too.
+# Holds the pipe, as the UI does. A shell's background job ignores SIGINT and SIGHUP, and its children inherit that.
 HOLDER = """
 import os, signal, subprocess, sys, time
 if sys.argv.pop(1) == "background":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 reading, writing = os.pipe()
-leash = [sys.executable, "-m", "pipeline.servers.leash", str(reading), "0.5", "", "mark", *sys.argv[1:]]
-print(subprocess.Popen(leash, pass_fds=[reading], start_new_session=True).pid, flush=True)
+supervisor = [sys.executable, "-m", "pipeline.servers.supervisor", str(reading), "0.5", "", "mark", *sys.argv[1:]]
+print(subprocess.Popen(supervisor, pass_fds=[reading], start_new_session=True).pid, flush=True)
 time.sleep(600)
 """
 
 
 @pytest.fixture
 def mark() -> Iterator[str]:
-    """The mark of one test's processes in their environment; what is left of them ends with it."""
+    """Mark the test's processes in their environment, and kill those that are left at its end."""
     made = uuid.uuid4().hex
     yield made
     for process in marked(made):
@@ -61,54 +61,54 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def until(holds, what: str) -> None:
-    by = time.monotonic() + LIMIT
+def wait_until(holds, what: str) -> None:
+    deadline = time.monotonic() + LIMIT
     while not holds():
-        assert time.monotonic() < by, what
+        assert time.monotonic() < deadline, what
         time.sleep(0.05)
 
 
-def held(mark: str, up: Path, ground: str = "foreground") -> tuple[subprocess.Popen, psutil.Process]:
-    """A holder with the server on its leash, all up: the holder and the leash."""
+def start_supervised(mark: str, up: Path, ground: str = "foreground") -> tuple[subprocess.Popen, psutil.Process]:
+    """Start a holder of the pipe with a supervisor and its server; return the holder and the supervisor."""
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, ground, sys.executable, "-c", SERVER, str(up)],
         env={**os.environ, "TEST_MARK": mark}, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout
-    leash = psutil.Process(int(holder.stdout.readline()))
-    until(up.exists, "the server does not start")
+    supervisor = psutil.Process(int(holder.stdout.readline()))
+    wait_until(up.exists, "the server does not start")
     assert len(marked(mark)) == 6
-    return holder, leash
+    return holder, supervisor
 
 
 @pytest.mark.parametrize("ground", ["foreground", "background"])
 def test_nothing_of_a_server_outlives_a_kill_9_of_its_holder(mark, tmp_path, ground):
-    holder, _ = held(mark, tmp_path / "up", ground)
+    holder, _ = start_supervised(mark, tmp_path / "up", ground)
     holder.kill()
     holder.wait()
-    until(lambda: not marked(mark), "processes are left")
+    wait_until(lambda: not marked(mark), "processes are left")
 
 
-def test_nor_a_signal_to_the_leash_itself_twice(mark, tmp_path):
-    holder, leash = held(mark, tmp_path / "up")
-    leash.terminate()
+def test_nothing_of_a_server_outlives_two_signals_to_its_supervisor(mark, tmp_path):
+    holder, supervisor = start_supervised(mark, tmp_path / "up")
+    supervisor.terminate()
     with contextlib.suppress(psutil.NoSuchProcess):
-        leash.terminate()
-    until(lambda: [process.pid for process in marked(mark)] == [holder.pid], "processes are left")
+        supervisor.terminate()
+    wait_until(lambda: [process.pid for process in marked(mark)] == [holder.pid], "processes are left")
     holder.kill()
     holder.wait()
 
 
 def test_a_terminals_signals_do_not_reach_the_server(mark, tmp_path):
-    holder, leash = held(mark, tmp_path / "up")
-    assert os.getpgid(leash.pid) == leash.pid != os.getpgid(holder.pid)
+    holder, supervisor = start_supervised(mark, tmp_path / "up")
+    assert os.getpgid(supervisor.pid) == supervisor.pid != os.getpgid(holder.pid)
     holder.kill()
     holder.wait()
-    until(lambda: not marked(mark), "processes are left")
+    wait_until(lambda: not marked(mark), "processes are left")
 
 
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
-def test_a_server_that_ends_by_itself_gives_its_exit_code_and_takes_its_children_along(mark, tmp_path, end, code):
+def test_a_server_that_ends_by_itself_passes_on_its_exit_code_and_its_children_end(mark, tmp_path, end, code):
     server = (
         "import os, subprocess, sys\n"
         "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
@@ -117,8 +117,8 @@ def test_a_server_that_ends_by_itself_gives_its_exit_code_and_takes_its_children
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     ended = subprocess.run(
-        [sys.executable, "-m", "pipeline.servers.leash", str(reading), "5", str(scratch), "mark", sys.executable, "-c",
-         server + end],
+        [sys.executable, "-m", "pipeline.servers.supervisor", str(reading), "5", str(scratch), "mark",
+         sys.executable, "-c", server + end],
         check=False, pass_fds=[reading], env={**os.environ, "TEST_MARK": mark}, start_new_session=True, timeout=LIMIT,
     )  # fmt: skip
     assert ended.returncode == code

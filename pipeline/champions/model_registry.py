@@ -21,36 +21,36 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION = "champion"
-# Tags of a version: the folder that was registered, what was decided of it, and MLflow's logged model behind it (of
-# which SQLite and PostgreSQL stores keep no column).
-MADE, VERDICT, LOGGED = "atelier.model", "atelier.verdict", "atelier.logged_model"
+# Tags of a version: the registered folder, the decision, and MLflow's logged model (for which SQLite and PostgreSQL
+# stores have no column).
+MADE, DECISION, LOGGED = "atelier.model", "atelier.verdict", "atelier.logged_model"
 PACKAGES = Path(__file__).parents[2]
-# What the served model imports; at the versions that made it.
+# The served model's imports, pinned to the versions that wrote it.
 RECOMMENDER_NEEDS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "simplejpeg", "torch")
-CARD_BEGINS = "\n\n***\n\n"  # a rule, between what was decided of a version and its card
-DESCRIPTION_LENGTH = 5000  # MLflow's own bound in SQL stores
+CARD_BEGINS = "\n\n***\n\n"  # a rule between the decision on a version and its card
+DESCRIPTION_LENGTH = 5000  # MLflow's limit in SQL stores
 RECOMMENDER, GENERATOR = "recommender", "generator"
 
 
 def model_name(kind: str, mode: str | None = None) -> str:
-    """The registered model of a kind (`recommender`, with its image mode, or `generator`)."""
+    """Name the registered model of a kind: `recommender`, with its image mode, or `generator`."""
     return f"atelier-{kind}-{mode}" if mode else f"atelier-{kind}"
 
 
 @dataclass(frozen=True)
-class Version:
+class RegisteredVersion:
     """A version of a registered model."""
 
     name: str
     number: int
     made: str  # the model's folder under the home
-    verdict: str  # what was decided when it came; empty: nothing yet
+    decision: str  # the result of the decision on it; empty before that
     model_id: str
     run_id: str
 
     @property
     def uri(self) -> str:
-        """How MLflow's commands call it."""
+        """The version's address for MLflow's commands."""
         return f"models:/{self.name}/{self.number}"
 
 
@@ -60,41 +60,41 @@ class Registry:
     def __init__(self, client: "MlflowClient", uri: str):
         self._client, self._uri = client, uri
 
-    def champion(self, name: str) -> Version | None:
-        """The version that the alias stands at; None where there is none."""
+    def champion(self, name: str) -> RegisteredVersion | None:
+        """Return the version that has the alias; None if there is none."""
         number = self._aliases(name).get(CHAMPION)
         return None if number is None else _version(self._client.get_model_version(name, str(number)))
 
-    def find(self, name: str, made: str) -> Version | None:
-        """The version that was registered from a model folder, the newest if there are several."""
+    def find(self, name: str, made: str) -> RegisteredVersion | None:
+        """Return the version that was registered from a model folder, the newest if there are several."""
         found = [version for version in self.versions(name) if version.made == made]
         return max(found, key=lambda version: version.number, default=None)
 
-    def versions(self, name: str) -> list[Version]:
-        """All versions, oldest first."""
+    def versions(self, name: str) -> list[RegisteredVersion]:
+        """List all versions, oldest first."""
         found = (_version(each) for each in self._client.search_model_versions(f"name = '{name}'", max_results=10_000))
         return sorted(found, key=lambda version: version.number)
 
-    def standing(self, name: str, made: str) -> dict[str, Any]:
-        """How a model folder's version stands: `registered`, `version`, `champion`; empty where there is none."""
-        version, reigning = self.find(name, made), self.champion(name)
+    def status(self, name: str, made: str) -> dict[str, Any]:
+        """Return a model folder's `registered` name, `version` and the `champion`; empty or None if there is none."""
+        version, current = self.find(name, made), self.champion(name)
         return {
             "registered": name if version else "",
             "version": version.number if version else None,
-            "champion": reigning.number if reigning else None,
+            "champion": current.number if current else None,
         }
 
     def register(
         self, run: TrackedRun, name: str, made: str, write: Callable[[Path, "Model"], None], tags: Mapping[str, str]
-    ) -> Version:
-        """Log what `write` makes as a model of the run, and register it: a version, or nothing at all.
+    ) -> RegisteredVersion:
+        """Log the model that `write` saves as an output of the run, and register it. If that fails, no version is left.
 
         Args:
-            run: the run that the model is an output of.
+            run: the run whose output the model is.
             name: of the registered model.
             made: the model's folder under the home.
             write: saves the model in MLflow's format into an empty folder.
-            tags: further ones of model and version.
+            tags: further tags of the model and the version.
         """
         from mlflow.entities import LoggedModelOutput
         from mlflow.exceptions import MlflowException
@@ -118,41 +118,41 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        # By place, not as models:/ID: MLflow would look the id up in the process's own store, not in the client's.
+        # By location, not as models:/ID: MLflow would look the id up in the process's default store, not the client's.
         created = self._client.create_model_version(
             name,
             logged.artifact_location,
             run.run_id,
             tags={**all_tags, LOGGED: logged.model_id},
-            model_id=logged.model_id,  # by it a tracking server allows the place
+            model_id=logged.model_id,  # without it a tracking server refuses the location
         )
         return _version(created)
 
-    def conclude(self, version: Version, verdict: str, told: str, promote: bool) -> None:
-        """Write down what was decided of a version, and move the alias where it takes over.
+    def record_decision(self, version: RegisteredVersion, result: str, description: str, promote: bool) -> None:
+        """Record the decision on a version, and move the alias to it if it is promoted.
 
-        The tag of a version that takes over comes after the alias: cut off between the two, it reigns and is not
-        judged against itself; cut off before, it is judged again.
+        The alias is moved before the tag is set. If the process is killed between the two, the version is champion and
+        is not compared with itself; if it is killed before both, the version is decided on again.
         """
         number = str(version.number)
-        self._client.update_model_version(version.name, number, told)
+        self._client.update_model_version(version.name, number, description)
         if promote:
             self._client.set_registered_model_alias(version.name, CHAMPION, number)
-        self._client.set_model_version_tag(version.name, number, VERDICT, verdict)
+        self._client.set_model_version_tag(version.name, number, DECISION, result)
 
-    def describe(self, version: Version, card: str) -> None:
-        """Put a card behind what was decided of a version, in place of an earlier card; cut where the store would."""
-        told = self._client.get_model_version(version.name, str(version.number)).description or ""
-        decision = told.split(CARD_BEGINS)[0]
+    def describe(self, version: RegisteredVersion, card: str) -> None:
+        """Append a card to a version's description, or replace its card; cut the text to the store's limit."""
+        before = self._client.get_model_version(version.name, str(version.number)).description or ""
+        decision = before.split(CARD_BEGINS)[0]
         text = f"{decision}{CARD_BEGINS}{card}"
-        if text != told:
+        if text != before:
             self._client.update_model_version(version.name, str(version.number), text[:DESCRIPTION_LENGTH])
 
-    def folder(self, version: Version) -> Path:
-        """The version's files on this machine, downloaded where the store is elsewhere.
+    def folder(self, version: RegisteredVersion) -> Path:
+        """Return the folder with the version's files, downloaded if the store is on another machine.
 
         Raises:
-            InputError: they are gone; says what to do.
+            InputError: the files are missing or damaged.
         """
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
@@ -164,8 +164,8 @@ class Registry:
             return found
         except (MlflowException, OSError) as error:
             raise InputError(
-                f"the files of {version.uri} cannot be had ({error}): bring them back, or give the alias {CHAMPION} "
-                f"of {version.name} to another version, or delete it (docs/compare.md)."
+                f"the files of {version.uri} cannot be read ({error}): restore them, or move the alias {CHAMPION} of "
+                f"{version.name} to another version, or delete it (docs/compare.md)."
             ) from error
 
     def _aliases(self, name: str) -> dict[str, Any]:
@@ -180,15 +180,15 @@ class Registry:
 
 
 def write_recommender(packed: Path, out: Path, model: "Model") -> None:
-    """Save a served folder (`shelf.pack`) as an MLflow pyfunc, with the packages that it runs on beside it."""
+    """Save the folder that `served_model.pack` made as an MLflow pyfunc, with copies of the packages it imports."""
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    # The answer's schema alone. With one for the request, MLflow would drop the columns that it does not name, and cast
-    # or refuse the others by column: `served_request.py` sees every cell as it came, and says which is wrong.
-    answered = {
+    # Only the answer has a schema. With one for requests, MLflow would drop unknown columns and cast or refuse whole
+    # columns; `served_request.py` must see every cell unchanged, to name the wrong one.
+    columns = {
         "row": DataType.long,
         "user_id": DataType.string,
         "known": DataType.boolean,
@@ -204,7 +204,7 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
         code_paths=[str(PACKAGES / "models"), str(PACKAGES / "pipeline")],
         signature=ModelSignature(
             outputs=Schema(
-                [ColSpec(kind, name, required=name not in ("user_id", "item")) for name, kind in answered.items()]
+                [ColSpec(kind, name, required=name not in ("user_id", "item")) for name, kind in columns.items()]
             )
         ),
         input_example=pd.DataFrame([{"user_id": "somebody new", "k": 5.0}]),
@@ -213,17 +213,17 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
 
 
 def pinned(packages: tuple[str, ...]) -> list[str]:
-    """`name==version` of what is installed; a build's suffix (`+cpu`) is left out."""
+    """Return `name==version` for installed packages, without a build suffix such as `+cpu`."""
     return [f"{name}=={installed(name).partition('+')[0]}" for name in packages]
 
 
-def _version(found: "ModelVersion") -> Version:
+def _version(found: "ModelVersion") -> RegisteredVersion:
     tags = found.tags or {}
-    return Version(
+    return RegisteredVersion(
         found.name,
         int(found.version),
         tags.get(MADE, ""),
-        tags.get(VERDICT, ""),
+        tags.get(DECISION, ""),
         tags.get(LOGGED, ""),
         str(found.run_id),
     )
