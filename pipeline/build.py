@@ -26,7 +26,7 @@ OWNERS = {
 
 
 def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The whole of Atelier.
+    """Build all of Atelier's definitions.
 
     Args:
         resources: replaces resources by name; the others come from the environment.
@@ -40,7 +40,9 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
         unused=present["method"].leaves_out,
     )
     return dg.Definitions(
-        assets=dg.map_asset_specs(_told, automation.automated(dg.load_assets_from_modules(modules), condition)),
+        assets=dg.map_asset_specs(
+            _with_metadata, automation.automated(dg.load_assets_from_modules(modules), condition)
+        ),
         asset_checks=dg.load_asset_checks_from_modules(
             [dataset_checks, drop_check, freshness, pictures, tables, trained]
         ),
@@ -51,10 +53,10 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     )
 
 
-def _told(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """The asset with its owner, and a table's columns, which Dagster shows before there is a table."""
-    of_asset = {**SCHEMAS, "triplets": schemas.triplets()}.get(spec.key.to_user_string())
+def _with_metadata(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Add the asset's owner and, for a table, its columns, so that Dagster shows them before the table exists."""
+    schema = {**SCHEMAS, "triplets": schemas.triplets()}.get(spec.key.to_user_string())
     return spec.replace_attributes(
         owners=list(environment.owners()) or [OWNERS[spec.group_name or ""]],
-        metadata=spec.metadata if of_asset is None else {**spec.metadata, COLUMNS: column_schema(of_asset)},
+        metadata=spec.metadata if schema is None else {**spec.metadata, COLUMNS: column_schema(schema)},
     )

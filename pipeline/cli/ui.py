@@ -342,7 +342,7 @@ class Servers:
         while not self.signals.first:
             for server in self.running:
                 if server.leash.poll() is not None:
-                    return self._told(server, f"ended by itself, with exit code {server.leash.returncode}")
+                    return self._report_failure(server, f"ended by itself, with exit code {server.leash.returncode}")
             for name, (title, port, path) in list(waiting.items()):
                 if _answers(port, path):
                     del waiting[name]
@@ -353,12 +353,12 @@ class Servers:
                         self._say("Ctrl-C ends both.")
                 elif time.monotonic() > by:
                     late = next(server for server in self.running if server.name == name)
-                    return self._told(late, f"does not answer after {STARTED_WITHIN:.0f} s")
+                    return self._report_failure(late, f"does not answer after {STARTED_WITHIN:.0f} s")
             time.sleep(0.2)
         self._say("ending both; runs at work can be started again from where they are")
         return 128 + self.signals.first
 
-    def _told(self, server: Server, what: str) -> int:
+    def _report_failure(self, server: Server, what: str) -> int:
         lines = server.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         said = "".join(f"\n  {printable_lines(line)}" for line in lines)
         self._say(f"failed: {server.name} {what}. The end of {server.log}:{said}")

@@ -50,10 +50,10 @@ def ended(work: Callable[[], int], console: Console, after_failure: str = "") ->
             return work()
     except BaseException as error:  # the edge: everything below has been told to raise
         with signals.quiet():
-            return _told(error, stopped_by.first, console, after_failure)
+            return _report(error, stopped_by.first, console, after_failure)
 
 
-def _told(error: BaseException, stopped_by: int | None, console: Console, after_failure: str) -> int:
+def _report(error: BaseException, stopped_by: int | None, console: Console, after_failure: str) -> int:
     if os.environ.get("ATELIER_TRACEBACK"):
         traceback.print_exception(error)
     chain = list(_chain(error))

@@ -86,7 +86,7 @@ def _tables(home: Path, undisturbed: Path) -> Iterator[str]:
         if not ours.is_file() or not theirs.is_file():
             yield f"table {name}: {'missing' if theirs.is_file() else 'only where it was killed'}"
             continue
-        found, wanted = (_told(pq.read_table(path)) for path in (ours, theirs))
+        found, wanted = (_without_fetch_time(pq.read_table(path)) for path in (ours, theirs))
         if not found.equals(wanted):
             columns = [
                 column
@@ -100,8 +100,8 @@ def _parquet(home: Path) -> Iterator[Path]:
     return (home / "tables").rglob("*.parquet")
 
 
-def _told(table: pa.Table) -> pa.Table:
-    """The table without when a URL was fetched, which is another moment in every run."""
+def _without_fetch_time(table: pa.Table) -> pa.Table:
+    """Drop the time each URL was fetched, which differs between runs."""
     return table.drop_columns(["fetched_at"]) if "fetched_at" in table.column_names else table
 
 
