@@ -129,7 +129,7 @@ def _train(
             context.log.info(f"{folder.path} was trained from the same data, settings and code: reusing it")
             manifest = folder.manifest()
         else:
-            context.log.info(f"training begins {begun.why}")
+            context.log.info(f"training starts {begun.why}")
             _keep_tables(folder.path, splits, catalogue)
             warm_start.keep_trained_on(folder.path, splits, begun)
             fitted = recommender.fit(
@@ -182,7 +182,7 @@ def _train(
             "best_epoch": manifest["best_epoch"],
             "validation_auc": manifest["validation_auc"],
             "reused": reused,
-            "begun": manifest.get("begun", "as new"),
+            "begun": manifest.get("begun", "from scratch"),
             "folder": file(folder.path),
             "training": thumbnail(curve),
             "curve": file(curve_path),

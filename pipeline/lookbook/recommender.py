@@ -207,9 +207,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         return LeftOut(TITLE, "no recommender was compared: materialise recommender_comparison (it needs reviews)")
     rows = compared.to_pylist()
     curves, settings = training_curves(home)
-    planted = {
-        row["mode"]: row["auc"] for row in rows if row["model"] == registry.oracle().name and row["split"] == "test"
-    }
+    planted = {row["mode"]: row["auc"] for row in rows if registry.is_oracle(row["model"]) and row["split"] == "test"}
     tables = mode_tables(rows)
     shown = next((t.mode for t in tables if t.mode == PREFERRED_MODE), tables[0].mode if tables else None)
     beside_main = [name for name, one in registry.RECOMMENDERS.items() if one.in_group_charts]

@@ -63,7 +63,7 @@ class VbprVisual(Vbpr):
 
     name = "vbpr_visual"
     title = "VBPR, looks alone"
-    hint = "the same without what belongs to an item's id"
+    hint = "the same without factors of the item's id"
     usual = False
     reference = False
     in_group_charts = False

@@ -1,4 +1,4 @@
-"""Adapts the resumable training loops of `models/` to the contract."""
+"""Adapt the resumable training loops of `models/` to the contract."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from pipeline.recommenders.contract import FitContext, Fitted, Step
 
 
 def step_reporter(context: FitContext) -> Callable[[Any], None]:
-    """Make the callback of a training loop: its progress becomes the context's steps."""
+    """Make a callback that passes a training loop's progress to the context as steps."""
 
     def report(now: Any) -> None:
         auc = now.metrics.get("validation_auc")
@@ -17,7 +17,7 @@ def step_reporter(context: FitContext) -> Callable[[Any], None]:
 
 
 def fitted(trained: Any) -> Fitted:
-    """Take what a loop returns as the contract's record."""
+    """Convert the result of a training loop to the contract's record."""
     details = {"history": trained.history, "best_epoch": trained.best_epoch, "resumed_from": trained.resumed_from}
     return Fitted(
         trained.factors,

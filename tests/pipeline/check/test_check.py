@@ -64,7 +64,7 @@ def in_a_page(path: Path, place: float) -> int:
 
 
 def findings(home: Path, state: str = check.DAMAGED) -> list[check.Finding]:
-    found = list(check.look(home, home / "mlflow" / "artifacts"))
+    found = list(check.verify(home, home / "mlflow" / "artifacts"))
     return [each for each in found if each.state == state]
 
 
@@ -72,7 +72,7 @@ KINDS = {
     "tables/users.parquet": "materialise users again",
     f"tables/splits/{MODE}.parquet": f"materialise splits for {MODE} again",
     "pictures/pictures-*.parquet": "its pictures are fetched again",
-    "pictures/ledger-*.parquet": "its addresses are asked again",
+    "pictures/ledger-*.parquet": "its URLs are fetched again",
     "bank/index-*.parquet": "materialise image_bank",
     "bank/pixels-*.npy": "materialise image_bank",
     "features/f.npy": "materialise image_features",
