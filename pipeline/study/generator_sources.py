@@ -32,6 +32,7 @@ from pipeline.home import environment
 from pipeline.home.storage import Storage, digest, write_json
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 from pipeline.runtime.resources import Compute
+from pipeline.settings import profiles
 from pipeline.settings.assets import GarmentSettings
 from pipeline.settings.method import Method
 
@@ -40,7 +41,7 @@ SIDES = ("vendor", "vendor_customer")
 
 
 @dataclass(frozen=True)
-class Compared:
+class SourceComparison:
     """The result of the comparison."""
 
     figures: dict[str, dict[str, dict[str, float]]]  # side trained on -> unseen side -> figure -> value
@@ -48,7 +49,7 @@ class Compared:
     path: str
 
 
-def compare(storage: Storage, method: Method, device: torch.device, say: Console | None = None) -> Compared:
+def compare(storage: Storage, method: Method, device: torch.device, say: Console | None = None) -> SourceComparison:
     """Train and evaluate both generators, and write `source_comparison/report.json` in the home.
 
     Raises:
@@ -104,7 +105,7 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
         }
     path = storage.home / "source_comparison" / "report.json"
     write_json(path, {"figures": measured, "pictures": by_source, "settings": vars(trained_with)})
-    return Compared(measured, by_source, str(path))
+    return SourceComparison(measured, by_source, str(path))
 
 
 def _by_source(table: pa.Table) -> dict[str, int]:
@@ -113,7 +114,7 @@ def _by_source(table: pa.Table) -> dict[str, int]:
     return {row["values"]: row["counts"] for row in counts}
 
 
-def shown(compared: Compared) -> Table:
+def to_table(compared: SourceComparison) -> Table:
     """Lay out the figures: one row per figure and kind of unseen pictures, one column per generator, then the floor."""
     table = Table(title="Generators by the pictures they learnt from", title_justify="left")
     for column in ("figure", "against", *(f"{side}" for side in SIDES), "real pictures"):
@@ -139,11 +140,14 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.study.generator_sources",
         description="Train the generator on vendor pictures and on vendor and customer pictures of the home "
-        "(ATELIER_HOME), at equal steps, and hold both against the same unseen pictures.",
+        "(ATELIER_HOME), for the same number of steps, and compare both with the same unseen pictures.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--preset", default="", help="paper, kang2017 or modern; default: the profile's")
+    parser.add_argument("--preset", default="", help="paper, kang2017, modern (default: the profile's, else paper)")
+    parser.add_argument(
+        "--profile", default="", metavar="NAME", help=f"sizes and knobs: {', '.join(profiles.names())}, or a YAML file"
+    )
     return parser.parse_args(argv)
 
 
@@ -156,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
         method.chosen_preset()
         storage = Storage(root=str(environment.writable_home()))
         compared = compare(storage, method, Compute(device=environment.device()).resolve(), console)
-        console.print(shown(compared))
+        console.print(to_table(compared))
         for side, counts in compared.pictures.items():
             console.print(f"{side}: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
         console.print(f"[bold]Report[/]: {compared.path}")
