@@ -93,7 +93,7 @@ def personal_designs(
         "personal_designs",
         **figures,
         objective=settings.objective,
-        recommender=studio.judged_by,
+        recommender=studio.recommender_name,
         overview=thumbnail(overview),
         strips=file(folder),
         **run.link(),

@@ -167,7 +167,7 @@ def _train(
         history: list[dict[str, float]] = manifest["history"]
         for entry in history:
             run.metrics({k: v for k, v in entry.items() if k != "epoch" and v is not None}, step=int(entry["epoch"]))
-        curve = plots.training_curve(history, mode)
+        curve = plots.training_curve(history, recommender.title, mode)
         curve_path = sheets.save(folder.path / "training.png", curve)
         run.picture("training", curve, step=len(history))
         run.file(folder.path / "factors.npz")

@@ -24,7 +24,7 @@ TRIPLETS, FEATURES, PIXELS = "triplets", "image_features", "image_bank"
 
 
 @dataclass(frozen=True)
-class Step:
+class FitProgress:
     """The progress of a training. `epoch` and `validation_auc` are set at the end of an epoch."""
 
     done: int
@@ -47,7 +47,7 @@ class FitContext:
     home: Path
     ranks: int = 1  # processes that train together
     begin_from: Path | None = None  # folder of an earlier model to begin from
-    report: Callable[[Step], None] = lambda _: None
+    report: Callable[[FitProgress], None] = lambda _: None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Cornac's VBPR, as released and tuned: a peer for studies, run in a separate environment."""
 
-from pipeline.recommenders.contract import FEATURES, FitContext, Fitted, Recommender, Step
+from pipeline.recommenders.contract import FEATURES, FitContext, FitProgress, Fitted, Recommender
 from pipeline.recommenders.cornac_settings import CornacSettings, TunedCornacSettings
 
 
@@ -24,7 +24,7 @@ class CornacVbpr(Recommender):
             context.seed,
             context.home,
             context.folder,
-            lambda done, total, note: context.report(Step(done, total, note)),
+            lambda done, total, note: context.report(FitProgress(done, total, note)),
         )
         return Fitted(factors, details=details)
 

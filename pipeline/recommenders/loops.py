@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.recommenders.contract import FitContext, Fitted, Step
+from pipeline.recommenders.contract import FitContext, FitProgress, Fitted
 
 
 def step_reporter(context: FitContext) -> Callable[[Any], None]:
@@ -11,7 +11,9 @@ def step_reporter(context: FitContext) -> Callable[[Any], None]:
 
     def report(now: Any) -> None:
         auc = now.metrics.get("validation_auc")
-        context.report(Step(now.done, now.total, now.note, None if auc is None else int(now.metrics["epoch"]), auc))
+        context.report(
+            FitProgress(now.done, now.total, now.note, None if auc is None else int(now.metrics["epoch"]), auc)
+        )
 
     return report
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import torch
 
     from models.data.factors import Factors
-    from models.modern.model import Modern as Model
+    from models.modern.model import Modern
 
 
-class Modern(Recommender):
+class ModernRecommender(Recommender):
     """The recommender of preset `modern`."""
 
     name = "modern"
@@ -83,7 +83,7 @@ class Modern(Recommender):
         return {"feature_size": feature_size}
 
 
-def _looks(folder: Path, model: "Model", factors: "Factors") -> "np.ndarray":
+def _looks(folder: Path, model: "Modern", factors: "Factors") -> "np.ndarray":
     """Compute phi of the catalogue's pictures without factors of item ids, [images, K]."""
     import numpy as np
     import pyarrow.compute as pc

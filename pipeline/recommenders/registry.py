@@ -9,14 +9,14 @@ from pipeline.recommenders.contract import Recommender
 from pipeline.recommenders.cornac_vbpr import CornacVbpr, TunedCornacVbpr
 from pipeline.recommenders.counts import PictureCount, PlantedBest, Popularity, Random
 from pipeline.recommenders.dvbpr import Dvbpr, Kang2017, Paper
-from pipeline.recommenders.modern import Modern
+from pipeline.recommenders.modern import ModernRecommender
 from pipeline.recommenders.neighbours import BestNeighbour, VisualNeighbours
 
 # The default order of evaluations and pages. If a mode has two main recommenders, the first one is `leading`.
 RECOMMENDERS: dict[str, Recommender] = {
     one.name: one
     for one in (
-        Modern(),
+        ModernRecommender(),
         Dvbpr(),
         Random(),
         Popularity(),
