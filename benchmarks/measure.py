@@ -33,8 +33,8 @@ def machine(device: "torch.device") -> dict[str, object]:
     return {"cpu": cpu, "cores": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}
 
 
-def placed() -> dict[str, object]:
-    """Describe the machine for work without a device: `cores` are those that this process may use."""
+def cpu_machine() -> dict[str, object]:
+    """Describe the machine for work on the CPU alone: `cores` is the number that this process may use."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

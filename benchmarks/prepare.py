@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import in_a_process, last_line, medians, placed
+from benchmarks.measure import cpu_machine, in_a_process, last_line, medians
 from pipeline.core.durable import temporary_name
 
 REVIEWS = 1_000_000
@@ -96,7 +96,7 @@ def plain_pandas(source: Path, out: Path) -> None:
 
 
 def same(left: Path, right: Path) -> bool:
-    """Whether both sides found the same interactions, row by row."""
+    """Return whether both sides found the same interactions, row by row."""
     import pyarrow.parquet as pq
 
     tables = [pq.read_table(folder / "interactions.parquet").to_pydict() for folder in (left, right)]
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         for side in sides:
             runs[side].append(in_a_process([*command, "--side", side]))
     found = {side: medians(of_side) for side, of_side in runs.items()}
-    where = placed()
+    where = cpu_machine()
     size = source.stat().st_size / 1e6
     print(f"{options.reviews:,} reviews ({size:,.0f} MB gzipped) to interactions.parquet; medians of {options.repeats}")
     for side, figures in found.items():

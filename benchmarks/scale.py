@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import last_line, medians, placed, timed
+from benchmarks.measure import cpu_machine, last_line, medians, timed
 
 GROWTH = (1, 10, 100)
-SHORT_RUNS = 3  # least runs of the smaller sizes, which take only a second and which the others are divided by
+SHORT_RUNS = 3  # minimum runs of the smaller sizes: they take only a second, and the ratios depend on them
 REVIEWS, PRODUCTS, PICTURES = 50_000, 6_000, 300  # at 1x
 BAR = 1.3
 SIZE = 64  # side in pixels of the bank's pictures
@@ -95,7 +95,7 @@ def pictures(folder: Path, rows: int, port: int) -> dict[str, Callable[[], objec
     return {"fetch": lambda: fetch(urls, PictureStore(folder / "store"), settings), "bank": bank}
 
 
-def one(kind: str, folder: Path, rows: int, port: int) -> dict[str, dict[str, float]]:
+def run_stages(kind: str, folder: Path, rows: int, port: int) -> dict[str, dict[str, float]]:
     """Measure the stages of one kind in their own process. Raises RuntimeError if it fails."""
     with tempfile.TemporaryDirectory(dir=folder) as run:
         command = [sys.executable, "-m", "benchmarks.scale", "--side", kind, "--folder", run, "--rows", str(rows)]
@@ -128,11 +128,11 @@ def grown(kind: str, base: int, folder: Path, repeats: int) -> dict[str, list[di
         runs_of = repeats if times == GROWTH[-1] else max(repeats, SHORT_RUNS)
         if kind == "pictures":
             with serving(rows, None) as port:
-                runs = [one(kind, folder, rows, port) for _ in range(runs_of)]
+                runs = [run_stages(kind, folder, rows, port) for _ in range(runs_of)]
         else:
             source = folder / f"{kind}-{rows}.json.gz"
             {"reviews": write_reviews, "products": write_products}[kind](source, rows, SEED)
-            runs = [one(kind, folder, rows, 0) for _ in range(runs_of)]
+            runs = [run_stages(kind, folder, rows, 0) for _ in range(runs_of)]
             source.unlink()
         for stage, sizes in found.items():
             sizes.append({"rows": rows, **medians([run[stage] for run in runs])})
@@ -140,7 +140,7 @@ def grown(kind: str, base: int, folder: Path, repeats: int) -> dict[str, list[di
     return found
 
 
-def judged(stage: str, sizes: list[dict[str, float]]) -> dict[str, Any]:
+def growth_of(stage: str, sizes: list[dict[str, float]]) -> dict[str, Any]:
     """Compute a stage's growth: the ratios of the cost per row and of memory, and the memory added per row."""
     first, last = sizes[0], sizes[-1]
     each = [size["cpu_s"] / size["rows"] for size in sizes]
@@ -180,13 +180,13 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         found = {
-            stage: judged(stage, sizes)
+            stage: growth_of(stage, sizes)
             for kind, base in bases.items()
             for stage, sizes in grown(kind, base, options.folder, options.repeats).items()
         }
     finally:
         shutil.rmtree(options.folder, ignore_errors=True)
-    where, short = placed(), max(options.repeats, SHORT_RUNS)
+    where, short = cpu_machine(), max(options.repeats, SHORT_RUNS)
     took = time.monotonic() - started
     print(f"growth, medians of {short}, at {GROWTH[-1]}x of {options.repeats}; {took:.0f} s in all; {where}")
     print(f"  {'':8}{'rows':>12}{'us a row, CPU':>15}{'wall':>9}{'peak MB':>10}")

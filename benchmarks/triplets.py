@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.measure import last_line, medians, placed, timed
+from benchmarks.measure import cpu_machine, last_line, medians, timed
 from pipeline.core import schemas
 from pipeline.core.dataset.triplets import POSITIVE_PICTURE, USER_SAMPLING, TripletSettings, sample
 
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, settings in kinds.items():
             runs[name].append(rate(lambda settings=settings: sample(splits, catalogue, settings).num_rows))
         peer.append(rate(lambda seed=repeat: len(plain_loop(splits, catalogue, 100_000, seed))))
-    found, theirs, where = {name: medians(side) for name, side in runs.items()}, medians(peer), placed()
+    found, theirs, where = {name: medians(side) for name, side in runs.items()}, medians(peer), cpu_machine()
     print(f"triplets on one core, {USERS:,} users, {PICTURES:,} pictures; medians of {options.repeats}; {where}")
     for name, figures in found.items():
         print(f"  ours  {name:24} {figures['triplets_per_s']:14,.0f}/s")

@@ -1,6 +1,6 @@
-"""The assets, one module a stage of the graph.
+"""The assets, one module per stage of the graph.
 
-At the head of a module stand its settings, its resources and what makes tables; what computes (`models`, torch, and
-what of ours brings them) is imported inside the asset's function. Every step's process, the daemon and each command
-load all of these modules first, and torch alone takes longer to load than the rest together.
+Import settings, resources and table code at the top of a module. Import torch, `models` and everything that loads them
+inside the asset's function: every step process, the daemon and each command load all of these modules first, and torch
+alone takes longer to load than the rest together.
 """

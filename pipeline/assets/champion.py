@@ -1,6 +1,6 @@
 """Register each new model in MLflow and decide whether it becomes the champion.
 
-Picks and designs are made with the champion. Thin: the rule is in `pipeline/champions/`.
+Picks and designs are made with the champion. The rule for the decision belongs in `pipeline/champions/`.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ def recommender_champion(
     items: pa.Table,
     products: StoredTable,
 ) -> dg.MaterializeResult:
-    """The mode's recommender as a version of its registered model; the champion where it wins, or there is none."""
+    """Register the mode's recommender; make it champion if it beats the current one, or if there is none."""
     from pipeline.champions import succession
 
     mode = context.partition_key
@@ -52,7 +52,7 @@ def recommender_champion(
     with tracker.run(context, image_mode=mode, model_folder=str(trained.path)) as run:
         run.parameters(settings, recommender=trained.run)
         outcome = succession.recommender(run, storage, mode, trained, names, settings, compute.resolve())
-        return _told(context, run, trained, outcome)
+        return _record_outcome(context, run, trained, outcome)
 
 
 @dg.asset(group_name="generator", kinds={"mlflow"}, code_version="2", deps=["lsgan"])
@@ -65,7 +65,7 @@ def generator_champion(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """The generator as a version of its registered model; the champion where it wins, or there is none."""
+    """Register the generator; make it champion if it beats the current one, or if there is none."""
     from pipeline.champions import succession
     from pipeline.core.generator import generation
 
@@ -77,41 +77,41 @@ def generator_champion(
     with tracker.run(context, model_folder=str(trained.path)) as run:
         run.parameters(settings, generator=trained.run, **inputs)
         outcome = succession.generator(run, trained, garments, pixels, settings, compute.resolve())
-        return _told(context, run, trained, outcome)
+        return _record_outcome(context, run, trained, outcome)
 
 
-def _told(
+def _record_outcome(
     context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: "Succession"
 ) -> dg.MaterializeResult:
-    """What became of a model, in MLflow and as metadata."""
-    reigning, decision = outcome.champion, outcome.decision
-    in_use = Path(reigning.made).name
+    """Record the decision in MLflow and the home, and return it as metadata."""
+    champion, decision = outcome.champion, outcome.decision
+    in_use = Path(champion.made).name
     if not (trained.parent / in_use / MANIFEST).is_file():
         context.log.warning(
-            f"the champion {reigning.uri} was made from {in_use}, which is not in {trained.parent}: picks and designs "
+            f"the champion {champion.uri} was made from {in_use}, which is not in {trained.parent}: picks and designs "
             f"of this home are made by {trained.run}"
         )
     trained.set_champion(in_use)
-    judged = {"verdict": "judged before"} if decision is None else decision.row()
+    row = {"verdict": "judged before"} if decision is None else decision.row()
     why = f"version {outcome.version.number} had been judged before" if decision is None else decision.why
-    context.log.info(f"{outcome.version.name}: {why} Champion: version {reigning.number}.")
-    run.tag("verdict", judged["verdict"])
+    context.log.info(f"{outcome.version.name}: {why} Champion: version {champion.number}.")
+    run.tag("verdict", row["verdict"])
     inputs = trained.manifest()["inputs"]
     run.tag("data_version", inputs.get("splits") or inputs["garments"])
-    run.table("decision", [{"version": outcome.version.number, "champion": reigning.number, **judged}])
+    run.table("decision", [{"version": outcome.version.number, "champion": champion.number, **row}])
     if decision is not None:
         run.metrics(decision.figures())
     return dg.MaterializeResult(
         metadata={
             "registered_model": outcome.version.name,
             "version": outcome.version.number,
-            "champion_version": reigning.number,
-            "champion_model": reigning.made,
-            "champion_uri": f"models:/{reigning.name}@{CHAMPION}",
-            "decision": dg.MetadataValue.json(judged),
+            "champion_version": champion.number,
+            "champion_model": champion.made,
+            "champion_uri": f"models:/{champion.name}@{CHAMPION}",
+            "decision": dg.MetadataValue.json(row),
             "why": why,
             **({} if decision is None else decision.figures()),
             **run.link(),
         },
-        data_version=dg.DataVersion(reigning.made),
+        data_version=dg.DataVersion(champion.made),
     )

@@ -1,6 +1,6 @@
 """The data set of each image mode: hold-outs, the catalogue of pictures, sampled triplets.
 
-Thin: survivors, splits, catalogue and triplets are made in `core/dataset/`.
+Code that computes survivors, splits, catalogue and triplets belongs in `core/dataset/`.
 """
 
 import dagster as dg
@@ -35,7 +35,7 @@ def _surviving(
     if not found.pairs.num_rows:
         raise InputError(
             f"image mode {mode}: no user keeps {k} items with a working picture ({found.counts}). "
-            "See image_ledger's reasons; pictures that were only out of reach are tried again when it is materialised."
+            "See the reasons in image_ledger; materialise it again to retry pictures that could not be reached."
         )
     return found
 
@@ -51,7 +51,7 @@ def splits(
     image_urls: pa.Table,
     image_ledger: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """Leave-one-out: an item a user for validation, one for test, the same in every mode where they survive."""
+    """Hold out one item per user for validation and one for test, the same in every mode where they survive."""
     settings = method.settings(SplitSettings, "splits", config)
     by_mode = {mode: _surviving(method, interactions, image_urls, image_ledger, mode) for mode in IMAGE_MODES}
     table = hold_outs.leave_one_out(
@@ -65,8 +65,8 @@ def splits(
     )
     if settings.split_unit == "image":
         context.log.warning(
-            "split_unit is image: siblings of held-out pictures stay in training, so these figures leak; compare with"
-            " interaction, the default"
+            "split_unit is image: other pictures of held-out pairs stay in training, so these figures leak; compare "
+            "with interaction, the default"
         )
     sizes = {entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()}
     paired = pc.count_distinct(table.filter(table["paired"])["user"]).as_py()
@@ -95,7 +95,7 @@ def catalogue(
     image_ledger: pa.Table,
     splits: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """The mode's pictures: what survived, less the photos of held-out reviews, equal pictures of an item merged."""
+    """List the mode's surviving pictures, without photos of held-out reviews; merge equal pictures of an item."""
     surviving = _surviving(method, interactions, image_urls, image_ledger, context.partition_key)
     built = catalogues.build(surviving, splits, open_bank(storage.bank).index, users)
     mode = context.partition_key
@@ -108,7 +108,7 @@ def catalogue(
         waterfall=thumbnail(plots.waterfall(steps.catalogue(built.counts), f"{mode}: the catalogue's pictures")),
         counts=built.counts,
         table_2=dg.MetadataValue.md(paper.table_2(ours)),
-        # Apart, so that the UI draws each over the runs; before equal pictures are merged, as the paper counts.
+        # Separate numbers, so that the UI plots each over the runs. As in the paper, equal pictures count separately.
         table_2_users=ours.users,
         table_2_item_images=ours.item_images,
     )
@@ -116,7 +116,7 @@ def catalogue(
 
 @dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="2")
 def triplets(config: TripletsConfig, method: Method, catalogue: pa.Table, splits: pa.Table) -> dg.Output[pa.Table]:
-    """Sampled training triplets, epoch by epoch: user, a picture of something theirs, pictures of something not."""
+    """Sample training triplets for each epoch: a user, a picture of one of their items, pictures of other items."""
     settings = method.settings(TripletSettings, "triplets", config)
     table = triplet_sampling.sample(splits, catalogue, settings)
     return table_output(

@@ -1,7 +1,6 @@
 """Garments made for one person: from noise, from a product, and what realism costs them.
 
-Thin: the searches are `models/`, who judges, the tables and the strips are in
-`pipeline/generator/`.
+The searches belong in `models/design/`; the scoring models, the tables and the strips in `pipeline/designs/`.
 """
 
 import dagster as dg
@@ -19,10 +18,10 @@ from pipeline.views import plots, sheets
 from pipeline.views.metadata import file, table_output, thumbnail
 
 GROUP = "generator"
-STRIPS_TRACKED = 6  # pictures of designs that a tracked run keeps
+STRIPS_TRACKED = 6  # strips of designs that a tracked run keeps
 PEOPLE_SHOWN = 8  # in the overview
 
-# The mode that judges is configuration (`mode`); the graph shows its default.
+# The setting `mode` chooses the recommender that scores designs; the graph shows its default.
 MODE_OF_DESIGNS = dg.SpecificPartitionsPartitionMapping(["vendor_all"])
 MODELS = ("generator_champion", dg.AssetDep("recommender_champion", partition_mapping=MODE_OF_DESIGNS))
 READ = {dg.AssetKey(name) for name in ("garments", "generator_champion", "recommender_champion")}
@@ -34,12 +33,12 @@ READ = {dg.AssetKey(name) for name in ("garments", "generator_champion", "recomm
     pool="gpu",
     outs={
         "personal_designs": dg.AssetOut(
-            description="Garments made for one person: latents moved until the recommender says they would please.",
+            description="Garments made for one person: latents moved to raise the recommender's score for that person.",
             kinds={"parquet", "png", "mlflow"},
             code_version="3",
         ),
         "design_steps": dg.AssetOut(
-            description="Every step of every start of the search: score, realism, objective, latents of what was kept.",
+            description="Every step of every start of the search: score, realism, objective, latents of kept designs.",
             kinds={"parquet"},
             code_version="2",
         ),
@@ -57,7 +56,7 @@ def personal_designs(
     tracker: Tracker,
     garments: pa.Table,
 ):
-    """Garments made for one person: latents moved until the recommender says that the person would like them."""
+    """Make garments for one person: move latents to raise the recommender's score for that person."""
     from models.data.picture_grid import grid
     from pipeline.designs import designs
     from pipeline.designs import shards as design_shards
@@ -94,7 +93,7 @@ def personal_designs(
         "personal_designs",
         **figures,
         objective=settings.objective,
-        recommender=studio.judged_by,
+        recommender=studio.recommender_name,
         overview=thumbnail(overview),
         strips=file(folder),
         **run.link(),
@@ -112,7 +111,7 @@ def restyled_products(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """Products of the shop moved towards a person's taste: product, nearest garment of the generator, and the steps."""
+    """Move products of the shop towards a person's taste; keep the product, its nearest generated garment and steps."""
     from models.design.restyle import restyle
     from pipeline.core.generator import generation
     from pipeline.designs import designs
@@ -153,7 +152,7 @@ def designs_tradeoff(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """What realism costs: the same designs made with more and less of eta, and what became of score and realism."""
+    """Measure what realism costs: make the same designs with several values of eta; compare score and realism."""
     from pipeline.designs import designs
     from pipeline.designs import tradeoff as design_tradeoff
 
@@ -161,7 +160,7 @@ def designs_tradeoff(
     target = method.settings(DesignTargetSettings, "personal_designs")
     sweep = method.settings(DesignTradeoffSettings, "designs_tradeoff", config)
     studio = designs.open_studio(storage, target, settings, garments, compute.resolve()).for_first(sweep.sweep_users)
-    report = reporter(context, "weighing realism")
+    report = reporter(context, "varying the weight of realism")
     rows = design_tradeoff.sweep(studio, settings, sweep, on_progress=lambda done, total: report(done, total, ""))
     curve = plots.tradeoff(rows)
     path = sheets.save(storage.reports / "pictures" / "tradeoff.png", curve)

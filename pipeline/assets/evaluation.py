@@ -1,6 +1,6 @@
 """Evaluate every model of a mode on the held-out items, and compare the modes.
 
-Thin: metrics are in `models/metrics/`, figures in `pipeline/views/comparison.py`.
+Metrics belong in `models/metrics/`, their summaries in `pipeline/views/comparison.py`.
 """
 
 import dagster as dg
@@ -50,7 +50,7 @@ def recommender_evaluation(
     items: pa.Table,
     products: StoredTable,
 ) -> dg.Output[pa.Table]:
-    """Every model on every user's held-out items: exact AUC and its company, a row a (user, model, split)."""
+    """Evaluate every model on each user's held-out items: exact AUC and more, one row per (user, model, split)."""
     from models.metrics.evaluate import evaluate
     from models.metrics.scoring import ScoringModel, pooled
     from pipeline.core import arrays
@@ -77,13 +77,14 @@ def recommender_evaluation(
         )
     category = arrays.item_categories(data.items, items, products.read(["asin", "categories"]))
     if (category < 0).all():
-        context.log.info("no item's metadata has a product type: there is no AUC within the item's own type")
+        context.log.info("no item's metadata has a product type: AUC within the item's own type is not computed")
     report = reporter(context, "evaluating")
     known = warm_start.seen(splits, warm_start.trained_on(trained.path))
     held_out = {split: data.without(split, known) for split in ("validation", "test")}
     if known.num_rows:
         context.log.info(
-            f"{known.num_rows:,} held-out pairs are not evaluated: {trained.run}'s line was trained on them"
+            f"{known.num_rows:,} held-out pairs are not evaluated: {trained.run} or a model it began from was trained "
+            "on them"
         )
     parts, of_catalogue = [], {}
     for done, (name, model) in enumerate(models.items()):
@@ -144,7 +145,7 @@ def recommender_comparison(
     tracker: Tracker,
     recommender_evaluation: dict[str, pa.Table],
 ) -> dg.Output[pa.Table]:
-    """The paper's Table 3 with our rows: all models, all modes there are, and all runs of each mode's data version."""
+    """Compare all models in all evaluated modes, as in the paper's Table 3, and all runs on each mode's data."""
     from pipeline.champions import runs
 
     settings = method.settings(EvaluationSettings, "recommender_comparison", config)

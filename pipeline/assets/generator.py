@@ -1,7 +1,7 @@
-"""The generator: its pictures, the LSGAN, and how good it is. What it makes for one person is `designs.py`.
+"""The generator: its pictures, the LSGAN, and its measures. Designs for one person belong in `designs.py`.
 
-Thin: choosing pictures is `core/generator/garments.py`, networks are `models/`, the figures' choice is
-`pipeline/core/generator/figures.py`.
+Code that chooses pictures belongs in `core/generator/garments.py`, networks in `models/`, and measures in
+`core/generator/figures.py`.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def garments(
     image_ledger: pa.Table,
     products: StoredTable,
 ) -> dg.Output[pa.Table]:
-    """The class-labelled 64x64 pictures of the garment classes, irrelevant ones discarded; from ledger and products."""
+    """Collect labelled 64x64 pictures of the garment classes from ledger and products; discard irrelevant ones."""
     from models.data.picture_grid import grid
     from pipeline.core.generator import generation
     from pipeline.core.images import features
@@ -100,7 +100,7 @@ def lsgan(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """The category-conditional LSGAN; an interrupted training goes on where it stopped."""
+    """Train the category-conditional LSGAN; continue an interrupted training from its checkpoint."""
     from models.lsgan.train import load_generator
     from models.training.progress import Progress
     from pipeline.core.generator import generation
@@ -121,7 +121,7 @@ def lsgan(
         run.parameters(settings, preset=method.chosen_preset(), ranks=ranks, **inputs)
         run.data("garments", version, len(labels), storage.tables / "garments.parquet")
         if reused:
-            context.log.info(f"{folder.path} was trained from the same pictures, settings and code: used again")
+            context.log.info(f"{folder.path} was trained from the same pictures, settings and code: reusing it")
         else:
 
             def progress(now: Progress) -> None:
@@ -183,7 +183,7 @@ def generator_evaluation(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """Distances to held-out garments, class agreement, diversity, memory, colours, each beside real against real."""
+    """Measure distance to held-out garments, class agreement, diversity, memory and colours, beside real vs. real."""
     from models.lsgan.train import load_generator
     from pipeline.core.generator import figures, generation
 
@@ -232,7 +232,7 @@ def generated_garments(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """A fixed-seed grid a class, each garment beside the training picture nearest to it in L1."""
+    """Draw a fixed-seed grid per class, with each garment beside its nearest training picture in L1."""
     from models.data.picture_grid import grid
     from models.lsgan.train import load_generator
     from pipeline.core.generator import generation

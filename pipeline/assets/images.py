@@ -1,6 +1,6 @@
-"""Pictures: which are wanted, what became of each URL, and the decoded bank.
+"""Pictures: the wanted URLs, the result of each fetch, the decoded bank, near-duplicates and frozen features.
 
-Thin: fetching is `core/images/fetch.py`, the ledger `core/images/ledger.py`, decoding `core/images/bank.py`.
+Code that fetches, decodes and embeds belongs in `core/images/`.
 """
 
 from dataclasses import asdict
@@ -40,8 +40,8 @@ from pipeline.views import fetch_table, plots, sheets
 from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 
 GROUP = "images"
-ALIKE = 6, 8  # pictures shown with what their features find alike, pictures of each
-SHEET_ROWS, SHEET_COLUMNS = 20, 8  # clusters shown, pictures of each
+ALIKE = 6, 8  # rows of pictures with similar features, pictures per row
+SHEET_ROWS, SHEET_COLUMNS = 20, 8  # clusters shown, pictures per cluster
 
 
 @dg.asset(group_name=GROUP, kinds={"parquet"}, code_version="1")
@@ -52,9 +52,9 @@ def image_urls(
     products: StoredTable,
     reviews: StoredTable,
 ) -> dg.Output[pa.Table]:
-    """One row a wanted picture: of every 5-core item, and for the generator of other products up to a cap a class."""
+    """List one row per wanted picture: all of 5-core items, and for the generator a capped number per garment class."""
     settings = method.settings(ImageUrlSettings, "image_urls", config)
-    of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column of no chunks would have no type
+    of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column without chunks has no type
     wanted = of_items | pc.field("garment_class").is_valid() if settings.extra_per_class else of_items
     with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & of_items
     table = survivors.image_urls(
@@ -66,14 +66,14 @@ def image_urls(
         seed=settings.seed,
     )
     by_source = {source: pc.sum(pc.equal(table["source"], source)).as_py() or 0 for source in ("vendor", "customer")}
-    # Signed anew, a picture is the same picture.
+    # The version ignores signatures: an address that is signed again still names the same picture.
     return table_output(
         table, version=table_digest(keyed(table)), by_source=by_source, urls=pc.count_distinct(table["url"]).as_py()
     )
 
 
-# The fetcher retries each URL itself, and what stays transient is asked again by the next run; the step is only tried
-# again where not one picture could be had.
+# The fetcher retries each URL itself, and the next run asks for transient failures again. The step itself is only
+# retried if no picture could be fetched.
 @dg.asset(group_name=GROUP, kinds={"parquet", "aiohttp"}, code_version="1", pool="network")
 def image_ledger(
     context: dg.AssetExecutionContext,
@@ -84,7 +84,7 @@ def image_ledger(
     storage: Storage,
     image_urls: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """What became of every URL; only what is missing or was transient is fetched, pictures are kept once by content."""
+    """Fetch URLs that are missing or failed transiently; record each URL's result, and store each content once."""
     store = PictureStore(storage.pictures)
     urls = pc.unique(image_urls["url"]).to_pylist()
     fetching = method.settings(FetchSettings, "image_ledger", config)
@@ -103,8 +103,8 @@ def image_ledger(
         may_pass = any(STATUS_OF[reason] == "transient" for reason in counts)
         with network(context):
             raise (UnreachableError if may_pass else InputError)(
-                f"none of {len(urls):,} pictures could be had: {counts}. Are the hosts up? Private addresses must be "
-                "named in ATELIER_ALLOW_HOSTS as host:port."
+                f"none of {len(urls):,} pictures could be fetched: {counts}. Are the hosts up? Private addresses must "
+                "be named in ATELIER_ALLOW_HOSTS as host:port."
             )
     return table_output(
         table,
@@ -118,12 +118,12 @@ def image_ledger(
         planned_megabytes=round(plan.bytes / 1e6, 3),
         planned_seconds=round(plan.seconds, 1),
         fetch_seconds=round(report.seconds, 1),
-        **_pruning_pictures(table, store, counts, storage),
+        **_picture_metadata(table, store, counts, storage),
     )
 
 
-def _pruning_pictures(table: pa.Table, store: PictureStore, broken: dict[str, int], storage: Storage) -> dict[str, Any]:
-    """What was kept as a contact sheet, what was not as bars by reason: files, and thumbnails of them."""
+def _picture_metadata(table: pa.Table, store: PictureStore, broken: dict[str, int], storage: Storage) -> dict[str, Any]:
+    """Draw a contact sheet of kept pictures and a bar chart of the reasons for the others; return both as metadata."""
     folder = storage.reports / "pictures"
     shown: dict[str, Any] = {}
     chosen = _sample(table.filter(pc.equal(table["status"], "ok")))
@@ -137,10 +137,10 @@ def _pruning_pictures(table: pa.Table, store: PictureStore, broken: dict[str, in
     return shown
 
 
-def _sample(ok: pa.Table, stretches: int = 5, each: int = 12) -> list[str]:
-    """Contents from a few stretches of the fetch: pictures fetched together lie in one shard, so few are read."""
+def _sample(ok: pa.Table, ranges: int = 5, each: int = 12) -> list[str]:
+    """Choose hashes from a few ranges of fetch time, so that few shards are read."""
     in_order = list(dict.fromkeys(ok.sort_by("fetched_at")["sha256"].to_pylist()))
-    starts = np.linspace(0, max(0, len(in_order) - each), stretches).astype(int)
+    starts = np.linspace(0, max(0, len(in_order) - each), ranges).astype(int)
     return list(dict.fromkeys(sha for start in starts.tolist() for sha in in_order[start : start + each]))
 
 
@@ -154,7 +154,7 @@ def image_bank(
     image_urls: pa.Table,
     image_ledger: pa.Table,
 ) -> dg.MaterializeResult:
-    """The 5-core items' pictures decoded once: one memory-mapped uint8 array and its index."""
+    """Decode the pictures of 5-core items once, into a memory-mapped uint8 array with an index."""
     settings = method.settings(BankSettings, "image_bank", config)
     of_items = image_urls.filter(pc.is_valid(image_urls["item"]))["url"]
     ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok"))
@@ -199,7 +199,7 @@ def near_duplicates(
     image_urls: pa.Table,
     image_ledger: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """Pictures that show one photograph again, clustered; those behind different items leak across splits."""
+    """Cluster pictures that show the same photograph; clusters over several items leak across splits."""
     bank = open_bank(storage.bank)
     of_items = image_urls.filter(pc.is_valid(image_urls["item"]))
     ok = image_ledger.filter(pc.equal(image_ledger["status"], "ok"))
@@ -208,7 +208,7 @@ def near_duplicates(
     report = reporter(context, "near-duplicates")
     settings = method.settings(NearDuplicateSettings, "near_duplicates", config)
     found = find(bank.pixels, bank.index["sha256"], shown, settings, lambda done, total: report(done, total, ""))
-    told: dict[str, Any] = {**found.counts, **asdict(settings)}
+    metadata: dict[str, Any] = {**found.counts, **asdict(settings)}
     groups = largest_across_items(found.table, SHEET_ROWS)
     if groups:
         sheet = sheets.rows_of([bank.pixels[rows] for rows in groups], SHEET_COLUMNS)
@@ -216,8 +216,8 @@ def near_duplicates(
         items = found.table["cluster_items"].to_numpy()
         rows = "\n".join(f"| {n} | {len(group)} | {items[group[0]]} |" for n, group in enumerate(groups, 1))
         table = dg.MetadataValue.md(f"| row of the sheet | pictures | items |\n|---:|---:|---:|\n{rows}")
-        told |= {"largest_clusters": table, "largest_clusters_sheet": thumbnail(sheet), "contact_sheet": file(path)}
-    return table_output(found.table, **told)
+        metadata |= {"largest_clusters": table, "largest_clusters_sheet": thumbnail(sheet), "contact_sheet": file(path)}
+    return table_output(found.table, **metadata)
 
 
 @dg.asset(group_name=GROUP, kinds={"numpy", "pytorch"}, code_version="2", deps=[image_bank], pool="gpu")
@@ -229,7 +229,7 @@ def image_features(
     storage: Storage,
     compute: Compute,
 ) -> dg.MaterializeResult:
-    """Frozen ImageNet features of every picture of the bank, once for all modes and methods that want them."""
+    """Compute frozen ImageNet features of every picture in the bank, once for all modes and recommenders."""
     from pipeline.core.images import features
 
     settings = method.settings(FeatureSettings, "image_features", config)
@@ -249,14 +249,14 @@ def image_features(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda temporary: save_array(temporary, found))
         digests.write_sums(path, found)
-    # The version says what makes features of a picture, not which pictures there are: those are the catalogue's, and a
-    # mode without new pictures must not be trained again for another's.
+    # The version covers how features are computed, not which pictures exist: the catalogue covers those. Otherwise new
+    # pictures of one mode would train the other modes again.
     made_by = digest(bank.size, bank.resample, settings, features.NAME)
     storage.set_current_features(version, made_by, settings.feature_size)
-    told: dict[str, Any] = {"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME}
+    metadata: dict[str, Any] = {"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME}
     alike = most_alike(np.load(path, mmap_mode="r"), *ALIKE)
     if len(alike):
-        told["each_picture_and_those_most_like_it"] = thumbnail(
+        metadata["each_picture_and_those_most_like_it"] = thumbnail(
             sheets.rows_of([bank.pixels[rows] for rows in alike], ALIKE[1], gap=2)
         )
-    return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(made_by))
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(made_by))

@@ -1,6 +1,6 @@
-"""Ingest: the raw files observed, read into typed tables, and filtered to the 5-core.
+"""Ingest: observe the raw files, read them into typed tables, and filter to the 5-core.
 
-Thin: reading is `core/raw/ingest.py`, filtering is `core/dataset/kcore.py`.
+Code that reads belongs in `core/raw/`, code that filters in `core/dataset/kcore.py`.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def _source(name: str, kind: str, description: str) -> dg.AssetSpec:
 
 
 @dg.multi_observable_source_asset(
-    specs=[_source("raw_reviews", "json", "The review files; the data version is their content or their server's.")]
+    specs=[_source("raw_reviews", "json", "The review files; data version: their digest, or their server's version.")]
 )
 def raw_reviews(raw: RawSources):
     """Observe the review files."""
@@ -49,7 +49,7 @@ def raw_reviews(raw: RawSources):
 
 
 @dg.multi_observable_source_asset(
-    specs=[_source("raw_products", "json", "The product metadata; the data version is its content or its server's.")]
+    specs=[_source("raw_products", "json", "The product metadata; data version: its digest, or its server's version.")]
 )
 def raw_products(raw: RawSources):
     """Observe the metadata files."""
@@ -57,10 +57,10 @@ def raw_products(raw: RawSources):
 
 
 @dg.multi_observable_source_asset(
-    specs=[_source("garment_rules", "toml", "The garment classes and their words; the data version is what they say.")]
+    specs=[_source("garment_rules", "toml", "The garment classes and their words; data version: digest of the rules.")]
 )
 def garment_rules(raw: RawSources, method: Method):
-    """Observe the classes' file, or the built-in classes."""
+    """Observe the file of garment classes, or the built-in classes."""
     rules = raw.class_rules(method.settings(IngestSettings, "ingest").classes)
     yield dg.ObserveResult("garment_rules", data_version=dg.DataVersion(rules.digest))
 
@@ -69,8 +69,10 @@ def garment_rules(raw: RawSources, method: Method):
     name="ingest",
     group_name=GROUP,
     outs={
-        "reviews": dg.AssetOut(description="One row a review, typed.", kinds={"parquet", "duckdb"}),
-        "products": dg.AssetOut(description="One row a product, with its garment class.", kinds={"parquet", "duckdb"}),
+        "reviews": dg.AssetOut(description="One row per review, typed.", kinds={"parquet", "duckdb"}),
+        "products": dg.AssetOut(
+            description="One row per product, with its garment class.", kinds={"parquet", "duckdb"}
+        ),
         "rejects": dg.AssetOut(
             description="Every line that could not be read: file, line number, reason, first 500 characters.",
             kinds={"parquet"},
@@ -93,11 +95,11 @@ def ingest_files(
     engine: Engine,
     storage: Storage,
 ):
-    """Read the raw files that are new; what cannot be read is in `rejects`, so that accepted + rejected = lines."""
+    """Read new raw files; write lines that cannot be read to `rejects`, so that accepted + rejected = lines."""
     settings = method.settings(IngestSettings, "ingest", config)
     rules = raw.class_rules(settings.classes)
     if rules.moved:
-        context.log.info(f"garment classes: words that are no longer where the built-in rules had them: {rules.moved}")
+        context.log.info(f"garment classes: words moved out of built-in lists: {rules.moved}")
     with network(context):
         product_files, review_files = raw.product_files(), raw.review_files()
     erased = Erasures.of(storage.home)
@@ -118,7 +120,7 @@ def ingest_files(
                 else None
             )
         if read is not None:
-            yield table_output(read.reviews_file, "reviews", **_told(read))
+            yield table_output(read.reviews_file, "reviews", **_counts_metadata(read))
         else:
             context.log.warning("no review files: only the generator's assets can be made")
             yield table_output(schemas.REVIEWS.empty_table(), "reviews", lines=0, accepted=0)
@@ -129,7 +131,7 @@ def ingest_files(
             mapped,
             "products",
             version=digest(mapped.digest(), rules.digest),
-            **_told(products),
+            **_counts_metadata(products),
             garment_classes={**dict.fromkeys(rules.names, 0), **counted},
             class_rules=rules.digest,
             words_moved=rules.moved or None,
@@ -142,8 +144,8 @@ def ingest_files(
         )
 
 
-def _told(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:
-    """What reading counted, for the asset's metadata."""
+def _counts_metadata(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:
+    """Return the counts of reading as asset metadata."""
     return {
         "lines": read.lines,
         "accepted": read.accepted,
@@ -184,7 +186,7 @@ def _previous(storage: Storage, name: str, kind: str) -> pa.Table | None:
 def five_core(config: FiveCoreConfig, method: Method, engine: Engine, storage: Storage, reviews: StoredTable):
     """Filter to the 5-core in the paper's order, counting after every step."""
     settings = method.settings(FiveCoreSettings, "five_core", config)
-    if not reviews.num_rows:  # products alone: nothing to filter, and the generator needs no users
+    if not reviews.num_rows:  # there are only products: the generator needs no users
         for name in ("interactions", "users", "items"):
             yield table_output(SCHEMAS[name].empty_table(), name)
         return
@@ -196,7 +198,7 @@ def five_core(config: FiveCoreConfig, method: Method, engine: Engine, storage: S
         previous_users=_previous(storage, "users", "reviewer"),
         previous_items=_previous(storage, "items", "asin"),
     )
-    if kcore.parts_of(reviews.num_rows) == 1:  # nothing to share: no cluster is started
+    if kcore.parts_of(reviews.num_rows) == 1:  # one partition needs no cluster
         core = filtered()
     else:
         with sole_writer(storage.staged), engine.running() as runner:
@@ -212,7 +214,7 @@ def five_core(config: FiveCoreConfig, method: Method, engine: Engine, storage: S
         k=settings.k,
         iterative=settings.iterative,
         table_1=dg.MetadataValue.md(paper.table_1(ours)),
-        # Apart, so that the UI draws each over the runs; the pictures' heights are known once they are fetched.
+        # Separate numbers, so that the UI plots each over the runs.
         table_1_reviews=ours.reviews,
         table_1_users=ours.users,
         table_1_items=ours.items,

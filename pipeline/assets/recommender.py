@@ -1,6 +1,6 @@
-"""The recommenders of each image mode: an asset for each main one, one for all baselines, and the picks.
+"""The recommenders of each image mode: one asset per main recommender, one for all baselines, and the picks.
 
-Thin: a recommender trains itself (`pipeline/recommenders/`); this finds the data, the model's folder and the tracker.
+These assets supply data, the model's folder and the tracker. Training belongs in `pipeline/recommenders/`.
 """
 
 from functools import partial
@@ -37,20 +37,25 @@ BASELINES_CODE = "3"
 
 
 def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
-    """Put the splits and the catalogue beside a model, so that its figures can be recomputed without our code."""
+    """Store splits and catalogue beside a model, so that its metrics can be recomputed without this project's code."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in (("splits", splits), ("catalogue", catalogue)):
         write_whole(folder / f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
 
 
-@dg.asset(
+_main_recommender = partial(
+    dg.asset,
     group_name=GROUP,
     partitions_def=image_modes,
     kinds={"pytorch", "mlflow"},
-    code_version=TRAINING_CODE,  # the bank is no input: the catalogue says which pictures it has of it
-    deps=["image_features"],
+    code_version=TRAINING_CODE,
+    deps=["image_features"],  # the image bank is no dependency: the catalogue lists the pictures used
     pool="gpu",
 )
+
+
+# Dagster takes an asset's inputs from its signature, so the two main recommenders cannot share one.
+@_main_recommender()
 def dvbpr(
     context: dg.AssetExecutionContext,
     config: DvbprConfig,
@@ -64,19 +69,12 @@ def dvbpr(
 ) -> dg.MaterializeResult:
     """Train DVBPR from pixels on the mode's triplets.
 
-    It goes on from the last model where it can. An interrupted training goes on where it stopped.
+    Start from the last model if possible. Continue an interrupted training from its checkpoint.
     """
     return _train(context, config, method, storage, compute, tracker, catalogue, splits, triplets)
 
 
-@dg.asset(
-    group_name=GROUP,
-    partitions_def=image_modes,
-    kinds={"pytorch", "mlflow"},
-    code_version=TRAINING_CODE,
-    deps=["image_features"],
-    pool="gpu",
-)
+@_main_recommender()
 def modern(
     context: dg.AssetExecutionContext,
     config: ModernConfig,
@@ -102,7 +100,7 @@ def _train(
     splits: pa.Table,
     triplets: pa.Table | None,
 ) -> dg.MaterializeResult:
-    """Train the recommender that the asset is named after, or use again what was trained from the same inputs."""
+    """Train the recommender that the asset is named after, or reuse a model trained from the same inputs."""
     from pipeline.core import arrays
 
     name, mode = context.asset_key.to_user_string(), context.partition_key
@@ -110,7 +108,7 @@ def _train(
     refresh = method.settings(RefreshSettings, recommender.op, config)
     settings = method.settings(_settings_class(recommender), recommender.op, config)
     bank = open_bank(storage.bank)
-    inputs, configuration = _made_from(recommender, settings, method, storage, bank, catalogue, splits, triplets)
+    inputs, configuration = _provenance(recommender, settings, method, storage, bank, catalogue, splits, triplets)
     made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": TRAINING_CODE}
     wanted = refresh.warm_start and recommender.warm_starts
     begun = warm_start.start(storage, mode, configuration, TRAINING_CODE, splits, wanted)
@@ -128,10 +126,10 @@ def _train(
         else:
             run.data(f"splits[{mode}]", inputs["splits"], splits.num_rows, storage.tables / "splits")
         if reused:
-            context.log.info(f"{folder.path} was trained from the same data, settings and code: used again")
+            context.log.info(f"{folder.path} was trained from the same data, settings and code: reusing it")
             manifest = folder.manifest()
         else:
-            context.log.info(f"training begins {begun.why}")
+            context.log.info(f"training starts {begun.why}")
             _keep_tables(folder.path, splits, catalogue)
             warm_start.keep_trained_on(folder.path, splits, begun)
             fitted = recommender.fit(
@@ -169,7 +167,7 @@ def _train(
         history: list[dict[str, float]] = manifest["history"]
         for entry in history:
             run.metrics({k: v for k, v in entry.items() if k != "epoch" and v is not None}, step=int(entry["epoch"]))
-        curve = plots.training_curve(history, mode)
+        curve = plots.training_curve(history, recommender.title, mode)
         curve_path = sheets.save(folder.path / "training.png", curve)
         run.picture("training", curve, step=len(history))
         run.file(folder.path / "factors.npz")
@@ -184,7 +182,7 @@ def _train(
             "best_epoch": manifest["best_epoch"],
             "validation_auc": manifest["validation_auc"],
             "reused": reused,
-            "begun": manifest.get("begun", "as new"),
+            "begun": manifest.get("begun", "from scratch"),
             "folder": file(folder.path),
             "training": thumbnail(curve),
             "curve": file(curve_path),
@@ -199,7 +197,7 @@ def _settings_class(recommender: Recommender) -> type[Any]:
     return recommender.settings_class
 
 
-def _made_from(
+def _provenance(
     recommender: Recommender,
     settings: Any,
     method: Method,
@@ -209,7 +207,7 @@ def _made_from(
     splits: pa.Table,
     triplets: pa.Table | None,
 ) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Digest what the recommender learns from, and collect all that was set: another setting, another line of models.
+    """Return digests of the recommender's inputs, and all settings that a warm start must share.
 
     Raises:
         InputError: bank, features and catalogue do not belong together.
@@ -234,7 +232,7 @@ def _made_from(
 
 
 def _features(recommender: Recommender, storage: Storage, bank: Bank, catalogue: pa.Table) -> np.ndarray | None:
-    """Read the frozen features of the catalogue's pictures [images, F] where the recommender needs them."""
+    """Read the frozen features of the catalogue's pictures [images, F]; None if the recommender does not need them."""
     if not recommender.reads(FEATURES):
         return None
     return storage.frozen_features(len(bank.pixels), bank.digest)[catalogue["bank_row"].to_numpy()]
@@ -256,7 +254,7 @@ def baselines(
     catalogue: pa.Table,
     splits: pa.Table,
 ) -> dg.MaterializeResult:
-    """Train the recommenders that the main one is compared with, on the same splits, tuned on validation."""
+    """Train all baselines on the same splits as the main recommender, tuned on validation."""
     import torch
 
     from pipeline.core import arrays
@@ -279,7 +277,7 @@ def baselines(
         run.data(f"splits[{mode}]", inputs["splits"], splits.num_rows, storage.tables / "splits")
         reused = folder.finished
         if not reused:
-            given = FitContext(
+            fit_context = FitContext(
                 data=data,
                 features=storage.frozen_features(len(bank.pixels), bank.digest)[data.bank_row],
                 feature_size=storage.features_size(),
@@ -290,7 +288,7 @@ def baselines(
             )
             for done, recommender in enumerate(recommenders):
                 report(done, len(recommenders), recommender.name)
-                fitted = recommender.fit(given, settings)
+                fitted = recommender.fit(fit_context, settings)
                 _keep_tables(folder.path / recommender.name, splits, catalogue)
                 recommender.save(fitted.model, folder.path / recommender.name)
             report(len(recommenders), len(recommenders), "")
@@ -329,7 +327,7 @@ def recommendations(
     catalogue: pa.Table,
     splits: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """The best items of every user by the champion's score; what the user has is left out."""
+    """Pick the best items for every user by the champion's score, leaving out items that the user has."""
     from models.data.factors import Factors
     from pipeline.champions.picks import picks
     from pipeline.core import arrays

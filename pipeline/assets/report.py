@@ -1,6 +1,6 @@
 """The report: cards of the trained models, and a lookbook over everything.
 
-Thin: `pipeline/cards/` and `pipeline/lookbook/` build and write them.
+Code that builds and writes them belongs in `pipeline/cards/` and `pipeline/lookbook/`.
 """
 
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from pipeline.views.home_contents import Home
 from pipeline.views.metadata import file
 
 GROUP = "report"
-# Shown in the lookbook; read from the home, not as inputs, so that what is missing is a missing section.
+# The lookbook reads these from the home, not as inputs: if one is missing, only its section is left out.
 WHOLE = (
     "reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger", "image_bank",
     "recommender_comparison", "garments", "lsgan", "generator_evaluation", "generated_garments", "personal_designs",
@@ -49,7 +49,7 @@ def _each_mode(*names: str) -> list[dg.AssetDep]:
 def model_cards(
     context: dg.AssetExecutionContext, storage: Storage, tracker: Tracker, raw: RawSources
 ) -> dg.MaterializeResult:
-    """A model card and a data card beside each trained model, in MLflow, and behind its registered version."""
+    """Write a model card and a data card beside each trained model, in MLflow, and on its registered version."""
     from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
     from pipeline.cards.write import write_all
 
@@ -87,7 +87,7 @@ def model_cards(
 def lookbook(
     context: dg.AssetExecutionContext, config: LookbookConfig, method: Method, storage: Storage, raw: RawSources
 ) -> dg.MaterializeResult:
-    """Pages to look at: the data, how good the models are beside the paper's figures, and what they made."""
+    """Build pages that show the data, the models' metrics beside the paper's, and the garments they made."""
     from pipeline.lookbook.album import Album
     from pipeline.lookbook.build import build
     from pipeline.lookbook.publish import publish
@@ -112,5 +112,5 @@ def lookbook(
 
 
 def _facts(page: Page) -> str:
-    """The figures at the lookbook's head, as a table."""
+    """Format the facts at the top of the lookbook as a Markdown table."""
     return "\n".join(["| | |", "|---:|---|", *(f"| **{fact.value}** | {fact.words} |" for fact in page.facts)])

@@ -71,7 +71,7 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
         **counts, **registered,
         "name": name, "method": recommender.description, "method_name": recommender.title, "mode": mode,
         "mode_words": MODES[mode], "run": folder.run, "best_epoch": manifest.get("best_epoch"), "epochs": len(history),
-        "begun": manifest.get("begun", "as new"), "settings": sorted(manifest.get("settings", {}).items()),
+        "begun": manifest.get("begun", "from scratch"), "settings": sorted(manifest.get("settings", {}).items()),
         "notes": manifest.get("notes", []), "code_version": manifest.get("code_version"), "origin": origin,
         "preset": origin.preset, "dagster_run": manifest.get("dagster_run"), "mlflow_run": manifest.get("mlflow_run"),
         "inputs": sorted(manifest["inputs"].items()), "licence": licence, "validation": validation, "test": test,
@@ -117,7 +117,7 @@ def limits(
         )
     if counts["leaky"]:
         specific.append("`split_unit: image`: the figures leak; compare them only with others that leak in this way.")
-    ahead = [r["words"] for r in others if r["model"] != registry.oracle().name and (r["difference_low"] or 0) > 0]
+    ahead = [r["words"] for r in others if not registry.is_oracle(r["model"]) and (r["difference_low"] or 0) > 0]
     if ahead:
         specific.append(f"On this data {own} is behind {', '.join(ahead)}, by more than the choice of people explains.")
     if test and test["auc_ci95"] and test["auc_ci95"][0] <= 0.5:

@@ -17,7 +17,7 @@ OF_DRAWN = "made up by Atelier itself; MIT, like its code"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenCards:
     """The cards of one model."""
 
     name: str  # recommender/vendor_all or generator
@@ -30,7 +30,7 @@ class Written:
 
 def write_all(
     home: Home, licence: str, origin: Callable[[str], Origin], registered: Callable[[str, str], dict[str, Any]]
-) -> list[Written]:
+) -> list[WrittenCards]:
     """Write both cards of each newest finished model; cards of earlier models, such as the champion, do not change.
 
     Args:
@@ -56,5 +56,5 @@ def write_all(
             else data.of_generator(home, folder, plain(name), stated)
         )
         texts = write(folder.path, MODEL_CARD, card), write(folder.path, DATA_CARD, of_data)
-        written.append(Written(f"recommender/{mode}" if mode else "generator", known_as, folder, *texts, training))
+        written.append(WrittenCards(f"recommender/{mode}" if mode else "generator", known_as, folder, *texts, training))
     return written

@@ -1,1 +1,1 @@
-"""The scrub of a home: every file compared with its digest."""
+"""Verify a home: compare every file with the digest recorded when it was written."""

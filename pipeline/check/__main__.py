@@ -1,4 +1,4 @@
-"""`python -m pipeline.check`: compare every file of the home with its digest."""
+"""Run `python -m pipeline.check`."""
 
 from pipeline.check.scrub import main
 from pipeline.runtime.exits import leave

@@ -1,8 +1,8 @@
-"""`python -m pipeline.check`: look through a whole home for bytes that are not those that were written.
+"""Search a whole home for damaged files: `python -m pipeline.check`.
 
-Reads every file once: the pages of Parquet files by their checksums, models and registered versions by their digests,
-bank, features and garments by the sums of their rows. It changes nothing, and says of each damaged file what it is and
-what to make again. How the digests come about is `core/digests.py`'s.
+Read every file once and verify it: pages of Parquet files by their checksums, models and registered versions by their
+digests, bank, features and garments by checksums of their rows. Report what each damaged file is and how to restore it.
+Nothing is changed. Writing digests belongs in `core/digests.py`.
 """
 
 import argparse
@@ -29,22 +29,22 @@ from pipeline.runtime.progress import terminal
 
 WHOLE, DAMAGED, UNKNOWN = "whole", "damaged", "no digest recorded"
 MODELS = ("recommender", "baselines", "generator")
-Read = Callable[[int], None]  # told of bytes read
+Read = Callable[[int], None]  # called with the number of bytes read
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one file."""
+    """The result for one file."""
 
-    path: str  # under the home, or a registered version's own
-    what: str
+    path: str  # relative to the home; absolute for files of registered versions outside it
+    what: str  # kind of file, in words
     state: str  # WHOLE, DAMAGED or UNKNOWN
     problem: str = ""
-    mend: str = ""
+    mend: str = ""  # what to do
 
 
-def look(home: Path, artifacts: Path | None = None, read: Read = lambda _: None) -> Iterator[Finding]:
-    """Every file of a home that can be verified, read whole, one finding each."""
+def verify(home: Path, artifacts: Path | None = None, read: Read = lambda _: None) -> Iterator[Finding]:
+    """Read every verifiable file of a home, and yield one finding per file."""
     storage = Storage(root=str(home))
     yield from _parquet(home, read)
     for kind in MODELS:
@@ -63,7 +63,7 @@ def look(home: Path, artifacts: Path | None = None, read: Read = lambda _: None)
 
 
 def size_of(home: Path, artifacts: Path | None) -> int:
-    """About how many bytes `look` will read."""
+    """Estimate how many bytes `verify` will read."""
     found = [*home.rglob("*.parquet"), *home.rglob("*.npy"), *home.rglob("*.pt"), *home.rglob("*.npz")]
     if artifacts is not None and artifacts.is_dir() and home not in artifacts.parents:
         found += [path for listed in artifacts.rglob(digests.LIST) for path in listed.parent.rglob("*")]
@@ -72,7 +72,7 @@ def size_of(home: Path, artifacts: Path | None) -> int:
 
 def _parquet(home: Path, read: Read) -> Iterator[Finding]:
     for path in sorted(home.rglob("*.parquet")):
-        what, mend = _of_table(path.relative_to(home))
+        what, mend = _describe(path.relative_to(home))
         try:
             with pq.named(path), pq.ParquetFile(path) as file:
                 digested = KEY in (file.schema_arrow.metadata or {})
@@ -81,13 +81,13 @@ def _parquet(home: Path, read: Read) -> Iterator[Finding]:
                 if digested:
                     expect_digests(path, file.read(), mend)
             yield Finding(_shown(home, path), what, WHOLE)
-        except Exception as error:  # whatever damaged bytes make of a reader
+        except Exception as error:  # damaged bytes may raise anything in the reader
             yield Finding(_shown(home, path), what, DAMAGED, printable(error), mend)
         read(path.stat().st_size)
 
 
-def _of_table(path: Path) -> tuple[str, str]:
-    """What a Parquet file is, by its place under the home, and what to do where it is damaged."""
+def _describe(path: Path) -> tuple[str, str]:
+    """Return what a Parquet file is, from its path relative to the home, and what to do if it is damaged."""
     folder, name = path.parts[0], path.stem
     if folder == "tables":
         asset, mode = (path.parts[1], f" for {name}") if len(path.parts) > 2 else (name, "")
@@ -95,11 +95,11 @@ def _of_table(path: Path) -> tuple[str, str]:
     if folder == "pictures" and name.startswith("pictures"):
         return "shard of pictures", "delete it and materialise image_ledger: its pictures are fetched again"
     return {
-        "parts": ("what a raw file came to", "delete it: the next ingest reads that file again"),
+        "parts": ("rows read from a raw file", "delete it: the next ingest reads that file again"),
         "pictures": ("part of the ledger", LEDGER_MEND),
         "bank": ("index of the bank", "delete the folder bank and materialise image_bank"),
         **{kind: (f"table beside a {kind}", "delete its folder, and materialise its asset again") for kind in MODELS},
-    }.get(folder, ("table", "delete it, and run again what made it"))
+    }.get(folder, ("table", "delete it, and repeat the command that wrote it"))
 
 
 def _model(home: Path, folder: ModelFolder, kind: str, read: Read) -> Iterator[Finding]:
@@ -145,8 +145,8 @@ def _array(home: Path, path: Path, what: str, mend: str, read: Read) -> Finding:
     if bad is None:
         return Finding(_shown(home, path), what, UNKNOWN)
     if bad:
-        told = f"{len(bad)} of {len(rows):,} rows: {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}"
-        return Finding(_shown(home, path), what, DAMAGED, told, mend)
+        problem = f"{len(bad)} of {len(rows):,} rows: {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}"
+        return Finding(_shown(home, path), what, DAMAGED, problem, mend)
     return Finding(_shown(home, path), what, WHOLE)
 
 
@@ -155,10 +155,10 @@ def _shown(home: Path, path: Path) -> str:
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """The parsed command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.check",
-        description="Read every file of the home (ATELIER_HOME) and say which are damaged, and what to make again. "
+        description="Read every file of the home (ATELIER_HOME), list the damaged ones and say how to restore them. "
         "Changes nothing.",
         epilog="exit codes: 0 nothing is damaged; 1 something is; 2 the call is wrong",
     )
@@ -167,7 +167,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     options, console = arguments(argv), Console()
     return command.ended(lambda: _main(options, console), Console(stderr=True) if options.json else console)
 
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
 def _main(options: argparse.Namespace, console: Console) -> int:
     home = environment.home()
     if not home.is_dir() or not any(home.iterdir()):
-        raise InputError(f"{home} is no home: it holds nothing. Name another in ATELIER_HOME.")
+        raise InputError(f"{home} is no home: it is missing or empty. Name another in ATELIER_HOME.")
     root = environment.artifact_root(home)
     artifacts = Path(urlsplit(root).path) if urlsplit(root).scheme in ("", "file") else None
     total, done = size_of(home, artifacts), 0
@@ -190,7 +190,7 @@ def _main(options: argparse.Namespace, console: Console) -> int:
             if bar is not None:
                 bar(done >> 20, max(total, done) >> 20, "")
 
-        findings = list(look(home, artifacts, read))
+        findings = list(verify(home, artifacts, read))
     finally:
         terminal.close()
     states = {state: sum(found.state == state for found in findings) for state in (WHOLE, DAMAGED, UNKNOWN)}
@@ -205,6 +205,6 @@ def _main(options: argparse.Namespace, console: Console) -> int:
             elif found.state == UNKNOWN:
                 say(f"no digest recorded: {found.path} ({found.what})")
         if artifacts is None:
-            say(f"not looked at: registered versions in {urlsplit(root).scheme} storage")
+            say(f"not checked: registered versions in {urlsplit(root).scheme} storage")
         say(", ".join(f"{count:,} {state}" for state, count in states.items()))
     return command.FAILED if states[DAMAGED] else command.DONE

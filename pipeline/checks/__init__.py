@@ -1,5 +1,5 @@
-"""Asset checks: rules whose breaking would make the next stage wrong, held where the data lies.
+"""Asset checks: rules that the next stage relies on, checked on the stored data.
 
-Each says what it saw and what it expected. A check that blocks stops what is downstream of it; a warning asks a person
-to look. Checks read tables, files and metadata; they compute no table and mend nothing.
+Each check reports actual and expected values. A blocking check stops downstream assets; a warning asks a person to
+look. Checks read tables, files and metadata; code that computes or repairs tables does not belong here.
 """

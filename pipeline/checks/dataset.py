@@ -1,4 +1,4 @@
-"""Checks of rows against each other: lines, numbers, splits, triplets, and near-duplicates across a split."""
+"""Check tables against each other: lines, numbers, splits, triplets, and near-duplicates across a split."""
 
 import dagster as dg
 import numpy as np
@@ -32,7 +32,7 @@ def accepted_and_rejected_are_all_lines(context: dg.AssetCheckExecutionContext) 
     description="User and item numbers are dense and in their tables; pairs are distinct.",
 )
 def interactions_are_whole(interactions: pa.Table, users: pa.Table, items: pa.Table) -> dg.AssetCheckResult:
-    """Look every number up, and count pairs."""
+    """Look up every user and item number, and count repeated pairs."""
     unknown_users = pc.sum(pc.invert(pc.is_in(interactions["user"], value_set=users["user"]))).as_py() or 0
     unknown_items = pc.sum(pc.invert(pc.is_in(interactions["item"], value_set=items["item"]))).as_py() or 0
     repeated = interactions.num_rows - interactions.group_by(["user", "item"]).aggregate([]).num_rows
@@ -53,19 +53,20 @@ def interactions_are_whole(interactions: pa.Table, users: pa.Table, items: pa.Ta
     asset="splits",
     partitions_def=image_modes,
     blocking=True,
-    description="What is held out is not also in train: the pair, or one picture of it where split_unit is image.",
+    description="A held-out pair, or picture if split_unit is image, is not in train and is held out only once.",
 )
 def no_held_out_pair_trains(context: dg.AssetCheckExecutionContext, splits: pa.Table) -> dg.AssetCheckResult:
-    """A user has at most one pair of each held-out split, and what is held out stands nowhere else.
+    """Check that a user has at most one pair in each held-out split, and that held-out data is in no other split.
 
-    Unit interaction: a pair stands in one split only, and no row names a picture. Unit image: a pair is held out once
-    at most, by naming a picture of it, and stands in train once at most, without one: all of it but that picture.
+    With unit interaction, a pair is in one split only and no row names a picture. With unit image, a pair is held out
+    at most once, in a row that names a picture. It may also be in train once, in a row without a picture, which stands
+    for its other pictures.
     """
     unit = LatestMetadata(context.instance).of("splits", context.partition_key).get("split_unit", "interaction")
     train = pc.equal(splits["split"], "train")
     names_picture = pc.is_valid(splits["sha256"])
     by_picture = unit == "image"
-    # By picture, train and held out are counted apart: a pair may stand in both.
+    # With unit image, a pair may be both in train and held out, so count the two sides separately.
     side = train if by_picture else pa.repeat(True, splits.num_rows)
     wrong_unit = pc.equal(names_picture, train) if by_picture else names_picture
     held_out = splits.filter(pc.invert(train))
@@ -83,7 +84,7 @@ def no_held_out_pair_trains(context: dg.AssetCheckExecutionContext, splits: pa.T
 
 
 def _repeated(table: pa.Table, keys: list[str]) -> int:
-    """How many values of the keys stand in more than one row."""
+    """Count the key values that occur in more than one row."""
     counts = table.group_by(keys).aggregate([([], "count_all")])["count_all"]
     return pc.sum(pc.greater(counts, 1)).as_py() or 0
 
@@ -93,12 +94,12 @@ def _repeated(table: pa.Table, keys: list[str]) -> int:
     partitions_def=image_modes,
     additional_ins={"splits": dg.AssetIn("splits"), "catalogue": dg.AssetIn("catalogue")},
     blocking=True,
-    description="Positives are of train and never held out; negatives are of items that their user has not touched.",
+    description="Positives are in train and never held out; negatives show items that the user has not touched.",
 )
 def no_triplet_leaks(
     context: dg.AssetCheckExecutionContext, triplets: pa.Table, splits: pa.Table, catalogue: pa.Table
 ) -> dg.AssetCheckResult:
-    """Look every triplet up in the splits: its positive's pair and picture, its negatives' pairs."""
+    """Look up each triplet in the splits: the positive's pair and picture, and the negatives' pairs."""
     negatives = LatestMetadata(context.instance).of("triplets", context.partition_key).get("negatives", "train")
     user, positive = triplets["user"].to_numpy(), triplets["positive"].to_numpy()
     negative = triplets["negative"].combine_chunks().flatten().to_numpy()
@@ -108,14 +109,14 @@ def no_triplet_leaks(
     training = splits.filter(train)
     touched = splits if negatives == "all_splits" else training
     held_out = splits.filter(pc.invert(train))
-    alone = held_out.filter(pc.is_valid(held_out["sha256"]))
-    picture = pc.index_in(_pictures(alone), value_set=_pictures(catalogue)).fill_null(-1).to_numpy()
-    image = np.append(catalogue["image"].to_numpy(), np.int32(-1))[picture]  # of each picture held out alone
+    single = held_out.filter(pc.is_valid(held_out["sha256"]))  # one picture is held out, not the whole pair
+    picture = pc.index_in(_pictures(single), value_set=_pictures(catalogue)).fill_null(-1).to_numpy()
+    image = np.append(catalogue["image"].to_numpy(), np.int32(-1))[picture]  # of each row of `single`
     whole = _pair_codes(held_out.filter(pc.is_null(held_out["sha256"])))
     pair = _codes(user, item[positive])
     seen = {
         "positives_held_out": _among(pair, whole)
-        + _among(_codes(user, positive), _codes(alone["user"].to_numpy(), image)),
+        + _among(_codes(user, positive), _codes(single["user"].to_numpy(), image)),
         "positives_not_in_train": len(pair) - _among(pair, _pair_codes(training)),
         "negatives_touched": _among(
             _codes(np.repeat(user, len(negative) // max(1, len(user))), item[negative]), _pair_codes(touched)
@@ -126,7 +127,7 @@ def no_triplet_leaks(
         passed=not any(seen.values()),
         metadata={
             **seen, "expected_of_each": 0, "negatives": negatives, "triplets": len(user),
-            "pictures_held_out_alone": alone.num_rows,
+            "pictures_held_out_alone": single.num_rows,
         },
     )  # fmt: skip
 
@@ -140,17 +141,17 @@ def _pair_codes(splits: pa.Table) -> np.ndarray:
 
 
 def _pictures(table: pa.Table) -> pa.ChunkedArray:
-    """A name for each row's (item, content)."""
+    """Join item and content hash of each row as `item/sha256`."""
     return pc.binary_join_element_wise(pc.cast(table["item"], pa.string()), table["sha256"], "/")
 
 
 def _among(codes: np.ndarray, known: np.ndarray) -> int:
-    """How many of `codes` are known."""
+    """Count the `codes` that are in `known`."""
     return pc.sum(pc.is_in(pa.array(codes), value_set=pa.array(known))).as_py() or 0
 
 
-# A held-out pair that a near-duplicate gives away may rank first instead of in the middle: half an AUC. At 2% of the
-# pairs that moves a mode's AUC by at most 0.01, the half-width of its interval at the paper's 2,377 users.
+# A near-duplicate in train can move a held-out pair from the middle of the ranking to the top, adding 0.5 to its AUC.
+# If 2% of pairs are affected, a mode's AUC rises by at most 0.01: its interval's half-width at the paper's 2,377 users.
 NEAR_DUPLICATE_BOUND = 0.02
 
 
@@ -161,7 +162,7 @@ NEAR_DUPLICATE_BOUND = 0.02
     description="Few held-out items show a photograph that their user also trains on under another item.",
 )
 def few_near_duplicates_cross_the_split(storage: Storage, catalogue: pa.Table, splits: pa.Table) -> dg.AssetCheckResult:
-    """Count the held-out pairs whose item shares a cluster of near-duplicates with another item of the user's train."""
+    """Count held-out pairs whose item shares a cluster of near-duplicates with another of the user's training items."""
     path = storage.tables / "near_duplicates.parquet"
     if not path.is_file():
         return _warning(True, skipped="near_duplicates has not been materialised: nothing to compare")
@@ -174,10 +175,10 @@ def few_near_duplicates_cross_the_split(storage: Storage, catalogue: pa.Table, s
     keys = ["user", "item"]
     trained = splits.filter(train).select(keys).join(shown, "item", join_type="inner")
     held_out = splits.filter(pc.invert(train)).select(keys)
-    asked = held_out.join(shown, "item", join_type="inner")
-    met = asked.join(trained, ["user", "cluster"], join_type="inner", right_suffix="_trained")
-    met = met.filter(pc.not_equal(met["item"], met["item_trained"]))
-    given_away = met.group_by(keys).aggregate([]).num_rows
+    held_out_clusters = held_out.join(shown, "item", join_type="inner")
+    shared = held_out_clusters.join(trained, ["user", "cluster"], join_type="inner", right_suffix="_trained")
+    shared = shared.filter(pc.not_equal(shared["item"], shared["item_trained"]))
+    given_away = shared.group_by(keys).aggregate([]).num_rows
     share = given_away / max(1, held_out.num_rows)
     return _warning(
         share <= NEAR_DUPLICATE_BOUND,

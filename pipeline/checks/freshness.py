@@ -1,7 +1,7 @@
-"""Freshness: the raw files were looked at lately. A table's age says nothing: what has not changed is not made again.
+"""Check that the raw files were observed recently. A table's age shows nothing: unchanged data is not rebuilt.
 
-The check is evaluated with every look, and by a sensor, because it must speak when nothing runs. Dagster's own
-freshness checks ask an observed source when its files changed, not when somebody looked.
+The check runs with every observation, and by a sensor, because it must also warn when nothing runs. Dagster's own
+freshness checks test when an observed source changed, not when it was observed.
 """
 
 import json
@@ -12,20 +12,20 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 SOURCES = ("raw_reviews", "raw_products")
-# The schedule looks every night; a day and a half allows for one night missed by hours, not for two.
+# The schedule observes every night. 36 hours allow for one run that is late by hours, but not for two missed runs.
 OBSERVED_WITHIN = timedelta(hours=36)
 EVERY = timedelta(hours=1)
 
 
-def looked_at(instance: dg.DagsterInstance, source: str) -> float | None:
-    """When a source was last observed, in unix seconds; None where it never was."""
+def last_observed(instance: dg.DagsterInstance, source: str) -> float | None:
+    """Return when a source was last observed, in Unix seconds; None if never."""
     records = instance.fetch_observations(dg.AssetKey(source), limit=1).records
     return records[0].timestamp if records else None
 
 
-def is_old(instance: dg.DagsterInstance, source: str) -> bool:
-    """Whether it was observed, but not within OBSERVED_WITHIN. A home that never looked has no files to miss."""
-    last = looked_at(instance, source)
+def is_stale(instance: dg.DagsterInstance, source: str) -> bool:
+    """Return whether the last observation is older than OBSERVED_WITHIN; a source never observed is not stale."""
+    last = last_observed(instance, source)
     return last is not None and time.time() - last > OBSERVED_WITHIN.total_seconds()
 
 
@@ -33,15 +33,15 @@ def _check(source: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=source,
         name="was_looked_at_lately",
-        description=f"Somebody looked within {OBSERVED_WITHIN.total_seconds() / 3600:.0f} hours.",
+        description=f"The files were observed within the last {OBSERVED_WITHIN.total_seconds() / 3600:.0f} hours.",
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        last = looked_at(context.instance, source)
-        told = "never" if last is None else datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds")
+        last = last_observed(context.instance, source)
+        when = "never" if last is None else datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds")
         return dg.AssetCheckResult(
-            passed=not is_old(context.instance, source),
+            passed=not is_stale(context.instance, source),
             severity=dg.AssetCheckSeverity.WARN,
-            metadata={"last_looked_at": told, "expected_within_hours": OBSERVED_WITHIN.total_seconds() / 3600},
+            metadata={"last_looked_at": when, "expected_within_hours": OBSERVED_WITHIN.total_seconds() / 3600},
         )
 
     return check
@@ -52,13 +52,13 @@ job = dg.define_asset_job(
     "freshness_of_sources",
     selection=dg.AssetSelection.checks(*checks),
     executor_def=dg.in_process_executor,
-    description="Say that nobody has looked at the raw files lately.",
+    description="Warn if the raw files have not been observed recently.",
 )
 
 
-def _ask(old: Callable[[str], bool], cursor: str | None) -> tuple[bool, str]:
-    """Whether to evaluate the checks, and the new cursor: once when a source gets old, again only after it was new."""
-    now = sorted(source for source in SOURCES if old(source))
+def _newly_stale(stale: Callable[[str], bool], cursor: str | None) -> tuple[bool, str]:
+    """Return whether a source has become stale since the cursor, and the new cursor."""
+    now = sorted(source for source in SOURCES if stale(source))
     known = json.loads(cursor) if cursor else []
     return bool(set(now) - set(known)), json.dumps(now)
 
@@ -68,9 +68,9 @@ def _ask(old: Callable[[str], bool], cursor: str | None) -> tuple[bool, str]:
     name="freshness",
     minimum_interval_seconds=int(EVERY.total_seconds()),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Has the checks speak when nobody has looked at the raw files lately.",
+    description="Runs the checks when the raw files have not been observed recently.",
 )
 def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Ask for the checks once for each time a source gets old."""
-    ask, cursor = _ask(lambda source: is_old(context.instance, source), context.cursor)
-    return dg.SensorResult(run_requests=[dg.RunRequest()] if ask else [], cursor=cursor)
+    """Request the checks once each time a source becomes stale."""
+    stale, cursor = _newly_stale(lambda source: is_stale(context.instance, source), context.cursor)
+    return dg.SensorResult(run_requests=[dg.RunRequest()] if stale else [], cursor=cursor)

@@ -1,4 +1,4 @@
-"""Checks of pictures: what the ledger calls good can be read, and not many more URLs are broken than the last time."""
+"""Check pictures: those that the ledger calls ok can be read, and the share of broken URLs has not jumped."""
 
 import hashlib
 import math
@@ -10,18 +10,18 @@ import pyarrow.compute as pc
 from pipeline.core.images.ledger import PictureStore
 from pipeline.home.storage import Storage
 
-SHOWN = 10  # names in metadata
-# So much may the share of broken URLs rise before somebody should look, or three standard errors where few are asked.
+SHOWN = 10  # hashes in metadata
+# The share of broken URLs may rise by this much, or by three standard errors if that is more.
 BROKEN_RISE = 0.01
 
 
 @dg.asset_check(
     asset="image_ledger",
     blocking=True,
-    description="Every picture that the ledger calls ok is in the store, byte for byte what was fetched and decoded.",
+    description="Every picture that the ledger calls ok is in the store, with the same bytes that were fetched.",
 )
 def every_picture_can_be_read(storage: Storage, image_ledger: pa.Table) -> dg.AssetCheckResult:
-    """Read each picture and hash it: the fetch decoded these very bytes before it named them by their hash."""
+    """Read each picture and compare its hash with its name: the fetch decoded these bytes before hashing them."""
     store = PictureStore(storage.pictures)
     wanted = pc.unique(image_ledger["sha256"].drop_null()).to_pylist()
     missing = [sha for sha in wanted if sha not in store]
@@ -32,7 +32,7 @@ def every_picture_can_be_read(storage: Storage, image_ledger: pa.Table) -> dg.As
         for sha, data in store.read(sha for sha in wanted if sha not in gone):
             if hashlib.sha256(data).hexdigest() != sha:
                 damaged.append(sha)
-    except (OSError, pa.ArrowException) as error:  # a shard whose pages do not add up
+    except (OSError, pa.ArrowException) as error:  # a page of the shard fails its checksum
         unreadable = str(error)
     return dg.AssetCheckResult(
         passed=not (missing or damaged or unreadable),
@@ -46,7 +46,7 @@ def every_picture_can_be_read(storage: Storage, image_ledger: pa.Table) -> dg.As
             "mend": ""
             if not (missing or damaged or unreadable)
             else f"delete the shard named, or {storage.pictures}, "
-            "and materialise image_ledger: what is missing is fetched again",
+            "and materialise image_ledger: missing pictures are fetched again",
         },
     )
 
@@ -60,13 +60,13 @@ def broken_share_is_as_before(context: dg.AssetCheckExecutionContext) -> dg.Asse
         for record in records
         if record.asset_materialization is not None
     ]
-    told = [(float(each["broken_share"]), int(each["dagster/row_count"])) for each in found if "broken_share" in each]
-    if len(told) < 2:
+    shares = [(float(each["broken_share"]), int(each["dagster/row_count"])) for each in found if "broken_share" in each]
+    if len(shares) < 2:
         return dg.AssetCheckResult(
             passed=True, severity=dg.AssetCheckSeverity.WARN, metadata={"skipped": "this is the first run"}
         )
-    (now, urls), (before, urls_before) = told
-    # Two shares of other URLs each differ by chance; the pooled standard error of that difference, thrice.
+    (now, urls), (before, urls_before) = shares
+    # Shares over different URLs differ by chance: allow three pooled standard errors of the difference.
     pooled = (now * urls + before * urls_before) / max(1, urls + urls_before)
     noise = 3 * math.sqrt(pooled * (1 - pooled) * (1 / max(1, urls) + 1 / max(1, urls_before)))
     bound = before + max(BROKEN_RISE, noise)

@@ -1,7 +1,7 @@
-"""A check for every stored table, made from its schema: what lies on the disk is what the contract says.
+"""Check every stored table against its schema.
 
-The io manager refuses a wrong table when it is written; these look at the file itself, which a restore, another
-version or a hand may have changed since. Rules between tables are `dataset.py`'s.
+The io manager refuses a wrong table when it is written. These checks read the file itself, because a restore, another
+version or a person may have changed it since. Rules between tables belong in `dataset.py`.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipeline.home.storage import Storage
 from pipeline.runtime.summary import LatestMetadata
 
 BY_MODE = ("catalogue", "splits", "triplets", "recommender_evaluation", "recommendations")
-# What names a row of a table: no two rows share it.
+# Table -> the columns of its unique key.
 KEYS = {
     "reviews": ("review_id",),
     "products": ("asin",),
@@ -33,7 +33,7 @@ KEYS = {
     "recommender_comparison": ("mode", "model", "split"),
     "garments": ("garment",),
 }
-# Columns that hold one of a closed list.
+# (table, column) -> the values that the column may have.
 CLOSED = {
     ("image_urls", "source"): schemas.SOURCES,
     ("image_ledger", "status"): schemas.STATUSES,
@@ -50,18 +50,18 @@ def _check(name: str) -> dg.AssetChecksDefinition:
         name="is_as_its_schema_says",
         partitions_def=image_modes if name in BY_MODE else None,
         blocking=True,
-        description="The stored file has the schema's columns, types and nulls, its rows, distinct keys, known words.",
+        description="The stored file has the schema's columns, types and nulls, all rows, unique keys and known words.",
     )
     def check(context: dg.AssetCheckExecutionContext, storage: Storage) -> dg.AssetCheckResult:
         mode = context.partition_key if name in BY_MODE else None
         path = storage.tables / (f"{name}/{mode}.parquet" if mode else f"{name}.parquet")
-        return look(name, path, LatestMetadata(context.instance).of(name, mode).get("dagster/row_count"))
+        return validate(name, path, LatestMetadata(context.instance).of(name, mode).get("dagster/row_count"))
 
     return check
 
 
-def look(name: str, path: Path, expected_rows: int | None) -> dg.AssetCheckResult:
-    """Compare the file at `path` with the schema of table `name`, and its rows with what its materialisation said."""
+def validate(name: str, path: Path, expected_rows: int | None) -> dg.AssetCheckResult:
+    """Compare the file at `path` with the schema of table `name`, and its row count with the materialisation's."""
     try:
         found = pq.read_schema(path)
         rows = pq.read_metadata(path).num_rows
@@ -72,7 +72,7 @@ def look(name: str, path: Path, expected_rows: int | None) -> dg.AssetCheckResul
         "missing_columns": sorted(set(expected.names) - set(found.names)),
         "columns_of_no_schema": sorted(set(found.names) - set(expected.names)),
         "other_types": [
-            f"{field.name}: {_said(found.field(field.name))}, expected {_said(field)}"
+            f"{field.name}: {_type_name(found.field(field.name))}, expected {_type_name(field)}"
             for field in expected
             if field.name in found.names and not found.field(field.name).equals(field)
         ],
@@ -96,7 +96,7 @@ def _expected(name: str, found: pa.Schema) -> pa.Schema:
     return schemas.triplets(negatives.list_size if isinstance(negatives, pa.FixedSizeListType) else 1)
 
 
-def _said(field: pa.Field) -> str:
+def _type_name(field: pa.Field) -> str:
     return str(field.type) + ("" if field.nullable else " without nulls")
 
 

@@ -1,6 +1,6 @@
-"""Checks of what was trained: better than chance, no worse than the champion, and a generator that draws many things.
+"""Check trained models: better than chance, no worse than the champion, and a generator with enough diversity.
 
-All of them warn: a weak model is a person's decision, not a broken table.
+All of them only warn: a person decides what to do with a weak model.
 """
 
 import math
@@ -17,18 +17,18 @@ from pipeline.runtime.summary import LatestMetadata
 from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.mlflow_records import champion
 
-# Ours: a generator whose garments of a class differ by less than half of what real ones do draws few of them again
-# and again. The measure is Kang et al.'s (2017), who name no bound.
+# This project's bound: below half the diversity of real garments in a class, the generator repeats a few of them. The
+# measure is from Kang et al. (2017), who give no bound.
 DIVERSITY_BOUND = 0.5
 
 
 @dg.asset_check(
     asset="recommender_evaluation",
     partitions_def=image_modes,
-    description="The recommender's test AUC lies above random by its interval.",
+    description="The 95% interval of the recommender's test AUC lies above 0.5.",
 )
 def dvbpr_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """The lower end of the 95% interval must be above one half; a warning, for a person to look."""
+    """Warn if the lower end of the 95% interval is not above one half."""
     figures = LatestMetadata(context.instance).of("recommender_evaluation", context.partition_key).get("figures", {})
     test = figures.get(leading(figures), {}).get("test", {})
     low = test.get("auc_ci95", [0.0])[0]
@@ -47,18 +47,18 @@ def dvbpr_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckR
 def not_below_the_champion(
     context: dg.AssetCheckExecutionContext, storage: Storage, tracker: Tracker
 ) -> dg.AssetCheckResult:
-    """Compare the test AUC with the champion's own, over the half-widths of both 95% intervals.
+    """Compare the test AUC with the champion's, allowing for the half-widths of both 95% intervals.
 
-    The two were measured on the pairs of their own data version, so this is no paired test; whether the alias moves is
-    decided by one. It says, at once and for every run, that something went wrong in between.
+    The two AUCs are over the pairs of different data versions, so this is no paired test. Succession does use a paired
+    test. This check shows at once, for every run, that something went wrong in between.
     """
     mode = context.partition_key
     figures = LatestMetadata(context.instance).of("recommender_evaluation", mode).get("figures", {})
     test = figures.get(leading(figures), {}).get("test", {})
-    reigning = champion(tracker, model_name(RECOMMENDER, mode))
-    if reigning is None:
+    current = champion(tracker, model_name(RECOMMENDER, mode))
+    if current is None:
         return _warning(True, skipped="no version of the registered model is champion yet")
-    made, metrics = reigning
+    made, metrics = current
     if Path(made).name == storage.current("recommender", mode).run:
         return _warning(True, skipped="this model is the champion", champion=made)
     auc, low, high = (metrics.get(f"test_{name}") for name in ("auc", "auc_ci95_low", "auc_ci95_high"))
@@ -81,20 +81,20 @@ def _warning(passed: bool, **seen: Any) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset="generator_evaluation",
-    description="The generator's garments differ among themselves, not far less than real ones do.",
+    description="The generator's garments are at least half as diverse as real ones.",
 )
 def the_generator_has_not_collapsed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Compare the diversity (1 - SSIM within a class) of its garments with that of the held-out pictures."""
+    """Compare the diversity (1 - SSIM within a class) of generated garments with that of held-out pictures."""
     figures: dict[str, Any] = LatestMetadata(context.instance).of("generator_evaluation").get("figures", {})
     fakes, reals = figures.get("diversity_ssim", math.nan), figures.get("floor_diversity_ssim", math.nan)
     bound = DIVERSITY_BOUND * reals
     return dg.AssetCheckResult(
-        passed=bool(fakes >= bound),  # nan is not
+        passed=bool(fakes >= bound),  # False for nan
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"diversity": _number(fakes), "real_pictures": _number(reals), "expected_at_least": _number(bound)},
     )
 
 
 def _number(value: float | None) -> float | str:
-    """A number as metadata; JSON has none for what is not one."""
+    """Return a number as metadata, or words if it is missing or nan, which JSON cannot hold."""
     return "not known" if value is None or math.isnan(value) else float(value)

@@ -26,7 +26,14 @@ class Family:
     hosts: tuple[str, ...] = ()  # the only hosts with this scheme; none: all hosts
 
 
+def _expiring(source: str, key_id: str, *more: str) -> Family:
+    """Make a family whose address carries the id of a key, a signature and a time of expiry."""
+    marks = (key_id, "signature", "expires")
+    return Family(source, marks, "|".join((*marks, *more)))
+
+
 _HEX = "[0-9a-f]"
+_AKAMAI = "techdocs.akamai.com/property-mgr/docs/auth-token-2-0-ver"
 _AZURE = "sv|ss|srt|sr|st|se|sp|sip|spr|si|sig|sdd|ses|skoid|sktid|skt|ske|sks|skv|skdutid|saoid|suoid|scid"
 FAMILIES = (
     Family(
@@ -34,15 +41,15 @@ FAMILIES = (
         ("x-amz-signature",),
         "x-amz-(algorithm|credential|date|expires|signedheaders|signature|security-token|content-sha256)",
     ),
-    Family(
+    _expiring(
         "docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html (version 2)",
-        ("awsaccesskeyid", "signature", "expires"),
-        "awsaccesskeyid|signature|expires|x-amz-security-token",
+        "awsaccesskeyid",
+        "x-amz-security-token",
     ),
-    Family(
+    _expiring(
         "docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-creating-signed-url-canned-policy.html",
-        ("key-pair-id", "signature", "expires"),
-        "key-pair-id|signature|expires|hash-algorithm",
+        "key-pair-id",
+        "hash-algorithm",
     ),
     Family(
         "docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-creating-signed-url-custom-policy.html",
@@ -54,14 +61,8 @@ FAMILIES = (
         ("x-goog-signature",),
         "x-goog-(algorithm|credential|date|expires|signedheaders|signature)",
     ),
-    Family(
-        "cloud.google.com/storage/docs/access-control/signed-urls-v2",
-        ("googleaccessid", "signature", "expires"),
-        "googleaccessid|signature|expires",
-    ),
-    Family(
-        "cloud.google.com/cdn/docs/using-signed-urls", ("keyname", "signature", "expires"), "keyname|signature|expires"
-    ),
+    _expiring("cloud.google.com/storage/docs/access-control/signed-urls-v2", "googleaccessid"),
+    _expiring("cloud.google.com/cdn/docs/using-signed-urls", "keyname"),
     Family(
         "learn.microsoft.com/rest/api/storageservices/create-service-sas (also create-account-sas)",
         ("sv", "sig", "se"),
@@ -74,20 +75,18 @@ FAMILIES = (
         _AZURE,
         forms=(("sv", r"\d{4}-\d\d-\d\d"),),
     ),
-    Family("techdocs.akamai.com/property-mgr/docs/auth-token-2-0-ver", ("hdnts",), "hdnts"),
-    Family("techdocs.akamai.com/property-mgr/docs/auth-token-2-0-ver", ("hdnea",), "hdnea"),
-    Family("techdocs.akamai.com/property-mgr/docs/auth-token-2-0-ver", ("hdntl",), "hdntl"),
+    *(Family(_AKAMAI, (name,), name) for name in ("hdnts", "hdnea", "hdntl")),
     Family(
-        "techdocs.akamai.com/property-mgr/docs/auth-token-2-0-ver",
+        _AKAMAI,
         ("__token__",),
         "__token__",
         forms=(("__token__", rf"(.*~)?exp=\d+~.*hmac={_HEX}+"),),
     ),
     Family("akamai.com, EdgeAuth 1.0", ("__gda__",), "__gda__", forms=(("__gda__", rf"\d{{9,11}}_{_HEX}+"),)),
-    Family(
+    _expiring(
         "alibabacloud.com/help/en/oss/developer-reference/add-signatures-to-urls (version 1)",
-        ("ossaccesskeyid", "signature", "expires"),
-        "ossaccesskeyid|signature|expires|security-token",
+        "ossaccesskeyid",
+        "security-token",
     ),
     Family(  # x-oss-process stays, because it selects the picture
         "alibabacloud.com/help/en/oss/developer-reference/add-signatures-to-urls (version 4)",
@@ -105,11 +104,7 @@ FAMILIES = (
         ("q-sign-algorithm", "q-ak", "q-signature"),
         "q-sign-algorithm|q-ak|q-sign-time|q-key-time|q-header-list|q-url-param-list|q-signature|x-cos-security-token",
     ),
-    Family(
-        "support.huaweicloud.com/intl/en-us/api-obs/obs_04_0011.html",
-        ("accesskeyid", "signature", "expires"),
-        "accesskeyid|signature|expires|x-obs-security-token",
-    ),
+    _expiring("support.huaweicloud.com/intl/en-us/api-obs/obs_04_0011.html", "accesskeyid", "x-obs-security-token"),
     Family(
         "discord.com/developers/docs/reference#signed-attachment-cdn-urls",
         ("ex", "is", "hm"),

@@ -69,7 +69,7 @@ class Jury:
 
 
 @dataclass(frozen=True)
-class Shop:
+class ShopGarments:
     """The shop's garments, training and held out."""
 
     pixels: np.ndarray  # uint8 [N, 64, 64, 3]
@@ -90,8 +90,8 @@ class Studio:
     recommender: PictureTaste  # theta of `users` only
     users: np.ndarray  # [U] int32, global ids
     jury: Jury
-    shop: Shop
-    judged_by: str  # the recommender's name
+    shop: ShopGarments
+    recommender_name: str  # the recommender's name
     recommender_run: str
     generator_run: str
     classes: tuple[str, ...]  # the generator's
@@ -128,20 +128,20 @@ def open_studio(
         InputError: a model is missing, or was made from another catalogue, other garments or other classes (the message
             names both); or the objective is `distinct` and there is only one user.
     """
-    generator, discriminator, judge, runs = _models(storage, target.mode, generation.inputs(garments), device)
-    recommender, everyone = judge.recommender, judge.users
+    generator, discriminator, scorer, runs = _models(storage, target.mode, generation.inputs(garments), device)
+    recommender, everyone = scorer.recommender, scorer.users
     order = np.random.default_rng(target.choice_seed).permutation(len(everyone))
     chosen = order if target.users == 0 else order[: target.users]
     distinct = settings.objective == "distinct"
     if distinct and len(everyone) < 2:
         raise InputError(f"designs: {target.mode} has only one user to tell a design from: set objective: score.")
-    # Nobody is both judge and reference, so in a small shop only half of the users judge.
+    # No user is both judge and reference, so in a small shop only half of the users are judges.
     size = min(JUDGES, (len(everyone) + 1) // 2) if distinct else JUDGES
     pixels = storage.load_garments(generation.inputs(garments)["garments"])
     jury = Jury(
         theta=recommender.theta.cpu().numpy(),
         judges=panels(everyone[chosen], everyone, size, target.choice_seed),
-        catalogue=judge.catalogue,
+        catalogue=scorer.catalogue,
         garments=picture_features(recommender, pixels),
         garment_label=generation.labels(garments),
     )
@@ -155,8 +155,8 @@ def open_studio(
         taste,
         everyone[chosen],
         jury,
-        Shop(pixels, garments["asin"].to_pylist()),
-        judge.name,
+        ShopGarments(pixels, garments["asin"].to_pylist()),
+        scorer.name,
         runs[0],
         runs[1],
         generation.classes(garments),

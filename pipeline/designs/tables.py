@@ -33,7 +33,7 @@ def design_rows(studio: Studio, found: Designs) -> tuple[pa.Table, dict[str, np.
         "z": list(found.path[..., -1, :].reshape(len(owner), -1)),
         "strip": [f"user-{user}.png" for user in studio.users[owner]],
         **_before_and_after(found.before, found.after),
-        **_judged(studio, found.kept.reshape(len(owner), *found.kept.shape[3:]), owner, label),
+        **_rank_columns(studio, found.kept.reshape(len(owner), *found.kept.shape[3:]), owner, label),
     }
     steps = _steps(found.shown_step)
     strips = {
@@ -91,7 +91,7 @@ def restyled_rows(studio: Studio, found: Restyled, products: pa.Table) -> tuple[
         "z": list(found.z.reshape(len(owner), -1)),
         "strip": [f"product-{p}.png" for p in product],
         **_before_and_after((scores[..., 0], realism[..., 0]), (scores[..., -1], realism[..., -1])),
-        **_judged(studio, finished, owner, label),
+        **_rank_columns(studio, finished, owner, label),
     }
     headings = ["product", "nearest", *_steps(found.shown_step)[1:]]
     people = [f"user {user}" for user in studio.users]
@@ -132,7 +132,7 @@ def save_strips(folder: Path, strips: Mapping[str, np.ndarray]) -> Path:
     return folder
 
 
-def _judged(studio: Studio, pictures: np.ndarray, owner: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+def _rank_columns(studio: Studio, pictures: np.ndarray, owner: np.ndarray, label: np.ndarray) -> dict[str, Any]:
     """Compute the columns of ranks and of the nearest product for pictures uint8 [n, 64, 64, 3]."""
     rank, in_class = studio.jury.ranks(picture_features(studio.recommender, pictures), owner, label)
     asins, distance = studio.shop.nearest(pictures)

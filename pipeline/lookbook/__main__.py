@@ -1,6 +1,6 @@
-"""`python -m pipeline.lookbook --home DIR`: rebuild the lookbook of a home from its contents, without a run.
+"""Rebuild the lookbook of a home from its contents, without a run: `python -m pipeline.lookbook --home DIR`.
 
-The home's own record names its input files. The asset `lookbook` does the same inside a run.
+The names of the input files are recorded in the home. The asset `lookbook` builds the same pages inside a run.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pipeline.views.home_contents import Home
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Run the command; return the exit code."""
     parser = command_parser("pipeline.lookbook", __doc__)
     parser.add_argument("--home", type=Path, default=environment.home(), help="the home (default: ATELIER_HOME)")
     parser.add_argument("--users", type=int, default=LookbookSettings.users, help="number of people to show")
@@ -34,12 +34,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def rebuild(options: argparse.Namespace) -> int:
-    """Build and publish the pages, and say what is in them. Raises InputError where there is no home."""
+    """Build and publish the pages, and print their content. Raises InputError if there is no home."""
     folder = options.home.expanduser().resolve()
     if not (folder / "tables").is_dir():
         raise InputError(f"{folder} is no home: it has no tables. Run python -m pipeline.run first.")
     place.bring_up_to_date(folder, environment.artifact_root(folder))
-    from pipeline.lookbook.build import build  # brings torch: seconds, which a wrong call or --help does without
+    from pipeline.lookbook.build import build  # imported late: it loads torch, which takes seconds
     from pipeline.lookbook.publish import publish
 
     settings = LookbookSettings(options.users, options.picks, options.seed)

@@ -14,7 +14,7 @@ from pipeline.lookbook.page import Picture
 
 FOLDER = "files"
 QUALITY = 82
-SHELF_HEIGHT = 112  # largest height in pixels; product pictures of 2018 are only 50 px high
+CARD_HEIGHT = 112  # largest height in pixels; product pictures of 2018 are only 50 px high
 # The layout of models/data/picture_grid.py in pixels: the gap between pictures, the width of a letter, the margin
 # beside row labels, and the height of the line of column labels.
 GAP = 2
@@ -29,7 +29,7 @@ class Album:
 
     @property
     def size(self) -> int:
-        """Total size of all files in bytes."""
+        """Return the total size of all files in bytes."""
         return sum(map(len, self.files.values()))
 
     def add(self, pixels: np.ndarray, alt: str, height: int | None = None, quality: int = QUALITY) -> Picture:

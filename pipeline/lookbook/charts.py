@@ -18,7 +18,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Span:
+class IntervalBar:
     """An interval on a common scale, in per cent of the scale's width."""
 
     low: float
@@ -37,9 +37,9 @@ class Scale:
         """Compute the position of a value in per cent."""
         return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
 
-    def span(self, low: float, middle: float, high: float) -> Span:
+    def span(self, low: float, middle: float, high: float) -> IntervalBar:
         """Compute the position of an interval."""
-        return Span(self.place(low), self.place(middle), self.place(high))
+        return IntervalBar(self.place(low), self.place(middle), self.place(high))
 
 
 def scale(values: Sequence[float]) -> Scale:

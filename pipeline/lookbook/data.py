@@ -53,7 +53,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Step:
+class CoreStep:
     """What is left after a step of the 5-core."""
 
     name: str
@@ -70,13 +70,13 @@ def bars(counts: Mapping[str, int], names: Mapping[str, str]) -> list[Bar]:
     return [Bar(names.get(name, name), count, round(100 * count / most, 1)) for name, count in ordered if count]
 
 
-def table_of_steps(core: Mapping[str, Any]) -> list[Step]:
+def table_of_steps(core: Mapping[str, Any]) -> list[CoreStep]:
     """List the steps of the 5-core from the metadata of the interactions; skip steps without all three counts."""
     counted = five_core(core["counts"], core.get("k", 5), core.get("iterative", False))
     left = {what: {step.name: step.left for step in steps} for what, steps in counted.items()}
     reviews = max(1, *left["reviews"].values())
     return [
-        Step(name.capitalize(), n, left["users"][name], left["items"][name], round(100 * n / reviews, 1))
+        CoreStep(name.capitalize(), n, left["users"][name], left["items"][name], round(100 * n / reviews, 1))
         for name, n in left["reviews"].items()
         if name in left["users"] and name in left["items"]
     ]

@@ -37,7 +37,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Designs:
+class DesignGroup:
     """The designs for a person, or from a product."""
 
     id: str
@@ -138,7 +138,7 @@ def _by_strip(table: pa.Table, count: int) -> Iterable[tuple[str, list[dict[str,
 def _designs(
     id: str, title: str, note: str, path: Path, labels: list[str], words: list[str], rows: list[dict[str, Any]],
     album: Album,
-) -> Designs:  # fmt: skip
+) -> DesignGroup:  # fmt: skip
     """Cut a strip into its rows; a strip with another layout is shown whole."""
     sheet = load(path) if path.is_file() else None
     grid = None if sheet is None else cut(sheet, labels, column_labels=True)
@@ -154,4 +154,4 @@ def _designs(
         Design(word, strip, row["score_before"], row["score_after"], row["own_rank"], row["judges"])
         for word, strip, row in zip(words, strips, rows, strict=True)
     ]
-    return Designs(id, title, note, whole, designs)
+    return DesignGroup(id, title, note, whole, designs)

@@ -11,7 +11,7 @@ from models.data.factors import Factors
 from pipeline.core.tables import table_digest
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import LeftOut, Section
-from pipeline.lookbook.product_cards import Card, cards, first_pictures, titles
+from pipeline.lookbook.product_cards import ProductCard, cards, first_pictures, titles
 from pipeline.lookbook.reasons import Reason, Reasons
 from pipeline.lookbook.recommender import shown_name
 from pipeline.settings.assets import LookbookSettings
@@ -41,11 +41,11 @@ class Person:
 
     user: int
     reviewer_id: str
-    bought: list[Card]  # items of the training split
+    bought: list[ProductCard]  # items of the training split
     bought_count: int
-    held_out: Card | None
+    held_out: ProductCard | None
     standing: Standing | None
-    picks: list[tuple[Card, float]]  # with the model's score, best first
+    picks: list[tuple[ProductCard, float]]  # with the model's score, best first
     reasons: list[Reason]  # for the first picks
 
 
@@ -116,7 +116,7 @@ def people(
         if reasons
         else set()
     )
-    shelf = cards(
+    product_cards = cards(
         wanted, titles(tables["items"], tables["products"]), first_pictures(tables["catalogue"]), home.store(), album
     )
     shown_people = []
@@ -127,12 +127,14 @@ def people(
             Person(
                 user,
                 reviewers.get(user, ""),
-                [shelf[item] for item in bought[user]],
+                [product_cards[item] for item in bought[user]],
                 len(items["train"]),
-                None if target is None else shelf[target],
+                None if target is None else product_cards[target],
                 None if target is None or factors is None else standing(factors, user, target, owned),
-                [(shelf[item], score) for item, score in picks[user]],
-                reasons.of(user, [item for item, _ in picks[user]], items["train"], shelf, album) if reasons else [],
+                [(product_cards[item], score) for item, score in picks[user]],
+                reasons.of(user, [item for item, _ in picks[user]], items["train"], product_cards, album)
+                if reasons
+                else [],
             )
         )
     return shown_people

@@ -7,12 +7,12 @@ import pyarrow as pa
 
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.pictures import PictureError, decode
-from pipeline.lookbook.album import SHELF_HEIGHT, Album
+from pipeline.lookbook.album import CARD_HEIGHT, Album
 from pipeline.lookbook.page import Picture
 
 
 @dataclass(frozen=True)
-class Card:
+class ProductCard:
     """A product; `picture` is None if it could not be read."""
 
     item: int
@@ -46,7 +46,7 @@ def first_pictures(catalogue: pa.Table) -> dict[int, str]:
 
 def cards(
     wanted: Iterable[int], names: dict[int, tuple[str, str]], shas: dict[int, str], store: PictureStore, album: Album
-) -> dict[int, Card]:
+) -> dict[int, ProductCard]:
     """Make a card for every wanted item; each picture is read once, in the store's order."""
     items = sorted(set(wanted))
     titled = {item: names.get(item, (f"item {item}", "")) for item in items}
@@ -62,5 +62,5 @@ def cards(
             continue
         for item in of_sha[sha]:
             asin, title = titled[item]
-            pictures[item] = album.add(pixels, title or asin, SHELF_HEIGHT)
-    return {item: Card(item, asin, title, pictures.get(item)) for item, (asin, title) in titled.items()}
+            pictures[item] = album.add(pixels, title or asin, CARD_HEIGHT)
+    return {item: ProductCard(item, asin, title, pictures.get(item)) for item, (asin, title) in titled.items()}

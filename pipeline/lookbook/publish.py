@@ -20,7 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedPages:
     """The path of the first page, and the number and size of the files of all pages."""
 
     path: Path
@@ -62,7 +62,7 @@ def render(page: Page, style: str, script: str) -> dict[str, str]:
     return pages
 
 
-def publish(page: Page, album: Album, reports: Path) -> Published:
+def publish(page: Page, album: Album, reports: Path) -> PublishedPages:
     """Write the lookbook into `reports`, replacing an earlier one."""
     style, script = (album.add_file((TEMPLATES / f"browse.{e}").read_bytes(), e) for e in ("css", "js"))
     pages = {name: html.encode() for name, html in render(page, style, script).items()}
@@ -79,7 +79,7 @@ def publish(page: Page, album: Album, reports: Path) -> Published:
     for other in folder.iterdir():
         if other.name not in album.files:
             other.unlink()
-    return Published(reports / f"{INDEX}.html", len(album.files), sum(map(len, pages.values())) + album.size)
+    return PublishedPages(reports / f"{INDEX}.html", len(album.files), sum(map(len, pages.values())) + album.size)
 
 
 def _count(value: float | None) -> str:

@@ -17,7 +17,7 @@ from models.metrics.occlusion import occlusion
 from pipeline.core.images.bank import open_bank
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import Picture
-from pipeline.lookbook.product_cards import Card, first_rows
+from pipeline.lookbook.product_cards import ProductCard, first_rows
 from pipeline.recommenders.contract import PixelNetwork
 from pipeline.recommenders.registry import of_manifest
 from pipeline.views.home_contents import Home
@@ -32,10 +32,10 @@ RAISES, LOWERS = np.array([214, 72, 28]), np.array([38, 96, 168])
 class Reason:
     """The explanation of one recommended item."""
 
-    card: Card
+    card: ProductCard
     heat: Picture
     most: float  # what the strongest part adds to the score
-    own: list[tuple[Card, float]]  # own items, with the cosine of both items' factors after subtracting the mean
+    own: list[tuple[ProductCard, float]]  # own items, with the cosine of both items' factors after subtracting the mean
 
 
 class Reasons:
@@ -92,7 +92,7 @@ class Reasons:
         }
 
     def of(
-        self, user: int, picks: list[int], history: list[int], shelf: Mapping[int, Card], album: Album
+        self, user: int, picks: list[int], history: list[int], product_cards: Mapping[int, ProductCard], album: Album
     ) -> list[Reason]:
         """Explain a person's first picks; users and items that the model does not know are left out."""
         items = [item for item in picks[:PICKS] if item in self.image_of and item in self.item_row]
@@ -103,10 +103,12 @@ class Reasons:
         heats = occlusion(self.network.network, self.network.theta[self.user_row[user]], pixels)
         reasons = []
         for item, picture, heat in zip(items, pixels.numpy(), heats, strict=True):
-            card = shelf[item]
+            card = product_cards[item]
             alt = f"{card.title or card.asin}: red where a part raises the score, blue where it lowers it"
             shown = album.add(overlay(picture, heat, SIDE), alt)
-            own = [(shelf[other], cosine) for other, cosine in self.own(item, history) if other in shelf]
+            own = [
+                (product_cards[other], cosine) for other, cosine in self.own(item, history) if other in product_cards
+            ]
             reasons.append(Reason(card, shown, float(heat.max()), own))
         return reasons
 

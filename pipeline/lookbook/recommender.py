@@ -49,7 +49,7 @@ class ModelRow:
     auc: float
     low: float
     high: float
-    span: charts.Span
+    span: charts.IntervalBar
     difference: tuple[float, float, float] | None  # paired difference to the reference: mean, low, high
     validation: float | None
 
@@ -75,7 +75,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Published:
+class PaperRow:
     """A row of Table 3: the paper's figure, and ours on validation and on test."""
 
     mode: str
@@ -140,7 +140,7 @@ def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
     return [(words, names) for words, names in better if names]
 
 
-def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
+def table_3(rows: Sequence[dict[str, Any]]) -> list[PaperRow]:
     """Make the paper's Table 3 with our figures."""
     published = {name for name, one in registry.RECOMMENDERS.items() if one.published}
     ours = {
@@ -149,7 +149,7 @@ def table_3(rows: Sequence[dict[str, Any]]) -> list[Published]:
         if row["model"] in published
     }
     return [
-        Published(mode, MODES[mode], paper.TABLE_3.get(mode), ours.get((mode, "validation")), ours.get((mode, "test")))
+        PaperRow(mode, MODES[mode], paper.TABLE_3.get(mode), ours.get((mode, "validation")), ours.get((mode, "test")))
         for mode in IMAGE_MODES
     ]
 
@@ -170,7 +170,7 @@ def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str
                 f"Validation AUC from {first['validation_auc']:.3f} at epoch {first['epoch']} to "
                 f"{last['validation_auc']:.3f} at epoch {last['epoch']}"
             )
-            svg = plots.training_curve(history, mode, form=plots.svg)
+            svg = plots.training_curve(history, registry.of_manifest(manifest).title, mode, form=plots.svg)
             drawn.append(charts.Chart(MODES[mode], summary, svg, home.recommender_asset(mode), mode))
     return drawn, [(words, f"{settings[name]}") for name, words in SETTINGS.items() if name in settings]
 
@@ -207,9 +207,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         return LeftOut(TITLE, "no recommender was compared: materialise recommender_comparison (it needs reviews)")
     rows = compared.to_pylist()
     curves, settings = training_curves(home)
-    planted = {
-        row["mode"]: row["auc"] for row in rows if row["model"] == registry.oracle().name and row["split"] == "test"
-    }
+    planted = {row["mode"]: row["auc"] for row in rows if registry.is_oracle(row["model"]) and row["split"] == "test"}
     tables = mode_tables(rows)
     shown = next((t.mode for t in tables if t.mode == PREFERRED_MODE), tables[0].mode if tables else None)
     beside_main = [name for name, one in registry.RECOMMENDERS.items() if one.in_group_charts]

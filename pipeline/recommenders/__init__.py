@@ -1,1 +1,1 @@
-"""The recommenders: one contract, one registry, one module for each recommender. Nothing outside names one."""
+"""The recommenders: one contract, one registry, one module per recommender. Other code must not name one."""

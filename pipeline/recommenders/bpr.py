@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from models.baselines.settings import MF_SPACE, VBPR_SPACE, BprSettings
-from pipeline.recommenders.contract import FEATURES, FitContext, Fitted, Recommender, Step
+from pipeline.recommenders.contract import FEATURES, FitContext, FitProgress, Fitted, Recommender
 
 if TYPE_CHECKING:
     from models.data.factors import Factors
@@ -30,7 +30,7 @@ class BprMf(Recommender):
 
         def report(now: Progress) -> None:
             grid.append({"setting": now.note, **now.metrics})
-            context.report(Step(now.done, now.total, now.note))
+            context.report(FitProgress(now.done, now.total, now.note))
 
         features = (context.features,) if self.reads(FEATURES) else ()
         return Fitted(self._method()(context.data, *features, settings, on_progress=report), details={"grid": grid})
@@ -63,7 +63,7 @@ class VbprVisual(Vbpr):
 
     name = "vbpr_visual"
     title = "VBPR, looks alone"
-    hint = "the same without what belongs to an item's id"
+    hint = "the same without factors of the item's id"
     usual = False
     reference = False
     in_group_charts = False

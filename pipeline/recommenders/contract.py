@@ -1,7 +1,7 @@
-"""The contract of a recommender: its name and words, its inputs and settings, and what can be asked of it.
+"""The contract of a recommender: its names and descriptions, inputs and settings, and its operations.
 
-Everything else in the pipeline knows recommenders by this class alone. Importing it loads no torch: the methods of a
-recommender import what they compute with.
+The rest of the pipeline uses recommenders through this class only. Importing it must not load torch: a recommender's
+methods import the modules that they compute with.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from models.design.preference import PictureTaste
     from models.metrics.scoring import ScoringModel
 
-# What a recommender learns from, beside the interactions.
+# What a recommender can learn from besides the interactions.
 TRIPLETS, FEATURES, PIXELS = "triplets", "image_features", "image_bank"
 
 
 @dataclass(frozen=True)
-class Step:
-    """How far a training is. `epoch` and `validation_auc` are set where an epoch ended."""
+class FitProgress:
+    """The progress of a training. `epoch` and `validation_auc` are set at the end of an epoch."""
 
     done: int
     total: int
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True)
 class FitContext:
-    """What one training is given. `folder` is its own: empty, or with the checkpoints of a run that was cut off."""
+    """The inputs of one training. `folder` is for this training alone: empty, or as an interrupted run left it."""
 
     data: "Dataset"  # with triplets where the recommender needs them
     features: "np.ndarray | None"  # [images, F], frozen features of the data's pictures
@@ -47,19 +47,19 @@ class FitContext:
     home: Path
     ranks: int = 1  # processes that train together
     begin_from: Path | None = None  # folder of an earlier model to begin from
-    report: Callable[[Step], None] = lambda _: None
+    report: Callable[[FitProgress], None] = lambda _: None
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model and its training's record. Recommenders that train by epochs fill all fields."""
+    """A trained model and the record of its training. Recommenders that train by epochs fill all fields."""
 
     model: "ScoringModel"
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int | None = None
     validation_auc: float | None = None
     notes: list[str] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)  # for a study's manifest: the grid, epochs found done
+    details: dict[str, Any] = field(default_factory=dict)  # for a study's manifest: the grid, epochs resumed from
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Taste:
     """A trained recommender as the search for designs needs it."""
 
     name: str
-    recommender: "PictureTaste"  # phi of any picture, and theta of everybody
+    recommender: "PictureTaste"  # phi of any picture, and theta of all users
     users: "np.ndarray"  # [U] int32, their global ids
-    catalogue: "np.ndarray"  # [images, K], phi of the mode's pictures by their looks alone
+    catalogue: "np.ndarray"  # [images, K], phi of the mode's pictures without factors of item ids
 
 
 @dataclass(frozen=True)
@@ -84,34 +84,34 @@ class PixelNetwork:
 
 
 class Recommender:
-    """One recommender. Subclasses set the attributes and override `fit`, and what else they can do."""
+    """One recommender. Subclasses set the attributes, and override `fit` and any other operation they support."""
 
     name: str = ""  # in tables, manifests and `--models`
     title: str = ""  # in pages
-    hint: str = ""  # what it goes by, in a few words
+    hint: str = ""  # what it ranks by, in a few words
     description: str = ""  # one sentence for its card
     settings_class: type | None = None
     op: str = ""  # the op whose section of a profile holds the settings; empty: no profile sets it
-    preset: str = ""  # the method it follows whatever the run's is; empty: the run's
-    presets: tuple[str, ...] = ()  # the presets whose main recommender it is
+    preset: str = ""  # the preset it always uses; empty: the run's
+    presets: tuple[str, ...] = ()  # the presets for which it is the main recommender
     needs: frozenset[str] = frozenset()  # of TRIPLETS, FEATURES, PIXELS
-    space: Space = {}  # noqa: RUF012  what a search may turn; empty: nothing. Read only.
+    space: Space = {}  # noqa: RUF012  settings that a search may change; empty: none. Read only.
     baseline: bool = False  # whether the asset `baselines` trains it
     in_studies: bool = True
-    usual: bool = False  # whether a study trains it where no models are named
-    reference: bool = False  # whether a study compares the others with it where nothing else is named
+    usual: bool = False  # whether a study trains it by default
+    reference: bool = False  # whether a study compares the others with it by default
     needs_feature_size: bool = False  # whether it must know the size of the pictures behind the features
     measures_seconds: bool = False  # whether `seconds` times a few steps
-    seeded: bool = True  # whether another seed makes another model
+    seeded: bool = True  # whether the model depends on the seed
     reports_epochs: bool = False  # whether it reports its validation AUC by epoch, so that a search may stop it early
     warm_starts: bool = False  # whether it can begin from an earlier model
     on_ranks: bool = False  # whether several processes can train it together
-    oracle: bool = False  # whether it knows the truth, so that no model is expected to reach it
+    oracle: bool = False  # whether it knows the truth: an upper bound, not a competitor
     published: bool = False  # whether the paper's Table 3 has its figures
     in_group_charts: bool = False  # whether charts by group of users show it beside the main recommender
 
     def fit(self, context: FitContext, settings: Any) -> Fitted:
-        """Train the model; go on from the checkpoints in the context's folder where the loop can."""
+        """Train the model; continue from checkpoints in the context's folder if the loop supports it."""
         raise NotImplementedError(f"{self.name} is not trained")
 
     def load(self, folder: Path) -> "ScoringModel":
@@ -128,32 +128,32 @@ class Recommender:
         """Load the model as a differentiable score of any picture.
 
         Raises:
-            ValueError: it cannot score pictures that are not in its catalogue.
+            ValueError: it can only score pictures of its catalogue.
         """
         raise ValueError(f"{self.title or self.name} cannot score a new picture")
 
     def picture_embedder(self, folder: Path) -> "Callable[[np.ndarray], np.ndarray]":
-        """Load what maps new pictures uint8 [n, S, S, 3], sized as the bank's are, to factors float32 [n, K].
+        """Load a function that maps new pictures uint8 [n, S, S, 3], sized like the bank's, to factors float32 [n, K].
 
-        `folder` is that of a served version.
+        `folder` is the folder of a served version.
 
         Raises:
-            ValueError: new pictures cannot be scored where this model is served.
+            ValueError: a served model of this kind cannot score new pictures.
         """
         raise ValueError(f"this model is {self.name}, and a new item cannot be scored by it")
 
     def pixel_network(self, folder: Path, manifest: Mapping[str, Any]) -> PixelNetwork | None:
-        """Load the network that explains a score by parts of a picture; None where there is none."""
+        """Load the network that explains a score by parts of a picture; None if there is none."""
         return None
 
     def seconds(self, context: FitContext, settings: Any) -> float | None:
-        """Estimate the seconds of a training from a few steps; None where nothing is measured."""
+        """Estimate the seconds of a training by timing a few steps; None if it is not measured."""
         return None
 
     def about(self, feature_size: int) -> dict[str, Any]:
-        """What whoever uses the model must know beside its settings, for its manifest."""
+        """Return entries for the manifest that users of the model need besides its settings."""
         return {}
 
     def reads(self, need: str) -> bool:
-        """Whether it learns from triplets, features or pixels."""
+        """Return whether it learns from `need`: TRIPLETS, FEATURES or PIXELS."""
         return need in self.needs

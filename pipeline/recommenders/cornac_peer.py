@@ -1,8 +1,8 @@
-"""Cornac's VBPR as a peer: in an environment of its own, on our pairs and features, measured by our evaluation.
+"""Train Cornac's VBPR as a peer, in a separate environment, on this project's pairs and features.
 
-Cornac is no dependency: it is installed under the home at its first use. Its code is run as released, although its
-torch VBPR adds a (B,) to a (B, 1), so that its loss is over B x B differences, of which B are meant. Its knobs are
-those of the release but for the number of epochs, or tuned on validation over a grid as ours are.
+Cornac is no dependency: it is installed under the home on first use. Its code runs as released, although its torch VBPR
+adds a (B,) to a (B, 1) tensor, so its loss sums B x B differences where B are meant. Its settings are those of the
+release except for the number of epochs, or tuned on validation over a grid like those of this project's VBPR.
 """
 
 import json
@@ -28,7 +28,7 @@ WORKER = Path(__file__).with_name("cornac_worker.py")
 
 
 class PeerError(RuntimeError):
-    """Cornac cannot be had here, or failed."""
+    """Cornac could not be installed, or failed."""
 
 
 def fit(
@@ -40,13 +40,13 @@ def fit(
     folder: Path,
     report: Callable[[int, int, str], None],
 ) -> tuple[Factors, dict[str, Any]]:
-    """Cornac's VBPR at what does best on validation of what the settings try, as factors, and what was tried.
+    """Train Cornac's VBPR at every point of the settings; return the best factors on validation, and all results.
 
-    It is given the train pairs alone, and one feature an item: the mean over its pictures, centred on the train items
-    and scaled as our VBPR's are.
+    It gets only the train pairs and one feature per item: the mean over its pictures, centred on the train items and
+    scaled as for this project's VBPR.
 
     Raises:
-        PeerError: it could not be installed (no network?), or it failed; says what it said.
+        PeerError: it could not be installed (no network?), or it failed; the message quotes its output.
     """
     python = _installed(home / "peers" / f"{PACKAGE}-{VERSION}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def _trained(
     seed: int,
     folder: Path,
 ) -> list[Factors]:
-    """One training's factors after each number of epochs, the fewest first."""
+    """Train once; return the factors after each number of epochs, the fewest first."""
     source, target = folder / "given.npz", folder / "factors-of-peer.npz"
     item = item_means(centred(data, features), data.image_item, len(data.items))
     item /= max(float(np.sqrt((item[np.unique(data.train[:, 1])] ** 2).mean())), 1e-12)
@@ -87,7 +87,7 @@ def _trained(
     )
     if done.returncode:
         said = "\n".join(done.stderr.strip().splitlines()[-5:])
-        raise PeerError(f"{PACKAGE} {VERSION} failed with exit code {done.returncode}; it says:\n{said}")
+        raise PeerError(f"{PACKAGE} {VERSION} failed with exit code {done.returncode}:\n{said}")
     with np.load(target) as found:
         snapshots = [found[name] for name in ("theta", "item", "item_bias")]
     return [
@@ -105,7 +105,7 @@ def _trained(
 
 
 def _installed(folder: Path) -> Path:
-    """The Python of an environment with Cornac; what it needs and we have is ours, torch for one."""
+    """Return the Python of an environment with Cornac, creating it if needed; it shares our packages, such as torch."""
     python, ready = folder / "bin" / "python", folder / "ready.json"
     if ready.is_file():
         return python
@@ -124,5 +124,5 @@ def _installed(folder: Path) -> Path:
 
 
 def _with_our_packages() -> dict[str, str]:
-    """Told at every call: the environment stays in the home when the checkout that made it has gone."""
+    """Return the environment variables that add our packages; set per call, as the home may outlive this checkout."""
     return {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}

@@ -1,6 +1,6 @@
-"""Cornac's VBPR, as released and tuned: a peer for studies, run in an environment of its own."""
+"""Cornac's VBPR, as released and tuned: a peer for studies, run in a separate environment."""
 
-from pipeline.recommenders.contract import FEATURES, FitContext, Fitted, Recommender, Step
+from pipeline.recommenders.contract import FEATURES, FitContext, FitProgress, Fitted, Recommender
 from pipeline.recommenders.cornac_settings import CornacSettings, TunedCornacSettings
 
 
@@ -13,7 +13,7 @@ class CornacVbpr(Recommender):
     needs = frozenset({FEATURES})
 
     def fit(self, context: FitContext, settings: CornacSettings) -> Fitted:
-        """Install Cornac under the home at the first use, train there, and read its factors."""
+        """Install Cornac under the home on first use, train with it, and read its factors."""
         from pipeline.recommenders import cornac_peer
 
         assert context.features is not None
@@ -24,13 +24,13 @@ class CornacVbpr(Recommender):
             context.seed,
             context.home,
             context.folder,
-            lambda done, total, note: context.report(Step(done, total, note)),
+            lambda done, total, note: context.report(FitProgress(done, total, note)),
         )
         return Fitted(factors, details=details)
 
 
 class TunedCornacVbpr(CornacVbpr):
-    """Cornac's VBPR with all knobs that ours has tuned on validation."""
+    """Cornac's VBPR with the settings that our VBPR tunes, also tuned on validation."""
 
     name = "cornac_vbpr_tuned"
     title = "Cornac's VBPR, tuned"

@@ -1,6 +1,6 @@
-"""Trains Cornac's VBPR on arrays: run by a Python that has Cornac, knows nothing of this project.
+"""Train Cornac's VBPR on arrays: `python cornac_worker.py IN.npz OUT.npz`, run by a Python that has Cornac.
 
-`python cornac_worker.py IN.npz OUT.npz`. What it is given and gives is `cornac_peer.py`'s contract.
+This script must not import this project. `cornac_peer.py` writes IN.npz and reads OUT.npz.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def main(source: str, target: str) -> None:
-    """Read the arrays, train once, write the factors as they stood after each of the `epochs` asked for."""
+    """Read the arrays, train once, and write the factors after each of the requested numbers of `epochs`."""
     import torch
     from cornac.data import Dataset, ImageModality  # ty: ignore[import-not-found]
     from cornac.models import VBPR  # ty: ignore[import-not-found]
@@ -21,11 +21,11 @@ def main(source: str, target: str) -> None:
         train, features, epochs = given["train"], given["features"], sorted(given["epochs"].tolist())
         users, items, seed = (int(given[name]) for name in ("users", "items", "seed"))
         knobs = json.loads(str(given["knobs"]))
-    weights: list[torch.Tensor] = []  # Bi, Gu, Gi, Tu, E, Bp, while they are trained
+    weights: list[torch.Tensor] = []  # Bi, Gu, Gi, Tu, E, Bp, during training
     kept: list[list[np.ndarray]] = []
-    begun = 0
+    epochs_begun = 0
 
-    # Its loop tells nothing meanwhile. So its optimiser is asked for the weights, its data when an epoch begins.
+    # Cornac's loop has no callback, so take the weights from its optimiser and the start of an epoch from its data set.
     adam = torch.optim.Adam
 
     def watched_adam(params: list[torch.Tensor], **more: Any) -> torch.optim.Optimizer:
@@ -37,16 +37,16 @@ def main(source: str, target: str) -> None:
 
     class Watched(Dataset):
         def uij_iter(self, *given: Any, **more: Any) -> Any:
-            nonlocal begun
-            if begun in epochs:
+            nonlocal epochs_begun
+            if epochs_begun in epochs:
                 keep()
-            begun += 1
+            epochs_begun += 1
             return super().uij_iter(*given, **more)
 
     torch.optim.Adam = watched_adam  # ty: ignore[invalid-assignment]
     torch.manual_seed(seed)
-    # Every user and item is in the maps from the start, in our order, so that its rows are ours and an item that
-    # nobody has in train is a negative like any other, as for our models.
+    # Put every user and item into the maps in our order, so that rows match ours, and items that nobody has in train
+    # are sampled as negatives, as for our models.
     uid_map, iid_map = OrderedDict((u, u) for u in range(users)), OrderedDict((i, i) for i in range(items))
     triples = [(int(u), int(i), 1.0) for u, i in train]
     data = Watched.build(triples, global_uid_map=uid_map, global_iid_map=iid_map, seed=seed)
@@ -56,9 +56,11 @@ def main(source: str, target: str) -> None:
     model = VBPR(n_epochs=epochs[-1], seed=seed, use_gpu=False, verbose=False, **knobs).fit(data)
     keep()
     if len(model.gamma_item) != items or len(model.gamma_user) != users:
-        raise SystemExit(f"Cornac has {len(model.gamma_user)} users and {len(model.gamma_item)} items, not all")
+        raise SystemExit(
+            f"Cornac trained {len(model.gamma_user)} users and {len(model.gamma_item)} items, not {users} and {items}"
+        )
     if len(kept) != len(epochs):
-        raise SystemExit(f"Cornac went through its data {begun} times, not {epochs[-1]}")
+        raise SystemExit(f"Cornac trained for {epochs_begun} epochs, not {epochs[-1]}")
     bias, gamma_user, gamma_item, theta, projection, beta = (np.stack(rows) for rows in zip(*kept, strict=True))
     np.savez(
         target,

@@ -1,4 +1,4 @@
-"""Recommenders that learn nothing: chance, and two counts."""
+"""Recommenders without training: chance, two counts, and the planted tastes."""
 
 from typing import Any
 
@@ -15,49 +15,45 @@ class Random(Recommender):
     baseline = True
 
     def fit(self, context: FitContext, settings: Any) -> Fitted:
-        """Draw factors by the context's seed."""
+        """Draw factors with the context's seed."""
         from models.baselines import simple
 
         return Fitted(simple.random(context.data, seed=context.seed))
 
 
-class Popularity(Recommender):
-    """How many users have the item in training."""
+class Count(Recommender):
+    """A count per item as its score: the function in `models/baselines/simple.py` with the recommender's name."""
+
+    usual = True
+    baseline = True
+    seeded = False
+
+    def fit(self, context: FitContext, settings: Any) -> Fitted:
+        """Count by item."""
+        from models.baselines import simple
+
+        return Fitted(getattr(simple, self.name)(context.data))
+
+
+class Popularity(Count):
+    """The number of users who have the item in train."""
 
     name = "popularity"
     title = "Popularity"
     hint = "the same list for all"
-    usual = True
-    baseline = True
-    seeded = False
     in_group_charts = True
 
-    def fit(self, context: FitContext, settings: Any) -> Fitted:
-        """Count users by item."""
-        from models.baselines import simple
 
-        return Fitted(simple.popularity(context.data))
-
-
-class PictureCount(Recommender):
-    """How many pictures the item has: a leak that every visual model is shown beside."""
+class PictureCount(Count):
+    """The item's number of pictures: a leak, shown beside every visual model."""
 
     name = "picture_count"
     title = "Picture count"
     hint = "items with more pictures first"
-    usual = True
-    baseline = True
-    seeded = False
-
-    def fit(self, context: FitContext, settings: Any) -> Fitted:
-        """Count pictures by item."""
-        from models.baselines import simple
-
-        return Fitted(simple.picture_count(context.data))
 
 
 class PlantedBest(Recommender):
-    """The tastes that the embedded catalogue's shoppers were drawn with. Evaluated, never trained."""
+    """The tastes from which the embedded catalogue's purchases were drawn. Evaluated, never trained."""
 
     name = "planted_best"
     title = "Planted tastes"

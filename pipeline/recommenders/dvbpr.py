@@ -32,7 +32,7 @@ class Dvbpr(Recommender):
     measures_seconds = True
 
     def fit(self, context: FitContext, settings: DvbprSettings) -> Fitted:
-        """Train from pixels, on several ranks where the context asks for them."""
+        """Train from pixels, on as many ranks as the context says."""
         from pipeline.multi_gpu import launch
 
         return fitted(
@@ -48,7 +48,7 @@ class Dvbpr(Recommender):
         )
 
     def taste(self, folder: Path, manifest: Mapping[str, Any], device: "torch.device") -> Taste:
-        """Load the network and everybody's theta."""
+        """Load the network and the theta of all users."""
         import numpy as np
 
         from models.data.factors import Factors
@@ -75,7 +75,7 @@ class Dvbpr(Recommender):
         return embed
 
     def pixel_network(self, folder: Path, manifest: Mapping[str, Any]) -> PixelNetwork:
-        """Load the network and everybody's theta."""
+        """Load the network and the theta of all users."""
         import torch
 
         from models.dvbpr import state
@@ -84,7 +84,7 @@ class Dvbpr(Recommender):
         return PixelNetwork(cnn, theta.detach(), meta["users"], meta["input_size"], meta["resize_filter"])
 
     def seconds(self, context: FitContext, settings: DvbprSettings) -> float:
-        """Time one step of the network, after one to warm up; the context's data holds one epoch of triplets."""
+        """Time one step after a warm-up step, and extrapolate; the context's data holds one epoch of triplets."""
         import time
 
         import torch
@@ -111,13 +111,13 @@ class Dvbpr(Recommender):
             float(loss.detach())  # waits for the device
             seconds = time.perf_counter() - started
         steps = -(-per_epoch // settings.batch_size)
-        # Every epoch ends with Phi of all pictures, forward alone: a third of what they cost in training.
+        # Every epoch ends by embedding all pictures, a forward pass without backward: a third of their training cost.
         embedding = len(context.data.image_item) / (settings.batch_size * pictures) * seconds / 3
         return settings.epochs * (steps * seconds + embedding) + embedding
 
 
 class Paper(Dvbpr):
-    """DVBPR with the numbers of the re-run on Amazon Fashion, for studies."""
+    """DVBPR with the settings of the re-run on Amazon Fashion, for studies."""
 
     name = preset = "paper"
     title = "DVBPR, paper"
@@ -126,7 +126,7 @@ class Paper(Dvbpr):
 
 
 class Kang2017(Dvbpr):
-    """DVBPR with the numbers of the released code, for studies."""
+    """DVBPR with the settings of the released code, for studies."""
 
     name = preset = "kang2017"
     title = "DVBPR, Kang 2017"

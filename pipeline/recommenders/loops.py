@@ -1,9 +1,9 @@
-"""Adapts the resumable training loops of `models/` to the contract."""
+"""Adapt the resumable training loops of `models/` to the contract."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.recommenders.contract import FitContext, Fitted, Step
+from pipeline.recommenders.contract import FitContext, FitProgress, Fitted
 
 if TYPE_CHECKING:
     from models.training.progress import Progress
@@ -14,13 +14,15 @@ def step_reporter(context: FitContext) -> "Callable[[Progress], None]":
 
     def report(now: "Progress") -> None:
         auc = now.metrics.get("validation_auc")
-        context.report(Step(now.done, now.total, now.note, None if auc is None else int(now.metrics["epoch"]), auc))
+        context.report(
+            FitProgress(now.done, now.total, now.note, None if auc is None else int(now.metrics["epoch"]), auc)
+        )
 
     return report
 
 
 def fitted(trained: Any) -> Fitted:
-    """Take what a loop returns as the contract's record."""
+    """Convert the result of a training loop to the contract's record."""
     details = {"history": trained.history, "best_epoch": trained.best_epoch, "resumed_from": trained.resumed_from}
     return Fitted(
         trained.factors,

@@ -1,4 +1,4 @@
-"""`modern`: users read off the frozen features of the pictures in their history."""
+"""`modern`: computes users from the frozen features of the pictures in their history."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from models.modern.model import ModernNetwork
 
 
-class Modern(Recommender):
+class ModernRecommender(Recommender):
     """The recommender of preset `modern`."""
 
     name = "modern"
@@ -32,7 +32,7 @@ class Modern(Recommender):
     needs_feature_size = True
 
     def fit(self, context: FitContext, settings: ModernSettings) -> Fitted:
-        """Train on frozen features; where the settings train the trunk as well, on pixels through it."""
+        """Train on frozen features; if the settings also train the trunk, continue on pixels."""
         import numpy as np
         import torch
 
@@ -67,19 +67,19 @@ class Modern(Recommender):
             PhiOfPictures(retrained(trunk, meta["trunk"]) if meta["trunk"] else trunk, model),
             manifest["feature_size"],
             torch.from_numpy(factors.theta).to(device),
-            resample="bilinear",  # as the features it learnt from were made (`core/images/features.py`)
+            resample="bilinear",  # as in `core/images/features.py`, which made the features it was trained on
         )
         return Taste(self.name, recommender, factors.users, _looks(folder, model, factors))
 
     def picture_embedder(self, folder: Path) -> Any:
-        """Refuse: a served version holds no trunk."""
+        """Raise ValueError: a served version has no trunk."""
         raise ValueError(
-            f"this model is {self.name}, which knows pictures by their frozen features alone, and no network for "
-            "those is served: a new item cannot be scored. Serve a model of preset paper for that"
+            f"this model is {self.name}, which needs frozen features of pictures, and the network that computes them "
+            "is not served: a new item cannot be scored. Serve a model of preset paper for that"
         )
 
     def about(self, feature_size: int) -> dict[str, Any]:
-        """The size of picture that its features were made from."""
+        """Return the size of the pictures that its features were made from."""
         return {"feature_size": feature_size}
 
 

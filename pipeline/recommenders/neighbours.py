@@ -1,4 +1,4 @@
-"""Visual neighbours: items that look like what the user has, by frozen features."""
+"""Visual neighbours: items similar to the user's items, by frozen features."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class VisualNeighbours(Recommender):
-    """The mean cosine to the user's items."""
+    """The mean cosine similarity to the user's items."""
 
     name = "visual_neighbours"
     title = "Visual neighbours"
@@ -21,7 +21,7 @@ class VisualNeighbours(Recommender):
     seeded = False
 
     def fit(self, context: FitContext, settings: Any) -> Fitted:
-        """Average the user's items; a user without any likes nothing in particular."""
+        """Average the features of each user's items; without items, all scores are equal."""
         from models.baselines import simple
 
         assert context.features is not None
@@ -29,7 +29,7 @@ class VisualNeighbours(Recommender):
 
 
 class BestNeighbour(Recommender):
-    """The largest cosine to any of the user's items: a maximum, so no product of factors, and kept in its own form."""
+    """The largest cosine similarity to any of the user's items; a maximum, so it cannot be stored as factors."""
 
     name = "visual_neighbours_best"
     title = "Best neighbour"

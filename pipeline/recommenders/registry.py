@@ -1,4 +1,4 @@
-"""Every recommender, a line each: the one place that lists them."""
+"""The list of all recommenders, and functions that look them up. Nothing else may list them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from pipeline.recommenders.contract import Recommender
 from pipeline.recommenders.cornac_vbpr import CornacVbpr, TunedCornacVbpr
 from pipeline.recommenders.counts import PictureCount, PlantedBest, Popularity, Random
 from pipeline.recommenders.dvbpr import Dvbpr, Kang2017, Paper
-from pipeline.recommenders.modern import Modern
+from pipeline.recommenders.modern import ModernRecommender
 from pipeline.recommenders.neighbours import BestNeighbour, VisualNeighbours
 
-# Evaluations and pages keep this order where nothing else orders them. Of two main recommenders the first leads.
+# The default order of evaluations and pages. If a mode has two main recommenders, the first one is `leading`.
 RECOMMENDERS: dict[str, Recommender] = {
     one.name: one
     for one in (
-        Modern(),
+        ModernRecommender(),
         Dvbpr(),
         Random(),
         Popularity(),
@@ -40,7 +40,7 @@ def get(name: str) -> Recommender:
     """Look up a recommender.
 
     Raises:
-        InputError: there is none of that name; lists them.
+        InputError: the name is unknown; the message lists those there are.
     """
     if name not in RECOMMENDERS:
         raise InputError(f"recommender {name!r} is unknown; there are: {', '.join(RECOMMENDERS)}.")
@@ -53,17 +53,17 @@ def of_manifest(manifest: Mapping[str, Any]) -> Recommender:
 
 
 def main() -> list[Recommender]:
-    """List the recommenders that have an asset of their own; each leads where its preset is chosen."""
+    """List the main recommenders: each has an asset, and is the main one for its presets."""
     return [one for one in RECOMMENDERS.values() if one.presets]
 
 
 def baselines() -> list[Recommender]:
-    """List what the asset `baselines` trains."""
+    """List the recommenders that the asset `baselines` trains."""
     return [one for one in RECOMMENDERS.values() if one.baseline]
 
 
 def in_studies() -> dict[str, Recommender]:
-    """List what a study can compare, by name."""
+    """Map names to the recommenders that a study can compare."""
     return {name: one for name, one in RECOMMENDERS.items() if one.in_studies}
 
 
@@ -73,21 +73,26 @@ def of_preset(preset: str) -> Recommender:
 
 
 def leading(names: Iterable[str]) -> str:
-    """Name the main recommender among a mode's models: the one that the others are compared with."""
+    """Return the name of the main recommender among a mode's models, which the others are compared with."""
     there = set(names)
     return next((one.name for one in main() if one.name in there), main()[-1].name)
 
 
 def title(name: str) -> str:
-    """Name a recommender as pages do; a name that is not registered stays as it is."""
+    """Return a recommender's title for pages; an unregistered name is returned unchanged."""
     return RECOMMENDERS[name].title if name in RECOMMENDERS else name
 
 
 def hint(name: str) -> str:
-    """Say in a few words what a recommender goes by; empty for a name that is not registered."""
+    """Return in a few words what a recommender ranks by; empty for an unregistered name."""
     return RECOMMENDERS[name].hint if name in RECOMMENDERS else ""
 
 
 def oracle() -> Recommender:
-    """Look up the recommender that knows the embedded catalogue's truth."""
+    """Look up the recommender that knows the embedded catalogue's true tastes."""
     return next(one for one in RECOMMENDERS.values() if one.oracle)
+
+
+def is_oracle(name: str) -> bool:
+    """Return whether a recommender knows the truth, so that no model is expected to reach it."""
+    return name in RECOMMENDERS and RECOMMENDERS[name].oracle

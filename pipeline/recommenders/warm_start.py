@@ -1,6 +1,6 @@
-"""Choose the model that a recommender's training begins from, and keep its evaluation honest.
+"""Choose the model that a recommender's training starts from, and record the pairs that must not be evaluated.
 
-A model that began from another one was also trained on that model's pairs; they are recorded beside it.
+A model that started from another one was also trained on that model's pairs, which are recorded beside it.
 """
 
 from collections.abc import Mapping
@@ -19,48 +19,48 @@ from pipeline.core.durable import write_whole
 from pipeline.home.storage import Storage
 
 PAIR = ["user", "item"]
-TRAINED_ON = "trained_on.parquet"  # in the folder of a model that began from another: what its line was trained on
-MOST_SEEN = 0.01  # share of the held-out pairs that the line may have been trained on
+TRAINED_ON = "trained_on.parquet"  # beside a warm-started model: the pairs that it and its ancestors were trained on
+MOST_SEEN = 0.01  # largest share of the held-out pairs that an ancestor may have been trained on
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins."""
+    """The starting point of a training."""
 
-    folder: Path | None  # of the model it goes on from; None: as new
+    folder: Path | None  # folder of the model it starts from; None: from scratch
     run: str | None  # that model's run
-    why: str  # in words, either way
+    why: str  # the reason, in words
 
 
 def start(
     storage: Storage, mode: str, configuration: Mapping[str, Any], code_version: str, splits: pa.Table, wanted: bool
 ) -> Start:
-    """The mode's current model, where it was trained by the same configuration and code; otherwise none.
+    """Start from the mode's current model if it has the same configuration and code; otherwise from scratch.
 
-    Pairs that were trained on and are held out now (an item left, and the next one of its user took its place) would
-    be known to the new model. Few are no reason to begin anew: they are not evaluated (`seen`). Many are: more than
-    1 % of what is held out, as another split's would be.
+    A pair that was trained on can be held out later: an item left the data, and another of the user's items took its
+    place in the split. The new model would know such pairs. If they are at most 1% of the held-out pairs, they are
+    left out of the evaluation (`seen`). If there are more, as with another split, training starts from scratch.
 
     Args:
         storage: the home.
         mode: the image mode.
-        configuration: all that was set, nested; as the manifest of a model keeps it.
-        code_version: of the training code.
-        splits: SPLITS, as they are now.
-        wanted: whether to look for a model at all.
+        configuration: {section: {setting: value}}, as in a model's manifest.
+        code_version: version of the training code.
+        splits: the current SPLITS.
+        wanted: whether to start from a model at all.
     """
     if not wanted:
-        return Start(None, None, "as new: warm_start is off")
+        return Start(None, None, "from scratch: warm_start is off")
     if not (storage.parent("recommender", mode) / "current.json").is_file():
-        return Start(None, None, "as new: the mode's first model")
+        return Start(None, None, "from scratch: the mode's first model")
     last = storage.current("recommender", mode)
     manifest = last.manifest()
     different = differences(manifest.get("configuration", {}), configuration)
     held, known = _held_out(splits).num_rows, seen(splits, trained_on(last.path)).num_rows
     if digests.mismatched(last.path, manifest.get("files", {})):
-        return Start(None, None, f"as new: the files of {last.run} are damaged (python -m pipeline.check)")
+        return Start(None, None, f"from scratch: the files of {last.run} are damaged (python -m pipeline.check)")
     if last.marked:
-        return Start(None, None, f"as new: {last.run} learnt from something that was erased since")
+        return Start(None, None, f"from scratch: {last.run} learnt from data that has been erased since")
     if manifest.get("code_version") != code_version:
         obstacle = "by another version of the code"
     elif different:
@@ -69,11 +69,11 @@ def start(
         obstacle = f"on {known:,} of the {held:,} pairs that are held out now"
     else:
         return Start(last.path, last.run, f"from {last.run}; {known:,} of {held:,} pairs held out now were trained on")
-    return Start(None, None, f"as new: {last.run} was trained {obstacle}")
+    return Start(None, None, f"from scratch: {last.run} was trained {obstacle}")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings, as `section.name`, in which two configurations differ and which make another training."""
+    """List the settings, as `section.name`, that differ between two configurations and rule out a warm start."""
     flat = [
         {f"{section}.{name}": value for section, values in found.items() for name, value in values.items()}
         for found in (before, now)
@@ -84,38 +84,38 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def keep_trained_on(folder: Path, splits: pa.Table, begun_from: Start) -> None:
-    """Write down, beside a model that goes on from another, all pairs that its line was trained on."""
+    """Record, beside a model that starts from another, all pairs that it and its ancestors were trained on."""
     if begun_from.folder is None:
         return
-    own = _of_train(splits)
+    own = _train_pairs(splits)
     both = pa.concat_tables([trained_on(begun_from.folder), own]).group_by(PAIR).aggregate([])
     whole = both.select(PAIR).sort_by([(name, "ascending") for name in PAIR])
     write_whole(folder / TRAINED_ON, partial(pq.write_table, whole, compression="zstd"))
 
 
 def trained_on(folder: Path) -> pa.Table:
-    """The (user, item) pairs that the model in `folder`, and every model before it in its line, was trained on."""
+    """Read the (user, item) pairs that the model in `folder` and its ancestors were trained on."""
     path = folder / TRAINED_ON
-    return _pairs(pq.read_table(path)) if path.is_file() else _of_train(pq.read_table(folder / "splits.parquet"))
+    return _pairs(pq.read_table(path)) if path.is_file() else _train_pairs(pq.read_table(folder / "splits.parquet"))
 
 
 def seen(splits: pa.Table, trained: pa.Table) -> pa.Table:
-    """The held-out rows of SPLITS whose pair is among those `trained` on: their score says nothing.
+    """Return the held-out rows of SPLITS whose pair is in `trained`; their score is meaningless.
 
-    A pair that has a picture in train by the split's own rule (`split_unit: image`) is not meant.
+    Pairs that have pictures in train because of `split_unit: image` do not count.
     """
     return _held_out(splits).join(trained, PAIR, join_type="left semi")
 
 
 def _held_out(splits: pa.Table) -> pa.Table:
     held = splits.filter(pc.not_equal(splits["split"], "train"))
-    return held.join(_of_train(splits), PAIR, join_type="left anti")
+    return held.join(_train_pairs(splits), PAIR, join_type="left anti")
 
 
-def _of_train(splits: pa.Table) -> pa.Table:
+def _train_pairs(splits: pa.Table) -> pa.Table:
     return _pairs(splits.filter(pc.equal(splits["split"], "train")))
 
 
 def _pairs(table: pa.Table) -> pa.Table:
-    """Of one schema, whether a table came from a file, a join or a grouping."""
+    """Select the pair columns, so that tables from files, joins and groupings have the same schema."""
     return pa.table([table[name] for name in PAIR], names=PAIR)

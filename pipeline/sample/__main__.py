@@ -1,4 +1,4 @@
-"""python -m pipeline.sample: write the embedded catalogue, serve its pictures, or draw a contact sheet to look at."""
+"""Write the embedded catalogue, serve its pictures, or draw contact sheets: `python -m pipeline.sample`."""
 
 import argparse
 import threading
@@ -17,7 +17,7 @@ from pipeline.sample.sheet import write_sheet
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; return the exit code."""
     options = _parser().parse_args(arguments)
 
     def work() -> int:
@@ -49,7 +49,7 @@ def _serve(options: argparse.Namespace) -> int:
     with serve(catalogue.folder, port) as address:
         print(f"serving {catalogue.counts['pictures']} pictures on {address.url} (Ctrl-C stops)", flush=True)
         if address.port != catalogue.settings.port:
-            print(f"note: the catalogue's URLs name port {catalogue.settings.port}", flush=True)
+            print(f"note: the catalogue's URLs use port {catalogue.settings.port}", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from pipeline.sample import wording
-from pipeline.sample.plan import Plan, Product, Review
+from pipeline.sample.plan import CataloguePlan, Product, Review
 
 PICTURE_PATH = "/images/I"  # the path of every picture's URL, without the file name
 
@@ -30,7 +30,7 @@ def photo_name(picture: str) -> str:
     return f"{picture}._SY88.jpg"
 
 
-def review_lines(plan: Plan) -> Iterator[bytes]:
+def review_lines(plan: CataloguePlan) -> Iterator[bytes]:
     """Yield the lines of the reviews file, by product; each wart follows the review that it is made from."""
     rows_of = plan.review_warts
     for row, review in enumerate(plan.reviews):
@@ -54,7 +54,7 @@ def review_lines(plan: Plan) -> Iterator[bytes]:
             yield b""
 
 
-def product_lines(plan: Plan) -> Iterator[bytes]:
+def product_lines(plan: CataloguePlan) -> Iterator[bytes]:
     """Yield the lines of the metadata file: one for each product, except for warts, then two unusable lines."""
     order = np.random.default_rng([plan.settings.seed, 3]).permutation(len(plan.products))
     for row in order:
@@ -74,7 +74,7 @@ def _line(record: dict) -> bytes:
     return json.dumps(record).encode("ascii")
 
 
-def _review(plan: Plan, review: Review) -> dict:
+def _review(plan: CataloguePlan, review: Review) -> dict:
     rng = np.random.default_rng([plan.settings.seed, 4, review.number])
     product = plan.products[review.product]
     rating = int(rng.choice([5, 4, 3, 2, 1], p=[0.55, 0.22, 0.11, 0.06, 0.06]))
@@ -100,7 +100,7 @@ def _review(plan: Plan, review: Review) -> dict:
     return record
 
 
-def _metadata(plan: Plan, row: int, product: Product) -> dict:
+def _metadata(plan: CataloguePlan, row: int, product: Product) -> dict:
     rng = np.random.default_rng([plan.settings.seed, 5, row])
     style, warts = product.style, product.warts
     brand = wording.BRANDS[rng.integers(len(wording.BRANDS))]
@@ -150,5 +150,5 @@ def _metadata(plan: Plan, row: int, product: Product) -> dict:
     return record
 
 
-def _url(plan: Plan, name: str) -> str:
+def _url(plan: CataloguePlan, name: str) -> str:
     return f"http://127.0.0.1:{plan.settings.port}{PICTURE_PATH}/{name}"

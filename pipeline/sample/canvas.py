@@ -52,7 +52,7 @@ def trim_of(colour: Colour) -> Colour:
     return (250, 248, 240) if luminance < 185 else darker(colour, 0.52)
 
 
-class Drawing:
+class Canvas:
     """A garment being drawn: `cloth` holds the colours, `mask` the shape; both are DRAWN px."""
 
     def __init__(self, colour: Colour, pattern: str, direction: str, rng: np.random.Generator) -> None:

@@ -20,7 +20,7 @@ from pipeline.core.durable import write_whole
 from pipeline.sample.amazon import high_name, low_name, photo_name, product_lines, review_lines
 from pipeline.sample.others import draw
 from pipeline.sample.photos import at_home, jpeg, low_resolution, studio
-from pipeline.sample.plan import Plan, make_plan
+from pipeline.sample.plan import CataloguePlan, make_plan
 from pipeline.sample.settings import SampleSettings
 from pipeline.sample.shoppers import planted_auc
 
@@ -40,22 +40,22 @@ class SampleCatalogue:
 
     @property
     def reviews(self) -> Path:
-        """Path of the reviews, gzipped JSON lines."""
+        """Return the path of the reviews, gzipped JSON lines."""
         return self.folder / "reviews.json.gz"
 
     @property
     def products(self) -> Path:
-        """Path of the metadata, gzipped JSON lines."""
+        """Return the path of the metadata, gzipped JSON lines."""
         return self.folder / "products.json.gz"
 
     @property
     def pictures(self) -> Path:
-        """Path of the folder of JPEG files."""
+        """Return the path of the folder of JPEG files."""
         return self.folder / "pictures"
 
     @property
     def truth(self) -> Path:
-        """Path of the planted tastes: reviewer_id, theta, asin, item, item_bias."""
+        """Return the path of the planted tastes: reviewer_id, theta, asin, item, item_bias."""
         return self.folder / "truth.npz"
 
 
@@ -106,7 +106,7 @@ def open_catalogue(folder: Path) -> SampleCatalogue:
     return SampleCatalogue(folder, settings, manifest["counts"], manifest["planted_auc"], reused=True)
 
 
-def _write_pictures(plan: Plan, folder: Path) -> int:
+def _write_pictures(plan: CataloguePlan, folder: Path) -> int:
     """Draw each product once, take all its pictures, and return the number of files written."""
     photos: dict[int, list[str]] = {}
     for review in plan.reviews:
@@ -127,7 +127,7 @@ def _write_pictures(plan: Plan, folder: Path) -> int:
     return written
 
 
-def _counts(plan: Plan) -> dict[str, int]:
+def _counts(plan: CataloguePlan) -> dict[str, int]:
     """Count products, users, reviews and, by name, warts."""
     warts = Counter(wart for product in plan.products for wart in product.warts)
     return {

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.sample.canvas import Drawing, Garment, darker, mirrored, smooth, trim_of
+from pipeline.sample.canvas import Canvas, Garment, darker, mirrored, smooth, trim_of
 from pipeline.sample.shoes import draw_shoe
 from pipeline.sample.styles import Style
 from pipeline.sample.tops import draw_top
@@ -17,7 +17,7 @@ def draw(style: Style, rng: np.random.Generator) -> Garment:
 
 
 def _watch(style: Style, rng: np.random.Generator) -> Garment:
-    drawing = Drawing(style.rgb, "plain", "across", rng)
+    drawing = Canvas(style.rgb, "plain", "across", rng)
     drawing.shape(smooth(mirrored([(0.5, 0.04), (0.575, 0.05), (0.60, 0.3), (0.60, 0.7), (0.575, 0.95), (0.5, 0.96)])))
     ring = [(0.5 + 0.21 * np.cos(a), 0.5 + 0.21 * np.sin(a)) for a in np.linspace(0, 2 * np.pi, 40)]
     drawing.part(ring, (200, 186, 140))
@@ -31,7 +31,7 @@ def _watch(style: Style, rng: np.random.Generator) -> Garment:
 
 
 def _handbag(style: Style, rng: np.random.Generator) -> Garment:
-    drawing = Drawing(style.rgb, style.pattern, "slanted", rng)
+    drawing = Canvas(style.rgb, style.pattern, "slanted", rng)
     drawing.shape([(0.5 + 0.2 * np.cos(a), 0.40 - 0.28 * np.sin(a)) for a in np.linspace(0, np.pi, 24)])
     drawing.cut([(0.5 + 0.155 * np.cos(a), 0.41 - 0.235 * np.sin(a)) for a in np.linspace(0, np.pi, 24)])
     drawing.shape(smooth(mirrored([(0.5, 0.38), (0.78, 0.38), (0.78, 0.38), (0.88, 0.82), (0.86, 0.88), (0.5, 0.89)])))
@@ -43,7 +43,7 @@ def _handbag(style: Style, rng: np.random.Generator) -> Garment:
 
 
 def _dress(style: Style, rng: np.random.Generator) -> Garment:
-    drawing = Drawing(style.rgb, style.pattern, "across", rng)
+    drawing = Canvas(style.rgb, style.pattern, "across", rng)
     drawing.shape(
         smooth(
             mirrored(
@@ -70,7 +70,7 @@ def _dress(style: Style, rng: np.random.Generator) -> Garment:
 
 
 def _jacket(style: Style, rng: np.random.Generator) -> Garment:
-    drawing = Drawing(style.rgb, "plain", "across", rng)
+    drawing = Canvas(style.rgb, "plain", "across", rng)
     drawing.shape(
         smooth(
             mirrored(

@@ -65,7 +65,7 @@ class Review:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CataloguePlan:
     """The whole catalogue; users with planted tastes buy only from the first `settings.items` products."""
 
     settings: SampleSettings
@@ -81,7 +81,7 @@ class Plan:
         return np.stack([product.style.vector() for product in self.products[: self.settings.items]])
 
 
-def make_plan(settings: SampleSettings) -> Plan:
+def make_plan(settings: SampleSettings) -> CataloguePlan:
     """Draw the plan of a catalogue from its seed."""
     rng = np.random.default_rng([settings.seed, 1])
     products = _products(settings, rng)
@@ -91,7 +91,7 @@ def make_plan(settings: SampleSettings) -> Plan:
     reviewer_ids = _codes(len(shoppers.purchases), "A", 14, rng)
     reviews = _reviews(settings, products, shoppers, reviewer_ids, rng)
     warts = {name: frozenset(rows) for name, rows in _allot(len(reviews), REVIEW_WARTS, rng).items()}
-    return Plan(settings, products, reviewer_ids, shoppers, item_bias, reviews, warts)
+    return CataloguePlan(settings, products, reviewer_ids, shoppers, item_bias, reviews, warts)
 
 
 def _products(settings: SampleSettings, rng: np.random.Generator) -> tuple[Product, ...]:

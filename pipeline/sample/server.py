@@ -63,7 +63,7 @@ def fault_of(path: str) -> str | None:
     return None
 
 
-class _Pictures:
+class _PictureHandler:
     """The request handler. Each server has its own, so that a restart resets the count of requests for a path."""
 
     def __init__(self, folder: Path) -> None:
@@ -159,7 +159,7 @@ def serve(folder: Path, port: int) -> Generator[Address]:
 
 
 async def _start(pictures: Path, port: int) -> tuple[web.ServerRunner, Address]:
-    server = web.Server(_Pictures(pictures), handler_cancellation=True, access_log=None)
+    server = web.Server(_PictureHandler(pictures), handler_cancellation=True, access_log=None)
     # Hanging requests never finish, so do not wait for them when stopping.
     runner = web.ServerRunner(server, shutdown_timeout=0.05)
     await runner.setup()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.sample.canvas import Colour, Drawing, Garment, Point, darker, smooth, trim_of
+from pipeline.sample.canvas import Canvas, Colour, Garment, Point, darker, smooth, trim_of
 from pipeline.sample.styles import Style
 
 _RISE = {"flat": 0.03, "mid": 0.17, "high": 0.34}  # height of the heel above the ground
@@ -13,7 +13,7 @@ _GROUND = 0.80  # ground line of men's shoes
 
 def draw_shoe(style: Style, rng: np.random.Generator) -> Garment:
     """Draw one shoe from the side."""
-    drawing = Drawing(style.rgb, style.pattern, "slanted", rng)
+    drawing = Canvas(style.rgb, style.pattern, "slanted", rng)
     if style.gender == "women":
         _pump(drawing, style) if not style.open_toe else _sandal(drawing, style)
     elif style.open_toe:
@@ -37,7 +37,7 @@ def _arch(rise: float, ground: float) -> tuple[list[Point], list[Point]]:
     return top, [(x, y + 0.032) for x, y in top]
 
 
-def _heel(drawing: Drawing, rise: float, ground: float, colour: Colour) -> None:
+def _heel(drawing: Canvas, rise: float, ground: float, colour: Colour) -> None:
     base = ground - rise
     if rise < 0.1:
         drawing.part(
@@ -63,13 +63,13 @@ def _heel(drawing: Drawing, rise: float, ground: float, colour: Colour) -> None:
     )
 
 
-def _sole(drawing: Drawing, rise: float, ground: float, colour: Colour) -> None:
+def _sole(drawing: Canvas, rise: float, ground: float, colour: Colour) -> None:
     top, bottom = _arch(rise, ground)
     drawing.part([*top, *reversed(bottom)], colour)
     _heel(drawing, rise, ground, colour)
 
 
-def _pump(drawing: Drawing, style: Style) -> None:
+def _pump(drawing: Canvas, style: Style) -> None:
     rise, ground = _RISE[style.heel], _STANDS[style.heel]
     sole = darker(style.rgb, 0.5) if sum(style.rgb) > 260 else (150, 96, 64)
     _sole(drawing, rise, ground, sole)
@@ -121,7 +121,7 @@ def _pump(drawing: Drawing, style: Style) -> None:
         drawing.dot((x, y), 0.016, edge)
 
 
-def _sandal(drawing: Drawing, style: Style) -> None:
+def _sandal(drawing: Canvas, style: Style) -> None:
     rise, ground = _RISE[style.heel], _STANDS[style.heel]
     _sole(drawing, rise, ground, (176, 122, 78) if style.hue not in ("brown", "mustard") else (66, 48, 40))
     base = ground - 0.03
@@ -164,7 +164,7 @@ def _sandal(drawing: Drawing, style: Style) -> None:
     drawing.dot((0.70, ankle + 0.025), 0.02, (226, 200, 120))  # the buckle
 
 
-def _mens_sole(drawing: Drawing, colour: Colour, thick: float) -> float:
+def _mens_sole(drawing: Canvas, colour: Colour, thick: float) -> float:
     top = _GROUND - thick + 0.03
     drawing.part(
         smooth(
@@ -184,7 +184,7 @@ def _mens_sole(drawing: Drawing, colour: Colour, thick: float) -> float:
     return top
 
 
-def _mens_shoe(drawing: Drawing, style: Style) -> None:
+def _mens_shoe(drawing: Canvas, style: Style) -> None:
     boot = style.heel == "mid"
     pale = style.laces and not boot  # trainers have a white rubber sole, boots and loafers a leather one
     sole: Colour = (236, 236, 232) if pale else (44, 36, 32)
@@ -238,7 +238,7 @@ def _mens_shoe(drawing: Drawing, style: Style) -> None:
         drawing.dot((0.42, top - 0.2), 0.026, (222, 198, 120))
 
 
-def _laces(drawing: Drawing, style: Style, top: float, collar: float, boot: bool) -> None:
+def _laces(drawing: Canvas, style: Style, top: float, collar: float, boot: bool) -> None:
     lace = (252, 250, 244) if sum(style.rgb) < 600 else (60, 52, 50)
     drawing.line([(0.30, top - 0.15), (0.47, top - 0.215), (0.62, collar + 0.09)], width=0.01)
     rungs = 6 if boot else 4
@@ -249,7 +249,7 @@ def _laces(drawing: Drawing, style: Style, top: float, collar: float, boot: bool
         drawing.dot((x + 0.105, over + 0.075), 0.014, lace)
 
 
-def _mens_sandal(drawing: Drawing, style: Style) -> None:
+def _mens_sandal(drawing: Canvas, style: Style) -> None:
     top = _mens_sole(drawing, (60, 50, 46), 0.13)
     for left, right, lean, height in ((0.16, 0.36, 0.05, 0.2), (0.44, 0.60, 0.07, 0.33), (0.74, 0.93, 0.0, 0.36)):
         drawing.shape(

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from pipeline.sample.canvas import Drawing, Garment, Point, darker, smooth, trim_of
+from pipeline.sample.canvas import Canvas, Garment, Point, darker, smooth, trim_of
 from pipeline.sample.styles import Style
 
 
 def draw_top(style: Style, rng: np.random.Generator) -> Garment:
     """Draw a top from the front, about 0.84 of the canvas high."""
-    drawing = Drawing(style.rgb, style.pattern, "across", rng)
+    drawing = Canvas(style.rgb, style.pattern, "across", rng)
     women = style.gender == "women"
     wobble = rng.uniform(-0.008, 0.008, 4)
     shoulder = (0.155 if women else 0.225) + wobble[0]
@@ -66,7 +66,7 @@ def draw_top(style: Style, rng: np.random.Generator) -> Garment:
     return drawing.finish(rng)
 
 
-def _sleeves(drawing: Drawing, style: Style, shoulder: float, chest: float) -> None:
+def _sleeves(drawing: Canvas, style: Style, shoulder: float, chest: float) -> None:
     women = style.gender == "women"
     for side in (-1, 1):
 
@@ -126,7 +126,7 @@ def _sleeves(drawing: Drawing, style: Style, shoulder: float, chest: float) -> N
             drawing.line([at(wrist + cuff + flare, 0.765), at(wrist - cuff - flare, 0.778)], width=0.011)
 
 
-def _neckline(drawing: Drawing, style: Style, neck: float, top: float) -> None:
+def _neckline(drawing: Canvas, style: Style, neck: float, top: float) -> None:
     women = style.gender == "women"
     rim = top - 0.035
     inside = darker(style.rgb, 0.45)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.sample.canvas import Drawing, Garment, Point, darker, smooth, trim_of
+from pipeline.sample.canvas import Canvas, Garment, Point, darker, smooth, trim_of
 from pipeline.sample.styles import Style
 
 # Position of the hem, and how much wider the legs are drawn so that shorts fill the frame too.
@@ -13,7 +13,7 @@ _WIDER = {"shorts": 1.28, "cropped": 1.08, "long": 1.0}
 
 def draw_trousers(style: Style, rng: np.random.Generator) -> Garment:
     """Draw trousers from the front: shorts, cropped or long."""
-    drawing = Drawing(style.rgb, style.pattern, "down", rng)
+    drawing = Canvas(style.rgb, style.pattern, "down", rng)
     women = style.gender == "women"
     top, hem, wider = _TOP[style.length], _HEM[style.length], _WIDER[style.length]
     wobble = rng.uniform(-0.006, 0.006, 3)
@@ -72,7 +72,7 @@ def draw_trousers(style: Style, rng: np.random.Generator) -> Garment:
     return drawing.finish(rng, folds=0.8)
 
 
-def _sash(drawing: Drawing, style: Style, waist: float, top: float) -> None:
+def _sash(drawing: Canvas, style: Style, waist: float, top: float) -> None:
     sash = darker(style.rgb, -0.35) if sum(style.rgb) < 480 else darker(style.rgb, 0.28)
     depth = 0.055
     drawing.part(
@@ -105,7 +105,7 @@ def _sash(drawing: Drawing, style: Style, waist: float, top: float) -> None:
 
 
 def _belt_and_fly(
-    drawing: Drawing, style: Style, half_widths: tuple[float, float], heights: tuple[float, float]
+    drawing: Canvas, style: Style, half_widths: tuple[float, float], heights: tuple[float, float]
 ) -> None:
     (waist, hip), (top, crotch_y) = half_widths, heights
     leather = (74, 48, 30) if style.hue != "brown" else (40, 34, 32)

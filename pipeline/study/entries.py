@@ -14,7 +14,7 @@ from models.training import device as devices
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
-from pipeline.recommenders.contract import FEATURES, TRIPLETS, FitContext, Fitted, Recommender, Step
+from pipeline.recommenders.contract import FEATURES, TRIPLETS, FitContext, FitProgress, Fitted, Recommender
 from pipeline.recommenders.registry import in_studies
 from pipeline.settings.launchpad import CONFIGS
 from pipeline.settings.method import Method
@@ -34,7 +34,7 @@ class Task:
     folder: Path
     device: torch.device
     home: Path
-    report: Callable[[Step], None] = lambda _: None
+    report: Callable[[FitProgress], None] = lambda _: None
 
     def context(self, recommender: Recommender, settings: Any, epochs: int | None = None) -> FitContext:
         """Collect what the recommender needs, with triplets for `epochs` epochs (default: those of the settings)."""

@@ -63,7 +63,7 @@ Repeat the command to continue an interrupted study. With another --half, nothin
 
 
 @dataclass(frozen=True)
-class Run:
+class PresetRun:
     """One training: a row of the report with one seed."""
 
     row: str
@@ -75,7 +75,7 @@ class Run:
         return root / f"{name}-s{self.settings.seed}"
 
 
-def run_of(row: str, common: dict[str, Any], seed: int, classes: int) -> Run:
+def parse_row(row: str, common: dict[str, Any], seed: int, classes: int) -> PresetRun:
     """Parse `row`; its own settings override the `common` ones.
 
     Raises:
@@ -83,7 +83,7 @@ def run_of(row: str, common: dict[str, Any], seed: int, classes: int) -> Run:
     """
     preset, *changes = row.split("+")
     settings = Method(preset=preset).settings(LsganSettings, "lsgan", _config({**common, **_pairs(changes, row)}))
-    return Run(row, replace(settings, classes=classes, seed=seed))
+    return PresetRun(row, replace(settings, classes=classes, seed=seed))
 
 
 def _config(values: dict[str, Any]) -> LsganConfig:
@@ -105,7 +105,7 @@ def _pairs(changes: list[str], where: str) -> dict[str, Any]:
     return {name: yaml.safe_load(text) for name, _, text in pairs}
 
 
-class Garments:
+class RealGarments:
     """The home's garment pictures and the real features that fakes are compared with, computed once per study."""
 
     def __init__(self, storage: Storage, samples: int, device: torch.device, half: str = "both") -> None:
@@ -171,7 +171,7 @@ class Garments:
         return memorisation_ratio(asking, self.pixels[~self.held], self.pixels[self.halves(seed)[1]], seed)
 
 
-def figures(generator: Generator, settings: LsganSettings, garments: Garments, draws: int) -> dict[str, float]:
+def figures(generator: Generator, settings: LsganSettings, garments: RealGarments, draws: int) -> dict[str, float]:
     """Measure a generator, averaged over `draws` sets of fakes.
 
     `floor_` figures compare real pictures with real ones; `spread_` is the standard deviation between draws. Features
@@ -227,9 +227,9 @@ def study(options: argparse.Namespace, console: Console) -> int:
     """Train and measure the runs that are missing, and write the report. Raises InputError for a wrong call."""
     storage = Storage(root=str(environment.writable_home()))
     device = Compute(device=environment.device()).resolve()
-    garments = Garments(storage, options.samples, device, options.half)
+    garments = RealGarments(storage, options.samples, device, options.half)
     common = _pairs(options.set, "--set")
-    runs = [run_of(row, common, seed, len(garments.names)) for row in options.rows for seed in range(options.seeds)]
+    runs = [parse_row(row, common, seed, len(garments.names)) for row in options.rows for seed in range(options.seeds)]
     root = storage.home / "generator-study" / options.name
     pictures, labels = garments.pixels[~garments.held], garments.labels[~garments.held]
     done: dict[str, list[dict]] = {}
@@ -237,7 +237,7 @@ def study(options: argparse.Namespace, console: Console) -> int:
         for number, run in enumerate(runs, 1):
             folder = run.folder(root)
 
-            def on_progress(now: Progress, run: Run = run, number: int = number) -> None:
+            def on_progress(now: Progress, run: PresetRun = run, number: int = number) -> None:
                 if now.note.startswith("tick"):
                     line = f"{number}/{len(runs)} {run.row} seed {run.settings.seed}: step {now.done} of {now.total}"
                     console.print(f"{line}, {now.seconds_left:.0f} s left", highlight=False, markup=False)

@@ -41,7 +41,7 @@ SIDES = ("vendor", "vendor_customer")
 
 
 @dataclass(frozen=True)
-class Compared:
+class SourceComparison:
     """The result of the comparison."""
 
     figures: dict[str, dict[str, dict[str, float]]]  # side trained on -> unseen side -> figure -> value
@@ -49,7 +49,7 @@ class Compared:
     path: str
 
 
-def compare(storage: Storage, method: Method, device: torch.device, say: Console | None = None) -> Compared:
+def compare(storage: Storage, method: Method, device: torch.device, say: Console | None = None) -> SourceComparison:
     """Train and evaluate both generators, and write `source_comparison/report.json` in the home.
 
     Raises:
@@ -105,7 +105,7 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
         }
     path = storage.home / "source_comparison" / "report.json"
     write_json(path, {"figures": measured, "pictures": by_source, "settings": vars(trained_with)})
-    return Compared(measured, by_source, str(path))
+    return SourceComparison(measured, by_source, str(path))
 
 
 def _by_source(table: pa.Table) -> dict[str, int]:
@@ -114,7 +114,7 @@ def _by_source(table: pa.Table) -> dict[str, int]:
     return {row["values"]: row["counts"] for row in counts}
 
 
-def shown(compared: Compared) -> Table:
+def to_table(compared: SourceComparison) -> Table:
     """Lay out the figures: one row per figure and kind of unseen pictures, one column per generator, then the floor."""
     table = Table(title="Generators by the pictures they learnt from", title_justify="left")
     for column in ("figure", "against", *(f"{side}" for side in SIDES), "real pictures"):
@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         method.chosen_preset()
         storage = Storage(root=str(environment.writable_home()))
         compared = compare(storage, method, Compute(device=environment.device()).resolve(), console)
-        console.print(shown(compared))
+        console.print(to_table(compared))
         for side, counts in compared.pictures.items():
             console.print(f"{side}: " + ", ".join(f"{count:,} {source}" for source, count in counts.items()))
         console.print(f"[bold]Report[/]: {compared.path}")

@@ -20,7 +20,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home import environment
 from pipeline.home.storage import Storage
-from pipeline.recommenders.contract import Step
+from pipeline.recommenders.contract import FitProgress
 from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.arguments import add_preset, add_profile, command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, FAILED, ended, explained, leave
@@ -57,7 +57,7 @@ Every choice is made on validation. Test figures are computed with each cell, bu
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """The parsed and checked arguments of a study."""
 
     name: str
@@ -101,7 +101,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def plan_of(options: argparse.Namespace) -> Plan:
+def plan_of(options: argparse.Namespace) -> StudyPlan:
     """Check the arguments as far as possible without a home.
 
     Raises:
@@ -118,12 +118,12 @@ def plan_of(options: argparse.Namespace) -> Plan:
     models = tuple(dict.fromkeys(options.models))
     reference = options.reference or (REFERENCE if REFERENCE in models else models[0])
     shuffled = () if options.shuffled_labels is None else tuple(options.shuffled_labels or [reference])
-    return Plan(
+    return StudyPlan(
         options.name, models, tuple(dict.fromkeys(options.modes)), options.splits, options.seeds, reference, shuffled
     )
 
 
-def cells(plan: Plan, root: Path, method: Method) -> list[Cell]:
+def cells(plan: StudyPlan, root: Path, method: Method) -> list[Cell]:
     """List the cells in the order in which they run: those of one split follow each other.
 
     Models without randomness and models on shuffled labels get one seed. Raises InputError as `entry` does.
@@ -179,7 +179,7 @@ def duration(seconds: float) -> str:
 class Study:
     """A study: its folder, its home, its grid of cells and the console that it reports to."""
 
-    def __init__(self, storage: Storage, method: Method, plan: Plan, console: Console) -> None:
+    def __init__(self, storage: Storage, method: Method, plan: StudyPlan, console: Console) -> None:
         self.storage, self.method, self.plan, self.console = storage, method, plan, console
         self.root = storage.home / "studies" / plan.name
         self.split_settings = method.settings(SplitSettings, "splits")
@@ -242,7 +242,7 @@ class Study:
     def _cell(self, home: HomeData, cell: Cell, device: torch.device, times: Times, title: str) -> dict:
         bar = terminal.reporter(title.strip())
 
-        def report(step: Step) -> None:
+        def report(step: FitProgress) -> None:
             if bar is not None:
                 bar(step.done, step.total, step.note)
 
@@ -289,7 +289,7 @@ def run(options: argparse.Namespace, console: Console) -> list[str]:
         made = report.write(study.root, plan.reference, study.evaluation)
     except InputError:
         if failed:
-            return failed  # that nothing can be reported comes of it
+            return failed  # no cell finished, so there is nothing to report
         raise
     console.print(made.markdown, highlight=False, soft_wrap=True, markup=False)
     study.say(f"[bold]Report[/]: {made.path}")
@@ -303,7 +303,7 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         failed = run(options, console)
         if failed:
-            others = f" (and {len(failed) - 1} more cells, told above)" if failed[1:] else ""
+            others = f" (and {len(failed) - 1} more cells, listed above)" if failed[1:] else ""
             console.print(f"[red]failed:[/] {escape(failed[0] + others)}", highlight=False, soft_wrap=True)
             console.print("The same command tries again what failed, and goes on from there.")
         return FAILED if failed else DONE

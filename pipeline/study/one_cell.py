@@ -24,7 +24,7 @@ from pipeline.core import parquet as pq
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 from pipeline.home.storage import MANIFEST, digest, write_json
-from pipeline.recommenders.contract import Step
+from pipeline.recommenders.contract import FitProgress
 from pipeline.runtime.provenance import commit
 from pipeline.study.data import ModeData
 from pipeline.study.entries import Entry, Task
@@ -74,7 +74,7 @@ class Cell:
             if manifest[part].get(name) != value
         ]
 
-    def task(self, data: ModeData, device: torch.device, home: Path, report: Callable[[Step], None]) -> Task:
+    def task(self, data: ModeData, device: torch.device, home: Path, report: Callable[[FitProgress], None]) -> Task:
         """Prepare the training. The folder of its checkpoints is used by these settings and data only."""
         work = self.folder / f"{WORK}{digest(self.entry.plain(), data.inputs)}"
         return Task(data, self.entry.triplets, self.seed, work, device, home, report)

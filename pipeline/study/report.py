@@ -43,7 +43,7 @@ HALF = 0.5
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenReport:
     """A written report."""
 
     path: Path
@@ -51,7 +51,7 @@ class Written:
     figures: dict[str, Any]
 
 
-def write(root: Path, reference: str, settings: EvaluationSettings) -> Written:
+def write(root: Path, reference: str, settings: EvaluationSettings) -> WrittenReport:
     """Write a study's report from its finished cells.
 
     Args:
@@ -86,7 +86,7 @@ def write(root: Path, reference: str, settings: EvaluationSettings) -> Written:
     write_json(root / "report.json", figures)
     write_whole(root / "report.md", lambda temporary: temporary.write_text(markdown))
     sheets.save(root / "report.png", plots.comparison(_chart_rows(figures), "test"))
-    return Written(root / "report.md", markdown, figures)
+    return WrittenReport(root / "report.md", markdown, figures)
 
 
 def _read(root: Path) -> tuple[list[dict[str, Any]], pd.DataFrame]:

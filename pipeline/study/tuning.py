@@ -22,7 +22,7 @@ from models.training.search import Choice, Space, Span
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.errors import InputError
 from pipeline.home.storage import digest
-from pipeline.recommenders.contract import Recommender, Step
+from pipeline.recommenders.contract import FitProgress, Recommender
 from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.method import Method
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The result of a search."""
 
     model: str
@@ -66,7 +66,7 @@ class Place:
         return self.home / "tuning"
 
 
-def search(model: str, data: ModeData, method: Method, settings: TuningSettings, place: Place) -> Found:
+def search(model: str, data: ModeData, method: Method, settings: TuningSettings, place: Place) -> SearchResult:
     """Start or continue a search, and write the best settings as a piece of run config.
 
     A change of the data, the space, the seed or the starting settings starts a new search.
@@ -110,7 +110,7 @@ def _trial(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
 
-    def report(step: Step) -> None:
+    def report(step: FitProgress) -> None:
         if step.epoch is not None and step.validation_auc is not None:
             run.metrics({"validation_auc": step.validation_auc}, step=step.epoch)
             trial.report(step.validation_auc, step.epoch)
@@ -207,14 +207,14 @@ def _plain(space: Space) -> dict[str, Any]:
     return {field: dataclasses.asdict(range_) for field, range_ in space.items()}
 
 
-def _result(model: str, mode: str, op: str, study: "optuna.Study", path: Path, run_id: str) -> Found:
+def _result(model: str, mode: str, op: str, study: "optuna.Study", path: Path, run_id: str) -> SearchResult:
     import optuna
 
     ended = _ended(study)
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in ended)
     if pruned == len(ended):
         raise InputError(f"{model} on {mode}: all {len(ended)} trials were pruned or failed; the run's log says why.")
-    return Found(
+    return SearchResult(
         model, mode, op, study.best_params, study.best_value, _start_auc(study), len(ended), pruned, path, run_id
     )
 

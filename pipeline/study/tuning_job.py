@@ -15,7 +15,7 @@ from pipeline.settings.method import Method
 from pipeline.study.tuning_settings import TuningSettings
 
 if TYPE_CHECKING:
-    from pipeline.study.tuning import Found
+    from pipeline.study.tuning import SearchResult
 
 
 class TuneConfig(config_of(TuningSettings)):
@@ -38,7 +38,7 @@ def tuning(
     settings = method.settings(TuningSettings, "tuning", config)
     home = open_home(storage, method)
     place = Place(storage.home, compute.resolve(), tracker, context.run_id, context.log.info)
-    results: list[Found] = []
+    results: list[SearchResult] = []
     for mode in settings.modes:
         data = materialised(storage, home, mode)
         results += [search(model, data, method, settings, place) for model in settings.models]
@@ -53,7 +53,7 @@ def tuning(
     yield dg.Output(None, metadata=metadata)
 
 
-def _table(results: list["Found"]) -> str:
+def _table(results: list["SearchResult"]) -> str:
     lines = ["| model | mode | validation AUC | before | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
     for one in results:
         before = "" if one.start_auc is None else f"{one.start_auc:.4f}"

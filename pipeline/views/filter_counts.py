@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
+class FilterStep:
     """A step, and the number left after it."""
 
     name: str
     left: int
 
 
-Steps = dict[str, list[Step]]  # what is counted -> its steps; the first step has the initial number
+Steps = dict[str, list[FilterStep]]  # what is counted -> its steps; the first step has the initial number
 
 
 def five_core(counts: Mapping[str, int], k: int = 5, iterative: bool = False) -> Steps:
@@ -37,8 +37,10 @@ def pruning(counts: Mapping[str, int], k: int = 5) -> Steps:
     pictured = items - counts["items_without_picture"]
     names = ("5-core", "items with a working picture", f"users with {k} of them or more", "items these users have")
     return {
-        "users": [Step(n, c) for n, c in zip(names, (users, users, counts["users"], counts["users"]), strict=True)],
-        "items": [Step(n, c) for n, c in zip(names, (items, pictured, pictured, counts["items"]), strict=True)],
+        "users": [
+            FilterStep(n, c) for n, c in zip(names, (users, users, counts["users"], counts["users"]), strict=True)
+        ],
+        "items": [FilterStep(n, c) for n, c in zip(names, (items, pictured, pictured, counts["items"]), strict=True)],
     }
 
 
@@ -47,8 +49,8 @@ def catalogue(counts: Mapping[str, int]) -> Steps:
     working = counts["images_before"]
     kept = working - counts["held_out_photos"]
     names = ("working pictures", "photos of held-out reviews taken out", "equal pictures of an item merged")
-    return {"pictures": [Step(n, c) for n, c in zip(names, (working, kept, counts["images"]), strict=True)]}
+    return {"pictures": [FilterStep(n, c) for n, c in zip(names, (working, kept, counts["images"]), strict=True)]}
 
 
-def _steps(counts: Mapping[str, int], named: Iterable[tuple[str, str]]) -> list[Step]:
-    return [Step(name, counts[key]) for name, key in named if key in counts]
+def _steps(counts: Mapping[str, int], named: Iterable[tuple[str, str]]) -> list[FilterStep]:
+    return [FilterStep(name, counts[key]) for name, key in named if key in counts]

@@ -106,13 +106,13 @@ def svg(chart: "Figure") -> str:
 Form = Callable[["Figure"], Any]  # `pixels`: uint8 [H, W, 3]; `svg`: text
 
 
-def training_curve(history: Sequence[Mapping[str, float]], mode: str, form: Form = pixels) -> Any:
+def training_curve(history: Sequence[Mapping[str, float]], recommender: str, mode: str, form: Form = pixels) -> Any:
     """Draw loss and validation AUC by epoch, with the re-run's final AUC on Amazon Fashion 2018 in grey."""
     chart = figure(9.6, 3.6)
     epochs = [entry["epoch"] for entry in history]
     panels = chart.subplots(1, 2)
     for axes, name, shown in zip(panels, ("loss", "validation_auc"), ("training loss", "validation AUC"), strict=True):
-        _dressed(axes, f"DVBPR, {mode}", "epoch", shown)
+        _dressed(axes, f"{recommender}, {mode}", "epoch", shown)
         axes.plot(epochs, [entry[name] for entry in history], color=ACCENT, marker="o", ms=4)
         axes.xaxis.get_major_locator().set_params(integer=True)
     if mode in TABLE_3:

@@ -64,7 +64,7 @@ def in_a_page(path: Path, place: float) -> int:
 
 
 def findings(home: Path, state: str = check.DAMAGED) -> list[check.Finding]:
-    found = list(check.look(home, home / "mlflow" / "artifacts"))
+    found = list(check.verify(home, home / "mlflow" / "artifacts"))
     return [each for each in found if each.state == state]
 
 

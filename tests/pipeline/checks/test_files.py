@@ -89,7 +89,7 @@ NULLABLE = pa.table({"user": pa.array([0], pa.int32()), "reviewer_id": ["ann"]})
 def test_a_file_that_is_not_as_its_schema_says_fails_and_says_how(tmp_path: Path, name, table, what, said):
     path = tmp_path / "t.parquet"
     pq.write_table(table, path)
-    found = tables.look(name, path, None)
+    found = tables.validate(name, path, None)
     value = found.metadata[what].value
     assert not found.passed
     assert value == said if isinstance(said, int) else said[0] in value
@@ -98,17 +98,17 @@ def test_a_file_that_is_not_as_its_schema_says_fails_and_says_how(tmp_path: Path
 def test_a_word_that_no_list_has_fails(tmp_path: Path):
     rows = [{"user": 0, "item": 0, "split": "tets", "paired": True}]
     pq.write_table(pa.Table.from_pylist(rows, schema=schemas.SPLITS), tmp_path / "s.parquet")
-    found = tables.look("splits", tmp_path / "s.parquet", None)
+    found = tables.validate("splits", tmp_path / "s.parquet", None)
     assert not found.passed and found.metadata["unknown_words"].value == ["split: 'tets'"]
 
 
 def test_half_a_file_and_another_files_rows_fail(tmp_path: Path):
     path = tmp_path / "u.parquet"
     pq.write_table(users("ann", "bo"), path)
-    assert tables.look("users", path, 2).passed
-    assert not tables.look("users", path, 3).passed
+    assert tables.validate("users", path, 2).passed
+    assert not tables.validate("users", path, 3).passed
     path.write_bytes(path.read_bytes()[:-20])
-    assert not tables.look("users", path, 2).passed
+    assert not tables.validate("users", path, 2).passed
 
 
 def fetched(home: Path, broken: int = 0) -> tuple[PictureStore, dg.AssetsDefinition]:
@@ -289,7 +289,7 @@ def test_raw_files_that_nobody_looked_at_lately_warn_once(monkeypatch: pytest.Mo
             found = freshness.sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
             return len(found.run_requests or []), found.cursor
 
-        assert not freshness.is_old(instance, "raw_reviews")  # a new home
+        assert not freshness.is_stale(instance, "raw_reviews")  # a new home
         instance.report_runless_asset_event(dg.AssetObservation("raw_reviews"))
         assert verdict_now() and asked(None) == (0, "[]")
         monkeypatch.setattr(freshness, "OBSERVED_WITHIN", timedelta(seconds=-1))

@@ -236,7 +236,7 @@ def test_a_failure_of_every_picture_is_reported_without_retries(call: Call, monk
     code, said = call("--select", "group:ingest or key:image_urls or key:image_ledger")
     assert long == [], "it waited before it asked the same hosts for the same again"
     assert code != DONE
-    assert "none of 6 pictures could be had" in said and "ATELIER_ALLOW_HOSTS" in said
+    assert "none of 6 pictures could be fetched" in said and "ATELIER_ALLOW_HOSTS" in said
 
 
 def test_an_error_inside_the_run_is_a_failure_and_no_wrong_call(call: Call, monkeypatch):

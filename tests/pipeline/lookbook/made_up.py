@@ -24,7 +24,7 @@ from pipeline.home.storage import Storage
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.build import build
 from pipeline.lookbook.page import Page
-from pipeline.lookbook.publish import Published, publish
+from pipeline.lookbook.publish import PublishedPages, publish
 from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import LookbookSettings
 from pipeline.views import sheets
@@ -282,6 +282,6 @@ class MadeUp:
         built = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
         return build(self.home(**files), album or Album(), LookbookSettings(), "c0ffee", built)
 
-    def publish(self, **files: str) -> Published:
+    def publish(self, **files: str) -> PublishedPages:
         album = Album()
         return publish(self.page(album, **files), album, self.storage.reports)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.sample.catalogue import SampleCatalogue, write_catalogue
-from pipeline.sample.plan import Plan, make_plan
+from pipeline.sample.plan import CataloguePlan, make_plan
 from pipeline.sample.settings import SampleSettings
 
 SMALL = SampleSettings(
@@ -20,7 +20,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> SampleCatalogue:
 
 
 @pytest.fixture(scope="session")
-def plan() -> Plan:
+def plan() -> CataloguePlan:
     return make_plan(SMALL)
 
 

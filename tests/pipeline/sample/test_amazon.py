@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from pipeline.sample.catalogue import SampleCatalogue
-from pipeline.sample.plan import Plan
+from pipeline.sample.plan import CataloguePlan
 from pipeline.sample.styles import CLASSES
 
 
@@ -63,7 +63,9 @@ def test_review_warts_occur_as_often_as_counted(reviews, catalogue: SampleCatalo
     assert len(records) + len(broken) == counts["review_lines"]
 
 
-def test_only_the_users_have_five_distinct_items_and_some_casual_users_have_five_reviews(reviews, plan: Plan) -> None:
+def test_only_the_users_have_five_distinct_items_and_some_casual_users_have_five_reviews(
+    reviews, plan: CataloguePlan
+) -> None:
     items: dict[str, set[str]] = {}
     written: Counter[str] = Counter()
     for record in reviews[0]:
@@ -75,13 +77,13 @@ def test_only_the_users_have_five_distinct_items_and_some_casual_users_have_five
     assert {reviewer for reviewer, times in written.items() if times >= 5} > five
 
 
-def test_every_planted_purchase_is_reviewed(reviews, plan: Plan) -> None:
+def test_every_planted_purchase_is_reviewed(reviews, plan: CataloguePlan) -> None:
     pairs = {(record.get("reviewerID"), record.get("asin")) for record in reviews[0]}
     for reviewer, bought in zip(plan.reviewer_ids, plan.shoppers.purchases, strict=True):
         assert all((reviewer, plan.products[item].asin) in pairs for item in bought)
 
 
-def test_the_configured_share_of_reviews_has_its_own_photos(reviews, plan: Plan) -> None:
+def test_the_configured_share_of_reviews_has_its_own_photos(reviews, plan: CataloguePlan) -> None:
     share = sum(bool(review.photos) for review in plan.reviews) / len(plan.reviews)
     assert abs(share - plan.settings.photo_share) < 0.06
     urls = [url for record in reviews[0] for url in record.get("image", [])]
@@ -108,7 +110,7 @@ def test_product_warts_occur_as_often_as_counted(products, catalogue: SampleCata
     )
 
 
-def test_a_product_without_category_names_gender_and_type_in_its_title(products, plan: Plan) -> None:
+def test_a_product_without_category_names_gender_and_type_in_its_title(products, plan: CataloguePlan) -> None:
     classes = {product.asin: product.style for product in plan.products}
     bare = [record for record in products[0] if record["category"] == [] and "asin" in record]
     assert len(bare) >= 5
@@ -118,7 +120,7 @@ def test_a_product_without_category_names_gender_and_type_in_its_title(products,
             assert ("Women" if style.gender == "women" else "Men") in record["title"].split("&#39;")[0]
 
 
-def test_category_paths_go_below_the_right_department(products, plan: Plan) -> None:
+def test_category_paths_go_below_the_right_department(products, plan: CataloguePlan) -> None:
     styles = {product.asin: product.style for product in plan.products}
     for record in products[0]:
         if record["category"] and "asin" in record:

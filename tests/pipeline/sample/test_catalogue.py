@@ -11,7 +11,7 @@ from PIL import Image, ImageStat
 
 from pipeline.sample.__main__ import main
 from pipeline.sample.catalogue import SampleCatalogue, open_catalogue, write_catalogue
-from pipeline.sample.plan import Plan
+from pipeline.sample.plan import CataloguePlan
 from pipeline.sample.settings import SampleSettings
 
 TINY = SampleSettings(
@@ -74,7 +74,7 @@ def test_pictures_have_the_heights_that_their_names_promise(catalogue: SampleCat
 
 
 def test_a_products_first_picture_is_square_with_white_corners_and_a_large_garment(
-    catalogue: SampleCatalogue, plan: Plan
+    catalogue: SampleCatalogue, plan: CataloguePlan
 ) -> None:
     for product in plan.products:
         path = catalogue.pictures / f"{product.pictures[0]}.jpg"
@@ -88,7 +88,7 @@ def test_a_products_first_picture_is_square_with_white_corners_and_a_large_garme
         assert (pixels.min(axis=2) < 225).mean() > 0.08, product
 
 
-def test_the_small_vendor_picture_is_the_large_one_shrunk(catalogue: SampleCatalogue, plan: Plan) -> None:
+def test_the_small_vendor_picture_is_the_large_one_shrunk(catalogue: SampleCatalogue, plan: CataloguePlan) -> None:
     product = next(product for product in plan.products if not product.warts)
     for name in product.pictures:
         large = Image.open(catalogue.pictures / f"{name}.jpg")
@@ -99,7 +99,7 @@ def test_the_small_vendor_picture_is_the_large_one_shrunk(catalogue: SampleCatal
         assert difference.mean() < 4
 
 
-def test_the_cloth_of_a_garment_is_closest_to_its_hue(plan: Plan) -> None:
+def test_the_cloth_of_a_garment_is_closest_to_its_hue(plan: CataloguePlan) -> None:
     from pipeline.sample.others import draw
     from pipeline.sample.styles import HUES
 
@@ -112,7 +112,9 @@ def test_the_cloth_of_a_garment_is_closest_to_its_hue(plan: Plan) -> None:
         assert nearest == product.style.hue, product.style
 
 
-def test_the_planted_truth_ranks_the_purchases_and_loads_without_pickle(catalogue: SampleCatalogue, plan: Plan) -> None:
+def test_the_planted_truth_ranks_the_purchases_and_loads_without_pickle(
+    catalogue: SampleCatalogue, plan: CataloguePlan
+) -> None:
     with np.load(io.BytesIO(catalogue.truth.read_bytes()), allow_pickle=False) as truth:
         assert truth["asin"].tolist() == [product.asin for product in plan.products[:60]]
         assert truth["reviewer_id"].shape[0] == truth["theta"].shape[0] == 74

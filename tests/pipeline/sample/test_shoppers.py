@@ -3,31 +3,31 @@
 import numpy as np
 import pytest
 
-from pipeline.sample.plan import Plan, make_plan
+from pipeline.sample.plan import CataloguePlan, make_plan
 from pipeline.sample.settings import SampleSettings
 from pipeline.sample.shoppers import PALETTES, mean_auc, planted_auc, sample_tastes
 from pipeline.sample.styles import ATTRIBUTES, CLASSES, sample_style
 
 
 @pytest.fixture(scope="module")
-def demo() -> Plan:
+def demo() -> CataloguePlan:
     """Make the demo's plan; nothing is drawn, so this is fast."""
     return make_plan(SampleSettings())
 
 
-def test_the_best_reachable_auc_is_in_the_range_that_the_demo_needs(demo: Plan) -> None:
+def test_the_best_reachable_auc_is_in_the_range_that_the_demo_needs(demo: CataloguePlan) -> None:
     best = planted_auc(
         demo.shoppers.theta, demo.items(), demo.item_bias, demo.shoppers.purchases, users=demo.settings.users
     )
     assert 0.87 < best < 0.93
 
 
-def test_a_small_catalogue_keeps_its_taste(plan: Plan) -> None:
+def test_a_small_catalogue_keeps_its_taste(plan: CataloguePlan) -> None:
     best = planted_auc(plan.shoppers.theta, plan.items(), plan.item_bias, plan.shoppers.purchases, users=50)
     assert 0.82 < best < 0.97
 
 
-def test_popularity_explains_little_of_the_purchases(demo: Plan) -> None:
+def test_popularity_explains_little_of_the_purchases(demo: CataloguePlan) -> None:
     rng = np.random.default_rng(0)
     bought = demo.shoppers.purchases[: demo.settings.users]
     held_out = [rng.choice(items, 2, replace=False) for items in bought]
@@ -36,7 +36,7 @@ def test_popularity_explains_little_of_the_purchases(demo: Plan) -> None:
     assert 0.5 < mean_auc(popularity, bought, held_out) < 0.62
 
 
-def test_colour_explains_most_class_little_and_neither_everything(demo: Plan) -> None:
+def test_colour_explains_most_class_little_and_neither_everything(demo: CataloguePlan) -> None:
     rng = np.random.default_rng(0)
     bought = demo.shoppers.purchases[: demo.settings.users]
     held_out = [rng.choice(items, 2, replace=False) for items in bought]
@@ -56,7 +56,7 @@ def test_mean_auc_counts_wins_and_half_the_ties_in_a_hand_computed_case() -> Non
     assert mean_auc(score, [np.array([0, 4])], [np.array([0])]) == pytest.approx(2.5 / 3)
 
 
-def test_every_user_buys_the_configured_number_of_distinct_items(demo: Plan) -> None:
+def test_every_user_buys_the_configured_number_of_distinct_items(demo: CataloguePlan) -> None:
     sizes = [len(set(items.tolist())) for items in demo.shoppers.purchases]
     settings = demo.settings
     stay, leave = sizes[: settings.users], sizes[settings.users :]

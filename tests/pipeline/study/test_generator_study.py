@@ -93,7 +93,7 @@ def test_a_home_without_garments_says_how_to_make_them(tmp_path: Path, monkeypat
 
 def test_fakes_that_copy_the_training_pictures_show_as_memory_and_held_out_ones_do_not(home: Path) -> None:
     storage = Storage(root=str(home))
-    garments = study.Garments(storage, 24, study.torch.device("cpu"))
+    garments = study.RealGarments(storage, 24, study.torch.device("cpu"))
     asking, _ = garments.halves(0)
     assert garments.held[asking].all()
     assert garments.memory(garments.pixels[asking], 0) == pytest.approx(1, abs=0.02)  # noise: all equally far
@@ -103,7 +103,7 @@ def test_fakes_that_copy_the_training_pictures_show_as_memory_and_held_out_ones_
 def test_settings_are_chosen_on_one_half_of_the_held_out_products_and_told_on_the_other(home: Path) -> None:
     sides = {}
     for half in study.HALVES:
-        garments = study.Garments(Storage(root=str(home)), 48, study.torch.device("cpu"), half)
+        garments = study.RealGarments(Storage(root=str(home)), 48, study.torch.device("cpu"), half)
         reals, training = garments.rows
         assert garments.held[reals].all()
         assert not garments.held[training].any()

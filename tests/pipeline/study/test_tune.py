@@ -112,7 +112,7 @@ def test_a_search_that_is_done_tries_nothing_more(tuned: dict[str, Any], picture
 
 
 @pytest.fixture
-def searched(pictured: Home, tmp_path: Path) -> Callable[..., tuple[tuning.Found, optuna.Study]]:
+def searched(pictured: Home, tmp_path: Path) -> Callable[..., tuple[tuning.SearchResult, optuna.Study]]:
     """Search for vbpr in a folder of its own, on the home's data."""
     from pipeline.study.data import materialised, open_home
 

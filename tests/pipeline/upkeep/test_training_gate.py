@@ -110,7 +110,7 @@ def test_another_configuration_or_code_starts_cold_and_names_the_difference(home
     assert (
         "other dvbpr.k, image_bank.size" in home.start(table, dvbpr={"k": 9, "epochs": 2}, image_bank={"size": 64}).why
     )
-    assert home.start(table, wanted=False).why == "as new: warm_start is off"
+    assert home.start(table, wanted=False).why == "from scratch: warm_start is off"
 
 
 def test_more_epochs_do_not_count_as_another_configuration(home: Home):
@@ -143,7 +143,7 @@ def test_pairs_that_any_ancestor_model_was_trained_on_stay_known(home: Home):
     known = warm_start.seen(splits(*later), warm_start.trained_on(newest))
     assert known.select(["user", "item", "split"]).to_pylist() == [{"user": 0, "item": 2, "split": "test"}]
     cold = home.model(splits(*later), "cold")
-    warm_start.keep_trained_on(cold, splits(*later), warm_start.Start(None, None, "as new"))
+    warm_start.keep_trained_on(cold, splits(*later), warm_start.Start(None, None, "from scratch"))
     assert warm_start.seen(splits(*later), warm_start.trained_on(cold)).num_rows == 0
 
 

@@ -7,13 +7,13 @@ from matplotlib.colors import to_rgb
 
 from pipeline.core import schemas
 from pipeline.core.dataset import kcore, survivors
-from pipeline.views.filter_counts import Step, catalogue, five_core, pruning
+from pipeline.views.filter_counts import FilterStep, catalogue, five_core, pruning
 from pipeline.views.metadata import THUMBNAIL_BYTES, thumbnail
 from pipeline.views.plots import ACCENT, PALE, waterfall
 from tests.pipeline.core.dataset.test_survivors import ledger_of, small
 
 
-def left(steps: list[Step]) -> list[int]:
+def left(steps: list[FilterStep]) -> list[int]:
     return [step.left for step in steps]
 
 
@@ -32,9 +32,9 @@ def test_reviews_users_and_items_decrease_independently():
 
 def test_steps_name_k_and_the_rule_and_a_step_without_a_count_is_left_out():
     found = five_core({"reviews": 9, "users": 3, "users_with_k_reviews": 2}, k=7, iterative=True)
-    assert found["users"] == [Step("read", 3), Step("of users with 7 reviews or more", 2)]
+    assert found["users"] == [FilterStep("read", 3), FilterStep("of users with 7 reviews or more", 2)]
     whole = {"users": 3, "five_core_users": 1}
-    assert five_core(whole, 7, iterative=True)["users"][-1] == Step("distinct, 7 or more a user and an item", 1)
+    assert five_core(whole, 7, iterative=True)["users"][-1] == FilterStep("distinct, 7 or more a user and an item", 1)
 
 
 def test_pruning_drops_items_then_users_then_items():
@@ -56,14 +56,17 @@ def area(picture: np.ndarray, colour: str) -> int:
 
 
 def test_bars_are_as_long_as_their_counts_and_removed_ones_are_grey():
-    picture = waterfall({"users": [Step("read", 1000), Step("kept", 250)]}, "A fall")
+    picture = waterfall({"users": [FilterStep("read", 1000), FilterStep("kept", 250)]}, "A fall")
     assert area(picture, ACCENT) / area(picture, PALE) == pytest.approx(1250 / 750, rel=0.03)
-    nothing_taken = waterfall({"users": [Step("read", 1000), Step("kept", 1000)]}, "No fall")
+    nothing_taken = waterfall({"users": [FilterStep("read", 1000), FilterStep("kept", 1000)]}, "No fall")
     assert area(nothing_taken, PALE) == 0
 
 
 def test_a_panel_has_its_own_scale_and_the_picture_fits_the_event_log():
-    many, few = [Step("read", 900_000), Step("kept", 900_000)], [Step("read", 3), Step("kept", 3)]
+    many, few = (
+        [FilterStep("read", 900_000), FilterStep("kept", 900_000)],
+        [FilterStep("read", 3), FilterStep("kept", 3)],
+    )
     red = np.abs(waterfall({"reviews": many, "users": few}, "") - 255 * np.array(to_rgb(ACCENT))).max(axis=-1) < 2
     edges = np.flatnonzero(np.diff(np.concatenate(([0], red.any(axis=0), [0]))))  # columns where a panel's bars are
     first, second = edges[1::2] - edges[::2]
@@ -71,4 +74,4 @@ def test_a_panel_has_its_own_scale_and_the_picture_fits_the_event_log():
     three = waterfall({"reviews": many, "users": few, "items": few}, "")
     assert three.shape[1] <= 900  # a thumbnail's width: not scaled, so that its letters stay sharp
     assert len(thumbnail(three).value) < THUMBNAIL_BYTES / 4
-    assert waterfall({"users": [Step("read", 0)]}, "nobody").size
+    assert waterfall({"users": [FilterStep("read", 0)]}, "nobody").size

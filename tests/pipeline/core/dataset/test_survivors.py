@@ -138,5 +138,5 @@ def test_a_new_mode_needs_a_name_a_rule_and_a_description(monkeypatch: pytest.Mo
     found = survivors.surviving(interactions, urls, ledger_of(urls["url"].to_pylist()), "customer", k=1)
     assert set(found.images["source"].to_pylist()) == {"customer"} and found.counts["items"] == 1
     assert paper.published("customer").users is None
-    curve = plots.training_curve([{"epoch": 1, "loss": 0.6, "validation_auc": 0.6}], "customer")
+    curve = plots.training_curve([{"epoch": 1, "loss": 0.6, "validation_auc": 0.6}], "DVBPR", "customer")
     assert curve.ndim == 3
