@@ -130,7 +130,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield f"recorded; {len(found.urls)} URLs go with it"
     # By the list, not by what the tables say: a call that was cut off before a run still finds its URLs.
     if storage.pictures.is_dir():
-        absorb(PictureStore(storage.pictures))  # what a fetch by many workers left when it was killed
+        absorb(PictureStore(storage.pictures))  # an earlier version's killed fetch may have left some there
     pictures = forget(storage.pictures, lambda urls: erased.mask("url", urls))
     yield f"picture store: {len(pictures)} pictures gone"
     found = dataclasses.replace(found, pictures=frozenset(pictures))
@@ -142,7 +142,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield "lookbook: removed, the next run makes it again"
     for path in storage.staged.glob("*.parquet"):  # what the last ingest left; the caller holds the folder
         path.unlink()
-    shutil.rmtree(storage.dealt, ignore_errors=True)  # and a 5-core that was killed
+    shutil.rmtree(storage.five_core_scratch, ignore_errors=True)
     shutil.rmtree(storage.parts, ignore_errors=True)
     yield "what raw files came to: removed, the next ingest reads them anew"
     yield from _rewrite_inputs(home, Wanted(kind, name, found.urls))

@@ -153,8 +153,8 @@ class Storage(dg.ConfigurableResource):
         return self.home / "staged"
 
     @property
-    def dealt(self) -> Path:
-        """What the 5-core deals out to its parts, while it is at work."""
+    def five_core_scratch(self) -> Path:
+        """What a killed 5-core of an earlier version left; nothing is written there any more."""
         return self.staged / "five_core"
 
     @property

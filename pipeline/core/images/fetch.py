@@ -8,7 +8,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import overload
@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from pipeline.core.address import target
 from pipeline.core.images.ledger import STATUS_OF, TO_JUDGE, LedgerRow, PictureStore
-from pipeline.core.images.schedule import Budget, Host, Job, Schedule
+from pipeline.core.images.schedule import Host, Job, Schedule
+from pipeline.core.images.store_shards import absorb
 from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
 from pipeline.core.lines import LineLoop
 from pipeline.core.signatures import freshest, keys
@@ -92,22 +93,20 @@ def fetch(
     store: PictureStore,
     settings: FetchSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    *,
-    budgets: Mapping[str, Budget] | None = None,
 ) -> FetchReport:
     """Fetch into `store` the URLs that it does not have, or has as transient; nothing is asked twice.
 
     Killed at any moment it loses at most one flush: `flush_every` rows, beside the requests under way. Raises
     BlockingIOError if another process writes to the store, OSError if its disk fails; what a server does is a row in
     the ledger, never an exception. Memory grows by the text of the URLs, and about 200 bytes a picture.
-    `on_progress` is called at most every half second, and once at the end. `budgets` holds, by `host:port`, this
-    fetch's part of what the settings allow, for hosts that other fetches ask at the same time.
+    `on_progress` is called at most every half second, and once at the end.
     """
     settings = settings or FetchSettings()
     with store.writing():
+        absorb(store)
         distinct = Urls.distinct(urls)
         todo = pending(distinct, store.ledger(TO_JUDGE), store, settings)
-        run = _Run(todo, store, settings, on_progress, budgets)
+        run = _Run(todo, store, settings, on_progress)
         with asyncio.Runner(loop_factory=LineLoop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
@@ -151,7 +150,6 @@ class _Run:
         store: PictureStore,
         settings: FetchSettings,
         on_progress: Callable[[Progress], None] | None,
-        budgets: Mapping[str, Budget] | None,
     ) -> None:
         self.todo = todo
         self.store = store
@@ -161,7 +159,7 @@ class _Run:
         self.bytes = 0
         self.given_up = 0
         self.schedule = Schedule(
-            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host, budgets
+            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host
         )
         self.started = self.reported = self.flushed = time.monotonic()
         self.jitter = random.Random()
