@@ -80,7 +80,6 @@ def image_ledger(
     config: ImageLedgerConfig,
     method: Method,
     fetcher: ImageFetcher,
-    engine: Engine,
     storage: Storage,
     image_urls: pa.Table,
 ) -> dg.Output[pa.Table]:
@@ -91,8 +90,7 @@ def image_ledger(
     plan = fetcher.plan(urls, store, fetching)
     context.log.info("pictures to fetch: " + fetch_table.line(plan))
     terminal.show(fetch_table.terminal_table(plan))
-    with engine.running() as runner:
-        report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"), runner)
+    report = fetcher.fetch(urls, store, fetching, reporter(context, "fetching pictures"))
     known = store.ledger()
     wanted = known.filter(pc.is_in(keys(known["url"]), value_set=keys(pa.array(urls, pa.string()))))
     settings = method.settings(LedgerSettings, "image_ledger", config)

@@ -3,7 +3,6 @@
 Code that reads belongs in `core/raw/`, code that filters in `core/dataset/kcore.py`.
 """
 
-import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,13 +17,12 @@ from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator import categories
 from pipeline.core.raw import ingest, parts
-from pipeline.core.shards import HERE
 from pipeline.core.tables import StoredTable, concatenated
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import Storage, digest
 from pipeline.runtime.failures import network
 from pipeline.runtime.progress import reporter
-from pipeline.runtime.resources import Engine, RawSources
+from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import FiveCoreSettings, IngestSettings
 from pipeline.settings.launchpad import FiveCoreConfig, IngestConfig
 from pipeline.settings.method import Method
@@ -92,7 +90,6 @@ def ingest_files(
     config: IngestConfig,
     method: Method,
     raw: RawSources,
-    engine: Engine,
     storage: Storage,
 ):
     """Read new raw files; write lines that cannot be read to `rejects`, so that accepted + rejected = lines."""
@@ -104,21 +101,19 @@ def ingest_files(
         product_files, review_files = raw.product_files(), raw.review_files()
     erased = Erasures.of(storage.home)
     with sole_writer(storage.staged) as staged:
-        several = max(len(product_files), len(review_files)) > 1
-        with engine.running() if several else contextlib.nullcontext(HERE) as runner:
-            read_context = ingest.ReadContext(staged, storage.parts, erased, runner)
-            products = ingest.read_products(
-                product_files,
-                settings.vintage,
-                _progress(context, "reading products"),
-                read_context,
-                partial(categories.map_products, rules=rules),
-            )
-            read = (
-                ingest.read_reviews(review_files, settings.vintage, _progress(context, "reading reviews"), read_context)
-                if review_files
-                else None
-            )
+        read_context = ingest.ReadContext(staged, storage.parts, erased)
+        products = ingest.read_products(
+            product_files,
+            settings.vintage,
+            _progress(context, "reading products"),
+            read_context,
+            partial(categories.map_products, rules=rules),
+        )
+        read = (
+            ingest.read_reviews(review_files, settings.vintage, _progress(context, "reading reviews"), read_context)
+            if review_files
+            else None
+        )
         if read is not None:
             yield table_output(read.reviews_file, "reviews", **_counts_metadata(read))
         else:
@@ -183,26 +178,22 @@ def _previous(storage: Storage, name: str, kind: str) -> pa.Table | None:
     ins={"reviews": dg.AssetIn()},
     code_version="1",
 )
-def five_core(config: FiveCoreConfig, method: Method, engine: Engine, storage: Storage, reviews: StoredTable):
+def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews: StoredTable):
     """Filter to the 5-core in the paper's order, counting after every step."""
     settings = method.settings(FiveCoreSettings, "five_core", config)
     if not reviews.num_rows:  # there are only products: the generator needs no users
         for name in ("interactions", "users", "items"):
             yield table_output(SCHEMAS[name].empty_table(), name)
         return
-    filtered = partial(
-        kcore.five_core,
+    storage.staged.mkdir(parents=True, exist_ok=True)
+    core = kcore.five_core(
         reviews,
         settings.k,
         iterative=settings.iterative,
         previous_users=_previous(storage, "users", "reviewer"),
         previous_items=_previous(storage, "items", "asin"),
+        folder=storage.staged,
     )
-    if kcore.parts_of(reviews.num_rows) == 1:  # one partition needs no cluster
-        core = filtered()
-    else:
-        with sole_writer(storage.staged), engine.running() as runner:
-            core = filtered(runner=runner, folder=storage.five_core_partitions)
     ours = paper.our_data_set("this run", core.counts)
     falls = steps.five_core(core.counts, settings.k, settings.iterative)
     yield table_output(

@@ -18,8 +18,8 @@ from pipeline.core.shards import HERE, Result, Runner, Shard
 ENGINES = ("local", "ray")
 OWN_CLUSTER = "local"  # Ray's word for: start one on this machine
 ATTEMPTS = 5  # at a shard, beside the first; a shard that kills every worker (memory) must end some time
-_LOOK_EVERY = 1.0  # seconds
-_KNOCK = 5.0  # likewise
+_WAIT = 1.0  # seconds, after which a signal such as Ctrl-C is handled
+_KNOCK = 5.0  # seconds
 
 
 class EngineError(Exception):
@@ -139,7 +139,6 @@ class OnRay:
         shards: Sequence[Shard],
         *common: Any,
         gpu: bool = False,
-        look: Callable[[], object] | None = None,
     ) -> Iterator[Result]:
         """As `Runner.map`."""
         ray, name = self._ray, getattr(work, "__name__", "work")
@@ -148,7 +147,6 @@ class OnRay:
             num_cpus=1,
             num_gpus=int(gpu),
             max_retries=ATTEMPTS,
-            retry_exceptions=[BlockingIOError],  # a dead worker's lock, which another machine may see a while longer
             scheduling_strategy="SPREAD",
         )
         sent = [ray.put(thing) for thing in common]
@@ -162,10 +160,8 @@ class OnRay:
                     while begun < len(shards) and len(under_way) < at_once:
                         under_way[task.remote(shards[begun], *sent)] = begun
                         begun += 1
-                    ready, _ = ray.wait(list(under_way), timeout=_LOOK_EVERY)
+                    ready, _ = ray.wait(list(under_way), timeout=_WAIT)
                     ended |= {under_way.pop(one): one for one in ready}
-                    if look is not None:
-                        look()
                 yield _result(ray, ended.pop(number), name, number)
         finally:
             for one in under_way:

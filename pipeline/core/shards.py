@@ -20,7 +20,6 @@ class Runner(Protocol):
         shards: Sequence[Shard],
         *common: Any,
         gpu: bool = False,
-        look: Callable[[], object] | None = None,
     ) -> Iterator[Result]:
         """Compute `work(shard, *common)` of every shard; yield results in the order of the shards.
 
@@ -31,7 +30,6 @@ class Runner(Protocol):
             shards: the first argument of each call.
             common: further arguments of all calls; they are sent once.
             gpu: whether each shard needs a GPU.
-            look: called about every second while shards run, to report progress.
 
         Raises whatever `work` raises.
         """
@@ -51,9 +49,8 @@ class Here:
         shards: Sequence[Shard],
         *common: Any,
         gpu: bool = False,
-        look: Callable[[], object] | None = None,
     ) -> Iterator[Result]:
-        """Run `Runner.map` in this process; `look` is never called."""
+        """Run `Runner.map` in this process."""
         for shard in shards:
             yield work(shard, *common)
 

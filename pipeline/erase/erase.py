@@ -132,7 +132,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield f"recorded, with {len(scope.urls)} URLs"
     # Pictures are found by the list, not by the tables, so that a repeated call still finds its URLs after a run.
     if storage.pictures.is_dir():
-        absorb(PictureStore(storage.pictures))  # shards that the workers of a killed fetch left
+        absorb(PictureStore(storage.pictures))  # an earlier version's killed fetch may have left some there
     pictures = forget(storage.pictures, lambda urls: erased.mask("url", urls))
     yield f"picture store: {len(pictures)} pictures removed"
     scope = dataclasses.replace(scope, pictures=frozenset(pictures))
@@ -144,7 +144,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield "lookbook: removed, the next run makes it again"
     for path in storage.staged.glob("*.parquet"):  # of the last ingest; the caller holds the folder's lock
         path.unlink()
-    shutil.rmtree(storage.five_core_partitions, ignore_errors=True)  # partitions of a 5-core that was killed
+    shutil.rmtree(storage.five_core_scratch, ignore_errors=True)
     shutil.rmtree(storage.parts, ignore_errors=True)
     yield "parsed raw files: removed, the next ingest parses them again"
     yield from _rewrite_inputs(home, Removal(kind, name, scope.urls))

@@ -153,8 +153,8 @@ class Storage(dg.ConfigurableResource):
         return self.home / "staged"
 
     @property
-    def five_core_partitions(self) -> Path:
-        """The partitions that the 5-core writes while it runs."""
+    def five_core_scratch(self) -> Path:
+        """What a killed 5-core of an earlier version left; nothing is written there any more."""
         return self.staged / "five_core"
 
     @property

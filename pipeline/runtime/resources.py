@@ -19,14 +19,13 @@ from pipeline.core import engine
 from pipeline.core.erasure import Erasures
 from pipeline.core.errors import InputError
 from pipeline.core.generator.garment_classes import Rules, built_in, load_rules
-from pipeline.core.images.fetch import FetchProgress, FetchReport
+from pipeline.core.images.fetch import FetchProgress, FetchReport, fetch
 from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
-from pipeline.core.images.fetch_shards import fetch_with
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw import passed_over, remote, sources
 from pipeline.core.raw.passed_over import GivenUp
-from pipeline.core.shards import HERE, Runner
+from pipeline.core.shards import Runner
 from pipeline.home import environment
 from pipeline.home.io_managers import ParquetTables
 from pipeline.home.storage import Storage
@@ -251,21 +250,14 @@ class ImageFetcher(dg.ConfigurableResource):
 
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
 
-    def fetch(
-        self,
-        urls: list[str],
-        store: PictureStore,
-        settings: FetchSettings,
-        report: Report,
-        runner: Runner = HERE,
-    ) -> FetchReport:
-        """Fetch the pictures that the store lacks, with one worker or several."""
+    def fetch(self, urls: list[str], store: PictureStore, settings: FetchSettings, report: Report) -> FetchReport:
+        """Fetch what the store lacks."""
 
         def progress(now: FetchProgress) -> None:
             size = f"{now.bytes / 1e6:,.1f} MB"
             report(now.done, now.total, f"{now.rate:,.0f}/s, {now.ok:,} ok, {now.broken:,} broken, {size}")
 
-        return fetch_with(runner, urls, store, self._allowed(settings), on_progress=progress)
+        return fetch(urls, store, self._allowed(settings), on_progress=progress)
 
     def plan(self, urls: list[str], store: PictureStore, settings: FetchSettings) -> FetchPlan:
         """Estimate what `fetch` would request, and its cost, without a request."""

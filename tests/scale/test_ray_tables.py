@@ -13,7 +13,6 @@ import pytest
 from models.design.from_noise import personal_designs
 from models.design.settings import DesignSettings
 from pipeline.core import engine
-from pipeline.core.dataset import kcore
 from pipeline.core.images.bank import Bank, build_bank
 from pipeline.core.images.features import embed_bank
 from pipeline.core.images.ledger import LedgerRow, PictureStore
@@ -95,8 +94,6 @@ def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluste
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine.OnRay, "map", recorded)
-        patch.setattr(kcore, "UNDEALT", 100)
-        patch.setattr(kcore, "PART_ROWS", 100)
         for fault in ("unavailable", "truncated", "hang"):
             patch.setitem(server.FAULTS, fault, 0.0)
         for name, home in homes.items():
@@ -110,8 +107,7 @@ def test_a_run_with_the_ray_engine_leaves_the_same_tables(tmp_path: Path, cluste
             )
             with server.serve(catalogue.folder, shop.port):  # anew: it remembers how often it was busy
                 materialise("+key:image_features")
-    of_five_core = ["deal_reviews", "users_of_parts", "items_of_parts"]
-    assert sent == ["part_of", *of_five_core, "fetch_shard", "decode_into", "embed_rows"]
+    assert sent == ["decode_into", "embed_rows"]
     local, ray = homes["local"], homes["ray"]
     tables = sorted(path.relative_to(local) for path in (local / "tables").rglob("*.parquet"))
     assert len(tables) >= 8

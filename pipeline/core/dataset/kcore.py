@@ -1,45 +1,34 @@
-"""Reviews to the k-core: which users and items stay, their dense ids, and the count after every step.
+"""Filter reviews to the k-core: partition by user, count users; partition by item, count items; filter; number.
 
-Who has k items is found by part of the key space (`kcore_parts.py`); the rest is counting numbers, here. The
-definition and its order are NAF's (DESIGN section 4). What working pictures change afterwards belongs to
-`survivors.py`.
+`five_core` runs these steps in this order. The definition is NAF's (DESIGN section 4). What working pictures change
+afterwards belongs to `survivors.py`.
 """
 
-import shutil
+import os
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
-from pipeline.core.dataset.kcore_parts import (
-    NUMBERED,
-    Found,
-    Stretch,
-    Work,
-    database,
-    deal_reviews,
-    find_items,
-    find_users,
-    items_of_parts,
-    numbered_pairs,
-    reviews_of,
-    users_of_parts,
-)
 from pipeline.core.errors import InputError
-from pipeline.core.shards import HERE, Runner, shard_size
+from pipeline.core.partition import PART, Partitions
 from pipeline.core.tables import StoredTable
 
-UNDEALT = 1_000_000  # reviews up to which one part is quicker and takes no more memory
-PART_ROWS = 500_000  # reviews of a part beyond that, while
-PARTS = 512  # are enough
+PART_ROWS = 500_000  # reviews per partition, as long as
+PARTS = 512  # partitions are enough
+BATCH, BATCH_PER_PART = 1 << 16, 1 << 10  # rows partitioned at once: the larger of BATCH, and so many per partition
+MEMORY_MB = 128  # DuckDB's limit; it spills to disk beyond that
+THREADS = 4  # DuckDB's limit: each thread needs some of that memory
+REVIEWS = pa.schema({"row": pa.int64(), "reviewer_id": pa.string(), "asin": pa.string(), "time": pa.int64()})
+ASINS = pa.schema({"asin": pa.string()})
 COUNTS = (
     "reviews",
     "users",
@@ -50,7 +39,8 @@ COUNTS = (
     "distinct_pairs",
     "duplicate_reviews",
 )
-_CHUNK = 1 << 20  # pairs looked at at once
+# A user's number and an asin, each pair once. first: row of the first review; time: the earliest known (null: none is).
+PAIRS = pa.schema({"user": pa.int32(), "asin": pa.string(), "first": pa.int64(), "time": pa.int64()})
 
 
 @dataclass(frozen=True)
@@ -63,13 +53,6 @@ class FiveCore:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def parts_of(reviews: int, part_rows: int | None = None) -> int:
-    """How many parts so many reviews are dealt to, `part_rows` each (None: PART_ROWS); 1: they stay where they are."""
-    if part_rows is None and reviews <= UNDEALT:
-        return 1
-    return max(1, min(PARTS, -(-reviews // (part_rows or PART_ROWS))))
-
-
 def five_core(
     reviews: pa.Table | StoredTable,
     k: int = 5,
@@ -77,11 +60,10 @@ def five_core(
     previous_items: pa.Table | None = None,
     *,
     iterative: bool = False,
-    runner: Runner = HERE,
     folder: Path | None = None,
-    part_rows: int | None = None,
+    part_rows: int = PART_ROWS,
 ) -> FiveCore:
-    """Distinct (user, item) pairs of the users with at least `k` distinct items, and the items they reviewed.
+    """Find the distinct (user, item) pairs of the users with at least `k` distinct items, and number users and items.
 
     Steps: users with k reviews and what they reviewed (NAF's Table 1); pairs made distinct; users with k distinct items
     and what they reviewed. `iterative` instead repeats "k items a user, k users an item" on the distinct pairs until
@@ -90,176 +72,193 @@ def five_core(
     Ids are dense int32 in the order of first appearance in `reviews`. With previous tables the ids there never change
     and stay in the tables even where their user or item has left; new ones are appended.
 
-    A stored table is dealt to `parts_of` its reviews, which the runner's workers take; the result is the same for any
-    number of parts and workers. Memory of a worker is that of one part; here it is 25 bytes an interaction that stays,
-    and the names (`iterative`: 45). Disk is 50 bytes a review, in `folder`, which all workers see and nobody else uses:
-    it is cleared before and removed afterwards. None: a temporary one, for workers on this machine.
+    The result does not depend on the number of partitions. Memory is that of one partition, plus 50 bytes per pair of
+    a user with k reviews, and the names. Disk is 50 bytes a review, in `folder` (None: the system's temporary one).
 
-    Raises InputError when nobody is left, ValueError for k < 1.
+    Raises InputError if no user is left, ValueError for k < 1.
     """
     if k < 1:
         raise ValueError(f"k: {k} is not at least 1")
-    parts = parts_of(reviews.num_rows, part_rows)
-    if parts == 1 or isinstance(reviews, pa.Table):
-        core = _in_one(reviews, k)
-    else:
-        with _emptied(folder) as empty:
-            core = _by_parts(reviews, parts, k, runner, empty)
-    users, items, times, known, counts = core.users, core.items, core.times, core.known, core.counts
-    if iterative:
-        kept = _closed(users, items, len(core.user_names), len(core.item_names), k)
-        users, items, times, known = users[kept], items[kept], times[kept], known[kept]
-    if not len(users):
+    parts = max(1, min(PARTS, -(-reviews.num_rows // part_rows)))
+    pairs = _distinct_pairs(reviews, k, parts, folder)
+    counts = pairs.counts
+    kept = _filter(pairs.users, pairs.items, k, iterative)
+    if not kept.any():
         raise InputError(
             f"no user with {k} distinct items among {counts['users']:,} users and {counts['reviews']:,} reviews"
             f" ({counts['users_with_k_reviews']:,} have {k} reviews): give more reviews, or a smaller k"
         )
-    user_table, counts["five_core_users"] = _made_dense(users, core.user_names, previous_users, schemas.USERS)
-    item_table, counts["five_core_items"] = _made_dense(items, core.item_names, previous_items, schemas.ITEMS)
+    users, user_table, counts["five_core_users"] = _number(
+        pairs.users[kept], pairs.user_names, previous_users, schemas.USERS
+    )
+    items, item_table, counts["five_core_items"] = _number(
+        pairs.items[kept], pairs.item_names, previous_items, schemas.ITEMS
+    )
     counts["interactions"] = len(users)
-    interactions = pa.table([to_arrow(users), to_arrow(items), to_arrow(times, known)], schema=schemas.INTERACTIONS)
+    times = to_arrow(pairs.times[kept], pairs.known[kept])
+    interactions = pa.table([to_arrow(users), to_arrow(items), times], schema=schemas.INTERACTIONS)
     return FiveCore(interactions, user_table, item_table, counts)
 
 
 @dataclass(frozen=True)
-class _Core:
-    """Pairs in order of their first review, [pairs] each: numbers of user and item, rows of the names, and the time."""
+class _Pairs:
+    """The distinct pairs of the users with k reviews, in the order of their first reviews, and the counts so far.
 
-    users: np.ndarray  # int32
-    items: np.ndarray  # int32
-    times: np.ndarray  # int64
-    known: np.ndarray  # bool: whether there is a time
+    Users and items are codes: positions among the names.
+    """
+
+    users: np.ndarray  # [pairs] int32
+    items: np.ndarray  # [pairs] int32
+    times: np.ndarray  # [pairs] int64
+    known: np.ndarray  # [pairs] bool: whether there is a time
     user_names: pa.Array
     item_names: pa.Array
     counts: dict[str, int]
 
 
-def _in_one(reviews: pa.Table | StoredTable, k: int) -> _Core:
-    with database() as session:
-        if isinstance(reviews, StoredTable):
-            session.execute(f"CREATE TEMP VIEW reviews AS {reviews_of(reviews.path)}")
-        else:
-            given = reviews.select(["reviewer_id", "asin", "time"])
-            session.register("reviews", given.append_column("row", to_arrow(np.arange(len(given)))))
-        session.execute("CREATE TEMP VIEW asins AS SELECT asin FROM reviews")
-        users, items = find_users(session, k), find_items(session)
-        pairs = session.sql(f"{NUMBERED} ORDER BY first").to_arrow_table()
-    return _together([users], [items], lambda part: pairs)
+def _distinct_pairs(reviews: pa.Table | StoredTable, k: int, parts: int, folder: Path | None) -> _Pairs:
+    """Partition the reviews by user and count users; partition the pairs found by item and count items."""
+    counts = dict.fromkeys(COUNTS, 0)
+    user_names: list[pa.Array] = []  # of each partition
+    item_names: list[pa.Array] = []
+    with _database(reviews) as database, Partitions(parts, PAIRS, folder) as by_item:
+        with Partitions(parts, REVIEWS, folder) as by_user:
+            by_user.add(_read(database, REVIEWS, "reviewer_id", parts))
+            for part in by_user:
+                pairs = _count_users(database, part, k, parts, counts)
+                by_item.add(_with_codes(pairs, "reviewer_id", "user", user_names).to_batches())
+        # A pair's place is the number of pairs with an earlier first review.
+        first = np.concatenate([to_numpy(pairs["first"]) for pairs in by_item])
+        first.sort()
+        users, items = np.empty((2, len(first)), np.int32)
+        times, known = np.empty(len(first), np.int64), np.empty(len(first), bool)
+        with Partitions(parts, ASINS, folder) as asins:
+            asins.add(_read(database, ASINS, "asin", parts))
+            for part, of_all in zip(by_item, asins, strict=True):
+                counts["items"] += pc.count_distinct(of_all["asin"]).as_py()
+                pairs = _with_codes(part, "asin", "item", item_names)
+                places = np.searchsorted(first, to_numpy(pairs["first"]))
+                users[places], items[places] = to_numpy(pairs["user"]), to_numpy(pairs["item"])
+                known[places] = to_numpy(pairs["time"].is_valid())
+                times[places] = to_numpy(pairs["time"].fill_null(0))
+    names = [pa.concat_arrays(of_parts) for of_parts in (user_names, item_names)]
+    counts["users_with_k_reviews"], counts["items_of_users_with_k_reviews"] = map(len, names)
+    counts["duplicate_reviews"] = counts["reviews"] - counts["distinct_pairs"]
+    return _Pairs(users, items, times, known, *names, counts)
 
 
-def _by_parts(reviews: StoredTable, parts: int, k: int, runner: Runner, folder: Path) -> _Core:
-    workers = runner.workers()
-    stretches = [Stretch(n, part.start, part.stop) for n, part in enumerate(_cut(reviews.num_rows, workers))]
-    work = Work(folder, len(stretches), parts, k, threads=int(workers > 1))
-    for _ in runner.map(deal_reviews, stretches, reviews.path, work):
-        pass
-    shards = _cut(parts, workers)
-    users = list(chain.from_iterable(runner.map(users_of_parts, shards, work)))
-    items = list(chain.from_iterable(runner.map(items_of_parts, shards, work, _starts(users))))
-    return _together(users, items, lambda part: numbered_pairs(part, work))
+def _read(database: duckdb.DuckDBPyConnection, schema: pa.Schema, key: str, parts: int) -> pa.RecordBatchReader:
+    """Read columns of the reviews, with the partition of each row by the hash of `key`."""
+    rows = database.sql(f"SELECT {', '.join(schema.names)}, {_part(key, parts)} FROM reviews")
+    return rows.to_arrow_reader(max(BATCH, BATCH_PER_PART * parts))
 
 
-def _cut(count: int, workers: int) -> list[range]:
-    step = shard_size(count, workers, most=count) if workers > 1 else count
-    return [range(start, min(start + step, count)) for start in range(0, count, step)]
+def _part(key: str, parts: int) -> str:
+    return f"(hash({key}) % {parts})::USMALLINT AS {PART}"
 
 
-def _together(users: Sequence[Found], items: Sequence[Found], pairs: Callable[[int], pa.Table]) -> _Core:
-    """All parts as one; `pairs`: those of a part of items, in order.
+def _count_users(
+    database: duckdb.DuckDBPyConnection, reviews: pa.Table, k: int, parts: int, counts: dict[str, int]
+) -> pa.Table:
+    """Count the users of one partition; return the distinct pairs of those with `k` reviews.
 
-    A pair's place is how many first rows are below its own: no part needs to stay in memory for that.
+    Columns: reviewer_id, then those of PAIRS without the user, and the partition by asin.
     """
-    lengths = [found.counts["kept_pairs"] for found in items]
-    first = np.empty(sum(lengths), np.int64)
-    for part, end in enumerate(np.cumsum(lengths).tolist()):
-        first[end - lengths[part] : end] = to_numpy(pairs(part)["first"])
-    first.sort()
-    core = _Core(
-        np.empty(len(first), np.int32),
-        np.empty(len(first), np.int32),
-        np.empty(len(first), np.int64),
-        np.empty(len(first), bool),
-        pa.concat_arrays([found.names for found in users]),
-        pa.concat_arrays([found.names for found in items]),
-        {name: sum(found.counts.get(name, 0) for found in [*users, *items]) for name in COUNTS},
-    )
-    for part, before in enumerate(_starts(items)):
-        table = pairs(part)
-        places = np.searchsorted(first, to_numpy(table["first"]))
-        core.users[places] = to_numpy(table["user"])
-        core.items[places] = to_numpy(table["item"]) + np.int32(before)
-        core.times[places] = to_numpy(table["time"])
-        core.known[places] = to_numpy(table["known"])
-    return core
+    with database.cursor() as session:  # its temporary tables end with it
+        session.register("part", reviews)
+        # Names are slow to group, and most users have one review: a hash met once is such a user, and one pair.
+        session.execute(f"""
+            CREATE TEMP TABLE pairs AS
+            SELECT reviewer_id, asin, min(row) AS first, min(time) AS time, count(*) AS reviews
+            FROM part SEMI JOIN (
+                SELECT hash(reviewer_id) AS hashed FROM part GROUP BY hashed HAVING count(*) >= {min(k, 2)}
+            ) ON hash(reviewer_id) = hashed
+            GROUP BY reviewer_id, asin;
+            CREATE TEMP TABLE users AS
+            SELECT reviewer_id, count(*) AS pairs, sum(reviews)::BIGINT AS reviews FROM pairs GROUP BY reviewer_id""")
+        users, distinct, grouped, of_frequent = session.execute(f"""
+            SELECT count(*), coalesce(sum(pairs), 0)::BIGINT, coalesce(sum(reviews), 0)::BIGINT,
+                coalesce(sum(reviews) FILTER (reviews >= {k}), 0)::BIGINT
+            FROM users""").fetchall()[0]
+        frequent = session.sql(f"""
+            SELECT reviewer_id, asin, first, time, {_part("asin", parts)}
+            FROM pairs SEMI JOIN (FROM users WHERE reviews >= {k}) USING (reviewer_id)""").to_arrow_table()
+    single = len(reviews) - grouped
+    counts["reviews"] += len(reviews)
+    counts["users"] += users + single
+    counts["distinct_pairs"] += distinct + single
+    counts["reviews_of_users_with_k_reviews"] += of_frequent
+    return frequent
 
 
-def _starts(found: Sequence[Found]) -> list[int]:
-    """Of each part, how many names there are in those before it."""
-    return np.cumsum([0, *(len(part.names) for part in found)])[:-1].tolist()
+def _with_codes(pairs: pa.Table, name: str, code: str, names: list[pa.Array]) -> pa.Table:
+    """Replace the column `name` by codes in a column `code`, and append the partition's distinct names to `names`."""
+    encoded = pairs[name].combine_chunks().dictionary_encode()
+    codes = to_numpy(encoded.indices) + np.int32(sum(map(len, names)))
+    names.append(encoded.dictionary)
+    return pairs.set_column(pairs.schema.get_field_index(name), code, to_arrow(codes))
 
 
-@contextmanager
-def _emptied(folder: Path | None) -> Generator[Path]:
-    """`folder`, or a temporary one, empty; it goes at the end."""
-    if folder is None:
-        with tempfile.TemporaryDirectory(prefix="atelier-kcore-") as temporary:
-            yield Path(temporary)
-        return
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _filter(users: np.ndarray, items: np.ndarray, k: int, iterative: bool) -> np.ndarray:
+    """Mark the pairs whose users have `k` items and, if `iterative`, whose items have `k` users: bool [pairs]."""
+    kept = _frequent(users, k)
+    while iterative:
+        before = kept.sum()
+        kept[kept] = _frequent(items[kept], k)
+        kept[kept] = _frequent(users[kept], k)
+        if kept.sum() == before:
+            break
+    return kept
 
 
-def _closed(users: np.ndarray, items: np.ndarray, user_count: int, item_count: int, k: int) -> np.ndarray:
-    """Which pairs stay, bool [pairs], when users and items with fewer than `k` leave until nothing does."""
-    kept = np.ones(len(users), bool)
-    while True:
-        fewer = kept.copy()
-        fewer[kept] = _enough(items[kept], item_count, k)
-        fewer[fewer] = _enough(users[fewer], user_count, k)
-        if fewer.sum() == kept.sum():
-            return kept
-        kept = fewer
+def _frequent(codes: np.ndarray, k: int) -> np.ndarray:
+    """Mark the codes that occur at least `k` times: bool [n]."""
+    return (np.bincount(codes) >= k)[codes]
 
 
-def _enough(codes: np.ndarray, n: int, k: int) -> np.ndarray:
-    return (np.bincount(codes, minlength=n) >= k)[codes]
-
-
-def _made_dense(
+def _number(
     codes: np.ndarray, names: pa.Array, previous: pa.Table | None, schema: pa.Schema
-) -> tuple[pa.Table, int]:
-    """The table of ids (what was there, then what is new in order), and how many of them `codes` [pairs] has.
+) -> tuple[np.ndarray, pa.Table, int]:
+    """Return the ids, int32 [n], of `codes` [n], the table of ids, and how many of them the codes have.
 
-    The codes, rows of `names`, become ids where they stand.
+    The table has the previous ids, then the new ones in the order of first appearance.
     """
     id_name, name = schema.names
     known = to_arrow([]) if previous is None else previous[name].combine_chunks()
     if previous is not None and not np.array_equal(to_numpy(previous[id_name]), np.arange(len(known))):
         raise ValueError(f"previous_{id_name}s: ids are not 0..{len(known) - 1} in order; the table was changed")
-    present = _by_first_appearance(codes, len(names))
-    found = pc.index_in(names.take(to_arrow(present)), value_set=known)
+    present = pc.unique(to_arrow(codes))  # in the order of first appearance
+    found = pc.index_in(names.take(present), value_set=known)
     new = ~to_numpy(found.is_valid())
     ids = np.empty(len(found), np.int32)
     ids[~new] = to_numpy(found.drop_null())
     ids[new] = len(known) + np.arange(new.sum())
-    of_code = np.full(len(names), -1, np.int32)
-    of_code[present] = ids
-    all_names = pa.concat_arrays([known, names.take(to_arrow(present[new]))])
+    id_of_code = np.empty(len(names), np.int32)
+    id_of_code[to_numpy(present)] = ids
+    all_names = pa.concat_arrays([known, names.take(present.filter(to_arrow(new)))])
     table = pa.table([to_arrow(np.arange(len(all_names), dtype=np.int32)), all_names], schema=schema)
-    for start in range(0, len(codes), _CHUNK):
-        codes[start : start + _CHUNK] = of_code[codes[start : start + _CHUNK]]
-    return table, len(present)
+    return id_of_code[codes], table, len(ids)
 
 
-def _by_first_appearance(codes: np.ndarray, n: int) -> np.ndarray:
-    """The distinct `codes`, all below `n`, in the order in which they are met; in memory for them, not for `codes`."""
-    first = np.full(n, len(codes))
-    for start in range(0, len(codes), _CHUNK)[::-1]:
-        met = codes[start : start + _CHUNK][::-1]
-        first[met] = np.arange(start + len(met) - 1, start - 1, -1)  # of the same code the last, met first, stays
-    present = np.flatnonzero(first < len(codes))
-    return present[np.argsort(first[present])]
+@contextmanager
+def _database(reviews: pa.Table | StoredTable) -> Generator[duckdb.DuckDBPyConnection]:
+    """Open a database with the view `reviews` (REVIEWS), which spills to a folder of its own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with tempfile.TemporaryDirectory(prefix="atelier-kcore-") as spill:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": spill,
+            "memory_limit": f"{MEMORY_MB}MB",
+            "threads": min(cores, THREADS),
+            "preserve_insertion_order": False,  # every order that matters is computed
+        }
+        with duckdb.connect(config=config) as database:
+            if isinstance(reviews, StoredTable):
+                path = str(reviews.path).replace("'", "''")
+                database.execute(f"""
+                    CREATE VIEW reviews AS SELECT file_row_number AS row, reviewer_id, asin, time
+                    FROM read_parquet('{path}', file_row_number = true)""")
+            else:
+                rows = to_arrow(np.arange(len(reviews)))
+                database.register("reviews", reviews.select(["reviewer_id", "asin", "time"]).append_column("row", rows))
+            database.execute("SET enable_progress_bar = false")
+            yield database

@@ -8,7 +8,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import overload
@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from pipeline.core.address import target
 from pipeline.core.connections import ConnectionLoop
 from pipeline.core.images.ledger import PENDING_COLUMNS, STATUS_OF, LedgerRow, PictureStore
-from pipeline.core.images.schedule import Budget, Host, Job, Schedule
+from pipeline.core.images.schedule import Host, Job, Schedule
+from pipeline.core.images.store_shards import absorb
 from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
 from pipeline.core.signatures import freshest, keys
 
@@ -92,20 +93,12 @@ def fetch(
     store: PictureStore,
     settings: FetchSettings | None = None,
     on_progress: Callable[[FetchProgress], None] | None = None,
-    *,
-    budgets: Mapping[str, Budget] | None = None,
 ) -> FetchReport:
     """Fetch into `store` every URL that it lacks or has as transient; settled URLs are not requested again.
 
     A kill loses at most one flush (`flush_every` rows) and the requests in flight. A server's behaviour is recorded in
-    the ledger and never raises. Memory grows by the text of the URLs and about 200 bytes per picture.
-
-    Args:
-        urls: the URLs; repeated ones are fetched once.
-        store: where pictures and outcomes go.
-        settings: limits and time limits.
-        on_progress: called at most every half second, and once at the end.
-        budgets: `host:port` -> this fetch's share of the limits, for hosts that other fetches request from too.
+    the ledger and never raises. Memory grows by the text of the URLs and about 200 bytes per picture. `on_progress` is
+    called at most every half second, and once at the end.
 
     Raises:
         BlockingIOError: another process writes to the store.
@@ -113,9 +106,10 @@ def fetch(
     """
     settings = settings or FetchSettings()
     with store.writing():
+        absorb(store)
         distinct = Urls.distinct(urls)
         todo = pending(distinct, store.ledger(PENDING_COLUMNS), store, settings)
-        run = _Run(todo, store, settings, on_progress, budgets)
+        run = _Run(todo, store, settings, on_progress)
         with asyncio.Runner(loop_factory=ConnectionLoop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
@@ -159,7 +153,6 @@ class _Run:
         store: PictureStore,
         settings: FetchSettings,
         on_progress: Callable[[FetchProgress], None] | None,
-        budgets: Mapping[str, Budget] | None,
     ) -> None:
         self.todo = todo
         self.store = store
@@ -169,7 +162,7 @@ class _Run:
         self.bytes = 0
         self.given_up = 0
         self.schedule = Schedule(
-            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host, budgets
+            settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host
         )
         self.started = self.reported = self.flushed = time.monotonic()
         self.jitter = random.Random()

@@ -7,7 +7,7 @@ URL is a number here, the row of the caller's table, which takes four bytes whil
 import heapq
 from array import array
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _FIRST_LIMIT = 4  # most connections to a host before it has answered
@@ -22,24 +22,6 @@ class Budget:
     at_once: int  # concurrent requests
     rate: float = 0.0  # requests per second; 0: no limit
     burst: int = 1  # with a rate: requests that may be sent at once after a pause
-
-    @property
-    def parts(self) -> int:
-        """Return how many can share the budget: each needs a request and, with a rate, a token."""
-        return min(self.at_once, self.burst) if self.rate else self.at_once
-
-    def divided(self, among: int) -> "list[Budget]":
-        """Divide the budget among fetchers that request from the same host independently of each other."""
-        if not 1 <= among <= self.parts:
-            raise ValueError(f"a budget of {self} cannot be divided among {among}; 1 to {self.parts} can share it")
-
-        def part(whole: int, number: int) -> int:
-            return whole // among + (number < whole % among)
-
-        return [
-            Budget(part(self.at_once, number), self.rate / among, max(1, part(self.burst, number)))
-            for number in range(among)
-        ]
 
 
 # Not frozen, here and below: there is an instance per URL, and making a frozen one takes three times as long.
@@ -95,24 +77,15 @@ class Job:
 class Schedule:
     """A queue in which hosts take turns for `concurrency` slots, with at most `per_host` requests each in flight.
 
-    A host's token bucket holds `burst` requests and fills at `rate` per second (0: no limit). A host in `budgets` has
-    its own limits, because other fetchers request from it too.
+    A host's token bucket holds `burst` requests and fills at `rate` per second (0: no limit).
 
     One slot in four, at least one, is reserved for hosts known to answer. So hosts that hang from their first request
     on never stop the others. A host that stops answering later loses all its slots but one within one time limit.
     """
 
-    def __init__(
-        self,
-        concurrency: int,
-        per_host: int,
-        rate: float = 0.0,
-        burst: int = 1,
-        budgets: Mapping[str, Budget] | None = None,
-    ) -> None:
+    def __init__(self, concurrency: int, per_host: int, rate: float = 0.0, burst: int = 1) -> None:
         self.concurrency = concurrency
         self.budget = Budget(per_host, rate, burst)
-        self.budgets = budgets or {}
         self.hosts: dict[str, Host] = {}
         self.active = 0
         self._unproven_slots = max(1, concurrency - max(1, concurrency // _KEPT_BACK))
@@ -127,8 +100,8 @@ class Schedule:
         """Queue a URL of a host."""
         host = self.hosts.get(host_name)
         if host is None:
-            budget = self.budgets.get(host_name, self.budget)
-            host = Host(host_name, budget, limit=min(_FIRST_LIMIT, budget.at_once), tokens=float(budget.burst))
+            limit, tokens = min(_FIRST_LIMIT, self.budget.at_once), float(self.budget.burst)
+            host = Host(host_name, self.budget, limit=limit, tokens=tokens)
             self.hosts[host_name] = host
         host.fresh.append(url)
         self._outstanding += 1

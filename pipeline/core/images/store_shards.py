@@ -1,21 +1,16 @@
-"""Merge the workers' picture stores, which are folders below a picture store, into that store.
+"""Take in the picture stores that an earlier version's fetch by several workers left below a picture store.
 
-Files are moved or rewritten one at a time, pictures before the ledger rows that refer to them. If the merge is
+Every worker had a store of its own, and a killed fetch left them. Their pictures must be neither lost nor asked for
+again. Files are moved or rewritten one at a time, pictures before the ledger rows that refer to them. If this is
 interrupted, the same call completes it.
 """
 
 import shutil
-from pathlib import Path
 
 from pipeline.core.durable import sole_writer
 from pipeline.core.images.ledger import PictureStore
 
-_FOLDER = "shards"
-
-
-def shard_folder(folder: Path, number: int) -> Path:
-    """Return the folder of shard `number` of the store in `folder`."""
-    return folder / _FOLDER / f"{number:04d}"
+FOLDER = "shards"
 
 
 def absorb(store: PictureStore) -> None:
@@ -23,7 +18,7 @@ def absorb(store: PictureStore) -> None:
 
     A URL's row in a shard counts as newer than the store's. Raises BlockingIOError if a shard is still being written.
     """
-    folders = sorted((store.folder / _FOLDER).glob("*/"))
+    folders = sorted((store.folder / FOLDER).glob("*/"))
     if not folders:
         return
     with store.writing():
@@ -34,4 +29,4 @@ def absorb(store: PictureStore) -> None:
                 for path in sorted(folder.glob("ledger-*.parquet")):
                     store.adopt_ledger(path)
             shutil.rmtree(folder)
-        (store.folder / _FOLDER).rmdir()
+        (store.folder / FOLDER).rmdir()

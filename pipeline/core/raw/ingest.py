@@ -1,9 +1,9 @@
 """Read raw review and product files into typed tables; every line is accepted, or listed in `rejects` with its place.
 
-Each file is read independently into a part (`parts.py`), by any worker of the runner. Repeated keys are then found one
-range of keys at a time (`repeats.py`, `merging.py`), and the parts are concatenated in the order of files and lines. So
-the tables do not depend on which worker read a file, or whether its part was kept from an earlier run. Memory does not
-grow with the rows, except by some 12 bytes for each row that repeats another.
+Each file is read independently into a part (`parts.py`). Repeated keys are then found one range of keys at a time
+(`repeats.py`, `merging.py`), and the parts are concatenated in the order of files and lines. So the tables do not
+depend on whether a part was kept from an earlier run. Memory does not grow with the rows, except by some 12 bytes for
+each row that repeats another.
 
 `review_id` is 16 hex digits, DuckDB's 64-bit hash of the canonical line (the line in the file without surrounding white
 space), followed by `-k` for its k-th repeat (k >= 1) within one file. It names the same review as long as DuckDB keeps
@@ -14,8 +14,8 @@ import contextlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ from pipeline.core.raw.merging import (
 from pipeline.core.raw.parts import PARSERS, Part, Reading, keep_only, part_of
 from pipeline.core.raw.repeats import AT_ONCE
 from pipeline.core.raw.vintages import VINTAGES
-from pipeline.core.shards import HERE, Runner
 from pipeline.core.tables import StoredTable, concatenated, written
 
 PICTURES = "image_urls.list.element"  # the leaf of a review's URLs in its Parquet file
@@ -115,7 +114,6 @@ class ReadContext:
     out: Path | None = None  # folder of the tables; None: a temporary one, deleted together with the result
     parts: Path | None = None  # folder that keeps the parts, so that the next call reads only new files; None: no
     erased: Erasures = field(default_factory=Erasures.none)  # what to leave out
-    runner: Runner = HERE  # whose workers read files, and compare ranges of keys
 
 
 def read_reviews(
@@ -144,7 +142,7 @@ def read_reviews(
         _parts("reviews", paths, vintage, on_progress, read_context) as parts,
         written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time"), (PICTURES,)) as add,
     ):
-        all_changes = changes_of(repeated_reviews, parts, AT_ONCE, read_context.runner)
+        all_changes = changes_of(repeated_reviews, parts, AT_ONCE)
         for rows, at, changes in blocks_with(parts, all_changes):
             repeat = np.zeros(len(rows), np.int64)
             repeat[at] = to_numpy(changes["repeat"])
@@ -181,7 +179,7 @@ def read_products(
         _parts("products", paths, vintage, on_progress, read_context) as parts,
         written(folder.path / "products.parquet", schema, ("categories.list.element", "garment_class"), packed) as add,
     ):
-        all_changes = changes_of(repeated_products, parts, PRODUCTS_AT_ONCE, read_context.runner)
+        all_changes = changes_of(repeated_products, parts, PRODUCTS_AT_ONCE)
         for rows, at, changes in blocks_with(parts, all_changes):
             products = rows.append_column("garment_class", pa.nulls(len(rows), pa.string()))
             products = products.select(schemas.PRODUCTS.names).cast(schemas.PRODUCTS)
@@ -206,7 +204,6 @@ def _parts(
     """Read the parts of `paths`, in order; at the end of the block, delete parts that are no longer needed."""
     if vintage not in ("auto", *VINTAGES):
         raise ValueError(f"vintage: {vintage!r} is not one of auto, {', '.join(VINTAGES)}")
-    runner = read_context.runner if len(paths) > 1 else HERE
     with contextlib.ExitStack() as scratch:
         folder = (
             read_context.parts / kind
@@ -218,7 +215,7 @@ def _parts(
         threads = PARSERS if kind == "reviews" else 1
         kept = read_context.parts is not None
         reading = Reading(kind, vintage, folder, read_context.erased, kept=kept, threads=threads)
-        parts = list(_read(runner, [Path(path) for path in paths], reading, on_progress))
+        parts = list(_read([Path(path) for path in paths], reading, on_progress))
         if not any(part.lines for part in parts):
             names = ", ".join(map(str, paths))
             raise InputError(f"{names}: the file holds no lines; fetch it again or take it out of the input")
@@ -228,23 +225,19 @@ def _parts(
 
 
 def _read(
-    runner: Runner, paths: Sequence[Path], reading: Reading, on_progress: Callable[[IngestProgress], None] | None
+    paths: Sequence[Path], reading: Reading, on_progress: Callable[[IngestProgress], None] | None
 ) -> Iterator[Part]:
-    """Read the files' parts, reporting progress by lines in this process, or by files if other workers read them."""
+    """Read the files' parts one after the other, reporting progress by lines."""
     sizes = [path.stat().st_size for path in paths]
     lines = read = 0
 
-    def report(more_lines: int, more_bytes: int, path: Path) -> None:
+    def report(more_lines: int, more_bytes: int) -> None:
         if on_progress is not None:
             on_progress(IngestProgress(lines + more_lines, read + more_bytes, sum(sizes), path.name))
 
-    files = list(enumerate(paths))
-    if runner.workers() == 1:
-        parts = (part_of(file, reading, partial(report, path=file[1])) for file in files)
-    else:
-        parts = runner.map(part_of, files, replace(reading, threads=1))
-    for part, path, size in zip(parts, paths, sizes, strict=True):
-        report(part.lines, size, path)
+    for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
+        part = part_of(number, path, reading, report)
+        report(part.lines, size)
         lines, read = lines + part.lines, read + size
         yield part
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.raw.parts import Part
 from pipeline.core.raw.repeats import Repeated, ranges, repeated
-from pipeline.core.shards import HERE, Runner
 
 _PLACE = [pa.field("file", pa.int32(), nullable=False), pa.field("row", pa.uint32(), nullable=False)]
 LEFT_OUT = -1
@@ -25,11 +24,11 @@ PRODUCT_CHANGES = pa.schema([*_PLACE, *((name, pa.list_(pa.string())) for name i
 
 
 def changes_of(
-    work: Callable[[tuple[int, int], Sequence[Part]], pa.Table], parts: Sequence[Part], at_once: int, runner: Runner
+    work: Callable[[tuple[int, int], Sequence[Part]], pa.Table], parts: Sequence[Part], at_once: int
 ) -> pa.Table:
     """Run `work` on all ranges of keys; return the changes sorted by file and row."""
     key_ranges = ranges(sum(part.rows for part in parts), at_once)
-    changes = (runner if len(key_ranges) > 1 else HERE).map(work, key_ranges, parts)
+    changes = [work(key_range, parts) for key_range in key_ranges]
     return pa.concat_tables(changes).sort_by([("file", "ascending"), ("row", "ascending")])
 
 

@@ -1,7 +1,6 @@
 """Read one raw file into its *part*: a folder with the file's rows, its rejects and the keys of its rows.
 
-A part depends only on its file (and on what was erased). So files can be read in any order and on any machine, and a
-kept part is reused as long as its file does not change.
+A part depends only on its file (and on what was erased), so a kept part is reused as long as its file does not change.
 
 Rows are stored as Arrow record batches, one per block of lines. A part is read only once or twice, and writing and
 reading Parquet would take longer than everything else here.
@@ -55,7 +54,7 @@ class Reading:
     folder: Path  # of the parts
     erased: Erasures
     kept: bool  # whether parts are kept for the next call; otherwise the folder is deleted after this one
-    threads: int  # parsing threads; one if there are other workers
+    threads: int  # parsing threads
 
 
 @dataclass(frozen=True)
@@ -96,24 +95,22 @@ class Part:
         return StoredTable(self.folder / _REJECTS, schemas.REJECTS)
 
 
-def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int, int], None] | None = None) -> Part:
+def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[int, int], None] | None = None) -> Part:
     """Return the part of a file; read the file unless its part was kept.
 
     Args:
-        file: its number among the files of the call, and its path.
+        number: the file's number among the files of the call.
+        path: the file.
         reading: how to read it.
         on_progress: called with the lines and the bytes on disk read so far.
 
     Raises:
         InputError: as in `ingest.read_reviews`; no part is written then.
     """
-    number, path = file
     folder = reading.folder / (_name(path, reading) if reading.kept else str(number))
     if (folder / _ABOUT).is_file():
         return replace(Part(folder, **json.loads((folder / _ABOUT).read_text())), known=True)
-    temporary = temporary_name(
-        folder
-    )  # of a worker that was given up and lives on, too; `keep_only` clears what is left
+    temporary = temporary_name(folder)  # `keep_only` removes what a killed process left
     temporary.mkdir(parents=True)
     try:
         part = _read(path, temporary, reading, on_progress)
@@ -121,11 +118,7 @@ def part_of(file: tuple[int, Path], reading: Reading, on_progress: Callable[[int
         (temporary / _ABOUT).write_text(json.dumps(about))
         if reading.kept:
             sync_files(temporary)
-        try:
-            temporary.replace(folder)
-        except OSError:
-            if not (folder / _ABOUT).is_file():  # else another worker was first, with the same part
-                raise
+        temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return replace(part, folder=folder)

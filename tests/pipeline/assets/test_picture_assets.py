@@ -116,11 +116,11 @@ def test_the_summary_counts_near_duplicates(fetched: Fetched):
 
 
 def test_live_counts_say_rate_ok_broken_and_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    def stand_in(runner, urls, store, settings, on_progress):
+    def stand_in(urls, store, settings, on_progress):
         on_progress(FetchProgress(done=1500, total=4000, ok=1400, broken=100, rate=250.0, bytes=3_200_000))
         return FetchReport(urls=4000, known=0, requests=1500, given_up=0)
 
-    monkeypatch.setattr(resources, "fetch_with", stand_in)
+    monkeypatch.setattr(resources, "fetch", stand_in)
     heard: list[tuple[int, int, str]] = []
     ImageFetcher().fetch([], PictureStore(tmp_path), FetchSettings(), lambda *said: heard.append(said))
     assert heard == [(1500, 4000, "250/s, 1,400 ok, 100 broken, 3.2 MB")]

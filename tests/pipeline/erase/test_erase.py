@@ -75,9 +75,9 @@ def erased(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     names = {"reviewer": reviewer["reviewer_id"], "asin": product["asin"], "url": picture["url"]}
     urls = {*only_theirs(home, names["reviewer"], names["asin"]), names["url"]}
     pictures = {ok[url] for url in urls if url in ok} - {ok[url] for url in set(ok) - urls}
-    partition = home.folder / "staged" / "five_core" / "reviews-0.arrow"
-    partition.parent.mkdir()  # left by a 5-core that was killed
-    partition.write_text(" ".join(names.values()))
+    scratch = home.folder / "staged" / "five_core" / "reviews-0.arrow"
+    scratch.parent.mkdir()  # left by a killed 5-core of an earlier version
+    scratch.write_text(" ".join(names.values()))
     held = {kind: traces.find(home.folder, [name]) for kind, name in names.items()}
     output = {kind: call(kind, name, environment)[1] for kind, name in names.items()}
     marked = [path.parent for path in home.folder.rglob("erased.json") if path.parent != home.folder]

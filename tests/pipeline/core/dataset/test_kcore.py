@@ -1,9 +1,16 @@
-"""The 5-core: NAF's order, ids that never change, and equality with a slow obvious version."""
+"""The 5-core: NAF's order, ids that never change, and equality with a slow obvious version for any partitioning."""
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +19,7 @@ from pipeline.core import schemas
 from pipeline.core.dataset import kcore
 from pipeline.core.errors import InputError
 from pipeline.core.raw import ingest
+from pipeline.core.tables import StoredTable
 
 DATASETS = Path(__file__).parents[4] / "../shared/datasets"
 
@@ -76,23 +84,109 @@ def test_ids_never_change_when_reviews_are_added_even_in_front():
     assert third.users.equals(second.users) and named(third) == [("z", "9", 1), ("z", "3", 1)]
 
 
-small_rows = st.lists(
-    st.tuples(st.sampled_from("abcdef"), st.sampled_from("123456"), st.none() | st.integers(0, 9)), max_size=60
+# Some that read alike when reviewer and item stand side by side; letters of several bytes, no letter, a quote, a null.
+NAMES = ["a", "b", "ab", "bc", "c", "", "é", "日本", "\U0001f457", "a'b", "a\0b", "Z" * 40]
+rows_of_shop = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.none() | st.integers(-3, 9)), min_size=1, max_size=80
 )
 
 
-@given(small_rows, st.integers(1, 4), st.booleans())
+def stored(folder: Path, rows, row_group: int = 7) -> StoredTable:
+    pq.write_table(reviews_of(rows), folder / "reviews.parquet", row_group_size=row_group)
+    return StoredTable(folder / "reviews.parquet", schemas.REVIEWS)
+
+
+def random_rows(count: int, seed: int = 3):
+    """Reviews of a shop with regulars and passers-by, some said twice, some without a time."""
+    rng = np.random.default_rng(seed)
+    users, items = (rng.zipf(1.5, count) % count).tolist(), (60 * rng.power(0.6, count)).astype(int).tolist()
+    times = rng.integers(-5, 50, count).tolist()
+    return [
+        (f"u{user}", f"i{item}", time if time >= 0 else None)
+        for user, item, time in zip(users, items, times, strict=True)
+    ]
+
+
+def same(one: kcore.FiveCore, other: kcore.FiveCore) -> bool:
+    tables = ("interactions", "users", "items")
+    return one.counts == other.counts and all(getattr(one, name).equals(getattr(other, name)) for name in tables)
+
+
+def slow_counts(rows, k, iterative):
+    of_user, pairs = defaultdict(list), {(user, item) for user, item, _ in rows}
+    for user, item, _ in rows:
+        of_user[user].append(item)
+    often = {user: items for user, items in of_user.items() if len(items) >= k}
+    left = slow_core(rows, k, iterative)
+    return {
+        "reviews": len(rows),
+        "users": len(of_user),
+        "items": len({item for _, item in pairs}),
+        "users_with_k_reviews": len(often),
+        "items_of_users_with_k_reviews": len(set().union(*often.values())),
+        "reviews_of_users_with_k_reviews": sum(map(len, often.values())),
+        "distinct_pairs": len(pairs),
+        "duplicate_reviews": len(rows) - len(pairs),
+        "five_core_users": len({user for user, _, _ in left}),
+        "five_core_items": len({item for _, item, _ in left}),
+        "interactions": len(left),
+    }
+
+
+@given(rows_of_shop, st.integers(1, 4), st.booleans(), st.integers(1, 7))
 @settings(max_examples=60, deadline=None)
-def test_the_core_equals_a_slow_obvious_one(rows, k, iterative):
-    expected = slow_core(rows, k, iterative)
-    if not expected:
-        with pytest.raises(InputError):
-            kcore.five_core(reviews_of(rows), k, iterative=iterative)
-        return
-    core = kcore.five_core(reviews_of(rows), k, iterative=iterative)
+def test_any_number_of_partitions_gives_what_a_slow_obvious_version_gives(rows, k, iterative, parts):
+    part_rows, expected = -(-len(rows) // parts), slow_core(rows, k, iterative)
+    with tempfile.TemporaryDirectory() as folder:
+        reviews = stored(Path(folder), rows)
+        if not expected:
+            with pytest.raises(InputError):
+                kcore.five_core(reviews, k, iterative=iterative, part_rows=part_rows)
+            return
+        core = kcore.five_core(reviews, k, iterative=iterative, part_rows=part_rows)
     assert named(core) == expected
-    assert core.counts["five_core_users"] == core.users.num_rows == len({u for u, _, _ in expected})
+    assert core.counts == slow_counts(rows, k, iterative)
     assert core.interactions.schema == schemas.INTERACTIONS
+    assert same(core, kcore.five_core(reviews_of(rows), k, iterative=iterative))
+
+
+@pytest.mark.parametrize("iterative", [False, True])
+def test_a_shop_of_thousands_of_reviews_keeps_its_ids_counts_and_bytes_however_it_is_partitioned(tmp_path, iterative):
+    rows = random_rows(3000)
+    reviews = stored(tmp_path, rows, row_group=400)
+    before = kcore.five_core(reviews_of(rows[1500:]), 3)
+    whole = kcore.five_core(reviews, 3, before.users, before.items, iterative=iterative)
+    assert whole.counts == slow_counts(rows, 3, iterative)
+    assert whole.counts["interactions"] > 300
+    assert whole.interactions["time"].null_count
+    for part_rows in (1600, 500):
+        cut = kcore.five_core(reviews, 3, before.users, before.items, iterative=iterative, part_rows=part_rows)
+        assert same(cut, whole), part_rows
+        assert as_file(cut.interactions) == as_file(whole.interactions)
+
+
+def as_file(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def test_a_process_that_dies_while_it_counts_leaves_nothing_in_the_folder(tmp_path):
+    (tmp_path / "work").mkdir()
+    stored(tmp_path, random_rows(300))
+    code = f"""
+import os, signal
+from pathlib import Path
+from pipeline.core import schemas
+from pipeline.core.dataset import kcore
+from pipeline.core.tables import StoredTable
+kcore._count_users = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+reviews = StoredTable(Path({str(tmp_path / "reviews.parquet")!r}), schemas.REVIEWS)
+kcore.five_core(reviews, 2, part_rows=100, folder=Path({str(tmp_path / "work")!r}))
+"""
+    died = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert not list((tmp_path / "work").iterdir())
 
 
 @pytest.mark.skipif(not DATASETS.is_dir(), reason="the evaluation data sets are not beside this checkout")
