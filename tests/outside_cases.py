@@ -59,7 +59,7 @@ MOVED = {
     "pipeline.scale.engine": "pipeline.core.engine",
     "pipeline.scale.rank_worker": "pipeline.multi_gpu.worker",
     "pipeline.scale.ranked": "pipeline.multi_gpu.launch",
-    "pipeline.servers.leash": "pipeline.servers.supervisor",
+    "pipeline.servers.leash": "pipeline.cli.servers.supervisor",
     "pipeline.storage": "pipeline.home.storage",
     "pipeline.summary": "pipeline.runtime.summary",
     "pipeline.terminal": "pipeline.runtime.terminal",

@@ -1,7 +1,7 @@
 """Run `python -m pipeline.check`."""
 
-from pipeline.check.scrub import main
 from pipeline.runtime.exits import leave
+from pipeline.upkeep.scrub import main
 
 if __name__ == "__main__":
     leave(main())

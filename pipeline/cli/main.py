@@ -28,7 +28,7 @@ COMMANDS = {
         "pipeline.study.generator_sources", "compare a generator on vendor pictures with one on customers' too"
     ),
     "lookbook": Command("pipeline.lookbook.__main__", "rebuild the lookbook from what the home holds"),
-    "check": Command("pipeline.check.scrub", "verify every file of the home against its digest"),
+    "check": Command("pipeline.upkeep.scrub", "verify every file of the home against its digest"),
     "erase": Command("pipeline.erase.erase", "remove a reviewer, a product or a picture from the home"),
     "mirror": Command("pipeline.mirror.__main__", "copy the home to an object store, or back"),
     "catalogue": Command("pipeline.sample.__main__", "draw the embedded catalogue into a folder"),

@@ -1,7 +1,7 @@
 """`python -m pipeline.ui`: serve Dagster's UI with its daemon, and MLflow's UI, over one home.
 
 It only starts and stops servers. They bind to loopback, because neither UI has a login. Each runs under a supervisor
-process (`pipeline/servers/supervisor.py`), so that no server outlives this process, however it ends.
+process (`pipeline/cli/servers/supervisor.py`), so that no server outlives this process, however it ends.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from types import FrameType
 import psutil
 from rich.console import Console
 
+from pipeline.cli.servers import supervisor
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable_lines
 from pipeline.home import environment, instance
@@ -34,7 +35,6 @@ from pipeline.mirror import background_sync
 from pipeline.runtime.arguments import command_parser
 from pipeline.runtime.exits import FAILED, ended
 from pipeline.sample import source as sample_source
-from pipeline.servers import supervisor
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -252,7 +252,7 @@ def _commands(servers: Path, code: str, options: argparse.Namespace) -> dict[str
             )] if named else []),
         ], here),
         "dagster": ([
-            *python, "pipeline.servers.webserver", "--host", HOST, "--port", str(options.dagster_port),
+            *python, "pipeline.cli.servers.webserver", "--host", HOST, "--port", str(options.dagster_port),
             "--workspace", str(workspace), "--code", code,
         ], here),
         "daemon": ([
@@ -319,7 +319,7 @@ class Servers:
         supervised = [
             sys.executable,
             "-m",
-            "pipeline.servers.supervisor",
+            "pipeline.cli.servers.supervisor",
             str(reading),
             str(GRACE[name]),
             scratch,

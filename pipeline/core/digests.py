@@ -2,7 +2,7 @@
 
 A model's manifest has the SHA-256 of its files. Memory-mapped arrays (bank, features, garments) are too large to read
 at each opening, so a file beside them has the CRC-32 of each row, and opening them checks a sample of rows. Parquet has
-its own checksums (`parquet.py`). `pipeline/check/scrub.py` checks a whole home.
+its own checksums (`parquet.py`). `pipeline/upkeep/scrub.py` checks a whole home.
 """
 
 import functools

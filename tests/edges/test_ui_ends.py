@@ -32,7 +32,7 @@ def test_no_process_is_left_and_the_exit_code_is_of_the_first_signal(tmp_path: P
 
 def test_a_signal_during_startup_leaves_no_process(tmp_path: Path):
     with Ui(tmp_path, ATELIER_HOME=str(tmp_path / "home")) as ui:
-        ui.until(lambda: matching(ui.left(), "pipeline.servers.supervisor"), "no server is started")
+        ui.until(lambda: matching(ui.left(), "pipeline.cli.servers.supervisor"), "no server is started")
         assert ui.end(TERM) == 143
         ui.nothing_is_left()
 
@@ -49,12 +49,14 @@ def test_after_kill_9_no_process_is_left_and_the_next_ui_starts_at_once(tmp_path
             second.nothing_is_left()
 
 
-@pytest.mark.parametrize("words", ["pipeline.servers.webserver", "pipeline.servers.supervisor"])
+@pytest.mark.parametrize("words", ["pipeline.cli.servers.webserver", "pipeline.cli.servers.supervisor"])
 def test_if_a_server_is_killed_all_end_and_its_log_is_shown(tmp_path: Path, words):
     with Ui(tmp_path, ATELIER_HOME=str(tmp_path / "home")) as ui:
         ui.up()
-        server = matching(ui.left(), "pipeline.servers.webserver")
-        (hit,) = [p for p in server if ("pipeline.servers.supervisor" in p.cmdline()) == words.endswith("supervisor")]
+        server = matching(ui.left(), "pipeline.cli.servers.webserver")
+        (hit,) = [
+            p for p in server if ("pipeline.cli.servers.supervisor" in p.cmdline()) == words.endswith("supervisor")
+        ]
         hit.kill()
         assert ui.process.wait(LIMIT) == 1
         assert "failed: dagster ended by itself" in ui.output and "dagster.log" in ui.output

@@ -124,7 +124,9 @@ def test_a_port_in_use_is_refused_with_the_process_that_listens(ui):
     )  # fmt: skip
     assert refused.returncode == 2
     (listening,) = [
-        p for p in matching(ui.left(), "pipeline.servers.webserver") if "pipeline.servers.supervisor" not in p.cmdline()
+        p
+        for p in matching(ui.left(), "pipeline.cli.servers.webserver")
+        if "pipeline.cli.servers.supervisor" not in p.cmdline()
     ]
     assert f"process {listening.pid}" in refused.stdout + refused.stderr
 
@@ -140,7 +142,7 @@ def test_a_running_run_uses_the_home_and_can_be_resumed_after_the_ui_ends(ui, fo
         "code-server",
         "dagster api grpc",
         "dagster._daemon",
-        "pipeline.servers.webserver",
+        "pipeline.cli.servers.webserver",
         "uvicorn",
         "mlflow server",
     ):

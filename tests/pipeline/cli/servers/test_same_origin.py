@@ -18,9 +18,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from pipeline.cli.servers.same_origin import MAX_BODY, guarded
 from pipeline.core.errors import InputError
 from pipeline.home.environment import ui_hosts
-from pipeline.servers.same_origin import MAX_BODY, guarded
 
 QUERY, MUTATION = "{version}", "mutation{setNuxSeen}"
 OTHER = "http://evil.example"

@@ -14,13 +14,13 @@ import torch
 
 from pipeline.champions import succession
 from pipeline.champions.model_registry import Registry
-from pipeline.check import scrub as check
 from pipeline.core import digests
 from pipeline.core import parquet as pq
 from pipeline.core.errors import DamagedFileError
 from pipeline.core.images.bank import open_bank
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import ChampionSettings
+from pipeline.upkeep import scrub as check
 from tests.pipeline.core.test_digests import flip
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop
 

@@ -1,4 +1,4 @@
-"""`python -m pipeline.servers.supervisor PIPE GRACE FOLDER MARK COMMAND...`: run a server, and end all it started.
+"""`python -m pipeline.cli.servers.supervisor PIPE GRACE FOLDER MARK COMMAND...`: run a server, and end all it started.
 
 The server ends when the process at the other end of the pipe ends, even by `kill -9`. The supervisor leads its own
 session, so that signals from a terminal do not reach the server. Never import Dagster or MLflow here: one supervisor

@@ -1,4 +1,4 @@
-"""`python -m pipeline.servers.webserver`: serve Dagster's UI behind the request guard of `same_origin.py`.
+"""`python -m pipeline.cli.servers.webserver`: serve Dagster's UI behind the request guard of `same_origin.py`.
 
 It replaces the command `dagster-webserver` (dagster_webserver/cli.py), which accepts no middleware and lets a `.env` in
 its working directory override the environment. `serve` imports the names that Dagster does not promise to keep.
@@ -18,7 +18,7 @@ SHUTDOWN_TIMEOUT = 3  # seconds for open connections to close
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.servers.webserver", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.cli.servers.webserver", description=__doc__)
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workspace", type=Path, required=True, help="a workspace.yaml that names the code server")
@@ -35,7 +35,7 @@ def serve(options: argparse.Namespace) -> None:
     from dagster_webserver.cli import DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_MAX_OVERFLOW, DEFAULT_POOL_RECYCLE
     from dagster_webserver.version import __version__
 
-    from pipeline.servers.same_origin import guarded
+    from pipeline.cli.servers.same_origin import guarded
 
     hosts = environment.ui_hosts()
     with dg.DagsterInstance.get() as instance:

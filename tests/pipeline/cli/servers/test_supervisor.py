@@ -36,7 +36,7 @@ if sys.argv.pop(1) == "background":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 reading, writing = os.pipe()
-supervisor = [sys.executable, "-m", "pipeline.servers.supervisor", str(reading), "0.5", "", "mark", *sys.argv[1:]]
+supervisor = [sys.executable, "-m", "pipeline.cli.servers.supervisor", str(reading), "0.5", "", "mark", *sys.argv[1:]]
 print(subprocess.Popen(supervisor, pass_fds=[reading], start_new_session=True).pid, flush=True)
 time.sleep(600)
 """
@@ -117,7 +117,7 @@ def test_a_server_that_ends_by_itself_passes_on_its_exit_code_and_its_children_e
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     ended = subprocess.run(
-        [sys.executable, "-m", "pipeline.servers.supervisor", str(reading), "5", str(scratch), "mark",
+        [sys.executable, "-m", "pipeline.cli.servers.supervisor", str(reading), "5", str(scratch), "mark",
          sys.executable, "-c", server + end],
         check=False, pass_fds=[reading], env={**os.environ, "TEST_MARK": mark}, start_new_session=True, timeout=LIMIT,
     )  # fmt: skip
