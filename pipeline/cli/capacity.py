@@ -85,7 +85,7 @@ SHOPS = (
 FORMULAS = {
     "reviews, 5-core": (
         "reviews / reviews_a_second",
-        "300e6 + 30 * interactions",
+        "300e6 + 60 * interactions",
         "(review_bytes + 170) * reviews",
     ),
     "products": ("products / products_a_second", "400e6 + 240 * products", "650 * products"),

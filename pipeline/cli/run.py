@@ -56,7 +56,7 @@ environment (a .env file works):
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; docs/configuration.md)
   ATELIER_LICENCE       the licence of the data, in your words, for the models' cards
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
-  ATELIER_ENGINE        local, or ray: shards of fetching, decoding, features and designs go to a Ray cluster
+  ATELIER_ENGINE        local, or ray: shards of decoding, features and designs go to a Ray cluster
   ATELIER_RAY_ADDRESS   of that cluster, host:port or auto (default: one is started on loopback)
   ATELIER_RANKS         processes that train one model together, a GPU each: a number or auto (default 1)
   ATELIER_ALLOW_HOSTS   private addresses that may be fetched from: host:port, comma-separated

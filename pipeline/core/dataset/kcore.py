@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.arrow import to_arrow, to_numpy
+from pipeline.core.arrow import scalar, to_arrow, to_numpy
 from pipeline.core.errors import InputError
 from pipeline.core.partition import PART, Partitions
 from pipeline.core.tables import StoredTable
@@ -140,7 +140,7 @@ def _distinct_pairs(reviews: pa.Table | StoredTable, k: int, parts: int, folder:
                 places = np.searchsorted(first, to_numpy(pairs["first"]))
                 users[places], items[places] = to_numpy(pairs["user"]), to_numpy(pairs["item"])
                 known[places] = to_numpy(pairs["time"].is_valid())
-                times[places] = to_numpy(pairs["time"].fill_null(0))
+                times[places] = to_numpy(pairs["time"].fill_null(scalar(0, np.int64)))
     names = [pa.concat_arrays(of_parts) for of_parts in (user_names, item_names)]
     counts["users_with_k_reviews"], counts["items_of_users_with_k_reviews"] = map(len, names)
     counts["duplicate_reviews"] = counts["reviews"] - counts["distinct_pairs"]

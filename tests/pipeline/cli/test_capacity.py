@@ -16,7 +16,7 @@ RATES = Rates(reviews_a_second=500, pictures_a_second=2, answer_seconds=0.5, per
 def test_each_stage_follows_its_formula():
     found = {stage.name: stage for stage in stages(SHOP, RATES, Machine(workers=3))}
     assert found["reviews, 5-core"].seconds == 2
-    assert found["reviews, 5-core"].memory == 300e6 + 30 * 50
+    assert found["reviews, 5-core"].memory == 300e6 + 60 * 50
     assert found["fetch, one host"].seconds == 80 / 6  # three workers; the host would give eight a second
     assert found["bank"].disk == 80 * 2 * 2 * 3
     assert found["dvbpr (GPU)"].seconds == pytest.approx(2 * 3 * 50 * 4 / 425)
