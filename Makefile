@@ -17,7 +17,7 @@ demo: setup  ## the whole chain on the embedded catalogue, into var/demo
 test: setup  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
-slow: setup  ## the tests that take minutes: a week of drops, kills in the middle, a UI that ends, two ranks
+slow: setup  ## the tests that take minutes: a week of drops, an erasure, kills, a UI that ends, two ranks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 setup: .venv/.installed  ## make .venv and install the pinned requirements

@@ -29,7 +29,6 @@ EXPERIMENT = "atelier"
 # MLflow's limits on a batch of metrics and on the length of a parameter.
 BATCH = 1000
 PARAMETER_LENGTH = 6000
-LOCK_TIMEOUT = 30.0  # seconds to wait for the lock of a SQLite file; transactions take milliseconds
 LOGGED_TABLES = "mlflow.loggedArtifacts"  # tag that tells MLflow's UI which artifacts are tables
 CONNECT_TIMEOUT = 5.0  # seconds to connect to a tracking server
 FLUSH_AFTER = 5.0  # most seconds that a metric waits for its batch; a kill loses these, and a retry logs them again
@@ -357,7 +356,7 @@ def _expect_unlocked(path: Path) -> None:
 
     if not path.is_file():
         return
-    connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=sqlite_files.LOCK_TIMEOUT, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")

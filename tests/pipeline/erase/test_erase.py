@@ -21,6 +21,7 @@ from pipeline.runtime.exits import DONE, WRONG_CALL
 from tests.pipeline.conftest import Home, made, materialise
 
 SELECT = "+key:recommendations"
+pytestmark = pytest.mark.slow
 MODES = image_modes.get_partition_keys()
 
 
@@ -194,5 +195,5 @@ def test_nothing_is_erased_during_a_run(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path))
     with command_lock.hold(tmp_path):
         code, said = call("reviewer", "A2REVIEWER", monkeypatch)
-    assert code == WRONG_CALL and "let it end" in said
+    assert code == WRONG_CALL and "wait until it ends" in said
     assert not (tmp_path / "erased.json").exists()

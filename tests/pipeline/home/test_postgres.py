@@ -67,8 +67,8 @@ def test_postgres_holds_runs_events_and_mlflow_recovers_a_killed_run_and_erases_
 
 def test_artifacts_go_where_the_environment_says(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ATELIER_ARTIFACTS", "s3://shop/atelier")
-    from pipeline.runtime.tracking import _address
+    from pipeline.runtime.tracking import _as_uri
 
-    assert _address(environment.artifact_root(home)) == "s3://shop/atelier"
+    assert _as_uri(environment.artifact_root(home)) == "s3://shop/atelier"
     monkeypatch.delenv("ATELIER_ARTIFACTS")
-    assert _address(environment.artifact_root(home)) == (home / "mlflow" / "artifacts").as_uri()
+    assert _as_uri(environment.artifact_root(home)) == (home / "mlflow" / "artifacts").as_uri()

@@ -25,7 +25,7 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert Compute(device="cuda", ranks="auto").rank_count() == 2
     assert Compute(device="cuda:1", ranks="auto").rank_count() == 1
     for device, ranks, of in (("cuda", "3", 2), ("cuda:1", "2", 1)):
-        with pytest.raises(InputError, match=f"ATELIER_RANKS is {ranks}, but device '{device}' is for {of}"):
+        with pytest.raises(InputError, match=f"ATELIER_RANKS is {ranks}, but device '{device}' has room for {of}"):
             Compute(device=device, ranks=ranks).rank_count()
 
 

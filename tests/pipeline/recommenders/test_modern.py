@@ -24,6 +24,7 @@ from pipeline.recommenders.registry import get
 from tests.models.planted import planted
 from tests.pipeline.conftest import TINY, Home, made, materialise
 
+pytestmark = pytest.mark.slow
 MODE = "vendor_all"
 KNOBS = (
     "{k: 8, components: 16, epochs: 2, negatives: 32, batch_size: 64, item_id: false, "

@@ -16,6 +16,7 @@ from models.training.search import Choice, Span
 from pipeline.build import build_definitions
 from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
+from pipeline.recommenders.contract import FitProgress
 from pipeline.recommenders.registry import get, in_studies
 from pipeline.runtime.resources import default_resources
 from pipeline.runtime.tracking import Tracker
@@ -201,7 +202,7 @@ def test_a_trial_under_the_median_of_its_epoch_is_pruned(
     def by_epochs(context: Any, settings: Any) -> Any:
         auc = next(aucs)
         for epoch in (1, 2, 3):
-            context.report(tuning.Step(epoch, 3, "", epoch, auc))
+            context.report(FitProgress(epoch, 3, "", epoch, auc))
         return fit(context, settings)
 
     monkeypatch.setattr(get("vbpr"), "fit", by_epochs)

@@ -25,6 +25,7 @@ from pipeline.upkeep.workers import this_process
 from tests.pipeline.conftest import TINY, isolate
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.slow
 INGEST = ["reviews", "products", "rejects"]
 
 

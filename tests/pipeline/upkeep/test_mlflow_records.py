@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime import tracking
+from pipeline.home import sqlite_files
 from pipeline.runtime.exits import explained
 from pipeline.runtime.tracking import TrackedRun, Tracker
 from pipeline.upkeep import mlflow_records
@@ -73,7 +73,7 @@ def test_a_withdrawn_model_keeps_its_history_and_loses_its_files_and_alias(track
 def test_a_locked_database_is_reported_clearly_and_works_afterwards(
     tracker: Tracker, client, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(tracking, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(sqlite_files, "LOCK_TIMEOUT", 0.1)
     holder = sqlite3.connect(tracker.tracking_uri.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     with pytest.raises(sqlite3.OperationalError, match="database is locked") as refused:
