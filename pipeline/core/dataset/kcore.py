@@ -135,7 +135,7 @@ def _distinct_pairs(reviews: pa.Table | StoredTable, k: int, parts: int, folder:
         with Partitions(parts, ASINS, folder) as asins:
             asins.add(_read(database, ASINS, "asin", parts))
             for part, of_all in zip(by_item, asins, strict=True):
-                counts["items"] += pc.count_distinct(of_all["asin"]).as_py()
+                counts["items"] += _count_items(database, of_all)
                 pairs = _with_codes(part, "asin", "item", item_names)
                 places = np.searchsorted(first, to_numpy(pairs["first"]))
                 users[places], items[places] = to_numpy(pairs["user"]), to_numpy(pairs["item"])
@@ -189,6 +189,13 @@ def _count_users(
     counts["distinct_pairs"] += distinct + single
     counts["reviews_of_users_with_k_reviews"] += of_frequent
     return frequent
+
+
+def _count_items(database: duckdb.DuckDBPyConnection, asins: pa.Table) -> int:
+    """Count the items of one partition."""
+    with database.cursor() as session:
+        session.register("part", asins)
+        return session.execute("SELECT count(DISTINCT asin) FROM part").fetchall()[0][0]
 
 
 def _with_codes(pairs: pa.Table, name: str, code: str, names: list[pa.Array]) -> pa.Table:

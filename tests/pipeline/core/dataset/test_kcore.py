@@ -72,6 +72,14 @@ def test_nobody_with_k_items_is_an_error_that_says_how_many_were_near():
         kcore.five_core(reviews_of([("a", "1", 1)] * 5))
 
 
+def test_the_iterative_core_follows_a_chain_of_leavers_to_its_end():
+    # Item 1 has one user; without it a has one item and leaves, then item 2 has one user, and so on.
+    chain = [("a", "1", 1), ("a", "2", 1), ("b", "2", 1), ("b", "3", 1), ("c", "3", 1), ("c", "8", 1)]
+    block = [("x", "8", 1), ("x", "9", 1), ("y", "8", 1), ("y", "9", 1)]
+    assert named(kcore.five_core(reviews_of([*chain, *block]), 2, iterative=True)) == block
+    assert named(kcore.five_core(reviews_of([*chain, *block]), 2)) == [*chain, *block]
+
+
 def test_ids_never_change_when_reviews_are_added_even_in_front():
     before = [("a", "1", 1), ("a", "2", 1), ("b", "2", 1), ("b", "3", 1)]
     first = kcore.five_core(reviews_of(before), k=2)
