@@ -48,7 +48,7 @@ scale: setup  ## several processes: a Ray cluster, ranks, another machine, kille
 	$(BIN)/python -m benchmarks.scale
 
 edges: setup  ## every command by every kind of failure and signal, as processes: exit code, reason, seconds to its end
-	ATELIER_EDGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -vv tests/edges tests/pipeline/home/test_moved_home.py \
+	ATELIER_EDGES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -vvv tests/edges tests/pipeline/home/test_moved_home.py \
 		tests/models/training/test_command_lines.py
 
 acceptance: setup  ## the chain on the H&M and Myntra samples, checked against their known counts

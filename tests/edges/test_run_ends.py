@@ -118,7 +118,7 @@ def test_a_file_that_is_no_database_is_named(content: bytes, home: Path, variabl
     if not content:  # SQLite makes a new database
         assert "Traceback" not in ended.output, ended.output
         return
-    assert faults(ended, 2, r"runs\.db was left half made, or is damaged.*move it away") == []
+    assert faults(ended, 2, r"runs\.db is incomplete or damaged.*move it away") == []
 
 
 def test_a_locked_database_is_reported(home: Path, variables: dict[str, str]):
