@@ -113,7 +113,7 @@ def ingest_files(
             else None
         )
         if read is not None:
-            yield table_output(read.reviews_file, "reviews", **_told(read))
+            yield table_output(read.reviews_file, "reviews", **_metadata(read))
         else:
             context.log.warning("no review files: only the generator's assets can be made")
             yield table_output(schemas.REVIEWS.empty_table(), "reviews", lines=0, accepted=0)
@@ -124,7 +124,7 @@ def ingest_files(
             mapped,
             "products",
             version=digest(mapped.digest(), rules.digest),
-            **_told(products),
+            **_metadata(products),
             garment_classes={**dict.fromkeys(rules.names, 0), **counted},
             class_rules=rules.digest,
             words_moved=rules.moved or None,
@@ -137,8 +137,8 @@ def ingest_files(
         )
 
 
-def _told(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:
-    """What reading counted, for the asset's metadata."""
+def _metadata(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:
+    """Describe what reading counted, for the metadata of an asset."""
     return {
         "lines": read.lines,
         "accepted": read.accepted,
