@@ -12,8 +12,10 @@ from pathlib import Path
 import dagster as dg
 
 from pipeline.core.durable import TEMPORARY_SUFFIX, is_abandoned
+from pipeline.home.storage import Storage
 from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep import mlflow_records
+from pipeline.upkeep.former_keys import carry_over
 from pipeline.upkeep.workers import Liveness, liveness
 
 # A command that is killed between making its run and starting it leaves a run NOT_STARTED.
@@ -58,7 +60,11 @@ def _runs(some: Iterable[object]) -> str:
 
 
 def recover(instance: dg.DagsterInstance, home: Path, tracker: Tracker) -> Recovered:
-    """Close what killed processes left open. If it is interrupted, the next call does the rest."""
+    """Close what killed processes left open. If it is interrupted, the next call does the rest.
+
+    Models that an earlier version trained under another key get their own (`former_keys.py`).
+    """
+    carry_over(instance, Storage(root=str(home)))
     runs = instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)))
     gone = [run for run in runs if liveness(instance, run) is Liveness.GONE]
     tracked = 0
