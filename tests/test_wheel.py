@@ -1,7 +1,9 @@
 """An installed Atelier has all of its data, and one console script that knows every command."""
 
 import importlib
+import os
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -29,6 +31,15 @@ def test_the_console_script_is_declared_and_every_command_it_lists_exists():
     assert PROJECT["project"]["scripts"] == {"atelier": "pipeline.cli.main:console"}
     for name, command in COMMANDS.items():
         assert callable(importlib.import_module(command.module).main), name
+
+
+def test_a_reader_who_wants_no_more_of_the_list_sees_no_traceback():
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-u", "-m", "pipeline.cli.main", "--help"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_without_a_command_or_with_an_unknown_one_the_commands_are_listed(capsys: pytest.CaptureFixture[str]):

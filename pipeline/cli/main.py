@@ -82,7 +82,11 @@ def console() -> None:
     signals.leave_at_once()
     from pipeline.runtime.exits import leave
 
-    leave(main())
+    try:
+        code = main()
+    except BrokenPipeError:  # as in `| head`, where the reader wants no more
+        code = 1
+    leave(code)
 
 
 if __name__ == "__main__":
