@@ -41,7 +41,7 @@ def test_it_fetches_no_picture_trains_nothing_and_has_the_same_tables(tmp_path: 
             ATELIER_ALLOW_HOSTS="",
         )
         said = " ".join(materialise(SELECT).split())
-        assert f"taken over from {store.address}" in said
+        assert f"copied from {store.address}" in said
         assert models(tmp_path / "second") == models(here.folder)
         assert tables(tmp_path / "second") == tables(here.folder)
         assert len(checkpoints) == 3
