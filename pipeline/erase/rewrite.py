@@ -60,7 +60,7 @@ class Removal:
 
     def may_be_in(self, text: bytes) -> bool:
         """Return False if the bytes cannot contain one of the names, escaped or not."""
-        # A number may be written differently (1.2e1), and a replacement character stands for any byte.
+        # The text may write a number differently (1.2e1); a replacement character in the name matches any byte.
         doubtful = b"\\" in text or self.name[:1] in "-.0123456789" or "\ufffd" in self.name
         return doubtful or any(needle in text for needle in self._needles)
 

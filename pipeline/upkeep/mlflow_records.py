@@ -17,7 +17,7 @@ ERASED = "atelier.erased"  # tag of a withdrawn run or version: the time of the 
 
 @dataclass(frozen=True)
 class Origin:
-    """How a model was trained, from its MLflow run; the defaults stand for a run that MLflow does not know."""
+    """How a model was trained, as its MLflow run records it. Fields keep their defaults if MLflow has no such run."""
 
     known: bool = False
     when: str = "not recorded"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -61,11 +61,12 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
-def wait_until(holds, what: str) -> None:
+def becomes_true(holds: Callable[[], object]) -> bool:
+    """Wait until `holds` returns something true; false if it does not within LIMIT seconds."""
     deadline = time.monotonic() + LIMIT
-    while not holds():
-        assert time.monotonic() < deadline, what
+    while not (held := bool(holds())) and time.monotonic() < deadline:
         time.sleep(0.05)
+    return held
 
 
 def start_supervised(mark: str, up: Path, ground: str = "foreground") -> tuple[subprocess.Popen, psutil.Process]:
@@ -76,7 +77,7 @@ def start_supervised(mark: str, up: Path, ground: str = "foreground") -> tuple[s
     )  # fmt: skip
     assert holder.stdout
     supervisor = psutil.Process(int(holder.stdout.readline()))
-    wait_until(up.exists, "the server does not start")
+    assert becomes_true(up.exists), "the server does not start"
     assert len(marked(mark)) == 6
     return holder, supervisor
 
@@ -86,7 +87,7 @@ def test_nothing_of_a_server_outlives_a_kill_9_of_its_holder(mark, tmp_path, gro
     holder, _ = start_supervised(mark, tmp_path / "up", ground)
     holder.kill()
     holder.wait()
-    wait_until(lambda: not marked(mark), "processes are left")
+    assert becomes_true(lambda: not marked(mark)), "processes are left"
 
 
 def test_nothing_of_a_server_outlives_two_signals_to_its_supervisor(mark, tmp_path):
@@ -94,7 +95,7 @@ def test_nothing_of_a_server_outlives_two_signals_to_its_supervisor(mark, tmp_pa
     supervisor.terminate()
     with contextlib.suppress(psutil.NoSuchProcess):
         supervisor.terminate()
-    wait_until(lambda: [process.pid for process in marked(mark)] == [holder.pid], "processes are left")
+    assert becomes_true(lambda: [process.pid for process in marked(mark)] == [holder.pid]), "processes are left"
     holder.kill()
     holder.wait()
 
@@ -104,7 +105,7 @@ def test_a_terminals_signals_do_not_reach_the_server(mark, tmp_path):
     assert os.getpgid(supervisor.pid) == supervisor.pid != os.getpgid(holder.pid)
     holder.kill()
     holder.wait()
-    wait_until(lambda: not marked(mark), "processes are left")
+    assert becomes_true(lambda: not marked(mark)), "processes are left"
 
 
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 137)])
