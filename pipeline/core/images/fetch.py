@@ -4,13 +4,11 @@ This module chooses URLs, retries, flushes and reports progress. `transfer.py` m
 """
 
 import asyncio
-import contextlib
-import gc
 import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import overload
@@ -112,21 +110,10 @@ def fetch(
         distinct = Urls.distinct(urls)
         todo = pending(distinct, store.ledger(PENDING_COLUMNS), store, settings)
         run = _Run(todo, store, settings, on_progress)
-        with _rare_collections(), asyncio.Runner(loop_factory=ConnectionLoop) as runner:
+        with asyncio.Runner(loop_factory=ConnectionLoop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
     return report
-
-
-@contextlib.contextmanager
-def _rare_collections() -> Generator[None]:
-    """Collect cyclic garbage less often during the block: a fetch makes little, and looking for it costs 5-8% of it."""
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def pending(
