@@ -4,9 +4,10 @@ Both fetch the same drawn pictures in turn. Ours fetches, decodes to validate, h
 with fsync and the ledger. The peer is img2dataset in its own virtual environment, made on the first call. It also
 decodes and hashes; re-encoding is off, and a small sweep finds its best thread count and output format.
 
-Rates exclude start-up: ours is timed around `fetch`, the peer by its own statistics. CPU seconds are those of the whole
-process tree minus those of a run over a few pictures. Memory is the tree's proportional set size, which counts shared
-pages once. If the peer cannot be installed (no registry in reach), only ours is printed and the exit code is 1.
+Ours is timed around `fetch`, the peer by its own statistics. Rates and CPU seconds exclude start-up: those of a run
+over a few pictures are subtracted, on both sides. CPU seconds are those of the whole process tree. Memory is the tree's
+proportional set size, which counts shared pages once. If the peer cannot be installed (no registry in reach), only ours
+is printed and the exit code is 1.
 """
 
 import argparse
@@ -166,8 +167,9 @@ class Peer:
 
 
 def net(run: dict[str, float], start: dict[str, float], count: int) -> dict[str, float]:
-    """Subtract the CPU seconds of start-up from a run's figures, and add its rate."""
-    return {**run, "cpu_s": run["cpu_s"] - start["cpu_s"], "pictures_per_s": count / run["wall_s"]}
+    """Subtract the seconds of start-up (a run over FEW pictures) from a run's figures, and add its rate."""
+    wall, cpu = (run[name] - start[name] for name in ("wall_s", "cpu_s"))
+    return {**run, "wall_s": wall, "cpu_s": cpu, "pictures_per_s": (count - FEW) / wall}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -26,8 +26,9 @@ _INTERIM_HEAD = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d")  # 101 is final: the conn
 # A head that every parser reads alike, so that its connection may be kept: HTTP/1.1, complete lines, no blanks before
 # colons, no continuation lines.
 _PLAIN_HEAD = re.compile(rb"HTTP/1\.1 [2-5]\d\d[^\r\n\0]*\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*\r\n")
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?=\r\n)")
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*(?=\r\n)")
+_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding):([^\r\n]*)", re.IGNORECASE)
+_LENGTH = re.compile(rb"[ \t]*([0-9]{1,15})[ \t]*")
+_CHUNKED = re.compile(rb"[ \t]*chunked[ \t]*", re.IGNORECASE)
 
 # What may come next: nothing, a head, a known number of bytes, chunks, or bytes until the connection ends.
 _IDLE, _HEAD, _BODY, _CHUNKS, _REST = range(5)
@@ -243,15 +244,15 @@ def _announced(head: bytes) -> int | None:
     """Read the body's length from an unambiguous head: -1 for a chunked body, None if the head is ambiguous."""
     if not _PLAIN_HEAD.fullmatch(head):
         return None
-    lower = head.lower()
-    lengths, codings = lower.count(b"\r\ncontent-length:"), lower.count(b"\r\ntransfer-encoding:")
-    if lengths + codings != 1:
+    framing = _FRAMING.findall(head)
+    if len(framing) != 1:
         return None
+    name, value = framing[0]
     if head[9:12] in (b"204", b"304"):  # these have no body, whatever they announce
-        return 0 if lengths else None
-    if codings:
-        return -1 if _CHUNKED.search(lower) else None
-    found = _LENGTH.search(lower)
+        return 0 if name[:1] in b"Cc" else None
+    if name[:1] in b"Tt":
+        return -1 if _CHUNKED.fullmatch(value) else None
+    found = _LENGTH.fullmatch(value)
     return int(found[1]) if found is not None else None
 
 

@@ -1,25 +1,32 @@
 """Download pictures: request every URL that is missing or was transient, and record the outcome in the store.
 
-This module chooses URLs, retries, flushes and reports progress. `transfer.py` makes single attempts.
+This module chooses URLs, retries, flushes and reports progress. `transfer.py` makes single attempts, and
+`image_validator.py` checks the bytes: small pictures in batches, while their host gets its next request.
 """
 
 import asyncio
+import contextlib
+import gc
 import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.address import target
+from pipeline.core.address import host_ports, target
 from pipeline.core.connections import ConnectionLoop
+from pipeline.core.images.decoder import Row, Validated, validated
+from pipeline.core.images.image_validator import ImageValidator
 from pipeline.core.images.ledger import PENDING_COLUMNS, STATUS_OF, LedgerRow, PictureStore
+from pipeline.core.images.pictures import PictureError
 from pipeline.core.images.schedule import Host, Job, Schedule
 from pipeline.core.images.store_shards import absorb
 from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
@@ -62,6 +69,9 @@ class Urls(Sequence[str]):
 
     def __init__(self, column: pa.Array) -> None:
         self.column = column
+        _, ends, text = column.buffers()
+        self._ends = memoryview(ends or bytes(4)).cast("i")[column.offset :]
+        self._text = memoryview(text or b"")
 
     @classmethod
     def distinct(cls, urls: "Iterable[str] | pa.Array | pa.ChunkedArray | Urls") -> "Urls":
@@ -78,14 +88,18 @@ class Urls(Sequence[str]):
         return len(self.column)
 
     def __iter__(self) -> Iterator[str]:
-        return (url.as_py() for url in self.column)
+        return map(self.__getitem__, range(len(self)))
 
     @overload
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice) -> "Urls": ...
     def __getitem__(self, index: int | slice) -> "str | Urls":
-        return self.column[index].as_py() if isinstance(index, int) else Urls(self.column[index])
+        if isinstance(index, slice):
+            return Urls(self.column[index])
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return str(self._text[self._ends[index] : self._ends[index + 1]], "utf-8")
 
 
 def fetch(
@@ -110,10 +124,21 @@ def fetch(
         distinct = Urls.distinct(urls)
         todo = pending(distinct, store.ledger(PENDING_COLUMNS), store, settings)
         run = _Run(todo, store, settings, on_progress)
-        with asyncio.Runner(loop_factory=ConnectionLoop) as runner:
+        with _rare_collections(), asyncio.Runner(loop_factory=ConnectionLoop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
     return report
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Generator[None]:
+    """Collect cyclic garbage less often during the block: a fetch makes little, and looking for it took 4% of it."""
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def pending(
@@ -167,6 +192,7 @@ class _Run:
         self.started = self.reported = self.flushed = time.monotonic()
         self.jitter = random.Random()
         self.workers: set[asyncio.Task[None]] = set()
+        self.validating: set[asyncio.Task[None]] = set()  # pictures of few bytes and many pixels
         self.idle: list[asyncio.Future[Job]] = []  # of workers that wait for a job
         self.flushing: asyncio.Task[None] | None = None
         self.held = False  # whether new requests wait for the current flush
@@ -176,21 +202,21 @@ class _Run:
     async def run(self, known: int) -> FetchReport:
         self.loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[None] = self.loop.create_future()
-        for number, url in enumerate(self.todo):
-            asked = target(url)
-            if asked is not None:
-                self.schedule.add(asked.host_port, number)
+        for number, host in enumerate(host_ports(self.todo.column)):
+            if host is not None:
+                self.schedule.add(host, number)
                 continue
-            self._settle(url, Attempt("bad_url"), attempts=0)
+            self._settle(self.todo[number], Attempt("bad_url"), attempts=0)
             if self._flush_due():  # may block, because no request is in flight yet
                 self.store.flush()
-        async with Transfer(self.settings) as self.transfer:
+        self.validator = ImageValidator(self.settings.max_pixels, self.settings.min_side)
+        async with self.validator, Transfer(self.settings) as self.transfer:
             upkeep = self._start(self._upkeep())
             try:
                 self._dispatch()
                 await self.finished
             finally:
-                ends = [upkeep, *self.workers]
+                ends = [upkeep, *self.workers, *self.validating]
                 for task in ends:
                     task.cancel()
                 if self.flushing is not None:
@@ -244,10 +270,12 @@ class _Run:
     async def _work(self, job: Job) -> None:
         """Make one attempt after the other; wait for `_dispatch` when there is none."""
         while True:
+            limit = job.host.limit
             await self._attempt(job)
             self._flush_if_due()
             following = self._take()
-            self._dispatch()  # an answer may have given its host another slot
+            if following is None or job.host.limit > limit or self.schedule.next_due is not None:
+                self._dispatch()  # the host may have got another slot, or a retry needs a timer
             if following is None:
                 idle: asyncio.Future[Job] = self.loop.create_future()
                 self.idle.append(idle)
@@ -260,6 +288,47 @@ class _Run:
         assert asked is not None  # only valid URLs are queued
         attempt = await self.transfer.attempt(asked)
         self.schedule.charge(job, attempt.repeated)
+        if attempt.data is None:
+            self._conclude(job, attempt)
+        elif (batched := self.validator.batched(attempt.data)) is not None:
+            self.schedule.release(job, answered=True)
+            batched.add_done_callback(partial(self._on_batched, job, attempt))
+            if self.validator.crowded:
+                await self.validator.room()
+        else:
+            await self._validate_alone(job, attempt)
+
+    def _on_batched(self, job: Job, attempt: Attempt, batched: asyncio.Future[Row]) -> None:
+        """Conclude an attempt whose picture was validated in a batch, or validate it alone if it is not small."""
+        if batched.cancelled() or self.finished.done():
+            return
+        try:
+            if row := batched.result():
+                self._conclude(job, attempt, validated(row))
+            else:
+                self.schedule.reclaim(job)
+                task = self._start(self._validate_alone(job, attempt))
+                self.validating.add(task)
+                task.add_done_callback(self.validating.discard)
+        except (PictureError, TimeoutError) as error:
+            self._conclude(job, _refused(attempt, error))
+        except Exception as error:  # no process could be started
+            self.finished.set_exception(error)
+        if self.schedule.finished or self.idle:
+            self._dispatch()
+
+    async def _validate_alone(self, job: Job, attempt: Attempt) -> None:
+        assert attempt.data is not None
+        try:
+            picture = await self.validator.validate_alone(attempt.data)
+        except (PictureError, TimeoutError) as error:
+            self._conclude(job, _refused(attempt, error))
+        else:
+            self._conclude(job, attempt, picture)
+        self._dispatch()
+
+    def _conclude(self, job: Job, attempt: Attempt, picture: Validated | None = None) -> None:
+        """Settle the job's URL, or schedule a retry after a transient failure."""
         answered = attempt.http_status is not None and attempt.reason != "timeout"
         given_up = 0 < self.settings.host_failures <= job.host.failures
         if STATUS_OF[attempt.reason] == "transient" and job.attempts <= self.settings.retries and not given_up:
@@ -267,7 +336,7 @@ class _Run:
             at = self.loop.time() + self._delay(job, attempt)
             self.schedule.retry(job, attempt.reason, at, answered, pause_host=asked_to_pause)
         else:
-            self._settle(url, attempt, job.attempts)
+            self._settle(self.todo[job.url], attempt, job.attempts, picture)
             self.schedule.done(job, answered)
         if 0 < self.settings.host_failures <= job.host.failures:
             self._give_up(job.host, attempt.reason)
@@ -284,19 +353,18 @@ class _Run:
             self.given_up += 1
             self._settle(self.todo[waiting.url], Attempt(waiting.reason or reason), waiting.attempts)
 
-    def _settle(self, url: str, attempt: Attempt, attempts: int) -> None:
+    def _settle(self, url: str, attempt: Attempt, attempts: int, picture: Validated | None = None) -> None:
         self.reasons[attempt.reason] += 1
-        header, size = attempt.header, None
-        if attempt.data is not None:
-            size = len(attempt.data)
-            self.bytes += size
+        sha256, header = picture or (None, None)
+        size = None if attempt.data is None else len(attempt.data)
+        self.bytes += size or 0
         row = LedgerRow(
             url=url,
             reason=attempt.reason,
             attempts=attempts,
             fetched_at=datetime.now(UTC),
             http_status=attempt.http_status,
-            sha256=attempt.sha256,
+            sha256=sha256,
             format=header.format if header else None,
             width=header.width if header else None,
             height=header.height if header else None,
@@ -340,3 +408,8 @@ class _Run:
         done, ok = self.reasons.total(), self.reasons["ok"]
         rate = done / max(now - self.started, 1e-9)
         self.on_progress(FetchProgress(done, len(self.todo), ok, done - ok, rate, self.bytes))
+
+
+def _refused(attempt: Attempt, error: PictureError | TimeoutError) -> Attempt:
+    """Return the outcome of an attempt whose picture was refused, or not decoded in time."""
+    return Attempt(error.reason if isinstance(error, PictureError) else "timeout", attempt.http_status)

@@ -6,12 +6,14 @@ them; two more decode large ones. Each starts when it is first needed, and is re
 
 import asyncio
 from collections.abc import Sequence
+from typing import Self
 
 from pipeline.core.images.decoder import Decoder, DecoderDiedError, Row, Validated, refusal, validated
 
 # Pictures up to this and decoder.QUICK_PIXELS are decoded in batches: 10 ms each at most, 30 us for a thumbnail.
 _QUICK_BYTES = 65_536
 _BATCH = 64  # pictures
+_WAITING = 2 * _BATCH  # most small pictures that should wait for a batch
 _BATCH_BYTES = 1_000_000
 _LARGE = 2  # processes for large pictures
 
@@ -23,10 +25,18 @@ class ImageValidator:
         self.max_pixels = max_pixels
         self.min_side = min_side
         self._waiting: list[tuple[bytes, asyncio.Future[Row]]] = []
+        self._room = asyncio.Event()
         self._batches: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(_LARGE)
         self._idle: dict[bool, list[Decoder]] = {True: [], False: []}  # for small pictures, for large ones
         self._running: set[Decoder] = set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
     async def start(self) -> None:
         """Start the process for small pictures, so that no attempt waits for it (0.2 s)."""
@@ -50,17 +60,38 @@ class ImageValidator:
             PictureError: it is not a picture that is accepted.
             TimeoutError: the machine was too busy to decode it in time.
         """
-        row: Row = []
-        if len(data) <= _QUICK_BYTES:
-            found: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
-            self._waiting.append((data, found))
-            if self._batches is None:  # the first batch also gets pictures that arrive in this turn of the loop
-                self._batches = asyncio.create_task(self._decode_batches())
-            row = await found
-        if not row:
-            async with self._turns:
-                row = await self._alone(data, quick=False)
-        return validated(row)
+        batched = self.batched(data)
+        row = [] if batched is None else await batched
+        return validated(row) if row else await self.validate_alone(data)
+
+    async def validate_alone(self, data: bytes) -> Validated:
+        """Validate a picture that is too large for a batch; otherwise like `validate`."""
+        async with self._turns:
+            return validated(await self._alone(data, quick=False))
+
+    def batched(self, data: bytes) -> asyncio.Future[Row] | None:
+        """Put a small picture into the next batch; None if it has too many bytes for one.
+
+        The result is the decoder's row, or an empty one if the picture has too many pixels for a batch.
+        """
+        if len(data) > _QUICK_BYTES:
+            return None
+        found: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+        self._waiting.append((data, found))
+        if self._batches is None:  # the first batch also gets pictures that arrive in this turn of the loop
+            self._batches = asyncio.create_task(self._decode_batches())
+        return found
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many small pictures wait for a batch that no more should be requested."""
+        return len(self._waiting) >= _WAITING
+
+    async def room(self) -> None:
+        """Wait until it is not crowded."""
+        while self.crowded:
+            self._room.clear()
+            await self._room.wait()
 
     async def _decode_batches(self) -> None:
         """Decode one batch after the other; the next gathers while one is decoded."""
@@ -105,6 +136,7 @@ class ImageValidator:
                 break
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._room.set()
         return batch
 
     async def _alone(self, data: bytes, quick: bool) -> Row:

@@ -72,6 +72,7 @@ class Job:
     host: Host
     url: int
     attempts: int
+    in_flight: bool = True  # whether it holds a slot
 
 
 class Schedule:
@@ -130,9 +131,22 @@ class Schedule:
             return job
         return self._turn(self._turns, now)
 
+    def release(self, job: Job, answered: bool) -> None:
+        """Free the job's slot, once; `answered` says whether its host gave any HTTP answer. Its URL is not settled."""
+        if job.in_flight:
+            job.in_flight = False
+            self._release(job, answered)
+
+    def reclaim(self, job: Job) -> None:
+        """Take a slot for a released job, beyond the limits if all are taken."""
+        job.in_flight = True
+        job.host.active += 1
+        self.active += 1
+        self._unproven_active += not job.host.answers
+
     def done(self, job: Job, answered: bool) -> None:
-        """Settle the job's URL; `answered` says whether its host gave any HTTP answer."""
-        self._release(job, answered)
+        """Settle the job's URL, and free its slot."""
+        self.release(job, answered)
         self._outstanding -= 1
 
     def retry(self, job: Job, reason: str, at: float, answered: bool, pause_host: bool) -> None:
@@ -141,7 +155,7 @@ class Schedule:
         if pause_host:
             host.not_before = max(host.not_before, at)
         self._wait(at, host, Waiting(job.url, job.attempts, reason))
-        self._release(job, answered)
+        self.release(job, answered)
 
     def charge(self, job: Job, requests: int) -> None:
         """Count requests that the job sent to its host besides its own; with a rate, they use up tokens."""

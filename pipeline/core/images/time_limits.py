@@ -62,7 +62,7 @@ class TimedAttempt:
         self.answer_doubtful = self.answer_doubtful or (reused and host == self.host)
 
     def stop_waiting(self) -> None:
-        """Stop the silence limit while nothing is expected from the server (connecting, validating)."""
+        """Stop the silence limit while nothing is expected from the server (it connects)."""
         self.since = math.inf
 
 

@@ -1,4 +1,4 @@
-"""Make one attempt at one URL: connect, follow redirects, read up to a limit, validate the bytes, name the outcome."""
+"""Make one attempt at one URL: connect, follow redirects, read up to a limit, name the outcome."""
 
 import asyncio
 import contextlib
@@ -22,8 +22,7 @@ from pipeline.core.address import (
     redirected,
 )
 from pipeline.core.connections import request_observer
-from pipeline.core.images.image_validator import ImageValidator
-from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE, Header, PictureError
+from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE
 from pipeline.core.images.time_limits import TimedAttempt, TimeLimits
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -102,13 +101,11 @@ class FetchSettings:
 
 @dataclass(slots=True)  # not frozen: one is made for every URL
 class Attempt:
-    """The outcome of one attempt; `reason` is one of schemas.REASONS."""
+    """The outcome of one attempt; `reason` is one of schemas.REASONS, and `ok` until the bytes are validated."""
 
     reason: str
     http_status: int | None = None  # of the last response; None if no server answered
-    data: bytes | None = None
-    sha256: str | None = None
-    header: Header | None = None
+    data: bytes | None = None  # if `ok`
     etag: str | None = None
     retry_after: float | None = None  # seconds
     repeated: int = 0  # requests repeated within the attempt
@@ -138,8 +135,6 @@ class Transfer:
 
         self._guarded = session(guarded_connector(self.settings.allow_hosts))
         self._open = session(open_connector())
-        self._validator = ImageValidator(self.settings.max_pixels, self.settings.min_side)
-        await self._validator.start()
         self._enforcing = asyncio.create_task(self._limits.run())
         return self
 
@@ -149,10 +144,9 @@ class Transfer:
         self._enforcing.cancel()
         await self._guarded.close()
         await self._open.close()
-        self._validator.close()
 
     async def attempt(self, asked: Target) -> Attempt:
-        """Request a URL once and follow redirects; never raises for a server's behaviour or bad bytes."""
+        """Request a URL once and follow redirects; never raises for a server's behaviour."""
         timed = self._limits.begin(self._surplus_hosts)
         state = _AttemptState(asked)
         request_observer.set(timed)
@@ -210,13 +204,7 @@ class Transfer:
         data = await self._body(answer, timed)
         if data is None:
             return Attempt("too_large", status)
-        answer.release()  # so that the next request does not wait for decoding
-        timed.stop_waiting()
-        try:
-            sha256, header = await self._validator.validate(data)
-        except PictureError as error:
-            return Attempt(error.reason, status)
-        return Attempt("ok", status, data, sha256, header, _short(headers.get("ETag")))
+        return Attempt("ok", status, data, _short(headers.get("ETag")))
 
     async def _body(self, answer: aiohttp.ClientResponse, timed: TimedAttempt) -> bytes | None:
         """Read the body; None as soon as it exceeds the limit, whatever length was announced."""

@@ -9,6 +9,7 @@ import ipaddress
 import socket
 
 import aiohttp
+import pyarrow as pa
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from yarl import URL
 from pipeline.core.address import (
     PrivateAddressError,
     guarded_connector,
+    host_ports,
     is_public,
     literal_address,
     redirected,
@@ -191,6 +193,28 @@ EXACT = [
     "/t/http%3A%2F%2Fcdn.example%2Fi.jpg", "/a%20b%2B.jpg?k=%2B%3D", "/a%2e%2E/../b/./c", "/100%.jpg", "/a?x=1?y=/&&z",
     "/%7euser/%e2%82%ac", "/a|b^c`d{e}",
 ]  # fmt: skip
+
+
+def test_the_hosts_of_many_urls_are_those_of_each() -> None:
+    paths = ["", "/", "/a.jpg", "/ü x", "/a?b=c#d", "/" + "x" * 7990, "/" + "x" * 8000]
+    origins = [
+        "http://a.example",
+        "https://a.example",
+        "http://a.example:8080",
+        "http://a.example:99999",
+        "ftp://a.example",
+    ]
+    origins += [
+        "HTTP://A.example",
+        "http://u:p@a.example",
+        "http://127.0.0.1:80",
+        "http://[2606:4700::1]",
+        "",
+        " http://b.example ",
+    ]
+    urls = [origin + path for path in paths for origin in origins]
+    asked = [target(url) for url in urls]
+    assert list(host_ports(pa.array(urls)[3:])) == [one and one.host_port for one in asked[3:]]
 
 
 @pytest.mark.parametrize("path", EXACT)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from pipeline.core.images.fetch import FetchProgress, FetchSettings, fetch
+from pipeline.core.images.fetch import FetchProgress, FetchSettings, Urls, fetch
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import forbids_ai
 from tests.pipeline.core.fault_server import FaultServer, jpeg
@@ -248,3 +249,17 @@ def test_a_second_writer_is_refused_by_name(server: FaultServer, store: PictureS
 def test_an_invalid_setting_is_named(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
         FetchSettings(**{field: value})  # type: ignore[arg-type]
+
+
+def test_urls_in_a_column_read_like_a_list() -> None:
+    texts = ["http://a.example/1", "http://b.example/ü", "", "http://c.example/😀", "http://d.example/5"]
+    for column, expected in (
+        (pa.array(texts), texts),
+        (pa.array(texts)[1:4], texts[1:4]),
+        (pa.array([], pa.string()), []),
+    ):
+        urls = Urls(column)
+        assert list(urls) == expected
+        assert list(urls[1:]) == expected[1:]
+        with pytest.raises(IndexError):
+            urls[len(expected)]

@@ -196,3 +196,27 @@ def test_a_waiting_url_takes_four_bytes() -> None:
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert grown < 6 * 100_000
+
+
+def test_a_released_job_holds_no_slot_and_is_unfinished_until_it_is_settled() -> None:
+    plan = schedule({"a": 3}, per_host=1)
+    first = take_all(plan)[0]
+    plan.release(first, answered=True)
+    second = take_all(plan)[0]
+    plan.done(second, answered=True)
+    third = take_all(plan)[0]
+    plan.done(third, answered=True)
+    assert not plan.finished
+    plan.done(first, answered=True)
+    assert plan.finished
+    assert plan.active == 0
+
+
+def test_a_job_that_takes_its_slot_back_keeps_its_host_from_the_next_url() -> None:
+    plan = schedule({"a": 3}, per_host=1)
+    first = take_all(plan)[0]
+    plan.release(first, answered=True)
+    plan.reclaim(first)
+    assert take_all(plan) == []
+    plan.done(first, answered=True)
+    assert len(take_all(plan)) == 1
