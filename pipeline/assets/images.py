@@ -57,9 +57,14 @@ def image_urls(
     of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column without chunks has no type
     wanted = of_items | pc.field("garment_class").is_valid() if settings.extra_per_class else of_items
     with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & of_items
+    shown = products.read(["asin", "garment_class", *survivors.url_columns(settings.vendor_resolution)], wanted)
+    other_size = pc.and_(
+        survivors.lacking_size(shown, settings.vendor_resolution),
+        pc.is_in(shown["asin"], value_set=items["asin"].combine_chunks()).combine_chunks(),
+    )
     table = survivors.image_urls(
         items,
-        products.read(["asin", "garment_class", survivors.url_column(settings.vendor_resolution)], wanted),
+        shown,
         reviews.read(where=with_photo),
         vendor_resolution=settings.vendor_resolution,
         extra_per_class=settings.extra_per_class,
@@ -68,7 +73,11 @@ def image_urls(
     by_source = {source: pc.sum(pc.equal(table["source"], source)).as_py() or 0 for source in ("vendor", "customer")}
     # The version ignores signatures: an address that is signed again still names the same picture.
     return table_output(
-        table, version=table_digest(keyed(table)), by_source=by_source, urls=pc.count_distinct(table["url"]).as_py()
+        table,
+        version=table_digest(keyed(table)),
+        by_source=by_source,
+        urls=pc.count_distinct(table["url"]).as_py(),
+        items_shown_in_the_other_size=pc.sum(other_size).as_py() or 0,
     )
 
 
