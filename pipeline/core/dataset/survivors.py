@@ -176,7 +176,7 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
     if not images.num_rows:
         raise InputError(
             f"{mode}: no working picture of any of {len(pc.unique(interactions['item'])):,} items; look at the reasons"
-            " in image_ledger (are the URLs reachable from here, are their hosts allowed?)"
+            f" in image_ledger ({_reasons(ledger)})"
         )
     users, items = interactions["user"].to_numpy(), interactions["item"].to_numpy()
     counts = {"users_before": len(np.unique(users)), "items_before": len(np.unique(items))}
@@ -208,6 +208,13 @@ def _working(image_urls: pa.Table, ledger: pa.Table) -> pa.Table:
     at = pc.index_in(table["url"], value_set=keyed(good)["url"].combine_chunks())
     table = table.append_column("sha256", good["sha256"].combine_chunks().take(at))
     return table.filter(pc.is_valid(at)).select(IMAGES.names).cast(IMAGES)
+
+
+def _reasons(ledger: pa.Table) -> str:
+    """Count the reasons why pictures do not work, the most frequent first."""
+    broken = ledger.filter(pc.not_equal(ledger["status"], "ok"))["reason"].value_counts().to_pylist()
+    counted = sorted(((entry["counts"], entry["values"]) for entry in broken), reverse=True)
+    return ", ".join(f"{reason} {count:,}" for count, reason in counted) or "it has no picture"
 
 
 def _pair_codes(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:

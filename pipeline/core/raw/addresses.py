@@ -6,6 +6,7 @@ table, and become `file:///...` addresses. Everything that is dropped is counted
 """
 
 import ast
+import contextlib
 import json
 import os
 import re
@@ -14,8 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from pipeline.core.errors import InputError
 from pipeline.core.local_address import ARCHIVE, INSIDE, LONGEST_PATH, file_address, local_place
 from pipeline.core.raw.copies import is_copy
+from pipeline.core.raw.sources import named
 
 URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
 LIST_CHARACTERS = 1 << 20  # a longer list in a text is not read: ast builds a tree of many times its size
@@ -96,6 +99,20 @@ def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
 def base_of(table: Path) -> Path | None:
     """Return the folder against which a table's paths are resolved; None for a fetched table, which may name none."""
     return None if is_copy(table) else Path(os.path.abspath(table)).parent  # noqa: PTH100  (links stay as named)
+
+
+def table_folders(*specs: str) -> tuple[str, ...]:
+    """List the folders of the local files of specifications: pictures may be read inside them.
+
+    A specification that names a file which is gone adds none: `sources.named` has said so when it was read.
+    """
+    folders: dict[str, None] = {}
+    for spec in specs:
+        with contextlib.suppress(InputError):
+            for entry in named(spec) if spec else ():
+                if isinstance(entry, Path):
+                    folders[os.path.dirname(os.path.abspath(entry))] = None  # noqa: PTH100, PTH120
+    return tuple(folders)
 
 
 def clean_addresses(values: Sequence[object], counts: Counter[str], base: Path | None) -> list[str]:
