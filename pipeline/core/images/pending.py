@@ -141,6 +141,8 @@ def _unsettle_changed_files(settled: np.ndarray, wanted: np.ndarray, ledger: pa.
 
     A picture that was kept stays when its file is gone, like one whose server is gone.
     """
+    if not settings.picture_folders:
+        return
     local = pc.or_(pc.starts_with(ledger["url"], FILE), pc.starts_with(ledger["url"], ARCHIVE)).to_numpy()
     files = LocalFiles(settings.picture_folders, settings.max_bytes)
     for row in np.flatnonzero(local & settled & wanted).tolist():
