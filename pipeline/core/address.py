@@ -108,6 +108,8 @@ class Target(NamedTuple):
     @property
     def exact(self) -> URL:
         """Return the URL for aiohttp, marked as encoded so that aiohttp does not rewrite its escapes."""
+        if "?" in self.path:
+            return URL(self.url, encoded=True)
         # yarl parses the origin once; parsing every URL whole takes three times as long.
         return _origin(self.url.removesuffix(self.path)).with_path(self.path, encoded=True)
 

@@ -6,6 +6,7 @@ Pure functions: the files, the last request's outcome and the time go in, the ne
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -119,7 +120,7 @@ def step(state: State, marks: Marks, now: float, outcome: Outcome | None) -> Dro
 
 def _after_failure(state: State, drop: Drop, marks: Marks, now: float, outcome: Outcome) -> DropStep:
     suspects = changed_files(state.taken, drop.marks)
-    named = {s: {name: m for name, m in files.items() if name in outcome.error} for s, files in suspects.items()}
+    named = {s: {n: m for n, m in files.items() if _names(outcome.error, n)} for s, files in suspects.items()}
     if any(named.values()):  # the error names files, so the drop's other files are not to blame
         suspects = {source: files for source, files in named.items() if files}
     failed: dict[str, dict[str, list]] = {}
@@ -144,6 +145,11 @@ def _after_failure(state: State, drop: Drop, marks: Marks, now: float, outcome: 
     if not wait:
         return step(state, marks, now, None)
     return DropStep(state, f"{outcome.status.value} ({outcome.error}): next try in {wait:.0f} s")
+
+
+def _names(error: str, file: str) -> bool:
+    """Return whether an error names this file, and not only one whose name contains its name."""
+    return bool(file) and re.search(rf"(?<![\w./-]){re.escape(file)}(?![\w/-]|\.\w)", error) is not None
 
 
 def force_observation(state: State, marks: Marks, now: float) -> DropStep:

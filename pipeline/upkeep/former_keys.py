@@ -9,6 +9,7 @@ import dagster as dg
 from pipeline.core.errors import InputError
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
+from pipeline.recommenders import registry
 
 _OF_INPUTS = ("dagster/input_data_version/", "dagster/input_event_pointer/")
 _OF_THE_ASSET = ("dagster/data_version", "dagster/code_version")
@@ -26,7 +27,7 @@ def carry_over(instance: dg.DagsterInstance, storage: Storage) -> list[str]:
             manifest = storage.current("recommender", mode).manifest()
         except (InputError, OSError):
             continue
-        made_as, name = manifest.get("asset", ""), manifest.get("model", "")
+        made_as, name = manifest.get("asset", ""), registry.of_manifest(manifest).name
         if not made_as or made_as == name or _latest(instance, name, mode) is not None:
             continue
         original = _latest(instance, made_as, mode)

@@ -60,9 +60,9 @@ def fetch(
 ) -> FetchReport:
     """Fetch into `store` every URL that it lacks or has as transient; settled URLs are not requested again.
 
-    A kill loses at most one flush (`flush_every` rows) and the requests in flight. A server's behaviour is recorded in
-    the ledger and never raises. Memory grows by the text of the URLs and about 200 bytes per picture. `on_progress` is
-    called at most every half second, and once at the end.
+    A kill loses at most one flush (`flush_every` rows), and the pictures requested or validated at that moment. A
+    server's behaviour is recorded in the ledger and never raises. Memory grows by the text of the URLs and about 200
+    bytes per picture. `on_progress` is called at most every half second, and once at the end.
 
     Raises:
         BlockingIOError: another process writes to the store.
@@ -128,7 +128,7 @@ class _Run:
                 self.record.settle(self.todo[number], Attempt("bad_url"), attempts=0)
                 if self.record.flush_due:  # may block, because no request is in flight yet
                     self.record.flush()
-        self.validator = ImageValidator(self.settings.max_pixels, self.settings.min_side)
+        self.validator = ImageValidator(self.settings.max_pixels, self.settings.min_side, on_room=self._dispatch)
         async with self.validator, Transfer(self.settings) as self.transfer:
             upkeep = self._start(self._upkeep())
             try:
@@ -165,7 +165,12 @@ class _Run:
         return task
 
     def _take(self) -> Job | None:
-        return None if self.held else self.schedule.take(self.loop.time())
+        return None if self._full else self.schedule.take(self.loop.time())
+
+    @property
+    def _full(self) -> bool:
+        """Whether new requests wait: for the current flush, or because enough pictures wait for their validation."""
+        return self.held or self.validator.crowded
 
     def _dispatch(self) -> None:
         """Give every attempt that may start to a worker, and set a timer for the end of the next retry or pause."""
@@ -177,7 +182,7 @@ class _Run:
         if self.schedule.finished and self.files_read and not self.finished.done():
             self.finished.set_result(None)
         due = self.schedule.next_due
-        if due is None or self.held or (self.timer is not None and self.timer_at <= due):
+        if due is None or self._full or (self.timer is not None and self.timer_at <= due):
             return
         if self.timer is not None:
             self.timer.cancel()
@@ -205,12 +210,12 @@ class _Run:
     async def _work(self, job: Job) -> None:
         """Make one attempt after the other; wait for `_dispatch` when there is none."""
         while True:
-            limit = job.host.limit
+            before = job.host.limit, job.host.answers
             await self._attempt(job)
             self._flush_if_due()
             following = self._take()
-            if following is None or job.host.limit > limit or self.schedule.next_due is not None:
-                self._dispatch()  # the host may have got another slot, or a retry needs a timer
+            if following is None or before != (job.host.limit, job.host.answers) or self.schedule.next_due is not None:
+                self._dispatch()  # the host may have got another slot or freed a trial's, or a retry needs a timer
             if following is None:
                 idle: asyncio.Future[Job] = self.loop.create_future()
                 self.idle.append(idle)
@@ -228,8 +233,6 @@ class _Run:
         elif (batched := self.validator.batched(attempt.data)) is not None:
             self.schedule.release(job, answered=True)
             batched.add_done_callback(partial(self._on_batched, job, attempt))
-            if self.validator.crowded:
-                await self.validator.room()
         else:
             await self._validate_alone(job, attempt)
 
@@ -238,25 +241,35 @@ class _Run:
         if batched.cancelled() or self.finished.done():
             return
         try:
-            if row := batched.result():
-                self._conclude(job, attempt, validated(row))
-            else:
-                self.schedule.reclaim(job)
-                task = self._start(self._validate_alone(job, attempt))
-                self.validating.add(task)
-                task.add_done_callback(self.validating.discard)
-        except (PictureError, TimeoutError) as error:
-            self._conclude(job, _refused(attempt, error))
-        except Exception as error:  # no process could be started
+            self._conclude_batched(job, attempt, batched)
+        except Exception as error:  # no process could be started, or the store failed: an error here is otherwise lost
             self.finished.set_exception(error)
+            return
+        self._flush_if_due()
         if self.schedule.finished or self.idle:
             self._dispatch()
+
+    def _conclude_batched(self, job: Job, attempt: Attempt, batched: asyncio.Future[Row]) -> None:
+        try:
+            row = batched.result()
+            picture = validated(row) if row else None
+        except (PictureError, TimeoutError) as error:
+            self._conclude(job, _refused(attempt, error))
+            return
+        if picture is not None:
+            self._conclude(job, attempt, picture)
+            return
+        self.schedule.reclaim(job)
+        task = self._start(self._validate_alone(job, attempt))
+        self.validating.add(task)
+        task.add_done_callback(self.validating.discard)
 
     async def _validate_alone(self, job: Job, attempt: Attempt) -> None:
         assert attempt.data is not None
         try:
             picture = await self.validator.validate_alone(attempt.data)
         except (PictureError, TimeoutError) as error:
+            self.schedule.release(job, answered=True)  # a slow decoder is no fault of the host
             self._conclude(job, _refused(attempt, error))
         else:
             self._conclude(job, attempt, picture)

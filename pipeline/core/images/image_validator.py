@@ -5,7 +5,8 @@ them; two more decode large ones. Each starts when it is first needed, and is re
 """
 
 import asyncio
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from pipeline.core.images.decoder import Decoder, DecoderDiedError, Row, Validated, refusal, validated
@@ -21,11 +22,11 @@ _LARGE = 2  # processes for large pictures
 class ImageValidator:
     """Checks that bytes are an acceptable picture, in processes of its own; `close` ends them."""
 
-    def __init__(self, max_pixels: int, min_side: int) -> None:
+    def __init__(self, max_pixels: int, min_side: int, on_room: Callable[[], None] = lambda: None) -> None:
         self.max_pixels = max_pixels
         self.min_side = min_side
         self._waiting: list[tuple[bytes, asyncio.Future[Row]]] = []
-        self._room = asyncio.Event()
+        self._on_room = on_room  # called when it is crowded no more
         self._batches: asyncio.Task[None] | None = None
         self._turns = asyncio.Semaphore(_LARGE)
         self._idle: dict[bool, list[Decoder]] = {True: [], False: []}  # for small pictures, for large ones
@@ -101,12 +102,6 @@ class ImageValidator:
         """Whether so many small pictures wait for a batch that no more should be requested."""
         return len(self._waiting) >= _WAITING
 
-    async def room(self) -> None:
-        """Wait until it is not crowded."""
-        while self.crowded:
-            self._room.clear()
-            await self._room.wait()
-
     async def _decode_batches(self) -> None:
         """Decode one batch after the other; the next gathers while one is decoded."""
         batch: list[tuple[bytes, asyncio.Future[Row]]] = []
@@ -149,12 +144,17 @@ class ImageValidator:
             if count and size > _BATCH_BYTES:
                 break
             count += 1
+        was_crowded = self.crowded
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._room.set()
+        if was_crowded and not self.crowded:
+            asyncio.get_running_loop().call_soon(self._on_room)
         return batch
 
     async def _alone(self, data: bytes, quick: bool) -> Row:
-        """Decode one picture alone; try again if the process died for another reason than its CPU limit."""
+        """Decode one picture alone; try again if the process died for another reason than its CPU limit.
+
+        Raises TimeoutError if it was killed from outside twice, for example because the machine is out of memory.
+        """
         for _ in range(2):
             try:
                 return (await self._ask([data], quick))[0]
@@ -162,6 +162,8 @@ class ImageValidator:
                 died = error
                 if error.of_its_limit:
                     break
+        if died.code == -signal.SIGKILL:
+            raise TimeoutError("the process that decodes pictures was killed twice")
         return refusal(died)
 
     async def _ask(self, batch: Sequence[bytes], quick: bool) -> list[Row]:

@@ -62,7 +62,7 @@ class FetchSettings:
     ] = ()
     flush_every: Annotated[
         int,
-        Doc("Most ledger rows that a kill may lose, besides the requests under way; half of them are written at once."),
+        Doc("Most ledger rows that a kill may lose, besides the pictures under way; half of them are written at once."),
     ] = 2000
     flush_bytes: Annotated[int, Doc("Most bytes of pictures that a kill may lose.")] = 64_000_000
     flush_seconds: Annotated[float, Doc("Most seconds of work that a kill may lose.")] = 30.0

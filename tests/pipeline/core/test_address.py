@@ -195,6 +195,16 @@ EXACT = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("path", ["", "/", "/a.jpg", "/a%2Fb c", "/a?b=c", "/?", "/a?x=1?y", "?q"])
+@pytest.mark.parametrize("origin", ["http://a.example", "https://a.example:8443", "http://[2606:4700::1]"])
+def test_the_url_for_aiohttp_has_the_parts_that_yarl_finds(origin: str, path: str) -> None:
+    asked = target(origin + path)
+    assert asked is not None
+    whole = URL(asked.url, encoded=True)
+    assert asked.exact == whole
+    assert (asked.exact.raw_path, asked.exact.raw_query_string) == (whole.raw_path, whole.raw_query_string)
+
+
 def test_the_hosts_of_many_urls_are_those_of_each() -> None:
     paths = ["", "/", "/a.jpg", "/ü x", "/a?b=c#d", "/" + "x" * 7990, "/" + "x" * 8000]
     origins = [

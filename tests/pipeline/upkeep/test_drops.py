@@ -300,6 +300,14 @@ def test_new_files_do_not_give_a_bad_one_further_tries():
     assert [entry[1] for entry in given_up] == ["bad"]
 
 
+@pytest.mark.parametrize("bad", ["/d/old_reviews.json", "/d/reviews.json.gz", "/e/d/reviews.json"])
+def test_a_file_is_not_blamed_because_its_name_is_part_of_a_bad_ones(bad: str):
+    marks = {"raw_reviews": {"/d/reviews.json": "1", "reviews.json": "1", bad: "1"}, "garment_rules": {"": "1"}}
+    state = step(State(taken={}), marks, 0.0, None).state
+    found = step(state, marks, 0.0, Outcome(DropStatus.FAILED, f"{bad}: the compressed file is cut short or damaged"))
+    assert {source: list(files) for source, files in found.state.failed.items()} == {"raw_reviews": [bad]}
+
+
 def test_an_ingest_that_failed_before_is_requested_when_the_automation_does_not_retry_it():
     state = step(State(taken={}), MARKS, 0.0, None).state
     waiting = Outcome(DropStatus.WAITING, "it failed before", drops.INGEST)

@@ -56,3 +56,10 @@ def test_a_model_of_its_own_key_and_one_that_was_never_recorded_are_left_alone(i
     materialise(instance, "dvbpr")
     assert carry_over(instance, home_with(tmp_path / "own", "dvbpr", "dvbpr")) == []
     assert carry_over(instance, home_with(tmp_path / "unrecorded", "other", "modern")) == []
+
+
+def test_a_manifest_that_names_no_model_is_one_of_dvbpr(instance, tmp_path: Path):
+    storage = home_with(tmp_path, "dvbpr", "dvbpr")
+    write_json(storage.current("recommender", MODE).path / "manifest.json", {"asset": "dvbpr", "inputs": {}})
+    materialise(instance, "dvbpr")
+    assert carry_over(instance, storage) == []

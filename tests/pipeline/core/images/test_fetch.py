@@ -1,5 +1,6 @@
 """Run the downloader against a misbehaving host: every fault gets its reason, and nothing is requested twice."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.core.images import fetch as fetching
+from pipeline.core.images import image_validator
 from pipeline.core.images.fetch import FetchProgress, FetchSettings, Urls, fetch
 from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.core.images.transfer import forbids_ai
@@ -306,3 +309,42 @@ def test_urls_in_a_column_read_like_a_list() -> None:
         assert list(urls[1:]) == expected[1:]
         with pytest.raises(IndexError):
             urls[len(expected)]
+
+
+def test_no_more_is_requested_while_pictures_wait_for_their_validation(server, store, monkeypatch):
+    monkeypatch.setattr(image_validator, "_WAITING", 4)
+    monkeypatch.setattr(image_validator, "_BATCH", 1)
+    waiting, workers = [], []
+    batched, started = image_validator.ImageValidator.batched, fetching._Run._work
+
+    def counted(self, data):
+        waiting.append(len(self._waiting))
+        return batched(self, data)
+
+    def work(self, job):
+        workers.append(job)
+        return started(self, job)
+
+    monkeypatch.setattr(image_validator.ImageValidator, "batched", counted)
+    monkeypatch.setattr(fetching._Run, "_work", work)
+    urls = [server.url(f"ok/{number}" if number % 3 else f"status/500?{number}") for number in range(150)]
+    report = fetch(urls, store, quick(server, concurrency=8, per_host=8))
+    assert report.reasons == {"http_5xx": 50, "ok": 100}
+    assert max(waiting) < 4 + 8
+    assert len(workers) <= 8
+
+
+def test_all_slots_are_used_once_the_hosts_are_known_to_answer(store, monkeypatch):
+    active, attempt = [], fetching._Run._attempt
+
+    def counted(self, job):
+        active.append(self.schedule.active)
+        return attempt(self, job)
+
+    monkeypatch.setattr(fetching._Run, "_attempt", counted)
+    with contextlib.ExitStack() as opened:
+        servers = [opened.enter_context(FaultServer()) for _ in range(6)]
+        urls = [one.url(f"ok/{number}") for number in range(10) for one in servers]
+        allowed = frozenset(one.host for one in servers)
+        fetch(urls, store, quick(servers[0], allow_hosts=allowed, concurrency=4, per_host=1))
+    assert max(active) == 4

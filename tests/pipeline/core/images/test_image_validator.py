@@ -138,6 +138,20 @@ def test_a_picture_that_ends_its_process_twice_is_refused(monkeypatch: pytest.Mo
     run(work())
 
 
+def test_a_picture_whose_process_was_killed_twice_from_outside_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def die(self: Decoder, batch: object) -> list:
+        self.process.kill()
+        raise decoder.DecoderDiedError(self.process.wait())
+
+    async def work() -> None:
+        async with open_validator() as validator:
+            monkeypatch.setattr(Decoder, "ask", die)
+            with pytest.raises(TimeoutError):
+                await validator.validate(LARGE)
+
+    run(work())
+
+
 def test_slow_large_pictures_delay_no_small_one_and_are_cancelled_with_their_attempts() -> None:
     async def work() -> None:
         async with open_validator() as validator:
