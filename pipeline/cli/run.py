@@ -20,6 +20,8 @@ from rich.table import Table
 
 from models.training import signals
 from pipeline.build import build_definitions
+from pipeline.checks.input import ANYWAY_TAG, INSPECTED
+from pipeline.cli import preflight
 from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
@@ -84,6 +86,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="ASSETS",
         help="Dagster's selection syntax: 'key:dvbpr+', 'group:generator', ...",
     )
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="go on where the inspection of the input finds that nothing can come of it",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the runs that would be made, and stop")
     return parser.parse_args(argv)
 
@@ -118,8 +125,8 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
     return with_reviews
 
 
-def run(profile: str, select: str, console: Console, dry_run: bool = False) -> Path:
-    """Materialise the selection; return the path of summary.json.
+def run(profile: str, select: str, console: Console, dry_run: bool = False, anyway: bool = False) -> Path:
+    """Materialise the selection; return the path of summary.json. `anyway` goes on where nothing can come of it.
 
     Raises:
         InputError: the input or the configuration is wrong.
@@ -132,8 +139,10 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     with home_lock, _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
-        with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)}, console)
-        segments = plan(definitions, select, with_reviews, Method(profile=profile).leaves_out)
+        method = Method(profile=profile)
+        resources: dict[str, Any] = {**default_resources(), "method": method}
+        with_reviews = _check_before(resources, console)
+        segments = plan(definitions, select, with_reviews, method.leaves_out)
         if not with_reviews:
             console.print("No reviews named: the generator's assets only.")
         if dry_run:
@@ -144,6 +153,10 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
+        selected = {key.to_user_string() for segment in segments for key in segment.assets}
+        raw, storage = resources["raw"], resources["storage"]
+        inspected = preflight.inspect_before(raw, storage, method, selected, console, say, anyway)
+        tags = {INSPECTED: "yes"} if inspected else {ANYWAY_TAG: "yes"} if anyway else {}
         with background_sync.synchronised(home, say), instance.open_instance(home) as opened:
             known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
             instance.remember(home, profile=profile, **known)
@@ -156,7 +169,7 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             with display:
                 for segment in segments:
                     console.print(f"[bold]{_title(segment)}[/]")
-                    _materialise(definitions, segment, opened)
+                    _materialise(definitions, segment, opened, tags)
             return _close(home, opened, display.lines.seconds, console, time.monotonic() - started)
 
 
@@ -177,13 +190,15 @@ def _title(segment: Segment) -> str:
     return f"image mode {segment.partition}" if segment.partition else "all image modes"
 
 
-def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.DagsterInstance) -> None:
+def _materialise(
+    definitions: dg.Definitions, segment: Segment, opened: dg.DagsterInstance, tags: dict[str, str]
+) -> None:
     definitions.resolve_job_def(everything.name).execute_in_process(
         instance=opened,
         partition_key=segment.partition,
         asset_selection=list(segment.assets),
         run_config={"loggers": {LOGGER: {}}},
-        tags=this_process(),
+        tags={**this_process(), **tags},
     )
     signals.check()  # Dagster ignores a signal that arrives between two steps
 
@@ -248,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
     options, console = arguments(argv), Console()
 
     def work() -> int:
-        run(options.profile, options.select, console, options.dry_run)
+        run(options.profile, options.select, console, options.dry_run, options.anyway)
         return DONE
 
     return ended(work, console, "The run's log is in the Dagster UI (make ui); repeat the command to continue.")

@@ -4,7 +4,7 @@ Dagster runs partitioned and unpartitioned assets together only under a single p
 split where the partitioning changes: ingest to pictures, then each image mode, then the assets that read all modes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -20,6 +20,14 @@ WITHOUT_REVIEWS = (
     "garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments", "model_cards",
     "lookbook",
 )  # fmt: skip
+# The assets of the generator, which need no user whose items have pictures.
+OF_GENERATOR = ("garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments")
+
+
+def generator_alone(selected: Collection[str]) -> bool:
+    """Return whether these assets are the generator's, with what they are made from, and no recommender's."""
+    chosen = set(selected)
+    return bool(chosen & set(OF_GENERATOR)) and chosen <= set(WITHOUT_REVIEWS)
 
 
 @dataclass(frozen=True)
