@@ -44,6 +44,7 @@ from pipeline.upkeep.jobs import everything, observe_sources
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import this_process
 from pipeline.views import fetch_table
+from pipeline.views import loss as losses
 from pipeline.views.comparison import in_short
 
 # The variables of the home's last run that `make ui` starts with.
@@ -216,7 +217,7 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
         if found["models"]:
             console.print(_table(mode, found))
     for line in _closing_lines(summary):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"[bold]Done[/] in {wall:.0f} s. {path}", highlight=False)
     console.print("See it: make ui (Dagster and MLflow)", highlight=False)
     return path
@@ -238,6 +239,10 @@ def _table(mode: str, found: dict[str, Any]) -> Table:
 
 
 def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
+    for mode, found in summary["modes"].items():
+        if loss := found.get("loss"):
+            mark = "[yellow]![/] " if losses.is_large(loss) else ""
+            yield mark + escape(losses.line(mode, loss))
     generator, designs = summary.get("generator"), summary.get("designs")
     if generator:
         shown = ("class_agreement", "frechet_", "kernel_", "diversity_")

@@ -219,6 +219,7 @@ def test_a_mode_without_working_pictures_is_reported_with_counts(call: Call, tmp
     assert code != DONE
     assert "vendor_single: no user is left with 5 items that have a working picture (5 of 6 items have none)" in said
     assert "image_ledger" in said
+    assert "! vendor_single: 5 of 6 items of the 5-core (83.3%) have no picture: 5 broken (http_404)" in said
 
 
 def test_a_failure_of_every_picture_is_reported_without_retries(call: Call, monkeypatch):
