@@ -63,7 +63,14 @@ def splits(
     shown = losses.plain(loss, bound) if loss is not None else None
     if shown and losses.is_large(shown):
         context.log.warning(losses.line(context.partition_key, shown))
-    by_mode = {mode: _surviving(method, interactions, image_urls, image_ledger, mode) for mode in IMAGE_MODES}
+    by_mode: dict[str, survivors.Surviving] = {}
+    for mode in IMAGE_MODES:
+        try:
+            by_mode[mode] = _surviving(method, interactions, image_urls, image_ledger, mode)
+        except InputError as error:  # a shop with customers' photos alone has nobody in the shop's modes
+            if mode == context.partition_key:
+                raise
+            context.log.warning(f"held-out items are not shared with another mode: {error}")
     table = hold_outs.leave_one_out(
         by_mode,
         context.partition_key,

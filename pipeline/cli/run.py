@@ -9,7 +9,7 @@ import functools
 import os
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec
+from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home import command_lock, environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync
@@ -38,7 +39,7 @@ from pipeline.runtime.summary import summarise
 from pipeline.runtime.terminal import LOGGER, Display
 from pipeline.runtime.tracking import EXPERIMENT
 from pipeline.sample import source as sample_source
-from pipeline.settings.assets import IngestSettings
+from pipeline.settings.assets import DesignTargetSettings, IngestSettings
 from pipeline.settings.method import Method
 from pipeline.upkeep.jobs import everything, observe_sources
 from pipeline.upkeep.recovery import recover
@@ -47,6 +48,11 @@ from pipeline.views import fetch_table
 from pipeline.views import loss as losses
 from pipeline.views.comparison import in_short
 
+# op whose settings name the recommender's image mode -> the assets that need that recommender
+DESIGNS = {
+    "personal_designs": ("personal_designs", "design_steps", "designs_tradeoff"),
+    "restyled_products": ("restyled_products",),
+}
 # The variables of the home's last run that `make ui` starts with.
 REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
 
@@ -88,6 +94,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="Dagster's selection syntax: 'key:dvbpr+', 'group:generator', ...",
     )
     parser.add_argument(
+        "--modes", nargs="+", choices=IMAGE_MODES, default=list(IMAGE_MODES), metavar="MODE",
+        help=f"image modes to make (default: {' '.join(IMAGE_MODES)})",
+    )  # fmt: skip
+    parser.add_argument(
         "--anyway",
         action="store_true",
         help="go on where the inspection of the input finds that nothing can come of it",
@@ -126,8 +136,17 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
     return with_reviews
 
 
-def run(profile: str, select: str, console: Console, dry_run: bool = False, anyway: bool = False) -> Path:
-    """Materialise the selection; return the path of summary.json. `anyway` goes on where nothing can come of it.
+def run(
+    profile: str,
+    select: str,
+    console: Console,
+    dry_run: bool = False,
+    anyway: bool = False,
+    modes: Sequence[str] = IMAGE_MODES,
+) -> Path:
+    """Materialise the selection in these image modes; return the path of summary.json.
+
+    `anyway` goes on where nothing can come of it.
 
     Raises:
         InputError: the input or the configuration is wrong.
@@ -143,7 +162,10 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False, anyw
         method = Method(profile=profile)
         resources: dict[str, Any] = {**default_resources(), "method": method}
         with_reviews = _check_before(resources, console)
-        segments = plan(definitions, select, with_reviews, method.leaves_out)
+        segments, left = _planned(definitions, select, with_reviews, method, modes)
+        planned = {key.to_user_string() for segment in segments for key in segment.assets}
+        if left:
+            say(f"left out, because their image mode is not among --modes: {', '.join(left)}")
         if not with_reviews:
             console.print("No reviews named: the generator's assets only.")
         if dry_run:
@@ -154,9 +176,8 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False, anyw
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
-        selected = {key.to_user_string() for segment in segments for key in segment.assets}
         raw, storage = resources["raw"], resources["storage"]
-        inspected = preflight.inspect_before(raw, storage, method, selected, console, say, anyway)
+        inspected = preflight.inspect_before(raw, storage, method, planned, console, say, anyway)
         tags = {INSPECTED: "yes"} if inspected else {ANYWAY_TAG: "yes"} if anyway else {}
         with background_sync.synchronised(home, say), instance.open_instance(home) as opened:
             known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
@@ -172,6 +193,20 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False, anyw
                     console.print(f"[bold]{_title(segment)}[/]")
                     _materialise(definitions, segment, opened, tags)
             return _close(home, opened, display.lines.seconds, console, time.monotonic() - started)
+
+
+def _planned(
+    definitions: dg.Definitions, select: str, with_reviews: bool, method: Method, modes: Sequence[str]
+) -> tuple[list[Segment], list[str]]:
+    """Plan the runs; also name the designs that are left out, because their recommender's mode is not made."""
+    whole = plan(definitions, select, with_reviews, method.leaves_out, modes)
+    others = {op for op in DESIGNS if method.settings(DesignTargetSettings, op).mode not in modes}
+    without = {asset for op in others for asset in DESIGNS[op]}
+    planned = {key.to_user_string() for segment in whole for key in segment.assets}
+    if not without & planned:
+        return whole, []
+    kept = plan(definitions, select, with_reviews, lambda name: method.leaves_out(name) or name in without, modes)
+    return kept, sorted(planned - {key.to_user_string() for segment in kept for key in segment.assets})
 
 
 def _show_fetch_plan(profile: str, home: Path, console: Console) -> None:
@@ -268,7 +303,7 @@ def main(argv: list[str] | None = None) -> int:
     options, console = arguments(argv), Console()
 
     def work() -> int:
-        run(options.profile, options.select, console, options.dry_run, options.anyway)
+        run(options.profile, options.select, console, options.dry_run, options.anyway, options.modes)
         return DONE
 
     return ended(work, console, "The run's log is in the Dagster UI (make ui); repeat the command to continue.")
