@@ -7,6 +7,7 @@ import codecs
 import contextlib
 import re
 import zipfile
+import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ MEMBER_RATIO = 200  # most bytes of a zip's member for each byte stored; tables 
 SMALL_MEMBER = 64 << 20  # a member up to this size may have any ratio
 MEMBERS_AT_MOST = 10_000
 JSON, CSV, PARQUET, ARROW, STREAM = "JSON", "CSV", "Parquet", "Arrow", "Arrow stream"
+# What reading damaged content raises; RuntimeError and NotImplementedError are zipfile's.
+UNREADABLE = (*DAMAGED, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, pa.ArrowException)
 TABLES = (CSV, PARQUET, ARROW, STREAM)
 _EXPORT = "in the spreadsheet choose Save as, CSV UTF-8, and name that file"
 _UNPACK = "unpack it and name the file inside"
@@ -54,6 +57,7 @@ REFUSED: tuple[tuple[bytes, str, str], ...] = (
 )
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
           (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a]")
 _JSON_LINE = re.compile(r"^\s*(\{\s*(\"|'|\}|$)|\[\s*(\{|\]|$))", re.MULTILINE)
 
 
@@ -129,7 +133,8 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 def _refuse(path: Path, head: bytes, inside: str) -> None:
     for magic, name, mend in REFUSED:
-        if head.startswith(magic):
+        # A column may be named ORCID or PARENT_ID: a magic of letters alone wants a byte behind it that no text has.
+        if head.startswith(magic) and (not magic.isalnum() or _CONTROL.search(head[:64])):
             raise InputError(f"{path}: is {inside and f'a {inside}'}{name}, which is not read; {mend}")
     start = head[:64].lstrip(codecs.BOM_UTF8 + b" \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<")) and b"\x00" not in start:
@@ -140,7 +145,7 @@ def _refuse(path: Path, head: bytes, inside: str) -> None:
 
 
 def _binary_table(head: bytes) -> str | None:
-    if head[:4] == b"PAR1":
+    if head[:4] == b"PAR1" and _CONTROL.search(head[:64]):
         return PARQUET
     if head[:6] == b"ARROW1":
         return ARROW
@@ -187,18 +192,16 @@ def _member(path: Path) -> str:
 
 
 def _head(path: Path, codec: str | None, member: str | None) -> bytes:
-    """Read the beginning of the decompressed content."""
+    """Read the beginning of the decompressed content, up to where it is damaged; reading all of it tells of that."""
+    head = b""
     try:
         with opened(path, Form("", codec, member=member)) as (stream, _):
-            pieces, size = [], 0
-            while size < HEAD_BYTES and (piece := stream.read(HEAD_BYTES - size)):
-                pieces.append(piece)
-                size += len(piece)
-            return b"".join(pieces)
-    except (*DAMAGED, zipfile.BadZipFile, RuntimeError, NotImplementedError, pa.ArrowException) as error:
-        if codec is None:
-            raise InputError(f"{path}: cannot be read ({printable(error, 100)})") from error
-        raise damaged(path, error) from error
+            while len(head) < HEAD_BYTES and (piece := stream.read(min(HEAD_BYTES - len(head), 1 << 14))):
+                head += piece
+    except UNREADABLE as error:
+        if codec == "zip":
+            raise damaged(path, error) from error
+    return head
 
 
 def _encoding(head: bytes) -> str:

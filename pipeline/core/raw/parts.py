@@ -2,7 +2,7 @@
 
 A part depends only on its file (and on what was erased), so a kept part is reused as long as its file does not change.
 
-Rows are stored as Arrow record batches, one per block of lines. A part is read only once or twice, and writing and
+Rows are stored as Arrow record batches, one per block of the file. A part is read only once or twice, and writing and
 reading Parquet would take longer than everything else here.
 """
 
@@ -26,9 +26,12 @@ from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.durable import make_private, sync_files, temporary_name
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
+from pipeline.core.raw.forms import TABLES, form_of
 from pipeline.core.raw.framing import Block, Meter, blocks
 from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
+from pipeline.core.raw.shop_tables import ShopTable
 from pipeline.core.raw.vintages import detect
+from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, written
 
 VERSION = f"2, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
@@ -55,6 +58,7 @@ class Reading:
     erased: Erasures
     kept: bool  # whether parts are kept for the next call; otherwise the folder is deleted after this one
     threads: int  # parsing threads
+    shop: Shop | None = None  # what the columns of tables mean, as far as it is not recognised
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Part:
     lines: int
     rows: int
     erased: int  # rows that were read and left out
-    vintage: str | None  # None: the file has no lines
+    vintage: str | None  # or the layout of a table; None: the file has no lines
     counts: dict[str, int]
     known: bool = False  # whether the part was kept from an earlier call
 
@@ -107,13 +111,14 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
     Raises:
         InputError: as in `ingest.read_reviews`; no part is written then.
     """
-    folder = reading.folder / (_name(path, reading) if reading.kept else str(number))
+    file = _file(path, reading)
+    folder = reading.folder / (_name(path, file, reading) if reading.kept else str(number))
     if (folder / _ABOUT).is_file():
         return replace(Part(folder, **json.loads((folder / _ABOUT).read_text())), known=True)
     temporary = temporary_name(folder)  # `keep_only` removes what a killed process left
     temporary.mkdir(parents=True)
     try:
-        part = _read(path, temporary, reading, on_progress)
+        part = _read(path, file, temporary, reading, on_progress)
         about = {name: value for name, value in vars(part).items() if name != "folder"}
         (temporary / _ABOUT).write_text(json.dumps(about))
         if reading.kept:
@@ -124,11 +129,18 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
     return replace(part, folder=folder)
 
 
-def _name(path: Path, reading: Reading) -> str:
+def _file(path: Path, reading: Reading) -> "_Lines | ShopTable":
+    """Choose the reader of a file by its form."""
+    form = form_of(path)
+    return ShopTable(path, reading.kind, reading.shop, form) if form.kind in TABLES else _Lines(path, reading)
+
+
+def _name(path: Path, file: "_Lines | ShopTable", reading: Reading) -> str:
     """Name a kept part by a digest of its file's content and of everything else that it depends on."""
     with path.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256").hexdigest()
     inputs = [VERSION, reading.kind, reading.vintage, reading.erased.version, str(path), content]
+    inputs += [file.state()] if isinstance(file, ShopTable) else []
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
 
 
@@ -140,20 +152,25 @@ def keep_only(folder: Path, parts: list[Part]) -> None:
             shutil.rmtree(other)
 
 
-def _read(path: Path, folder: Path, reading: Reading, on_progress: Callable[[int, int], None] | None) -> Part:
+def _read(
+    path: Path,
+    file: "_Lines | ShopTable",
+    folder: Path,
+    reading: Reading,
+    on_progress: Callable[[int, int], None] | None,
+) -> Part:
     """Write a file's rows, keys and rejects."""
     schema, erased = SCHEMAS[reading.kind], reading.erased
     keep = erased.from_reviews if reading.kind == "reviews" else erased.from_products
     counts: Counter[str] = Counter()
     lines = rows = left_out = 0
-    file = _Lines(path, reading)
     with (
         pa.OSFile(str(make_private(folder / _ROWS)), "wb") as sink,
         pa.ipc.new_file(sink, schema) as batches,
         repeats.recorded(folder) as record,
         written(folder / _REJECTS, schemas.REJECTS, packed=("text",)) as reject,
     ):
-        for block in file.parsed():
+        for block in file.parsed(reading.threads):
             lines += block.lines
             counts.update(block.counts)
             kept = keep(block.rows) if erased else block.rows
@@ -179,10 +196,9 @@ class _Lines:
         self.meter = Meter()
         self._of_thread, self._database = threading.local(), parsers_database()
 
-    def parsed(self) -> Iterator[Parsed]:
+    def parsed(self, threads: int) -> Iterator[Parsed]:
         """Yield the rows and rejects of every block."""
         waiting: deque[Future[Parsed]] = deque()
-        threads = self._reading.threads
         with ThreadPoolExecutor(threads) as pool:
             for block in blocks(self.path, meter=self.meter):
                 if self.vintage is None and not block.too_long:

@@ -1,0 +1,165 @@
+"""Read a shop's tables by the layout that was given or recognised: reviews, products, and the items of variants."""
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.arrow import to_numpy
+from pipeline.core.raw.forms import TABLES, Form, form_of
+from pipeline.core.raw.framing import Meter
+from pipeline.core.raw.parsing import Parsed, parsers_database
+from pipeline.core.raw.table_rows import TableRows
+from pipeline.core.raw.tables import RowBlock, TableFile
+from pipeline.core.shop import layouts
+from pipeline.core.shop.mapping import InteractionColumns, ProductColumns, Shop
+from pipeline.core.shop.picture_files import PicturePattern
+
+VERSION = "1"  # of what is made of a table; part of the name of kept parts
+
+
+class ShopTable:
+    """A table of reviews or products of a shop.
+
+    Raises:
+        InputError: when it is made: it is no table, or it is unclear what its columns mean.
+    """
+
+    def __init__(self, path: Path, kind: str, shop: Shop | None, form: Form | None = None) -> None:
+        self.path, self.kind = path, kind
+        self.meter = Meter()
+        shop = shop or Shop()
+        given = shop.interactions if kind == "reviews" else shop.products
+        self._file = TableFile(path, form, given, layouts.KNOWN)
+        names, dialect = self._file.names, self._file.dialect
+        self.pictures = shop.pictures
+        self.columns: InteractionColumns | ProductColumns
+        if kind == "reviews":
+            sample = dialect.sample if dialect else ()
+            self.vintage, self.columns = layouts.interactions_of(names, sample, path, shop.interactions)
+        else:
+            item = shop.interactions.item or None
+            self.vintage, self.columns, beside = layouts.products_of(names, path, shop.products, item)
+            self.pictures = self.pictures if self.pictures.pattern else beside
+        self.pattern: PicturePattern | None = None
+        if kind == "products" and self.pictures.pattern:
+            self.pattern = PicturePattern(self.pictures, path.parent, names)
+
+    def state(self) -> str:
+        """Return a text that changes when the same file yields other rows."""
+        columns = sorted(dataclasses.asdict(self.columns).items())
+        return f"{VERSION} {columns} {self.pictures} {self.pattern.state() if self.pattern else ''}"
+
+    def parsed(self, threads: int = 1) -> Iterator[Parsed]:
+        """Yield the rows and rejects of every block; the next blocks are made while the caller takes one."""
+        database, of_thread = parsers_database(), threading.local()
+
+        def made(block: RowBlock) -> Parsed:
+            if not hasattr(of_thread, "rows"):
+                of_thread.rows = TableRows(self.path, database)
+            if isinstance(self.columns, InteractionColumns):
+                return of_thread.rows.reviews(block, self.columns)
+            return of_thread.rows.products(block, self.columns, self.pattern)
+
+        waiting: deque[Future[Parsed]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for block in self._file.blocks(self.meter):
+                waiting.append(pool.submit(made, block))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def variants(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Yield (bought id, item's id) of every block of products."""
+        assert isinstance(self.columns, ProductColumns)
+        rows = TableRows(self.path, parsers_database())
+        if self.columns.variant:
+            for block in self._file.blocks():
+                yield (
+                    rows.variants(block, self.columns).combine_chunks(),
+                    rows.product_ids(block, self.columns).combine_chunks(),
+                )
+
+
+def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | None = None) -> Shop | None:
+    """Complete what shop.toml says of a shop's files by what is recognised in them; None for JSON without a shop.toml.
+
+    The first table of each kind counts; another file's columns are recognised when it is read.
+
+    Raises:
+        InputError: a file is of a kind that is not read, or it is unclear what its columns mean.
+    """
+    found, given = shop or Shop(), shop is not None
+    names = []
+    for kind, paths in (("reviews", reviews), ("products", products)):
+        for path in paths:
+            form = form_of(path)
+            if form.kind not in TABLES:
+                continue
+            table = ShopTable(path, kind, found, form)
+            given, columns = True, table.columns
+            names.append(table.vintage)
+            if isinstance(columns, InteractionColumns):
+                found = dataclasses.replace(found, interactions=columns)
+            else:
+                found = dataclasses.replace(found, products=columns, pictures=table.pictures)
+            break
+    if not given:
+        return None
+    layout = found.layout if shop is not None else next((name for name in names if "Kaggle" in name), names[0])
+    return dataclasses.replace(found, layout=layout).with_products(products)
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Which bought id belongs to which item."""
+
+    bought: pa.Array  # [n] string, each once
+    items: pa.Array  # [n] string
+
+    @classmethod
+    def of(cls, shop: Shop | None) -> "Variants | None":
+        """Read the product tables by which bought ids become items; None if the shop has no such step."""
+        pairs = []
+        for path in shop.joined if shop else ():
+            form = form_of(path)
+            if form.kind in TABLES:
+                pairs += list(ShopTable(path, "products", shop, form).variants())
+        if not pairs:
+            return None
+        table = pa.table([pa.chunked_array(column) for column in zip(*pairs, strict=True)], ["bought", "item"])
+        table = table.filter(pc.and_(pc.is_valid(table["bought"]), pc.is_valid(table["item"])))
+        first = np.unique(to_numpy(table["bought"].combine_chunks().dictionary_encode().indices), return_index=True)[1]
+        table = table.take(pa.array(np.sort(first))).combine_chunks()
+        return cls(table["bought"].combine_chunks(), table["item"].combine_chunks())
+
+    def items_of(self, bought: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+        """Return the item of every bought id; an id that no product has stays, and is counted."""
+        at = pc.index_in(bought, self.bought)
+        # An id that is an item's already needs no step.
+        found = pc.coalesce(self.items.take(at.combine_chunks()), bought.combine_chunks())
+        unknown = bought.filter(pc.is_null(at))
+        unmatched = len(unknown) - (pc.sum(pc.is_in(unknown, self.items)).as_py() or 0)
+        return pa.chunked_array([found]), unmatched
+
+
+def described(shop: Shop) -> str:
+    """Say how the files were understood, in a few lines."""
+    lines = [f"layout: {shop.layout}"]
+    if shop.interactions.user:
+        lines.append(f"  interactions: {layouts.said(shop.interactions)}")
+    if shop.products.id:
+        lines.append(f"  products: {layouts.said(shop.products)}")
+    if shop.products.variant:
+        lines.append(f"  what is bought ({shop.products.variant}) counts for its {shop.products.id}")
+    if shop.pictures.pattern:
+        lines.append(f"  pictures: {shop.pictures.pattern}")
+    return "\n".join(lines)
