@@ -132,7 +132,11 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
 def _file(path: Path, reading: Reading) -> "_Lines | ShopTable":
     """Choose the reader of a file by its form."""
     form = form_of(path)
-    return ShopTable(path, reading.kind, reading.shop, form) if form.kind in TABLES else _Lines(path, reading)
+    return (
+        ShopTable(path, reading.kind, reading.shop, form, reading.threads)
+        if form.kind in TABLES
+        else _Lines(path, reading)
+    )
 
 
 def _name(path: Path, file: "_Lines | ShopTable", reading: Reading) -> str:
@@ -170,7 +174,7 @@ def _read(
         repeats.recorded(folder) as record,
         written(folder / _REJECTS, schemas.REJECTS, packed=("text",)) as reject,
     ):
-        for block in file.parsed(reading.threads):
+        for block in file.parsed():
             lines += block.lines
             counts.update(block.counts)
             kept = keep(block.rows) if erased else block.rows
@@ -196,9 +200,10 @@ class _Lines:
         self.meter = Meter()
         self._of_thread, self._database = threading.local(), parsers_database()
 
-    def parsed(self, threads: int) -> Iterator[Parsed]:
+    def parsed(self) -> Iterator[Parsed]:
         """Yield the rows and rejects of every block."""
         waiting: deque[Future[Parsed]] = deque()
+        threads = self._reading.threads
         with ThreadPoolExecutor(threads) as pool:
             for block in blocks(self.path, meter=self.meter):
                 if self.vintage is None and not block.too_long:

@@ -32,8 +32,8 @@ class ShopTable:
         InputError: when it is made: it is no table, or it is unclear what its columns mean.
     """
 
-    def __init__(self, path: Path, kind: str, shop: Shop | None, form: Form | None = None) -> None:
-        self.path, self.kind = path, kind
+    def __init__(self, path: Path, kind: str, shop: Shop | None, form: Form | None = None, threads: int = 1) -> None:
+        self.path, self.kind, self._threads = path, kind, threads
         self.meter = Meter()
         shop = shop or Shop()
         given = shop.interactions if kind == "reviews" else shop.products
@@ -48,6 +48,8 @@ class ShopTable:
             item = shop.interactions.item or None
             self.vintage, self.columns, beside = layouts.products_of(names, path, shop.products, item)
             self.pictures = self.pictures if self.pictures.pattern else beside
+        if self.vintage == layouts.GIVEN:
+            self.vintage = shop.layout
         self.pattern: PicturePattern | None = None
         if kind == "products" and self.pictures.pattern:
             self.pattern = PicturePattern(self.pictures, path.parent, names)
@@ -57,7 +59,7 @@ class ShopTable:
         columns = sorted(dataclasses.asdict(self.columns).items())
         return f"{VERSION} {columns} {self.pictures} {self.pattern.state() if self.pattern else ''}"
 
-    def parsed(self, threads: int = 1) -> Iterator[Parsed]:
+    def parsed(self) -> Iterator[Parsed]:
         """Yield the rows and rejects of every block; the next blocks are made while the caller takes one."""
         database, of_thread = parsers_database(), threading.local()
 
@@ -69,10 +71,10 @@ class ShopTable:
             return of_thread.rows.products(block, self.columns, self.pattern)
 
         waiting: deque[Future[Parsed]] = deque()
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             for block in self._file.blocks(self.meter):
                 waiting.append(pool.submit(made, block))
-                if len(waiting) > threads:
+                if len(waiting) > self._threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

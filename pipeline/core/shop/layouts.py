@@ -14,6 +14,7 @@ from pipeline.core.quoting import printable
 from pipeline.core.raw.dialects import plain
 from pipeline.core.shop.mapping import InteractionColumns, PictureFiles, ProductColumns
 
+GIVEN = "shop.toml"  # the name of the layout where it names the columns
 Columns = TypeVar("Columns", InteractionColumns, ProductColumns)
 
 USER = (
@@ -81,7 +82,7 @@ def interactions_of(
     """
     given = resolved(given or InteractionColumns(), names, path, "interactions")
     if given.user and given.item:
-        return "shop.toml", given
+        return GIVEN, given
     by_name = {plain(name): name for name in names}
     if {"tdat", "customerid", "articleid"} <= by_name.keys():
         article, customer = by_name["articleid"], by_name["customerid"]
@@ -133,7 +134,7 @@ def products_of(
         )
         return "Myntra (Kaggle)", _with(found, given), _beside(path, f"images/{{{found.id}}}.jpg")
     if given.id:
-        return "shop.toml", given, PictureFiles()
+        return GIVEN, given, PictureFiles()
     if all(name.isdigit() for name in names):
         raise InputError(
             f'{path}: has no names of columns; say in shop.toml which is which: [products] id = "1", title = "2"'

@@ -136,11 +136,11 @@ class Shop:
             ("pictures", self.pictures),
         ):
             lines += ["", f"[{table}]"]
-            for name, (_, doc) in _fields(type(of_table)).items():
+            for name, (kind, doc) in _fields(type(of_table)).items():
                 value = getattr(of_table, name)
                 if name != "attributes":
                     unset = value is None or value in ("", ())
-                    line = f"{name} = {_written(_example(value))}"
+                    line = f"{name} = {_written(_example(value, kind))}"
                     lines.append(f"{'# ' if unset and name != 'quote' else ''}{line}  # {doc}")
         lines += ["", "# Further columns of the products to keep, by the name they get.", "[attributes]"]
         lines += [f"{_key(name)} = {_written(column)}" for name, column in self.products.attributes.items()]
@@ -155,8 +155,10 @@ def _fields(of: type) -> dict[str, tuple[Any, str]]:
     return {name: (kind, doc.documentation) for name, (kind, doc) in found.items()}
 
 
-def _example(value: object) -> object:
-    return "" if value is None else value
+def _example(value: object, kind: Any) -> object:
+    """Return a value to show for a key that is not set, of the type that it would have."""
+    wanted = {int | None: 10, bool | None: True}
+    return wanted.get(kind, "") if value is None else value
 
 
 def _written(value: object) -> str:
