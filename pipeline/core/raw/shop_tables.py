@@ -54,6 +54,12 @@ class ShopTable:
         if kind == "products" and self.pictures.pattern:
             self.pattern = PicturePattern(self.pictures, path.parent, names)
 
+    def described(self) -> str:
+        """Say in a line what the file is and what its columns were understood as."""
+        form = self._file.form
+        packed = f", {form.codec}" if form.codec else ""
+        return f"{self.path.name}: {form.kind} table{packed}; {self.vintage}: {layouts.said(self.columns)}"
+
     def state(self) -> str:
         """Return a text that changes when the same file yields other rows."""
         columns = sorted(dataclasses.asdict(self.columns).items())
@@ -100,7 +106,7 @@ def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | N
         InputError: a file is of a kind that is not read, or it is unclear what its columns mean.
     """
     found, given = shop or Shop(), shop is not None
-    names = []
+    names, understood = [], list[str]()
     for kind, paths in (("reviews", reviews), ("products", products)):
         for path in paths:
             form = form_of(path)
@@ -109,6 +115,7 @@ def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | N
             table = ShopTable(path, kind, found, form)
             given, columns = True, table.columns
             names.append(table.vintage)
+            understood.append(table.described())
             if isinstance(columns, InteractionColumns):
                 found = dataclasses.replace(found, interactions=columns)
             else:
@@ -117,7 +124,8 @@ def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | N
     if not given:
         return None
     layout = found.layout if shop is not None else next((name for name in names if "Kaggle" in name), names[0])
-    return dataclasses.replace(found, layout=layout).with_products(products)
+    found = dataclasses.replace(found, layout=layout, understood=tuple(understood))
+    return found.with_products(products)
 
 
 @dataclass(frozen=True)
@@ -155,13 +163,9 @@ class Variants:
 
 def described(shop: Shop) -> str:
     """Say how the files were understood, in a few lines."""
-    lines = [f"layout: {shop.layout}"]
-    if shop.interactions.user:
-        lines.append(f"  interactions: {layouts.said(shop.interactions)}")
-    if shop.products.id:
-        lines.append(f"  products: {layouts.said(shop.products)}")
-    if shop.products.variant:
-        lines.append(f"  what is bought ({shop.products.variant}) counts for its {shop.products.id}")
+    lines = list(shop.understood)
+    if shop.joined:
+        lines.append(f"what is bought ({shop.products.variant}) counts for its {shop.products.id}")
     if shop.pictures.pattern:
-        lines.append(f"  pictures: {shop.pictures.pattern}")
+        lines.append(f"pictures: {shop.pictures.pattern}")
     return "\n".join(lines)

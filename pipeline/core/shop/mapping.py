@@ -93,6 +93,7 @@ class Shop:
     products: ProductColumns = field(default_factory=ProductColumns)
     pictures: PictureFiles = field(default_factory=PictureFiles)
     file: Path | None = field(default=None, compare=False)  # the shop.toml
+    understood: tuple[str, ...] = field(default=(), compare=False)  # how each file was understood, a line for each
     joined: tuple[Path, ...] = ()  # the product files by which bought variants become items; empty: no such step
 
     @classmethod
