@@ -19,6 +19,7 @@ NAMES_AT_MOST = 5_000
 NAME_CHARACTERS = 200
 TYPED = re.compile(r"^(.+):(token|token_seq|float|float_seq)$")  # RecBole's typed headers
 _NUMBER_OR_DATE = re.compile(r"^\s*[-+]?\d[\d.,:/ TZeE+-]*\s*$")
+_DIGIT = re.compile(r"\d")
 _PLAIN = re.compile(r"[^a-z0-9]+")
 
 
@@ -55,7 +56,8 @@ def dialect_of(path: Path, form: Form, table_form: TableForm, known: Iterable[st
     if not found:
         raise InputError(f"{path}: the file holds no lines; fetch it again or take it out of the input")
     (share, columns), delimiter, rows = max(found, key=lambda entry: entry[0])
-    if not table_form.delimiter and (columns < 2 or share < 0.5):
+    prose = delimiter == " " and (columns < 3 or share < 1)
+    if not table_form.delimiter and (columns < 2 or share < 0.5 or prose):
         raise InputError(
             f"{path}: is text, and neither JSON nor a table: no one delimiter splits its lines into columns. It begins"
             f' with\n  {printable(text.lstrip()[:200], 120)}\nName the delimiter in shop.toml (delimiter = ";"), or'
@@ -120,4 +122,4 @@ def _has_header(rows: list[list[str]], known: set[str]) -> bool:
     first = [cell.strip() for cell in rows[0]]
     if any(plain(cell) in known for cell in first) or all(TYPED.match(cell) for cell in first):
         return True
-    return not any(_NUMBER_OR_DATE.match(cell) for cell in first)
+    return not any(_NUMBER_OR_DATE.match(cell) for cell in first) and not all(map(_DIGIT.search, first))

@@ -228,7 +228,7 @@ class _Roles:
             raise InputError(
                 f"{self._path}: no column is known as the {role}; the CSV, Parquet or Arrow table has the columns"
                 f' {printable(", ".join(self._names), 500)}. Name it in shop.toml: [{self._table}] {role} = "..."'
-                " (ATELIER_SHOP names that file)"
+                " (ATELIER_SHOP names that file); if the first row is data, header = false"
             )
         return found
 
