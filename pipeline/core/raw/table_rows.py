@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.arrow import to_numpy
+from pipeline.core.arrow import scalar, to_arrow, to_numpy
 from pipeline.core.raw import values
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
 from pipeline.core.raw.tables import RowBlock
@@ -46,7 +46,6 @@ class TableRows:
         reviewer = self._ids(table[columns.user], columns.user_width)
         asin = self._ids(table[columns.item], columns.width)
         rows = len(table)
-        false = pa.array(np.zeros(rows, bool))
         refused = self._kinds(table, columns) | {
             "reviewer_missing": pc.is_null(reviewer),
             "asin_missing": pc.is_null(asin),
@@ -61,7 +60,7 @@ class TableRows:
         if columns.rating:
             rating, unreadable, refused["rating_out_of_range"] = values.ratings(self._numbers(table[columns.rating]))
             self._counts["ratings_not_read"] += pc.sum(unreadable).as_py() or 0
-        urls = pa.array([[]], pa.list_(pa.string())).take(pa.array(np.zeros(rows, np.int64)))
+        urls = pa.ListArray.from_arrays(to_arrow(np.zeros(rows + 1, np.int32)), to_arrow([]))
         if columns.pictures:
             lists = [self._addresses([value]) for value in self._values(table[columns.pictures])]
             urls = pa.array([found or [] for found in lists], pa.list_(pa.string()))
@@ -76,7 +75,7 @@ class TableRows:
                 "key": self._keys(table),
             }
         )
-        return self._result(block, found, {reason: _flat(mask, false) for reason, mask in refused.items()})
+        return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
 
     def products(self, block: RowBlock, columns: ProductColumns, pattern: PicturePattern | None) -> Parsed:
         """Make PRODUCTS without garment_class, and `key`: the hash of the id."""
@@ -110,9 +109,8 @@ class TableRows:
         found = pa.table([pa.array(v, f.type) for v, f in zip(lists, schema, strict=True)], schema=schema)
         refused = {"asin_missing": pc.is_null(asin), "asin_too_long": _too_long(asin)}
         refused["too_many_pictures"] = pa.array(too_many)
-        false = pa.array(np.zeros(rows, bool))
         found = found.append_column("key", self._keys(found.select(["asin"])))
-        return self._result(block, found, {reason: _flat(mask, false) for reason, mask in refused.items()})
+        return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
 
     def product_ids(self, block: RowBlock, columns: ProductColumns) -> pa.ChunkedArray:
         """Read the ids of products; a row without one has that of its variant."""
@@ -148,13 +146,13 @@ class TableRows:
             {"line": malformed.row, "reason": malformed.reason, "text": malformed.text} for malformed in block.malformed
         ]
         if len(at):
-            shown = block.table.take(pa.array(at))
+            shown = block.table.take(to_arrow(at))
             lists = [self._values(shown[name]) for name in dict.fromkeys(shown.column_names)]
             for place, row in enumerate(at.tolist()):
                 reason = next(reason for reason, mask in refused.items() if mask[row])
                 text = ",".join("" if of[place] is None else str(of[place])[:TEXT_CHARACTERS] for of in lists)
                 rejected.append({"line": int(block.numbers[row]), "reason": reason, "text": text[:TEXT_CHARACTERS]})
-            found = found.filter(pa.array(~bad))
+            found = found.filter(to_arrow(~bad))
         rejected.sort(key=lambda reject: reject["line"])
         rejects = [{"file": str(self._path), "offset": None, **reject} for reject in rejected]
         self._counts = +self._counts
@@ -174,7 +172,7 @@ class TableRows:
 
     def _ids(self, column: pa.ChunkedArray, width: int | None) -> pa.ChunkedArray:
         found = values.ids(self._texts(column), width)
-        missing = pc.is_in(found, pa.array(NO_ID, pa.string()))
+        missing = pc.is_in(found, to_arrow(NO_ID))
         return pc.if_else(missing, None, found) if pc.any(missing).as_py() else found
 
     def _moments(self, column: pa.ChunkedArray, zone: str) -> pa.Array:
@@ -249,12 +247,12 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _flat(mask: pa.Array | pa.ChunkedArray, false: pa.Array) -> np.ndarray:
-    return to_numpy(pc.fill_null(mask, False)) if len(false) else np.zeros(0, bool)
+def _flat(mask: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return to_numpy(pc.fill_null(mask, scalar(False)))
 
 
 def _too_long(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.greater(pc.binary_length(ids), ID_BYTES), False)
+    return pc.fill_null(pc.greater(pc.binary_length(ids), scalar(ID_BYTES, np.int32)), scalar(False))
 
 
 def _listed(text: str) -> object:

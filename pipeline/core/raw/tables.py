@@ -20,8 +20,9 @@ from pipeline.core.raw.forms import ARROW, CSV, PARQUET, UNREADABLE, Form, damag
 from pipeline.core.raw.framing import Meter
 from pipeline.core.shop.mapping import TableForm
 
-BLOCK_BYTES = 8 << 20  # of CSV read and parsed at once; a row may be no longer
+BLOCK_BYTES = 4 << 20  # of CSV read and parsed at once; a row may be no longer
 ROWS_AT_ONCE = 65_536  # of Parquet and Arrow
+PAGE_BYTES = 1 << 20  # of a column of Parquet read at once, instead of all of a row group
 LINES_IN_A_ROW = 50  # a malformed row of more lines is a quote that was never closed
 TEXT_CHARACTERS = 500  # kept of a malformed row
 _PARTITION = re.compile(r"^([^=/]+)=([^/]*)$")
@@ -189,7 +190,7 @@ class _Binary:
             if kind == PARQUET:
                 import pyarrow.parquet as pq
 
-                parquet = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
+                parquet = pq.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=PAGE_BYTES)
                 self._opened.append(parquet)
                 return parquet.schema_arrow, lambda: _parquet(parquet)
             source = pa.OSFile(str(path))
