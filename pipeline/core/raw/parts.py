@@ -34,7 +34,7 @@ from pipeline.core.raw.vintages import detect
 from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, written
 
-VERSION = f"2, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
+VERSION = f"3, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
 SNIFFED_LINES = 100  # lines read to detect the vintage
 PARSERS = min(4, os.cpu_count() or 1)  # threads; decompressing the file cannot feed more
 _ROWS, _REJECTS, _ABOUT = "rows.arrow", "rejects.parquet", "part.json"
@@ -70,7 +70,7 @@ class Part:
     lines: int
     rows: int
     erased: int  # rows that were read and left out
-    vintage: str | None  # or the layout of a table; None: the file has no lines
+    vintage: str | None  # or several, "2018, 2023", or the layout of a table; None: the file has no lines
     counts: dict[str, int]
     known: bool = False  # whether the part was kept from an earlier call
 
@@ -168,6 +168,7 @@ def _read(
     keep = erased.from_reviews if reading.kind == "reviews" else erased.from_products
     counts: Counter[str] = Counter()
     lines = rows = left_out = 0
+    vintages: set[str] = set()
     with (
         pa.OSFile(str(make_private(folder / _ROWS)), "wb") as sink,
         pa.ipc.new_file(sink, schema) as batches,
@@ -177,6 +178,7 @@ def _read(
         for block in file.parsed():
             lines += block.lines
             counts.update(block.counts)
+            vintages |= block.vintages
             kept = keep(block.rows) if erased else block.rows
             left_out += len(block.rows) - len(kept)
             rows += len(kept)
@@ -188,7 +190,7 @@ def _read(
                 reject(erased.from_rejects(pa.Table.from_pylist(block.rejects, schema=schemas.REJECTS)))
             if on_progress is not None:
                 on_progress(lines, file.meter.bytes)
-    return Part(folder, str(path), lines, rows, left_out, file.vintage, dict(counts))
+    return Part(folder, str(path), lines, rows, left_out, ", ".join(sorted(vintages)) or file.vintage, dict(counts))
 
 
 class _Lines:
@@ -217,7 +219,7 @@ class _Lines:
     def _parse(self, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):
             self._of_thread.parser = Parser(self._reading.kind, self._database)
-        parsed = self._of_thread.parser.parse(self.path, block, vintage)
+        parsed = self._of_thread.parser.parse(self.path, block, vintage, given=self._reading.vintage != "auto")
         block.release()
         return parsed
 

@@ -113,9 +113,7 @@ def times(column: pa.Array | pa.ChunkedArray, unit: str = "auto", zone: str = "U
         seconds[words], known[words] = found[place], (read & within)[place]
         outside[words] = (read & ~within)[place]
         units["text"] += int(known[words].sum())
-    return Times(
-        to_arrow(seconds, known), to_arrow(given & ~known & ~outside), to_arrow(outside), +units
-    )  # a NaN is missing: `_present` removed it
+    return Times(to_arrow(seconds, known), to_arrow(given & ~known & ~outside), to_arrow(outside), +units)
 
 
 def ratings(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array, pa.Array]:

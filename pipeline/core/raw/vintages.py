@@ -75,7 +75,7 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
     """
     for line in lines:
         value = parsed(line)
-        literal = value is None and kind == "products"
+        literal = value is None
         value = parsed(line, literal=True) if literal else value
         if isinstance(value, dict):
             vintage = _review_vintage(value) if kind == "reviews" else _product_vintage(value, literal)

@@ -47,7 +47,6 @@ PICTURES = (
     *("image_url_high_res", "image", "images", "image_url", "image_urls", "image_link", "image_path", "img", "img_url"),
     *("picture", "pictures", "picture_url", "photo", "photos", "photo_url", "image_src", "additional_image_link"),
 )
-PRICE = ("price", "preis")
 # Where two columns have a role, this one is meant: the first is a part or a repetition of the second.
 RATHER = {
     *(("asin", "parentasin"), ("reviewtime", "unixreviewtime"), ("username", "userid"), ("image", "imageurl")),
@@ -55,7 +54,7 @@ RATHER = {
 }
 KNOWN = frozenset(
     plain(name)
-    for names in (USER, ITEM, TIME, RATING, KIND, PHOTOS, PRODUCT, TITLE, CATEGORIES, PICTURES, PRICE)
+    for names in (USER, ITEM, TIME, RATING, KIND, PHOTOS, PRODUCT, TITLE, CATEGORIES, PICTURES)
     for name in names
 ) | {"parentasin"}
 _ASIN = re.compile(r"^(B[0-9A-Z]{9}|\d{9}[\dX])$")
@@ -145,7 +144,6 @@ def products_of(
         title=roles.one("title", TITLE),
         categories=_present(CATEGORIES, by_name),
         pictures=_present(PICTURES, by_name),
-        price=roles.one("price", PRICE),
     )
     return "columns by their names", _with(found, given), PictureFiles()
 
@@ -167,7 +165,7 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
         )
 
     changed: dict[str, object] = {}
-    for key in ("user", "item", "time", "rating", "kind", "id", "variant", "title", "price"):
+    for key in ("user", "item", "time", "rating", "kind", "id", "variant", "title"):
         name = getattr(columns, key, None)
         if name:
             changed[key] = found(key, name)
@@ -179,13 +177,12 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
         )
     if isinstance(columns, ProductColumns):
         changed["categories"] = tuple(found("categories", name) for name in columns.categories)
-        changed["attributes"] = {key: found(key, name) for key, name in columns.attributes.items()}
     return dataclasses.replace(columns, **changed)
 
 
 def said(columns: InteractionColumns | ProductColumns) -> str:
     """Say in a line which column was understood as what."""
-    shown = ("user", "item", "id", "variant", "title", "categories", "time", "rating", "kind", "pictures", "price")
+    shown = ("user", "item", "id", "variant", "title", "categories", "time", "rating", "kind", "pictures")
     parts = []
     for key in shown:
         value = getattr(columns, key, None)

@@ -65,12 +65,8 @@ class ProductColumns(TableForm):
     title: Annotated[str | None, Doc("The product's name.")] = None
     categories: Annotated[tuple[str, ...], Doc("From the widest to the narrowest.")] = ()
     pictures: Annotated[tuple[str, ...], Doc("Columns with addresses or paths of pictures.")] = ()
-    price: Annotated[str | None, Doc("Kept with the attributes.")] = None
     width: Annotated[int | None, Doc("Digits of an id; a shorter number has lost zeros and gets them.")] = None
     variant_width: Annotated[int | None, Doc("The same for variants.")] = None
-    attributes: Annotated[dict[str, str], Doc("Further columns to keep, by the name they get.")] = field(
-        default_factory=dict
-    )
 
 
 @dataclass(frozen=True)
@@ -139,12 +135,9 @@ class Shop:
             lines += ["", f"[{table}]"]
             for name, (kind, doc) in _fields(type(of_table)).items():
                 value = getattr(of_table, name)
-                if name != "attributes":
-                    unset = value is None or value in ("", ())
-                    line = f"{name} = {_written(_example(value, kind))}"
-                    lines.append(f"{'# ' if unset and name != 'quote' else ''}{line}  # {doc}")
-        lines += ["", "# Further columns of the products to keep, by the name they get.", "[attributes]"]
-        lines += [f"{_key(name)} = {_written(column)}" for name, column in self.products.attributes.items()]
+                unset = value is None or value in ("", ())
+                line = f"{name} = {_written(_example(value, kind))}"
+                lines.append(f"{'# ' if unset and name != 'quote' else ''}{line}  # {doc}")
         return "\n".join(lines) + "\n"
 
 
@@ -173,10 +166,6 @@ def _written(value: object) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _written(name)
-
-
 class _Reader:
     """Turns the content of a shop.toml into a Shop, strictly."""
 
@@ -184,8 +173,7 @@ class _Reader:
         self._path, self._lines = path, text.splitlines()
 
     def shop(self, content: dict[str, Any]) -> Shop:
-        self._known("", content, ("layout", "interactions", "products", "pictures", "attributes"))
-        attributes = self._value("", "attributes", content.get("attributes", {}), dict[str, str])
+        self._known("", content, ("layout", "interactions", "products", "pictures"))
         products = self._table("products", content, ProductColumns)
         interactions = self._table("interactions", content, InteractionColumns)
         pictures = self._table("pictures", content, PictureFiles)
@@ -200,7 +188,7 @@ class _Reader:
         return Shop(
             self._value("", "layout", content.get("layout", "own"), str),
             InteractionColumns(**interactions),
-            ProductColumns(**products, attributes=attributes),
+            ProductColumns(**products),
             PictureFiles(**pictures),
             self._path,
         )
@@ -230,7 +218,7 @@ class _Reader:
         values = content.get(table, {})
         if not isinstance(values, dict):
             self._fail("", table, f"has to be a table: write [{table}] above its keys")
-        fields = {name: kind for name, (kind, _) in _fields(of).items() if name != "attributes"}
+        fields = {name: kind for name, (kind, _) in _fields(of).items()}
         self._known(table, values, tuple(fields))
         return {name: self._value(table, name, value, fields[name]) for name, value in values.items()}
 
@@ -249,10 +237,6 @@ class _Reader:
             if len(values) > COLUMN_AT_MOST:
                 self._fail(table, key, f"has more than {COLUMN_AT_MOST:,} entries")
             return tuple(values)
-        if wanted == dict[str, str]:
-            if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-                self._fail(table, key, 'write one line for each: colour = "name_of_the_column"')
-            return value
         if type(value) is not wanted:
             names = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
             self._fail(table, key, f"is {printable(value, 60)!r}; give {names[wanted]}")

@@ -23,8 +23,6 @@ pictures = "photo"
 [pictures]
 pattern = "images/{id:.3}/{id}.jpg"
 folders = ["images"]
-[attributes]
-colour = "colour_name"
 """
 
 
@@ -41,9 +39,7 @@ def test_a_shop_is_read_with_its_folders_beside_it(tmp_path):
     assert shop.interactions == InteractionColumns(
         user="customer", item="article", time="day", time_unit="%d.%m.%Y", width=10, positive=("purchase",)
     )
-    assert shop.products == ProductColumns(
-        id="code", categories=("group", "type"), pictures=("photo",), attributes={"colour": "colour_name"}
-    )
+    assert shop.products == ProductColumns(id="code", categories=("group", "type"), pictures=("photo",))
     assert shop.pictures == PictureFiles("images/{id:.3}/{id}.jpg", ((tmp_path / "images").resolve(),))
 
 
@@ -82,7 +78,7 @@ def test_another_column_is_another_digest(tmp_path):
         ('user = "customer"', 'encoding = "cp9999"', "shop.toml:3: [interactions] encoding: Python knows no such"),
         ('user = "customer"', 'zone = "Mars"', "shop.toml:3: [interactions] zone: there is no such time zone"),
         ('folders = ["images"]', 'folders = ["photos"]', "shop.toml:15: [pictures] folders:"),
-        ("[attributes]", "[atributes]", "shop.toml:16: atributes: there is no such key"),
+        ("[pictures]", "[photos]", "shop.toml:13: photos: there is no such key"),
         ('layout = "mine"', "layout = mine", "is not TOML"),
     ],
 )
