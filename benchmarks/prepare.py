@@ -154,23 +154,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side")
     parser.add_argument("--folder", type=Path, default=Path("var/benchmarks/prepare"), help="folder of the files")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--side", choices=sorted(SIDES), help=argparse.SUPPRESS)  # for the process of one side
+    parser.add_argument("--side", choices=[*SIDES, "write"], help=argparse.SUPPRESS)  # for a process
     options = parser.parse_args(arguments)
     if options.reviews < 1 or options.repeats < 1:
         parser.error("--reviews and --repeats must be at least 1")
     source = options.folder / f"reviews-{options.reviews}{ENDINGS[options.format]}"
+    if options.side == "write":
+        (write_reviews if options.format == "json" else write_table)(source, options.reviews, SEED)
+        return 0
     if options.side:
         out = options.folder / options.side
         out.mkdir(parents=True, exist_ok=True)
         SIDES[options.side](source, out)
         return 0
+    command = ["-m", "benchmarks.prepare", "--reviews", str(options.reviews), "--folder", str(options.folder)]
+    command += ["--format", options.format]
     options.folder.mkdir(parents=True, exist_ok=True)
     if not source.is_file():
         print(f"writing {source}", file=sys.stderr)
-        (write_reviews if options.format == "json" else write_table)(source, options.reviews, SEED)
+        # In a process of its own: a child's peak memory begins with that of its parent.
+        in_a_process([*command, "--side", "write"])
     sides = ["ours", "pandas"] if options.reviews <= PEER_AT_MOST[options.format] else ["ours"]
-    command = ["-m", "benchmarks.prepare", "--reviews", str(options.reviews), "--folder", str(options.folder)]
-    command += ["--format", options.format]
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for _ in range(options.repeats):
         for side in sides:
