@@ -21,20 +21,23 @@ import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
+from pipeline.core.raw.addresses import (
+    base_of,
+    clean_addresses,
+    encodable,
+    is_plain,
+    picture_urls,
+    vendor_pictures,
+)
 from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
 from pipeline.core.raw.joined import canonical, framed_lines, separated
 from pipeline.core.raw.values import ids, ratings, times
 from pipeline.core.raw.vintages import (
     PRODUCT_KEYS,
     REVIEW_KEYS,
-    URL_CHARACTERS,
     categories_of,
-    clean_urls,
-    encodable,
     parsed,
-    picture_urls,
     title_of,
-    vendor_pictures,
 )
 
 REJECT_REASONS = (
@@ -74,6 +77,7 @@ class Parser:
     def __init__(self, kind: str, database: duckdb.DuckDBPyConnection) -> None:
         self.kind = kind
         self._counts: Counter[str] = Counter()
+        self._base: Path | None = None  # against which the file's paths of pictures are resolved
         self._duckdb = database.cursor()
         self._duckdb.execute("SET enable_progress_bar = false")
 
@@ -83,6 +87,7 @@ class Parser:
         vintage: of all lines if `given`; otherwise it is that of the file's first line, and each line has its own.
         """
         self._counts, self._vintages = Counter(), {vintage} if given else set[str]()
+        self._base = base_of(path)
         too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
         lines = self._frame(block)
         if too_long.any():
@@ -211,7 +216,7 @@ class Parser:
             reasons = (pa.scalar(name) for name in refused)
             reason = pc.case_when(pc.make_struct(pc.is_valid(reason), *refused.values()), reason, *reasons)
             pictures = pc.if_else(pc.is_null(reason).combine_chunks(), pictures, None)
-        urls, too_many = _lists(pictures, lambda text: _urls(text, self._counts))
+        urls, too_many = _lists(pictures, lambda text: _urls(text, self._counts, self._base))
         if len(too_many):
             many = np.zeros(len(reason), bool)
             many[too_many] = True
@@ -288,8 +293,8 @@ class Parser:
             "asin": asin,
             "title": title_of(value["title"], self._counts),
             "categories": categories_of(value, self._counts),
-            "vendor_urls": clean_urls(low, self._counts),
-            "vendor_urls_high": clean_urls(high, self._counts),
+            "vendor_urls": clean_addresses(low, self._counts, self._base),
+            "vendor_urls_high": clean_addresses(high, self._counts, self._base),
         }
 
 
@@ -335,21 +340,17 @@ def _read(text: str | None, counts: Counter[str]) -> object:
     return value
 
 
-def _urls(text: str, counts: Counter[str]) -> list[str] | None:
-    """Extract the URLs from the JSON of a review's pictures; None if there are too many.
+def _urls(text: str, counts: Counter[str], base: Path | None) -> list[str] | None:
+    """Extract the addresses from the JSON of a review's pictures; None if there are too many.
 
     Most are a list of one plain URL, which needs no parsing.
     """
-    if (
-        text.startswith(('["http://', '["https://'))
-        and text.endswith('"]')
-        and text.count('"') == 2
-        and "\\" not in text
-        and len(text) < URL_CHARACTERS
-    ):
-        return [text[2:-2].strip()]
+    if text.startswith('["http') and text.endswith('"]') and text.count('"') == 2 and "\\" not in text:
+        url = text[2:-2]
+        if is_plain(url):
+            return [url]
     found = picture_urls(_read(text, counts))
-    return clean_urls(found, counts) if len(found) <= PICTURES_AT_MOST else None
+    return clean_addresses(found, counts, base) if len(found) <= PICTURES_AT_MOST else None
 
 
 def _lists(texts: pa.Array, read: Callable[[str], list[str] | None]) -> tuple[pa.Array, np.ndarray]:

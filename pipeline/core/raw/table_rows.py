@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
 from pipeline.core.raw import values
+from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
 from pipeline.core.raw.tables import RowBlock
-from pipeline.core.raw.vintages import categories_of, clean_urls, parsed, picture_urls, title_of
+from pipeline.core.raw.vintages import categories_of, parsed, title_of
 from pipeline.core.shop.mapping import InteractionColumns, ProductColumns
 from pipeline.core.shop.picture_files import PicturePattern
 
@@ -35,7 +36,7 @@ class TableRows:
     """Makes rows of one kind out of blocks. Each thread needs its own."""
 
     def __init__(self, path: Path, database: duckdb.DuckDBPyConnection) -> None:
-        self._path = path
+        self._path, self._base = path, base_of(path)
         self._counts: Counter[str] = Counter()
         self._duckdb = database.cursor()
 
@@ -226,12 +227,8 @@ class TableRows:
 
     def _addresses(self, fields: Sequence[object]) -> list[str] | None:
         """Extract the addresses of pictures from fields that may hold several; None if there are too many."""
-        found: list[object] = []
-        for field in fields:
-            written = isinstance(field, str) and field.lstrip()[:1] in ("[", "{")
-            value = _listed(field) if written and isinstance(field, str) else field
-            found += [url for url in picture_urls(field if value is None else value) if url not in (None, "")]
-        return clean_urls(found, self._counts) if len(found) <= PICTURES_AT_MOST else None
+        found = [url for field in fields for url in picture_urls(field) if url not in (None, "")]
+        return clean_addresses(found, self._counts, self._base) if len(found) <= PICTURES_AT_MOST else None
 
 
 def _level(value: object) -> object:

@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import quote
 
 from pipeline.core.errors import InputError
+from pipeline.core.local_address import file_address
 from pipeline.core.quoting import printable
 from pipeline.core.shop.mapping import PictureFiles
 
@@ -66,7 +66,7 @@ class PicturePattern:
             counts["pictures_no_file"] += not found
         else:
             found = [name]
-        return [f"file://{quote(os.path.abspath(self.base / folder / name))}" for name in found]  # noqa: PTH100
+        return [file_address(os.path.abspath(self.base / folder / name)) for name in found]  # noqa: PTH100
 
     def state(self) -> str:
         """Return a text that changes when other files may match; empty for a pattern that lists no folder."""

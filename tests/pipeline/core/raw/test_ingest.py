@@ -129,10 +129,10 @@ def test_an_overlong_line_is_rejected_and_its_neighbours_kept(tmp_path, monkeypa
 
 
 def test_unusable_urls_are_dropped_and_counted(tmp_path):
-    urls = ["http://h/a", "", "/rel", "data:image/png;base64,AA", "http://h/a", 7, " https://h/b "]
+    urls = ["http://h/a", "", "rel", "data:image/png;base64,AA", "http://h/a", 7, " https://h/b "]
     read = ingest.read_reviews([file_of(tmp_path, review(image=urls), review(image="http://h/c"))])
     assert read.reviews["image_urls"].to_pylist() == [["http://h/a", "https://h/b"], ["http://h/c"]]
-    wanted = {"urls_empty": 1, "urls_relative": 1, "urls_data": 1, "urls_repeated": 1, "urls_not_text": 1}
+    wanted = {"urls_empty": 1, "urls_not_an_address": 1, "urls_data": 1, "urls_repeated": 1, "urls_not_text": 1}
     assert {k: read.counts[k] for k in wanted} == wanted
 
 
