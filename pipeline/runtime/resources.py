@@ -24,6 +24,7 @@ from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw import passed_over, remote, sources
+from pipeline.core.raw.addresses import table_folders
 from pipeline.core.raw.passed_over import GivenUp
 from pipeline.core.raw.shop_tables import recognised
 from pipeline.core.shards import Runner
@@ -83,6 +84,11 @@ class RawSources(dg.ConfigurableResource):
             InputError: shop.toml is wrong, a file is of a kind that is not read, or it is unclear what columns mean.
         """
         return recognised(reviews, products, self._shop_file())
+
+    def picture_folders(self) -> tuple[str, ...]:
+        """List the folders that pictures may be read from: those of the tables, and those that shop.toml names."""
+        shop = self._shop_file()
+        return (*table_folders(self.reviews, self.products), *map(str, shop.pictures.folders if shop else ()))
 
     def _shop_file(self) -> Shop | None:
         return Shop.of(Path(self.shop).expanduser()) if self.shop else None
