@@ -26,10 +26,10 @@ from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.durable import make_private, sync_files, temporary_name
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
-from pipeline.core.raw.forms import TABLES, form_of
+from pipeline.core.raw.forms import form_of
 from pipeline.core.raw.framing import Block, Meter, blocks
 from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
-from pipeline.core.raw.shop_tables import ShopTable
+from pipeline.core.raw.shop_tables import ShopTable, is_table
 from pipeline.core.raw.vintages import detect
 from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, written
@@ -132,11 +132,9 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
 def _file(path: Path, reading: Reading) -> "_Lines | ShopTable":
     """Choose the reader of a file by its form."""
     form = form_of(path)
-    return (
-        ShopTable(path, reading.kind, reading.shop, form, reading.threads)
-        if form.kind in TABLES
-        else _Lines(path, reading)
-    )
+    if is_table(path, reading.kind, reading.shop, form):
+        return ShopTable(path, reading.kind, reading.shop, form, reading.threads)
+    return _Lines(path, reading)
 
 
 def _name(path: Path, file: "_Lines | ShopTable", reading: Reading) -> str:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrow import to_numpy
-from pipeline.core.raw.forms import TABLES, Form, form_of
+from pipeline.core.raw.forms import JSON, TABLES, Form, form_of
 from pipeline.core.raw.framing import Meter
+from pipeline.core.raw.json_table import JsonTable
 from pipeline.core.raw.parsing import Parsed, parsers_database
 from pipeline.core.raw.table_rows import TableRows
 from pipeline.core.raw.tables import RowBlock, TableFile
@@ -23,6 +24,15 @@ from pipeline.core.shop.mapping import InteractionColumns, ProductColumns, Shop
 from pipeline.core.shop.picture_files import PicturePattern
 
 VERSION = "1"  # of what is made of a table; part of the name of kept parts
+
+
+def is_table(path: Path, kind: str, shop: Shop | None, form: Form) -> bool:
+    """Return whether a file is read as a table: also JSON, if its keys are those that shop.toml names."""
+    if form.kind in TABLES or shop is None or shop.file is None:
+        return form.kind in TABLES
+    given = shop.interactions if kind == "reviews" else shop.products
+    named = given.user and given.item if isinstance(given, InteractionColumns) else given.id
+    return bool(named) and layouts.fits(given, JsonTable(path, form).names)
 
 
 class ShopTable:
@@ -36,9 +46,12 @@ class ShopTable:
         self.path, self.kind, self._threads = path, kind, threads
         self.meter = Meter()
         shop = shop or Shop()
+        form = form or form_of(path)
         given = shop.interactions if kind == "reviews" else shop.products
-        self._file = TableFile(path, form, given, layouts.KNOWN)
+        self._file = JsonTable(path, form) if form.kind == JSON else TableFile(path, form, given, layouts.KNOWN)
         names, dialect = self._file.names, self._file.dialect
+        if shop.understood and shop.file is None and not layouts.fits(given, names):
+            shop = Shop()  # another file's columns were recognised, and this one has its own
         self.pictures = shop.pictures
         self.columns: InteractionColumns | ProductColumns
         if kind == "reviews":
@@ -110,7 +123,7 @@ def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | N
     for kind, paths in (("reviews", reviews), ("products", products)):
         for path in paths:
             form = form_of(path)
-            if form.kind not in TABLES:
+            if not is_table(path, kind, shop, form):
                 continue
             table = ShopTable(path, kind, found, form)
             given, columns = True, table.columns
@@ -141,7 +154,7 @@ class Variants:
         pairs = []
         for path in shop.joined if shop else ():
             form = form_of(path)
-            if form.kind in TABLES:
+            if is_table(path, "products", shop, form):
                 pairs += list(ShopTable(path, "products", shop, form).variants())
         if not pairs:
             return None

@@ -1,6 +1,6 @@
 """Recognise by its columns what a table means: H&M and Myntra as on Kaggle, RecBole, Amazon's, MovieLens, others.
 
-Only what can mean one thing is recognised; what is ambiguous is asked about by name. `shop.toml` overrules all of it.
+Only what can mean one thing is recognised; what is ambiguous is asked about by name. shop.toml overrules all of it.
 """
 
 import dataclasses
@@ -178,6 +178,18 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
     if isinstance(columns, ProductColumns):
         changed["categories"] = tuple(found("categories", name) for name in columns.categories)
     return dataclasses.replace(columns, **changed)
+
+
+def fits(columns: InteractionColumns | ProductColumns, names: Sequence[str]) -> bool:
+    """Return whether a table with these names has all columns that are named."""
+    try:
+        if isinstance(columns, InteractionColumns):
+            resolved(columns, names, Path(), "")
+        else:
+            resolved(columns, names, Path(), "")
+    except InputError:
+        return False
+    return True
 
 
 def said(columns: InteractionColumns | ProductColumns) -> str:

@@ -1,4 +1,4 @@
-"""Say which columns of a shop's tables mean what, and read and write that as `shop.toml`.
+"""Say which columns of a shop's tables mean what, and read and write that as shop.toml.
 
 `layouts.py` recognises known layouts; `pipeline/core/raw/` reads the tables.
 """

@@ -175,6 +175,38 @@ def test_json_and_tables_are_read_together(tmp_path):
     assert read_reviews(paths).reviews["asin"].to_pylist() == ["B1", "1"]
 
 
+def test_json_with_keys_of_its_own_is_read_by_a_shop_toml(tmp_path):
+    lines = [
+        {"wer": "u1", "was": {"nr": 7}, "artikel": 7, "wann": "2020-02-03", "bilder": ["http://x.example/1.jpg"]},
+        {"wer": "u2", "artikel": 8, "wann": None, "mehr": 1},
+        {"artikel": 9},
+        [1],
+    ]
+    path = write(tmp_path, "orders.jsonl", "\n".join([*map(json.dumps, lines), "", "no json", ""]))
+    with pytest.raises(InputError, match="not a known shape of reviews"):
+        read_reviews([path])
+    toml = '[interactions]\nuser = "wer"\nitem = "artikel"\ntime = "wann"\npictures = "bilder"\n'
+    shop = recognised([path], [], Shop.of(write(tmp_path, "shop.toml", toml)))
+    read = read_reviews([path], shop=shop)
+    assert read.reviews.select(["reviewer_id", "asin", "time", "image_urls"]).to_pylist() == [
+        {"reviewer_id": "u1", "asin": "7", "time": 1580688000, "image_urls": ["http://x.example/1.jpg"]},
+        {"reviewer_id": "u2", "asin": "8", "time": None, "image_urls": []},
+    ]
+    rejects = [(row["line"], row["reason"]) for row in read.rejects.to_pylist()]
+    assert rejects == [(3, "reviewer_missing"), (4, "not_an_object"), (6, "not_json")]
+    assert read.lines == 5
+
+
+def test_of_several_files_each_is_recognised_by_its_own_columns(tmp_path):
+    paths = [
+        write(tmp_path, "a.csv", "user,item\na,1\n"),
+        write(tmp_path, "b.csv", "customer_id;product_id;date\nb;2;2020-01-02\n"),
+    ]
+    read = read_reviews(paths, shop=recognised(paths, []))
+    assert read.reviews["asin"].to_pylist() == ["1", "2"]
+    assert read.reviews["time"].to_pylist() == [None, 1577923200]
+
+
 def names(folder: Path, pattern: str, **row: str) -> tuple[list[str], Counter[str]]:
     counts: Counter[str] = Counter()
     urls = PicturePattern(PictureFiles(pattern), folder, list(row)).urls(row, counts)
