@@ -26,7 +26,6 @@ from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw import passed_over, remote, sources
 from pipeline.core.raw.addresses import table_folders
 from pipeline.core.raw.passed_over import GivenUp
-from pipeline.core.raw.shop_tables import recognised
 from pipeline.core.shards import Runner
 from pipeline.core.shop.mapping import Shop
 from pipeline.home import environment
@@ -83,6 +82,9 @@ class RawSources(dg.ConfigurableResource):
         Raises:
             InputError: shop.toml is wrong, a file is of a kind that is not read, or it is unclear what columns mean.
         """
+        # Imported here: a module with a resource outlives DuckDB's at the end, which then prints what it leaked.
+        from pipeline.core.raw.shop_tables import recognised
+
         return recognised(reviews, products, self._shop_file())
 
     def picture_folders(self) -> tuple[str, ...]:
