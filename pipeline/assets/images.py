@@ -3,7 +3,7 @@
 Code that fetches, decodes and embeds belongs in `core/images/`.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import dagster as dg
@@ -26,7 +26,7 @@ from pipeline.core.tables import StoredTable
 from pipeline.home.storage import Storage, digest, save_array
 from pipeline.runtime.failures import network
 from pipeline.runtime.progress import reporter, terminal
-from pipeline.runtime.resources import Compute, Engine, ImageFetcher
+from pipeline.runtime.resources import Compute, Engine, ImageFetcher, RawSources
 from pipeline.settings.assets import BankSettings, FeatureSettings, ImageUrlSettings, LedgerSettings
 from pipeline.settings.launchpad import (
     ImageBankConfig,
@@ -42,6 +42,7 @@ from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 GROUP = "images"
 ALIKE = 6, 8  # rows of pictures with similar features, pictures per row
 SHEET_ROWS, SHEET_COLUMNS = 20, 8  # clusters shown, pictures per cluster
+OF_HOSTS = {"connection", "timeout", "http_5xx", "http_429", "http_4xx", "http_404", "private_address"}  # reasons
 
 
 @dg.asset(group_name=GROUP, kinds={"parquet"}, code_version="1")
@@ -57,9 +58,14 @@ def image_urls(
     of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column without chunks has no type
     wanted = of_items | pc.field("garment_class").is_valid() if settings.extra_per_class else of_items
     with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & of_items
+    shown = products.read(["asin", "garment_class", *survivors.url_columns(settings.vendor_resolution)], wanted)
+    other_size = pc.and_(
+        survivors.lacking_size(shown, settings.vendor_resolution),
+        pc.is_in(shown["asin"], value_set=items["asin"].combine_chunks()).combine_chunks(),
+    )
     table = survivors.image_urls(
         items,
-        products.read(["asin", "garment_class", survivors.url_column(settings.vendor_resolution)], wanted),
+        shown,
         reviews.read(where=with_photo),
         vendor_resolution=settings.vendor_resolution,
         extra_per_class=settings.extra_per_class,
@@ -68,7 +74,11 @@ def image_urls(
     by_source = {source: pc.sum(pc.equal(table["source"], source)).as_py() or 0 for source in ("vendor", "customer")}
     # The version ignores signatures: an address that is signed again still names the same picture.
     return table_output(
-        table, version=table_digest(keyed(table)), by_source=by_source, urls=pc.count_distinct(table["url"]).as_py()
+        table,
+        version=table_digest(keyed(table)),
+        by_source=by_source,
+        urls=pc.count_distinct(table["url"]).as_py(),
+        items_shown_in_the_other_size=pc.sum(other_size).as_py() or 0,
     )
 
 
@@ -81,12 +91,17 @@ def image_ledger(
     method: Method,
     fetcher: ImageFetcher,
     storage: Storage,
+    raw: RawSources,
     image_urls: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """Fetch URLs that are missing or failed transiently; record each URL's result, and store each content once."""
+    """Fetch URLs that are missing or failed transiently; record each URL's result, and store each content once.
+
+    Pictures in files are read inside the folders of the tables and those that shop.toml names.
+    """
     store = PictureStore(storage.pictures)
     urls = pc.unique(image_urls["url"]).to_pylist()
     fetching = method.settings(FetchSettings, "image_ledger", config)
+    fetching = replace(fetching, picture_folders=raw.picture_folders())
     plan = fetcher.plan(urls, store, fetching)
     context.log.info("pictures to fetch: " + fetch_table.line(plan))
     terminal.show(fetch_table.terminal_table(plan))
@@ -101,8 +116,7 @@ def image_ledger(
         may_pass = any(STATUS_OF[reason] == "transient" for reason in counts)
         with network(context):
             raise (UnreachableError if may_pass else InputError)(
-                f"none of {len(urls):,} pictures could be fetched: {counts}. Are the hosts up? Private addresses must "
-                "be named in ATELIER_ALLOW_HOSTS as host:port."
+                f"none of {len(urls):,} pictures could be fetched: {counts}. {_mend(counts)}"
             )
     return table_output(
         table,
@@ -118,6 +132,23 @@ def image_ledger(
         fetch_seconds=round(report.seconds, 1),
         **_picture_metadata(table, store, counts, storage),
     )
+
+
+def _mend(broken: dict[str, int]) -> str:
+    """Say what to do where no picture could be fetched or read."""
+    said = []
+    if "file_missing" in broken:
+        said.append("Paths of pictures on this machine are relative to the folder of their table: are the files there?")
+    if "outside_folders" in broken:
+        said.append(
+            "Pictures on this machine are read only inside the folders of the tables: move or copy them there, or name"
+            " their folder in shop.toml: [pictures] folders."
+        )
+    if "file_unreadable" in broken:
+        said.append("Files on this machine could not be read: check their permissions.")
+    if not said or set(broken) & OF_HOSTS:
+        said.append("Are the hosts up? Private addresses must be named in ATELIER_ALLOW_HOSTS as host:port.")
+    return " ".join(said)
 
 
 def _picture_metadata(table: pa.Table, store: PictureStore, broken: dict[str, int], storage: Storage) -> dict[str, Any]:

@@ -54,14 +54,19 @@ DESIGNS = {
     "restyled_products": ("restyled_products",),
 }
 # The variables of the home's last run that `make ui` starts with.
-REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
+REMEMBERED = (
+    *("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_SHOP", "ATELIER_CLASSES", "ATELIER_LICENCE"),
+    "ATELIER_ALLOW_HOSTS",
+)
 
 ENVIRONMENT = f"""\
 environment (a .env file works):
   ATELIER_HOME          where everything is written (default var/)
-  ATELIER_REVIEWS       reviews: a path, glob, folder or URL of .json, .jsonl, .gz, .zst, several with commas
-                        between; without them only the generator's assets are made
+  ATELIER_REVIEWS       reviews or orders: a path, glob, folder or URL of JSON lines, CSV, Parquet or Arrow, also
+                        .gz, .zst, .zip, several with commas between; without them only the generator's assets are made
+  ATELIER_INTERACTIONS  another name for the same
   ATELIER_PRODUCTS      product metadata, likewise
+  ATELIER_SHOP          a shop.toml that says what the columns of tables mean (default: they are recognised)
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; docs/configuration.md)
   ATELIER_LICENCE       the licence of the data, in your words, for the models' cards
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)

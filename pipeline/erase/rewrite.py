@@ -16,9 +16,10 @@ import pyarrow as pa
 from isal import igzip
 
 from pipeline.core import signatures
+from pipeline.core.raw.addresses import encodable
 from pipeline.core.raw.framing import BYTE_ORDER_MARK, DAMAGED, codec_of, inflated
 from pipeline.core.raw.spans import object_end
-from pipeline.core.raw.vintages import encodable, parsed
+from pipeline.core.raw.vintages import parsed
 from pipeline.erase.spelling import NameMatcher
 
 BLOCK_BYTES = 4 << 20

@@ -40,6 +40,9 @@ REASONS = {
     "too_many_redirects": "too many redirects",
     "private_address": "private address",
     "robots": "forbidden by robots.txt",
+    "file_missing": "no such file",
+    "file_unreadable": "file not readable",
+    "outside_folders": "outside the allowed folders",
 }
 MANY = 6  # items with this many pictures or more are counted together
 

@@ -18,8 +18,8 @@ from models.lsgan.settings import LsganSettings
 from pipeline.settings.ops import OPS
 from pipeline.settings.presets import describe_default
 
-# Fields that environment variables set, not a run.
-FROM_ENVIRONMENT = {"allow_hosts", "device"}
+# Fields that environment variables set, or the place of the tables, not a run.
+FROM_ENVIRONMENT = {"allow_hosts", "device", "picture_folders"}
 # (settings class, field) that the data sets: the number of garment classes.
 FROM_DATA = {(LsganSettings, "classes")}
 

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from pipeline.core.images.fetch_plan import ASSUMED, ASSUMED_BYTES, ASSUMED_SECONDS, HERE, FetchPlan, HostPlan
+from pipeline.core.images.fetch_plan import (
+    ASSUMED,
+    ASSUMED_BYTES,
+    ASSUMED_FILES,
+    ASSUMED_SECONDS,
+    FILES,
+    HERE,
+    FetchPlan,
+    HostPlan,
+)
 
 HOSTS = 8  # hosts shown one by one; the others share a row
 COLUMNS = ("host", "URLs", "there", "requests", "MB", "a second", "time")
@@ -14,15 +23,18 @@ def line(plan: FetchPlan) -> str:
     """Describe the plan in one sentence, naming its assumptions."""
     if not plan.requests:
         return f"no request to make: all {plan.urls:,} pictures are settled in the ledger"
-    hosts = sum(1 for host in plan.hosts if host.requests)
+    hosts = sum(1 for host in plan.hosts if host.requests and host.host != FILES)
     size, time = f"about {plan.bytes / 1e6:,.1f} MB", f"about {duration(plan.seconds)}"
     assumed = []
     if plan.bytes_from == ASSUMED:
         assumed.append(f"{ASSUMED_BYTES / 1000:.0f} kB a picture")
     if plan.seconds_from == ASSUMED:
-        assumed.append(f"{ASSUMED_SECONDS:g} s an answer")
+        assumed.append(f"{ASSUMED_SECONDS:g} s an answer" if hosts else f"{ASSUMED_FILES:,} files a second")
     note = f" (no history yet: {' and '.join(assumed)} assumed)" if assumed else ""
-    return f"{plan.requests:,} requests to {hosts:,} {'host' if hosts == 1 else 'hosts'}, {size}, {time}{note}; " + (
+    files = sum(host.requests for host in plan.hosts if host.host == FILES)
+    asked = f"{plan.requests - files:,} requests to {hosts:,} {'host' if hosts == 1 else 'hosts'}" if hosts else ""
+    read = f"{files:,} {'file' if files == 1 else 'files'} to read on this machine" if files else ""
+    return f"{' and '.join(filter(None, (read, asked)))}, {size}, {time}{note}; " + (
         f"{plan.there:,} of {plan.urls:,} are settled already"
     )
 

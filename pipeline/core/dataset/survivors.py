@@ -64,14 +64,14 @@ def image_urls(
 
     Args:
         items: ITEMS.
-        products: PRODUCTS, of which only asin, garment_class and `url_column` are read.
+        products: PRODUCTS, of which only asin, garment_class and `url_columns` are read.
         reviews: REVIEWS.
-        vendor_resolution: low (imageURL, as in NAF) or high.
+        vendor_resolution: low (imageURL, as in NAF) or high; a product without pictures in it has those in the other.
         extra_per_class: how many products outside the 5-core to add for the generator, per garment class, with item
             null; 0: none. The choice is seeded and does not depend on the order of files.
         seed: of that choice.
     """
-    column = url_column(vendor_resolution)
+    products, column = in_one_size(products, vendor_resolution), url_columns(vendor_resolution)[0]
     extra = _extra_products(items, products, extra_per_class, seed) if extra_per_class else products.slice(0, 0)
     item_of = pc.index_in(products["asin"], value_set=items["asin"].combine_chunks())
     wanted = products.filter(pc.is_valid(item_of))
@@ -93,11 +93,32 @@ def image_urls(
     return table.select(schemas.IMAGE_URLS.names).cast(schemas.IMAGE_URLS)
 
 
-def url_column(vendor_resolution: str) -> str:
-    """Return the column of PRODUCTS with vendor pictures in that resolution. Raises ValueError if not low or high."""
+def url_columns(vendor_resolution: str) -> list[str]:
+    """Return the columns of PRODUCTS with vendor pictures, those in that resolution (low or high) first."""
     if vendor_resolution not in ("low", "high"):
         raise ValueError(f"vendor_resolution: {vendor_resolution!r} is neither low nor high")
-    return "vendor_urls" if vendor_resolution == "low" else "vendor_urls_high"
+    columns = ["vendor_urls", "vendor_urls_high"]
+    return columns if vendor_resolution == "low" else columns[::-1]
+
+
+def lacking_size(products: pa.Table, vendor_resolution: str) -> pa.Array:
+    """Mark the products that have vendor pictures, but none in that resolution: bool [rows]."""
+    wanted, other = url_columns(vendor_resolution)
+    if other not in products.column_names:
+        return pa.repeat(pa.scalar(False), products.num_rows)
+    has = {name: pc.greater(pc.list_value_length(products[name]), 0).fill_null(False) for name in (wanted, other)}
+    return pc.and_not(has[other], has[wanted]).combine_chunks()
+
+
+def in_one_size(products: pa.Table, vendor_resolution: str) -> pa.Table:
+    """Give each product without vendor pictures in that resolution those in the other, where that column was read."""
+    wanted, other = url_columns(vendor_resolution)
+    lacking = lacking_size(products, vendor_resolution)
+    if not pc.any(lacking).as_py():
+        return products
+    at = products.schema.get_field_index(wanted)
+    column = pc.if_else(lacking, products[other].cast(products[wanted].type), products[wanted])
+    return products.set_column(at, products.schema.field(wanted), column)
 
 
 def _extra_products(items: pa.Table, products: pa.Table, cap: int, seed: int) -> pa.Table:
@@ -155,7 +176,7 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
     if not images.num_rows:
         raise InputError(
             f"{mode}: no working picture of any of {len(pc.unique(interactions['item'])):,} items; look at the reasons"
-            " in image_ledger (are the URLs reachable from here, are their hosts allowed?)"
+            f" in image_ledger ({_reasons(ledger)})"
         )
     users, items = interactions["user"].to_numpy(), interactions["item"].to_numpy()
     counts = {"users_before": len(np.unique(users)), "items_before": len(np.unique(items))}
@@ -187,6 +208,13 @@ def _working(image_urls: pa.Table, ledger: pa.Table) -> pa.Table:
     at = pc.index_in(table["url"], value_set=keyed(good)["url"].combine_chunks())
     table = table.append_column("sha256", good["sha256"].combine_chunks().take(at))
     return table.filter(pc.is_valid(at)).select(IMAGES.names).cast(IMAGES)
+
+
+def _reasons(ledger: pa.Table) -> str:
+    """Count the reasons why pictures do not work, the most frequent first."""
+    broken = ledger.filter(pc.not_equal(ledger["status"], "ok"))["reason"].value_counts().to_pylist()
+    counted = sorted(((entry["counts"], entry["values"]) for entry in broken), reverse=True)
+    return ", ".join(f"{reason} {count:,}" for count, reason in counted) or "it has no picture"
 
 
 def _pair_codes(left: pa.ChunkedArray, right: pa.ChunkedArray) -> np.ndarray:

@@ -1,54 +1,42 @@
 """Download pictures: request every URL that is missing or was transient, and record the outcome in the store.
 
-This module chooses URLs, retries, flushes and reports progress. `transfer.py` makes single attempts, and
-`image_validator.py` checks the bytes: small pictures in batches, while their host gets its next request.
+This module retries and flushes. `pending.py` chooses the URLs, `transfer.py` makes single attempts, and
+`image_validator.py` checks the bytes: small pictures in batches, while their host gets its next request. Pictures in
+files on this machine are read first, without HTTP (`local_fetch.py`).
 """
 
 import asyncio
 import contextlib
 import gc
-import itertools
 import random
+import re
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
-from typing import overload
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.core.address import host_ports, target
 from pipeline.core.connections import ConnectionLoop
 from pipeline.core.images.decoder import Row, Validated, validated
+from pipeline.core.images.fetch_record import PROGRESS_EVERY, FetchProgress, FetchRecord
 from pipeline.core.images.image_validator import ImageValidator
-from pipeline.core.images.ledger import PENDING_COLUMNS, STATUS_OF, LedgerRow, PictureStore
+from pipeline.core.images.ledger import PENDING_COLUMNS, STATUS_OF, PictureStore
+from pipeline.core.images.local_fetch import local_outcomes
+from pipeline.core.images.local_files import LocalFiles
+from pipeline.core.images.pending import Urls, attempts_before, pending
 from pipeline.core.images.pictures import PictureError
 from pipeline.core.images.schedule import Host, Job, Schedule
 from pipeline.core.images.store_shards import absorb
-from pipeline.core.images.transfer import Attempt, FetchSettings, Transfer
-from pipeline.core.signatures import freshest, keys
+from pipeline.core.images.transfer import HTML, Attempt, FetchSettings, Transfer
+from pipeline.core.local_address import is_local
 
 __all__ = ["FetchProgress", "FetchReport", "FetchSettings", "Urls", "fetch", "pending"]
 
-_PROGRESS_EVERY = 0.5  # seconds
-_BATCH = 10_000  # URLs converted from Python strings at once
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<!DOCTYPE html|<html|<head|<body)", re.IGNORECASE)
 _ASK_TO_PAUSE = (429, 503)  # statuses whose Retry-After applies to the whole host (RFC 6585, RFC 9110)
-
-
-@dataclass(frozen=True)
-class FetchProgress:
-    """Progress of a fetch."""
-
-    done: int
-    total: int
-    ok: int
-    broken: int
-    rate: float  # URLs settled per second since the start
-    bytes: int  # of good pictures
 
 
 @dataclass(frozen=True)
@@ -62,44 +50,6 @@ class FetchReport:
     reasons: dict[str, int] = field(default_factory=dict)
     bytes: int = 0  # of good pictures
     seconds: float = 0.0
-
-
-class Urls(Sequence[str]):
-    """URLs in an Arrow column, read like a list; each takes its text's bytes and four more."""
-
-    def __init__(self, column: pa.Array) -> None:
-        self.column = column
-        _, ends, text = column.buffers()
-        self._ends = memoryview(ends or bytes(4)).cast("i")[column.offset :]
-        self._text = memoryview(text or b"")
-
-    @classmethod
-    def distinct(cls, urls: "Iterable[str] | pa.Array | pa.ChunkedArray | Urls") -> "Urls":
-        """Keep each picture's URL once, in order; of URLs that differ only by signature, keep the newest."""
-        if isinstance(urls, Urls):
-            urls = urls.column
-        if not isinstance(urls, (pa.Array, pa.ChunkedArray)):
-            rest = iter(urls)
-            batches = iter(lambda: list(itertools.islice(rest, _BATCH)), [])
-            urls = pa.chunked_array([pa.array(batch, pa.string()) for batch in batches], pa.string())
-        return cls(pc.unique(freshest(urls.drop_null().cast(pa.string()))))
-
-    def __len__(self) -> int:
-        return len(self.column)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self.__getitem__, range(len(self)))
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Urls": ...
-    def __getitem__(self, index: int | slice) -> "str | Urls":
-        if isinstance(index, slice):
-            return Urls(self.column[index])
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return str(self._text[self._ends[index] : self._ends[index + 1]], "utf-8")
 
 
 def fetch(
@@ -122,8 +72,11 @@ def fetch(
     with store.writing():
         absorb(store)
         distinct = Urls.distinct(urls)
-        todo = pending(distinct, store.ledger(PENDING_COLUMNS), store, settings)
-        run = _Run(todo, store, settings, on_progress)
+        ledger = store.ledger(PENDING_COLUMNS)
+        todo = pending(distinct, ledger, store, settings)
+        record = FetchRecord(len(todo), store, settings, on_progress, attempts_before(todo, ledger))
+        del ledger
+        run = _Run(todo, settings, record)
         with _rare_collections(), asyncio.Runner(loop_factory=ConnectionLoop) as runner:
             report = runner.run(run.run(known=len(distinct) - len(todo)))
         store.compact()
@@ -141,55 +94,17 @@ def _rare_collections() -> Generator[None]:
         gc.set_threshold(*before)
 
 
-def pending(
-    urls: Iterable[str] | pa.Array | pa.ChunkedArray, ledger: pa.Table, store: PictureStore, settings: FetchSettings
-) -> Urls:
-    """List the URLs that a fetch would request, each once, in order.
-
-    These are the URLs that are not in the ledger, are transient, have lost their picture in the store, or were blocked
-    by settings that now permit them (allowed hosts, robots tags). URLs that differ only by signature are the same URL,
-    but a refused one is requested again under a new signature, because the old one may have expired.
-    """
-    distinct = Urls.distinct(urls)
-    status_of = [STATUS_OF[reason] for reason in STATUS_OF]
-    reason = pc.index_in(ledger["reason"], value_set=pa.array(STATUS_OF, pa.string()))
-    settled = pc.not_equal(pa.array(status_of, pa.string()).take(reason), "transient").to_numpy()
-    if not settings.respect_robots:
-        settled &= pc.not_equal(ledger["reason"], "robots").to_numpy()
-    refused = pc.and_(pc.equal(ledger["reason"], "private_address"), pc.is_null(ledger["http_status"]))  # at once
-    for row in np.flatnonzero(refused.to_numpy()):
-        asked = target(ledger["url"][int(row)].as_py())
-        settled[row] = asked is None or asked.host_port not in settings.allow_hosts
-    for row, sha256 in enumerate(ledger["sha256"]):
-        settled[row] &= not sha256.is_valid or sha256.as_py() in store
-    same = pc.is_in(ledger["url"], value_set=distinct.column).to_numpy()
-    settled &= same | pc.not_equal(ledger["reason"], "http_4xx").to_numpy()
-    found = keys(ledger["url"].filter(pa.array(settled))).combine_chunks()
-    known = pc.is_in(keys(distinct.column), value_set=found)
-    return Urls(distinct.column.filter(pc.invert(known)))
-
-
 class _Run:
     """One fetch, with at most `concurrency` workers for any number of URLs."""
 
-    def __init__(
-        self,
-        todo: Urls,
-        store: PictureStore,
-        settings: FetchSettings,
-        on_progress: Callable[[FetchProgress], None] | None,
-    ) -> None:
+    def __init__(self, todo: Urls, settings: FetchSettings, record: FetchRecord) -> None:
         self.todo = todo
-        self.store = store
         self.settings = settings
-        self.on_progress = on_progress
-        self.reasons: Counter[str] = Counter()
-        self.bytes = 0
+        self.record = record
         self.given_up = 0
         self.schedule = Schedule(
             settings.concurrency, settings.per_host, settings.rate_per_host, settings.burst_per_host
         )
-        self.started = self.reported = self.flushed = time.monotonic()
         self.jitter = random.Random()
         self.workers: set[asyncio.Task[None]] = set()
         self.validating: set[asyncio.Task[None]] = set()  # pictures of few bytes and many pixels
@@ -198,21 +113,26 @@ class _Run:
         self.held = False  # whether new requests wait for the current flush
         self.timer: asyncio.TimerHandle | None = None  # when the next retry or pause ends
         self.timer_at = 0.0
+        self.files_read = False
 
     async def run(self, known: int) -> FetchReport:
         self.loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[None] = self.loop.create_future()
+        local = array("i")
         for number, host in enumerate(host_ports(self.todo.column)):
             if host is not None:
                 self.schedule.add(host, number)
-                continue
-            self._settle(self.todo[number], Attempt("bad_url"), attempts=0)
-            if self._flush_due():  # may block, because no request is in flight yet
-                self.store.flush()
+            elif is_local(self.todo[number]):
+                local.append(number)
+            else:
+                self.record.settle(self.todo[number], Attempt("bad_url"), attempts=0)
+                if self.record.flush_due:  # may block, because no request is in flight yet
+                    self.record.flush()
         self.validator = ImageValidator(self.settings.max_pixels, self.settings.min_side)
         async with self.validator, Transfer(self.settings) as self.transfer:
             upkeep = self._start(self._upkeep())
             try:
+                await self._read_files(local)
                 self._dispatch()
                 await self.finished
             finally:
@@ -222,15 +142,15 @@ class _Run:
                 if self.flushing is not None:
                     ends.append(self.flushing)  # its thread cannot be cancelled
                 await asyncio.gather(*ends, return_exceptions=True)
-        self._report(last=True)
+        self.record.report(last=True)
         return FetchReport(
             urls=len(self.todo) + known,
             known=known,
             requests=self.transfer.requests,
             given_up=self.given_up,
-            reasons=dict(sorted(self.reasons.items())),
-            bytes=self.bytes,
-            seconds=time.monotonic() - self.started,
+            reasons=dict(sorted(self.record.reasons.items())),
+            bytes=self.record.bytes,
+            seconds=time.monotonic() - self.record.started,
         )
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -254,7 +174,7 @@ class _Run:
                 self.idle.pop().set_result(job)
             else:
                 self.workers.add(self._start(self._work(job)))
-        if self.schedule.finished and not self.finished.done():
+        if self.schedule.finished and self.files_read and not self.finished.done():
             self.finished.set_result(None)
         due = self.schedule.next_due
         if due is None or self.held or (self.timer is not None and self.timer_at <= due):
@@ -262,6 +182,21 @@ class _Run:
         if self.timer is not None:
             self.timer.cancel()
         self.timer, self.timer_at = self.loop.call_at(due, self._on_timer), due
+
+    async def _read_files(self, numbers: array) -> None:
+        """Read the local pictures, before the first request."""
+        with contextlib.closing(LocalFiles(self.settings.picture_folders, self.settings.max_bytes)) as files:
+            found = local_outcomes(map(self.todo.__getitem__, numbers), files, self.validator)
+            async with contextlib.aclosing(found):
+                async for outcomes in found:
+                    for address, attempt, picture in outcomes:
+                        self.record.settle(address, attempt, 1, picture)
+                    self._flush_if_due()
+                    if self.held and self.flushing is not None:
+                        await asyncio.wait([self.flushing])
+                    if self.finished.done():  # the disk failed
+                        break
+        self.files_read = True
 
     def _on_timer(self) -> None:
         self.timer = None
@@ -336,7 +271,7 @@ class _Run:
             at = self.loop.time() + self._delay(job, attempt)
             self.schedule.retry(job, attempt.reason, at, answered, pause_host=asked_to_pause)
         else:
-            self._settle(self.todo[job.url], attempt, job.attempts, picture)
+            self.record.settle(self.todo[job.url], attempt, job.attempts, picture)
             self.schedule.done(job, answered)
         if 0 < self.settings.host_failures <= job.host.failures:
             self._give_up(job.host, attempt.reason)
@@ -351,65 +286,31 @@ class _Run:
     def _give_up(self, host: Host, reason: str) -> None:
         for waiting in self.schedule.abandon(host):
             self.given_up += 1
-            self._settle(self.todo[waiting.url], Attempt(waiting.reason or reason), waiting.attempts)
-
-    def _settle(self, url: str, attempt: Attempt, attempts: int, picture: Validated | None = None) -> None:
-        self.reasons[attempt.reason] += 1
-        sha256, header = picture or (None, None)
-        size = None if attempt.data is None else len(attempt.data)
-        self.bytes += size or 0
-        row = LedgerRow(
-            url=url,
-            reason=attempt.reason,
-            attempts=attempts,
-            fetched_at=datetime.now(UTC),
-            http_status=attempt.http_status,
-            sha256=sha256,
-            format=header.format if header else None,
-            width=header.width if header else None,
-            height=header.height if header else None,
-            bytes=size,
-            etag=attempt.etag,
-        )
-        self.store.add(row, attempt.data)
-
-    def _flush_due(self) -> bool:
-        """Return whether half of what a kill may lose is unwritten; the other half may arrive during the flush."""
-        rows, size = self.store.unflushed
-        late = rows > 0 and time.monotonic() - self.flushed >= self.settings.flush_seconds / 2
-        return 2 * rows >= self.settings.flush_every or 2 * size >= self.settings.flush_bytes or late
+            self.record.settle(self.todo[waiting.url], Attempt(waiting.reason or reason), waiting.attempts)
 
     def _flush_if_due(self) -> None:
         """Flush in a thread while requests continue; hold new requests if the disk cannot keep up."""
-        if self._flush_due():
+        if self.record.flush_due:
             if self.flushing is None:
                 self.flushing = self._start(self._flush())
             else:
                 self.held = True
 
     async def _flush(self) -> None:
-        self.flushed = time.monotonic()
-        await asyncio.to_thread(self.store.flush)
+        await asyncio.to_thread(self.record.flush)
         self.flushing, self.held = None, False
         self._dispatch()
 
     async def _upkeep(self) -> None:
         """Report and flush on time also while no response arrives."""
         while True:
-            await asyncio.sleep(min(_PROGRESS_EVERY, self.settings.flush_seconds / 2))
+            await asyncio.sleep(min(PROGRESS_EVERY, self.settings.flush_seconds / 2))
             self._flush_if_due()
-            self._report()
-
-    def _report(self, last: bool = False) -> None:
-        now = time.monotonic()
-        if self.on_progress is None or (not last and now - self.reported < _PROGRESS_EVERY):
-            return
-        self.reported = now
-        done, ok = self.reasons.total(), self.reasons["ok"]
-        rate = done / max(now - self.started, 1e-9)
-        self.on_progress(FetchProgress(done, len(self.todo), ok, done - ok, rate, self.bytes))
+            self.record.report()
 
 
 def _refused(attempt: Attempt, error: PictureError | TimeoutError) -> Attempt:
     """Return the outcome of an attempt whose picture was refused, or not decoded in time."""
-    return Attempt(error.reason if isinstance(error, PictureError) else "timeout", attempt.http_status)
+    reason = error.reason if isinstance(error, PictureError) else "timeout"
+    html = reason == "not_a_picture" and attempt.data is not None and _HTML.match(attempt.data)
+    return Attempt(reason, attempt.http_status, format=HTML if html else None)

@@ -11,15 +11,18 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.address import target
-from pipeline.core.images.fetch import pending
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.pending import pending
 from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.local_address import is_local
 
 NO_HOST = "(no usable URL)"  # such URLs are refused without a request
+FILES = "files on this machine"  # read without a request
 # Sources of an estimate, the best first.
 HERE, LIMIT, ELSEWHERE, ASSUMED = "this host", "the rate limit", "all hosts", "assumed"
 ASSUMED_BYTES = 10_000  # per URL: between Amazon's 50 px pictures (2 kB) and its large ones
 ASSUMED_SECONDS = 0.2  # per request of a small picture, across a continent
+ASSUMED_FILES = 2_000  # files read and validated per second
 _ENOUGH = 20  # least rows for a rate; with fewer it would be chance
 _PAUSE = 60.0  # seconds; a longer gap without a settled URL separates two runs
 
@@ -132,8 +135,9 @@ def _host_plan(
     own = by_host.get(host, History(0, None, None))
     each, bytes_from = _first_known((own.bytes_each, HERE), (overall.bytes_each, ELSEWHERE), (ASSUMED_BYTES, ASSUMED))
     # A host's rate is never estimated from other hosts, whose rates say little about it.
-    rate, rate_from = _first_known((own.rate, HERE), (settings.per_host / ASSUMED_SECONDS, ASSUMED))
-    if settings.rate_per_host and rate >= settings.rate_per_host:
+    assumed = ASSUMED_FILES if host == FILES else settings.per_host / ASSUMED_SECONDS
+    rate, rate_from = _first_known((own.rate, HERE), (assumed, ASSUMED))
+    if host != FILES and settings.rate_per_host and rate >= settings.rate_per_host:
         rate, rate_from = settings.rate_per_host, LIMIT
     return HostPlan(
         host, urls, urls - requests, requests, round(requests * each), bytes_from, rate, rate_from, requests / rate
@@ -165,6 +169,8 @@ def _history(sizes: np.ndarray, at: np.ndarray) -> History:
 
 
 def _host(url: str) -> str:
+    if is_local(url):
+        return FILES
     parsed = target(url)
     return NO_HOST if parsed is None else parsed.host_port
 

@@ -49,12 +49,16 @@ STATUS_OF = {
     "bad_url": "invalid",
     "private_address": "blocked",
     "robots": "blocked",
+    "file_missing": "gone",
+    "file_unreadable": "transient",
+    "outside_folders": "blocked",
 }
 LEDGER_MEND = "delete it and materialise image_ledger: its URLs are requested again"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PART_ROWS = 16_384  # a ledger part with so many rows is not merged with others
 _ROW_GROUP = 256  # pictures read back at once
-PENDING_COLUMNS = ("url", "reason", "http_status", "sha256")  # columns that decide whether a URL is requested again
+# Columns that decide whether a URL is requested again.
+PENDING_COLUMNS = ("url", "reason", "http_status", "sha256", "format", "etag", "attempts", "fetched_at")
 
 
 @dataclass(slots=True)  # not frozen, because that is slower and there is one per URL

@@ -25,6 +25,7 @@ from pipeline.core.connections import request_observer
 from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE
 from pipeline.core.images.time_limits import TimedAttempt, TimeLimits
 
+HTML = "HTML"  # the `format` of a page that came in place of a picture
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CLOSE = {"Connection": "close"}
 _DRAIN = 16_384  # error pages up to this size are read, so that the connection can be reused
@@ -56,6 +57,9 @@ class FetchSettings:
     respect_robots: Annotated[bool, Doc("Obey X-Robots-Tag noai and noimageai.")] = True
     user_agent: Annotated[str, Doc("User-Agent header.")] = "Atelier/0.1 (fashion recommendation research)"
     allow_hosts: Annotated[frozenset[str], Doc("Private hosts allowed: host:port (ATELIER_ALLOW_HOSTS).")] = frozenset()
+    picture_folders: Annotated[
+        tuple[str, ...], Doc("Folders on this machine whose pictures may be read (those of the tables).")
+    ] = ()
     flush_every: Annotated[
         int,
         Doc("Most ledger rows that a kill may lose, besides the requests under way; half of them are written at once."),
@@ -109,6 +113,7 @@ class Attempt:
     etag: str | None = None
     retry_after: float | None = None  # seconds
     repeated: int = 0  # requests repeated within the attempt
+    format: str | None = None  # HTML if that came in place of a picture
 
 
 class Transfer:

@@ -86,6 +86,11 @@ class Copy:
         return str(self.version) or f"sha256 {self.sha256}"
 
 
+def is_copy(path: Path) -> bool:
+    """Return whether the file at `path` was fetched into a cache, rather than named by its path."""
+    return (path.parent / _ORIGIN).is_file()
+
+
 class CopyFolder:
     """The folder of one URL. Hold `durable.sole_writer(folder.path)` to write."""
 

@@ -53,6 +53,14 @@ class Block:
     offset: int | None  # byte offset of `data` in the decompressed file; None for elements of a JSON array
     too_long: bool = False  # whether `data` is only the head of one line over MAX_LINE_BYTES
     release: Callable[[], None] = lambda: None
+    places: np.ndarray | None = None  # [lines, 2] int64: number and offset (-1: none) of irregular lines
+
+    def place(self, row: int) -> tuple[int, int | None]:
+        """Return the number in the file of the line at `row`, and its byte offset if it has one."""
+        if self.places is not None:
+            line, offset = self.places[row].tolist()
+            return line, offset if offset >= 0 else None
+        return self.first_line + row, None if self.offset is None else self.offset + int(self.starts[row])
 
 
 def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = None) -> Iterator[Block]:

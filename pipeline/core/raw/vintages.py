@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
+from pipeline.core.raw.addresses import encodable
 
 VINTAGES = ("2014", "2018", "2023")
 # Strangers write this text, so every pattern must take linear time. Comments and scripts may lack their closing text,
@@ -30,7 +31,6 @@ CODE = re.compile(
 LITERAL_BYTES = 1 << 20  # a longer Python literal is not read: ast builds a tree of many times its size
 TITLE_CHARACTERS, CATEGORY_CHARACTERS = 2_000, 200  # longer ones are cut
 CATEGORIES_AT_MOST = 100  # per product; further ones are dropped
-URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
 
 _OLD = {"reviewer": "reviewerID", "asin": "asin", "variant": "asin", "rating": "overall", "time": "unixReviewTime"}
 REVIEW_KEYS: dict[str, dict[str, str]] = {
@@ -50,11 +50,6 @@ PRODUCT_KEYS = (
     *("asin", "parent_asin", "title", "category", "categories"),
     *("imageURL", "imageURLHighRes", "image", "imUrl", "images"),
 )
-# Sizes of a 2023 picture, the best first: small review photos have 256 px, more than the model's 224.
-LOW_SIZES = ("thumb", "small_image_url", "medium_image_url", "large", "large_image_url", "hi_res")
-HIGH_SIZES = ("hi_res", "large", "large_image_url", "medium_image_url", "thumb", "small_image_url")
-REVIEW_SIZES = ("small_image_url", "medium_image_url", "large_image_url", "thumb", "large", "hi_res")
-
 SHAPES = {
     "reviews": """\
   2014  {"reviewerID": "A2...", "asin": "B0...", "helpful": [0, 0], "overall": 5.0, "unixReviewTime": 140..., ...}
@@ -75,7 +70,7 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
     """
     for line in lines:
         value = parsed(line)
-        literal = value is None and kind == "products"
+        literal = value is None
         value = parsed(line, literal=True) if literal else value
         if isinstance(value, dict):
             vintage = _review_vintage(value) if kind == "reviews" else _product_vintage(value, literal)
@@ -120,35 +115,6 @@ def parsed(text: str | None, *, literal: bool = False) -> object:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return None
-
-
-def picture_urls(value: object, sizes: Sequence[str] = REVIEW_SIZES) -> list[object]:
-    """Extract one URL per picture from a URL, a list of URLs, a list of {size: URL}, or {size: [URLs]}."""
-    if value is None:
-        return []
-    if isinstance(value, dict):
-        columns = [value[size] for size in sizes if isinstance(value.get(size), list)]
-        if not columns:
-            return picture_urls([value], sizes)
-        longest = max(map(len, columns))
-        rows = [[column[i] for column in columns if i < len(column)] for i in range(longest)]
-        return [next((url for url in row if url), None) for row in rows]
-    if isinstance(value, list):
-        return [_of_sizes(entry, sizes) if isinstance(entry, dict) else entry for entry in value]
-    return [value]
-
-
-def _of_sizes(entry: dict, sizes: Sequence[str]) -> object:
-    return next((entry[size] for size in sizes if entry.get(size)), None)
-
-
-def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
-    """Extract a product's (low, high) resolution pictures by any vintage's keys; either may be empty."""
-    low = picture_urls(_first(value, "imageURL", "image", "imUrl"))
-    high = picture_urls(value.get("imageURLHighRes"))
-    if not low and not high and value.get("images"):
-        low, high = picture_urls(value["images"], LOW_SIZES), picture_urls(value["images"], HIGH_SIZES)
-    return low, high
 
 
 def category_list(value: dict) -> list[object]:
@@ -223,30 +189,3 @@ def _without_hidden(text: str) -> str:
         kept += [text[at : opening.start()], " "]
         at = end
     return "".join([*kept, text[at:]])
-
-
-def clean_urls(urls: Sequence[object], counts: Counter[str]) -> list[str]:
-    """Keep the absolute http(s) URLs, in order and each once; count the others under `urls_<reason>`."""
-    kept: dict[str, None] = {}
-    for url in urls:
-        text = encodable(url).strip() if isinstance(url, str) else None
-        if text is None:
-            counts["urls_not_text"] += 1
-        elif not text:
-            counts["urls_empty"] += 1
-        elif len(text) > URL_CHARACTERS:
-            counts["urls_too_long"] += 1
-        elif text[:5].lower() == "data:":
-            counts["urls_data"] += 1
-        elif not text[:8].lower().startswith(("http://", "https://")):
-            counts["urls_relative"] += 1
-        elif text in kept:
-            counts["urls_repeated"] += 1
-        else:
-            kept[text] = None
-    return list(kept)
-
-
-def encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON may hold but UTF-8 and Arrow cannot."""
-    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

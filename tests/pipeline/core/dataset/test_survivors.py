@@ -60,6 +60,21 @@ def test_vendor_pictures_come_first_and_photos_have_one_row_per_reviewer():
     assert high.filter(pc.equal(high["source"], "vendor"))["url"].to_pylist() == ["H1", "H3"]
 
 
+@pytest.mark.parametrize("resolution", ["low", "high"])
+def test_a_product_without_pictures_in_the_wanted_size_has_those_in_the_other(resolution: str):
+    items, _, _, _ = small()
+    wanted, other = survivors.url_columns(resolution)
+    lists = {wanted: [["w1"], [], []], other: [["o1"], ["o2", "o2b"], ["o3"]]}
+    columns = {name: pa.array(urls, pa.list_(pa.string())) for name, urls in lists.items()}
+    products = pa.table({"asin": ["1", "2", "3"], "garment_class": pa.nulls(3, pa.string()), **columns})
+    none = schemas.REVIEWS.empty_table()
+    urls = survivors.image_urls(items, products, none, vendor_resolution=resolution)
+    assert urls["url"].to_pylist() == ["w1", "o2", "o2b", "o3"]
+    assert survivors.lacking_size(products, resolution).to_pylist() == [False, True, True]
+    alone = products.drop_columns([other])
+    assert survivors.image_urls(items, alone, none, vendor_resolution=resolution)["url"].to_pylist() == ["w1"]
+
+
 def test_other_products_are_added_for_the_generator_up_to_the_cap_in_any_order():
     items, products, reviews, _ = small()
     table = survivors.image_urls(items, products, reviews, extra_per_class=1, seed=3)

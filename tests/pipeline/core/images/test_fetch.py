@@ -4,13 +4,14 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from pipeline.core.images.fetch import FetchProgress, FetchSettings, Urls, fetch
-from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.ledger import LedgerRow, PictureStore
 from pipeline.core.images.transfer import forbids_ai
 from tests.pipeline.core.fault_server import FaultServer, jpeg
 
@@ -85,6 +86,45 @@ def test_every_fault_gets_its_reason_and_only_transient_ones_are_retried(
     assert {path: tuple(got[server.url(path)][name] for name in names) for path in FAULTS} == FAULTS
 
 
+def aged(store: PictureStore, url: str, seconds: float) -> None:
+    """Make a URL's row so much older."""
+    row = rows(store)[url]
+    row.pop("status")
+    store.add(LedgerRow(**row | {"fetched_at": row["fetched_at"] - timedelta(seconds=seconds)}))
+    store.flush()
+
+
+@pytest.mark.parametrize("path", ["status/403", "status/202", "html"])
+def test_a_refusal_that_may_pass_is_asked_about_again_each_time_later(
+    server: FaultServer, store: PictureStore, path: str
+) -> None:
+    urls = [server.url("ok/1"), server.url("ok/2"), server.url("ok/3"), server.url(path)]
+
+    def asked() -> list[str]:
+        server.requests.clear()
+        fetch(urls, store, quick(server))
+        return list(server.requests)
+
+    assert len(asked()) == 4
+    assert len(asked()) == 1  # the next run
+    assert asked() == []
+    for hours in (1, 4, 16, 64, 256, 1024):
+        aged(store, urls[3], 3600.0 * hours - 60)
+        assert asked() == []
+        aged(store, urls[3], 60)
+        assert len(asked()) == 1
+    aged(store, urls[3], 1e9)
+    assert asked() == []
+    assert rows(store)[urls[3]]["attempts"] == 8
+
+
+def test_pages_from_a_host_that_sends_few_pictures_are_final(server: FaultServer, store: PictureStore) -> None:
+    urls = [server.url("ok/1"), server.url("html"), server.url("garbled/1")]
+    fetch(urls, store, quick(server))
+    assert [rows(store)[url]["format"] for url in urls] == ["JPEG", "HTML", None]
+    assert fetch(urls, store, quick(server)).requests == 0
+
+
 def test_a_good_picture_is_kept_byte_for_byte_and_described(server: FaultServer, store: PictureStore) -> None:
     report = fetch([server.url("ok/7")], store, quick(server))
     data = jpeg(7)
@@ -98,7 +138,7 @@ def test_a_good_picture_is_kept_byte_for_byte_and_described(server: FaultServer,
 
 
 def test_a_finished_fetch_sends_no_request_when_repeated(server: FaultServer, store: PictureStore) -> None:
-    paths = [path for path, (status, *_) in FAULTS.items() if status != "transient"]
+    paths = [path for path, (status, *_) in FAULTS.items() if status != "transient" and path != "status/403"]
     urls = [server.url(path) for path in paths]
     fetch(urls, store, quick(server))
     before = store.ledger()
@@ -145,7 +185,7 @@ def test_a_long_retry_after_is_capped(server: FaultServer, store: PictureStore) 
 
 
 def test_a_url_that_must_not_be_fetched_is_recorded_without_a_request(server: FaultServer, store: PictureStore) -> None:
-    bad = ["", "pictures/1.jpg", "//cdn/1.jpg", "data:image/gif;base64,R0", "ftp://h/x", "file:///etc/passwd"]
+    bad = ["", "pictures/1.jpg", "//cdn/1.jpg", "data:image/gif;base64,R0", "ftp://h/x", "file://h/x"]
     bad += [f"http://user:secret@{server.host}/ok/1", "http://host:99999/x", "http://", "http://a b/x"]
     fetch(bad, store, quick(server))
     got = rows(store)

@@ -1,0 +1,296 @@
+"""Find the addresses of pictures in a field, however a shop writes them, and keep those that can be read.
+
+A field may be one address, a list, JSON or a Python list as text, several addresses with `|` between, or the picture
+sizes of Amazon's 2023 layout. Web addresses stay as they were written. Paths are resolved against the folder of their
+table, and become `file:///...` addresses. Everything that is dropped is counted by its reason, as `urls_<reason>`.
+"""
+
+import ast
+import contextlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from pipeline.core.errors import InputError
+from pipeline.core.local_address import ARCHIVE, INSIDE, LONGEST_PATH, file_address, local_place
+from pipeline.core.raw.copies import is_copy
+from pipeline.core.raw.sources import named
+
+URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
+LIST_CHARACTERS = 1 << 20  # a longer list in a text is not read: ast builds a tree of many times its size
+# Sizes of a 2023 picture, the best first: small review photos have 256 px, more than the model's 224.
+LOW_SIZES = ("thumb", "small_image_url", "medium_image_url", "large", "large_image_url", "hi_res")
+HIGH_SIZES = ("hi_res", "large", "large_image_url", "medium_image_url", "thumb", "small_image_url")
+REVIEW_SIZES = ("small_image_url", "medium_image_url", "large_image_url", "thumb", "large", "hi_res")
+PLAIN_KEYS = ("url", "src")  # of an object with one size
+
+_WEB = ("http://", "https://")
+_PICTURES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif"),
+    *(".heic", ".heif", ".bmp", ".tif", ".tiff", ".svg", ".jp2", ".jxl", ".ico"),  # refused later, with their reason
+)
+_VIDEOS = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp"),
+    *(".m3u8", ".mpd", ".gifv"),
+)
+_NO_VALUES = {
+    *("-", "--", ".", "?", "0", "n/a", "na", "nan", "nil", "no", "no image", "none", "null", "<na>"),
+    *("undefined", "unknown", "false"),
+}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")
+_SCHEMES_WITHOUT_SLASHES = ("about", "blob", "cid", "javascript", "mailto", "tel", "urn")
+_DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|[^/:]*\.)")
+_HOST_FIRST = re.compile(
+    r"(?:www\.|[a-z0-9.-]+\.(?:com|net|org|info|io|shop|store|co|cn|de|fr|in|jp|uk)/)", re.IGNORECASE
+)
+# One quoted text after the other: a Python list of texts, or a NumPy array's, which has no commas.
+_QUOTED = re.compile(r"""[\s,]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
+# Each alternative takes linear time: no star stands before another.
+_BETWEEN = re.compile(
+    r"(?:\s|(?<=\.jpg)[,;]|(?<=\.jpeg)[,;]|(?<=\.png)[,;]|(?<=\.webp)[,;])(?=https?://)", re.IGNORECASE
+)
+
+
+def picture_urls(value: object, sizes: Sequence[str] = REVIEW_SIZES, nested: bool = False) -> list[object]:
+    """Extract one address per picture from a field, the `MAIN` variant first.
+
+    The field is an address, a text with several, a list of either, a list of {size: address}, or {size: [addresses]}.
+    `nested` says that it comes from a text, in which further texts are not read as lists.
+    """
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return list(_split(value, sizes, nested))
+    if isinstance(value, dict):
+        columns = [value[size] for size in sizes if isinstance(value.get(size), list)]
+        if not columns:
+            return picture_urls([value], sizes, nested)
+        longest = max(map(len, columns))
+        rows = [[column[i] for column in columns if i < len(column)] for i in range(longest)]
+        found = [next((url for url in row if url), None) for row in rows]
+        variants = value.get("variant")
+        return _main_first(found, variants) if isinstance(variants, list) else found
+    if isinstance(value, list):
+        if any(isinstance(entry, dict) and entry.get("variant") == "MAIN" for entry in value):
+            value = _main_first(value, [entry.get("variant") if isinstance(entry, dict) else None for entry in value])
+        found = []
+        for entry in value:
+            if isinstance(entry, str):
+                found += _split(entry, sizes, nested)
+            else:
+                found.append(_of_sizes(entry, sizes) if isinstance(entry, dict) else entry)
+        return found
+    return [value]
+
+
+def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
+    """Extract a product's (low, high) resolution pictures by any vintage's keys; either may be empty."""
+    low = picture_urls(next((value[key] for key in ("imageURL", "image", "imUrl") if value.get(key)), None))
+    high = picture_urls(value.get("imageURLHighRes"))
+    if not low and not high and value.get("images"):
+        low, high = picture_urls(value["images"], LOW_SIZES), picture_urls(value["images"], HIGH_SIZES)
+    return low, high
+
+
+def base_of(table: Path) -> Path | None:
+    """Return the folder against which a table's paths are resolved; None for a fetched table, which may name none."""
+    return None if is_copy(table) else Path(os.path.abspath(table)).parent  # noqa: PTH100  (links stay as named)
+
+
+def table_folders(*specs: str) -> tuple[str, ...]:
+    """List the folders of the local files of specifications: pictures may be read inside them.
+
+    A specification that names a file which is gone adds none: `sources.named` has said so when it was read.
+    """
+    folders: dict[str, None] = {}
+    for spec in specs:
+        with contextlib.suppress(InputError):
+            for entry in named(spec) if spec else ():
+                if isinstance(entry, Path):
+                    folders[os.path.dirname(os.path.abspath(entry))] = None  # noqa: PTH100, PTH120
+    return tuple(folders)
+
+
+def clean_addresses(values: Sequence[object], counts: Counter[str], base: Path | None) -> list[str]:
+    """Keep the addresses that can be read, in order and each once; count the others under `urls_<reason>`.
+
+    Web addresses are kept as they are, and `//host/...` becomes https. Paths and `file://` become `file:///...`, and
+    those inside archives `archive:///...`; without `base`, the table's folder, they are dropped.
+    """
+    kept: dict[str, None] = {}
+    for value in values:
+        for piece in _split(value, REVIEW_SIZES) if isinstance(value, str) else (value,):
+            if not isinstance(piece, str):
+                counts["urls_not_text"] += 1
+                continue
+            try:
+                address = _address(encodable(piece).strip(), base)
+            except _UnusableError as reason:
+                counts[f"urls_{reason}"] += 1
+                continue
+            if address in kept:
+                counts["urls_repeated"] += 1
+            kept[address] = None
+    return list(kept)
+
+
+def is_plain(text: str) -> bool:
+    """Return whether the text is one web address of a picture, of which nothing needs to be split off or dropped."""
+    return (
+        text.startswith(_WEB)
+        and len(text) < URL_CHARACTERS
+        and text.isascii()
+        and not any(mark in text for mark in (" ", "|", ","))
+        and not _is_video(text)
+    )
+
+
+def encodable(text: str) -> str:
+    """Replace lone surrogates, which JSON may hold but UTF-8 and Arrow cannot."""
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text
+
+
+def _main_first(values: list, variants: list) -> list:
+    first = [value for value, variant in zip(values, variants, strict=False) if variant == "MAIN"]
+    rest = [value for value, variant in zip(values, variants, strict=False) if variant != "MAIN"]
+    return [*first, *rest, *values[len(variants) :]]
+
+
+def _of_sizes(entry: dict, sizes: Sequence[str]) -> object:
+    return next((entry[size] for size in (*sizes, *PLAIN_KEYS) if entry.get(size)), None)
+
+
+def _split(text: str, sizes: Sequence[str], nested: bool = False) -> Sequence[object]:
+    """Split a text into its addresses; one address, or whatever else it is, stays as it is."""
+    if not nested and len(text) <= LIST_CHARACTERS and text.lstrip()[:1] in ("[", "{"):
+        listed = _listed(text.strip())
+        if listed is not None:
+            return picture_urls(listed, sizes, nested=True)
+    text = text.strip()
+    pieces = [text]
+    if "|" in text:
+        parts = [part for part in map(str.strip, text.split("|")) if part]
+        web = parts[:1] and parts[0].lower().startswith((*_WEB, "//"))
+        if all(_begins_address(part) or (not web and part.lower().endswith(_PICTURES)) for part in parts):
+            pieces = parts
+    if "http" not in text[1:]:
+        return pieces
+    return [part.strip(" ,;\t\r\n") for piece in pieces for part in _BETWEEN.split(piece)]
+
+
+def _begins_address(text: str) -> bool:
+    return text.lower().startswith((*_WEB, "/", "./", "../", "file:", ARCHIVE))
+
+
+def _listed(text: str) -> object | None:
+    """Read a list or an object in a text: JSON, Python, NumPy's array of texts, or `[a, b]` without quotes."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    if not text.endswith(("]", "}")):
+        return None
+    at, quoted = 1, []
+    while found := _QUOTED.match(text, at):
+        quoted.append(found[1] if found[1] is not None else found[2])
+        at = found.end()
+    if quoted and not text[at:-1].strip(" \t\r\n,"):
+        return quoted if "\\" not in text else [piece.replace("\\", "") for piece in quoted]
+    try:
+        read = ast.literal_eval(text)
+        return list(read) if isinstance(read, (set, tuple)) else read
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        pass
+    inner = [piece.strip() for piece in text[1:-1].split(",")]
+    return inner if all(_begins_address(piece) or piece.lower().endswith(_PICTURES) for piece in inner) else None
+
+
+def _is_video(text: str) -> bool:
+    return text.partition("?")[0].partition("#")[0].lower().endswith(_VIDEOS)
+
+
+class _UnusableError(ValueError):
+    """A text that is no address which can be read; its message is the reason under which it is counted."""
+
+
+def _address(text: str, base: Path | None) -> str:
+    """Return the address that a trimmed text gives. Raises _UnusableError."""
+    if not text:
+        raise _UnusableError("empty")
+    if len(text) > URL_CHARACTERS:
+        raise _UnusableError("too_long")
+    start = text[:8].lower()
+    if not start.startswith((*_WEB, "//")):
+        return _local(text, base)
+    if _is_video(text):
+        raise _UnusableError("video")
+    if start.startswith(_WEB):
+        return text
+    if not re.match(r"//[^/\s?#]+(?:[/?#]|$)", text):
+        raise _UnusableError("not_an_address")
+    return f"https:{text}"
+
+
+def _local(text: str, base: Path | None) -> str:
+    """Return the address of a path on this machine. Raises _UnusableError."""
+    if text[:5].lower() == "file:":
+        path = _path_of_file_url(text)
+    elif text[: len(ARCHIVE)].lower() == ARCHIVE:
+        place = local_place(ARCHIVE + text[len(ARCHIVE) :])
+        if place is None:
+            raise _UnusableError("not_an_address")
+        path = f"{place.path}{INSIDE}{place.member}"
+    else:
+        _expect_path(text)
+        path = text
+    if any(character < " " or character == "\x7f" for character in path):
+        raise _UnusableError("not_an_address")
+    if path.lower().endswith(_VIDEOS):
+        raise _UnusableError("video")
+    if base is None:
+        raise _UnusableError("local_refused")
+    path = os.path.normpath(os.path.join(base, path))  # noqa: PTH118  (pathlib takes five times as long)
+    if len(path.encode("utf-8", "replace")) > LONGEST_PATH:
+        raise _UnusableError("too_long")
+    return file_address(path if not path.startswith("//") else path[1:])
+
+
+def _path_of_file_url(text: str) -> str:
+    """Return the absolute path of a `file:` URL, without its escapes. Raises _UnusableError."""
+    rest = text[5:]
+    if rest.startswith("//"):
+        host, slash, rest = rest[2:].partition("/")
+        if not slash or host.lower() not in ("", "localhost"):
+            raise _UnusableError("file_host")
+        path = "/" + rest
+    else:
+        path = rest
+    if not path.startswith("/"):
+        raise _UnusableError("not_an_address")
+    # Some write the path as it is. One with a percent sign that begins no escape was not encoded.
+    if "%" in path and not re.search(r"%(?![0-9A-Fa-f]{2})", path):
+        path = unquote_to_bytes(path).decode("utf-8", "replace")
+    if _DRIVE.match(path[1:]):
+        raise _UnusableError("windows_path")
+    return path
+
+
+def _expect_path(text: str) -> None:
+    """Raise _UnusableError unless the text may be a path on this machine."""
+    if text[:5].lower() == "data:":
+        raise _UnusableError("data")
+    if text.lower() in _NO_VALUES:
+        raise _UnusableError("no_value")
+    if _DRIVE.match(text) or "\\" in text:
+        raise _UnusableError("windows_path")
+    scheme = _SCHEME.match(text)
+    if scheme and (scheme[2] or scheme[1].lower() in _SCHEMES_WITHOUT_SLASHES):
+        raise _UnusableError("other_scheme")
+    if _HOST_FIRST.match(text):
+        raise _UnusableError("without_scheme")
+    if "<" in text or not ("/" in text or text.lower().endswith((*_PICTURES, *_VIDEOS))):
+        raise _UnusableError("not_an_address")
