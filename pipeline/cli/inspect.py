@@ -18,6 +18,8 @@ from pipeline.cli.capacity import Machine, Rates, Workload, stages
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 from pipeline.core.raw import remote, sources
+from pipeline.core.raw.shop_tables import recognised
+from pipeline.core.shop.mapping import Shop
 from pipeline.home import environment
 from pipeline.inspection.facts import KS, Facts, measure
 from pipeline.inspection.pictures import look, sampled
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = command_parser("pipeline.cli.inspect", __doc__, EXIT_CODES)
     parser.add_argument("--reviews", default="", metavar="FILES", help="the reviews (default: ATELIER_REVIEWS)")
     parser.add_argument("--products", default="", metavar="FILES", help="the products (default: ATELIER_PRODUCTS)")
+    parser.add_argument("--shop", default="", metavar="FILE", help="a shop.toml (default: ATELIER_SHOP)")
     parser.add_argument("--min-interactions", type=int, default=5, metavar="K", help="distinct items a user needs")
     parser.add_argument("--ask", action="store_true", help="fetch the sampled pictures, and files that are URLs")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page, with the pictures")
@@ -80,9 +83,15 @@ def inspected(options: argparse.Namespace) -> Inspection:
         if not options.json:
             busy.enter_context(Console(stderr=True).status("reading the files"))
         ks = sorted({*KS, k})
-        facts = measure(files["reviews"], files["products"], ks=ks, look=lambda path: chosen.extend(sampled(path)))
-        local = {path.parent for path in files["products"] if not path.is_relative_to(folder)}
-        pictures = look(chosen, local, options.ask, allowed)
+        named_shop = options.shop or environment.shop()
+        given = Shop.of(Path(named_shop).expanduser()) if named_shop else None
+        shop = recognised(files["reviews"], files["products"], given)
+        facts = measure(
+            files["reviews"], files["products"], ks=ks, shop=shop, look=lambda path: chosen.extend(sampled(path))
+        )
+        folders = {str(path.parent) for path in files["products"] if not path.is_relative_to(folder)}
+        folders |= set(map(str, shop.pictures.folders)) if shop else set()
+        pictures = look(chosen, folders, options.ask, allowed)
     return Inspection(facts, tuple(pictures), estimated(facts, k), k)
 
 
@@ -102,6 +111,8 @@ def estimated(facts: Facts, k: int) -> tuple[Estimate, ...]:
 def show(found: Inspection, console: Console) -> None:
     """Print an inspection."""
     facts = found.facts
+    for line in facts.understood:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for file in facts.files:
         layout = f", layout {file.layout}" if file.layout else ""
         rejected = f", {file.rejected:,} lines rejected" if file.rejected else ""

@@ -66,7 +66,9 @@ def inspect_before(
 def _facts(raw: RawSources, storage: Storage, vintage: str, k: int) -> Facts:
     with sole_writer(storage.staged) as staged:
         context = ReadContext(staged, storage.parts, Erasures.of(storage.home))
-        return measure(raw.review_files(), raw.product_files(), context, vintage, ks=sorted({*KS, k}))
+        reviews, products = raw.review_files(), raw.product_files()
+        shop = raw.shop_layout(reviews, products)
+        return measure(reviews, products, context, vintage, sorted({*KS, k}), shop)
 
 
 def _in_short(facts: Facts) -> str:

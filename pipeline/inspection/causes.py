@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.inspection.facts import UNITS, Facts, LineCounts
+from pipeline.inspection.facts import Facts, LineCounts
 
 MEETING = 0.01  # under this share of reviewed ids among the products, nothing can come of a run
 FEW_MEET, FEW_PICTURES, FEW_TIMES = 0.5, 0.5, 0.5  # shares under which a person is warned
@@ -11,7 +11,7 @@ FEW_MEET, FEW_PICTURES, FEW_TIMES = 0.5, 0.5, 0.5  # shares under which a person
 TIMES = 788_918_400, 4_102_444_800
 REASONS = {
     "zeros_lost": "one of the files lost leading zeros, as when ids are read as numbers; write ids as text"
-    " (in pandas: read with dtype=str)",
+    " (in pandas: read with dtype=str), or say in shop.toml how many digits they have (width = 10)",
     "float": "one of the files has ids written as numbers with '.0', as pandas does in a column with gaps; write ids as"
     " text (in pandas: read with dtype=str)",
     "case": "one of the files has them in capitals, the other does not; write them alike",
@@ -28,9 +28,10 @@ REJECTED = {
     "reviewer_missing": "the user's id is missing, or is no text",
     "asin_missing": "the item's id is missing, or is no text",
 }
+# Kinds of addresses that are dropped (`addresses.py` counts each as urls_KIND) and that need words.
 ADDRESSES = {
-    "urls_empty": "empty", "urls_not_text": "not text", "urls_too_long": "too long", "urls_data": "data: addresses",
-    "urls_relative": "not http(s)", "urls_local_refused": "local paths in a file that was fetched",
+    "not_text": "not text", "data": "data: addresses", "local_refused": "local paths in a file that was fetched",
+    "file_host": "files of another machine", "no_value": "words for nothing", "windows_path": "paths of Windows",
 }  # fmt: skip
 ANYWAY = "--anyway goes on."
 
@@ -126,8 +127,8 @@ def _no_picture(facts: Facts) -> Iterator[Cause]:
         why = f"unusable addresses: {unusable}" if unusable else "none gives an address"
         yield Cause(
             "no_picture",
-            f"no product of {facts.tables.products:,} has a usable picture address ({why}). Give http(s) addresses in"
-            " imageURL, imageURLHighRes or images.",
+            f"no product of {facts.tables.products:,} has a usable picture address ({why}). Give http(s) addresses or"
+            " paths, or name the folder of the pictures in shop.toml.",
         )
 
 
@@ -143,7 +144,11 @@ def _few_pictured(facts: Facts, k: int) -> Iterator[Cause]:
 
 def dropped(counts: Mapping[str, int]) -> str:
     """List the picture addresses that were dropped, by kind."""
-    return ", ".join(f"{counts[name]:,} {words}" for name, words in ADDRESSES.items() if counts.get(name))
+    kinds = {name.removeprefix("urls_"): count for name, count in counts.items() if name.startswith("urls_") and count}
+    kinds.pop("repeated", None)
+    return ", ".join(
+        f"{count:,} {ADDRESSES.get(kind, kind.replace('_', ' '))}" for kind, count in sorted(kinds.items())
+    )
 
 
 def warnings(facts: Facts, k: int = 5) -> list[str]:
@@ -165,6 +170,8 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
     if tables.reviews and tables.without_time > FEW_TIMES * tables.reviews:
         found.append(f"{tables.without_time:,} of {tables.reviews:,} reviews have no time that can be read")
     if tables.first_time is not None and not TIMES[0] <= tables.first_time <= (tables.last_time or 0) <= TIMES[1]:
-        units = ", ".join(sorted({UNITS[name] for name in facts.layout.values() if name in UNITS}))
-        found.append(f"times lie outside of 1995 to 2100; they were taken for {units or 'seconds'}")
+        found.append(f"times lie outside of 1995 to 2100 ({tables.first_time} to {tables.last_time} s after 1970)")
+    for what in ("times", "ratings"):
+        if facts.review_lines is not None and (count := facts.review_lines.counts.get(f"{what}_not_read", 0)):
+            found.append(f"{count:,} {what} of reviews cannot be read")
     return found

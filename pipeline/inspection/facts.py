@@ -17,15 +17,19 @@ import pyarrow as pa
 from pipeline.core import parquet as pq
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
+from pipeline.core.raw.forms import PARQUET, TABLES, Form, form_of
 from pipeline.core.raw.framing import blocks
 from pipeline.core.raw.ingest import IngestProgress, ProductsRead, ReadContext, ReviewsRead, read_products, read_reviews
+from pipeline.core.raw.shop_tables import described
+from pipeline.core.raw.tables import TableFile
 from pipeline.core.raw.vintages import parsed
+from pipeline.core.shop.layouts import KNOWN
+from pipeline.core.shop.mapping import Shop
 
 KS = (2, 3, 5, 10)
 ALIKE = 0.5  # from this share of ids that meet, no reason is looked for why the others do not
 MEMORY = "1GB"  # DuckDB's limit; it spills to disk beyond that
 HEAD_BYTES = 1 << 20  # a longer first line is not shown
-UNITS = {"2014": "seconds", "2018": "seconds", "2023": "milliseconds"}  # how a layout's times are read
 # Ways in which one of two files spoils its ids, and the SQL that undoes each. The first that makes most ids meet is
 # named as the likely reason.
 SPOILED = {
@@ -118,6 +122,7 @@ class Facts:
     review_lines: LineCounts | None
     product_lines: LineCounts
     tables: TableFacts
+    understood: tuple[str, ...] = ()  # what the columns of tables were taken for
 
     @property
     def layout(self) -> dict[str, str]:
@@ -131,6 +136,7 @@ def measure(
     read_context: ReadContext | None = None,
     vintage: str = "auto",
     ks: Sequence[int] = KS,
+    shop: Shop | None = None,
     look: Callable[[Path], None] | None = None,
     on_progress: Callable[[IngestProgress], None] | None = None,
 ) -> Facts:
@@ -142,6 +148,7 @@ def measure(
         read_context: where parts are kept and what was erased. Its `out` gets the tables, which are deleted again.
         vintage: as in `read_reviews`.
         ks: the k of the predicted cores.
+        shop: what the columns of tables mean (`shop_tables.recognised`).
         look: called with the file of products while it exists.
         on_progress: called while files are read.
 
@@ -151,8 +158,8 @@ def measure(
     given = read_context or ReadContext()
     with tempfile.TemporaryDirectory(prefix="inspect-", dir=given.out) as folder:
         context = ReadContext(Path(folder), given.parts, given.erased)
-        of_products = read_products(products, vintage, on_progress, context)
-        of_reviews = read_reviews(reviews, vintage, on_progress, context) if reviews else None
+        of_products = read_products(products, vintage, on_progress, context, shop=shop)
+        of_reviews = read_reviews(reviews, vintage, on_progress, context, shop=shop) if reviews else None
         reads: dict[str, ReviewsRead | ProductsRead] = {"products": of_products}
         if of_reviews is not None:
             reads["reviews"] = of_reviews
@@ -163,9 +170,12 @@ def measure(
         counted = {kind: found["file"].value_counts().to_pylist() for kind, found in rejects.items()}
         by_file = {(kind, one["values"]): one["counts"] for kind, many in counted.items() for one in many}
         named = [("reviews", path) for path in reviews] + [("products", path) for path in products]
-        files = [_file(kind, path, reads[kind].vintages, by_file.get((kind, str(path)), 0)) for kind, path in named]
+        files = [
+            _file(kind, path, reads[kind].vintages, by_file.get((kind, str(path)), 0), shop) for kind, path in named
+        ]
         lines = {kind: _lines(read, rejects[kind]) for kind, read in reads.items()}
-    return Facts(tuple(files), lines.get("reviews"), lines["products"], tables)
+    understood = tuple(described(shop).splitlines()) if shop else ()
+    return Facts(tuple(files), lines.get("reviews"), lines["products"], tables, understood)
 
 
 def _columns(path: Path) -> pa.Table:
@@ -189,11 +199,29 @@ def rejected(rejects: pa.Table) -> tuple[dict[str, int], str]:
     return reasons, f"{row['file']}:{row['line']}: {printable(row['text'], 120)}"
 
 
-def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int) -> FileFacts:
-    head = _head(path)
-    value = parsed(head, literal=True)
-    columns = tuple(printable(name, 60) for name in value) if isinstance(value, dict) else ()
-    return FileFacts(kind, str(path), layouts.get(str(path)), path.stat().st_size, bad, columns, printable(head))
+def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int, shop: Shop | None) -> FileFacts:
+    form = form_of(path)
+    if form.kind in TABLES:
+        columns, sample = _head_of_table(path, form, kind, shop or Shop())
+    else:
+        sample = _head(path)
+        value = parsed(sample, literal=True)
+        columns = list(value) if isinstance(value, dict) else []
+    shown = tuple(printable(name, 60) for name in columns)
+    return FileFacts(kind, str(path), layouts.get(str(path)), path.stat().st_size, bad, shown, printable(sample))
+
+
+def _head_of_table(path: Path, form: Form, kind: str, shop: Shop) -> tuple[Sequence[str], str]:
+    """Read the names of a table's columns and its first row; the row of Arrow files is not shown."""
+    table = TableFile(path, form, shop.interactions if kind == "reviews" else shop.products, KNOWN)
+    row: dict[str, Any] = {}
+    if table.dialect and table.dialect.sample:
+        row = dict(zip(table.names, table.dialect.sample[0], strict=False))
+    elif form.kind == PARQUET:
+        with pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(batch_size=1), None)
+            row = batch.to_pylist()[0] if batch is not None and batch.num_rows else {}
+    return table.names, str(row) if row else ""
 
 
 def _head(path: Path) -> str:

@@ -56,6 +56,8 @@ code { overflow-wrap: anywhere; font-size: .85em; }
 {% endfor %}</table>
 {% endif %}
 <h2>The files</h2>
+{% for line in found.facts.understood %}<p>{{ line }}</p>
+{% endfor %}
 {% for file in found.facts.files %}
 <h3><code>{{ file.path }}</code></h3>
 <p>{{ file.kind }}{% if file.layout %}, layout {{ file.layout }}{% endif %}, {{ "{:,}".format(file.bytes) }} bytes,

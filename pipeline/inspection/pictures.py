@@ -1,7 +1,7 @@
 """Look at a sample of the products' pictures: local files are opened; addresses are asked for only if a person says so.
 
-Files are read only inside the folders of the tables, after every link is followed. The bytes are strangers', so they
-are decoded as the fetch does: bounded in size, and in a process with limits.
+Both go through the fetch: files are read only inside allowed folders, and the bytes are bounded in size and decoded in
+a process with limits.
 """
 
 import base64
@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import duckdb
 from PIL import Image
@@ -21,12 +19,12 @@ from pipeline.core.images.fetch import fetch
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.pictures import PictureError
 from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.local_address import is_local
 from pipeline.core.raw.sources import shown
 from pipeline.core.signatures import key
 
 SAMPLE = 20
 HEIGHT = 96  # of a thumbnail, in pixels
-MAX_BYTES = FetchSettings.max_bytes
 NOT_ASKED = "not asked"
 
 
@@ -52,38 +50,25 @@ def sampled(products: Path, count: int = SAMPLE) -> list[tuple[str, str, str]]:
 
 
 def look(
-    chosen: Sequence[tuple[str, str, str]], folders: Collection[Path], ask: bool, allow_hosts: frozenset[str]
+    chosen: Sequence[tuple[str, str, str]], folders: Collection[str], ask: bool, allow_hosts: frozenset[str]
 ) -> list[Sampled]:
-    """Look at each picture: a local file inside `folders`, or with `ask` an address through the guarded fetch."""
-    addresses = [address for _, _, address in chosen if urlsplit(address).scheme in ("http", "https")]
-    fetched = _fetched(addresses, allow_hosts) if ask and addresses else {}
+    """Look at each picture through the guarded fetch: a local file inside `folders`, and with `ask` an address."""
+    wanted = [address for _, _, address in chosen if ask or is_local(address)]
+    settings = FetchSettings(
+        allow_hosts=allow_hosts, retries=0, total_timeout=15.0, picture_folders=tuple(sorted(folders))
+    )
+    fetched = _fetched(wanted, settings) if wanted else {}
     rows = []
     for asin, title, address in chosen:
-        found = _local(address, folders) if urlsplit(address).scheme == "file" else fetched.get(key(address), NOT_ASKED)
+        found = fetched.get(key(address), NOT_ASKED)
         outcome, thumbnail = ("ok", found) if isinstance(found, bytes) else (found, b"")
         encoded = "data:image/jpeg;base64," + base64.b64encode(thumbnail).decode() if thumbnail else ""
         rows.append(Sampled(asin, title, shown(address), outcome, encoded))
     return rows
 
 
-def _local(address: str, folders: Collection[Path]) -> bytes | str:
-    path = Path(url2pathname(urlsplit(address).path))
-    try:
-        real = path.resolve(strict=True)
-        if not any(real.is_relative_to(folder.resolve()) for folder in folders):
-            return "outside_folders"
-        if not real.is_file():
-            return "file_missing"
-        with real.open("rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-    except (OSError, ValueError, RuntimeError):  # a NUL in the name, circular links
-        return "file_missing"
-    return _thumbnail(data) if len(data) <= MAX_BYTES else "too_large"
-
-
-def _fetched(addresses: Sequence[str], allow_hosts: frozenset[str]) -> dict[str, bytes | str]:
+def _fetched(addresses: Sequence[str], settings: FetchSettings) -> dict[str, bytes | str]:
     """Fetch into a temporary store; the thumbnail of each address's key, or the reason why there is none."""
-    settings = FetchSettings(allow_hosts=allow_hosts, retries=0, total_timeout=15.0)
     with tempfile.TemporaryDirectory(prefix="atelier-look-") as folder:
         store = PictureStore(Path(folder))
         fetch(list(dict.fromkeys(addresses)), store, settings)

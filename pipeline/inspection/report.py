@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.inspection.causes import warnings
-from pipeline.inspection.facts import UNITS, Facts
+from pipeline.inspection.facts import Facts
 from pipeline.inspection.pictures import NOT_ASKED, Sampled
 
 
@@ -73,14 +73,12 @@ def pictures_looked_at(pictures: Sequence[Sampled]) -> str:
 
 
 def time_range(facts: Facts) -> str:
-    """Say from when to when the reviews are, and in which unit the times were understood to be."""
+    """Say from when to when the reviews are, as the times were understood."""
     tables = facts.tables
     if tables.first_time is None or tables.last_time is None:
         return "none that can be read"
-    units = sorted({UNITS[name] for name in facts.layout.values() if name in UNITS})
     missing = f"; {tables.without_time:,} without" if tables.without_time else ""
-    read_as = f", read as {' and '.join(units)} in UTC" if units else ""
-    return f"{_day(tables.first_time)} to {_day(tables.last_time)}{read_as}{missing}"
+    return f"{_day(tables.first_time)} to {_day(tables.last_time)} in UTC; units told by size{missing}"
 
 
 def _day(seconds: int) -> str:
@@ -110,6 +108,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "reviews_without_time": tables.without_time,
         "core": {str(k): vars(core) for k, core in tables.cores.items()},
         "layout": facts.layout,
+        "understood": list(facts.understood),
         "warnings": found.warnings,
         "files": [{**vars(file), "columns": list(file.columns)} for file in facts.files],
         "rejected": {
