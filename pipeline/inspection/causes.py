@@ -52,6 +52,14 @@ def pointless(facts: Facts, k: int = 5, generator_alone: bool = False) -> list[C
         k: the minimum number of distinct items of a user.
         generator_alone: whether only the generator's assets are wanted, which need no user whose items have pictures.
     """
+    found = _causes(facts, k, generator_alone)
+    if not facts.understood:
+        return found
+    understood = "; ".join(facts.understood)
+    return [Cause(one.name, f"{one.text} (understood: {understood}; a shop.toml corrects that)") for one in found]
+
+
+def _causes(facts: Facts, k: int, generator_alone: bool) -> list[Cause]:
     lines, products, tables = facts.review_lines, facts.product_lines, facts.tables
     if lines is None or generator_alone:
         found = [*_products(facts, products), *_no_picture(facts)]

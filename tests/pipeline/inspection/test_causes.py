@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.raw.shop_tables import recognised
 from pipeline.inspection.causes import pointless, warnings
 from pipeline.inspection.facts import measure
 from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, measured, product, review, write
@@ -135,3 +136,13 @@ def test_half_met_ids_rejects_and_odd_times_are_warned_of(tmp_path: Path):
     said = " | ".join(warnings(facts, k=2))
     for words in ("1 of 25 review lines are rejected: 1 reviewer_missing", "only 2 of the 6 reviewed ids", "1995"):
         assert words in said
+
+
+def test_a_cause_in_tables_says_how_their_columns_were_understood(tmp_path: Path):
+    reviews, products = tmp_path / "orders.csv", tmp_path / "articles.csv"
+    reviews.write_text("user,item\n" + "".join(f"U{n % 3},I{n % 4}\n" for n in range(12)))
+    products.write_text("id,title,image\n" + "".join(f"I{n},Dress,https://h.example/{n}.jpg\n" for n in range(4)))
+    facts = measure([reviews], [products], shop=recognised([reviews], [products]))
+    name, text = the_cause(facts)
+    assert name == "no_user" and "understood: orders.csv: CSV table" in text and "shop.toml" in text
+    assert facts.files[0].columns == ("user", "item") and "U0" in facts.files[0].sample
