@@ -19,6 +19,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.framing import DAMAGED, codec_of, inflated
 
+STRAY = 4  # control characters that any text may hold, even a short one
 HEAD_BYTES = 1 << 18  # of decompressed content that is looked at
 MEMBER_RATIO = 200  # most bytes of a zip's member for each byte stored; tables stay under 100
 SMALL_MEMBER = 64 << 20  # a member up to this size may have any ratio
@@ -243,4 +244,4 @@ def _is_text(text: str) -> bool:
     """Return whether almost all characters are those of a text."""
     sample = text[:20_000]
     odd = sum(1 for c in sample if (c < " " and c not in "\t\r\n\f\v\x1c\x1d\x1e\x1f\x01") or c == "\x7f")
-    return odd <= len(sample) // 200
+    return odd <= STRAY + len(sample) // 200
