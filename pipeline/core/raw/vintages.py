@@ -73,7 +73,7 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
     Raises:
         InputError: no line has one; the message shows the first line and the three layouts.
     """
-    for line in lines:
+    for line in (line.strip(" \t\r\n\f\v,\ufeff\0\x1e") for line in lines):
         value = parsed(line)
         literal = value is None
         value = parsed(line, literal=True) if literal else value
@@ -82,10 +82,26 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
             if vintage:
                 return vintage
     shown = printable(lines[0], 300) if lines else ""
+    seems = _seems(lines[0].strip()) if lines else ""
     raise InputError(
-        f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n"
+        f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n{seems}"
         f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
     )
+
+
+def _seems(line: str) -> str:
+    """Say what a first line of no known shape may be."""
+    value = parsed(line, literal=True)
+    if isinstance(value, list):
+        return "The fields of a list have no names; write each line as an object. "
+    if isinstance(value, dict):
+        inner = [key for key, each in value.items() if isinstance(each, (list, dict))]
+        return (
+            f"If the rows are wrapped in {printable(inner[0], 40)!r}, save them alone as JSON lines. " if inner else ""
+        )
+    if line.startswith("{"):
+        return "If its objects go over several lines, the first is damaged; `jq -c .` writes one object a line. "
+    return ""
 
 
 def _review_vintage(value: dict) -> str | None:
