@@ -29,10 +29,10 @@ class DamagedDocumentError(Exception):
 class Source:
     """The part of a text that has been read but not taken: `text` from `at` on."""
 
-    def __init__(self, pieces: Iterator[str], limit: int) -> None:
+    def __init__(self, pieces: Iterator[str], limit: int, line: int = 1) -> None:
         self._pieces, self.limit = pieces, limit
         self.text, self.at, self.ended = "", 0, False
-        self.line = 1  # number of the line at `at`
+        self.line = line  # number of the line at `at`
         self._line_end = ""  # a carriage return only where the first piece has no newline
 
     def more(self) -> bool:

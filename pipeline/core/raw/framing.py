@@ -6,6 +6,7 @@ This module handles compression and framing; `sources.py` chooses the files, `pa
 import codecs
 import itertools
 import queue
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ CARRIED_BYTES = 1 << 16  # room before a chunk for the incomplete last line of t
 SEARCHED_BYTES = 1 << 18  # searched for newlines at once, so that intermediate arrays fit the processor's cache
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DAMAGED = (OSError, EOFError, cast(type[Exception], IsalError))  # what decompressors raise
+_INDENTED = re.compile(rb'\{\r?\n[ \t]*"[^"\n]*"[ \t]*:')
 LOOKED_AT = 1 << 20  # bytes by which a layout is recognised
 _ROWS = {ARRAY: whole_array, DOCUMENTS: documents, ENVELOPE: envelopes}
 
@@ -80,11 +82,11 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     chunks = _chunks(path, codec_of(magic), block_bytes, meter or Meter())
     first = next(chunks, None)
-    while first is not None and first.end - first.start < 4 and (longer := _followed(first, chunks)):
+    while first is not None and first.end - first.start < 8 and (longer := _followed(first, chunks)):
         first = longer
     if first is None:
         return
-    encoding = encoding_of(first.text(4))
+    encoding = encoding_of(first.text(8))
     if encoding:
         chunks = _recoded(itertools.chain((first,), chunks), encoding)
         first = next(chunks, None)
@@ -96,7 +98,13 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
         layout, first = _layout(first, chunks)
         whole = itertools.chain((first,), chunks)
         if layout == LINES:
-            for block in _line_blocks(whole, skipped):
+            of_lines = _line_blocks(whole, skipped)
+            for block in of_lines:
+                if _is_indented(block):
+                    rest = itertools.chain((block,), of_lines)
+                    source = Source(_texts_of_blocks(rest), MAX_LINE_BYTES, block.first_line)
+                    yield from _row_blocks(documents(source), block_bytes)
+                    return
                 yield replace(block, offset=None) if encoding else block
         else:
             yield from _row_blocks(_ROWS[layout](Source(_texts(whole), MAX_LINE_BYTES)), block_bytes)
@@ -255,12 +263,14 @@ def _line_ends(data: np.ndarray) -> np.ndarray:
 
 
 def encoding_of(magic: bytes) -> str | None:
-    """Recognise UTF-16 and UTF-32 by a file's first four bytes, with or without a byte-order mark; None for UTF-8."""
+    """Recognise UTF-16 and UTF-32 by a file's first eight bytes, with or without a byte-order mark; None for UTF-8."""
     if magic[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
         return "utf-32"
     if magic[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
-    zeros = tuple(byte == 0 for byte in magic)  # JSON begins with two characters of ASCII
+    zeros = tuple(byte == 0 for byte in magic[:4])  # JSON begins with characters of ASCII
+    if tuple(byte == 0 for byte in magic[4:8]) != zeros:
+        return None
     return {
         (False, True, False, True): "utf-16-le",
         (True, False, True, False): "utf-16-be",
@@ -287,6 +297,23 @@ def _texts(chunks: Iterator[_Chunk]) -> Iterator[str]:
         chunk.release()
         yield decoder.decode(data)
     yield decoder.decode(b"", final=True)
+
+
+def _texts_of_blocks(blocks_of_lines: Iterator[Block]) -> Iterator[str]:
+    for block in blocks_of_lines:
+        text = block.data.tobytes().decode("utf-8", "replace")
+        block.release()
+        yield text
+
+
+def _is_indented(block: Block) -> bool:
+    """Return whether an object over several lines begins in a block, as where a file of lines was joined with another.
+
+    Such an object has a brace on a line of its own and a key on the next.
+    """
+    starts = block.starts
+    short = np.flatnonzero((np.diff(starts) <= 3) & (block.data[starts[:-1]] == ord("{")))
+    return any(_INDENTED.match(block.data[starts[row] : starts[row] + 1000].tobytes()) for row in short.tolist())
 
 
 def _row_blocks(rows: Iterator[Row], block_bytes: int) -> Iterator[Block]:

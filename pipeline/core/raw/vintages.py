@@ -32,6 +32,7 @@ TITLE_CHARACTERS, CATEGORY_CHARACTERS = 2_000, 200  # longer ones are cut
 CATEGORIES_AT_MOST = 100  # per product; further ones are dropped
 URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
 
+_AROUND = " \t\r\n\f\v,\ufeff\0\x1e"  # white space, marks and padding around a line
 _OLD = {"reviewer": "reviewerID", "asin": "asin", "variant": "asin", "rating": "overall", "time": "unixReviewTime"}
 REVIEW_KEYS: dict[str, dict[str, str]] = {
     "2014": {**_OLD, "pictures": "image"},
@@ -73,7 +74,7 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
     Raises:
         InputError: no line has one; the message shows the first line and the three layouts.
     """
-    for line in (line.strip(" \t\r\n\f\v,\ufeff\0\x1e") for line in lines):
+    for line in (line.strip(_AROUND) for line in lines):
         value = parsed(line)
         literal = value is None
         value = parsed(line, literal=True) if literal else value
@@ -81,8 +82,10 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
             vintage = _review_vintage(value) if kind == "reviews" else _product_vintage(value, literal)
             if vintage:
                 return vintage
-    shown = printable(lines[0], 300) if lines else ""
-    seems = _seems(lines[0].strip()) if lines else ""
+    lines = [line for line in lines if line.strip(_AROUND)]
+    if not lines:
+        raise InputError(f"{path}: the file holds no lines; fetch it again or take it out of the input")
+    shown, seems = printable(lines[0], 300), _seems(lines[0].strip(_AROUND))
     raise InputError(
         f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n{seems}"
         f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
