@@ -33,7 +33,7 @@ class Source:
         self._pieces, self.limit = pieces, limit
         self.text, self.at, self.ended = "", 0, False
         self.line = line  # number of the line at `at`
-        self._line_end = ""  # a carriage return only where the first piece has no newline
+        self.line_end = ""  # a carriage return only where the first piece has no newline
 
     def more(self) -> bool:
         """Read on; return False at the end or if more than `limit` characters wait. Positions become invalid."""
@@ -42,13 +42,13 @@ class Source:
         piece = next(self._pieces, None)
         self.ended = piece is None
         self.text, self.at = self.text[self.at :] + (piece or ""), 0
-        self._line_end = self._line_end or ("\n" if "\n" in self.text or "\r" not in self.text else "\r")
+        self.line_end = self.line_end or ("\n" if "\n" in self.text or "\r" not in self.text else "\r")
         return not self.ended
 
     def take(self, end: int) -> str:
         """Take the text up to the position `end`, and count its lines."""
         taken = self.text[self.at : end]
-        self.line += taken.count(self._line_end) if taken else 0
+        self.line += taken.count(self.line_end) if taken else 0
         self.at = end
         return taken
 
@@ -175,7 +175,7 @@ def documents(source: Source) -> Iterator[Row]:
 
 def _next_object(source: Source) -> int:
     """Find the next line that begins with a brace, after the position; 0 if there is none in the text."""
-    return min((at + 1 for at in (source.text.find(f"{end}{{", source.at) for end in "\n\r") if at >= 0), default=0)
+    return source.text.find(source.line_end + "{", source.at) + 1
 
 
 def _object(text: str, at: int) -> tuple[int, bool]:
@@ -185,9 +185,21 @@ def _object(text: str, at: int) -> tuple[int, bool]:
     except json.JSONDecodeError as error:
         return 0, is_cut(error, text)
     except (ValueError, RecursionError):  # too deep, or a number of thousands of digits; the parser of lines decides
-        data = text[at:].encode()
-        size = object_end(data, 0)
-        return at + len(data[:size].decode()) if size else 0, size is None
+        end = _end_of_deep(text, at)
+        return end, not end
+
+
+def _end_of_deep(text: str, at: int) -> int:
+    """Return where an object or list ends by its brackets; 0 if it does not."""
+    size = 1 << 14
+    while True:
+        data = text[at : at + size].encode()
+        end = object_end(data, 0)
+        if end is not None:
+            return at + len(data[:end].decode())
+        if at + size >= len(text):
+            return 0
+        size *= 4
 
 
 def _one_line(text: str) -> str:
@@ -214,13 +226,10 @@ def _element(text: str, at: int, limit: int) -> tuple[str, int]:
     except json.JSONDecodeError:
         raise
     except (ValueError, RecursionError):  # too deep, or a number of thousands of digits; the parser of lines decides
-        data = text[at:].encode()
-        size = object_end(data, 0)
-        if size is None:
+        end = _end_of_deep(text, at)
+        if not end:
             raise
-        line = data[:size].decode()
-        end = at + len(line)
-        line = line.replace("\n", " ").replace("\r", " ")
+        line = text[at:end].replace("\n", " ").replace("\r", " ")
     behind = after(BLANKS, text, end)
     if text[behind : behind + 1] not in (",", "]"):  # also at the end of the text, where `12` may continue as `1234`
         raise ValueError("a comma or the closing bracket is missing")
