@@ -44,7 +44,10 @@ def archive_address(path: str, member: str) -> str:
 
 
 def local_place(address: str) -> LocalPlace | None:
-    """Read an address of this machine; None if it is none, or names no absolute path."""
+    """Read an address of this machine; None if it is none, or names no absolute path.
+
+    A path through an archive names its member, also in a `file:///` address.
+    """
     if address.startswith(FILE):
         path, member = address.removeprefix("file://"), None
     elif address.startswith(ARCHIVE):
@@ -56,6 +59,8 @@ def local_place(address: str) -> LocalPlace | None:
         return None
     if "%" in path:
         path = os.fsdecode(unquote_to_bytes(path))
+    if member is None and (found := _MEMBER.fullmatch(path)) is not None:
+        path, member = found[1], found[2]
     if "\0" in path or (member is not None and "\0" in member):
         return None
     return LocalPlace(path, member)

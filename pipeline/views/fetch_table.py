@@ -32,9 +32,12 @@ def line(plan: FetchPlan) -> str:
         assumed.append(f"{ASSUMED_SECONDS:g} s an answer" if hosts else f"{ASSUMED_FILES:,} files a second")
     note = f" (no history yet: {' and '.join(assumed)} assumed)" if assumed else ""
     files = sum(host.requests for host in plan.hosts if host.host == FILES)
-    asked = f"{plan.requests - files:,} requests to {hosts:,} {'host' if hosts == 1 else 'hosts'}" if hosts else ""
-    read = f"{files:,} {'file' if files == 1 else 'files'} to read on this machine" if files else ""
-    return f"{' and '.join(filter(None, (read, asked)))}, {size}, {time}{note}; " + (
+    requests = plan.requests - files
+    asked = (
+        f"{requests:,} {'request' if requests == 1 else 'requests'} to {hosts:,} {'host' if hosts == 1 else 'hosts'}"
+    )
+    read = f"{files:,} file{'' if files == 1 else 's'} to read on this machine" if files else ""
+    return f"{' and '.join(filter(None, (read, asked if hosts else '')))}, {size}, {time}{note}; " + (
         f"{plan.there:,} of {plan.urls:,} are settled already"
     )
 

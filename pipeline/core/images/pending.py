@@ -17,9 +17,9 @@ from pipeline.core.local_address import ARCHIVE, FILE, local_place
 from pipeline.core.signatures import freshest, keys
 
 _BATCH = 10_000  # URLs converted from Python strings at once
-_FIRST_WAIT = 3600.0  # seconds before a refusal is asked about the third time
+_FIRST_WAIT = 3600.0  # seconds before a refusal is asked about again
 _MOSTLY = 2 / 3  # share of a host's URLs with a good picture
-_MOST_ATTEMPTS = 8  # the last comes 57 days after the first
+_MOST_ATTEMPTS = 7  # the last comes 57 days after the first
 
 
 class Urls(Sequence[str]):
@@ -114,15 +114,16 @@ def _refusals(ledger: pa.Table) -> np.ndarray:
 def _may_pass(ledger: pa.Table, now: datetime) -> np.ndarray:
     """Mark the refusals that are due to be asked about again: bool [rows].
 
-    HTML counts only from hosts that mostly answer with pictures. The first time is the next run, then _FIRST_WAIT after
-    the last, then four times as long as before; after _MOST_ATTEMPTS the refusal is final.
+    A picture that was still being made (202) is due at the next run. The others wait for _FIRST_WAIT, because a limit
+    or a firewall rarely forgets within minutes; HTML counts only from hosts that mostly answer with pictures. Each
+    further wait is four times as long, and after _MOST_ATTEMPTS the refusal is final.
     """
-    due = _refusals(ledger)
     attempts = ledger["attempts"].to_numpy().astype(np.float64)
-    due &= attempts < _MOST_ATTEMPTS
+    due = _refusals(ledger) & (attempts < _MOST_ATTEMPTS)
     if not due.any():
         return due
-    waits = np.where(attempts <= 1, 0.0, _FIRST_WAIT * 4.0 ** np.clip(attempts - 2, 0, _MOST_ATTEMPTS))
+    waits = _FIRST_WAIT * 4.0 ** np.clip(attempts - 1, 0, _MOST_ATTEMPTS)
+    waits[pc.equal(ledger["http_status"], 202).fill_null(False).to_numpy() & (attempts <= 1)] = 0
     fetched = ledger["fetched_at"].cast(pa.int64()).to_numpy() / 1e6
     due &= fetched + waits <= now.timestamp()
     html = due & pc.equal(ledger["format"], HTML).fill_null(False).to_numpy()
@@ -141,6 +142,8 @@ def _unsettle_changed_files(settled: np.ndarray, wanted: np.ndarray, ledger: pa.
 
     A picture that was kept stays when its file is gone, like one whose server is gone.
     """
+    if not settings.picture_folders:
+        return
     local = pc.or_(pc.starts_with(ledger["url"], FILE), pc.starts_with(ledger["url"], ARCHIVE)).to_numpy()
     files = LocalFiles(settings.picture_folders, settings.max_bytes)
     for row in np.flatnonzero(local & settled & wanted).tolist():

@@ -19,6 +19,8 @@ NAMES_AT_MOST = 5_000
 NAME_CHARACTERS = 200
 TYPED = re.compile(r"^(.+):(token|token_seq|float|float_seq)$")  # RecBole's typed headers
 _NUMBER_OR_DATE = re.compile(r"^\s*[-+]?\d[\d.,:/ TZeE+-]*\s*$")
+_OPENING = re.compile(r"(?:[ \t]*(?:\r\n|\n|\r))*(?:sep=(?P<sep>[^\r\n])(?:\r\n|\n|\r))?(?:[ \t]*(?:\r\n|\n|\r))*")
+_DOUBLE = re.compile(r"^[^:\r\n]+::[^:\r\n]+::", re.MULTILINE)
 _DIGIT = re.compile(r"\d")
 _PLAIN = re.compile(r"[^a-z0-9]+")
 
@@ -32,6 +34,7 @@ class Dialect:
     header: bool
     names: tuple[str, ...]  # one per column, each once
     sample: tuple[tuple[str, ...], ...] = ()  # the values of some rows
+    skipped: int = 0  # lines before the first row: blank ones, and Excel's `sep=;`
 
 
 def dialect_of(path: Path, form: Form, table_form: TableForm, known: Iterable[str] = ()) -> Dialect:
@@ -49,7 +52,11 @@ def dialect_of(path: Path, form: Form, table_form: TableForm, known: Iterable[st
     text = form.head.lstrip("\ufeff")
     if len(form.head) >= HEAD_BYTES // 4:  # the last line may be cut
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
-    tried = [table_form.delimiter] if table_form.delimiter else DELIMITERS
+    opening = _OPENING.match(text)
+    skipped = opening[0].count("\n") or opening[0].count("\r") if opening else 0
+    text = text[opening.end() :] if opening else text
+    said = table_form.delimiter or (opening["sep"] if opening else None)
+    tried = [said] if said else DELIMITERS
     found = [
         (_score(rows), delimiter, rows) for delimiter in tried if (rows := _rows(text, delimiter, table_form.quote))
     ]
@@ -57,7 +64,12 @@ def dialect_of(path: Path, form: Form, table_form: TableForm, known: Iterable[st
         raise InputError(f"{path}: the file holds no lines; fetch it again or take it out of the input")
     (share, columns), delimiter, rows = max(found, key=lambda entry: entry[0])
     prose = delimiter == " " and (columns < 3 or share < 1)
-    if not table_form.delimiter and (columns < 2 or share < 0.5 or prose):
+    if not said and (columns < 2 or share < 0.5 or prose):
+        if _DOUBLE.search(text[:1_000]):
+            raise InputError(
+                f'{path}: its values are separated by "::", and only one character is read; replace it by a tab, for'
+                " example with: sed 's/::/\\t/g'"
+            )
         raise InputError(
             f"{path}: is text, and neither JSON nor a table: no one delimiter splits its lines into columns. It begins"
             f' with\n  {printable(text.lstrip()[:200], 120)}\nName the delimiter in shop.toml (delimiter = ";"), or'
@@ -70,7 +82,7 @@ def dialect_of(path: Path, form: Form, table_form: TableForm, known: Iterable[st
     names = distinct(rows[0] if header else (), width)
     sample = tuple(tuple(row) for row in rows[header:] if len(row) == width)
     quote = "" if header and all(map(TYPED.match, rows[0])) else table_form.quote  # RecBole quotes nothing
-    return Dialect(delimiter, quote, header, names, sample)
+    return Dialect(delimiter, quote, header, names, sample, skipped)
 
 
 def distinct(names: Sequence[str], width: int) -> tuple[str, ...]:

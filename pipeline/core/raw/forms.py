@@ -17,8 +17,10 @@ import pyarrow as pa
 
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
-from pipeline.core.raw.framing import DAMAGED, codec_of, inflated
+from pipeline.core.raw.framing import DAMAGED, codec_of, encoding_of, inflated
+from pipeline.core.raw.shapes import LINES, RefusedLayoutError, layout_of
 
+STRAY = 4  # control characters that any text may hold, even a short one
 HEAD_BYTES = 1 << 18  # of decompressed content that is looked at
 MEMBER_RATIO = 200  # most bytes of a zip's member for each byte stored; tables stay under 100
 SMALL_MEMBER = 64 << 20  # a member up to this size may have any ratio
@@ -55,8 +57,6 @@ REFUSED: tuple[tuple[bytes, str, str], ...] = (
     (b"GIF8", "a GIF picture", "name the table; pictures are found by the addresses in it"),
     (b"RIFF", "a picture, sound or film (RIFF)", "name the table; pictures are found by the addresses in it"),
 )
-_MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
-          (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a]")
 _JSON_LINE = re.compile(r"^\s*(\{\s*(\"|'|\}|$)|\[\s*(\{|\]|$))", re.MULTILINE)
 
@@ -206,9 +206,10 @@ def _head(path: Path, codec: str | None, member: str | None) -> bytes:
 
 def _encoding(head: bytes) -> str:
     """Detect the encoding of a text: by its mark, by its NUL bytes, else UTF-8."""
-    for mark, name in _MARKS:
-        if head.startswith(mark):
-            return name
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if marked := encoding_of(head[:8]):
+        return marked
     sample = head[:4096]
     if len(sample) >= 4:
         even, odd = sample[0::2].count(0), sample[1::2].count(0)
@@ -232,8 +233,13 @@ def _is_json(text: str, path: Path) -> bool:
     start = text.lstrip("\ufeff\x00 \t\r\n")
     if not start:
         return True  # nothing to read, which the reader of lines says
-    if start[0] == "{" or re.match(r"\[\s*(\{|\]|$)", start):
+    if start[0] in "{[":
         return True
+    try:
+        if layout_of(text, whole=True) != LINES:
+            return True
+    except RefusedLayoutError:
+        return True  # the reader of lines names it
     names = path.name.lower().split(".")
     named = bool({"json", "jsonl", "ndjson"} & set(names[1:]))
     return bool(_JSON_LINE.search(text)) if named else bool(_JSON_LINE.match(start))
@@ -243,4 +249,4 @@ def _is_text(text: str) -> bool:
     """Return whether almost all characters are those of a text."""
     sample = text[:20_000]
     odd = sum(1 for c in sample if (c < " " and c not in "\t\r\n\f\v\x1c\x1d\x1e\x1f\x01") or c == "\x7f")
-    return odd <= len(sample) // 200
+    return odd <= STRAY + len(sample) // 200

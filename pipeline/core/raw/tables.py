@@ -94,6 +94,7 @@ class TableFile:
         read = csv.ReadOptions(
             use_threads=False,  # otherwise malformed rows come without their number
             block_size=BLOCK_BYTES,
+            skip_rows=self.dialect.skipped,
             column_names=columns,
             skip_rows_after_names=int(self.dialect.header),
             encoding="utf8" if utf8 else self.form.encoding,
@@ -108,7 +109,7 @@ class TableFile:
         convert = csv.ConvertOptions(
             column_types=dict.fromkeys(columns, kind), check_utf8=False, strings_can_be_null=False
         )
-        row = 1 + self.dialect.header
+        row = 1 + self.dialect.skipped + self.dialect.header
         try:
             with opened(self.path, self.form) as (stream, raw), csv.open_csv(stream, read, parse, convert) as batches:
                 for batch in batches:

@@ -64,12 +64,12 @@ def picture(markdown: str) -> Image.Image:
 
 def test_the_plan_is_on_the_terminal_before_the_fetch_and_in_the_metadata(fetched: Fetched):
     urls = len(set(fetched.table("image_urls")["url"].to_pylist()))
-    assert f"pictures to fetch: {urls} requests to 1 host" in fetched.said
+    assert f"pictures to fetch: 1 file to read on this machine and {urls - 1} requests to 1 host" in fetched.said
     assert fetched.said.index("pictures to fetch") < fetched.said.index("image_ledger")
     told = fetched.metadata["image_ledger"]
     assert told["planned_requests"] == urls
     assert told["planned_megabytes"] > 0 and told["planned_seconds"] > 0
-    assert "| host | URLs | there | requests |" in told["plan"] and f"| {urls} | 0 | {urls} |" in told["plan"]
+    assert "| host | URLs | there | requests |" in told["plan"] and f"| {urls - 1} | 0 | {urls - 1} |" in told["plan"]
 
 
 def test_a_dry_run_shows_what_would_be_fetched_now(fetched: Fetched):

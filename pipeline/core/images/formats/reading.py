@@ -38,6 +38,10 @@ _UNSUPPORTED = (  # known formats that are refused: (offset, first bytes, name)
     (0, b"\0\0\1\xb3", "MPEG video"),
     (0, b"FLV\1", "Flash video"),
     (8, b"AVI LIST", "AVI video"),
+    (0, b"%PDF-", "PDF"),
+    (0, b"\xd7\xcd\xc6\x9a", "WMF"),
+    (0, b"FUJIFILMCCD-RAW", "camera raw"),
+    (0, b"BPG\xfb", "BPG"),
 )
 _NETPBM = re.compile(rb"P[1-7][ \t\r\n]+[#0-9W]")
 _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)?(?:<!DOCTYPE svg|<svg\b)", re.S)

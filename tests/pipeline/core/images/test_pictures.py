@@ -51,6 +51,23 @@ def test_every_kind_of_jpeg_is_described_and_decoded_as_pillow_does(mode: str, o
     assert np.array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"exif": b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}]
+)
+def test_a_jpeg_that_lacks_its_last_bytes_is_kept_only_if_no_pixel_is_lost(options: dict) -> None:
+    whole = encoded(Image.fromarray(NOISE), "JPEG", **options)
+    for lost in (1, 2):  # of the marker at the end
+        cut = whole[:-lost]
+        validate(cut, read_header(cut))
+        assert np.array_equal(decode(cut), decode(whole))
+    for lost in (3, 4, 10, 100):
+        cut = whole[:-lost]
+        with pytest.raises(PictureError, match="not_a_picture"):
+            validate(cut, read_header(cut))
+        with pytest.raises(PictureError, match="not_a_picture"):
+            decode(cut)
+
+
 @pytest.mark.parametrize(("format_name", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
 def test_a_lossless_picture_comes_back_as_it_was(format_name: str, options: dict) -> None:
     data = encoded(Image.fromarray(NOISE), format_name, **options)

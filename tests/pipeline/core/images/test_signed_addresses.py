@@ -60,9 +60,8 @@ def test_only_the_newest_of_two_urls_of_a_picture_is_requested(shop: Shop) -> No
 
 
 def test_a_refused_picture_is_requested_again_with_a_new_signature(shop: Shop) -> None:
-    shop.server.files["1.jpg"].statuses = [403, 403]
+    shop.server.files["1.jpg"].statuses = [403]
     assert len(shop.fetch(shop.url(1, "01"))) == 1
-    assert len(shop.fetch(shop.url(1, "01"))) == 1  # a 403 may pass: it is asked about once more at once
     assert shop.fetch(shop.url(1, "01")) == []
     assert len(shop.fetch(shop.url(1, "02"))) == 1
     [row] = shop.rows()

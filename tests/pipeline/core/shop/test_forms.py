@@ -39,6 +39,7 @@ def test_every_form_of_a_table_is_read_alike(tmp_path, name):
         (zipped(**{"a.csv": "a,b\n", "b.csv": "a,b\n"}), "a zip of 2 files (a.csv, b.csv)"),
         (gzip.compress(gzip.compress(b"a,b\n1,2\n")), "compressed twice"),
         (bytes(range(256)) * 8, "neither text nor Parquet"),
+        (b"1::1193::5::978300760\n1::661::3::978302109\n", 'separated by "::"'),
         (b"one line\nand another\n", "no one delimiter splits its lines"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -132,3 +133,11 @@ def test_hives_partitions_are_columns_and_are_found_below_a_folder(tmp_path):
     write(tmp_path, "date=2020-01-01/_SUCCESS.parquet", b"x")
     read = read_reviews(resolve(str(tmp_path)))
     assert read.reviews["time"].to_pylist() == [1577836800, 1577923200]
+
+
+def test_lines_before_the_first_row_count_in_the_numbers_of_rows(tmp_path):
+    read = read_reviews([write(tmp_path, "orders.csv", "\n\nuser,item\na,1\nb\nc,2\n,3\n")])
+    assert [(r["line"], r["reason"]) for r in read.rejects.to_pylist()] == [
+        (5, "too_few_values"),
+        (7, "reviewer_missing"),
+    ]
