@@ -8,6 +8,7 @@ import dagster as dg
 from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
 from pipeline.checks import dataset as dataset_checks
 from pipeline.checks import freshness, pictures, tables, trained
+from pipeline.checks import input as input_checks
 from pipeline.core import schemas
 from pipeline.home import command_lock, environment
 from pipeline.home.io_managers import SCHEMAS
@@ -44,7 +45,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
             _with_metadata, automation.automated(dg.load_assets_from_modules(modules), condition)
         ),
         asset_checks=dg.load_asset_checks_from_modules(
-            [dataset_checks, drop_check, freshness, pictures, tables, trained]
+            [dataset_checks, drop_check, freshness, input_checks, pictures, tables, trained]
         ),
         jobs=[*jobs, tune, freshness.job],
         schedules=observation.schedules,

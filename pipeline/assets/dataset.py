@@ -7,20 +7,24 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core import schemas
 from pipeline.core.dataset import catalogue as catalogues
 from pipeline.core.dataset import splits as hold_outs
 from pipeline.core.dataset import survivors
 from pipeline.core.dataset import triplets as triplet_sampling
+from pipeline.core.dataset.loss import PictureLoss, picture_loss
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import open_bank
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.core.tables import StoredTable
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
-from pipeline.settings.assets import FiveCoreSettings, SplitSettings
+from pipeline.settings.assets import FiveCoreSettings, LossSettings, SplitSettings
 from pipeline.settings.launchpad import SplitsConfig, TripletsConfig
 from pipeline.settings.method import Method
 from pipeline.views import filter_counts as steps
+from pipeline.views import loss as losses
 from pipeline.views import paper, plots
 from pipeline.views.metadata import table_output, thumbnail, waterfall
 
@@ -45,6 +49,7 @@ def splits(
     context: dg.AssetExecutionContext,
     config: SplitsConfig,
     method: Method,
+    storage: Storage,
     interactions: pa.Table,
     users: pa.Table,
     items: pa.Table,
@@ -53,7 +58,19 @@ def splits(
 ) -> dg.Output[pa.Table]:
     """Hold out one item per user for validation and one for test, the same in every mode where they survive."""
     settings = method.settings(SplitSettings, "splits", config)
-    by_mode = {mode: _surviving(method, interactions, image_urls, image_ledger, mode) for mode in IMAGE_MODES}
+    loss = _loss(storage, interactions, items, image_urls, image_ledger, context.partition_key)
+    bound = method.settings(LossSettings, "splits", config).warn_lost
+    shown = losses.plain(loss, bound) if loss is not None else None
+    if shown and losses.is_large(shown):
+        context.log.warning(losses.line(context.partition_key, shown))
+    by_mode: dict[str, survivors.Surviving] = {}
+    for mode in IMAGE_MODES:
+        try:
+            by_mode[mode] = _surviving(method, interactions, image_urls, image_ledger, mode)
+        except InputError as error:  # a shop with customers' photos alone has nobody in the shop's modes
+            if mode == context.partition_key:
+                raise
+            context.log.warning(f"held-out items are not shared with another mode: {error}")
     table = hold_outs.leave_one_out(
         by_mode,
         context.partition_key,
@@ -81,7 +98,20 @@ def splits(
         steps=waterfall(counts),
         waterfall=thumbnail(plots.waterfall(falls, f"{context.partition_key}: what has a working picture")),
         surviving=counts,
+        loss=shown,
     )
+
+
+def _loss(
+    storage: Storage, interactions: pa.Table, items: pa.Table, image_urls: pa.Table, image_ledger: pa.Table, mode: str
+) -> PictureLoss | None:
+    """Count the items without a picture; None if the home has no products any more, which no split needs."""
+    path = storage.tables / "products.parquet"
+    if not path.is_file():
+        return None
+    of_items = pc.field("asin").isin(items["asin"].combine_chunks())
+    known = StoredTable(path, schemas.PRODUCTS).read(["asin"], of_items)
+    return picture_loss(interactions, items, known, image_urls, image_ledger, mode)
 
 
 @dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="2", deps=["image_bank"])

@@ -21,7 +21,6 @@ from pipeline.core.images.ledger import STATUS_OF, PictureStore, mark_placeholde
 from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, largest_across_items
 from pipeline.core.images.pictures import decode
 from pipeline.core.images.transfer import FetchSettings
-from pipeline.core.raw.addresses import table_folders
 from pipeline.core.signatures import keyed, keys
 from pipeline.core.tables import StoredTable
 from pipeline.home.storage import Storage, digest, save_array
@@ -97,12 +96,12 @@ def image_ledger(
 ) -> dg.Output[pa.Table]:
     """Fetch URLs that are missing or failed transiently; record each URL's result, and store each content once.
 
-    Pictures in files are read inside the folders of the tables.
+    Pictures in files are read inside the folders of the tables and those that shop.toml names.
     """
     store = PictureStore(storage.pictures)
     urls = pc.unique(image_urls["url"]).to_pylist()
     fetching = method.settings(FetchSettings, "image_ledger", config)
-    fetching = replace(fetching, picture_folders=table_folders(raw.reviews, raw.products))
+    fetching = replace(fetching, picture_folders=raw.picture_folders())
     plan = fetcher.plan(urls, store, fetching)
     context.log.info("pictures to fetch: " + fetch_table.line(plan))
     terminal.show(fetch_table.terminal_table(plan))
@@ -141,7 +140,10 @@ def _mend(broken: dict[str, int]) -> str:
     if "file_missing" in broken:
         said.append("Paths of pictures on this machine are relative to the folder of their table: are the files there?")
     if "outside_folders" in broken:
-        said.append("Pictures on this machine are read only inside the folders of the tables: move or copy them there.")
+        said.append(
+            "Pictures on this machine are read only inside the folders of the tables: move or copy them there, or name"
+            " their folder in shop.toml: [pictures] folders."
+        )
     if "file_unreadable" in broken:
         said.append("Files on this machine could not be read: check their permissions.")
     if not said or set(broken) & OF_HOSTS:

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from pipeline.core import schemas
 from pipeline.core.dataset import kcore
-from pipeline.core.durable import sole_writer
+from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator import categories
 from pipeline.core.raw import ingest, parts
+from pipeline.core.raw.shop_tables import described
 from pipeline.core.tables import StoredTable, concatenated
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import Storage, digest
@@ -31,6 +32,7 @@ from pipeline.views import paper, plots
 from pipeline.views.metadata import table_output, thumbnail, waterfall
 
 GROUP = "ingest"
+SHOP_FILE = "shop.toml"  # under the home: what was recognised, to copy and edit
 
 
 # Dagster's `observable_source_asset` takes neither owners nor kinds, hence specs.
@@ -99,6 +101,11 @@ def ingest_files(
         context.log.info(f"garment classes: words moved out of built-in lists: {rules.moved}")
     with network(context):
         product_files, review_files = raw.product_files(), raw.review_files()
+    shop = raw.shop_layout(review_files, product_files)
+    if shop is not None:
+        context.log.info(f"the files were understood as\n{described(shop)}")
+        if not raw.shop:
+            write_whole(storage.home / SHOP_FILE, lambda temporary: temporary.write_text(shop.toml()))
     erased = Erasures.of(storage.home)
     with sole_writer(storage.staged) as staged:
         read_context = ingest.ReadContext(staged, storage.parts, erased)
@@ -108,9 +115,12 @@ def ingest_files(
             _progress(context, "reading products"),
             read_context,
             partial(categories.map_products, rules=rules),
+            shop=shop,
         )
         read = (
-            ingest.read_reviews(review_files, settings.vintage, _progress(context, "reading reviews"), read_context)
+            ingest.read_reviews(
+                review_files, settings.vintage, _progress(context, "reading reviews"), read_context, shop=shop
+            )
             if review_files
             else None
         )

@@ -19,6 +19,7 @@ class Command:
 COMMANDS = {
     "demo": Command("pipeline.cli.run", "run everything on the embedded catalogue", ("--profile", "demo"), "var/demo"),
     "run": Command("pipeline.cli.run", "run everything on your own data, from raw reviews to the lookbook"),
+    "inspect": Command("pipeline.cli.inspect", "say what your files hold and what would come of them, in seconds"),
     "ui": Command("pipeline.cli.ui", "serve Dagster's UI with its daemon, and MLflow's UI"),
     "study": Command("pipeline.study.grid", "compare recommenders on several splits and seeds"),
     "tune": Command("pipeline.cli.tune", "search for better settings of recommenders"),

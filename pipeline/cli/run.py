@@ -9,7 +9,7 @@ import functools
 import os
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ from rich.table import Table
 
 from models.training import signals
 from pipeline.build import build_definitions
+from pipeline.checks.input import ANYWAY_TAG, INSPECTED
+from pipeline.cli import preflight
 from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec
+from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home import command_lock, environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync
@@ -36,23 +39,34 @@ from pipeline.runtime.summary import summarise
 from pipeline.runtime.terminal import LOGGER, Display
 from pipeline.runtime.tracking import EXPERIMENT
 from pipeline.sample import source as sample_source
-from pipeline.settings.assets import IngestSettings
+from pipeline.settings.assets import DesignTargetSettings, IngestSettings
 from pipeline.settings.method import Method
 from pipeline.upkeep.jobs import everything, observe_sources
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import this_process
 from pipeline.views import fetch_table
+from pipeline.views import loss as losses
 from pipeline.views.comparison import in_short
 
+# op whose settings name the recommender's image mode -> the assets that need that recommender
+DESIGNS = {
+    "personal_designs": ("personal_designs", "design_steps", "designs_tradeoff"),
+    "restyled_products": ("restyled_products",),
+}
 # The variables of the home's last run that `make ui` starts with.
-REMEMBERED = ("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CLASSES", "ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS")
+REMEMBERED = (
+    *("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_SHOP", "ATELIER_CLASSES", "ATELIER_LICENCE"),
+    "ATELIER_ALLOW_HOSTS",
+)
 
 ENVIRONMENT = f"""\
 environment (a .env file works):
   ATELIER_HOME          where everything is written (default var/)
-  ATELIER_REVIEWS       reviews: a path, glob, folder or URL of .json, .jsonl, .gz, .zst, several with commas
-                        between; without them only the generator's assets are made
+  ATELIER_REVIEWS       reviews or orders: a path, glob, folder or URL of JSON lines, CSV, Parquet or Arrow, also
+                        .gz, .zst, .zip, several with commas between; without them only the generator's assets are made
+  ATELIER_INTERACTIONS  another name for the same
   ATELIER_PRODUCTS      product metadata, likewise
+  ATELIER_SHOP          a shop.toml that says what the columns of tables mean (default: they are recognised)
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; docs/configuration.md)
   ATELIER_LICENCE       the licence of the data, in your words, for the models' cards
   ATELIER_DEVICE        auto, cuda, mps or cpu (default auto)
@@ -83,6 +97,15 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="*",
         metavar="ASSETS",
         help="Dagster's selection syntax: 'key:dvbpr+', 'group:generator', ...",
+    )
+    parser.add_argument(
+        "--modes", nargs="+", choices=IMAGE_MODES, default=list(IMAGE_MODES), metavar="MODE",
+        help=f"image modes to make (default: {' '.join(IMAGE_MODES)})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="go on where the inspection of the input finds that nothing can come of it",
     )
     parser.add_argument("--dry-run", action="store_true", help="show the runs that would be made, and stop")
     return parser.parse_args(argv)
@@ -118,8 +141,17 @@ def _check_before(resources: dict[str, Any], console: Console) -> bool:
     return with_reviews
 
 
-def run(profile: str, select: str, console: Console, dry_run: bool = False) -> Path:
-    """Materialise the selection; return the path of summary.json.
+def run(
+    profile: str,
+    select: str,
+    console: Console,
+    dry_run: bool = False,
+    anyway: bool = False,
+    modes: Sequence[str] = IMAGE_MODES,
+) -> Path:
+    """Materialise the selection in these image modes; return the path of summary.json.
+
+    `anyway` goes on where nothing can come of it.
 
     Raises:
         InputError: the input or the configuration is wrong.
@@ -132,8 +164,13 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
     with home_lock, _sources(profile, home, console):
         display = Display(console)
         definitions = _definitions(profile, display)
-        with_reviews = _check_before({**default_resources(), "method": Method(profile=profile)}, console)
-        segments = plan(definitions, select, with_reviews, Method(profile=profile).leaves_out)
+        method = Method(profile=profile)
+        resources: dict[str, Any] = {**default_resources(), "method": method}
+        with_reviews = _check_before(resources, console)
+        segments, left = _planned(definitions, select, with_reviews, method, modes)
+        planned = {key.to_user_string() for segment in segments for key in segment.assets}
+        if left:
+            say(f"left out, because their image mode is not among --modes: {', '.join(left)}")
         if not with_reviews:
             console.print("No reviews named: the generator's assets only.")
         if dry_run:
@@ -144,6 +181,9 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
                 _show_fetch_plan(profile, home, console)
             return home / "summary.json"
+        raw, storage = resources["raw"], resources["storage"]
+        inspected = preflight.inspect_before(raw, storage, method, planned, console, say, anyway)
+        tags = {INSPECTED: "yes"} if inspected else {ANYWAY_TAG: "yes"} if anyway else {}
         with background_sync.synchronised(home, say), instance.open_instance(home) as opened:
             known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
             instance.remember(home, profile=profile, **known)
@@ -156,8 +196,22 @@ def run(profile: str, select: str, console: Console, dry_run: bool = False) -> P
             with display:
                 for segment in segments:
                     console.print(f"[bold]{_title(segment)}[/]")
-                    _materialise(definitions, segment, opened)
+                    _materialise(definitions, segment, opened, tags)
             return _close(home, opened, display.lines.seconds, console, time.monotonic() - started)
+
+
+def _planned(
+    definitions: dg.Definitions, select: str, with_reviews: bool, method: Method, modes: Sequence[str]
+) -> tuple[list[Segment], list[str]]:
+    """Plan the runs; also name the designs that are left out, because their recommender's mode is not made."""
+    whole = plan(definitions, select, with_reviews, method.leaves_out, modes)
+    others = {op for op in DESIGNS if method.settings(DesignTargetSettings, op).mode not in modes}
+    without = {asset for op in others for asset in DESIGNS[op]}
+    planned = {key.to_user_string() for segment in whole for key in segment.assets}
+    if not without & planned:
+        return whole, []
+    kept = plan(definitions, select, with_reviews, lambda name: method.leaves_out(name) or name in without, modes)
+    return kept, sorted(planned - {key.to_user_string() for segment in kept for key in segment.assets})
 
 
 def _show_fetch_plan(profile: str, home: Path, console: Console) -> None:
@@ -177,13 +231,15 @@ def _title(segment: Segment) -> str:
     return f"image mode {segment.partition}" if segment.partition else "all image modes"
 
 
-def _materialise(definitions: dg.Definitions, segment: Segment, opened: dg.DagsterInstance) -> None:
+def _materialise(
+    definitions: dg.Definitions, segment: Segment, opened: dg.DagsterInstance, tags: dict[str, str]
+) -> None:
     definitions.resolve_job_def(everything.name).execute_in_process(
         instance=opened,
         partition_key=segment.partition,
         asset_selection=list(segment.assets),
         run_config={"loggers": {LOGGER: {}}},
-        tags=this_process(),
+        tags={**this_process(), **tags},
     )
     signals.check()  # Dagster ignores a signal that arrives between two steps
 
@@ -201,7 +257,7 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
         if found["models"]:
             console.print(_table(mode, found))
     for line in _closing_lines(summary):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"[bold]Done[/] in {wall:.0f} s. {path}", highlight=False)
     console.print("See it: make ui (Dagster and MLflow)", highlight=False)
     return path
@@ -223,6 +279,10 @@ def _table(mode: str, found: dict[str, Any]) -> Table:
 
 
 def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
+    for mode, found in summary["modes"].items():
+        if loss := found.get("loss"):
+            mark = "[yellow]![/] " if losses.is_large(loss) else ""
+            yield mark + escape(losses.line(mode, loss))
     generator, designs = summary.get("generator"), summary.get("designs")
     if generator:
         shown = ("class_agreement", "frechet_", "kernel_", "diversity_")
@@ -248,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
     options, console = arguments(argv), Console()
 
     def work() -> int:
-        run(options.profile, options.select, console, options.dry_run)
+        run(options.profile, options.select, console, options.dry_run, options.anyway, options.modes)
         return DONE
 
     return ended(work, console, "The run's log is in the Dagster UI (make ui); repeat the command to continue.")

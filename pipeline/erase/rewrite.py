@@ -29,8 +29,9 @@ INDENTED_BYTES = 1 << 20  # largest object over several lines in a file of lines
 WASTED_BYTES = 64 << 20  # searched in vain for the ends of such objects, before every object is taken as one line
 OWNERS = {"reviewer": ("reviewerID", "user_id"), "asin": ("asin", "parent_asin")}
 OTHER_PRODUCTS = ("also_buy", "also_view", "related", "bought_together")  # fields with lists of asins
-_BETWEEN_LINES = re.compile(rb"[ \t\r\n\f\v,]*")
-_BETWEEN_ELEMENTS = re.compile(rb"[ \t\r\n\f\v,\[\]]*")
+_BETWEEN_LINES = re.compile(rb"(?:[ \t\r\n\f\v,\0\x1e]|\xef\xbb\xbf)*")
+_BETWEEN_ELEMENTS = re.compile(rb"(?:[ \t\r\n\f\v,\[\]\0\x1e]|\xef\xbb\xbf)*")
+_WHOLE_FLOAT = re.compile(r"([+-]?[0-9]+)\.0+")
 _SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^\s,\[\]{}"]+', re.DOTALL)
 _JSON_OBJECT = re.compile(rb'\{\s*(?:["}]|\Z)')
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -75,7 +76,11 @@ class Removal:
         return any(key in keys and self.name in _texts(value) for key, value in pairs)
 
     def without(self, value: dict) -> dict:
-        """Return another owner's object without the URLs and their other sizes, or without the product in lists."""
+        """Return another owner's object without the URLs and their other sizes, or without the product in lists.
+
+        Objects of the name in its lists are removed too, as an envelope has them.
+        """
+        value = {key: self._without_owned(each) for key, each in value.items()} if self.kind in OWNERS else value
         if self.kind == "asin":
             value = {k: _without_text(v, self.name) if k in OTHER_PRODUCTS else v for k, v in value.items()}
         return (
@@ -83,6 +88,12 @@ class Removal:
             if self._keys
             else value
         )
+
+    def _without_owned(self, value: Any) -> Any:
+        if isinstance(value, list):
+            kept = [each for each in value if not (isinstance(each, dict) and self.owns(list(each.items())))]
+            return [self._without_owned(each) for each in kept]
+        return {key: self._without_owned(each) for key, each in value.items()} if isinstance(value, dict) else value
 
     def _pruned(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -114,14 +125,15 @@ def _without_text(value: Any, name: str) -> Any:
 
 
 def _texts(value: Any) -> set[str]:
-    """Return a value's texts as an id: `12`, `"12"` and `" 12 "` are equal, and a float also has its original text."""
+    """Return a value's texts as an id: `12`, `12.0`, `"12"` and `" 12 "` are equal; a float has its own text too."""
+    found: set[str] = set()
     if isinstance(value, bool):
-        return {str(value).lower()}
-    if isinstance(value, str):
-        return {encodable(value).strip()}
-    if isinstance(value, (int, float)):
-        return {str(value), getattr(value, "written", "")}
-    return set()
+        found = {str(value).lower()}
+    elif isinstance(value, str):
+        found = {encodable(value).strip()}
+    elif isinstance(value, (int, float)):
+        found = {str(value), getattr(value, "written", "")}
+    return found | {whole[1] for whole in map(_WHOLE_FLOAT.fullmatch, found) if whole}
 
 
 class _Number(float):

@@ -27,13 +27,21 @@ def home() -> Path:
 
 
 def reviews() -> str:
-    """`ATELIER_REVIEWS`: path, glob, folder or URL of the review files, comma-separated; or empty."""
-    return os.environ.get("ATELIER_REVIEWS", "")
+    """`ATELIER_REVIEWS` or `ATELIER_INTERACTIONS`: path, glob, folder or URL of reviews or orders; or empty."""
+    named = {name: os.environ.get(name, "") for name in ("ATELIER_REVIEWS", "ATELIER_INTERACTIONS")}
+    if len({*filter(None, named.values())}) > 1:
+        raise InputError("ATELIER_REVIEWS and ATELIER_INTERACTIONS name different files; set one of them.")
+    return next(filter(None, named.values()), "")
 
 
 def products() -> str:
     """`ATELIER_PRODUCTS`: path, glob, folder or URL of the product metadata, comma-separated."""
     return os.environ.get("ATELIER_PRODUCTS", "")
+
+
+def shop() -> str:
+    """`ATELIER_SHOP`: a shop.toml, which says what the columns of tables mean; empty: they are recognised."""
+    return os.environ.get("ATELIER_SHOP", "")
 
 
 def classes() -> str:

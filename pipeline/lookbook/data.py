@@ -17,6 +17,7 @@ from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views import paper, plots
 from pipeline.views.filter_counts import five_core, pruning
 from pipeline.views.home_contents import Home
+from pipeline.views.loss import WORDS, is_large
 from pipeline.views.words import MODES, class_words
 
 TITLE = "The data"
@@ -53,6 +54,18 @@ class Bar:
     name: str
     count: int
     share: float  # 0-100
+
+
+@dataclass(frozen=True)
+class ModeLoss:
+    """The items of the 5-core that have no picture in an image mode, by reason; items = pictured + lost."""
+
+    mode: str
+    words: str
+    items: int
+    lost: int
+    large: bool
+    reasons: list[Bar]
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,19 @@ def waterfalls(home: Home) -> list[Chart]:
         title = f"What has a working picture: {MODES[str(mode)]}"
         charts.append(Chart(title, f"Pruning leaves {left}", svg, "splits", mode))
     return charts
+
+
+def losses(home: Home) -> list[ModeLoss]:
+    """List why items of the 5-core have no picture, in each image mode that was split."""
+    found = []
+    for mode in IMAGE_MODES:
+        known = home.metadata("splits", mode).get("loss")
+        if known:
+            names = {reason: REASONS.get(reason, WORDS.get(reason, reason)) for reason in known["lost"]}
+            lost = sum(known["lost"].values())
+            rows = bars(known["lost"], names)
+            found.append(ModeLoss(mode, MODES[mode], known["items"], lost, is_large(known), rows))
+    return found
 
 
 def pictures_per_item(home: Home) -> Chart | None:
@@ -160,6 +186,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "reasons": bars(broken, REASONS),
         "classes": bars({class_words(k): v for k, v in classes.items() if k != "none"}, {}),
         "unclassed": classes.get("none", 0),
+        "losses": losses(home),
         "modes": [found for found in per_mode if found],
         "table_1": [*paper.TABLE_1, our_data_set(home)] if core else [],
         "table_2": [(mode, MODES[mode], paper.published(mode), _ours(per_mode, mode)) for mode in IMAGE_MODES],

@@ -3,7 +3,6 @@
 import argparse
 
 from pipeline.runtime.exits import EXIT_CODES
-from pipeline.settings import profiles
 
 
 def command_parser(module: str, description: str | None, epilog: str = EXIT_CODES) -> argparse.ArgumentParser:
@@ -18,6 +17,8 @@ def command_parser(module: str, description: str | None, epilog: str = EXIT_CODE
 
 def add_profile(parser: argparse.ArgumentParser, default: str = "") -> None:
     """Add --profile: a built-in profile by name, or a YAML file."""
+    from pipeline.settings import profiles  # imports Dagster, which takes a second and few commands need
+
     parser.add_argument(
         "--profile", default=default, metavar="NAME",
         help=f"sizes and settings: {', '.join(profiles.names())}, or a path to a YAML file",

@@ -4,13 +4,13 @@ Dagster runs partitioned and unpartitioned assets together only under a single p
 split where the partitioning changes: ingest to pictures, then each image mode, then the assets that read all modes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from pipeline.core.errors import InputError
-from pipeline.home.partitions import image_modes
+from pipeline.core.schemas import IMAGE_MODES
 
 # In the order of the data flow; within a group, partitioned assets come first.
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
@@ -20,6 +20,14 @@ WITHOUT_REVIEWS = (
     "garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments", "model_cards",
     "lookbook",
 )  # fmt: skip
+# The assets of the generator, which need no user whose items have pictures.
+OF_GENERATOR = ("garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments")
+
+
+def generator_alone(selected: Collection[str]) -> bool:
+    """Return whether these assets are the generator's, with what they are made from, and no recommender's."""
+    chosen = set(selected)
+    return bool(chosen & set(OF_GENERATOR)) and chosen <= set(WITHOUT_REVIEWS)
 
 
 @dataclass(frozen=True)
@@ -35,14 +43,16 @@ def plan(
     select: str = "*",
     with_reviews: bool = True,
     leaves_out: Callable[[str], bool] = lambda _: False,
+    modes: Sequence[str] = IMAGE_MODES,
 ) -> list[Segment]:
-    """Plan the runs that materialise the selected assets in every image mode, in dependency order.
+    """Plan the runs that materialise the selected assets in the given image modes, in dependency order.
 
     Args:
         definitions: all definitions of Atelier.
         select: Dagster's selection syntax; `*` is everything.
         with_reviews: if False, plan only the assets that need no reviews.
         leaves_out: whether the run's method skips an asset; such assets are planned only if `select` names no others.
+        modes: the image modes to materialise; assets that read all modes use those that the home has.
 
     Raises:
         InputError: the selection has a syntax error, or selects nothing.
@@ -68,16 +78,16 @@ def plan(
     run: list[dg.AssetKey] = []
     for key in sorted(chosen, key=rank):  # stable: topological within a rank
         if run and graph.get(key).is_partitioned != graph.get(run[-1]).is_partitioned:
-            segments += _segments(run, graph.get(run[-1]).is_partitioned)
+            segments += _segments(run, graph.get(run[-1]).is_partitioned, modes)
             run = []
         run.append(key)
-    return segments + _segments(run, graph.get(run[-1]).is_partitioned)
+    return segments + _segments(run, graph.get(run[-1]).is_partitioned, modes)
 
 
-def _segments(keys: Sequence[dg.AssetKey], partitioned: bool) -> list[Segment]:
+def _segments(keys: Sequence[dg.AssetKey], partitioned: bool, modes: Sequence[str]) -> list[Segment]:
     if not partitioned:
         return [Segment(tuple(keys))]
-    return [Segment(tuple(keys), mode) for mode in image_modes.get_partition_keys()]
+    return [Segment(tuple(keys), mode) for mode in IMAGE_MODES if mode in modes]
 
 
 def names(definitions: dg.Definitions) -> list[str]:

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +24,10 @@ from pipeline.core.images.fetch_plan import FetchPlan, plan_fetch
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw import passed_over, remote, sources
+from pipeline.core.raw.addresses import table_folders
 from pipeline.core.raw.passed_over import GivenUp
 from pipeline.core.shards import Runner
+from pipeline.core.shop.mapping import Shop
 from pipeline.home import environment
 from pipeline.home.io_managers import ParquetTables
 from pipeline.home.storage import Storage
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     import torch
 
 
+NOT_FILES = ("erased", "shop")  # marks of what else decides which rows the files yield
+
+
 class RawSources(dg.ConfigurableResource):
     """The raw files, local or at URLs.
 
@@ -46,6 +51,7 @@ class RawSources(dg.ConfigurableResource):
 
     reviews: str = ""
     products: str = ""
+    shop: str = ""  # shop.toml: what the columns of tables mean; empty: they are recognised
     classes: str = ""  # TOML file of garment classes; empty: the built-in ones
     cache: str = ""  # folder for downloads; empty: URLs are refused
     allow_hosts: list[str] = []  # noqa: RUF012  (a pydantic field)
@@ -69,6 +75,25 @@ class RawSources(dg.ConfigurableResource):
         """
         with _naming_variable("ATELIER_PRODUCTS"):
             return self._files("raw_products", self._products())
+
+    def shop_layout(self, reviews: Sequence[Path], products: Sequence[Path]) -> Shop | None:
+        """Read shop.toml and complete it by what is recognised in the files; None for JSON without a shop.toml.
+
+        Raises:
+            InputError: shop.toml is wrong, a file is of a kind that is not read, or it is unclear what columns mean.
+        """
+        # Imported here: a module with a resource outlives DuckDB's at the end, which then prints what it leaked.
+        from pipeline.core.raw.shop_tables import recognised
+
+        return recognised(reviews, products, self._shop_file())
+
+    def picture_folders(self) -> tuple[str, ...]:
+        """List the folders that pictures may be read from: those of the tables, and those that shop.toml names."""
+        shop = self._shop_file()
+        return (*table_folders(self.reviews, self.products), *map(str, shop.pictures.folders if shop else ()))
+
+    def _shop_file(self) -> Shop | None:
+        return Shop.of(Path(self.shop).expanduser()) if self.shop else None
 
     def review_version(self) -> str:
         """Compute the version of the review files, from digests of local files and the servers' versions of URLs."""
@@ -95,13 +120,16 @@ class RawSources(dg.ConfigurableResource):
         erased = Erasures.of(Path(self.home)).version if self.home else ""
         for of_source in marks.values() if erased else ():
             of_source["erased"] = erased  # erased rows are not read, so the same files yield other rows
+        shop = self._shop_file()
+        for of_source in marks.values() if shop else ():
+            of_source["shop"] = shop.digest if shop else ""  # the same files yield other rows
         return {"garment_rules": {"": self.class_rules(chosen_classes).digest}, **marks}
 
     def legacy_digests(self, marks: dict[str, dict[str, str]]) -> dict[str, str]:
         """Convert marks to the form in cursors of earlier versions: one digest per source."""
         digests = {}
         for source, files in marks.items():
-            text = "\n".join(f"{name} {mark}" for name, mark in files.items() if name != "erased")
+            text = "\n".join(f"{name} {mark}" for name, mark in files.items() if name not in NOT_FILES)
             seen = hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
             digests[source] = files[""] if "" in files else self._with_erasures(seen)
         return digests
@@ -167,6 +195,9 @@ class RawSources(dg.ConfigurableResource):
                 for entry in sources.named(spec) if spec else ():
                     if isinstance(entry, str):
                         remote.check(entry, self._cache(entry), self._settings(), say)
+        named = [sources.named(spec) if spec else [] for spec in (self._reviews(), self._products())]
+        reviews, products = ([entry for entry in entries if isinstance(entry, Path)] for entries in named)
+        self.shop_layout(reviews, products)
         return bool(self.reviews)
 
     def _reviews(self) -> str:
@@ -193,7 +224,9 @@ class RawSources(dg.ConfigurableResource):
         return self._with_erasures(hashlib.sha256("\n".join([local, *versions]).encode()).hexdigest())
 
     def _with_erasures(self, version: str) -> str:
-        """Combine a version with that of the erasures: erased rows are not read, so the same files yield other rows."""
+        """Combine a version with that of the erasures and of shop.toml: with others the same files yield other rows."""
+        shop = self._shop_file()
+        version = hashlib.sha256(f"{version} {shop.digest}".encode()).hexdigest() if shop else version
         erased = Erasures.of(Path(self.home)).version if self.home else ""
         return hashlib.sha256(f"{version} {erased}".encode()).hexdigest() if erased else version
 
@@ -341,6 +374,7 @@ def default_resources() -> dict[str, object]:
         "raw": RawSources(
             reviews=sources.shown_spec(environment.reviews()),
             products=sources.shown_spec(environment.products()),
+            shop=environment.shop(),
             classes=environment.classes(),
             licence=environment.licence(),
             cache=str(home / "inputs"),

@@ -105,6 +105,7 @@ def _mode(latest: LatestMetadata, mode: str) -> dict[str, Any]:
         "items": surviving.get("items"),
         "item_images": catalogue.get("item_images"),
         "surviving": surviving,
+        "loss": split.get("loss", {}),
         "split_unit": split.get("split_unit"),
         "train_interactions": split.get("train"),
         "triplets_per_epoch": triplets.get("triplets_per_epoch"),

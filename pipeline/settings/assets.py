@@ -79,6 +79,17 @@ class SplitSettings:
 
 
 @dataclass(frozen=True)
+class LossSettings:
+    """Settings of the warning about items without a picture."""
+
+    warn_lost: Annotated[float, Doc("Share of the 5-core's items without a picture that is warned of, 0 to 1.")] = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warn_lost <= 1:
+            raise ValueError(f"warn_lost is {self.warn_lost}; it must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
 class RefreshSettings:
     """Settings for training a recommender again on new data."""
 

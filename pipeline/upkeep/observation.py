@@ -12,7 +12,7 @@ import dagster as dg
 from pipeline.core.errors import InputError
 from pipeline.core.raw import passed_over
 from pipeline.core.raw.passed_over import GivenUp
-from pipeline.runtime.resources import RawSources
+from pipeline.runtime.resources import NOT_FILES, RawSources
 from pipeline.settings.assets import IngestSettings
 from pipeline.settings.method import Method
 from pipeline.upkeep.automation import NIGHT
@@ -86,7 +86,7 @@ def _give_up(raw: RawSources, result: DropStep, marks: Marks, now: float) -> lis
     at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     entries = raw.given_up()
     for source, name, mark, error in result.given_up:
-        others_left = any((source, other) not in lost for other in marks[source] if other != "erased")
+        others_left = any((source, other) not in lost for other in marks[source] if other not in NOT_FILES)
         entries.append(GivenUp(source, name, mark, error, TRIES, at, passed_over=others_left))
     passed_over.write(raw.home, entries)
     return [evaluation(source, entries) for source in sorted({source for source, _ in lost} & set(SOURCES))]

@@ -200,6 +200,9 @@ def test_the_summarys_counts_are_the_tables(finished: Home):
     for mode, found in finished.summary["modes"].items():
         assert found["item_images"] == finished.table("catalogue", mode).num_rows
         assert found["triplets_per_epoch"] == finished.table("triplets", mode).num_rows // 2
+        loss = found["loss"]
+        assert loss["pictured"] + sum(loss["lost"].values()) == loss["items"] == found["surviving"]["items_before"]
+        assert sum(loss["lost"].values()) == found["surviving"]["items_without_picture"]
         assert found["train_interactions"] == finished.table("splits", mode)["split"].to_pylist().count("train")
 
 

@@ -5,12 +5,11 @@ This module handles compression and framing; `sources.py` chooses the files, `pa
 
 import codecs
 import itertools
-import json
 import queue
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +19,8 @@ from isal import igzip
 from isal.isal_zlib import IsalError
 
 from pipeline.core.errors import InputError
-from pipeline.core.raw.spans import object_end
+from pipeline.core.raw.documents import DamagedDocumentError, Row, Source, documents, envelopes, whole_array
+from pipeline.core.raw.shapes import ARRAY, DOCUMENTS, ENVELOPE, LINES, RefusedLayoutError, layout_of
 
 BLOCK_BYTES = 16 << 20  # read and parsed at once: large enough for vectorised parsing, small enough to hold several
 MAX_LINE_BYTES = 16 << 20  # a longer line is damage, not a review; it is skipped without being held in memory
@@ -29,8 +29,9 @@ CARRIED_BYTES = 1 << 16  # room before a chunk for the incomplete last line of t
 SEARCHED_BYTES = 1 << 18  # searched for newlines at once, so that intermediate arrays fit the processor's cache
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 DAMAGED = (OSError, EOFError, cast(type[Exception], IsalError))  # what decompressors raise
-_DECODER = json.JSONDecoder()
-_BLANKS = re.compile(r"[ \t\r\n]*")
+_INDENTED = re.compile(rb'\{\r?\n[ \t]*"[^"\n]*"[ \t]*:')
+LOOKED_AT = 1 << 20  # bytes by which a layout is recognised
+_ROWS = {ARRAY: whole_array, DOCUMENTS: documents, ENVELOPE: envelopes}
 
 
 @dataclass
@@ -53,16 +54,26 @@ class Block:
     offset: int | None  # byte offset of `data` in the decompressed file; None for elements of a JSON array
     too_long: bool = False  # whether `data` is only the head of one line over MAX_LINE_BYTES
     release: Callable[[], None] = lambda: None
+    places: np.ndarray | None = None  # [lines, 2] int64: number and offset (-1: none) of irregular lines
+
+    def place(self, row: int) -> tuple[int, int | None]:
+        """Return the number in the file of the line at `row`, and its byte offset if it has one."""
+        if self.places is not None:
+            line, offset = self.places[row].tolist()
+            return line, offset if offset >= 0 else None
+        return self.first_line + row, None if self.offset is None else self.offset + int(self.starts[row])
 
 
 def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = None) -> Iterator[Block]:
     """Read the lines of `path` in order, in blocks of about `block_bytes`.
 
-    A line over MAX_LINE_BYTES comes cut, in its own block. Gzip and zstd are recognised by their first bytes, a JSON
-    array by its opening `[{`; each of its elements counts as a line.
+    A line over MAX_LINE_BYTES comes cut, in its own block. Gzip, zstd, UTF-16 and UTF-32 are recognised by their first
+    bytes; JSON that is not a line each (`shapes.py`) becomes lines: an element of an array or of an envelope's list has
+    its place as number, an object over several lines the number of its first line.
 
     Raises:
-        InputError: the file cannot be read, or is cut short or damaged; discard the blocks yielded before.
+        InputError: the file cannot be read, is cut short or damaged, or has a layout that cannot be read; discard the
+            blocks yielded before.
     """
     try:
         with path.open("rb") as raw:
@@ -71,16 +82,56 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     chunks = _chunks(path, codec_of(magic), block_bytes, meter or Meter())
     first = next(chunks, None)
+    while first is not None and first.end - first.start < 8 and (longer := _followed(first, chunks)):
+        first = longer
     if first is None:
         return
+    encoding = encoding_of(first.text(8))
+    if encoding:
+        chunks = _recoded(itertools.chain((first,), chunks), encoding)
+        first = next(chunks, None)
+        if first is None:
+            return
     skipped = len(BYTE_ORDER_MARK) if first.text(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK else 0
     first.start += skipped
-    opening = first.text(HEAD_BYTES).lstrip()
-    whole = itertools.chain((first,), chunks)
-    if opening[:1] == b"[" and opening[1:].lstrip()[:1] in (b"{", b""):
-        yield from _array_blocks(path, whole)
-    else:
-        yield from _line_blocks(whole, skipped)
+    try:
+        layout, first = _layout(first, chunks)
+        whole = itertools.chain((first,), chunks)
+        if layout == LINES:
+            of_lines = _line_blocks(whole, skipped)
+            for block in of_lines:
+                if _is_indented(block):
+                    rest = itertools.chain((block,), of_lines)
+                    source = Source(_texts_of_blocks(rest), MAX_LINE_BYTES, block.first_line)
+                    yield from _row_blocks(documents(source), block_bytes)
+                    return
+                yield replace(block, offset=None) if encoding else block
+        else:
+            yield from _row_blocks(_ROWS[layout](Source(_texts(whole), MAX_LINE_BYTES)), block_bytes)
+    except (RefusedLayoutError, DamagedDocumentError) as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _layout(first: "_Chunk", chunks: Iterator["_Chunk"]) -> tuple[str, "_Chunk"]:
+    """Recognise the layout by the first chunk, or if it is short by more; return what was read of the file as well."""
+    while True:
+        head = first.text(LOOKED_AT)
+        layout = layout_of(head.decode("utf-8", "replace"), whole=len(head) == LOOKED_AT)
+        if layout is not None:
+            return layout, first
+        longer = _followed(first, chunks)
+        if longer is None:
+            return layout_of(head.decode("utf-8", "replace"), whole=True) or LINES, first
+        first = longer
+
+
+def _followed(first: "_Chunk", chunks: Iterator["_Chunk"]) -> "_Chunk | None":
+    """Join a chunk and the next."""
+    following = next(chunks, None)
+    if following is not None:
+        following.put_before(first.content().tobytes())
+        first.release()
+    return following
 
 
 class _Chunk:
@@ -89,6 +140,13 @@ class _Chunk:
     def __init__(self, memory: np.ndarray, free: queue.SimpleQueue) -> None:
         self.memory, self._free = memory, free
         self.start = self.end = CARRIED_BYTES
+
+    @classmethod
+    def of(cls, data: bytes) -> "_Chunk":
+        """Make a chunk of bytes, whose memory is not reused."""
+        chunk = cls(np.frombuffer(data, np.uint8), queue.SimpleQueue())
+        chunk.start, chunk.end = 0, len(data)
+        return chunk
 
     def fill(self, stream: Any) -> "_Chunk":
         self.end = self.start + stream.readinto(self.memory[self.start :])
@@ -204,74 +262,72 @@ def _line_ends(data: np.ndarray) -> np.ndarray:
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _array_blocks(path: Path, chunks: Iterator[_Chunk]) -> Iterator[Block]:
-    """Turn each element of a JSON array into a line as `json` writes it; yield a block per chunk.
+def encoding_of(magic: bytes) -> str | None:
+    """Recognise UTF-16 and UTF-32 by a file's first eight bytes, with or without a byte-order mark; None for UTF-8."""
+    if magic[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
+    if magic[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    zeros = tuple(byte == 0 for byte in magic[:4])  # JSON begins with characters of ASCII
+    if tuple(byte == 0 for byte in magic[4:8]) != zeros:
+        return None
+    return {
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+    }.get(zeros)
 
-    Memory holds a chunk and one element, so an element may have at most MAX_LINE_BYTES characters. `json` parses them,
-    because a streaming parser (ijson) refuses NaN and integers over 64 bits, which JSON lines may hold, and its memory
-    is quadratic in an element's depth.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text, count, mark = "", 0, ""  # mark: the bracket or comma before the next element
+
+def _recoded(chunks: Iterator[_Chunk], encoding: str) -> Iterator[_Chunk]:
+    """Convert chunks from `encoding` to UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
     for chunk in itertools.chain(chunks, (None,)):
-        text += decoder.decode(chunk.content().tobytes() if chunk else b"", final=not chunk)
+        text = decoder.decode(chunk.content().tobytes() if chunk else b"", final=not chunk)
         if chunk:
             chunk.release()
-        at, lines, problem = 0, list[str](), ""
-        if not mark:
-            at, mark = text.index("[") + 1, "["
-        if mark == "[" and text.startswith("]", _past_blanks(text, at)):
-            at, mark = text.index("]", at) + 1, "]"
-        while mark != "]" and not problem:
-            try:
-                line, end = _element(text, at)
-            except (ValueError, RecursionError) as error:  # damage, or the element continues in the next chunk
-                problem = str(getattr(error, "msg", error))
-            else:
-                lines.append(line)
-                at, mark = end + 1, text[end]
-        text, count = text[at:], count + len(lines)
-        if mark == "]" and text.strip():
-            problem = f"something follows its closing bracket: {text.strip()[:20]!r}"
-        if problem and (mark == "]" or not chunk or len(text) > MAX_LINE_BYTES):
-            raise InputError(
-                f"{path}: begins as a JSON array but does not parse at element {count + 1:,} ({problem}); "
-                "save it as JSON lines"
-            )
-        if lines:
-            data = np.frombuffer("".join(lines).encode(), np.uint8)
-            starts = np.concatenate((np.zeros(1, np.int64), _line_ends(data)))
-            yield Block(data, starts, count - len(lines) + 1, None)
+        if text:
+            yield _Chunk.of(text.encode("utf-8", "replace"))
 
 
-def _element(text: str, at: int) -> tuple[str, int]:
-    """Return the next array element from `at` on as a line, and the position of the comma or bracket after it.
+def _texts(chunks: Iterator[_Chunk]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for chunk in chunks:
+        data = chunk.content().tobytes()
+        chunk.release()
+        yield decoder.decode(data)
+    yield decoder.decode(b"", final=True)
 
-    Raises ValueError or RecursionError if it is damaged, too long, or incomplete in `text`.
+
+def _texts_of_blocks(blocks_of_lines: Iterator[Block]) -> Iterator[str]:
+    for block in blocks_of_lines:
+        text = block.data.tobytes().decode("utf-8", "replace")
+        block.release()
+        yield text
+
+
+def _is_indented(block: Block) -> bool:
+    """Return whether an object over several lines begins in a block, as where a file of lines was joined with another.
+
+    Such an object has a brace on a line of its own and a key on the next.
     """
-    start = _past_blanks(text, at)
-    try:
-        element, end = _DECODER.raw_decode(text, start)
-        line = json.dumps(element)
-    except json.JSONDecodeError:
-        raise
-    except (ValueError, RecursionError):  # too deep, or a number of thousands of digits; the parser of lines decides
-        data = text[start:].encode()
-        size = object_end(data, 0)
-        if size is None:
-            raise
-        line = data[:size].decode()
-        end = start + len(line)
-        line = line.replace("\n", " ").replace("\r", " ")
-    behind = _past_blanks(text, end)
-    if text[behind : behind + 1] not in (",", "]"):  # also at the end of the text, where `12` may continue as `1234`
-        raise ValueError("a comma or the closing bracket is missing")
-    if end - start > MAX_LINE_BYTES:
-        raise ValueError(f"the next is longer than {MAX_LINE_BYTES:,} characters")
-    return line + "\n", behind
+    starts = block.starts
+    short = np.flatnonzero((np.diff(starts) <= 3) & (block.data[starts[:-1]] == ord("{")))
+    return any(_INDENTED.match(block.data[starts[row] : starts[row] + 1000].tobytes()) for row in short.tolist())
 
 
-def _past_blanks(text: str, at: int) -> int:
-    """Return the first position from `at` on that is not JSON white space."""
-    blanks = _BLANKS.match(text, at)
-    return blanks.end() if blanks else at
+def _row_blocks(rows: Iterator[Row], block_bytes: int) -> Iterator[Block]:
+    """Collect rows to blocks, in which each is a line."""
+    lines: list[bytes] = []
+    numbers: list[int] = []
+    size = 0
+    for row in itertools.chain(rows, (None,)):
+        if row is not None:
+            lines.append(row.text.encode())
+            numbers.append(row.number)
+            size += len(lines[-1])
+        if lines and (row is None or size >= block_bytes):
+            starts = np.cumsum([0, *map(len, lines)])
+            places = np.stack([np.array(numbers), np.full(len(numbers), -1)], axis=1)
+            yield Block(np.frombuffer(b"".join(lines), np.uint8), starts, numbers[0], None, places=places)
+            lines, numbers, size = [], [], 0

@@ -38,7 +38,9 @@ from pipeline.core.raw.merging import (
 )
 from pipeline.core.raw.parts import PARSERS, Part, Reading, keep_only, part_of
 from pipeline.core.raw.repeats import AT_ONCE
+from pipeline.core.raw.shop_tables import Variants
 from pipeline.core.raw.vintages import VINTAGES
+from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, concatenated, written
 
 PICTURES = "image_urls.list.element"  # the leaf of a review's URLs in its Parquet file
@@ -121,6 +123,8 @@ def read_reviews(
     vintage: str = "auto",
     on_progress: Callable[[IngestProgress], None] | None = None,
     read_context: ReadContext | None = None,
+    *,
+    shop: Shop | None = None,
 ) -> ReviewsRead:
     """Read the reviews of `paths`, in order, each once even if several files have it.
 
@@ -131,6 +135,8 @@ def read_reviews(
         vintage: "2014", "2018" or "2023" (REFERENCE section 1), or "auto" to detect it from each file.
         on_progress: called while files are read.
         read_context: where and how to read.
+        shop: what the columns of tables mean, and by which products a bought variant becomes an item; where it says
+            nothing, the columns are recognised. A table's vintage is the name of its layout.
 
     Raises:
         InputError: a file has an unknown shape, its compressed data is cut short, or no file has a line. No tables are
@@ -138,8 +144,9 @@ def read_reviews(
     """
     read_context = read_context or ReadContext()
     folder, left_out = _Folder(read_context.out), 0
+    variants, unmatched, erased = Variants.of(shop), 0, 0
     with (
-        _parts("reviews", paths, vintage, on_progress, read_context) as parts,
+        _parts("reviews", paths, vintage, on_progress, read_context, shop) as parts,
         written(folder.path / "reviews.parquet", schemas.REVIEWS, ("rating", "time"), (PICTURES,)) as add,
     ):
         all_changes = changes_of(repeated_reviews, parts, AT_ONCE)
@@ -148,13 +155,23 @@ def read_reviews(
             repeat[at] = to_numpy(changes["repeat"])
             drop = repeat == LEFT_OUT
             reviews = rows.append_column("review_id", review_ids(to_numpy(rows["key"]), np.maximum(repeat, 0)))
+            if variants is not None:
+                items, unknown = variants.items_of(reviews["asin"])
+                reviews = reviews.set_column(reviews.schema.get_field_index("asin"), "asin", items)
+                unmatched += unknown
             left_out += int(drop.sum())
-            add(reviews.filter(to_arrow(~drop)) if drop.any() else reviews)
+            reviews = reviews.filter(to_arrow(~drop)) if drop.any() else reviews
+            if variants is not None and read_context.erased:  # an erased item is known only now
+                kept = read_context.erased.from_reviews(reviews)
+                erased, reviews = erased + len(reviews) - len(kept), kept
+            add(reviews)
         concatenated([part.rejects for part in parts], folder.path / "reviews-rejects.parquet")
+    totals = _totals(parts, repeated_across_files=left_out, **({"variants_unknown": unmatched} if unmatched else {}))
+    totals["erased"] += erased
     return ReviewsRead(
         reviews_file=folder.table("reviews", schemas.REVIEWS),
         rejects_file=folder.table("reviews-rejects", schemas.REJECTS),
-        **_totals(parts, repeated_across_files=left_out),
+        **totals,
     )
 
 
@@ -164,6 +181,8 @@ def read_products(
     on_progress: Callable[[IngestProgress], None] | None = None,
     read_context: ReadContext | None = None,
     classed: Callable[[pa.Table], pa.Table] = lambda products: products,
+    *,
+    shop: Shop | None = None,
 ) -> ProductsRead:
     """Read the products of `paths`. Lines with the same asin become one product.
 
@@ -176,7 +195,7 @@ def read_products(
     schema = classed(schemas.PRODUCTS.empty_table()).schema
     packed = ("title", *(f"{name}.list.element" for name in URLS))
     with (
-        _parts("products", paths, vintage, on_progress, read_context) as parts,
+        _parts("products", paths, vintage, on_progress, read_context, shop) as parts,
         written(folder.path / "products.parquet", schema, ("categories.list.element", "garment_class"), packed) as add,
     ):
         all_changes = changes_of(repeated_products, parts, PRODUCTS_AT_ONCE)
@@ -200,6 +219,7 @@ def _parts(
     vintage: str,
     on_progress: Callable[[IngestProgress], None] | None,
     read_context: ReadContext,
+    shop: Shop | None,
 ) -> Generator[list[Part]]:
     """Read the parts of `paths`, in order; at the end of the block, delete parts that are no longer needed."""
     if vintage not in ("auto", *VINTAGES):
@@ -214,7 +234,7 @@ def _parts(
         # Products are parsed mostly in Python, where threads do not help.
         threads = PARSERS if kind == "reviews" else 1
         kept = read_context.parts is not None
-        reading = Reading(kind, vintage, folder, read_context.erased, kept=kept, threads=threads)
+        reading = Reading(kind, vintage, folder, read_context.erased, kept=kept, threads=threads, shop=shop)
         parts = list(_read([Path(path) for path in paths], reading, on_progress))
         if not any(part.lines for part in parts):
             names = ", ".join(map(str, paths))

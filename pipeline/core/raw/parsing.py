@@ -1,17 +1,17 @@
 """Parse blocks of raw lines to rows and rejects; nothing is dropped silently.
 
 DuckDB parses a whole block. Lines that it cannot parse are tried again in Python, which accepts lone surrogates and
-Python literals.
+Python literals, and finds several objects in one line. Every line is read by its own vintage.
 
 Blank lines are ignored, except in line numbers. Bytes that are not UTF-8 become U+FFFD, and such lines are read and
-counted. A number as an id is read as text; null, blank, list and object are no ids.
+counted. A number as an id is read as text; null, blank, list and object are no ids. A time or rating that `values.py`
+cannot read is null and counted.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -30,6 +30,8 @@ from pipeline.core.raw.addresses import (
     vendor_pictures,
 )
 from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
+from pipeline.core.raw.joined import canonical, framed_lines, separated
+from pipeline.core.raw.values import ids, ratings, times
 from pipeline.core.raw.vintages import (
     PRODUCT_KEYS,
     REVIEW_KEYS,
@@ -45,13 +47,9 @@ REJECT_REASONS = (
 )
 ID_BYTES = 256  # most bytes of an id as UTF-8; Amazon's have 10 to 28
 PICTURES_AT_MOST = 1_000  # per line
-TIMES = (0, 4_102_444_800)  # Unix seconds from 1970 to 2100, which detects milliseconds given as seconds
-RATINGS = (0, 100)  # covers stars and every usual scale
 PRODUCTS_AT_ONCE = 1_000  # converted to Python objects at once
 TEXT_CHARACTERS = 500  # kept of a rejected line
-WHITE = " \t\r\n\f\v"  # white space of blank lines, without Unicode's other separators
-_BLANK = np.zeros(256, bool)
-_BLANK[[ord(blank) for blank in WHITE]] = True
+_OLD, _NEW = REVIEW_KEYS["2018"], REVIEW_KEYS["2023"]  # 2014's reviews have the keys of 2018's
 # Hash of the trimmed line with one newline. DuckDB computes it, because Python took a seventh of the whole ingest.
 LINE_HASH = "hash(text)"
 KEY_OF_ASIN = "SELECT hash(text) AS key FROM framed"
@@ -65,6 +63,7 @@ class Parsed:
     rejects: list[dict]  # rows of REJECTS
     lines: int
     counts: Counter[str]
+    vintages: frozenset[str] = frozenset()  # of the lines; 2014's reviews count as 2018's
 
 
 def parsers_database() -> duckdb.DuckDBPyConnection:
@@ -82,16 +81,24 @@ class Parser:
         self._duckdb = database.cursor()
         self._duckdb.execute("SET enable_progress_bar = false")
 
-    def parse(self, path: Path, block: Block, vintage: str) -> Parsed:
-        """Parse a block of the file at `path`."""
-        self._counts = Counter()
+    def parse(self, path: Path, block: Block, vintage: str, *, given: bool = True) -> Parsed:
+        """Parse a block of the file at `path`.
+
+        vintage: of all lines if `given`; otherwise it is that of the file's first line, and each line has its own.
+        """
+        self._counts, self._vintages = Counter(), {vintage} if given else set[str]()
         self._base = base_of(path)
         too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
         lines = self._frame(block)
         if too_long.any():
             lines = pc.if_else(pa.array(too_long), pa.scalar("", lines.type), lines)
-        table = self._review_rows(lines, vintage) if self.kind == "reviews" else self._product_rows(lines, vintage)
+        rows_of = self._review_rows if self.kind == "reviews" else self._product_rows
+        table = rows_of(lines, vintage, given)
         bad = np.flatnonzero(to_numpy(pc.is_valid(table["reason"])))
+        unread = bad[to_numpy(pc.equal(table["reason"].take(to_arrow(bad)), "not_json"))] if len(bad) else bad
+        parted = separated(block, unread[~too_long[unread]]) if len(unread) else None
+        if parted is not None:
+            return self.parse(path, parted, vintage, given=given)
         blank, rejected = 0, []
         for row in bad:
             start, end = int(block.starts[row]), int(block.starts[row + 1])
@@ -101,23 +108,17 @@ class Parser:
                 continue
             head = block.data[start : min(end, start + 4 * TEXT_CHARACTERS)].tobytes()
             text = head.decode("utf-8", "replace").strip()
-            offset = None if block.offset is None else block.offset + start
-            place = {"file": str(path), "line": block.first_line + int(row), "offset": offset}
+            line, offset = block.place(int(row))
+            place = {"file": str(path), "line": line, "offset": offset}
             rejected.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
         rows = table.drop_columns(["reason"])
         if len(bad):
             rows = rows.take(pa.array(np.delete(np.arange(table.num_rows), bad)))
-        return Parsed(rows, rejected, table.num_rows - blank, self._counts)
+        return Parsed(rows, rejected, table.num_rows - blank, self._counts, frozenset(self._vintages))
 
     def _frame(self, block: Block) -> pa.Array:
         """Trim the lines and end each with one newline; mostly without copying the block's bytes."""
-        data, starts = block.data, block.starts
-        bare = _BLANK[data[starts[:-1]]] | _BLANK[data[np.maximum(starts[1:] - 2, 0)]]
-        if bare.any() or data[-1] != ord("\n"):
-            whole = data.tobytes()
-            trimmed = [whole[a:b].strip() + b"\n" for a, b in pairwise(starts.tolist())]
-            data = np.frombuffer(b"".join(trimmed), np.uint8)
-            starts = np.concatenate(([0], np.cumsum([len(line) for line in trimmed])))
+        data, starts = framed_lines(block.data, block.starts)
         offsets, content = pa.py_buffer(starts), pa.py_buffer(data)
         if data.max(initial=0) < 128:  # ASCII
             return pa.Array.from_buffers(pa.large_string(), len(starts) - 1, [None, offsets, content])
@@ -129,8 +130,11 @@ class Parser:
             self._counts["lines_not_utf8"] += sum("\ufffd" in text for text in texts)
             return pa.array(texts, pa.large_string())
 
-    def _transform(self, lines: pa.Array, keys: dict[str, str], vintage: str) -> pa.Table:
-        """Extract columns `keys` (with a type each), hash (of the line) and reason (null for an object), in order."""
+    def _transform(self, lines: pa.Array, keys: dict[str, str], *, literals: bool = False) -> pa.Table:
+        """Extract columns `keys` (with a type each), hash (of the line) and reason (null for an object), in order.
+
+        literals: whether most lines are Python literals.
+        """
         # Use one plain projection: an expression over s inside a CASE or a filter would parse the line again.
         columns = ", ".join(
             f's."{key}"{"::VARCHAR" if kind == "JSON" else ""} AS "{key}"' for key, kind in keys.items()
@@ -140,7 +144,7 @@ class Parser:
             f"SELECT {columns}, s IS NULL AS unread, {LINE_HASH} AS hash"
             f" FROM (SELECT text, try(json_transform(text, '{structure}')) AS s FROM framed)"
         )
-        text = lines if vintage != "2014" or self.kind == "reviews" else _as_json(lines, keys)
+        text = _as_json(lines, keys) if literals else lines
         table = self._query(query, text).combine_chunks()
         unread, hashes = to_numpy(table["unread"]).copy(), table["hash"]
         table = table.drop_columns(["unread", "hash"])
@@ -150,7 +154,7 @@ class Parser:
         if not len(odd):
             return table.append_column("hash", hashes).append_column("reason", pa.nulls(table.num_rows, pa.string()))
         suspects = lines.take(pa.array(odd))
-        stripped = [suspect.strip(WHITE) for suspect in suspects.to_pylist()]
+        stripped = [suspect.removesuffix("\n") for suspect in suspects.to_pylist()]
         if unread.any() and text is lines:
             again = unread[odd] & np.array([bool(suspect) for suspect in stripped])
             mended = self._query(query, _as_json(suspects.filter(pa.array(again)), keys))
@@ -177,19 +181,29 @@ class Parser:
         del framed
         return found
 
-    def _review_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
-        names = REVIEW_KEYS[vintage]
-        types = {names["reviewer"]: "VARCHAR", names["asin"]: "VARCHAR", names["variant"]: "VARCHAR"}
-        # Read times as DOUBLE: an overflowing BIGINT would be null, and so not be detected as out of range.
-        types |= {names["rating"]: "DOUBLE", names["time"]: "DOUBLE", names["pictures"]: "JSON"}
-        table = self._transform(lines, types, vintage)
-        reviewer = _ids(table[names["reviewer"]])
-        asin = _ids(table[names["asin"]])
-        if names["variant"] != names["asin"]:
-            asin = pc.coalesce(asin, _ids(table[names["variant"]]))
-        time, late = _bounded(table[names["time"]], TIMES, 1000 if vintage == "2023" else 1)
-        rating, odd = _bounded(table[names["rating"]], RATINGS)
-        reason, pictures = table["reason"], table[names["pictures"]].combine_chunks()
+    def _review_rows(self, lines: pa.Array, vintage: str, given: bool) -> pa.Table:
+        layouts = [_NEW if vintage == "2023" else _OLD] if given else [_OLD, _NEW]
+        types: dict[str, str] = {}
+        for names in layouts:
+            types |= dict.fromkeys([names["reviewer"], names["asin"], names["variant"]], "VARCHAR")
+            types |= {names["rating"]: "DOUBLE", names["time"]: "DOUBLE", names["pictures"]: "JSON"}
+        table = self._transform(lines, types)
+        columns = self._columns(table, vintage, given)
+        reviewer, asin, time, rating = (columns[name] for name in ("reviewer", "asin", "time", "rating"))
+        at, (stars, _, odd) = times(time), ratings(rating)
+        seconds, late = at.seconds, at.out_of_range
+        if time.null_count or rating.null_count:
+            # What is no number may be another way to write one: read these lines' values as text.
+            nulls = pc.and_(pc.is_null(table["reason"]), pc.or_(pc.is_null(time), pc.is_null(rating)))
+            rows = np.flatnonzero(to_numpy(nulls))
+            texts = {key: "VARCHAR" if of == "DOUBLE" else of for key, of in types.items()}
+            again = self._columns(self._transform(lines.take(to_arrow(rows)), texts), vintage, given)
+            at, (stars_again, not_read, odd_again) = times(again["time"]), ratings(again["rating"])
+            seconds, late = _replaced(seconds, rows, at.seconds), _replaced(late, rows, at.out_of_range)
+            stars, odd = _replaced(stars, rows, stars_again), _replaced(odd, rows, odd_again)
+            self._counts["times_not_read"] += pc.sum(at.unreadable).as_py() or 0
+            self._counts["ratings_not_read"] += pc.sum(not_read).as_py() or 0
+        reason, pictures = table["reason"], columns["pictures"].combine_chunks()
         refused = {
             "reviewer_missing": pc.is_null(reviewer),
             "asin_missing": pc.is_null(asin),
@@ -211,19 +225,48 @@ class Parser:
             {
                 "reviewer_id": reviewer,
                 "asin": asin,
-                "rating": rating.cast(pa.float32(), safe=False),
-                "time": pc.floor(time).cast(pa.int64()),
+                "rating": stars.cast(pa.float32(), safe=False),
+                "time": seconds,
                 "image_urls": urls,
                 "key": table["hash"],
                 "reason": reason,
             }
         )
 
-    def _product_rows(self, lines: pa.Array, vintage: str) -> pa.Table:
+    def _columns(self, table: pa.Table, vintage: str, given: bool) -> dict[str, pa.ChunkedArray]:
+        """Return reviewer, asin, rating, time and pictures of each line by its vintage."""
+        if given:
+            return _of_layout(table, _NEW if vintage == "2023" else _OLD)
+        recent = ids(table[_NEW["reviewer"]]).is_valid()
+        some, all_of_them = pc.any(recent).as_py(), pc.all(recent).as_py()
+        if some:
+            self._vintages.add("2023")
+        if all_of_them:
+            return _of_layout(table, _NEW)
+        old = _of_layout(table, _OLD)
+        if pc.any(old["reviewer"].is_valid()).as_py():
+            self._vintages.add("2014" if vintage == "2014" else "2018")
+        if not some:
+            return old
+        new = _of_layout(table, _NEW)
+        return {name: pc.if_else(recent, new[name], old[name]) for name in old}
+
+    def _product_rows(self, lines: pa.Array, vintage: str, given: bool) -> pa.Table:
         types = dict.fromkeys(PRODUCT_KEYS, "JSON") | {"asin": "VARCHAR", "parent_asin": "VARCHAR"}
-        table = self._transform(lines, types, vintage)
-        asin = _ids(table["asin"])
-        asin = pc.coalesce(_ids(table["parent_asin"]), asin) if vintage == "2023" else asin
+        table = self._transform(lines, types, literals=vintage == "2014")
+        asin, parent = ids(table["asin"]), ids(table["parent_asin"])
+        if vintage == "2023" or not given:
+            asin = pc.coalesce(parent, asin)
+        if not given:
+            recent, literal = parent.is_valid(), pc.starts_with(lines, "{'")
+            named = pc.is_valid(asin)
+            for name, of_vintage in (
+                ("2014", literal),
+                ("2023", pc.and_not(recent, literal)),
+                ("2018", pc.and_not(named, pc.or_(recent, literal))),
+            ):
+                if pc.any(of_vintage).as_py():
+                    self._vintages.add(name)
         table = table.append_column("id", asin)
         # Convert a few at a time, because Python objects take ten times the memory.
         found = pa.concat_tables([self._products(rows) for rows in table.to_batches(PRODUCTS_AT_ONCE)])
@@ -255,12 +298,19 @@ class Parser:
         }
 
 
-def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Trim ids; null if the text is blank, or the JSON of a list or an object."""
-    text = pc.utf8_trim_whitespace(column)
-    blank = pc.invert(pc.binary_length(text).cast(pa.bool_()))
-    none = pc.or_(blank, pc.or_(pc.starts_with(text, "["), pc.starts_with(text, "{")))
-    return pc.if_else(none, None, text) if pc.any(none).as_py() else text
+def _of_layout(table: pa.Table, names: dict[str, str]) -> dict[str, pa.ChunkedArray]:
+    """Return reviewer, asin, rating, time and pictures by the keys of one layout."""
+    found = {"reviewer": ids(table[names["reviewer"]]), "asin": ids(table[names["asin"]])}
+    if names["variant"] != names["asin"]:
+        found["asin"] = pc.coalesce(found["asin"], ids(table[names["variant"]]))
+    return found | {name: table[names[name]] for name in ("rating", "time", "pictures")}
+
+
+def _replaced(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
+    """Put `values` [len(rows)] at `rows` of a column."""
+    taken = np.arange(len(column))
+    taken[rows] = len(column) + np.arange(len(rows))
+    return pa.concat_arrays([column, values]).take(to_arrow(taken))
 
 
 def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
@@ -276,20 +326,6 @@ def _as_json(lines: pa.Array, keys: dict[str, str]) -> pa.Array:
             return line
 
     return pa.array([rewritten(line) for line in lines.to_pylist()], lines.type)
-
-
-def _bounded(
-    column: pa.ChunkedArray, bounds: tuple[float, float], unit: int = 1
-) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Divide a DOUBLE column by `unit`; return it with null for non-numbers, and which rows exceed the bounds."""
-    numbers = pc.divide(column, scalar(float(unit))) if unit != 1 else column
-    low, high = (scalar(float(bound)) for bound in bounds)
-    inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
-    if pc.all(inside).as_py():  # nulls do not count
-        return numbers, pc.invert(pc.fill_null(inside, scalar(True)))
-    named = pc.invert(pc.is_nan(numbers))
-    outside = pc.fill_null(pc.and_(named, pc.invert(inside)), scalar(False))
-    return pc.if_else(pc.and_(named, inside), numbers, pa.nulls(1, pa.float64())[0]), outside
 
 
 def _too_long(ids: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -334,6 +370,7 @@ def _lists(texts: pa.Array, read: Callable[[str], list[str] | None]) -> tuple[pa
 
 def line_hash(line: str) -> str:
     """Compute the first part of a review's id from its line, for provenance checks from outside."""
-    found = duckdb.execute(f"SELECT {LINE_HASH} FROM (SELECT ? AS text)", [line.strip(WHITE) + "\n"]).fetchone()
+    text = canonical(line.encode("utf-8", "surrogatepass")).decode("utf-8", "replace") + "\n"
+    found = duckdb.execute(f"SELECT {LINE_HASH} FROM (SELECT ? AS text)", [text]).fetchone()
     assert found is not None
     return f"{found[0]:016x}"

@@ -2,7 +2,7 @@
 
 A part depends only on its file (and on what was erased), so a kept part is reused as long as its file does not change.
 
-Rows are stored as Arrow record batches, one per block of lines. A part is read only once or twice, and writing and
+Rows are stored as Arrow record batches, one per block of the file. A part is read only once or twice, and writing and
 reading Parquet would take longer than everything else here.
 """
 
@@ -26,12 +26,15 @@ from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.durable import make_private, sync_files, temporary_name
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
+from pipeline.core.raw.forms import form_of
 from pipeline.core.raw.framing import Block, Meter, blocks
 from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
+from pipeline.core.raw.shop_tables import ShopTable, is_table
 from pipeline.core.raw.vintages import detect
+from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, written
 
-VERSION = f"2, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
+VERSION = f"3, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
 SNIFFED_LINES = 100  # lines read to detect the vintage
 PARSERS = min(4, os.cpu_count() or 1)  # threads; decompressing the file cannot feed more
 _ROWS, _REJECTS, _ABOUT = "rows.arrow", "rejects.parquet", "part.json"
@@ -55,6 +58,7 @@ class Reading:
     erased: Erasures
     kept: bool  # whether parts are kept for the next call; otherwise the folder is deleted after this one
     threads: int  # parsing threads
+    shop: Shop | None = None  # what the columns of tables mean, as far as it is not recognised
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Part:
     lines: int
     rows: int
     erased: int  # rows that were read and left out
-    vintage: str | None  # None: the file has no lines
+    vintage: str | None  # or several, "2018, 2023", or the layout of a table; None: the file has no lines
     counts: dict[str, int]
     known: bool = False  # whether the part was kept from an earlier call
 
@@ -107,13 +111,14 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
     Raises:
         InputError: as in `ingest.read_reviews`; no part is written then.
     """
-    folder = reading.folder / (_name(path, reading) if reading.kept else str(number))
+    file = _file(path, reading)
+    folder = reading.folder / (_name(path, file, reading) if reading.kept else str(number))
     if (folder / _ABOUT).is_file():
         return replace(Part(folder, **json.loads((folder / _ABOUT).read_text())), known=True)
     temporary = temporary_name(folder)  # `keep_only` removes what a killed process left
     temporary.mkdir(parents=True)
     try:
-        part = _read(path, temporary, reading, on_progress)
+        part = _read(path, file, temporary, reading, on_progress)
         about = {name: value for name, value in vars(part).items() if name != "folder"}
         (temporary / _ABOUT).write_text(json.dumps(about))
         if reading.kept:
@@ -124,11 +129,20 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
     return replace(part, folder=folder)
 
 
-def _name(path: Path, reading: Reading) -> str:
+def _file(path: Path, reading: Reading) -> "_Lines | ShopTable":
+    """Choose the reader of a file by its form."""
+    form = form_of(path)
+    if is_table(path, reading.kind, reading.shop, form):
+        return ShopTable(path, reading.kind, reading.shop, form, reading.threads)
+    return _Lines(path, reading)
+
+
+def _name(path: Path, file: "_Lines | ShopTable", reading: Reading) -> str:
     """Name a kept part by a digest of its file's content and of everything else that it depends on."""
     with path.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256").hexdigest()
     inputs = [VERSION, reading.kind, reading.vintage, reading.erased.version, str(path), content]
+    inputs += [file.state()] if isinstance(file, ShopTable) else []
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
 
 
@@ -140,13 +154,19 @@ def keep_only(folder: Path, parts: list[Part]) -> None:
             shutil.rmtree(other)
 
 
-def _read(path: Path, folder: Path, reading: Reading, on_progress: Callable[[int, int], None] | None) -> Part:
+def _read(
+    path: Path,
+    file: "_Lines | ShopTable",
+    folder: Path,
+    reading: Reading,
+    on_progress: Callable[[int, int], None] | None,
+) -> Part:
     """Write a file's rows, keys and rejects."""
     schema, erased = SCHEMAS[reading.kind], reading.erased
     keep = erased.from_reviews if reading.kind == "reviews" else erased.from_products
     counts: Counter[str] = Counter()
     lines = rows = left_out = 0
-    file = _Lines(path, reading)
+    vintages: set[str] = set()
     with (
         pa.OSFile(str(make_private(folder / _ROWS)), "wb") as sink,
         pa.ipc.new_file(sink, schema) as batches,
@@ -156,6 +176,7 @@ def _read(path: Path, folder: Path, reading: Reading, on_progress: Callable[[int
         for block in file.parsed():
             lines += block.lines
             counts.update(block.counts)
+            vintages |= block.vintages
             kept = keep(block.rows) if erased else block.rows
             left_out += len(block.rows) - len(kept)
             rows += len(kept)
@@ -167,7 +188,7 @@ def _read(path: Path, folder: Path, reading: Reading, on_progress: Callable[[int
                 reject(erased.from_rejects(pa.Table.from_pylist(block.rejects, schema=schemas.REJECTS)))
             if on_progress is not None:
                 on_progress(lines, file.meter.bytes)
-    return Part(folder, str(path), lines, rows, left_out, file.vintage, dict(counts))
+    return Part(folder, str(path), lines, rows, left_out, ", ".join(sorted(vintages)) or file.vintage, dict(counts))
 
 
 class _Lines:
@@ -196,7 +217,7 @@ class _Lines:
     def _parse(self, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):
             self._of_thread.parser = Parser(self._reading.kind, self._database)
-        parsed = self._of_thread.parser.parse(self.path, block, vintage)
+        parsed = self._of_thread.parser.parse(self.path, block, vintage, given=self._reading.vintage != "auto")
         block.release()
         return parsed
 

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from pipeline.core.errors import InputError
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".json.zst", ".jsonl.zst")
+_TEXTS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".inter", ".item")
+_BINARY = (".parquet", ".arrow", ".feather", ".arrows")
+SUFFIXES = tuple(f"{name}{packed}" for packed in ("", ".gz", ".zst", ".zip") for name in _TEXTS) + _BINARY
+# What may be a table, and as well a note or a licence: taken from a folder that holds nothing better.
+PERHAPS = (".txt", ".data", ".dat", ".txt.gz", ".txt.zst", ".dat.gz", ".zip")
+PARTITIONS_AT_MOST = 100_000  # files below a folder of Hive partitions
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>,\]]+")
 _CUT = "?..."  # replaces a query that must not be shown
@@ -33,9 +38,10 @@ def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]
 def named(spec: str) -> list[Path | str]:
     """Expand a comma-separated specification of paths, globs, folders and URLs, in order and each once.
 
-    Nothing is fetched. A folder means the .json, .jsonl and .ndjson files in it (also .gz and .zst), without
-    subfolders. Empty files among others are skipped. A comma inside a URL belongs to the URL, unless a blank, `/`,
-    `./`, `../`, `~`, another URL or an existing file name follows; %2C always belongs to it.
+    Nothing is fetched. A folder means the files in it with one of SUFFIXES, else of PERHAPS, without subfolders; but
+    Hive's partitions (`year=2020/part-0.parquet`) are followed. Empty files among others are skipped. A comma inside a
+    URL belongs to the URL, unless a blank, `/`, `./`, `../`, `~`, another URL or an existing file name follows; %2C
+    always belongs to it.
 
     Returns:
         Local files as paths, URLs as text.
@@ -127,11 +133,17 @@ def companions(spec: str) -> list[Path]:
 def _resolve_one(part: str) -> list[Path]:
     path = Path(part).expanduser()
     if path.is_dir():
-        there = [p for p in path.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES)]
+        within = sorted(p for p in path.iterdir() if p.is_file())
+        there = [p for p in within if p.name.lower().endswith(SUFFIXES)] or _partitions(path)
+        there = there or [p for p in within if p.name.lower().endswith(PERHAPS)]
         files = sorted(p for p in there if not is_companion(p))
         if not files:
             but = " but macOS's companions of some (._*)" if there else ""
-            raise InputError(f"{path}: the folder holds no {', '.join(SUFFIXES)} file{but}; give the folder that does")
+            known = ", ".join((*_TEXTS, *_BINARY))
+            raise InputError(
+                f"{path}: the folder holds no {known} file (or one of these with .gz, .zst or .zip){but}; give the"
+                " folder that does"
+            )
     elif path.exists():
         files = [path]
     elif glob.has_magic(part):
@@ -151,6 +163,18 @@ def _resolve_one(part: str) -> list[Path]:
     if not filled:
         raise InputError(f"{files[0]}: the file is empty; fetch it again or take it out of the input")
     return filled  # an empty file among others is a day without reviews, or is not written yet
+
+
+def _partitions(folder: Path) -> list[Path]:
+    """List the files in folders named key=value, at any depth, in the order of their paths."""
+    found, waiting = list[Path](), [folder]
+    while waiting:
+        for below in sorted(p for p in waiting.pop().iterdir() if p.is_dir() and "=" in p.name[1:]):
+            waiting.append(below)
+            found += [p for p in below.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES)]
+        if len(found) > PARTITIONS_AT_MOST:
+            raise InputError(f"{folder}: holds more than {PARTITIONS_AT_MOST:,} partitions; name fewer")
+    return [path for path in sorted(found) if not path.name.startswith(("_", "."))]
 
 
 def digest(paths: Sequence[Path]) -> str:

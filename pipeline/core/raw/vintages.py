@@ -32,6 +32,7 @@ LITERAL_BYTES = 1 << 20  # a longer Python literal is not read: ast builds a tre
 TITLE_CHARACTERS, CATEGORY_CHARACTERS = 2_000, 200  # longer ones are cut
 CATEGORIES_AT_MOST = 100  # per product; further ones are dropped
 
+_AROUND = " \t\r\n\f\v,\ufeff\0\x1e"  # white space, marks and padding around a line
 _OLD = {"reviewer": "reviewerID", "asin": "asin", "variant": "asin", "rating": "overall", "time": "unixReviewTime"}
 REVIEW_KEYS: dict[str, dict[str, str]] = {
     "2014": {**_OLD, "pictures": "image"},
@@ -68,19 +69,37 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
     Raises:
         InputError: no line has one; the message shows the first line and the three layouts.
     """
-    for line in lines:
+    for line in (line.strip(_AROUND) for line in lines):
         value = parsed(line)
-        literal = value is None and kind == "products"
+        literal = value is None
         value = parsed(line, literal=True) if literal else value
         if isinstance(value, dict):
             vintage = _review_vintage(value) if kind == "reviews" else _product_vintage(value, literal)
             if vintage:
                 return vintage
-    shown = printable(lines[0], 300) if lines else ""
+    lines = [line for line in lines if line.strip(_AROUND)]
+    if not lines:
+        raise InputError(f"{path}: the file holds no lines; fetch it again or take it out of the input")
+    shown, seems = printable(lines[0], 300), _seems(lines[0].strip(_AROUND))
     raise InputError(
-        f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n"
+        f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n{seems}"
         f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
     )
+
+
+def _seems(line: str) -> str:
+    """Say what a first line of no known shape may be."""
+    value = parsed(line, literal=True)
+    if isinstance(value, list):
+        return "The fields of a list have no names; write each line as an object. "
+    if isinstance(value, dict):
+        inner = [key for key, each in value.items() if isinstance(each, (list, dict))]
+        return (
+            f"If the rows are wrapped in {printable(inner[0], 40)!r}, save them alone as JSON lines. " if inner else ""
+        )
+    if line.startswith("{"):
+        return "If its objects go over several lines, the first is damaged; `jq -c .` writes one object a line. "
+    return ""
 
 
 def _review_vintage(value: dict) -> str | None:

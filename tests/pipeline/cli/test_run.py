@@ -72,6 +72,22 @@ def test_a_dry_run_shows_the_runs_and_makes_nothing(call: Call, tmp_path: Path):
     assert {path.name for path in (tmp_path / "home").iterdir()} <= {"format.json", "opening.lock"}
 
 
+def test_only_the_modes_that_were_asked_for_are_run(call: Call):
+    code, said = call("--dry-run", "--modes", "vendor_single")
+    assert code == DONE
+    assert "vendor_single: " in said and "vendor_customer: " not in said and "vendor_all: " not in said
+    named = "left out, because their image mode is not among --modes: "
+    assert f"{named}design_steps, designs_tradeoff, personal_designs, restyled_products" in said
+    assert named not in call("--dry-run", "--modes", "vendor_all")[1]
+    assert named not in call("--dry-run", "--modes", "vendor_single", "--select", "+key:catalogue")[1]
+
+
+def test_an_unknown_mode_is_a_wrong_call(call: Call):
+    with pytest.raises(SystemExit) as caught:
+        call("--modes", "vendor")
+    assert caught.value.code == WRONG_CALL
+
+
 def test_a_missing_input_file_is_named(call: Call, tmp_path: Path):
     for variable in ("ATELIER_REVIEWS", "ATELIER_PRODUCTS"):
         code, said = call(**{variable: str(tmp_path / "nowhere.json.gz")})
@@ -219,6 +235,7 @@ def test_a_mode_without_working_pictures_is_reported_with_counts(call: Call, tmp
     assert code != DONE
     assert "vendor_single: no user is left with 5 items that have a working picture (5 of 6 items have none)" in said
     assert "image_ledger" in said
+    assert "! vendor_single: 5 of 6 items of the 5-core (83.3%) have no picture: 5 broken (http_404)" in said
 
 
 def test_a_failure_of_every_picture_is_reported_without_retries(call: Call, monkeypatch):

@@ -155,6 +155,28 @@ def test_a_name_is_recognised_in_every_spelling(tmp_path: Path, theirs: str, nam
     assert found.decode() == "\n".join(others) + "\n" and gone == 1
 
 
+@pytest.mark.parametrize("end", ["\n\ufeff\0\0", ",\n", "\ufeff", "\r", "\n\x1e", ""])
+def test_what_lies_between_joined_objects_hides_none_of_them(tmp_path: Path, end: str):
+    found, gone = without(tmp_path, lines(ROWS, end), Removal("reviewer", ANN))
+    (tmp_path / "left.json").write_bytes(found)
+    read = ingest.read_reviews([tmp_path / "left.json"])
+    assert read.reviews["time"].to_pylist() == [row["unixReviewTime"] for row in KEPT]
+    assert gone == len(ROWS) - len(KEPT) and not read.rejects.num_rows
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_persons_objects_are_removed_from_an_envelope(tmp_path: Path, indent):
+    data = json.dumps({"n": 7, "data": {"reviews": ROWS, "next": None}}, indent=indent).encode()
+    found, gone = without(tmp_path, data, Removal("reviewer", ANN))
+    assert json.loads(found) == {"n": 7, "data": {"reviews": KEPT, "next": None}} and gone == 1
+
+
+def test_a_product_is_removed_where_its_id_is_a_whole_float(tmp_path: Path):
+    rows = [review(BO, asin=value) for value in (12.0, "12.0", 12, 12.5, "112.0")]
+    found, gone = without(tmp_path, lines(rows), Removal("asin", "12"))
+    assert [json.loads(line)["asin"] for line in found.splitlines()] == [12.5, "112.0"] and gone == 3
+
+
 def test_an_object_that_only_mentions_the_name_keeps_every_byte(tmp_path: Path):
     data = lines([review(BO, reviewText="as A1ANN said", summary=ANN), review("A1ANNE"), {"asin": "B1", "title": ANN}])
     assert without(tmp_path, data, Removal("reviewer", ANN)) == (data, 0)

@@ -142,7 +142,10 @@ class MadeUp:
             "users_before": 2350, "items_before": 9, "items_without_picture": 1, "users": 2345, "items": 8,
             "item_images": 8,
         }  # fmt: skip
-        self.say("splits", MODE, surviving=dg.MetadataValue.json(surviving))
+        loss = {
+            "items": 9, "pictured": 8, "lost": {"http_404": 1}, "lost_share": 0.111111, "warn_above": 0.05,
+        }  # fmt: skip
+        self.say("splits", MODE, surviving=dg.MetadataValue.json(surviving), loss=dg.MetadataValue.json(loss))
         self._recommender(splits)
         compared = [
             {

@@ -366,3 +366,10 @@ def test_the_charts_of_colours_and_realism_link_to_their_runs(shown: MadeUp):
         assert [image for image in page.all("div") if image.get("role") == "img" and image["aria-label"]], name
         assert f"sources.html#{asset}" in {link["href"] for link in page.all("a")}
     assert "eta 0.5" in read(shown, "designs.html").text
+
+
+def test_the_page_about_the_data_says_why_items_have_no_picture(shown: MadeUp):
+    text = read(shown, "data.html").text
+    assert "Items without a picture, and why" in text
+    assert "all shop pictures: 1 of 9 five-core items have no picture" in text and "gone (404)" in text
+    assert "More than the run’s settings call few" in text

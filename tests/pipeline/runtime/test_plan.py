@@ -63,6 +63,13 @@ def test_a_selection_includes_every_mode_of_its_assets(definitions):
     assert segments == [Segment((dg.AssetKey("dvbpr"),), mode) for mode in MODES]
 
 
+def test_only_the_image_modes_that_were_asked_for_are_planned(definitions):
+    segments = plan(definitions, "+key:catalogue", modes=["vendor_all", "vendor_single"])
+    assert [segment.partition for segment in segments] == [None, "vendor_single", "vendor_all"]
+    whole = {segment.partition for segment in plan(definitions, modes=["vendor_customer"])}
+    assert whole == {None, "vendor_customer"}
+
+
 def test_a_selection_keeps_the_order_of_the_graph(definitions):
     found = places(plan(definitions, "key:recommender_comparison or key:image_bank or key:dvbpr"))
     assert [name for name, _ in found] == ["image_bank", "dvbpr", "dvbpr", "dvbpr", "recommender_comparison"]

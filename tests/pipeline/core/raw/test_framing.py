@@ -134,7 +134,7 @@ def test_an_array_of_only_blanks_has_no_lines(tmp_path):
 @pytest.mark.parametrize("block", [1, 1 << 20])
 @pytest.mark.parametrize(
     "damaged",
-    [b'[{"a": 1}, {', b'[{"a": 1} {"a": 2}]', b'[{"a": 1},]', b'[{"a": 1}', b'[{"a": 1}] x', b'[{"a": 1}][{}]',
+    [b'[{"a": 1}, {', b'[{"a": 1} {"a": 2}]', b'[{"a": 1},,]', b'[{"a": 1}', b'[{"a": 1}] x', b'[{"a": 1}][{}]',
      b'[{"a": 1}, {"a": ]}, {"a": 2}]', b'[{"a": 1}, ' + b"[" * 100_000 + b"]" * 99_999, b"["],
 )  # fmt: skip
 def test_a_damaged_array_is_refused_with_the_place_and_the_remedy(tmp_path, damaged, block):

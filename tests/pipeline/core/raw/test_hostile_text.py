@@ -142,7 +142,8 @@ REFUSED = [
     ({"asin": ID + "A"}, "asin_too_long"),
     ({"unixReviewTime": 0}, None),
     ({"unixReviewTime": -1}, "time_out_of_range"),
-    ({"unixReviewTime": 1_400_000_000_000}, "time_out_of_range"),
+    ({"unixReviewTime": 1_400_000_000_000}, None),  # milliseconds
+    ({"unixReviewTime": 9_999_999_999}, "time_out_of_range"),
     ({"unixReviewTime": 10**30}, "time_out_of_range"),
     ({"overall": 0}, None),
     ({"overall": 100}, None),

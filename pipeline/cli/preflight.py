@@ -1,0 +1,79 @@
+"""Inspect the input before a run, and stop with the cause where nothing can come of it.
+
+Only local files are inspected here, because ingest downloads and retries URLs; the check of `image_urls` judges those
+before a picture is fetched. What is read here is kept as parts, so ingest does not read it again.
+"""
+
+import time
+from collections.abc import Callable, Collection
+
+from rich.console import Console
+
+from pipeline.core.durable import sole_writer
+from pipeline.core.erasure import Erasures
+from pipeline.core.errors import InputError
+from pipeline.core.raw.ingest import ReadContext
+from pipeline.home.storage import Storage
+from pipeline.inspection.causes import ANYWAY, pointless
+from pipeline.inspection.facts import KS, Facts, measure
+from pipeline.runtime.plan import generator_alone
+from pipeline.runtime.resources import RawSources
+from pipeline.settings.assets import FiveCoreSettings, IngestSettings
+from pipeline.settings.method import Method
+
+READS, FETCHES = "reviews", "image_urls"  # assets between which nothing is left to do where nothing can come of a run
+
+
+def inspect_before(
+    raw: RawSources,
+    storage: Storage,
+    method: Method,
+    selected: Collection[str],
+    console: Console,
+    say: Callable[[str], object],
+    anyway: bool,
+) -> bool:
+    """Inspect the files before the selected assets are made; return whether they were inspected.
+
+    Nothing is inspected if the run does not read files and then list pictures, or if a file is a URL.
+
+    Args:
+        raw: the files.
+        storage: the home, which keeps the parts.
+        method: of the run, which knows k.
+        selected: the names of the assets that will be made.
+        console: shows that files are read.
+        say: is told of causes that `anyway` overrules.
+        anyway: go on although nothing can come of it.
+
+    Raises:
+        InputError: nothing can come of the run; the message is the cause.
+    """
+    if not {READS, FETCHES} <= set(selected) or "://" in f"{raw.reviews} {raw.products}":
+        return False
+    k = method.settings(FiveCoreSettings, "five_core").k
+    started = time.monotonic()
+    with console.status("inspecting the input"):
+        facts = _facts(raw, storage, method.settings(IngestSettings, "ingest").vintage, k)
+    say(f"inspected: {_in_short(facts)} ({time.monotonic() - started:.1f} s; details: atelier inspect)")
+    for cause in pointless(facts, k, generator_alone(selected)):
+        if not anyway:
+            raise InputError(f"nothing can come of this run: {cause.text}. {ANYWAY}".replace("..", "."))
+        say(f"going on, although nothing can come of this run: {cause.text}")
+    return True
+
+
+def _facts(raw: RawSources, storage: Storage, vintage: str, k: int) -> Facts:
+    with sole_writer(storage.staged) as staged:
+        context = ReadContext(staged, storage.parts, Erasures.of(storage.home))
+        reviews, products = raw.review_files(), raw.product_files()
+        shop = raw.shop_layout(reviews, products)
+        return measure(reviews, products, context, vintage, sorted({*KS, k}), shop)
+
+
+def _in_short(facts: Facts) -> str:
+    tables = facts.tables
+    products = f"{tables.products:,} products, {tables.with_picture:,} with a picture's address"
+    if facts.review_lines is None:
+        return products
+    return f"{tables.reviews:,} reviews by {tables.users:,} users of {tables.items:,} items; {products}"

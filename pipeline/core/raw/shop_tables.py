@@ -1,0 +1,184 @@
+"""Read a shop's tables by the layout that was given or recognised: reviews, products, and the items of variants."""
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core.arrow import to_numpy
+from pipeline.core.raw.forms import JSON, TABLES, Form, form_of
+from pipeline.core.raw.framing import Meter
+from pipeline.core.raw.json_table import JsonTable
+from pipeline.core.raw.parsing import Parsed, parsers_database
+from pipeline.core.raw.table_rows import TableRows
+from pipeline.core.raw.tables import RowBlock, TableFile
+from pipeline.core.shop import layouts
+from pipeline.core.shop.mapping import InteractionColumns, ProductColumns, Shop
+from pipeline.core.shop.picture_files import PicturePattern
+
+VERSION = "1"  # of what is made of a table; part of the name of kept parts
+
+
+def is_table(path: Path, kind: str, shop: Shop | None, form: Form) -> bool:
+    """Return whether a file is read as a table: also JSON, if its keys are those that shop.toml names."""
+    if form.kind in TABLES or shop is None or shop.file is None:
+        return form.kind in TABLES
+    given = shop.interactions if kind == "reviews" else shop.products
+    named = given.user and given.item if isinstance(given, InteractionColumns) else given.id
+    return bool(named) and layouts.fits(given, JsonTable(path, form).names)
+
+
+class ShopTable:
+    """A table of reviews or products of a shop.
+
+    Raises:
+        InputError: when it is made: it is no table, or it is unclear what its columns mean.
+    """
+
+    def __init__(self, path: Path, kind: str, shop: Shop | None, form: Form | None = None, threads: int = 1) -> None:
+        self.path, self.kind, self._threads = path, kind, threads
+        self.meter = Meter()
+        shop = shop or Shop()
+        form = form or form_of(path)
+        given = shop.interactions if kind == "reviews" else shop.products
+        self._file = JsonTable(path, form) if form.kind == JSON else TableFile(path, form, given, layouts.KNOWN)
+        names, dialect = self._file.names, self._file.dialect
+        if shop.understood and shop.file is None and not layouts.fits(given, names):
+            shop = Shop()  # another file's columns were recognised, and this one has its own
+        self.pictures = shop.pictures
+        self.columns: InteractionColumns | ProductColumns
+        if kind == "reviews":
+            sample = dialect.sample if dialect else ()
+            self.vintage, self.columns = layouts.interactions_of(names, sample, path, shop.interactions)
+        else:
+            item = shop.interactions.item or None
+            self.vintage, self.columns, beside = layouts.products_of(names, path, shop.products, item)
+            self.pictures = self.pictures if self.pictures.pattern else beside
+        if self.vintage == layouts.GIVEN:
+            self.vintage = shop.layout
+        self.pattern: PicturePattern | None = None
+        if kind == "products" and self.pictures.pattern:
+            self.pattern = PicturePattern(self.pictures, path.parent, names)
+
+    def described(self) -> str:
+        """Say in a line what the file is and what its columns were understood as."""
+        form = self._file.form
+        packed = f", {form.codec}" if form.codec else ""
+        return f"{self.path.name}: {form.kind} table{packed}; {self.vintage}: {layouts.said(self.columns)}"
+
+    def state(self) -> str:
+        """Return a text that changes when the same file yields other rows."""
+        columns = sorted(dataclasses.asdict(self.columns).items())
+        return f"{VERSION} {columns} {self.pictures} {self.pattern.state() if self.pattern else ''}"
+
+    def parsed(self) -> Iterator[Parsed]:
+        """Yield the rows and rejects of every block; the next blocks are made while the caller takes one."""
+        database, of_thread = parsers_database(), threading.local()
+
+        def made(block: RowBlock) -> Parsed:
+            if not hasattr(of_thread, "rows"):
+                of_thread.rows = TableRows(self.path, database)
+            if isinstance(self.columns, InteractionColumns):
+                return of_thread.rows.reviews(block, self.columns)
+            return of_thread.rows.products(block, self.columns, self.pattern)
+
+        waiting: deque[Future[Parsed]] = deque()
+        with ThreadPoolExecutor(self._threads) as pool:
+            for block in self._file.blocks(self.meter):
+                waiting.append(pool.submit(made, block))
+                if len(waiting) > self._threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def variants(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Yield (bought id, item's id) of every block of products."""
+        assert isinstance(self.columns, ProductColumns)
+        rows = TableRows(self.path, parsers_database())
+        if self.columns.variant:
+            for block in self._file.blocks():
+                yield (
+                    rows.variants(block, self.columns).combine_chunks(),
+                    rows.product_ids(block, self.columns).combine_chunks(),
+                )
+
+
+def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | None = None) -> Shop | None:
+    """Complete what shop.toml says of a shop's files by what is recognised in them; None for JSON without a shop.toml.
+
+    The first table of each kind counts; another file's columns are recognised when it is read.
+
+    Raises:
+        InputError: a file is of a kind that is not read, or it is unclear what its columns mean.
+    """
+    found, given = shop or Shop(), shop is not None
+    names, understood = [], list[str]()
+    for kind, paths in (("reviews", reviews), ("products", products)):
+        for path in paths:
+            form = form_of(path)
+            if not is_table(path, kind, shop, form):
+                continue
+            table = ShopTable(path, kind, found, form)
+            given, columns = True, table.columns
+            names.append(table.vintage)
+            understood.append(table.described())
+            if isinstance(columns, InteractionColumns):
+                found = dataclasses.replace(found, interactions=columns)
+            else:
+                found = dataclasses.replace(found, products=columns, pictures=table.pictures)
+            break
+    if not given:
+        return None
+    layout = found.layout if shop is not None else next((name for name in names if "Kaggle" in name), names[0])
+    found = dataclasses.replace(found, layout=layout, understood=tuple(understood))
+    return found.with_products(products)
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Which bought id belongs to which item."""
+
+    bought: pa.Array  # [n] string, each once
+    items: pa.Array  # [n] string
+
+    @classmethod
+    def of(cls, shop: Shop | None) -> "Variants | None":
+        """Read the product tables by which bought ids become items; None if the shop has no such step."""
+        pairs = []
+        for path in shop.joined if shop else ():
+            form = form_of(path)
+            if is_table(path, "products", shop, form):
+                pairs += list(ShopTable(path, "products", shop, form).variants())
+        if not pairs:
+            return None
+        table = pa.table([pa.chunked_array(column) for column in zip(*pairs, strict=True)], ["bought", "item"])
+        table = table.filter(pc.and_(pc.is_valid(table["bought"]), pc.is_valid(table["item"])))
+        first = np.unique(to_numpy(table["bought"].combine_chunks().dictionary_encode().indices), return_index=True)[1]
+        table = table.take(pa.array(np.sort(first))).combine_chunks()
+        return cls(table["bought"].combine_chunks(), table["item"].combine_chunks())
+
+    def items_of(self, bought: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+        """Return the item of every bought id; an id that no product has stays, and is counted."""
+        at = pc.index_in(bought, self.bought)
+        # An id that is an item's already needs no step.
+        found = pc.coalesce(self.items.take(at.combine_chunks()), bought.combine_chunks())
+        unknown = bought.filter(pc.is_null(at))
+        unmatched = len(unknown) - (pc.sum(pc.is_in(unknown, self.items)).as_py() or 0)
+        return pa.chunked_array([found]), unmatched
+
+
+def described(shop: Shop) -> str:
+    """Say how the files were understood, in a few lines."""
+    lines = list(shop.understood)
+    if shop.joined:
+        lines.append(f"what is bought ({shop.products.variant}) counts for its {shop.products.id}")
+    if shop.pictures.pattern:
+        lines.append(f"pictures: {shop.pictures.pattern}")
+    return "\n".join(lines)

@@ -1,0 +1,265 @@
+"""Turn the rows of a shop's table into reviews and products, by what shop.toml says of the columns.
+
+The results are those of `parsing.py` for JSON; a row that is not accepted is a reject with its number.
+"""
+
+import ast
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.core import schemas
+from pipeline.core.arrow import scalar, to_arrow, to_numpy
+from pipeline.core.raw import values
+from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
+from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
+from pipeline.core.raw.tables import RowBlock
+from pipeline.core.raw.vintages import categories_of, parsed, title_of
+from pipeline.core.shop.mapping import InteractionColumns, ProductColumns
+from pipeline.core.shop.picture_files import PicturePattern
+
+TABLE_REASONS = ("too_many_values", "too_few_values", "kind_negative", "kind_ignored", "kind_unknown")
+LIST_CHARACTERS = 1 << 16  # of a list written as text; ast builds a tree of many times its size
+TEXT_CHARACTERS = 500  # kept of a rejected row
+# What exports write where there is no id.
+NO_ID = ("nan", "NaN", "NULL", "null", "None", "none", "\\N", "<NA>", "NaT", "N/A", "n/a")
+_REVIEW_FIELDS = [field for field in schemas.REVIEWS if field.name != "review_id"]
+_PRODUCT_FIELDS = [field for field in schemas.PRODUCTS if field.name != "garment_class"]
+
+
+class TableRows:
+    """Makes rows of one kind out of blocks. Each thread needs its own."""
+
+    def __init__(self, path: Path, database: duckdb.DuckDBPyConnection) -> None:
+        self._path, self._base = path, base_of(path)
+        self._counts: Counter[str] = Counter()
+        self._duckdb = database.cursor()
+
+    def reviews(self, block: RowBlock, columns: InteractionColumns) -> Parsed:
+        """Make REVIEWS without review_id, and `key`: the hash of the row."""
+        self._counts = Counter()
+        table = block.table
+        reviewer = self._ids(table[columns.user], columns.user_width)
+        asin = self._ids(table[columns.item], columns.width)
+        rows = len(table)
+        refused = self._kinds(table, columns) | {
+            "reviewer_missing": pc.is_null(reviewer),
+            "asin_missing": pc.is_null(asin),
+            "reviewer_too_long": _too_long(reviewer),
+            "asin_too_long": _too_long(asin),
+        }
+        seconds, rating = pa.nulls(rows, pa.int64()), pa.nulls(rows, pa.float64())
+        if columns.time:
+            times = values.times(self._moments(table[columns.time], columns.zone), columns.time_unit, columns.zone)
+            seconds, refused["time_out_of_range"] = times.seconds, times.out_of_range
+            self._counts["times_not_read"] += pc.sum(times.unreadable).as_py() or 0
+        if columns.rating:
+            rating, unreadable, refused["rating_out_of_range"] = values.ratings(self._numbers(table[columns.rating]))
+            self._counts["ratings_not_read"] += pc.sum(unreadable).as_py() or 0
+        urls = pa.ListArray.from_arrays(to_arrow(np.zeros(rows + 1, np.int32)), to_arrow([]))
+        if columns.pictures:
+            lists = [self._addresses([value]) for value in self._values(table[columns.pictures])]
+            urls = pa.array([found or [] for found in lists], pa.list_(pa.string()))
+            refused["too_many_pictures"] = pa.array([found is None for found in lists], pa.bool_())
+        found = pa.table(
+            {
+                "reviewer_id": reviewer,
+                "asin": asin,
+                "rating": rating.cast(pa.float32(), safe=False),
+                "time": seconds,
+                "image_urls": urls,
+                "key": self._keys(table),
+            }
+        )
+        return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
+
+    def products(self, block: RowBlock, columns: ProductColumns, pattern: PicturePattern | None) -> Parsed:
+        """Make PRODUCTS without garment_class, and `key`: the hash of the id."""
+        self._counts = Counter()
+        table = block.table
+        asin = self.product_ids(block, columns)
+        rows = len(table)
+        nothing = [None] * rows
+        titles = self._texts(table[columns.title]).to_pylist() if columns.title else nothing
+        levels = [self._values(table[name]) for name in columns.categories]
+        fields = [self._values(table[name]) for name in columns.pictures]
+        named: dict[str, Sequence[str | None]] = {}
+        for name in pattern.columns if pattern else ():
+            width = columns.variant_width if name == columns.variant else columns.width if name == columns.id else None
+            named[name] = self._ids(table[name], width).to_pylist()
+        known: dict[str, list[str]] = {}
+        made, too_many = [], np.zeros(rows, bool)
+        for row, (name, title) in enumerate(zip(asin.to_pylist(), titles, strict=True)):
+            urls = self._addresses([field[row] for field in fields]) if fields else []
+            too_many[row] = urls is None
+            if pattern:
+                urls = [*(urls or ()), *pattern.urls({c: of[row] for c, of in named.items()}, self._counts)]
+            path = [level[row] for level in levels]
+            if (written := repr(path)) not in known:
+                known[written] = categories_of({"category": list(map(_level, path))}, self._counts)
+                if len(known) > 100_000:  # a shop has fewer
+                    known = {written: known[written]}
+            made.append((name, title_of(title, self._counts), known[written], urls or [], urls or []))
+        schema = pa.schema([pa.field(field.name, field.type) for field in _PRODUCT_FIELDS])
+        lists = list(zip(*made, strict=True)) or [()] * len(schema)
+        found = pa.table([pa.array(v, f.type) for v, f in zip(lists, schema, strict=True)], schema=schema)
+        refused = {"asin_missing": pc.is_null(asin), "asin_too_long": _too_long(asin)}
+        refused["too_many_pictures"] = pa.array(too_many)
+        found = found.append_column("key", self._keys(found.select(["asin"])))
+        return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
+
+    def product_ids(self, block: RowBlock, columns: ProductColumns) -> pa.ChunkedArray:
+        """Read the ids of products; a row without one has that of its variant."""
+        asin = self._ids(block.table[columns.id], columns.width)
+        return pc.coalesce(asin, self.variants(block, columns)) if columns.variant else asin
+
+    def variants(self, block: RowBlock, columns: ProductColumns) -> pa.ChunkedArray:
+        """Read the ids that are bought."""
+        return self._ids(block.table[columns.variant], columns.variant_width)
+
+    def _kinds(self, table: pa.Table, columns: InteractionColumns) -> dict[str, pa.Array]:
+        """Mark the rows whose kind of interaction does not count."""
+        if not columns.kind or not (columns.positive or columns.negative or columns.ignored):
+            return {}
+        kind = pc.utf8_trim_whitespace(self._texts(table[columns.kind]))
+        among = {
+            name: pc.is_in(kind, pa.array(named, pa.string()))
+            for name, named in (("negative", columns.negative), ("ignored", columns.ignored))
+        }
+        refused = {f"kind_{name}": mask for name, mask in among.items()}
+        if columns.positive:
+            named = [*columns.positive, *columns.negative, *columns.ignored]
+            refused["kind_unknown"] = pc.invert(pc.is_in(kind, pa.array(named, pa.string())))
+        return refused
+
+    def _result(self, block: RowBlock, found: pa.Table, refused: dict[str, np.ndarray]) -> Parsed:
+        """Divide rows into accepted ones and rejects, in the file's order."""
+        bad = np.zeros(len(found), bool)
+        for mask in refused.values():
+            bad |= mask
+        at = np.flatnonzero(bad)
+        rejected = [
+            {"line": malformed.row, "reason": malformed.reason, "text": malformed.text} for malformed in block.malformed
+        ]
+        if len(at):
+            shown = block.table.take(to_arrow(at))
+            lists = [self._values(shown[name]) for name in dict.fromkeys(shown.column_names)]
+            for place, row in enumerate(at.tolist()):
+                reason = next(reason for reason, mask in refused.items() if mask[row])
+                text = ",".join("" if of[place] is None else str(of[place])[:TEXT_CHARACTERS] for of in lists)
+                rejected.append({"line": int(block.numbers[row]), "reason": reason, "text": text[:TEXT_CHARACTERS]})
+            found = found.filter(to_arrow(~bad))
+        rejected.sort(key=lambda reject: reject["line"])
+        rejects = [{"file": str(self._path), "offset": None, **reject} for reject in rejected]
+        self._counts = +self._counts
+        return Parsed(found, rejects, len(block.table) + len(block.malformed), self._counts)
+
+    def _keys(self, table: pa.Table) -> pa.ChunkedArray:
+        """Hash the rows over all their columns."""
+        framed = table.rename_columns([f"c{place}" for place in range(table.num_columns)])
+        odd = [n for n, c in enumerate(framed.columns) if pa.types.is_nested(c.type) or pa.types.is_dictionary(c.type)]
+        for place in odd:
+            texts = pa.array([None if v is None else str(v) for v in framed.column(place).to_pylist()], pa.string())
+            framed = framed.set_column(place, f"c{place}", texts)
+        query = f"SELECT hash({', '.join(framed.column_names)}) AS key FROM framed"
+        keys = self._duckdb.sql(query).to_arrow_table()["key"]
+        del framed
+        return keys
+
+    def _ids(self, column: pa.ChunkedArray, width: int | None) -> pa.ChunkedArray:
+        found = values.ids(self._texts(column), width)
+        missing = pc.is_in(found, to_arrow(NO_ID))
+        return pc.if_else(missing, None, found) if pc.any(missing).as_py() else found
+
+    def _moments(self, column: pa.ChunkedArray, zone: str) -> pa.Array:
+        kind = column.type
+        if pa.types.is_timestamp(kind) and kind.tz is None and zone != "UTC":
+            column = pc.assume_timezone(column, zone, ambiguous="earliest", nonexistent="earliest")
+        temporal = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+        return _whole(column) if temporal else self._numbers(column)
+
+    def _numbers(self, column: pa.ChunkedArray) -> pa.Array:
+        kind = column.type
+        if pa.types.is_integer(kind):
+            return _whole(column.cast(pa.int64(), safe=False))
+        return _whole(column.cast(pa.float64())) if pa.types.is_floating(kind) else _whole(self._texts(column))
+
+    def _texts(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return a column of any type as text."""
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            return self._texts(column.cast(kind.value_type))
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+            try:
+                return column.cast(pa.binary()).cast(pa.string())
+            except pa.ArrowInvalid:
+                return pa.chunked_array([[self._decoded(value) for value in column.to_pylist()]], pa.string())
+        if pa.types.is_floating(kind):
+            whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
+            inside = pc.all(pc.less(pc.abs(column), pa.scalar(2.0**53, kind))).as_py()
+            column = column.cast(pa.int64()) if whole and inside else column
+        try:
+            return column.cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return pa.chunked_array([[None if v is None else str(v) for v in column.to_pylist()]], pa.string())
+
+    def _decoded(self, value: bytes | None) -> str | None:
+        """Decode a text: what is no UTF-8 is that of Windows (cp1252), which spreadsheets write."""
+        if value is None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            self._counts["values_not_utf8"] += 1
+            try:
+                return value.decode("cp1252")
+            except UnicodeDecodeError:
+                return value.decode("latin-1")
+
+    def _values(self, column: pa.ChunkedArray) -> list:
+        """Return a column as Python values: lists and dicts of nested columns, else texts."""
+        return column.to_pylist() if pa.types.is_nested(column.type) else self._texts(column).to_pylist()
+
+    def _addresses(self, fields: Sequence[object]) -> list[str] | None:
+        """Extract the addresses of pictures from fields that may hold several; None if there are too many."""
+        found = [url for field in fields for url in picture_urls(field) if url not in (None, "")]
+        return clean_addresses(found, self._counts, self._base) if len(found) <= PICTURES_AT_MOST else None
+
+
+def _level(value: object) -> object:
+    """Return a level of categories as a list of its own levels, where it names several (`A|B`, `['A', 'B']`)."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip()[:1] == "[":
+        return _listed(value) or value
+    return value.split("|")
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _flat(mask: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return to_numpy(pc.fill_null(mask, scalar(False)))
+
+
+def _too_long(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.greater(pc.binary_length(ids), scalar(ID_BYTES, np.int32)), scalar(False))
+
+
+def _listed(text: str) -> object:
+    """Parse a list written as JSON or as Python writes it; None if it is neither, or long."""
+    if len(text) > LIST_CHARACTERS:
+        return None
+    value = parsed(text)
+    if value is not None:
+        return value
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""How the tables and pictures of a shop are laid out: which column means what, and where the pictures are."""

@@ -1,0 +1,292 @@
+"""Recognise by its columns what a table means: H&M and Myntra as on Kaggle, RecBole, Amazon's, MovieLens, others.
+
+Only what can mean one thing is recognised; what is ambiguous is asked about by name. shop.toml overrules all of it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pipeline.core.errors import InputError
+from pipeline.core.quoting import printable
+from pipeline.core.raw.dialects import plain
+from pipeline.core.shop.mapping import InteractionColumns, PictureFiles, ProductColumns
+
+GIVEN = "shop.toml"  # the name of the layout where it names the columns
+Columns = TypeVar("Columns", InteractionColumns, ProductColumns)
+
+USER = (
+    *("user_id", "user", "customer_id", "customer", "reviewer_id", "reviewer", "uid", "visitor_id", "client_id"),
+    *("member_id", "buyer_id", "account_id", "shopper_id", "person_id", "user_name", "username", "kunde", "kunden_id"),
+)
+ITEM = (
+    *("item_id", "item", "product_id", "product", "article_id", "article", "asin", "sku", "movie_id", "book_id"),
+    *("style_id", "stock_code", "clothing_id", "isbn", "iid", "pid", "product_code", "item_code", "artikel"),
+)
+TIME = (
+    *("timestamp", "time", "date", "datetime", "t_dat", "unix_review_time", "review_time", "order_date", "ordered_at"),
+    *("order_time", "purchase_date", "purchased_at", "created_at", "event_time", "event_date", "invoice_date", "ts"),
+    *("unix_timestamp", "review_date", "transaction_date", "rated_at", "order_purchase_timestamp", "datum"),
+)
+RATING = ("rating", "overall", "stars", "score", "star_rating", "review_score", "ratings", "bewertung")
+KIND = ("event", "event_type", "interaction", "interaction_type", "behavior", "behaviour", "behavior_type", "action")
+PHOTOS = ("image", "images", "image_url", "image_urls", "photos", "photo")
+PRODUCT = ("id", "item_id", "item", "product_id", "article_id", "asin", "sku", "movie_id", "book_id", "style_id",
+           "stock_code", "clothing_id", "isbn", "product_code", "item_code", "iid", "pid", "handle")  # fmt: skip
+TITLE = ("title", "name", "product_name", "prod_name", "product_display_name", "product_title", "item_name", "titel",
+         "display_name", "item_title")  # fmt: skip
+# From the widest to the narrowest; all that there are count.
+CATEGORIES = (
+    *("department", "index_group_name", "gender", "master_category", "main_category", "category_path", "categories"),
+    *("genres", "category", "category_name", "product_category", "product_group_name", "class", "subcategory"),
+    *("sub_category", "product_type", "product_type_name", "article_type"),
+)
+PICTURES = (
+    *("image_url_high_res", "image", "images", "image_url", "image_urls", "image_link", "image_path", "img", "img_url"),
+    *("picture", "pictures", "picture_url", "photo", "photos", "photo_url", "image_src", "additional_image_link"),
+)
+# Where two columns have a role, this one is meant: the first is a part or a repetition of the second.
+RATHER = {
+    *(("asin", "parentasin"), ("reviewtime", "unixreviewtime"), ("username", "userid"), ("image", "imageurl")),
+    *((name, f"{name}id") for name in ("user", "item", "product", "article", "customer", "reviewer")),
+}
+KNOWN = frozenset(
+    plain(name)
+    for names in (USER, ITEM, TIME, RATING, KIND, PHOTOS, PRODUCT, TITLE, CATEGORIES, PICTURES)
+    for name in names
+) | {"parentasin"}
+_ASIN = re.compile(r"^(B[0-9A-Z]{9}|\d{9}[\dX])$")
+_REVIEWER = re.compile(r"^A[0-9A-Z]{9,}$")
+
+
+def interactions_of(
+    names: Sequence[str], sample: Sequence[Sequence[str]], path: Path, given: InteractionColumns | None = None
+) -> tuple[str, InteractionColumns]:
+    """Recognise the columns of a table of interactions.
+
+    Args:
+        names: of the columns.
+        sample: the values of some rows, one list per row.
+        path: the file, for messages.
+        given: what shop.toml says; it goes first.
+
+    Returns:
+        The name of the layout, and its columns.
+
+    Raises:
+        InputError: user or item are not found, or a role has several candidates; or shop.toml names a column that is
+            not there.
+    """
+    given = resolved(given or InteractionColumns(), names, path, "interactions")
+    if given.user and given.item:
+        return GIVEN, given
+    by_name = {plain(name): name for name in names}
+    if {"tdat", "customerid", "articleid"} <= by_name.keys():
+        article, customer = by_name["articleid"], by_name["customerid"]
+        return "H&M (Kaggle)", _with(
+            InteractionColumns(user=customer, item=article, time=by_name["tdat"], width=10), given
+        )
+    if all(name.isdigit() for name in names):
+        return "ratings without a header", _with(_by_position(names, sample, path), given)
+    roles = _Roles("interactions", names, path, given)
+    found = InteractionColumns(
+        user=roles.needed("user", USER),
+        item=roles.needed("item", (*ITEM, "parent_asin")),
+        time=roles.one("time", TIME),
+        rating=roles.one("rating", RATING),
+        pictures=roles.one("pictures", PHOTOS),
+        kind=roles.one("kind", KIND),
+    )
+    return "columns by their names", _with(found, given)
+
+
+def products_of(
+    names: Sequence[str], path: Path, given: ProductColumns | None = None, wanted: str | None = None
+) -> tuple[str, ProductColumns, PictureFiles]:
+    """Recognise the columns of a table of products, and where pictures are beside it.
+
+    `wanted` is the name of the interactions' column of items: of several candidates, the one of that name is the id.
+    Other arguments and errors are those of `interactions_of`.
+    """
+    given = resolved(given or ProductColumns(), names, path, "products")
+    by_name = {plain(name): name for name in names}
+    if {"articleid", "productcode", "prodname"} <= by_name.keys():
+        article = by_name["articleid"]
+        found = ProductColumns(
+            id=by_name["productcode"],
+            variant=article,
+            title=by_name["prodname"],
+            categories=_present(("index_group_name", "product_group_name", "product_type_name"), by_name),
+            width=7,
+            variant_width=10,
+        )
+        pattern = f"images/{{{article}:.3}}/{{{article}}}.jpg"
+        return "H&M (Kaggle)", _with(found, given), _beside(path, pattern)
+    if {"id", "productdisplayname"} <= by_name.keys():
+        found = ProductColumns(
+            id=by_name["id"],
+            title=by_name["productdisplayname"],
+            categories=_present(("gender", "master_category", "sub_category", "article_type"), by_name),
+            pictures=_present(PICTURES, by_name),
+        )
+        return "Myntra (Kaggle)", _with(found, given), _beside(path, f"images/{{{found.id}}}.jpg")
+    if given.id:
+        return GIVEN, given, PictureFiles()
+    if all(name.isdigit() for name in names):
+        raise InputError(
+            f'{path}: has no names of columns; say in shop.toml which is which: [products] id = "1", title = "2"'
+        )
+    roles = _Roles("products", names, path, given)
+    found = ProductColumns(
+        id=roles.needed("id", (*PRODUCT, "parent_asin"), wanted),
+        title=roles.one("title", TITLE),
+        categories=_present(CATEGORIES, by_name),
+        pictures=_present(PICTURES, by_name),
+    )
+    return "columns by their names", _with(found, given), PictureFiles()
+
+
+def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> Columns:
+    """Replace the names in shop.toml by those of the file; case and punctuation do not matter if one is meant.
+
+    Raises:
+        InputError: there is no such column; the message lists those that there are.
+    """
+
+    def found(key: str, name: str) -> str:
+        alike = [name] if name in names else [other for other in names if plain(other) == plain(name) and plain(name)]
+        if len(alike) == 1:
+            return alike[0]
+        raise InputError(
+            f'{path}: shop.toml: [{table}] {key} = "{printable(name, 100)}": the table has no such column; it has'
+            f" {printable(', '.join(names), 500)}"
+        )
+
+    changed: dict[str, object] = {}
+    for key in ("user", "item", "time", "rating", "kind", "id", "variant", "title"):
+        name = getattr(columns, key, None)
+        if name:
+            changed[key] = found(key, name)
+    pictures = getattr(columns, "pictures", None)
+    if pictures:
+        one = isinstance(pictures, str)
+        changed["pictures"] = (
+            found("pictures", pictures) if one else tuple(found("pictures", name) for name in pictures)
+        )
+    if isinstance(columns, ProductColumns):
+        changed["categories"] = tuple(found("categories", name) for name in columns.categories)
+    return dataclasses.replace(columns, **changed)
+
+
+def fits(columns: InteractionColumns | ProductColumns, names: Sequence[str]) -> bool:
+    """Return whether a table with these names has all columns that are named."""
+    try:
+        if isinstance(columns, InteractionColumns):
+            resolved(columns, names, Path(), "")
+        else:
+            resolved(columns, names, Path(), "")
+    except InputError:
+        return False
+    return True
+
+
+def said(columns: InteractionColumns | ProductColumns) -> str:
+    """Say in a line which column was understood as what."""
+    shown = ("user", "item", "id", "variant", "title", "categories", "time", "rating", "kind", "pictures")
+    parts = []
+    for key in shown:
+        value = getattr(columns, key, None)
+        if value:
+            parts.append(f"{key} = {printable(' > '.join(value) if isinstance(value, tuple) else value, 100)}")
+    return ", ".join(parts)
+
+
+class _Roles:
+    """Finds the columns of roles among the names of a table."""
+
+    def __init__(
+        self, table: str, names: Sequence[str], path: Path, given: InteractionColumns | ProductColumns
+    ) -> None:
+        self._table, self._names, self._path, self._given = table, names, path, given
+
+    def one(self, role: str, synonyms: Sequence[str], wanted: str | None = None) -> str | None:
+        """Return the one column that can have a role; None if there is none or shop.toml names it."""
+        if getattr(self._given, role):
+            return getattr(self._given, role)
+        meant = {plain(name) for name in synonyms}
+        found = [name for name in self._names if plain(name) in meant]
+        if len(found) > 1 and wanted is not None:
+            found = [name for name in found if plain(name) == plain(wanted)] or found
+        for part, whole in RATHER:
+            if {part, whole} <= {plain(name) for name in found}:
+                found = [name for name in found if plain(name) != part]
+        if len(found) > 1:
+            listed = " or ".join(printable(name, 60) for name in found[:8])
+            raise InputError(
+                f"{self._path}: which column is the {role}: {listed}? Say so in shop.toml:"
+                f' [{self._table}] {role} = "{printable(found[0], 60)}"'
+            )
+        return found[0] if found else None
+
+    def needed(self, role: str, synonyms: Sequence[str], wanted: str | None = None) -> str:
+        """Return the column of a role that every table has."""
+        found = self.one(role, synonyms, wanted)
+        if found is None:
+            raise InputError(
+                f"{self._path}: no column is known as the {role}; the CSV, Parquet or Arrow table has the columns"
+                f' {printable(", ".join(self._names), 500)}. Name it in shop.toml: [{self._table}] {role} = "..."'
+                " (ATELIER_SHOP names that file); if the first row is data, header = false"
+            )
+        return found
+
+
+def _with(found: Columns, given: Columns) -> Columns:
+    """Put what shop.toml says over what was recognised."""
+    default = type(given)()
+    changed = {
+        field.name: getattr(given, field.name)
+        for field in dataclasses.fields(given)
+        if getattr(given, field.name) != getattr(default, field.name)
+    }
+    return dataclasses.replace(found, **changed)
+
+
+def _present(wanted: Sequence[str], by_name: dict[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(by_name[plain(name)] for name in wanted if plain(name) in by_name))
+
+
+def _beside(path: Path, pattern: str) -> PictureFiles:
+    folder = path.parent / pattern.partition("/")[0]
+    return PictureFiles(pattern, (folder.resolve(),)) if folder.is_dir() else PictureFiles()
+
+
+def _by_position(names: Sequence[str], sample: Sequence[Sequence[str]], path: Path) -> InteractionColumns:
+    """Read user,item[,rating][,time] without a header, as Amazon's ratings-only files and MovieLens' u.data are."""
+    columns = list(zip(*sample, strict=True)) or [()] * len(names)
+    kinds = ["rating" if _is_rating(values) else "time" if _is_time(values) else "?" for values in columns[2:]]
+    if len(names) < 2 or kinds not in ([], ["rating"], ["time"], ["rating", "time"]):
+        raise InputError(
+            f"{path}: has no names of columns, and its {len(names)} columns are not user, item, rating, time; say in"
+            ' shop.toml which is which: [interactions] user = "1", item = "2", time = "4"'
+        )
+    user, item = 0, 1
+    if _share(_ASIN, columns[0]) > 0.9 and _share(_REVIEWER, columns[1]) > 0.9:
+        user, item = 1, 0  # Amazon's ratings of 2018 have the item first
+    places = dict(zip(kinds, names[2:], strict=True))
+    return InteractionColumns(
+        user=names[user], item=names[item], rating=places.get("rating"), time=places.get("time"), header=False
+    )
+
+
+def _is_rating(values: Sequence[str]) -> bool:
+    return bool(values) and all(re.fullmatch(r"\s*(\d{1,2}([.,]\d+)?|100([.,]0+)?)?\s*", value) for value in values)
+
+
+def _is_time(values: Sequence[str]) -> bool:
+    return bool(values) and all(re.fullmatch(r"\s*(\d{8,19}(\.\d+)?|\d{4}-\d\d-\d\d.*)?\s*", value) for value in values)
+
+
+def _share(pattern: re.Pattern[str], values: Sequence[str]) -> float:
+    return sum(1 for value in values if pattern.match(value.strip())) / max(len(values), 1)

@@ -1,0 +1,117 @@
+"""Find the picture files of a product by a pattern such as `images/{id:.3}/{id}.jpg` or `{id}_*.jpg`."""
+
+import bisect
+import fnmatch
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from pipeline.core.errors import InputError
+from pipeline.core.local_address import file_address
+from pipeline.core.quoting import printable
+from pipeline.core.shop.mapping import PictureFiles
+
+_FIELD = re.compile(r"\{([^{}:]+)(?::(\d*)\.(\d+))?\}")
+FOLDERS_LISTED = 4_096  # whose names are kept in memory
+PER_PRODUCT = 1_000  # files of one product
+
+
+class PicturePattern:
+    """The pattern of a shop, in the folder where it applies.
+
+    Raises:
+        InputError: the pattern has a field that is no column, or something that a pattern cannot have.
+    """
+
+    def __init__(self, files: PictureFiles, beside: Path, columns: Sequence[str]) -> None:
+        self.pattern = files.pattern
+        place = f'shop.toml: [pictures] pattern = "{printable(self.pattern)}"'
+        self.columns = tuple(dict.fromkeys(found[1] for found in _FIELD.finditer(self.pattern)))
+        rest = _FIELD.sub("", self.pattern)
+        if "{" in rest or "}" in rest:
+            raise InputError(f"{place}: a field is {{column}}, {{column:.3}} (the first three) or {{column:3.6}}")
+        unknown = next((name for name in self.columns if name not in columns), None)
+        if unknown is not None:
+            raise InputError(
+                f"{place}: the products have no column {printable(unknown)}; they have"
+                f" {printable(', '.join(columns), 500)}"
+            )
+        folder, _, self._name = self.pattern.rpartition("/")
+        if "*" in folder or "?" in folder or ".." in Path(folder).parts:
+            raise InputError(f"{place}: * and ? may be in the file's name alone, and .. nowhere")
+        fixed = _FIELD.split(folder)[0] if "{" in folder else f"{folder}/"
+        self.base = _base(files, beside, fixed.rpartition("/")[0])
+        self.is_glob = "*" in self._name or "?" in self._name
+        self._names = lru_cache(FOLDERS_LISTED)(_names)
+
+    def urls(self, row: Mapping[str, str | None], counts: Counter[str]) -> list[str]:
+        """Return file URLs of a product's pictures; `row` has the values of `columns`."""
+        values = {}
+        for name in self.columns:
+            value = row[name]
+            if not value:
+                counts["pictures_without_value"] += 1
+                return []
+            if "/" in value or "\\" in value or "\x00" in value or value in (".", ".."):
+                counts["pictures_name_refused"] += 1
+                return []
+            values[name] = value
+        folder, _, name = self._filled(values).rpartition("/")
+        if self.is_glob:
+            found = self._matching(self.base / folder, values)
+            counts["pictures_no_file"] += not found
+        else:
+            found = [name]
+        return [file_address(os.path.abspath(self.base / folder / name)) for name in found]  # noqa: PTH100
+
+    def state(self) -> str:
+        """Return a text that changes when other files may match; empty for a pattern that lists no folder."""
+        if not self.is_glob:
+            return ""
+        known = hashlib.sha256()
+        for folder, below, _ in os.walk(self.base):
+            known.update(f"{folder} {Path(folder).stat().st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+            below.sort()
+        return known.hexdigest()[:16]
+
+    def _filled(self, values: Mapping[str, str], pattern: str | None = None) -> str:
+        def value(found: re.Match[str]) -> str:
+            whole = values[found[1]]
+            return whole[int(found[2] or 0) : int(found[3])] if found[3] else whole
+
+        return _FIELD.sub(value, self.pattern if pattern is None else pattern)
+
+    def _matching(self, folder: Path, values: Mapping[str, str]) -> list[str]:
+        """List the files of a folder that match; those of one beginning are neighbours in the sorted names."""
+        start = self._filled(values, re.split(r"[*?]", self._name)[0])
+        wanted = self._filled({name: _escaped(value) for name, value in values.items()}, self._name)
+        names, found = self._names(folder), []
+        for name in names[bisect.bisect_left(names, start) :]:
+            if not name.startswith(start) or len(found) >= PER_PRODUCT:
+                break
+            if fnmatch.fnmatchcase(name, wanted):
+                found.append(name)
+        return found
+
+
+def _base(files: PictureFiles, beside: Path, fixed: str) -> Path:
+    """Choose the folder from which a pattern counts: beside the table, or one that shop.toml names."""
+    if not fixed and files.folders:
+        return files.folders[0]
+    return next((folder for folder in (beside, *files.folders) if (folder / fixed).is_dir()), beside)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", value)

@@ -1,0 +1,185 @@
+"""Judge facts: what makes a run pointless, with the likely reason and what to do, and what is only worth a warning."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pipeline.inspection.facts import Facts, LineCounts
+
+MEETING = 0.01  # under this share of reviewed ids among the products, nothing can come of a run
+FEW_MEET, FEW_PICTURES, FEW_TIMES = 0.5, 0.5, 0.5  # shares under which a person is warned
+# Earlier and later times are hardly meant: 1995-01-01, before shops had reviews, and 2100-01-01.
+TIMES = 788_918_400, 4_102_444_800
+REASONS = {
+    "zeros_lost": "one of the files lost leading zeros, as when ids are read as numbers; write ids as text"
+    " (in pandas: read with dtype=str), or say in shop.toml how many digits they have (width = 10)",
+    "float": "one of the files has ids written as numbers with '.0', as pandas does in a column with gaps; write ids as"
+    " text (in pandas: read with dtype=str)",
+    "case": "one of the files has them in capitals, the other does not; write them alike",
+    "blanks": "one of the files has blanks or invisible characters in them; remove those",
+    "quotes": "one of the files has quotation marks around them; remove those",
+    "several": "they were changed in several ways: zeros, '.0', case or blanks; write ids as text, unchanged",
+    "swapped": "the products have the ids of users; the columns of user and item are swapped",
+    "": "are both files of the same shop, with the same kind of id?",
+}
+# Reasons of rejects that need words, and what to do about them.
+REJECTED = {
+    "not_json": "the line is not JSON",
+    "not_an_object": "the line is no JSON object",
+    "reviewer_missing": "the user's id is missing, or is no text",
+    "asin_missing": "the item's id is missing, or is no text",
+}
+# Kinds of addresses that are dropped (`addresses.py` counts each as urls_KIND) and that need words.
+ADDRESSES = {
+    "not_text": "not text", "data": "data: addresses", "local_refused": "local paths in a file that was fetched",
+    "file_host": "files of another machine", "no_value": "words for nothing", "windows_path": "paths of Windows",
+}  # fmt: skip
+ANYWAY = "--anyway goes on."
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why nothing can come of a run: a short name, and the whole sentence."""
+
+    name: str
+    text: str
+
+
+def pointless(facts: Facts, k: int = 5, generator_alone: bool = False) -> list[Cause]:
+    """List what keeps a run from any result, the first cause first; empty if something can come of it.
+
+    Args:
+        facts: `measure`'s, with this k among its cores.
+        k: the minimum number of distinct items of a user.
+        generator_alone: whether only the generator's assets are wanted, which need no user whose items have pictures.
+    """
+    found = _causes(facts, k, generator_alone)
+    if not facts.understood:
+        return found
+    understood = "; ".join(facts.understood)
+    return [Cause(one.name, f"{one.text} (understood: {understood}; a shop.toml corrects that)") for one in found]
+
+
+def _causes(facts: Facts, k: int, generator_alone: bool) -> list[Cause]:
+    lines, products, tables = facts.review_lines, facts.product_lines, facts.tables
+    if lines is None or generator_alone:
+        found = [*_products(facts, products), *_no_picture(facts)]
+        if lines is not None and lines.accepted:
+            found += _no_user(facts, k)
+        return found[:1]
+    if not lines.accepted:
+        return [Cause("no_review", unread(lines, "a review"))]
+    if none := _no_user(facts, k):
+        return none
+    if tables.cores[k].users_by_customers:  # their photos are enough
+        return []
+    return [*_products(facts, products), *_apart(facts), *_no_picture(facts), *_few_pictured(facts, k)][:1]
+
+
+def unread(lines: LineCounts, what: str) -> str:
+    """Say that no line could be read, why, and show the first one."""
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in lines.reasons.items())
+    commonest = next(iter(lines.reasons), "")
+    words = f" ({REJECTED[commonest]})" if commonest in REJECTED else ""
+    text = (
+        f"none of the {lines.lines:,} lines could be read as {what}: {reasons}{words}. The first: {lines.first_reject}"
+    )
+    if ': {"' in lines.first_reject and '": {"0":' in lines.first_reject.replace('":{"', '": {"'):
+        text += " This is pandas' to_json() with its defaults, an object of columns; write it with"
+        return f"{text} to_json(path, orient='records', lines=True)."
+    return f"{text} Every line must be one JSON object." if commonest in ("not_json", "not_an_object") else text
+
+
+def _products(facts: Facts, lines: LineCounts) -> Iterator[Cause]:
+    if lines.lines and not lines.accepted:
+        yield Cause("no_product", unread(lines, "a product"))
+
+
+def _no_user(facts: Facts, k: int) -> list[Cause]:
+    tables = facts.tables
+    if tables.cores[k].users:
+        return []
+    sizes = ", ".join(f"{core.users:,} with {size}" for size, core in tables.cores.items() if size != k and core.users)
+    return [
+        Cause(
+            "no_user",
+            f"no user with {k} distinct items among {tables.users:,} users and {tables.reviews:,} reviews"
+            f" ({sizes or 'nobody has two'}): give more reviews, or a smaller k",
+        )
+    ]
+
+
+def _apart(facts: Facts) -> Iterator[Cause]:
+    tables, meeting = facts.tables, facts.tables.meeting
+    if tables.items and tables.products and meeting.share < MEETING:
+        yield Cause("ids_apart", f"{_how_many(facts)}{_one_of_each(facts)}: {REASONS[meeting.reason]}.")
+
+
+def _how_many(facts: Facts) -> str:
+    tables = facts.tables
+    met = round(tables.meeting.share * tables.items)
+    return (
+        f"{f'only {met:,}' if met else 'none'} of the {tables.items:,} reviewed ids"
+        f" {'are' if met > 1 else 'is'} among the {tables.products:,} products"
+    )
+
+
+def _one_of_each(facts: Facts) -> str:
+    meeting = facts.tables.meeting
+    shown = {"the reviews have": meeting.reviewed, "the products": meeting.product}
+    return "".join(f"; {words} {value!r}" for words, value in shown.items() if value)
+
+
+def _no_picture(facts: Facts) -> Iterator[Cause]:
+    if facts.tables.products and not facts.tables.with_picture:
+        unusable = dropped(facts.product_lines.counts)
+        why = f"unusable addresses: {unusable}" if unusable else "none gives an address"
+        yield Cause(
+            "no_picture",
+            f"no product of {facts.tables.products:,} has a usable picture address ({why}). Give http(s) addresses or"
+            " paths, or name the folder of the pictures in shop.toml.",
+        )
+
+
+def _few_pictured(facts: Facts, k: int) -> Iterator[Cause]:
+    core = facts.tables.cores[k]
+    if not core.users_with_pictures:
+        yield Cause(
+            "no_pictured_user",
+            f"no user has {k} items with a picture's address: of the {core.items:,} items of the {core.users:,} users"
+            f" with {k} items, {core.items_with_picture:,} have one",
+        )
+
+
+def dropped(counts: Mapping[str, int]) -> str:
+    """List the picture addresses that were dropped, by kind."""
+    kinds = {name.removeprefix("urls_"): count for name, count in counts.items() if name.startswith("urls_") and count}
+    kinds.pop("repeated", None)
+    return ", ".join(
+        f"{count:,} {ADDRESSES.get(kind, kind.replace('_', ' '))}" for kind, count in sorted(kinds.items())
+    )
+
+
+def warnings(facts: Facts, k: int = 5) -> list[str]:
+    """List what a person should look at before a run, the causes of a pointless one first."""
+    tables = facts.tables
+    found = [cause.text for cause in pointless(facts, k)]
+    for kind, lines in (("review", facts.review_lines), ("product", facts.product_lines)):
+        if lines is not None and lines.reasons and lines.accepted:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in lines.reasons.items())
+            rejected = sum(lines.reasons.values())
+            found.append(f"{rejected:,} of {lines.lines:,} {kind} lines are rejected: {reasons}; {lines.first_reject}")
+    if tables.items and MEETING <= tables.meeting.share < FEW_MEET:
+        reason = f": {REASONS[tables.meeting.reason]}" if tables.meeting.reason else ""
+        found.append(f"{_how_many(facts)} ({tables.meeting.share:.1%}){_one_of_each(facts)}{reason}")
+    if tables.products and 0 < tables.with_picture < FEW_PICTURES * tables.products:
+        found.append(f"only {tables.with_picture:,} of {tables.products:,} products have a usable picture address")
+    if unusable := dropped(facts.product_lines.counts):
+        found.append(f"picture addresses of products that cannot be used: {unusable}")
+    if tables.reviews and tables.without_time > FEW_TIMES * tables.reviews:
+        found.append(f"{tables.without_time:,} of {tables.reviews:,} reviews have no time that can be read")
+    if tables.first_time is not None and not TIMES[0] <= tables.first_time <= (tables.last_time or 0) <= TIMES[1]:
+        found.append(f"times lie outside of 1995 to 2100 ({tables.first_time} to {tables.last_time} s after 1970)")
+    for what in ("times", "ratings"):
+        if facts.review_lines is not None and (count := facts.review_lines.counts.get(f"{what}_not_read", 0)):
+            found.append(f"{count:,} {what} of reviews cannot be read")
+    return found

@@ -1,0 +1,371 @@
+"""Measure what a shop's files hold: rows, ids that meet, pictures, times, duplicates, the size of each k-core.
+
+The files are read by ingest's own functions, so that the figures are those of a run. Judging them belongs in
+`causes.py`, looking at pictures in `pictures.py`, the page in `page.py`.
+"""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.core import parquet as pq
+from pipeline.core.errors import InputError
+from pipeline.core.quoting import printable
+from pipeline.core.raw.forms import PARQUET, TABLES, Form, form_of
+from pipeline.core.raw.framing import blocks
+from pipeline.core.raw.ingest import IngestProgress, ProductsRead, ReadContext, ReviewsRead, read_products, read_reviews
+from pipeline.core.raw.shop_tables import described
+from pipeline.core.raw.tables import TableFile
+from pipeline.core.raw.vintages import parsed
+from pipeline.core.shop.layouts import KNOWN
+from pipeline.core.shop.mapping import Shop
+
+KS = (2, 3, 5, 10)
+ALIKE = 0.5  # from this share of ids that meet, no reason is looked for why the others do not
+MEMORY = "1GB"  # DuckDB's limit; it spills to disk beyond that
+HEAD_BYTES = 1 << 20  # a longer first line is not shown
+# Ways in which one of two files spoils its ids, and the SQL that undoes each. The first that makes most ids meet is
+# named as the likely reason.
+SPOILED = {
+    "zeros_lost": "ltrim({}, '0')",
+    "float": "regexp_replace({}, '\\.0+$', '')",
+    "case": "lower({})",
+    "blanks": "regexp_replace({}, '[\\s\\p{{Z}}\\p{{C}}]+', '', 'g')",
+    "quotes": "trim({}, '\"''')",
+    "several": "ltrim(lower(regexp_replace(regexp_replace({}, '[\\s\\p{{Z}}\\p{{C}}\"'']+', '', 'g'), '\\.0+$', '')),"
+    " '0')",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file: what it was taken for, its size on disk, the names in its first row, and that row, escaped and cut."""
+
+    kind: str  # reviews or products
+    path: str
+    layout: str | None
+    bytes: int
+    rejected: int
+    columns: tuple[str, ...]
+    sample: str
+
+
+@dataclass(frozen=True)
+class LineCounts:
+    """How the lines of a kind of file were read; `first_reject` is `file:line: its text` of the commonest reason."""
+
+    lines: int
+    accepted: int
+    reasons: Mapping[str, int] = field(default_factory=dict)  # of rejected lines, the commonest first
+    first_reject: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)  # repairs and dropped values (`urls_relative`, ...)
+
+
+@dataclass(frozen=True)
+class Core:
+    """The users with k distinct items, what they reviewed, and what of it has a picture's address."""
+
+    users: int
+    items: int
+    interactions: int
+    items_with_picture: int  # of the shop
+    users_with_pictures: int  # with k items that have a picture, the shop's or a customer's
+    users_by_customers: int  # with k items that a customer photographed
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How reviewed ids and products' ids meet, with one of each where hardly any does."""
+
+    share: float  # of the reviewed ids, those among the products
+    reason: str = ""  # a key of SPOILED, "swapped", or "" if none is likely
+    reviewed: str | None = None
+    product: str | None = None
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the tables of reviews and products hold."""
+
+    reviews: int
+    users: int
+    items: int
+    pairs: int
+    first_time: int | None
+    last_time: int | None
+    without_time: int
+    with_customer_picture: int  # reviews
+    products: int
+    with_title: int
+    with_category: int
+    with_picture: int
+    cores: Mapping[int, Core]
+    meeting: Meeting
+
+    @property
+    def duplicates(self) -> int:
+        """Count the reviews that repeat a user's item."""
+        return self.reviews - self.pairs
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that is known of a shop's files; without reviews, `review_lines` is None."""
+
+    files: tuple[FileFacts, ...]
+    review_lines: LineCounts | None
+    product_lines: LineCounts
+    tables: TableFacts
+    understood: tuple[str, ...] = ()  # what the columns of tables were taken for
+
+    @property
+    def layout(self) -> dict[str, str]:
+        """Name the layout of each file."""
+        return {file.path: file.layout for file in self.files if file.layout}
+
+
+def measure(
+    reviews: Sequence[Path],
+    products: Sequence[Path],
+    read_context: ReadContext | None = None,
+    vintage: str = "auto",
+    ks: Sequence[int] = KS,
+    shop: Shop | None = None,
+    look: Callable[[Path], None] | None = None,
+    on_progress: Callable[[IngestProgress], None] | None = None,
+) -> Facts:
+    """Read the files as ingest does, into a temporary folder, and measure them.
+
+    Args:
+        reviews: the review files; may be empty.
+        products: the files of product metadata.
+        read_context: where parts are kept and what was erased. Its `out` gets the tables, which are deleted again.
+        vintage: as in `read_reviews`.
+        ks: the k of the predicted cores.
+        shop: what the columns of tables mean (`shop_tables.recognised`).
+        look: called with the file of products while it exists.
+        on_progress: called while files are read.
+
+    Raises:
+        InputError: as `read_reviews` and `read_products` do.
+    """
+    given = read_context or ReadContext()
+    with tempfile.TemporaryDirectory(prefix="inspect-", dir=given.out) as folder:
+        context = ReadContext(Path(folder), given.parts, given.erased)
+        of_products = read_products(products, vintage, on_progress, context, shop=shop)
+        of_reviews = read_reviews(reviews, vintage, on_progress, context, shop=shop) if reviews else None
+        reads: dict[str, ReviewsRead | ProductsRead] = {"products": of_products}
+        if of_reviews is not None:
+            reads["reviews"] = of_reviews
+        tables = of_tables(of_reviews.reviews_file.path if of_reviews else None, of_products.products_file.path, ks)
+        if look is not None:
+            look(of_products.products_file.path)
+        rejects = {kind: _columns(read.rejects_file.path) for kind, read in reads.items()}
+        counted = {kind: found["file"].value_counts().to_pylist() for kind, found in rejects.items()}
+        by_file = {(kind, one["values"]): one["counts"] for kind, many in counted.items() for one in many}
+        named = [("reviews", path) for path in reviews] + [("products", path) for path in products]
+        files = [
+            _file(kind, path, reads[kind].vintages, by_file.get((kind, str(path)), 0), shop) for kind, path in named
+        ]
+        lines = {kind: _lines(read, rejects[kind]) for kind, read in reads.items()}
+    understood = tuple(described(shop).splitlines()) if shop else ()
+    return Facts(tuple(files), lines.get("reviews"), lines["products"], tables, understood)
+
+
+def _columns(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:  # `StoredTable.read` would import pandas
+        return file.read(["file", "line", "reason", "text"])
+
+
+def _lines(read: ReviewsRead | ProductsRead, rejects: pa.Table) -> LineCounts:
+    reasons, first = rejected(rejects)
+    return LineCounts(read.lines, read.accepted, reasons, first, read.counts)
+
+
+def rejected(rejects: pa.Table) -> tuple[dict[str, int], str]:
+    """Count REJECTS by reason, the commonest first, and quote the first line of the commonest reason."""
+    counted = {one["values"]: one["counts"] for one in rejects["reason"].value_counts().to_pylist()}
+    reasons = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+    if not reasons:
+        return {}, ""
+    place = rejects["reason"].index(next(iter(reasons))).as_py()
+    row = rejects.slice(place, 1).to_pylist()[0]
+    return reasons, f"{row['file']}:{row['line']}: {printable(row['text'], 120)}"
+
+
+def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int, shop: Shop | None) -> FileFacts:
+    form = form_of(path)
+    if form.kind in TABLES:
+        columns, sample = _head_of_table(path, form, kind, shop or Shop())
+    else:
+        sample = _head(path)
+        value = parsed(sample, literal=True)
+        columns = list(value) if isinstance(value, dict) else []
+    shown = tuple(printable(name, 60) for name in columns)
+    return FileFacts(kind, str(path), layouts.get(str(path)), path.stat().st_size, bad, shown, printable(sample))
+
+
+def _head_of_table(path: Path, form: Form, kind: str, shop: Shop) -> tuple[Sequence[str], str]:
+    """Read the names of a table's columns and its first row; the row of Arrow files is not shown."""
+    table = TableFile(path, form, shop.interactions if kind == "reviews" else shop.products, KNOWN)
+    row: dict[str, Any] = {}
+    if table.dialect and table.dialect.sample:
+        row = dict(zip(table.names, table.dialect.sample[0], strict=False))
+    elif form.kind == PARQUET:
+        with pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(batch_size=1), None)
+            row = batch.to_pylist()[0] if batch is not None and batch.num_rows else {}
+    return table.names, str(row) if row else ""
+
+
+def _head(path: Path) -> str:
+    """Read a file's first line that is not blank; empty if it has none that can be shown."""
+    with contextlib.suppress(InputError, OSError):
+        for block in blocks(path):
+            for start, end in zip(block.starts[:-1], block.starts[1:], strict=True):
+                line = block.data[start : min(end, start + HEAD_BYTES)].tobytes().strip()
+                if line:
+                    return line.decode("utf-8", "replace")
+    return ""
+
+
+def of_tables(reviews: Path | None, products: Path, ks: Sequence[int] = KS) -> TableFacts:
+    """Measure the tables REVIEWS and PRODUCTS in these Parquet files.
+
+    Users and items are counted by 64-bit hashes of their ids.
+    """
+    with _database() as database:
+
+        def row(query: str) -> Sequence[Any]:
+            found = database.execute(query).fetchone()
+            assert found is not None
+            return found
+
+        def make(name: str, query: str) -> None:
+            database.execute(f"CREATE TEMP TABLE {name} AS {query}")
+
+        _view(database, "products", products)
+        if reviews is None:
+            empty = "SELECT ''::VARCHAR reviewer_id, ''::VARCHAR asin, 0::BIGINT \"time\", []::VARCHAR[] image_urls"
+            database.execute(f"CREATE VIEW reviews AS {empty} WHERE false")
+        else:
+            _view(database, "reviews", reviews)
+        make(
+            "pairs",
+            'SELECT hash(reviewer_id) u, hash(asin) i, count(*) n, min("time") first, max("time") last,'
+            ' count(*) FILTER (WHERE "time" IS NULL) untimed,'
+            " count(*) FILTER (WHERE len(image_urls) > 0) photos FROM reviews GROUP BY ALL",
+        )
+        make(
+            "known",
+            "SELECT hash(asin) i, bool_or(len(vendor_urls) > 0 OR len(vendor_urls_high) > 0) vendor"
+            " FROM products GROUP BY 1",
+        )
+        make(
+            "items",
+            "SELECT i, known.i IS NOT NULL AS met, coalesce(vendor, false) vendor, photos > 0 AS customer"
+            " FROM (SELECT i, sum(photos) photos FROM pairs GROUP BY i) AS reviewed LEFT JOIN known USING (i)",
+        )
+        make(
+            "counted",
+            "SELECT u, count(*) n, count(*) FILTER (WHERE vendor OR customer) pictured,"
+            " count(*) FILTER (WHERE customer) photographed FROM pairs JOIN items USING (i) GROUP BY u",
+        )
+        cores = _cores(row, ks)
+        users = row("SELECT count(*) FROM counted")[0]
+        items, met = row("SELECT count(*), count(*) FILTER (WHERE met) FROM items")
+        share = met / items if items else 1.0
+        of_reviews = row("SELECT sum(n), count(*), min(first), max(last), sum(untimed), sum(photos) FROM pairs")
+        of_products = row(
+            "SELECT count(*), count(*) FILTER (WHERE title <> ''), count(*) FILTER (WHERE len(categories) > 0),"
+            " count(*) FILTER (WHERE len(vendor_urls) > 0 OR len(vendor_urls_high) > 0) FROM products"
+        )
+        meeting = Meeting(share)
+        if share < ALIKE and of_products[0]:
+            make("ours", "SELECT DISTINCT asin FROM reviews")
+            make("theirs", "SELECT asin FROM products")
+            meeting = _meeting(row, share)
+    total, pairs, first, last, untimed, photos = of_reviews
+    return TableFacts(
+        int(total or 0), users, items, pairs, first, last, int(untimed or 0), int(photos or 0), *of_products, cores,
+        meeting,
+    )  # fmt: skip
+
+
+def _cores(row: Callable[[str], Sequence[Any]], ks: Sequence[int]) -> dict[int, Core]:
+    """Predict the core of each k in two passes."""
+    of_users = ", ".join(
+        f"count(*) FILTER ({counted} >= {k:d})" for k in ks for counted in ("n", "pictured", "photographed")
+    )
+    users = row(f"SELECT {of_users} FROM counted")
+    of_items = ", ".join(f"count(*) FILTER (counted.n >= {k:d}) AS c{k:d}" for k in ks)
+    by_item = (
+        f"SELECT any_value(vendor) vendor, {of_items} FROM pairs JOIN counted USING (u) JOIN items USING (i) GROUP BY i"
+    )
+    sums = ", ".join(
+        f"count(*) FILTER (c{k:d} > 0), coalesce(sum(c{k:d}), 0), count(*) FILTER (vendor AND c{k:d} > 0)" for k in ks
+    )
+    items = row(f"SELECT {sums} FROM ({by_item})")
+    found = {}
+    for number, k in enumerate(ks):
+        with_items, pictured, photographed = users[3 * number : 3 * number + 3]
+        left, interactions, with_picture = items[3 * number : 3 * number + 3]
+        found[k] = Core(with_items, left, int(interactions), with_picture, pictured, photographed)
+    return found
+
+
+def _meeting(row: Callable[[str], Sequence[Any]], share: float) -> Meeting:
+    """Find out what was done to the ids of one of the files, by undoing it to both."""
+    best = Meeting(
+        share,
+        "",
+        *row(
+            "SELECT (SELECT min(asin) FROM ours WHERE asin NOT IN (FROM theirs)),"
+            " (SELECT min(asin) FROM theirs WHERE asin NOT IN (FROM ours))"
+        ),
+    )
+    for reason, sql in SPOILED.items():
+        found = _meeting_by(row, sql.format("asin"), reason)
+        if found.share > max(2 * best.share, share + 0.01):
+            best = found
+    swapped = row("SELECT count(*) FROM (SELECT DISTINCT reviewer_id a FROM reviews) WHERE a IN (FROM theirs)")
+    if not best.reason and swapped[0] > row("SELECT count(*) FROM items WHERE met")[0]:
+        best = Meeting(share, "swapped", best.reviewed, best.product)
+    shown = [None if one is None else printable(one, 60) for one in (best.reviewed, best.product)]
+    return Meeting(share, best.reason, *shown)
+
+
+def _meeting_by(row: Callable[[str], Sequence[Any]], sql: str, reason: str) -> Meeting:
+    ours = f"SELECT {sql} AS plain, min(asin) AS asin FROM ours GROUP BY 1"
+    theirs = f"SELECT {sql} AS plain, min(asin) AS asin FROM theirs GROUP BY 1"
+    total, met, at = row(
+        f"SELECT count(*), count(t.asin), min(CASE WHEN t.asin <> o.asin THEN {{'o': o.asin, 't': t.asin}} END)"
+        f" FROM ({ours}) AS o LEFT JOIN ({theirs}) AS t USING (plain)"
+    )
+    return Meeting(met / max(1, total), reason, *((at["o"], at["t"]) if at else (None, None)))
+
+
+def _view(database: duckdb.DuckDBPyConnection, name: str, path: Path) -> None:
+    quoted = str(path).replace("'", "''")
+    database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{quoted}')")
+
+
+@contextlib.contextmanager
+def _database() -> Generator[duckdb.DuckDBPyConnection]:
+    """Open a database that spills to a folder of its own and installs no extensions."""
+    with tempfile.TemporaryDirectory(prefix="atelier-inspect-") as spill:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": spill,
+            "memory_limit": MEMORY,
+            "preserve_insertion_order": False,
+            "autoinstall_known_extensions": False,
+        }
+        with duckdb.connect(config=config) as database:
+            database.execute("SET enable_progress_bar = false")
+            yield database

@@ -1,0 +1,84 @@
+"""`atelier inspect`: quick to load, the same figures for people and machines, and a page that holds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.inspect import main
+from pipeline.runtime.exits import DONE, WRONG_CALL
+from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, product, write
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    reviews, products = write(tmp_path / "reviews.jsonl", REVIEWS), write(tmp_path / "products.jsonl", PRODUCTS)
+    return ["--reviews", str(reviews), "--products", str(products)]
+
+
+def test_the_command_loads_neither_dagster_nor_torch(files: list[str], tmp_path: Path):
+    words = ["inspect", *files, "--html", str(tmp_path / "page.html")]
+    work = f"import sys; from pipeline.cli.main import main; main({words!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{work}; print('MODULES', *sys.modules)"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    modules = set(done.stdout.split("MODULES")[1].split())
+    assert "pipeline.inspection.facts" in modules
+    assert modules & {"dagster", "torch", "mlflow", "torchvision"} == set()
+
+
+def test_machines_get_the_promised_keys(files: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main([*files, "--json"]) == DONE
+    found = json.loads(capsys.readouterr().out)
+    assert (found["users"], found["items"], found["pairs"]) == (4, 6, 24)
+    assert found["ids_meeting_share"] == found["picture_share"] == 1.0
+    assert found["core"]["5"]["users"] == 4 and set(found["core"]) == {"2", "3", "5", "10"}
+    assert set(found["layout"].values()) == {"2018"}
+    assert found["warnings"] == [] and [file["kind"] for file in found["files"]] == ["reviews", "products"]
+    assert {picture["outcome"] for picture in found["pictures"]} == {"not asked"}
+    assert [one["stage"] for one in found["expected"]] == ["reviews, 5-core", "products", "fetch, one host", "bank"]
+
+
+def test_people_are_shown_the_figures_and_the_warnings(files: list[str], tmp_path: Path, capsys):
+    write(tmp_path / "products.jsonl", [product("x[red]", imageURL=[])])
+    assert main(files) == DONE
+    said = " ".join(capsys.readouterr().out.split())
+    assert "24 of 24 lines" in said and "none of the 6 reviewed ids is among the 1 products" in said
+    assert "'x[red]'" in said
+
+
+def test_the_page_escapes_what_the_files_say(files: list[str], tmp_path: Path):
+    evil = '"><script>alert(1)</script>'
+    write(tmp_path / "products.jsonl", [product(f"{evil}{n}", title=evil) for n in range(6)])
+    assert main([*files, "--html", str(tmp_path / "page.html")]) == DONE
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
+
+
+def test_a_shop_of_which_nothing_is_left_is_described_too(files: list[str], tmp_path: Path, capsys):
+    write(tmp_path / "reviews.jsonl", REVIEWS[:3])
+    assert main(files) == DONE
+    assert "no user with 5 distinct items among 1 users and 3 reviews" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_missing_file_is_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["--products", str(tmp_path / "none.jsonl")]) == WRONG_CALL
+    assert "none.jsonl: no such file" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_url_is_not_fetched_without_leave(capsys: pytest.CaptureFixture[str]):
+    assert main(["--products", "http://127.0.0.1:9/products.jsonl"]) == WRONG_CALL
+    assert "only local files are read here" in " ".join(capsys.readouterr().err.split())
+
+
+def test_nothing_is_written_beside_the_page(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ATELIER_HOME", str(tmp_path / "home"))
+    before = sorted(tmp_path.rglob("*"))
+    assert main(files) == DONE
+    assert sorted(tmp_path.rglob("*")) == before
