@@ -180,13 +180,21 @@ def _next_object(source: Source) -> int:
 
 def _object(text: str, at: int) -> tuple[int, bool]:
     """Return where the object at `at` ends, 0 if it is damaged or incomplete, and whether it may be incomplete."""
-    try:
-        return _DECODER.raw_decode(text, at)[1], False
-    except json.JSONDecodeError as error:
-        return 0, is_cut(error, text)
-    except (ValueError, RecursionError):  # too deep, or a number of thousands of digits; the parser of lines decides
-        end = _end_of_deep(text, at)
-        return end, not end
+    size = 1 << 12  # an error takes time in proportion to the text before it, so look at little
+    while True:
+        seen = text[at : at + size]
+        try:
+            return at + _DECODER.raw_decode(seen)[1], False
+        except json.JSONDecodeError as error:
+            if at + size >= len(text) or not is_cut(error, seen):
+                return 0, is_cut(error, seen)
+        except (
+            ValueError,
+            RecursionError,
+        ):  # too deep, or a number of thousands of digits; the parser of lines decides
+            end = _end_of_deep(text, at)
+            return end, not end
+        size *= 8
 
 
 def _end_of_deep(text: str, at: int) -> int:
