@@ -141,7 +141,7 @@ def _name(path: Path, file: "_Lines | ShopTable", reading: Reading) -> str:
     """Name a kept part by a digest of its file's content and of everything else that it depends on."""
     with path.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256").hexdigest()
-    inputs = [VERSION, reading.kind, reading.vintage, reading.erased.version, str(path), content]
+    inputs = [VERSION, reading.kind, reading.vintage, reading.erased.version, str(path.absolute()), content]
     inputs += [file.state()] if isinstance(file, ShopTable) else []
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
 

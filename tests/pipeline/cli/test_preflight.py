@@ -56,11 +56,9 @@ def test_anyway_goes_on_and_says_what_it_overrules(call: Call, tmp_path: Path):
 
 
 def test_reviews_of_which_no_line_was_one_stop_the_run_with_the_first_line(call: Call):
-    columns = {name: {str(n): row[name] for n, row in enumerate(REVIEWS)} for name in REVIEWS[0]}
-    code, said = call(reviews=[columns])
+    code, said = call(reviews=[{**row, "asin": None} for row in REVIEWS])
     assert code == WRONG_CALL
-    assert "none of the 1 lines could be read as a review" in said and "reviews.jsonl:1:" in said
-    assert "orient='records', lines=True" in said
+    assert f"none of the {len(REVIEWS)} lines could be read as a review" in said and "reviews.jsonl:1:" in said
 
 
 def test_products_without_a_usable_picture_stop_the_run_with_the_kinds_of_addresses(call: Call):
