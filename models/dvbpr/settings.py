@@ -1,4 +1,4 @@
-"""Settings of DVBPR and their two published presets (REFERENCE, section 2)."""
+"""Settings of DVBPR and their two published presets (docs/method.md says of which publications)."""
 
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated
