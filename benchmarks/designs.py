@@ -25,7 +25,7 @@ from models.lsgan.networks import Discriminator, Generator
 from models.lsgan.settings import LsganSettings
 from models.training import device as devices
 
-H200_BF16 = 790e12  # FLOP/s that matrix products reach (REFERENCE, section 5)
+H200_BF16 = 790e12  # FLOP/s that matrix products reach
 
 
 @dataclass(frozen=True)

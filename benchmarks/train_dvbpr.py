@@ -26,9 +26,9 @@ from models.dvbpr.settings import PRECISIONS, DvbprSettings
 from models.dvbpr.train import train
 from models.training import device as devices
 
-# Multiply-adds of one forward at 224 px, width 1, K = 50 (REFERENCE, section 2); a step takes three times as many.
+# Multiply-adds of one forward at 224 px, width 1, K = 50; a step takes three times as many.
 MULTIPLY_ADDS = {"same": 809_160_704, "valid": 720_114_432}
-H200_SERIAL_LIMIT = 103_000  # pictures/s: arithmetic, Adam's traffic and activations in series (REFERENCE, section 5)
+H200_SERIAL_LIMIT = 103_000  # pictures/s: arithmetic, Adam's traffic and activations in series
 SIZES = {
     "paper": DvbprSettings(padding="same"),
     "cpu": DvbprSettings(padding="same", input_size=64, width=0.25, hidden=0.125),

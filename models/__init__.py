@@ -1,4 +1,4 @@
-"""Networks, losses, training loops and metrics. Imports only torch, torchvision and numpy."""
+"""Networks, losses, training loops and metrics. Imports only torch, torchvision, numpy and typing_extensions."""
 
 import sys
 

@@ -2,9 +2,8 @@
 
     argmax over z of  theta_u . Phi(up(G(z, c)))  -  eta (D(G(z, c), c) - 1)^2
 
-Kang et al. 2017, section III-E; REFERENCE.md, section 4. This is the gradient ascent that starts from noise and from a
-product's picture share. Of the recommender it needs only Phi, its input size and theta. Training either model does
-not belong here.
+Kang et al. 2017, section III-E. This is the gradient ascent that starts from noise and from a product's picture
+share. Of the recommender it needs only Phi, its input size and theta. Training either model does not belong here.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Restyle a product for a user: find the latent nearest to its picture, then maximise preference from there.
 
-NAF, figure 5; REFERENCE.md, section 4.
+As in figure 5 of NAF, the re-run on Amazon Fashion 2018.
 """
 
 from collections.abc import Callable

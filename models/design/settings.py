@@ -1,4 +1,4 @@
-"""Settings of preference maximisation and their presets: two published (REFERENCE.md, section 4), one ours."""
+"""Settings of preference maximisation and their presets: two published (docs/method.md), one ours."""
 
 from dataclasses import dataclass
 from typing import Annotated

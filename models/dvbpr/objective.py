@@ -26,7 +26,7 @@ def loss(theta: Tensor, positive: Tensor, negative: Tensor, theta_decay: float) 
     """Compute the loss of a batch, a sum and not a mean, without the weight decay that the optimiser applies.
 
     - sum ln sigmoid(theta_u . (Phi_i - Phi_j)) + theta_decay * sum ||theta_u||^2 / 2. The second sum also runs over the
-    batch, so that a user who occurs twice is regularised twice (K17's code; REFERENCE section 2).
+    batch, so that a user who occurs twice is regularised twice (K17's code).
 
     `theta` [B, k] holds the rows of the batch's users; `positive` [B, k]; `negative` [B, negatives, k]. Several
     negatives of one positive are averaged and count as one triplet. Raises ValueError if the shapes do not match.

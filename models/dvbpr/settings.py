@@ -1,12 +1,13 @@
-"""Settings of DVBPR and their two published presets (REFERENCE, section 2)."""
+"""Settings of DVBPR and their two published presets (docs/method.md says of which publications)."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from typing_extensions import Doc
 
 from models.data.resize_filters import RESIZE_FILTERS
 from models.dvbpr.cnnf_input import PADDINGS, Padding, feature_size
+from models.training.plain_settings import PlainSettings
 from models.training.search import Choice, Space, Span
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -17,7 +18,7 @@ MAY_CHANGE = ("epochs", "early_stopping_patience", "compile", "embed_batch")
 
 
 @dataclass(frozen=True)
-class DvbprSettings:
+class DvbprSettings(PlainSettings):
     """Settings of a run of DVBPR. The defaults are the `paper` preset. ValueError names the invalid field."""
 
     k: Annotated[int, Doc("Latent factors.")] = 50
@@ -64,11 +65,6 @@ class DvbprSettings:
     def plain(self) -> dict[str, object]:
         """Convert the settings to a dict of plain values, for checkpoints and reports."""
         return {**asdict(self), "betas": list(self.betas)}
-
-    @classmethod
-    def from_plain(cls, values: dict) -> "DvbprSettings":
-        """Rebuild settings from the dict that `plain` returned."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

@@ -1,7 +1,7 @@
 """The category-conditional LSGAN: the two networks and their losses.
 
-Architecture and initialisation follow Kang et al. 2017 and their released code (REFERENCE.md, section 3). Training,
-and the use of a trained generator, do not belong here.
+Architecture and initialisation follow Kang et al. 2017 and their released code. Training, and the
+use of a trained generator, do not belong here.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Settings of the LSGAN and their presets: two published (REFERENCE, section 3) and our own."""
+"""Settings of the LSGAN and their presets: two published (docs/method.md) and our own."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated

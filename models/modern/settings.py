@@ -3,12 +3,13 @@
 docs/recommender-study.md shows how much each setting gains.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 from typing_extensions import Doc
 
 from models.data.augment_policy import check_policy
+from models.training.plain_settings import PlainSettings
 from models.training.search import Choice, Space, Span
 
 _CHOICES = {
@@ -25,7 +26,7 @@ MAY_CHANGE = ("early_stopping_patience",)
 
 
 @dataclass(frozen=True)
-class ModernSettings:
+class ModernSettings(PlainSettings):
     """Settings of a run of `modern`. The defaults are the preset, chosen on validation. ValueError names the field."""
 
     # The feature space is fitted on train items only: held-out items must not shape the space they are measured in.
@@ -120,11 +121,6 @@ class ModernSettings:
     def plain(self) -> dict[str, object]:
         """Convert the settings to a dict of plain values, for checkpoints and reports."""
         return {**asdict(self), "popularity_weights": list(self.popularity_weights)}
-
-    @classmethod
-    def from_plain(cls, values: dict) -> "ModernSettings":
-        """Rebuild settings from the dict that `plain` returned."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def _require(self, name: str, holds: object, allowed: str) -> None:
         if not holds:

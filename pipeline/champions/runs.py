@@ -101,9 +101,9 @@ def model_arrays(folder: ModelFolder) -> arrays.ModeArrays:
 
 
 def trained_before(folder: ModelFolder, data: arrays.ModeArrays) -> np.ndarray:
-    """Return the pairs that only the earlier models it was started from were trained on, as rows: [n, 2] int64.
+    """Return the pairs that the model's ancestors (warm starts) were trained on and the model itself was not.
 
-    Pairs of users or items that its data no longer has are left out.
+    As [n, 2] int64 of (user row, item row). Pairs of users or items that its data no longer has are left out.
     """
     earlier = warm_start.trained_on(folder.path)
     user, item = earlier["user"].to_numpy(), earlier["item"].to_numpy()
@@ -119,9 +119,9 @@ def _codes(pairs: np.ndarray, data: arrays.ModeArrays) -> np.ndarray:
 
 
 def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
-    """Compute the exact AUC of every user's held-out item from the model's folder, with the same users in every run.
+    """Compute each user's exact AUC for the held-out item; NaN if an ancestor was trained on that pair.
 
-    nan for a pair that an earlier model it was started from was trained on.
+    It is computed from the model's folder, with the same users in every run.
     """
     data = model_arrays(folder)
     held_out, before = data.pairs[split].astype(np.int64), trained_before(folder, data)

@@ -65,7 +65,7 @@ def shop_of(
 
     Args:
         data: users, items and pairs of the mode.
-        before: pairs that earlier models this one was started from trained on, [n, 2] of (user row, item row).
+        before: [n, 2] training pairs (user row, item row) of the models that this one was warm-started from.
         users: USERS.
         items: ITEMS.
         products: PRODUCTS, with asin and garment_class.

@@ -1,7 +1,6 @@
-"""The engine: whether shards of work are run by this process or by a Ray cluster (`ATELIER_ENGINE`).
+"""Run shards of work in this process or on a Ray cluster (`ATELIER_ENGINE`).
 
-Nothing here knows what is run: the functions, their shards and how results are put together are `pipeline/core`'s, and
-the same for both. Ray is an optional extra, imported where it was asked for and nowhere else.
+Callers pass the functions and shards. Ray is optional and imported only on request.
 """
 
 import contextlib
@@ -16,9 +15,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.shards import HERE, Result, Runner, Shard
 
 ENGINES = ("local", "ray")
-OWN_CLUSTER = "local"  # Ray's word for: start one on this machine
-ATTEMPTS = 5  # at a shard, beside the first; a shard that kills every worker (memory) must end some time
-_WAIT = 1.0  # seconds, after which a signal such as Ctrl-C is handled
+OWN_CLUSTER = "local"  # Ray's name for a cluster that it starts on this machine
+ATTEMPTS = 5  # retries of a shard; one that kills every worker (memory) must fail at some point
+_WAIT = 1.0  # seconds between two looks for a signal such as Ctrl-C
 _KNOCK = 5.0  # seconds
 
 
@@ -27,7 +26,7 @@ class EngineError(Exception):
 
 
 def check(name: str, address: str = OWN_CLUSTER) -> None:
-    """Raise InputError for an engine that there is not, or that is not installed."""
+    """Raise InputError if the engine is unknown or not installed."""
     if name not in ENGINES:
         raise InputError(f"ATELIER_ENGINE is {name!r}; allowed: {', '.join(ENGINES)}")
     if name == "ray":
@@ -36,15 +35,15 @@ def check(name: str, address: str = OWN_CLUSTER) -> None:
 
 @contextlib.contextmanager
 def running(name: str, address: str = OWN_CLUSTER, workers: int = 0) -> Generator[Runner]:
-    """A runner while in the block; a Ray cluster that was started for it ends with it.
+    """Yield a runner; stop the Ray cluster afterwards if this call started it.
 
     Args:
         name: one of ENGINES.
         address: of a Ray cluster, `host:port` or `auto`; `local` starts one of this machine's cores on loopback.
-        workers: how many shards at once; 0: as many as the cluster has processors.
+        workers: maximum number of shards at once; 0: one per processor of the cluster.
 
     Raises:
-        InputError: as `check`, or there is no cluster at the address.
+        InputError: as `check`, or no cluster answers at the address.
     """
     check(name, address)
     if name == "local":
@@ -77,14 +76,14 @@ def running(name: str, address: str = OWN_CLUSTER, workers: int = 0) -> Generato
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at a `host:port`: Ray itself would ask for minutes."""
+    """Raise OSError if nothing listens at `host:port`; Ray itself would wait for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
 
 
 def _own(workers: int) -> dict[str, Any]:
-    """What Ray is told where it starts a cluster of its own."""
+    """Return the options of a Ray cluster that this process starts."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {"num_cpus": workers or cores, "include_dashboard": False}
 
@@ -100,7 +99,7 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def _ray(address: str) -> Any:
-    """Ray's module, for a cluster at this address."""
+    """Import Ray for a cluster at this address. Raises InputError if it is not installed."""
     switches = {**_SWITCHES, **(_LOOPBACK if address == OWN_CLUSTER else {})}
     if address == OWN_CLUSTER:
         # A token of this process alone; else Ray makes one and leaves it in the person's home.
@@ -118,7 +117,7 @@ def _ray(address: str) -> Any:
 
 
 class OnRay:
-    """Shards as Ray tasks: on any machine of the cluster, at most `workers` at once, begun again where a worker died.
+    """Run shards as Ray tasks, at most `workers` at a time; retry a shard if its worker dies.
 
     The machines must see the same files under the same paths, and have Atelier installed.
     """
@@ -127,7 +126,7 @@ class OnRay:
         self._ray, self._workers = ray, workers
 
     def workers(self, *, gpu: bool = False) -> int:
-        """The processors (or GPUs) of the cluster, or fewer where so many were asked for; at least one."""
+        """Return the number of processors (or GPUs) to use: the cluster's, limited by `workers`, at least 1."""
         there = int(self._ray.cluster_resources().get("GPU" if gpu else "CPU", 0))
         if gpu and not there:
             raise EngineError("the Ray cluster has no GPU, and ATELIER_DEVICE asks for one: set it to cpu")
@@ -169,7 +168,7 @@ class OnRay:
 
 
 def _result(ray: Any, one: Any, name: str, number: int) -> Any:
-    """What a task returned; what it raised is raised as itself."""
+    """Return a task's result, or raise its original exception."""
     try:
         return ray.get(one)
     except ray.exceptions.RayTaskError as error:

@@ -209,9 +209,9 @@ def _joined(before: bytes, after: bytes) -> bytes:
 
 
 def _kept(piece: bytes, removal: Removal) -> bytes:
-    """Return what stays of a piece: all of it, the object without some values, or nothing.
+    """Return what remains of a piece: all, part or nothing.
 
-    A piece that cannot be parsed has no other owner, so it is removed if it contains one of the names.
+    A piece that cannot be parsed is removed if it contains a name.
     """
     found = _parsed(piece)
     if found is None:

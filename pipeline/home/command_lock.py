@@ -1,6 +1,6 @@
-"""The lock that lets one command at a time work in a home; automation starts nothing there while it is held.
+"""Lock the home so that one command runs at a time, and pause automation meanwhile.
 
-A command in the terminal is several Dagster runs. Between two of them, whatever the next one makes looks overdue to the
+A command in the terminal is several Dagster runs. Between two of them, its next assets would look out of date to the
 automation. A second command waits for the first, or is refused with a message that names its process.
 """
 

@@ -39,17 +39,28 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
+def schema_of(name: str) -> pa.Schema:
+    """Return the schema of an asset's table. Raises ValueError, with the fix, if SCHEMAS does not list the asset."""
+    if name not in SCHEMAS:
+        raise ValueError(
+            f"table {name} has no schema: add it to SCHEMAS in pipeline/home/io_managers.py, with a schema from "
+            "pipeline/core/schemas.py"
+        )
+    return SCHEMAS[name]
+
+
 def conform(name: str, table: pa.Table) -> pa.Table:
     """Convert a table to its schema's columns, order and types; keep its metadata on garment classes.
 
     Raises:
-        ValueError: a column is missing, of another type, or null where the schema forbids it; all problems at once.
+        ValueError: the table has no schema; or a column is missing, of another type, or null where the schema forbids
+            it, all problems at once.
     """
     if name == "triplets":
         negatives = table.schema.field("negative").type
         schema = schemas.triplets(negatives.list_size)
     else:
-        schema = SCHEMAS[name]
+        schema = schema_of(name)
     problems = [f"column {field.name} is missing" for field in schema if field.name not in table.column_names]
     problems += [f"column {column} is not in the schema" for column in table.column_names if column not in schema.names]
     for field in schema:
@@ -90,8 +101,8 @@ class ParquetTables(dg.UPathIOManager):
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(obj, StoredTable):
             found = pq.read_schema(obj.path)
-            if not found.equals(SCHEMAS[name]):
-                raise ValueError(f"table {name}: {obj.path} has the columns {found}, expected {SCHEMAS[name]}")
+            if not found.equals(schema := schema_of(name)):
+                raise ValueError(f"table {name}: {obj.path} has the columns {found}, expected {schema}")
             obj.path.replace(str(path))
             return
         table = conform(name, obj)
@@ -111,7 +122,7 @@ class ParquetTables(dg.UPathIOManager):
         if not path.is_file():
             raise TableMissingError(f"{path} is missing: materialise {asset} first.")
         if _requested_type(context) is StoredTable:
-            return StoredTable(Path(str(path)), SCHEMAS[context.asset_key.path[-1]])
+            return StoredTable(Path(str(path)), schema_of(context.asset_key.path[-1]))
         try:
             return conform(context.asset_key.path[-1], read_table(Path(str(path)), asset))
         except InputError:

@@ -184,7 +184,12 @@ def _sources(home: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _files(top: Path) -> Generator[Path]:
-    for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+    """Yield the files to copy below `top`, without those of another home (the demo's in `var/demo`)."""
+    found = sorted(top.rglob("*")) if top.is_dir() else [top]
+    homes = {path.parent for path in found if path.name == place.RECORD}
+    for path in found:
+        if not homes.isdisjoint(path.parents):
+            continue
         if path.is_file() and not path.is_symlink() and path.name != "lock" and path.suffix != TEMPORARY_SUFFIX:
             yield path
 

@@ -1,7 +1,7 @@
 """Filter reviews to the k-core: partition by user, count users; partition by item, count items; filter; number.
 
-`five_core` runs these steps in this order. The definition is NAF's (DESIGN section 4). What working pictures change
-afterwards belongs to `survivors.py`.
+`five_core` runs these steps in this order. The definition is that of the re-run on Amazon Fashion 2018
+(NAF, docs/method.md). What working pictures change afterwards belongs to `survivors.py`.
 """
 
 import os
@@ -226,9 +226,10 @@ def _frequent(codes: np.ndarray, k: int) -> np.ndarray:
 def _number(
     codes: np.ndarray, names: pa.Array, previous: pa.Table | None, schema: pa.Schema
 ) -> tuple[np.ndarray, pa.Table, int]:
-    """Return the ids, int32 [n], of `codes` [n], the table of ids, and how many of them the codes have.
+    """Assign ids to `codes`; return the ids, the extended table of ids, and the number of distinct ids used.
 
-    The table has the previous ids, then the new ones in the order of first appearance.
+    `codes` is [n], the ids int32 [n]. The table has the previous ids, then the new ones in the order of first
+    appearance.
     """
     id_name, name = schema.names
     known = to_arrow([]) if previous is None else previous[name].combine_chunks()

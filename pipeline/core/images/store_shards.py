@@ -1,8 +1,7 @@
-"""Take in the picture stores that an earlier version's fetch by several workers left below a picture store.
+"""Merge the worker stores of an interrupted fetch by an earlier version into the main store.
 
-Every worker had a store of its own, and a killed fetch left them. Their pictures must be neither lost nor asked for
-again. Files are moved or rewritten one at a time, pictures before the ledger rows that refer to them. If this is
-interrupted, the same call completes it.
+Every worker had its own store. Their pictures must be neither lost nor requested again. Files are moved or rewritten
+one at a time, pictures before the ledger rows that refer to them. If this is interrupted, the same call completes it.
 """
 
 import shutil

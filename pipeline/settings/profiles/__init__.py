@@ -52,7 +52,12 @@ def load(name: str) -> Profile:
     resource = resources.get("method") or {}
     _allow(path, "resources.method", resource, {"config"})
     method = resource.get("config") or {}
-    _allow(path, "resources.method.config", method, {"preset", "profile"})
+    if isinstance(method, dict) and "profile" in method:
+        raise InputError(
+            f"{path}: resources.method.config.profile is {method['profile']!r}, but a profile replaces another and "
+            f"cannot add to it. Copy that profile's values into this file (from {FOLDER}) and remove the key."
+        )
+    _allow(path, "resources.method.config", method, {"preset"})
     preset = method.get("preset", "paper")
     if preset not in PRESET_NAMES:
         raise InputError(f"{path}: resources.method.config.preset is {preset!r}; allowed: {', '.join(PRESET_NAMES)}.")

@@ -33,12 +33,28 @@ def test_more_workers_do_not_make_a_host_faster():
 def test_the_bottleneck_depends_on_the_machine():
     largest = SHOPS[-1]
     found = bottlenecks(stages(largest, Rates(), Machine()), Machine())
-    assert found.startswith("bank, which asks for 7.2 of the disk")
+    assert found.startswith("The disk is full first: bank needs 7.2 times its size.")
     roomy = Machine(disk=1e15)
     found = bottlenecks(stages(largest, Rates(), roomy), roomy)
-    assert found.startswith("fetch, one host, which asks for 0.9 of the memory")
+    assert found.startswith("Everything fits: the largest share is 0.9 of the memory, for fetch, one host.")
     small = replace(Rates(), side=64)
-    assert bottlenecks(stages(largest, small, Machine()), Machine()).startswith("fetch, one host")
+    assert "for fetch, one host." in bottlenecks(stages(largest, small, Machine()), Machine())
+
+
+def test_the_rates_are_those_of_docs_speed():
+    page = PAGE.with_name("speed.md").read_text()
+
+    def measured(pattern: str) -> float:
+        found = re.search(rf"^\| {pattern}", page, re.MULTILINE)
+        assert found, pattern
+        return float(found[1].replace(",", ""))
+
+    assert Rates().reviews_a_second == pytest.approx(
+        1e6 / measured(r"`prepare`: 1M reviews.*?\| ([\d.]+) s,"), rel=0.02
+    )
+    assert Rates().pictures_a_second == measured(r"`download`.*?\| ([\d,]+) pictures/s")
+    assert Rates().decoded_a_second == measured(r"`decode`.* two cores \| ([\d,]+)/s") / 2
+    assert Rates().pairs_a_second == measured(r"`evaluate`.*?\| ([\d,]+) M pairs/s") * 1e6
 
 
 def test_docs_capacity_quotes_the_command(capsys: pytest.CaptureFixture[str]):
@@ -51,7 +67,7 @@ def test_docs_capacity_quotes_the_command(capsys: pytest.CaptureFixture[str]):
 def test_arguments_describe_a_shop_of_the_readers_own(capsys: pytest.CaptureFixture[str]):
     assert main(["--reviews", "2e6", "--memory", "1e9"]) == 0
     output = capsys.readouterr().out
-    assert output.count("Gives out first") == 1
+    assert output.count("The longest stage is") == 1
     assert "**yours**: 2 M reviews" in output
     with pytest.raises(SystemExit) as ended:
         main(["--pictures", "-1"])

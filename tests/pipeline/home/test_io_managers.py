@@ -43,6 +43,12 @@ def test_a_partition_is_a_file_in_its_assets_folder(tables: ParquetTables, tmp_p
     assert (tmp_path / "tables" / "splits" / "vendor_all.parquet").is_file()
 
 
+def test_a_table_without_a_schema_is_refused_and_says_where_to_add_it(tables: ParquetTables, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"brand_counts has no schema: add it to SCHEMAS in pipeline/home/io_managers"):
+        store(tables, "brand_counts", users("ann"))
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
 def test_a_failed_write_leaves_only_the_old_table(tables, tmp_path, monkeypatch):
     store(tables, "users", users("ann"))
 

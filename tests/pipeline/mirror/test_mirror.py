@@ -90,6 +90,18 @@ def test_a_second_push_copies_what_changed_and_nothing_else(tmp_path: Path, s3: 
     assert contents(there) == contents(here)
 
 
+def test_a_home_within_the_home_is_not_copied(tmp_path: Path, folder: Store):
+    here = a_home(tmp_path / "here")
+    before = contents(here)
+    write(here / "format.json", b'{"format": 1}')  # the home's own record excludes nothing
+    for name in ("format.json", "dagster/runs.db", "tables/users.parquet", "recommender/vendor_all/current.json"):
+        write(here / "demo" / name, b"the demo's")
+    sync.push(here, folder)
+    assert folder.latest().files.keys() == before.keys()
+    (here / "demo" / "format.json").unlink()
+    assert sync.push(here, folder).files > 0, "a folder that is no home is copied"
+
+
 def test_a_checkpoint_larger_than_one_part_arrives_whole(tmp_path: Path, s3: Bucket):
     here, there = tmp_path / "here", tmp_path / "there"
     there.mkdir()

@@ -66,6 +66,12 @@ def test_an_unknown_key_next_to_the_methods_config_is_named(write):
     assert "confg" in refusal(write("resources: {method: {confg: {preset: kang2017}}}"))
 
 
+def test_a_profile_that_names_another_is_refused_with_the_fix(write):
+    path = write("resources: {method: {config: {profile: cpu}}}")
+    said = refusal(path)
+    assert path in said and "resources.method.config.profile" in said and "'cpu'" in said and "Copy" in said
+
+
 @pytest.mark.parametrize(
     ("op", "field", "value", "type_"),
     [
