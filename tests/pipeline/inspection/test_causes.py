@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.core.raw.shop_tables import recognised
 from pipeline.inspection.causes import pointless, warnings
 from pipeline.inspection.facts import measure
