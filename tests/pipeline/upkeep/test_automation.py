@@ -29,6 +29,7 @@ class Shop:
     code: str = "1"
     gate_open: bool = True
     busy: bool = False
+    unused: set[str] = field(default_factory=set)
     cursor: object = None
     now: datetime = START
 
@@ -66,7 +67,11 @@ class Shop:
         def page() -> dg.MaterializeResult:
             return made("page", f"{self.pictures}, {self.splits}")
 
-        condition = refresh(lambda asset, _mode: asset != "model" or self.gate_open, lambda: self.busy)
+        condition = refresh(
+            lambda asset, _mode: asset != "model" or self.gate_open,
+            lambda: self.busy,
+            self.unused.__contains__,
+        )
         assets = automated([raw, table, ledger, split, model, page], condition)
         return dg.Definitions(assets=assets, asset_checks=[table_is_whole])
 
@@ -242,6 +247,15 @@ def test_a_page_is_kept_up_to_date_even_if_an_input_was_never_made():
         drop(shop, "b", "three reviews")
         shop.pictures = "two pictures"
         assert shop.day() == [["table"], ["ledger"], ["page"]]
+
+
+def test_a_model_that_the_profile_does_not_use_is_not_made_and_holds_nothing_back(shop: Shop):
+    shop.unused = {"model"}
+    drop(shop, "b", "three reviews")
+    shop.pictures, shop.splits = "two pictures", {"single": "t", "customer": "c"}
+    assert shop.day() == [["table"], ["ledger"], ["page", "split[customer]", "split[single]"]]
+    shop.unused = set()
+    assert shop.day() == [["model[single]"], ["page"]]
 
 
 def test_neither_a_running_asset_nor_its_descendants_are_requested(shop: Shop):
