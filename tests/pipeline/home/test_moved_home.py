@@ -91,6 +91,7 @@ def test_every_command_continues_in_a_moved_home_and_writes_nowhere_else(moved: 
 
 
 def test_the_champion_of_a_moved_home_is_served(moved: Moved):
+    assert moved.command("pipeline.cli.home").returncode == 0
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/atelier-recommender-vendor_all@champion",
