@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     " from pipeline.core.images.decoder_process import serve; serve()"
 )
+_HOME = str(Path(__file__).resolve().parents[3])  # an editable installation has no place in sys.path
 _KEPT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 
 Validated = tuple[str, Header]  # sha256 and header of a good picture
@@ -55,7 +57,7 @@ class Decoder:
             settings = there.fileno(), max_pixels, min_side, QUICK_PIXELS if quick else 0
             # It gets its own session, because only the parent handles Ctrl-C.
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _START, json.dumps(sys.path), *map(str, settings)],
+                [sys.executable, "-I", "-S", "-c", _START, json.dumps([*sys.path, _HOME]), *map(str, settings)],
                 pass_fds=[there.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 env={name: os.environ[name] for name in _KEPT if name in os.environ}
                 | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

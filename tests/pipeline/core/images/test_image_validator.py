@@ -217,6 +217,16 @@ def test_a_process_has_limits_and_no_secrets(monkeypatch: pytest.MonkeyPatch) ->
         one.end()
 
 
+def test_a_process_starts_where_the_project_is_importable_only_by_a_finder(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(Path(__file__).parents[4])
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", root)])
+    one = Decoder()
+    try:
+        assert one.ask_and_wait([LARGE])[0][1] == "PNG"
+    finally:
+        one.end()
+
+
 ORPHANS = """
 import asyncio, sys, time
 from pipeline.core.images.image_validator import ImageValidator
