@@ -174,6 +174,8 @@ class _Run:
 
     def _dispatch(self) -> None:
         """Give every attempt that may start to a worker, and set a timer for the end of the next retry or pause."""
+        if self.finished.done():  # after an error, idle workers are cancelled
+            return
         while job := self._take():
             if self.idle:
                 self.idle.pop().set_result(job)
