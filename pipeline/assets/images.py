@@ -135,7 +135,7 @@ def image_ledger(
 
 
 def _mend(broken: dict[str, int]) -> str:
-    """Say what to do where no picture could be fetched or read."""
+    """Return a sentence on what to do if no picture could be fetched or read."""
     said = []
     if "file_missing" in broken:
         said.append("Paths of pictures on this machine are relative to the folder of their table: are the files there?")

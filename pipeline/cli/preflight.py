@@ -43,7 +43,7 @@ def inspect_before(
         method: of the run, which knows k.
         selected: the names of the assets that will be made.
         console: shows that files are read.
-        say: is told of causes that `anyway` overrules.
+        say: called with a line of text: what was found, and each cause that `anyway` overrules.
         anyway: go on although nothing can come of it.
 
     Raises:

@@ -76,7 +76,7 @@ def _causes(facts: Facts, k: int, generator_alone: bool) -> list[Cause]:
 
 
 def unread(lines: LineCounts, what: str) -> str:
-    """Say that no line could be read, why, and show the first one."""
+    """Describe why no line could be read, with the first one."""
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in lines.reasons.items())
     commonest = next(iter(lines.reasons), "")
     words = f" ({REJECTED[commonest]})" if commonest in REJECTED else ""

@@ -73,7 +73,7 @@ def pictures_looked_at(pictures: Sequence[Sampled]) -> str:
 
 
 def time_range(facts: Facts) -> str:
-    """Say from when to when the reviews are, as the times were understood."""
+    """Format the first and the last time of the reviews."""
     tables = facts.tables
     if tables.first_time is None or tables.last_time is None:
         return "none that can be read"

@@ -1,4 +1,4 @@
-"""Say of every item of the 5-core whether it has a working picture in an image mode, and if not, why.
+"""Give every item of the 5-core the reason why it has no working picture in an image mode, if it has none.
 
 `survivors.py` drops these items; here they are only counted, each under exactly one reason.
 """

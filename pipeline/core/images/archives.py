@@ -1,7 +1,7 @@
 """Read single members of .zip and .tar archives, without unpacking anything to disk.
 
 An archive's index is read once and bounded in size. A member is found by its name alone, so a name that is absolute or
-has `..` in it leads nowhere. What a member says of its size is never trusted.
+has `..` in it leads nowhere. The size that a member announces is never trusted.
 """
 
 import os

@@ -181,7 +181,7 @@ class _Run:
                 self.idle.pop().set_result(job)
             else:
                 self.workers.add(self._start(self._work(job)))
-        if self.schedule.finished and self.files_read and not self.finished.done():
+        if self.schedule.finished and self.files_read:
             self.finished.set_result(None)
         due = self.schedule.next_due
         if due is None or self._full or (self.timer is not None and self.timer_at <= due):

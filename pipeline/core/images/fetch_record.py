@@ -1,4 +1,4 @@
-"""Record the outcomes of a fetch in the store, and say when they must be written and what was done so far."""
+"""Record the outcomes of a fetch in the store, decide when to flush them, and report progress."""
 
 import time
 from collections import Counter
@@ -80,7 +80,7 @@ class FetchRecord:
         self._store.flush()
 
     def report(self, last: bool = False) -> None:
-        """Tell the caller of the fetch how far it is, at most every half second."""
+        """Report progress to the caller of the fetch, at most every half second."""
         now = time.monotonic()
         if self._on_progress is None or (not last and now - self._reported < PROGRESS_EVERY):
             return

@@ -64,7 +64,7 @@ async def _outcomes(
 
 
 def _read_small(addresses: Sequence[str], files: LocalFiles) -> list[Attempt | None]:
-    """Read pictures; None stands for one with too many bytes for a batch."""
+    """Read pictures; an entry is None if the file has too many bytes for a batch."""
     return [_read(address, files, QUICK_BYTES) for address in addresses]
 
 

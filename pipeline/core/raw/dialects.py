@@ -38,7 +38,7 @@ class Dialect:
 
 
 def dialect_of(path: Path, form: Form, table_form: TableForm, known: Iterable[str] = ()) -> Dialect:
-    """Detect the dialect of a CSV file, as far as `table_form` does not say it.
+    """Detect what `table_form` leaves open of a CSV file's dialect.
 
     Args:
         path: the file.
@@ -130,7 +130,7 @@ def _score(rows: list[list[str]]) -> tuple[float, int]:
 
 
 def _has_header(rows: list[list[str]], known: set[str]) -> bool:
-    """Tell whether the first row has names: known ones, or texts where the others have numbers."""
+    """Return whether the first row has names: known ones, or texts where the other rows have numbers."""
     first = [cell.strip() for cell in rows[0]]
     if any(plain(cell) in known for cell in first) or all(TYPED.match(cell) for cell in first):
         return True

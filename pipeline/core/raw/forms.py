@@ -113,7 +113,7 @@ def form_of(path: Path, encoding: str | None = None) -> Form:
 
 @contextlib.contextmanager
 def opened(path: Path, form: Form) -> Generator[tuple[Any, BinaryIO]]:
-    """Open a file; yield a stream of its decompressed bytes, and the file on disk, whose `tell` says how far it is."""
+    """Open a file; yield a stream of its decompressed bytes, and the file on disk, whose `tell` counts its bytes."""
     with path.open("rb") as raw:
         if form.codec == "zip":
             with zipfile.ZipFile(raw) as archive, archive.open(form.member or "") as stream:
@@ -192,7 +192,7 @@ def _member(path: Path) -> str:
 
 
 def _head(path: Path, codec: str | None, member: str | None) -> bytes:
-    """Read the beginning of the decompressed content, up to where it is damaged; reading all of it tells of that."""
+    """Read the beginning of the decompressed content, up to any damage; a full read raises an error for the damage."""
     head = b""
     try:
         with opened(path, Form("", codec, member=member)) as (stream, _):
@@ -232,7 +232,7 @@ def _is_json(text: str, path: Path) -> bool:
     """Return whether this is JSON: it begins so, or is named so and has such lines after damage."""
     start = text.lstrip("\ufeff\x00 \t\r\n")
     if not start:
-        return True  # nothing to read, which the reader of lines says
+        return True  # nothing to read; the reader of lines raises the error
     if start[0] in "{[":
         return True
     try:

@@ -72,7 +72,7 @@ def _objects(text: str, at: int) -> str | None:
     followed = rest.startswith("{")
     is_row = any(key in value for key in ID_KEYS)
     found = None if is_row or (rest and not followed) else list_in(text, at)
-    # Rows of a shop may hold lists as well, and so must be told from an envelope.
+    # A shop's rows may hold lists too; they must not be taken for an envelope.
     if found is not None and (_is_row(text, after(BLANKS, text, found + 1), "") or not text[end:].strip()):
         return ENVELOPE
     if "\n" in text[at:end] or "\r" in text[at:end] or followed:

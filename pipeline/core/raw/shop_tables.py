@@ -68,7 +68,7 @@ class ShopTable:
             self.pattern = PicturePattern(self.pictures, path.parent, names)
 
     def described(self) -> str:
-        """Say in a line what the file is and what its columns were understood as."""
+        """Describe in one line the kind of the file and the roles of its columns."""
         form = self._file.form
         packed = f", {form.codec}" if form.codec else ""
         return f"{self.path.name}: {form.kind} table{packed}; {self.vintage}: {layouts.said(self.columns)}"
@@ -111,7 +111,7 @@ class ShopTable:
 
 
 def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | None = None) -> Shop | None:
-    """Complete what shop.toml says of a shop's files by what is recognised in them; None for JSON without a shop.toml.
+    """Recognise what shop.toml leaves open of a shop's files; None for JSON without a shop.toml.
 
     The first table of each kind counts; another file's columns are recognised when it is read.
 
@@ -175,7 +175,7 @@ class Variants:
 
 
 def described(shop: Shop) -> str:
-    """Say how the files were understood, in a few lines."""
+    """Describe in a few lines how the files were understood."""
     lines = list(shop.understood)
     if shop.joined:
         lines.append(f"what is bought ({shop.products.variant}) counts for its {shop.products.id}")

@@ -1,4 +1,4 @@
-"""Turn the rows of a shop's table into reviews and products, by what shop.toml says of the columns.
+"""Turn the rows of a shop's table into reviews and products, by the columns of its layout.
 
 The results are those of `parsing.py` for JSON; a row that is not accepted is a reject with its number.
 """

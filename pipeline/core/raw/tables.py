@@ -1,7 +1,7 @@
 """Read a file with a table (CSV, Parquet, Arrow) in blocks of rows, in the file's order, with the number of every row.
 
-The columns come as they are; `table_rows.py` makes reviews and products of them. CSV is read by pyarrow, whose one
-thread is faster than DuckDB's two here and tells the number of every malformed row.
+The columns come as they are; `table_rows.py` makes reviews and products of them. CSV is read by pyarrow: one
+thread of it is faster than two of DuckDB here, and it gives the number of every malformed row.
 """
 
 import re
@@ -105,7 +105,7 @@ class TableFile:
             newlines_in_values=bool(self.dialect.quote),
             invalid_row_handler=skip,
         )
-        kind = pa.binary() if utf8 else pa.string()  # bytes that are no UTF-8 are told and mended by value
+        kind = pa.binary() if utf8 else pa.string()  # table_rows.py counts and repairs values that are not UTF-8
         convert = csv.ConvertOptions(
             column_types=dict.fromkeys(columns, kind), check_utf8=False, strings_can_be_null=False
         )

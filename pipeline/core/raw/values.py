@@ -79,7 +79,7 @@ def times(column: pa.Array | pa.ChunkedArray, unit: str = "auto", zone: str = "U
 
     Args:
         column: texts or numbers.
-        unit: "auto" tells the unit of each number by its magnitude, and reads eight digits as a date, ISO 8601 and
+        unit: "auto" derives the unit of each number from its magnitude, and reads eight digits as a date, ISO 8601 and
             other unambiguous ways to write a moment, and MongoDB's {"$date": ...}. "s", "ms", "us" or "ns" read numbers
             alone, "iso" ISO 8601 alone, and anything else is a format of `datetime.strptime`.
         zone: of moments that name none, as in the IANA database.
@@ -147,7 +147,7 @@ def _plain_numbers(array: pa.Array) -> pa.Array | None:
 
 
 def _present(array: pa.Array) -> pa.Array:
-    """Trim texts, take values out of MongoDB's wrapping, and make null what stands for a missing value."""
+    """Trim texts, unwrap MongoDB's values, and replace words for a missing value (MISSING) by null."""
     text = pc.utf8_trim_whitespace(array)
     if pc.any(pc.starts_with(text, "{")).as_py():
         for _ in range(2):  # {"$date": {"$numberLong": "..."}}

@@ -88,7 +88,7 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
 
 
 def _seems(line: str) -> str:
-    """Say what a first line of no known shape may be."""
+    """Return a guess at what a first line of no known shape is."""
     value = parsed(line, literal=True)
     if isinstance(value, list):
         return "The fields of a list have no names; write each line as an object. "

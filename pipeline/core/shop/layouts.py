@@ -70,7 +70,7 @@ def interactions_of(
         names: of the columns.
         sample: the values of some rows, one list per row.
         path: the file, for messages.
-        given: what shop.toml says; it goes first.
+        given: the columns that shop.toml names; they take precedence.
 
     Returns:
         The name of the layout, and its columns.
@@ -193,7 +193,7 @@ def fits(columns: InteractionColumns | ProductColumns, names: Sequence[str]) -> 
 
 
 def said(columns: InteractionColumns | ProductColumns) -> str:
-    """Say in a line which column was understood as what."""
+    """Describe in one line which column has which role."""
     shown = ("user", "item", "id", "variant", "title", "categories", "time", "rating", "kind", "pictures")
     parts = []
     for key in shown:
@@ -243,7 +243,7 @@ class _Roles:
 
 
 def _with(found: Columns, given: Columns) -> Columns:
-    """Put what shop.toml says over what was recognised."""
+    """Override recognised columns by those of shop.toml."""
     default = type(given)()
     changed = {
         field.name: getattr(given, field.name)
