@@ -8,7 +8,7 @@ import dagster as dg
 from pipeline.core import parquet as pq
 from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
-from pipeline.inspection.causes import ANYWAY, Cause, pointless
+from pipeline.inspection.causes import Cause, pointless
 from pipeline.inspection.facts import KS, Facts, LineCounts, of_tables, rejected
 from pipeline.runtime.plan import generator_alone
 from pipeline.runtime.summary import LatestMetadata
@@ -39,7 +39,7 @@ def something_can_come_of_the_input(
     k = method.settings(FiveCoreSettings, "five_core").k
     found = causes(storage, LatestMetadata(context.instance), selected, k)
     if found and PROCESS_TAG in run.tags and ANYWAY_TAG not in run.tags:
-        raise InputError(f"nothing can come of this run: {found[0].text}. {ANYWAY}")
+        raise InputError(found[0].stop)
     return dg.AssetCheckResult(
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN if ANYWAY_TAG in run.tags else dg.AssetCheckSeverity.ERROR,

@@ -14,7 +14,7 @@ from pipeline.core.erasure import Erasures
 from pipeline.core.errors import InputError
 from pipeline.core.raw.ingest import ReadContext
 from pipeline.home.storage import Storage
-from pipeline.inspection.causes import ANYWAY, pointless
+from pipeline.inspection.causes import pointless
 from pipeline.inspection.facts import KS, Facts, measure
 from pipeline.runtime.plan import generator_alone
 from pipeline.runtime.resources import RawSources
@@ -58,7 +58,7 @@ def inspect_before(
     say(f"inspected: {_in_short(facts)} ({time.monotonic() - started:.1f} s; details: atelier inspect)")
     for cause in pointless(facts, k, generator_alone(selected)):
         if not anyway:
-            raise InputError(f"nothing can come of this run: {cause.text}. {ANYWAY}".replace("..", "."))
+            raise InputError(cause.stop)
         say(f"going on, although nothing can come of this run: {cause.text}")
     return True
 

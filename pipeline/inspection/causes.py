@@ -43,6 +43,11 @@ class Cause:
     name: str
     text: str
 
+    @property
+    def stop(self) -> str:
+        """Return the message of a run that stops because of it."""
+        return f"nothing can come of this run: {self.text.removesuffix('.')}. {ANYWAY}"
+
 
 def pointless(facts: Facts, k: int = 5, generator_alone: bool = False) -> list[Cause]:
     """List what keeps a run from any result, the first cause first; empty if something can come of it.

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.core.raw.shop_tables import recognised
-from pipeline.inspection.causes import pointless, warnings
+from pipeline.inspection.causes import Cause, pointless, warnings
 from pipeline.inspection.facts import measure
 from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, measured, product, review, write
 
@@ -20,6 +20,11 @@ def the_cause(facts, **more) -> tuple[str, str]:
 def test_a_shop_that_is_whole_has_no_cause(tmp_path: Path):
     assert pointless(measured(tmp_path)) == []
     assert warnings(measured(tmp_path)) == []
+
+
+@pytest.mark.parametrize("text", ["../orders.csv has no row", "../orders.csv has no row."])
+def test_the_message_of_a_stop_keeps_paths_and_ends_each_sentence_once(text: str):
+    assert Cause("x", text).stop == "nothing can come of this run: ../orders.csv has no row. --anyway goes on."
 
 
 def test_products_alone_are_enough_for_the_generator(tmp_path: Path):
