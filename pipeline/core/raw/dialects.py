@@ -118,7 +118,7 @@ def _rows(text: str, delimiter: str, quote: str) -> list[list[str]]:
                 rows.append(row)
             if len(rows) >= SNIFFED_ROWS:
                 break
-    except csv.Error:  # a value longer than what is looked at: an open quote
+    except csv.Error:  # a value longer than the sample: an unclosed quote
         pass
     return rows
 

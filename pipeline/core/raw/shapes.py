@@ -130,7 +130,7 @@ def refuse_columns(value: dict[str, Any]) -> None:
 
 
 def list_in(text: str, at: int, depth: int = 0) -> int | None:
-    """Find where the list of an envelope begins, an object at `at` that may not end in `text`; None if it is none.
+    """Find where the list of an envelope begins; None if the object at `at`, which `text` may cut, is no envelope.
 
     It is the first list, of the object or of an object in it, whose first element has the ids of a review or product,
     or whose name tells it.

@@ -26,7 +26,7 @@ from pipeline.core.shop.picture_files import PicturePattern
 TABLE_REASONS = ("too_many_values", "too_few_values", "kind_negative", "kind_ignored", "kind_unknown")
 LIST_CHARACTERS = 1 << 16  # of a list written as text; ast builds a tree of many times its size
 TEXT_CHARACTERS = 500  # kept of a rejected row
-# What exports write where there is no id.
+# Words that exports write for a missing id.
 NO_ID = ("nan", "NaN", "NULL", "null", "None", "none", "\\N", "<NA>", "NaT", "N/A", "n/a")
 _REVIEW_FIELDS = [field for field in schemas.REVIEWS if field.name != "review_id"]
 _PRODUCT_FIELDS = [field for field in schemas.PRODUCTS if field.name != "garment_class"]
@@ -138,7 +138,7 @@ class TableRows:
         return refused
 
     def _result(self, block: RowBlock, found: pa.Table, refused: dict[str, np.ndarray]) -> Parsed:
-        """Divide rows into accepted ones and rejects, in the file's order."""
+        """Split rows into accepted ones and rejects, in the file's order."""
         bad = np.zeros(len(found), bool)
         for mask in refused.values():
             bad |= mask
@@ -209,7 +209,7 @@ class TableRows:
             return pa.chunked_array([[None if v is None else str(v) for v in column.to_pylist()]], pa.string())
 
     def _decoded(self, value: bytes | None) -> str | None:
-        """Decode a text: what is no UTF-8 is that of Windows (cp1252), which spreadsheets write."""
+        """Decode a text as UTF-8, or else as cp1252, which spreadsheets on Windows write."""
         if value is None:
             return None
         try:

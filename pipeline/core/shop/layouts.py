@@ -14,7 +14,7 @@ from pipeline.core.quoting import printable
 from pipeline.core.raw.dialects import plain
 from pipeline.core.shop.mapping import InteractionColumns, PictureFiles, ProductColumns
 
-GIVEN = "shop.toml"  # the name of the layout where it names the columns
+GIVEN = "shop.toml"  # the layout's name if shop.toml names the columns
 Columns = TypeVar("Columns", InteractionColumns, ProductColumns)
 
 USER = (
@@ -37,7 +37,7 @@ PRODUCT = ("id", "item_id", "item", "product_id", "article_id", "asin", "sku", "
            "stock_code", "clothing_id", "isbn", "product_code", "item_code", "iid", "pid", "handle")  # fmt: skip
 TITLE = ("title", "name", "product_name", "prod_name", "product_display_name", "product_title", "item_name", "titel",
          "display_name", "item_title")  # fmt: skip
-# From the widest to the narrowest; all that there are count.
+# From the widest to the narrowest; a table uses all that it has.
 CATEGORIES = (
     *("department", "index_group_name", "gender", "master_category", "main_category", "category_path", "categories"),
     *("genres", "category", "category_name", "product_category", "product_group_name", "class", "subcategory"),
@@ -47,7 +47,7 @@ PICTURES = (
     *("image_url_high_res", "image", "images", "image_url", "image_urls", "image_link", "image_path", "img", "img_url"),
     *("picture", "pictures", "picture_url", "photo", "photos", "photo_url", "image_src", "additional_image_link"),
 )
-# Where two columns have a role, this one is meant: the first is a part or a repetition of the second.
+# If both columns are there, the second has the role: the first is a part or a repetition of it.
 RATHER = {
     *(("asin", "parentasin"), ("reviewtime", "unixreviewtime"), ("username", "userid"), ("image", "imageurl")),
     *((name, f"{name}id") for name in ("user", "item", "product", "article", "customer", "reviewer")),
@@ -149,7 +149,7 @@ def products_of(
 
 
 def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> Columns:
-    """Replace the names in shop.toml by those of the file; case and punctuation do not matter if one is meant.
+    """Replace the names in shop.toml by those of the file; case and punctuation are ignored if only one column fits.
 
     Raises:
         InputError: there is no such column; the message lists those that there are.
@@ -181,7 +181,7 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
 
 
 def fits(columns: InteractionColumns | ProductColumns, names: Sequence[str]) -> bool:
-    """Return whether a table with these names has all columns that are named."""
+    """Return whether a table with these names has every column of the layout."""
     try:
         if isinstance(columns, InteractionColumns):
             resolved(columns, names, Path(), "")
@@ -212,7 +212,7 @@ class _Roles:
         self._table, self._names, self._path, self._given = table, names, path, given
 
     def one(self, role: str, synonyms: Sequence[str], wanted: str | None = None) -> str | None:
-        """Return the one column that can have a role; None if there is none or shop.toml names it."""
+        """Return the only column that fits a role; None if none fits, or shop.toml names it."""
         if getattr(self._given, role):
             return getattr(self._given, role)
         meant = {plain(name) for name in synonyms}
