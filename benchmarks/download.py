@@ -5,9 +5,9 @@ with fsync and the ledger. The peer is img2dataset in its own virtual environmen
 decodes and hashes; re-encoding is off, and a small sweep finds its best thread count and output format.
 
 Ours is timed around `fetch`, the peer by its own statistics. Rates and CPU seconds exclude start-up: those of a run
-over a few pictures are subtracted, on both sides. CPU seconds are those of the whole process tree. Memory is the tree's
-proportional set size, which counts shared pages once. If the peer cannot be installed (no registry in reach), only ours
-is printed and the exit code is 1.
+over a few pictures are subtracted, on both sides. The ratio that includes start-up is printed too. CPU seconds are
+those of the whole process tree. Memory is the tree's proportional set size, which counts shared pages once. If the peer
+cannot be installed (no registry in reach), only ours is printed and the exit code is 1.
 """
 
 import argparse
@@ -167,9 +167,10 @@ class Peer:
 
 
 def net(run: dict[str, float], start: dict[str, float], count: int) -> dict[str, float]:
-    """Subtract the seconds of start-up (a run over FEW pictures) from a run's figures, and add its rate."""
+    """Subtract start-up (the seconds of a run over FEW pictures) from a run's figures; add both rates."""
     wall, cpu = (run[name] - start[name] for name in ("wall_s", "cpu_s"))
-    return {**run, "wall_s": wall, "cpu_s": cpu, "pictures_per_s": (count - FEW) / wall}
+    rates = {"pictures_per_s": (count - FEW) / wall, "with_start_per_s": count / run["wall_s"]}
+    return {**run, "wall_s": wall, "cpu_s": cpu, **rates}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -236,12 +237,16 @@ def compare(options: argparse.Namespace) -> int:
         other = medians(theirs)
         what = f"{PEER}, {peer.format}, {peer.threads} threads, one process, resize_mode no, skip_reencode"
         print(f"  img2dataset      {_line(other, theirs)}  ({peer.format}, {peer.threads} threads)")
+        names = {"ratio": "pictures_per_s", "ratio_with_start": "with_start_per_s"}
         ratios = medians(
-            [{"ratio": a["pictures_per_s"] / b["pictures_per_s"]} for a, b in zip(ours, theirs, strict=True)]
+            [{name: a[rate] / b[rate] for name, rate in names.items()} for a, b in zip(ours, theirs, strict=True)]
         )
         result |= {"peer": {**other, "what": what}, **ratios}
         memory = mine["peak_mb"] / other["peak_mb"]
-        print(f"  {ratios['ratio']:.2f} times the peer (median of pairs), {memory:.2f} of its memory")
+        print(
+            f"  {ratios['ratio']:.2f} times the peer (median of pairs; {ratios['ratio_with_start']:.2f} with start-up),"
+            f" {memory:.2f} of its memory"
+        )
     if flat is not None:
         result["flat_mb"] = flat
         print("  " + "; ".join(f"{megabytes:,.0f} MB at {n:,} URLs" for n, megabytes in flat.items()))
