@@ -35,6 +35,7 @@ class Rates:
     review_bytes: float = 122  # gzipped, in the benchmark `prepare`
     products_a_second: float = 33_000  # read_products with its classes, one core
     pictures_a_second: float = 4_503  # download: one worker, from loopback
+    local_pictures_a_second: float = 18_000  # local_pictures: two cores, whatever their number
     answer_seconds: float = 0.2  # assumed: a host on another continent
     per_host: float = 16  # concurrent requests to one host (FetchSettings)
     picture_bytes: float = 10_000  # assumed; Amazon's 50 px pictures have 2 kB, its large ones 40 kB and more
@@ -80,6 +81,8 @@ SHOPS = (
     ),
 )  # fmt: skip
 
+# Pictures come from a host or from files.
+FETCH, LOCAL = "fetch, one host", "pictures from files"
 # By stage: seconds, bytes of memory of one process, bytes of disk. These texts are evaluated and printed. The numbers
 # in them are bytes a row, documented in the modules or measured (docs/capacity.md).
 FORMULAS = {
@@ -89,11 +92,12 @@ FORMULAS = {
         "(review_bytes + 170) * reviews",
     ),
     "products": ("products / products_a_second", "400e6 + 240 * products", "650 * products"),
-    "fetch, one host": (
+    FETCH: (
         "pictures / min(per_host / answer_seconds, workers * pictures_a_second)",
         "200e6 + 600 * pictures",
         "picture_bytes * pictures",
     ),
+    LOCAL: ("pictures / local_pictures_a_second", "200e6 + 600 * pictures", "picture_bytes * pictures"),
     "bank": ("pictures / (workers * decoded_a_second)", "200e6 + 200 * pictures", "3 * side**2 * pictures"),
     "dvbpr (GPU)": (
         "2 * epochs * interactions * pictures / items / train_pictures_a_second",
@@ -104,14 +108,15 @@ FORMULAS = {
 }
 
 
-def stages(shop: Workload, rates: Rates, machine: Machine) -> list[Stage]:
-    """Estimate every stage that grows with the shop, in the order of the run."""
+def stages(shop: Workload, rates: Rates, machine: Machine, local: bool = False) -> list[Stage]:
+    """Estimate every stage that grows with the shop, in the order of the run; `local` pictures are files."""
     names = {**vars(shop), **vars(rates), **vars(machine), "min": min}
+    unused = FETCH if local else LOCAL
 
     def value(formula: str) -> float:
         return float(eval(formula, {"__builtins__": {}}, names))
 
-    return [Stage(name, *map(value, texts), gpu="GPU" in name) for name, texts in FORMULAS.items()]
+    return [Stage(name, *map(value, texts), gpu="GPU" in name) for name, texts in FORMULAS.items() if name != unused]
 
 
 def bottlenecks(estimated: list[Stage], machine: Machine) -> str:

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.cli.capacity import Machine, Rates, Workload, stages
+from pipeline.cli.capacity import FETCH, LOCAL, Machine, Rates, Workload, stages
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
+from pipeline.core.local_address import is_local
 from pipeline.core.raw import remote, sources
 from pipeline.core.raw.shop_tables import recognised
 from pipeline.core.shop.mapping import Shop
@@ -27,7 +28,7 @@ from pipeline.inspection.report import Estimate, Inspection, as_json, rows
 from pipeline.runtime.arguments import command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 
-PREDICTED = ("reviews, 5-core", "products", "fetch, one host", "bank")  # the stages that need no model
+PREDICTED = ("reviews, 5-core", "products", FETCH, LOCAL, "bank")  # the stages that need no model
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--min-interactions", type=int, default=5, metavar="K", help="distinct items a user needs")
     parser.add_argument("--ask", action="store_true", help="fetch the sampled pictures, and files that are URLs")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page, with the pictures")
+    parser.add_argument(
+        "--toml", type=Path, metavar="FILE", help="write how tables were understood: a shop.toml to edit"
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON, for machines")
     options = parser.parse_args(argv)
     if options.min_interactions < 1:
@@ -51,6 +55,10 @@ def main(argv: list[str] | None = None) -> int:
 
             page = html(found)
             write_whole(options.html.expanduser(), lambda path: path.write_text(page, "utf-8"))
+        if options.toml:
+            if not found.toml:
+                raise InputError("--toml: no file is a table, and the keys of JSON reviews need no shop.toml")
+            write_whole(options.toml.expanduser(), lambda path: path.write_text(found.toml, "utf-8"))
         if options.json:
             print(json.dumps(as_json(found), indent=2))
         else:
@@ -92,18 +100,22 @@ def inspected(options: argparse.Namespace) -> Inspection:
         folders = {str(path.parent) for path in files["products"] if not path.is_relative_to(folder)}
         folders |= set(map(str, shop.pictures.folders)) if shop else set()
         pictures = look(chosen, folders, options.ask, allowed)
-    return Inspection(facts, tuple(pictures), estimated(facts, k), k)
+    local = bool(chosen) and all(is_local(address) for _, _, address in chosen)
+    return Inspection(facts, tuple(pictures), estimated(facts, k, local), k, shop.toml() if shop else "")
 
 
-def estimated(facts: Facts, k: int) -> tuple[Estimate, ...]:
-    """Estimate time and disk of the stages up to the decoded pictures, by the rates of `atelier capacity`."""
+def estimated(facts: Facts, k: int, local: bool) -> tuple[Estimate, ...]:
+    """Estimate time and disk of the stages up to the decoded pictures, by the rates of `atelier capacity`.
+
+    `local` says that the pictures are files, so that no host is waited for.
+    """
     tables, core = facts.tables, facts.tables.cores[k]
     pictures = core.items_with_picture
     items = max(1, core.items)  # a rate is a figure for each item
     shop = Workload("yours", tables.reviews, tables.products, core.users, items, core.interactions, pictures)
     return tuple(
         Estimate(stage.name, stage.seconds, stage.disk)
-        for stage in stages(shop, Rates(), Machine())
+        for stage in stages(shop, Rates(), Machine(), local)
         if stage.name in PREDICTED
     )
 

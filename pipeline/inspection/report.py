@@ -27,6 +27,7 @@ class Inspection:
     pictures: tuple[Sampled, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     k: int = 5
+    toml: str = ""  # the text of a shop.toml; empty where no file is a table
 
     @property
     def warnings(self) -> list[str]:
@@ -78,7 +79,7 @@ def time_range(facts: Facts) -> str:
     if tables.first_time is None or tables.last_time is None:
         return "none that can be read"
     missing = f"; {tables.without_time:,} without" if tables.without_time else ""
-    return f"{_day(tables.first_time)} to {_day(tables.last_time)} in UTC; units told by size{missing}"
+    return f"{_day(tables.first_time)} to {_day(tables.last_time)} in UTC; units by their size{missing}"
 
 
 def _day(seconds: int) -> str:

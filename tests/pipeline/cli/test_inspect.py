@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.cli.inspect import main
+from pipeline.core.shop.mapping import Shop
 from pipeline.runtime.exits import DONE, WRONG_CALL
 from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, product, write
 
@@ -65,6 +67,45 @@ def test_a_shop_of_which_nothing_is_left_is_described_too(files: list[str], tmp_
     write(tmp_path / "reviews.jsonl", REVIEWS[:3])
     assert main(files) == DONE
     assert "no user with 5 distinct items among 1 users and 3 reviews" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> list[str]:
+    """Give the arguments for a shop of two tables and a folder of pictures."""
+    rows = [f"u{user},{item:04}" for user in range(4) for item in range(6)]
+    (tmp_path / "orders.csv").write_text("\n".join(["user_id,item_id", *rows]))
+    (tmp_path / "products.csv").write_text(
+        "\n".join(["id,title,image", *(f"{item:04},Dress,images/{item}.png" for item in range(6))])
+    )
+    (tmp_path / "images").mkdir()
+    for item in range(6):
+        Image.new("RGB", (60, 60), (40 * item, 0, 0)).save(tmp_path / f"images/{item}.png")
+    return ["--reviews", str(tmp_path / "orders.csv"), "--products", str(tmp_path / "products.csv")]
+
+
+def test_pictures_in_files_are_expected_to_take_no_host_time(tables: list[str], capsys):
+    assert main([*tables, "--json"]) == DONE
+    stages = [one["stage"] for one in json.loads(capsys.readouterr().out)["expected"]]
+    assert stages == ["reviews, 5-core", "products", "pictures from files", "bank"]
+
+
+def test_what_was_understood_of_tables_is_written_to_edit(tables: list[str], tmp_path: Path, capsys):
+    assert main([*tables, "--toml", str(tmp_path / "shop.toml")]) == DONE
+    before = capsys.readouterr().out.splitlines()[-1]
+    shop = Shop.of(tmp_path / "shop.toml")
+    assert (shop.interactions.user, shop.interactions.item, shop.products.pictures) == (
+        "user_id",
+        "item_id",
+        ("image",),
+    )
+    assert main([*tables, "--shop", str(tmp_path / "shop.toml")]) == DONE
+    assert capsys.readouterr().out.splitlines()[-1] == before
+
+
+def test_a_shop_toml_of_reviews_in_json_is_refused(files: list[str], tmp_path: Path, capsys):
+    assert main([*files, "--toml", str(tmp_path / "shop.toml")]) == WRONG_CALL
+    assert "no file is a table" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "shop.toml").exists()
 
 
 def test_a_missing_file_is_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
