@@ -135,7 +135,7 @@ def ingest_files(
         yield table_output(
             mapped,
             "products",
-            version=digest(mapped.digest(), rules.digest),
+            version=digest(_without_kept(mapped).digest(), rules.digest),
             **_counts_metadata(products),
             garment_classes={**dict.fromkeys(rules.names, 0), **counted},
             class_rules=rules.digest,
@@ -147,6 +147,12 @@ def ingest_files(
         yield table_output(
             rejects, "rejects", leave_out=["text"], reasons={entry["values"]: entry["counts"] for entry in reasons}
         )
+
+
+def _without_kept(products: StoredTable) -> StoredTable:
+    """Leave out the columns from which nothing is made: a price that changes daily would make everything anew."""
+    kept = [field for field in products.schema if field.name not in schemas.KEPT_OF_PRODUCTS]
+    return StoredTable(products.path, pa.schema(kept))
 
 
 def _counts_metadata(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:

@@ -43,6 +43,8 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "vendor_urls": "the shop's pictures of 50 px height (imageURL)",
         "vendor_urls_high": "the shop's pictures in high resolution (imageURLHighRes)",
         "garment_class": "class by the garment rules, from categories and title; null: none",
+        "price": "price as a number, in the shop's currency; null: none that can be read",
+        "attributes": "further columns of the product table by name ([attributes] in shop.toml); null: none",
     },
     "REJECTS": {
         "file": "the raw file",

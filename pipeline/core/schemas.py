@@ -56,8 +56,12 @@ PRODUCTS = pa.schema(
         pa.field("vendor_urls", pa.list_(pa.string()), nullable=False),
         pa.field("vendor_urls_high", pa.list_(pa.string()), nullable=False),
         ("garment_class", pa.string()),
+        ("price", pa.float64()),
+        ("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
+# What nothing is made from yet, and what may change daily (a stock): left out of the version of the table.
+KEPT_OF_PRODUCTS = ("price", "attributes")
 
 REJECTS = pa.schema(
     [

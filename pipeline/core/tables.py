@@ -20,7 +20,10 @@ DIGEST_ROWS = 1 << 16  # rows hashed at once; changing it changes digests
 
 @dataclass(frozen=True)
 class StoredTable:
-    """A Parquet file with its schema. `owner` keeps the file's temporary folder alive as long as this handle."""
+    """A Parquet file, with the schema of all its columns or of those to use.
+
+    `owner` keeps the file's temporary folder alive as long as this handle.
+    """
 
     path: Path
     schema: pa.Schema
@@ -48,7 +51,7 @@ class StoredTable:
         waiting: list[pa.RecordBatch] = []
         held = 0
         with pq.ParquetFile(self.path) as file:
-            for read in file.iter_batches(batch_size=rows, use_threads=False):
+            for read in file.iter_batches(batch_size=rows, columns=self.schema.names, use_threads=False):
                 batch = read
                 while held + batch.num_rows >= rows:
                     head = batch.slice(0, rows - held)

@@ -187,4 +187,6 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
     for what in ("times", "ratings"):
         if facts.review_lines is not None and (count := facts.review_lines.counts.get(f"{what}_not_read", 0)):
             found.append(f"{count:,} {what} of reviews cannot be read")
+    if count := facts.product_lines.counts.get("prices_not_read", 0):
+        found.append(f"{count:,} prices of products cannot be read")
     return found

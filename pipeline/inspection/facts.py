@@ -27,6 +27,7 @@ from pipeline.core.shop.layouts import KNOWN
 from pipeline.core.shop.mapping import Shop
 
 KS = (2, 3, 5, 10)
+EXAMPLES = 3  # values of an attribute that are shown, the commonest first
 ALIKE = 0.5  # from this share of ids that meet, no reason is looked for why the others do not
 MEMORY = "1GB"  # DuckDB's limit; it spills to disk beyond that
 HEAD_BYTES = 1 << 20  # a longer first line is not shown
@@ -90,6 +91,14 @@ class Meeting:
 
 
 @dataclass(frozen=True)
+class AttributeFacts:
+    """How many rows have an attribute, and some of its values, escaped and cut."""
+
+    rows: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TableFacts:
     """What the tables of reviews and products hold."""
 
@@ -107,6 +116,8 @@ class TableFacts:
     with_picture: int
     cores: Mapping[int, Core]
     meeting: Meeting
+    with_price: int = 0
+    attributes: Mapping[str, AttributeFacts] = field(default_factory=dict)  # of products, the commonest first
 
     @property
     def duplicates(self) -> int:
@@ -291,11 +302,25 @@ def of_tables(reviews: Path | None, products: Path, ks: Sequence[int] = KS) -> T
             make("ours", "SELECT DISTINCT asin FROM reviews")
             make("theirs", "SELECT asin FROM products")
             meeting = _meeting(row, share)
+        with_price = row("SELECT count(price) FROM products")[0]
+        attributes = _attributes(database, "products")
     total, pairs, first, last, untimed, photos = of_reviews
     return TableFacts(
         int(total or 0), users, items, pairs, first, last, int(untimed or 0), int(photos or 0), *of_products, cores,
-        meeting,
+        meeting, with_price, attributes,
     )  # fmt: skip
+
+
+def _attributes(database: duckdb.DuckDBPyConnection, table: str) -> dict[str, AttributeFacts]:
+    """Count the rows with each attribute, and choose its commonest values."""
+    entries = f"SELECT unnest(map_entries(attributes)) AS entry FROM {table}"
+    counted = f"SELECT entry.key AS name, entry.value AS value, count(*) AS rows FROM ({entries}) GROUP BY ALL"
+    found = database.execute(
+        "SELECT name, sum(rows)::BIGINT AS total, list(value ORDER BY rows DESC, value)[:$1] AS examples"
+        f" FROM ({counted}) GROUP BY name ORDER BY total DESC, name",
+        [EXAMPLES],
+    ).fetchall()
+    return {name: AttributeFacts(total, tuple(printable(v, 40) for v in examples)) for name, total, examples in found}
 
 
 def _cores(row: Callable[[str], Sequence[Any]], ks: Sequence[int]) -> dict[int, Core]:

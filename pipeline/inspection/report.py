@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.core.quoting import printable
 from pipeline.inspection.causes import warnings
 from pipeline.inspection.facts import Facts
 from pipeline.inspection.pictures import NOT_ASKED, Sampled
@@ -60,8 +61,12 @@ def rows(found: Inspection) -> Iterator[tuple[str, str]]:
         ("products with a title", tables.with_title),
         ("products with a category", tables.with_category),
         ("products with a picture's address", tables.with_picture),
+        ("products with a price", tables.with_price),
     ):
         yield words, f"{count / max(1, tables.products):.1%}"
+    for name, attribute in tables.attributes.items():
+        share = f"{attribute.rows / max(1, tables.products):.1%}"
+        yield f"products with {printable(name, 40)}", f"{share}, for example {', '.join(attribute.examples)}"
     if found.pictures:
         yield "sampled pictures", pictures_looked_at(found.pictures)
 
@@ -103,6 +108,11 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "title_share": _share(tables.with_title, tables.products),
         "category_share": _share(tables.with_category, tables.products),
         "picture_share": _share(tables.with_picture, tables.products),
+        "price_share": _share(tables.with_price, tables.products),
+        "attributes": {
+            name: {"share": _share(attribute.rows, tables.products), "examples": list(attribute.examples)}
+            for name, attribute in tables.attributes.items()
+        },
         "reviews_with_picture": tables.with_customer_picture,
         "first_time": tables.first_time,
         "last_time": tables.last_time,

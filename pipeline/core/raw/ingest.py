@@ -44,6 +44,7 @@ from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, concatenated, written
 
 PICTURES = "image_urls.list.element"  # the leaf of a review's URLs in its Parquet file
+ATTRIBUTES = ("attributes.key_value.key", "attributes.key_value.value")
 PRODUCTS_AT_ONCE = 50_000  # products compared at once; 5 kB each if all are repeated
 
 
@@ -186,7 +187,8 @@ def read_products(
 ) -> ProductsRead:
     """Read the products of `paths`. Lines with the same asin become one product.
 
-    Such a product has the fields of its first line and the URLs of all its lines. Arguments and errors are those of
+    Such a product has the fields of its first line, the URLs of all its lines, and the price and each attribute of the
+    first line that has one. Arguments and errors are those of
     `read_reviews`. `classed` fills in the garment classes of a block of PRODUCTS (`categories.map_products`); by
     default there are none.
     """
@@ -194,9 +196,10 @@ def read_products(
     folder, left_out = _Folder(read_context.out), 0
     schema = classed(schemas.PRODUCTS.empty_table()).schema
     packed = ("title", *(f"{name}.list.element" for name in URLS))
+    repeating = ("categories.list.element", "garment_class", "price", *ATTRIBUTES)
     with (
         _parts("products", paths, vintage, on_progress, read_context, shop) as parts,
-        written(folder.path / "products.parquet", schema, ("categories.list.element", "garment_class"), packed) as add,
+        written(folder.path / "products.parquet", schema, repeating, packed) as add,
     ):
         all_changes = changes_of(repeated_products, parts, PRODUCTS_AT_ONCE)
         for rows, at, changes in blocks_with(parts, all_changes):

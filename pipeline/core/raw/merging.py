@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.raw.parts import Part
 from pipeline.core.raw.repeats import Repeated, ranges, repeated
@@ -19,8 +20,11 @@ LEFT_OUT = -1
 # repeat: k for the k-th repeat of a line within its file (k >= 1), or LEFT_OUT if an earlier file has the line too.
 REVIEW_CHANGES = pa.schema([*_PLACE, pa.field("repeat", pa.int32(), nullable=False)])
 URLS = ("vendor_urls", "vendor_urls_high")
-# The full URL lists of a product that gets more from later lines; null: the row is such a later line.
-PRODUCT_CHANGES = pa.schema([*_PLACE, *((name, pa.list_(pa.string())) for name in URLS)])
+KEPT = schemas.KEPT_OF_PRODUCTS
+# The full values of a product that gets more from later lines; without URL lists, the row is such a later line.
+PRODUCT_CHANGES = pa.schema(
+    [*_PLACE, *((name, pa.list_(pa.string())) for name in URLS), *(schemas.PRODUCTS.field(name) for name in KEPT)]
+)
 
 
 def changes_of(
@@ -56,39 +60,64 @@ def repeated_reviews(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Ta
 
 
 def repeated_products(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
-    """Compute PRODUCT_CHANGES of a range of keys: the first line of an asin gets the URLs of all its lines."""
+    """Compute PRODUCT_CHANGES of a range of keys.
+
+    The first line of an asin gets the URLs of all its lines, and price and attributes from the first line with each.
+    """
     found = repeated(key_range, [part.folder for part in parts])
     places = list(zip(found.file.tolist(), found.row.tolist(), strict=True))
     rows = _rows(found, parts)
     first_of: dict[str, int] = {}
-    lists: dict[int, list[dict[str, None]]] = {}  # by the first row
-    changed: dict[int, list[dict[str, None]] | None] = {}
-    columns = [rows[name].to_pylist() for name in URLS]
-    for row, asin in enumerate(rows["asin"].to_pylist()):  # keys are hashes and may collide, so compare asins
-        first, urls = first_of.setdefault(asin, row), [dict.fromkeys(column[row]) for column in columns]
+    products: dict[int, _Product] = {}  # by the first row
+    changed: dict[int, _Product | None] = {}
+    columns = [rows[name].to_pylist() for name in (*URLS, *KEPT)]
+    for row, (asin, *values) in enumerate(zip(rows["asin"].to_pylist(), *columns, strict=True)):
+        first = first_of.setdefault(asin, row)  # keys are hashes and may collide, so compare asins
         if first == row:
-            lists[row] = urls
+            products[row] = _Product(*values)
             continue
         changed[row] = None
-        known = [len(old) for old in lists[first]]
-        for old, new in zip(lists[first], urls, strict=True):
-            old.update(new)
-        if known != [len(old) for old in lists[first]]:
-            changed[first] = lists[first]
+        if products[first].add(*values):
+            changed[first] = products[first]
     changes = [
-        {"file": places[row][0], "row": places[row][1]}
-        | (dict(zip(URLS, map(list, urls), strict=True)) if urls else {})
-        for row, urls in changed.items()
+        {"file": places[row][0], "row": places[row][1], **(product.values() if product else {})}
+        for row, product in changed.items()
     ]
     return pa.Table.from_pylist(changes, schema=PRODUCT_CHANGES)
 
 
+class _Product:
+    """The values of a product, united from its lines."""
+
+    def __init__(
+        self, low: list[str], high: list[str], price: float | None, attributes: list[tuple[str, str]] | None
+    ) -> None:
+        self._urls = [dict.fromkeys(low), dict.fromkeys(high)]
+        self._price, self._attributes = price, dict(attributes or ())
+
+    def add(
+        self, low: list[str], high: list[str], price: float | None, attributes: list[tuple[str, str]] | None
+    ) -> bool:
+        """Add what a later line has; return whether anything was added."""
+        before = [*map(len, self._urls), self._price, len(self._attributes)]
+        for known, more in zip(self._urls, (low, high), strict=True):
+            known.update(dict.fromkeys(more))
+        self._price = price if self._price is None else self._price
+        self._attributes = dict(attributes or ()) | self._attributes
+        return before != [*map(len, self._urls), self._price, len(self._attributes)]
+
+    def values(self) -> dict[str, object]:
+        """Return the values by column."""
+        attributes = list(self._attributes.items()) or None
+        return dict(zip((*URLS, *KEPT), (*map(list, self._urls), self._price, attributes), strict=True))
+
+
 def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
-    """Read asin and URLs of the found rows, in their order."""
+    """Read what may change of the found rows, in their order."""
     order = np.lexsort((found.row, found.file))
     bounds = np.searchsorted(found.file[order], np.arange(len(parts) + 1)).tolist()
     pieces = [
-        part.products(found.row[order[low:high]], ["asin", *URLS])
+        part.products(found.row[order[low:high]], ["asin", *URLS, *KEPT])
         for part, (low, high) in zip(parts, itertools.pairwise(bounds), strict=True)
     ]
     back = np.empty(len(order), np.int64)
@@ -110,15 +139,15 @@ def blocks_with(parts: Sequence[Part], changes: pa.Table) -> Iterator[tuple[pa.T
 
 
 def united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
-    """Apply changes to a block of products: drop the later lines of an asin, and give its first line all URLs."""
+    """Apply changes to a block of products: drop the later lines of an asin, and complete its first line."""
     if not len(at):
         return products
     first = to_numpy(changes[URLS[0]].is_valid())
     fuller = products.take(to_arrow(at[first]))
-    for name in URLS:
+    for name in (*URLS, *KEPT):
         column = fuller.schema.get_field_index(name)
-        urls = changes[name].filter(to_arrow(first)).cast(fuller.schema.field(name).type)
-        fuller = fuller.set_column(column, fuller.schema.field(name), urls)
+        values = changes[name].filter(to_arrow(first)).cast(fuller.schema.field(name).type)
+        fuller = fuller.set_column(column, fuller.schema.field(name), values)
     taken = np.arange(len(products))
     taken[at[first]] = len(products) + np.arange(len(fuller))
     return pa.concat_tables([products, fuller]).take(to_arrow(np.delete(taken, at[~first])))

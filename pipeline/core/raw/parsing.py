@@ -29,10 +29,12 @@ from pipeline.core.raw.addresses import (
     picture_urls,
     vendor_pictures,
 )
+from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
 from pipeline.core.raw.joined import canonical, framed_lines, separated
-from pipeline.core.raw.values import ids, ratings, times
+from pipeline.core.raw.values import ids, prices, ratings, times
 from pipeline.core.raw.vintages import (
+    KEPT_KEYS,
     PRODUCT_KEYS,
     REVIEW_KEYS,
     categories_of,
@@ -49,6 +51,7 @@ ID_BYTES = 256  # most bytes of an id as UTF-8; Amazon's have 10 to 28
 PICTURES_AT_MOST = 1_000  # per line
 PRODUCTS_AT_ONCE = 1_000  # converted to Python objects at once
 TEXT_CHARACTERS = 500  # kept of a rejected line
+IDS = frozenset({"reviewerID", "user_id", "asin", "parent_asin"})  # an object without any of these is looked at again
 _OLD, _NEW = REVIEW_KEYS["2018"], REVIEW_KEYS["2023"]  # 2014's reviews have the keys of 2018's
 # Hash of the trimmed line with one newline. DuckDB computes it, because Python took a seventh of the whole ingest.
 LINE_HASH = "hash(text)"
@@ -149,7 +152,7 @@ class Parser:
         unread, hashes = to_numpy(table["unread"]).copy(), table["hash"]
         table = table.drop_columns(["unread", "hash"])
         # Lines that could not be parsed or have no id are examined one by one.
-        named = [pc.is_valid(table[key]) for key, kind in keys.items() if kind == "VARCHAR"]
+        named = [pc.is_valid(table[key]) for key in keys if key in IDS]
         odd = np.flatnonzero(unread | ~np.logical_or.reduce([to_numpy(column) for column in named]))
         if not len(odd):
             return table.append_column("hash", hashes).append_column("reason", pa.nulls(table.num_rows, pa.string()))
@@ -252,7 +255,8 @@ class Parser:
         return {name: pc.if_else(recent, new[name], old[name]) for name in old}
 
     def _product_rows(self, lines: pa.Array, vintage: str, given: bool) -> pa.Table:
-        types = dict.fromkeys(PRODUCT_KEYS, "JSON") | {"asin": "VARCHAR", "parent_asin": "VARCHAR"}
+        types = dict.fromkeys(PRODUCT_KEYS, "JSON")
+        types |= dict.fromkeys(("asin", "parent_asin", *KEPT_KEYS), "VARCHAR")
         table = self._transform(lines, types, literals=vintage == "2014")
         asin, parent = ids(table["asin"]), ids(table["parent_asin"])
         if vintage == "2023" or not given:
@@ -267,15 +271,19 @@ class Parser:
             ):
                 if pc.any(of_vintage).as_py():
                     self._vintages.add(name)
-        table = table.append_column("id", asin)
+        price, unreadable = prices(table["price"])
+        self._counts["prices_not_read"] += pc.sum(unreadable).as_py() or 0
+        named_attributes = attributes({"brand": attribute(table["brand"], self._counts)}, len(table))
+        table = table.drop_columns(KEPT_KEYS).append_column("id", asin)
         # Convert a few at a time, because Python objects take ten times the memory.
         found = pa.concat_tables([self._products(rows) for rows in table.to_batches(PRODUCTS_AT_ONCE)])
+        found = found.append_column("price", price).append_column("attributes", named_attributes)
         return found.append_column("key", self._query(KEY_OF_ASIN, found["asin"])["key"])
 
     def _products(self, raw_rows: pa.RecordBatch) -> pa.Table:
         """Convert rows to PRODUCTS without garment_class, and the reason, which is null for a product."""
         rows = [self._product(raw) for raw in raw_rows.to_pylist()]
-        wanted = [f for f in schemas.PRODUCTS if f.name != "garment_class"]
+        wanted = [f for f in schemas.PRODUCTS if f.name not in ("garment_class", *schemas.KEPT_OF_PRODUCTS)]
         nullable = [pa.field(f.name, f.type) for f in wanted]  # `parse` removes rejected rows
         return pa.Table.from_pylist(rows, schema=pa.schema([("reason", pa.string()), *nullable]))
 

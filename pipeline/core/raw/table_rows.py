@@ -4,6 +4,7 @@ The results are those of `parsing.py` for JSON; a row that is not accepted is a 
 """
 
 import ast
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,11 @@ from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
 from pipeline.core.raw import values
 from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
+from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
 from pipeline.core.raw.tables import RowBlock
 from pipeline.core.raw.vintages import categories_of, parsed, title_of
-from pipeline.core.shop.mapping import InteractionColumns, ProductColumns
+from pipeline.core.shop.mapping import Attributes, InteractionColumns, ProductColumns
 from pipeline.core.shop.picture_files import PicturePattern
 
 TABLE_REASONS = ("too_many_values", "too_few_values", "kind_negative", "kind_ignored", "kind_unknown")
@@ -29,7 +31,7 @@ TEXT_CHARACTERS = 500  # kept of a rejected row
 # Words that exports write for a missing id.
 NO_ID = ("nan", "NaN", "NULL", "null", "None", "none", "\\N", "<NA>", "NaT", "N/A", "n/a")
 _REVIEW_FIELDS = [field for field in schemas.REVIEWS if field.name != "review_id"]
-_PRODUCT_FIELDS = [field for field in schemas.PRODUCTS if field.name != "garment_class"]
+_PRODUCT_FIELDS = [f for f in schemas.PRODUCTS if f.name not in ("garment_class", *schemas.KEPT_OF_PRODUCTS)]
 
 
 class TableRows:
@@ -110,8 +112,25 @@ class TableRows:
         found = pa.table([pa.array(v, f.type) for v, f in zip(lists, schema, strict=True)], schema=schema)
         refused = {"asin_missing": pc.is_null(asin), "asin_too_long": _too_long(asin)}
         refused["too_many_pictures"] = pa.array(too_many)
+        price = pa.nulls(rows, pa.float64())
+        if columns.price:
+            price, unreadable = values.prices(self._numbers(table[columns.price]))
+            self._counts["prices_not_read"] += pc.sum(unreadable).as_py() or 0
+        found = found.append_column("price", price)
+        found = found.append_column("attributes", self._attributes(table, columns.attributes or ()))
         found = found.append_column("key", self._keys(found.select(["asin"])))
         return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
+
+    def _attributes(self, table: pa.Table, named: Attributes) -> pa.Array:
+        """Keep a row's values of these columns; what is nested becomes JSON."""
+        found = {}
+        for name, column in named:
+            texts = table[column]
+            if pa.types.is_nested(texts.type):
+                listed = [None if v is None else json.dumps(v, default=str, sort_keys=True) for v in texts.to_pylist()]
+                texts = pa.array(listed, pa.string())
+            found[name] = attribute(self._texts(texts), self._counts)
+        return attributes(found, len(table))
 
     def product_ids(self, block: RowBlock, columns: ProductColumns) -> pa.ChunkedArray:
         """Read the ids of products; a row without one has that of its variant."""

@@ -51,6 +51,7 @@ PRODUCT_KEYS = (
     *("asin", "parent_asin", "title", "category", "categories"),
     *("imageURL", "imageURLHighRes", "image", "imUrl", "images"),
 )
+KEPT_KEYS = ("price", "brand")  # of products; texts or numbers
 SHAPES = {
     "reviews": """\
   2014  {"reviewerID": "A2...", "asin": "B0...", "helpful": [0, 0], "overall": 5.0, "unixReviewTime": 140..., ...}

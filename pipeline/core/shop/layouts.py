@@ -12,6 +12,7 @@ from typing import TypeVar
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.dialects import plain
+from pipeline.core.shop import attributes
 from pipeline.core.shop.mapping import InteractionColumns, PictureFiles, ProductColumns
 
 GIVEN = "shop.toml"  # the layout's name if shop.toml names the columns
@@ -119,6 +120,8 @@ def products_of(
             variant=article,
             title=by_name["prodname"],
             categories=_present(("index_group_name", "product_group_name", "product_type_name"), by_name),
+            price=attributes.price_of(by_name),
+            attributes=attributes.named(attributes.HM_PRODUCTS, by_name),
             width=7,
             variant_width=10,
         )
@@ -130,6 +133,8 @@ def products_of(
             title=by_name["productdisplayname"],
             categories=_present(("gender", "master_category", "sub_category", "article_type"), by_name),
             pictures=_present(PICTURES, by_name),
+            price=attributes.price_of(by_name),
+            attributes=attributes.named(attributes.MYNTRA_PRODUCTS, by_name),
         )
         return "Myntra (Kaggle)", _with(found, given), _beside(path, f"images/{{{found.id}}}.jpg")
     if given.id:
@@ -144,6 +149,8 @@ def products_of(
         title=roles.one("title", TITLE),
         categories=_present(CATEGORIES, by_name),
         pictures=_present(PICTURES, by_name),
+        price=attributes.price_of(by_name),
+        attributes=attributes.named(attributes.PRODUCTS, by_name),
     )
     return "columns by their names", _with(found, given), PictureFiles()
 
@@ -155,7 +162,7 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
         InputError: there is no such column; the message lists those that there are.
     """
 
-    def found(key: str, name: str) -> str:
+    def found(key: str, name: str, table: str = table) -> str:
         alike = [name] if name in names else [other for other in names if plain(other) == plain(name) and plain(name)]
         if len(alike) == 1:
             return alike[0]
@@ -165,7 +172,7 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
         )
 
     changed: dict[str, object] = {}
-    for key in ("user", "item", "time", "rating", "kind", "id", "variant", "title"):
+    for key in ("user", "item", "time", "rating", "kind", "id", "variant", "title", "price"):
         name = getattr(columns, key, None)
         if name:
             changed[key] = found(key, name)
@@ -177,6 +184,8 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
         )
     if isinstance(columns, ProductColumns):
         changed["categories"] = tuple(found("categories", name) for name in columns.categories)
+        if columns.attributes is not None:
+            changed["attributes"] = tuple((key, found(key, name, "attributes")) for key, name in columns.attributes)
     return dataclasses.replace(columns, **changed)
 
 
@@ -194,12 +203,14 @@ def fits(columns: InteractionColumns | ProductColumns, names: Sequence[str]) -> 
 
 def said(columns: InteractionColumns | ProductColumns) -> str:
     """Describe in one line which column has which role."""
-    shown = ("user", "item", "id", "variant", "title", "categories", "time", "rating", "kind", "pictures")
+    shown = ("user", "item", "id", "variant", "title", "categories", "time", "rating", "kind", "pictures", "price")
     parts = []
     for key in shown:
         value = getattr(columns, key, None)
         if value:
             parts.append(f"{key} = {printable(' > '.join(value) if isinstance(value, tuple) else value, 100)}")
+    if named := getattr(columns, "attributes", None):
+        parts.append(f"attributes: {printable(', '.join(name for name, _ in named), 300)}")
     return ", ".join(parts)
 
 

@@ -23,6 +23,8 @@ from pipeline.core.quoting import printable
 TIME_UNITS = ("auto", "s", "ms", "us", "ns", "iso")  # or a strptime format, which has a %
 WIDTH_AT_MOST = 256  # digits; ids have at most 256 bytes
 COLUMN_AT_MOST = 1_000  # columns named in one list of a shop.toml
+Attributes = tuple[tuple[str, str], ...]  # (name, column) pairs, in the order in which the values are kept
+ATTRIBUTES_DOC = "Further columns to keep, as name = column; take out the lines that you do not want."
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,10 @@ class ProductColumns(TableForm):
     title: Annotated[str | None, Doc("The product's name.")] = None
     categories: Annotated[tuple[str, ...], Doc("From the widest to the narrowest.")] = ()
     pictures: Annotated[tuple[str, ...], Doc("Columns with addresses or paths of pictures.")] = ()
+    price: Annotated[str | None, Doc("The column with the price; it is kept, and nothing uses it yet.")] = None
     width: Annotated[int | None, Doc("Digits of an id; a shorter number has lost zeros and gets them.")] = None
     variant_width: Annotated[int | None, Doc("The same for variants.")] = None
+    attributes: Attributes | None = None  # in a table of their own, [attributes]; None: those that are recognised
 
 
 @dataclass(frozen=True)
@@ -138,12 +142,22 @@ class Shop:
                 unset = value is None or value in ("", ())
                 line = f"{name} = {_written(_example(value, kind))}"
                 lines.append(f"{'# ' if unset and name != 'quote' else ''}{line}  # {doc}")
+            if isinstance(of_table, ProductColumns):
+                lines += _attribute_lines("attributes", of_table.attributes)
         return "\n".join(lines) + "\n"
+
+
+def _attribute_lines(table: str, attributes: Attributes | None) -> list[str]:
+    """Write a table of attributes; as a comment where those that are recognised are kept."""
+    unset = "# " if attributes is None else ""
+    named = attributes if attributes is not None else (("colour", ""),)
+    return ["", f"{unset}[{table}]  # {ATTRIBUTES_DOC}", *(f"{unset}{_key(n)} = {_written(c)}" for n, c in named)]
 
 
 def _fields(of: type) -> dict[str, tuple[Any, str]]:
     """Return type and explanation of every field, those of the class itself before the inherited ones."""
     hints = get_type_hints(of, include_extras=True)
+    hints = {name: hint for name, hint in hints.items() if hasattr(hint, "__metadata__")}
     own = [name for name in hints if name in vars(of).get("__annotations__", {})]
     found = {name: get_args(hints[name]) for name in [*own, *(n for n in hints if n not in own)]}
     return {name: (kind, doc.documentation) for name, (kind, doc) in found.items()}
@@ -166,6 +180,10 @@ def _written(value: object) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _written(name)
+
+
 class _Reader:
     """Turns the content of a shop.toml into a Shop, strictly."""
 
@@ -173,8 +191,9 @@ class _Reader:
         self._path, self._lines = path, text.splitlines()
 
     def shop(self, content: dict[str, Any]) -> Shop:
-        self._known("", content, ("layout", "interactions", "products", "pictures"))
+        self._known("", content, ("layout", "interactions", "products", "attributes", "pictures"))
         products = self._table("products", content, ProductColumns)
+        products |= {"attributes": self._attributes("attributes", content)}
         interactions = self._table("interactions", content, InteractionColumns)
         pictures = self._table("pictures", content, PictureFiles)
         if "folders" in pictures:
@@ -221,6 +240,20 @@ class _Reader:
         fields = {name: kind for name, (kind, _) in _fields(of).items()}
         self._known(table, values, tuple(fields))
         return {name: self._value(table, name, value, fields[name]) for name, value in values.items()}
+
+    def _attributes(self, table: str, content: dict[str, Any]) -> Attributes | None:
+        """Read a table of attributes; None if there is none."""
+        values = content.get(table)
+        if values is None:
+            return None
+        if not isinstance(values, dict):
+            self._fail("", table, f"has to be a table: write [{table}] above its keys")
+        if len(values) > COLUMN_AT_MOST:
+            self._fail("", table, f"has more than {COLUMN_AT_MOST:,} entries")
+        for name, column in values.items():
+            if not name.strip() or not isinstance(column, str) or not column:
+                self._fail(table, name, 'give the name of a column, for example colour = "colour_group_name"')
+        return tuple(values.items())
 
     def _known(self, table: str, values: Mapping[str, object], known: tuple[str, ...]) -> None:
         for key in values:

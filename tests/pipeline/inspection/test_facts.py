@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pipeline.core.dataset.kcore import five_core
 from pipeline.core.errors import InputError
 from pipeline.core.raw.ingest import ReadContext, read_reviews
-from pipeline.inspection.facts import measure
+from pipeline.inspection.facts import AttributeFacts, measure
 from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, measured, product, review, write
 
 
@@ -25,6 +25,13 @@ def test_the_shares_of_products_are_counted(tmp_path: Path):
     tables = facts.tables
     assert (tables.products, tables.with_title, tables.with_category, tables.with_picture) == (9, 7, 8, 7)
     assert facts.product_lines.counts["urls_data"] == 1
+
+
+def test_price_and_attributes_are_counted_with_the_commonest_values(tmp_path: Path):
+    priced = [product(f"P{n}", price="$3.50", brand=("North", "East", "North", "West", "South")[n]) for n in range(5)]
+    tables = measured(tmp_path, products=[*priced, product("Q", price="ask")]).tables
+    assert (tables.products, tables.with_price) == (6, 5)
+    assert tables.attributes == {"brand": AttributeFacts(5, ("North", "East", "South"))}
 
 
 def test_the_share_of_ids_that_meet_is_of_the_reviewed_ids(tmp_path: Path):

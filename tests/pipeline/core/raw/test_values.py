@@ -136,3 +136,34 @@ def test_an_id_is_trimmed_and_a_whole_float_is_its_integer():
 def test_a_width_pads_ids_of_digits_alone():
     padded = values.ids(texts("108775015.0", "108775015", "B1", "-7", None, "12345678901"), width=10)
     assert padded.to_pylist() == ["0108775015", "0108775015", "B1", "-7", None, "12345678901"]
+
+
+PRICES = {
+    "12.99": 12.99, "12,99": 12.99, "$12.99": 12.99, "12.99 EUR": 12.99, "US$ 5": 5, "Rs. 500/-": 500, "5 zł": 5,
+    "1.299,00 €": 1299, "1,299.00": 1299, "1,299": 1299, "1.299": 1.299, "1.299 €": 1299, "1 299,50 kr": 1299.5,
+    "1'299.00": 1299, "CHF 1’299.–": 1299, "12,- €": 12, "£1,29,999.00": 129999, "0,299": 0.299, "1.234.567": 1234567,
+    "1.299,5": 1299.5, ".5": 0.5, "0": 0, "1e2": 100, "": None, "nan": None, "N/A": None,
+    "-5": "unreadable", "$7 - $9": "unreadable", "12.9.9": "unreadable", "1,2,3": "unreadable", "10%": "unreadable",
+    "free": "unreadable", "$": "unreadable", "1e400": "unreadable", "inf": "unreadable", "9" * 99: "unreadable",
+}  # fmt: skip
+
+
+def read_prices(array: pa.Array) -> list[float | str | None]:
+    found, unreadable = (column.to_pylist() for column in values.prices(array))
+    return ["unreadable" if odd else price for price, odd in zip(found, unreadable, strict=True)]
+
+
+def test_prices_are_read_with_currencies_and_both_commas_or_counted():
+    assert dict(zip(PRICES, read_prices(texts(*PRICES)), strict=True)) == PRICES
+
+
+@pytest.mark.parametrize("price", PRICES)
+def test_a_price_reads_alike_alone_and_among_others(price: str):
+    if price != "9" * 99:  # a whole column of numbers has no bound on their length
+        assert read_prices(texts(price)) == [PRICES[price]]
+
+
+def test_prices_of_numbers_are_not_negative():
+    assert read_prices(pa.array([1.5, -1, float("nan"), float("inf"), None])) == [
+        1.5, "unreadable", None, "unreadable", None,
+    ]  # fmt: skip
