@@ -57,6 +57,14 @@ def raw_products(raw: RawSources):
 
 
 @dg.multi_observable_source_asset(
+    specs=[_source("raw_customers", "csv", "The files of customers, if any; data version: their digest.")]
+)
+def raw_customers(raw: RawSources):
+    """Observe the files of customers."""
+    yield dg.ObserveResult("raw_customers", data_version=dg.DataVersion(raw.customer_version()))
+
+
+@dg.multi_observable_source_asset(
     specs=[_source("garment_rules", "toml", "The garment classes and their words; data version: digest of the rules.")]
 )
 def garment_rules(raw: RawSources, method: Method):
@@ -100,8 +108,8 @@ def ingest_files(
     if rules.moved:
         context.log.info(f"garment classes: words moved out of built-in lists: {rules.moved}")
     with network(context):
-        product_files, review_files = raw.product_files(), raw.review_files()
-    shop = raw.shop_layout(review_files, product_files)
+        product_files, review_files, customer_files = raw.product_files(), raw.review_files(), raw.customer_files()
+    shop = raw.shop_layout(review_files, product_files, customer_files)
     if shop is not None:
         context.log.info(f"the files were understood as\n{described(shop)}")
         if not raw.shop:
@@ -149,13 +157,43 @@ def ingest_files(
         )
 
 
+@dg.asset(
+    group_name=GROUP,
+    deps=[raw_customers],
+    kinds={"parquet"},
+    pool="network",
+    output_required=False,
+    code_version=f"1, of files {parts.VERSION}",
+)
+def customers(context: dg.AssetExecutionContext, raw: RawSources, storage: Storage):
+    """Read what is known of the customers: one row per customer, with attributes. Not made without such files."""
+    with network(context):
+        files = raw.customer_files()
+    if not files:
+        context.log.info("no files of customers are named, so none are kept")
+        return
+    with network(context):
+        shop = raw.shop_layout(raw.review_files(), raw.product_files(), files)
+    with sole_writer(storage.staged) as staged:
+        read_context = ingest.ReadContext(staged, storage.parts, Erasures.of(storage.home))
+        read = ingest.read_customers(files, _progress(context, "reading customers"), read_context, shop=shop)
+        reasons = read.rejects_file.read(["reason"])["reason"].value_counts().to_pylist()
+        # Personal data: Dagster keeps a preview for ever, so there is none.
+        yield table_output(
+            read.customers_file,
+            leave_out=schemas.CUSTOMERS.names,
+            **_counts_metadata(read),
+            rejected={entry["values"]: entry["counts"] for entry in reasons},
+        )
+
+
 def _without_kept(products: StoredTable) -> StoredTable:
     """Leave out the columns from which nothing is made: a price that changes daily would make everything anew."""
     kept = [field for field in products.schema if field.name not in schemas.KEPT_OF_PRODUCTS]
     return StoredTable(products.path, pa.schema(kept))
 
 
-def _counts_metadata(read: ingest.ReviewsRead | ingest.ProductsRead) -> dict[str, Any]:
+def _counts_metadata(read: ingest.ReviewsRead | ingest.ProductsRead | ingest.CustomersRead) -> dict[str, Any]:
     """Return the counts of reading as asset metadata."""
     return {
         "lines": read.lines,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-SOURCES = ("raw_reviews", "raw_products")
+SOURCES = ("raw_reviews", "raw_products", "raw_customers")
 # The schedule observes every night. 36 hours allow for one run that is late by hours, but not for two missed runs.
 OBSERVED_WITHIN = timedelta(hours=36)
 EVERY = timedelta(hours=1)

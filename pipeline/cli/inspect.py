@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = command_parser("pipeline.cli.inspect", __doc__, EXIT_CODES)
     parser.add_argument("--reviews", default="", metavar="FILES", help="the reviews (default: ATELIER_REVIEWS)")
     parser.add_argument("--products", default="", metavar="FILES", help="the products (default: ATELIER_PRODUCTS)")
+    parser.add_argument("--customers", default="", metavar="FILES", help="customers (default: ATELIER_CUSTOMERS)")
     parser.add_argument("--shop", default="", metavar="FILE", help="a shop.toml (default: ATELIER_SHOP)")
     parser.add_argument("--min-interactions", type=int, default=5, metavar="K", help="distinct items a user needs")
     parser.add_argument("--ask", action="store_true", help="fetch the sampled pictures, and files that are URLs")
@@ -74,6 +75,7 @@ def inspected(options: argparse.Namespace) -> Inspection:
     named = {
         "reviews": options.reviews or environment.reviews(),
         "products": options.products or environment.products(),
+        "customers": options.customers or environment.customers(),
     }
     if not named["products"]:
         raise InputError("no product metadata: give --products, or set ATELIER_PRODUCTS, to a path, glob or folder")
@@ -93,9 +95,14 @@ def inspected(options: argparse.Namespace) -> Inspection:
         ks = sorted({*KS, k})
         named_shop = options.shop or environment.shop()
         given = Shop.of(Path(named_shop).expanduser()) if named_shop else None
-        shop = recognised(files["reviews"], files["products"], given)
+        shop = recognised(files["reviews"], files["products"], given, files["customers"])
         facts = measure(
-            files["reviews"], files["products"], ks=ks, shop=shop, look=lambda path: chosen.extend(sampled(path))
+            files["reviews"],
+            files["products"],
+            ks=ks,
+            shop=shop,
+            look=lambda path: chosen.extend(sampled(path)),
+            customers=files["customers"],
         )
         folders = {str(path.parent) for path in files["products"] if not path.is_relative_to(folder)}
         folders |= set(map(str, shop.pictures.folders)) if shop else set()

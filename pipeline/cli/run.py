@@ -55,8 +55,8 @@ DESIGNS = {
 }
 # The variables of the home's last run that `make ui` starts with.
 REMEMBERED = (
-    *("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_SHOP", "ATELIER_CLASSES", "ATELIER_LICENCE"),
-    "ATELIER_ALLOW_HOSTS",
+    *("ATELIER_REVIEWS", "ATELIER_PRODUCTS", "ATELIER_CUSTOMERS", "ATELIER_SHOP", "ATELIER_CLASSES"),
+    *("ATELIER_LICENCE", "ATELIER_ALLOW_HOSTS"),
 )
 
 ENVIRONMENT = f"""\
@@ -66,6 +66,7 @@ environment (a .env file works):
                         .gz, .zst, .zip, several with commas between; without them only the generator's assets are made
   ATELIER_INTERACTIONS  another name for the same
   ATELIER_PRODUCTS      product metadata, likewise
+  ATELIER_CUSTOMERS     a table of customers, likewise: what is known of them is kept by name (default none)
   ATELIER_SHOP          a shop.toml that says what the columns of tables mean (default: they are recognised)
   ATELIER_CLASSES       garment classes of your own: a TOML file (default: the built-in six; docs/configuration.md)
   ATELIER_LICENCE       the licence of the data, in your words, for the models' cards
@@ -167,7 +168,7 @@ def run(
         method = Method(profile=profile)
         resources: dict[str, Any] = {**default_resources(), "method": method}
         with_reviews = _check_before(resources, console)
-        segments, left = _planned(definitions, select, with_reviews, method, modes)
+        segments, left = _planned(definitions, select, with_reviews, method, modes, bool(resources["raw"].customers))
         planned = {key.to_user_string() for segment in segments for key in segment.assets}
         if left:
             say(f"left out, because their image mode is not among --modes: {', '.join(left)}")
@@ -201,16 +202,25 @@ def run(
 
 
 def _planned(
-    definitions: dg.Definitions, select: str, with_reviews: bool, method: Method, modes: Sequence[str]
+    definitions: dg.Definitions,
+    select: str,
+    with_reviews: bool,
+    method: Method,
+    modes: Sequence[str],
+    with_customers: bool,
 ) -> tuple[list[Segment], list[str]]:
     """Plan the runs; also name the designs that are left out, because their recommender's mode is not made."""
-    whole = plan(definitions, select, with_reviews, method.leaves_out, modes)
+
+    def leaves_out(name: str) -> bool:
+        return method.leaves_out(name) or (name == "customers" and not with_customers)
+
+    whole = plan(definitions, select, with_reviews, leaves_out, modes)
     others = {op for op in DESIGNS if method.settings(DesignTargetSettings, op).mode not in modes}
     without = {asset for op in others for asset in DESIGNS[op]}
     planned = {key.to_user_string() for segment in whole for key in segment.assets}
     if not without & planned:
         return whole, []
-    kept = plan(definitions, select, with_reviews, lambda name: method.leaves_out(name) or name in without, modes)
+    kept = plan(definitions, select, with_reviews, lambda name: leaves_out(name) or name in without, modes)
     return kept, sorted(planned - {key.to_user_string() for segment in kept for key in segment.assets})
 
 

@@ -46,6 +46,9 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "price": "price as a number, in the shop's currency; null: none that can be read",
         "attributes": "further columns of the product table by name ([attributes] in shop.toml); null: none",
     },
+    "CUSTOMERS": {
+        "attributes": "columns of the customer table by name ([customers.attributes] in shop.toml); null: none",
+    },
     "REJECTS": {
         "file": "the raw file",
         "line": "number of the line, from 1",

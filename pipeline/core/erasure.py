@@ -106,6 +106,11 @@ class Erasures:
         kept = products.filter(pa.array(~gone)) if gone.any() else products
         return self._without_urls(kept, ("vendor_urls", "vendor_urls_high"))
 
+    def from_customers(self, customers: pa.Table) -> pa.Table:
+        """Remove erased persons from CUSTOMERS."""
+        gone = self.mask("reviewer", customers["reviewer_id"])
+        return customers.filter(pa.array(~gone)) if gone.any() else customers
+
     def from_rejects(self, rejects: pa.Table) -> pa.Table:
         """Blank the text of REJECTS lines that contain an erased name."""
         texts = rejects["text"].to_pylist()

@@ -63,6 +63,13 @@ PRODUCTS = pa.schema(
 # What nothing is made from yet, and what may change daily (a stock): left out of the version of the table.
 KEPT_OF_PRODUCTS = ("price", "attributes")
 
+CUSTOMERS = pa.schema(
+    [
+        pa.field("reviewer_id", pa.string(), nullable=False),
+        ("attributes", pa.map_(pa.string(), pa.string())),
+    ]
+)
+
 REJECTS = pa.schema(
     [
         pa.field("file", pa.string(), nullable=False),

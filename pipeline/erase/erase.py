@@ -24,18 +24,18 @@ from rich.console import Console
 
 from pipeline.core import parquet as pq
 from pipeline.core import signatures
-from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.durable import make_private, sole_writer, write_whole
 from pipeline.core.erasure import Erasures
 from pipeline.core.errors import InputError
 from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.store_shards import absorb
-from pipeline.core.raw.copies import rewrite_copies
+from pipeline.core.raw.copies import is_copy, rewrite_copies
 from pipeline.core.raw.framing import codec_of
 from pipeline.core.raw.sources import named
 from pipeline.erase import traces
 from pipeline.erase.redact import databases, redact, redact_logs
-from pipeline.erase.rewrite import Removal, UnreadableFileError, rewrite
+from pipeline.erase.rewrite import Removal, UnreadableFileError, is_rewritable, rewrite
 from pipeline.home import command_lock, environment, instance
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import ModelFolder, Storage
@@ -147,6 +147,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     shutil.rmtree(storage.five_core_scratch, ignore_errors=True)
     shutil.rmtree(storage.parts, ignore_errors=True)
     yield "parsed raw files: removed, the next ingest parses them again"
+    yield f"customers: {_erase_customers(storage.tables, erased)} rows removed"
     yield from _rewrite_inputs(home, Removal(kind, name, scope.urls))
     marked = list(_mark(storage, scope, erased.digest_of(kind, name)))
     yield f"models trained on it: {len(marked)} marked until they are trained again"
@@ -164,10 +165,30 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
     yield f"Dagster's and MLflow's databases: {changed} texts changed; logs: {logs} changed"
 
 
+def _erase_customers(tables: Path, erased: Erasures) -> int:
+    """Remove erased persons from the table of customers; return their number.
+
+    It is done at once, because a later run makes the table again only if customers are still named.
+    """
+    path = tables / "customers.parquet"
+    if not path.is_file():
+        return 0
+    table = pq.read_table(path)
+    kept = erased.from_customers(table)
+    if len(kept) < len(table):
+        write_whole(path, lambda temporary: pq.write_table(kept, str(make_private(temporary)), compression="zstd"))
+    return len(table) - len(kept)
+
+
 def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
-    """Remove what is erased from the copies of remote inputs, and from raw files in the home."""
+    """Remove what is erased from the copies of remote inputs, and from raw files in the home.
+
+    Only JSON with Amazon's keys can be rewritten. Other copies are removed, and the next run fetches them again.
+    """
 
     def write(path: Path, out: Path) -> int | None:
+        if is_copy(path) and not is_rewritable(path):
+            return None
         try:
             return rewrite(path, out, removal)
         except UnreadableFileError:
@@ -178,11 +199,14 @@ def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
     done = rewrite_copies(home / "inputs", write)
     yield f"copies of remote inputs: {done.gone} objects removed or changed"
     for path in done.again:
-        yield f"{path.relative_to(home)}: cannot be parsed; removed, the next run fetches it again"
+        yield f"{path.relative_to(home)}: cannot be rewritten; removed, the next run fetches it again"
     for path, why in done.failed:
         yield f"{path.relative_to(home)}: cannot be rewritten ({why})"
     for path in (path.resolve() for path in _local_inputs()):
         if path.is_relative_to(home):
+            if not is_rewritable(path):
+                yield f"{path.relative_to(home)}: not changed; take this name's rows out of it, later runs skip them"
+                continue
             try:
                 if gone := write(path, Path(os.devnull)):
                     write_whole(path, lambda temporary, path=path: write(path, temporary))
@@ -194,7 +218,7 @@ def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
 def _local_inputs() -> list[Path]:
     """List the existing local raw files that the environment names."""
     found = []
-    for spec in filter(None, (environment.reviews(), environment.products())):
+    for spec in filter(None, (environment.reviews(), environment.products(), environment.customers())):
         with contextlib.suppress(InputError):
             found += [entry for entry in named(spec) if isinstance(entry, Path)]
     return found

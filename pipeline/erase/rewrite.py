@@ -16,8 +16,11 @@ import pyarrow as pa
 from isal import igzip
 
 from pipeline.core import signatures
+from pipeline.core.errors import InputError
 from pipeline.core.raw.addresses import encodable
+from pipeline.core.raw.forms import JSON, form_of
 from pipeline.core.raw.framing import BYTE_ORDER_MARK, DAMAGED, codec_of, inflated
+from pipeline.core.raw.json_table import JsonTable
 from pipeline.core.raw.spans import object_end
 from pipeline.core.raw.vintages import parsed
 from pipeline.erase.spelling import NameMatcher
@@ -145,6 +148,19 @@ class _Number(float):
         number = super().__new__(cls, text)
         number.written = text
         return number
+
+
+def is_rewritable(path: Path) -> bool:
+    """Return whether rows can be removed from a file: JSON whose keys are known, or what no reader reads.
+
+    In a table, and in JSON with a shop's own keys, it is not known here which value is the name.
+    """
+    try:
+        form = form_of(path)
+        names = JsonTable(path, form).names if form.kind == JSON else ()
+    except InputError:  # damaged, or of another kind: `rewrite` decides
+        return True
+    return form.kind == JSON and any(name in keys for keys in OWNERS.values() for name in names)
 
 
 def rewrite(path: Path, out: Path, removal: Removal) -> int:

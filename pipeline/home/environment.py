@@ -39,6 +39,11 @@ def products() -> str:
     return os.environ.get("ATELIER_PRODUCTS", "")
 
 
+def customers() -> str:
+    """`ATELIER_CUSTOMERS`: path, glob, folder or URL of a table of customers, comma-separated; or empty."""
+    return os.environ.get("ATELIER_CUSTOMERS", "")
+
+
 def shop() -> str:
     """`ATELIER_SHOP`: a shop.toml, which says what the columns of tables mean; empty: they are recognised."""
     return os.environ.get("ATELIER_SHOP", "")

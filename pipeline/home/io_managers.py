@@ -20,6 +20,7 @@ from pipeline.core.tables import StoredTable
 SCHEMAS: dict[str, pa.Schema] = {
     "reviews": schemas.REVIEWS,
     "products": schemas.PRODUCTS,
+    "customers": schemas.CUSTOMERS,
     "rejects": schemas.REJECTS,
     "interactions": schemas.INTERACTIONS,
     "users": schemas.USERS,

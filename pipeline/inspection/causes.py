@@ -168,7 +168,8 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
     """List what a person should look at before a run, the causes of a pointless one first."""
     tables = facts.tables
     found = [cause.text for cause in pointless(facts, k)]
-    for kind, lines in (("review", facts.review_lines), ("product", facts.product_lines)):
+    by_kind = {"review": facts.review_lines, "product": facts.product_lines, "customer": facts.customer_lines}
+    for kind, lines in by_kind.items():
         if lines is not None and lines.reasons and lines.accepted:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in lines.reasons.items())
             rejected = sum(lines.reasons.values())
@@ -189,4 +190,6 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
             found.append(f"{count:,} {what} of reviews cannot be read")
     if count := facts.product_lines.counts.get("prices_not_read", 0):
         found.append(f"{count:,} prices of products cannot be read")
+    if tables.customers is not None and tables.customers.users_met < FEW_MEET * tables.users:
+        found.append(f"only {tables.customers.users_met:,} of {tables.users:,} users are among the customers")
     return found

@@ -19,13 +19,23 @@ from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.forms import PARQUET, TABLES, Form, form_of
 from pipeline.core.raw.framing import blocks
-from pipeline.core.raw.ingest import IngestProgress, ProductsRead, ReadContext, ReviewsRead, read_products, read_reviews
+from pipeline.core.raw.ingest import (
+    CustomersRead,
+    IngestProgress,
+    ProductsRead,
+    ReadContext,
+    ReviewsRead,
+    read_customers,
+    read_products,
+    read_reviews,
+)
 from pipeline.core.raw.shop_tables import described
 from pipeline.core.raw.tables import TableFile
 from pipeline.core.raw.vintages import parsed
 from pipeline.core.shop.layouts import KNOWN
 from pipeline.core.shop.mapping import Shop
 
+AnyRead = ReviewsRead | ProductsRead | CustomersRead
 KS = (2, 3, 5, 10)
 EXAMPLES = 3  # values of an attribute that are shown, the commonest first
 ALIKE = 0.5  # from this share of ids that meet, no reason is looked for why the others do not
@@ -48,7 +58,7 @@ SPOILED = {
 class FileFacts:
     """A file: what it was taken for, its size on disk, the names in its first row, and that row, escaped and cut."""
 
-    kind: str  # reviews or products
+    kind: str  # reviews, products or customers
     path: str
     layout: str | None
     bytes: int
@@ -99,6 +109,15 @@ class AttributeFacts:
 
 
 @dataclass(frozen=True)
+class CustomerFacts:
+    """What a table of customers holds."""
+
+    customers: int
+    users_met: int  # of the users of the reviews, those among the customers
+    attributes: Mapping[str, AttributeFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TableFacts:
     """What the tables of reviews and products hold."""
 
@@ -118,6 +137,7 @@ class TableFacts:
     meeting: Meeting
     with_price: int = 0
     attributes: Mapping[str, AttributeFacts] = field(default_factory=dict)  # of products, the commonest first
+    customers: CustomerFacts | None = None
 
     @property
     def duplicates(self) -> int:
@@ -134,6 +154,7 @@ class Facts:
     product_lines: LineCounts
     tables: TableFacts
     understood: tuple[str, ...] = ()  # what the columns of tables were taken for
+    customer_lines: LineCounts | None = None
 
     @property
     def layout(self) -> dict[str, str]:
@@ -150,6 +171,7 @@ def measure(
     shop: Shop | None = None,
     look: Callable[[Path], None] | None = None,
     on_progress: Callable[[IngestProgress], None] | None = None,
+    customers: Sequence[Path] = (),
 ) -> Facts:
     """Read the files as ingest does, into a temporary folder, and measure them.
 
@@ -162,6 +184,7 @@ def measure(
         shop: what the columns of tables mean (`shop_tables.recognised`).
         look: called with the file of products while it exists.
         on_progress: called while files are read.
+        customers: the files of customers; may be empty.
 
     Raises:
         InputError: as `read_reviews` and `read_products` do.
@@ -171,22 +194,29 @@ def measure(
         context = ReadContext(Path(folder), given.parts, given.erased)
         of_products = read_products(products, vintage, on_progress, context, shop=shop)
         of_reviews = read_reviews(reviews, vintage, on_progress, context, shop=shop) if reviews else None
-        reads: dict[str, ReviewsRead | ProductsRead] = {"products": of_products}
-        if of_reviews is not None:
-            reads["reviews"] = of_reviews
-        tables = of_tables(of_reviews.reviews_file.path if of_reviews else None, of_products.products_file.path, ks)
+        of_customers = read_customers(customers, on_progress, context, shop=shop) if customers else None
+        reads: dict[str, AnyRead] = {"products": of_products}
+        reads |= {"reviews": of_reviews} if of_reviews else {}
+        reads |= {"customers": of_customers} if of_customers else {}
+        tables = of_tables(
+            of_reviews.reviews_file.path if of_reviews else None,
+            of_products.products_file.path,
+            ks,
+            of_customers.customers_file.path if of_customers else None,
+        )
         if look is not None:
             look(of_products.products_file.path)
         rejects = {kind: _columns(read.rejects_file.path) for kind, read in reads.items()}
         counted = {kind: found["file"].value_counts().to_pylist() for kind, found in rejects.items()}
         by_file = {(kind, one["values"]): one["counts"] for kind, many in counted.items() for one in many}
         named = [("reviews", path) for path in reviews] + [("products", path) for path in products]
+        named += [("customers", path) for path in customers]
         files = [
             _file(kind, path, reads[kind].vintages, by_file.get((kind, str(path)), 0), shop) for kind, path in named
         ]
         lines = {kind: _lines(read, rejects[kind]) for kind, read in reads.items()}
     understood = tuple(described(shop).splitlines()) if shop else ()
-    return Facts(tuple(files), lines.get("reviews"), lines["products"], tables, understood)
+    return Facts(tuple(files), lines.get("reviews"), lines["products"], tables, understood, lines.get("customers"))
 
 
 def _columns(path: Path) -> pa.Table:
@@ -194,7 +224,7 @@ def _columns(path: Path) -> pa.Table:
         return file.read(["file", "line", "reason", "text"])
 
 
-def _lines(read: ReviewsRead | ProductsRead, rejects: pa.Table) -> LineCounts:
+def _lines(read: AnyRead, rejects: pa.Table) -> LineCounts:
     reasons, first = rejected(rejects)
     return LineCounts(read.lines, read.accepted, reasons, first, read.counts)
 
@@ -224,7 +254,8 @@ def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int, shop: Sho
 
 def _head_of_table(path: Path, form: Form, kind: str, shop: Shop) -> tuple[Sequence[str], str]:
     """Read the names of a table's columns and its first row; the row of Arrow files is not shown."""
-    table = TableFile(path, form, shop.interactions if kind == "reviews" else shop.products, KNOWN)
+    given = {"reviews": shop.interactions, "products": shop.products, "customers": shop.customers}[kind]
+    table = TableFile(path, form, given, KNOWN)
     row: dict[str, Any] = {}
     if table.dialect and table.dialect.sample:
         row = dict(zip(table.names, table.dialect.sample[0], strict=False))
@@ -246,8 +277,10 @@ def _head(path: Path) -> str:
     return ""
 
 
-def of_tables(reviews: Path | None, products: Path, ks: Sequence[int] = KS) -> TableFacts:
-    """Measure the tables REVIEWS and PRODUCTS in these Parquet files.
+def of_tables(
+    reviews: Path | None, products: Path, ks: Sequence[int] = KS, customers: Path | None = None
+) -> TableFacts:
+    """Measure the tables REVIEWS, PRODUCTS and CUSTOMERS in these Parquet files.
 
     Users and items are counted by 64-bit hashes of their ids.
     """
@@ -304,10 +337,16 @@ def of_tables(reviews: Path | None, products: Path, ks: Sequence[int] = KS) -> T
             meeting = _meeting(row, share)
         with_price = row("SELECT count(price) FROM products")[0]
         attributes = _attributes(database, "products")
+        of_customers = None
+        if customers is not None:
+            _view(database, "customers", customers)
+            among = "SELECT count(*) FROM (SELECT DISTINCT u FROM pairs) WHERE u IN (SELECT hash(reviewer_id)"
+            count, users_met = row(f"SELECT (SELECT count(*) FROM customers), ({among} FROM customers))")
+            of_customers = CustomerFacts(count, users_met, _attributes(database, "customers"))
     total, pairs, first, last, untimed, photos = of_reviews
     return TableFacts(
         int(total or 0), users, items, pairs, first, last, int(untimed or 0), int(photos or 0), *of_products, cores,
-        meeting, with_price, attributes,
+        meeting, with_price, attributes, of_customers,
     )  # fmt: skip
 
 

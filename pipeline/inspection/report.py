@@ -1,13 +1,13 @@
 """Put an inspection into words for the terminal and the page, and into plain values for machines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.core.quoting import printable
 from pipeline.inspection.causes import warnings
-from pipeline.inspection.facts import Facts
+from pipeline.inspection.facts import AttributeFacts, Facts
 from pipeline.inspection.pictures import NOT_ASKED, Sampled
 
 
@@ -64,11 +64,21 @@ def rows(found: Inspection) -> Iterator[tuple[str, str]]:
         ("products with a price", tables.with_price),
     ):
         yield words, f"{count / max(1, tables.products):.1%}"
-    for name, attribute in tables.attributes.items():
-        share = f"{attribute.rows / max(1, tables.products):.1%}"
-        yield f"products with {printable(name, 40)}", f"{share}, for example {', '.join(attribute.examples)}"
+    yield from _attributes("products", tables.attributes, tables.products)
+    if tables.customers is not None and facts.customer_lines is not None:
+        customers = tables.customers
+        yield "customers", f"{customers.customers:,} of {facts.customer_lines.lines:,} lines"
+        if facts.review_lines is not None:
+            yield "users among the customers", f"{customers.users_met / max(1, tables.users):.1%}"
+        yield from _attributes("customers", customers.attributes, customers.customers)
     if found.pictures:
         yield "sampled pictures", pictures_looked_at(found.pictures)
+
+
+def _attributes(what: str, found: Mapping[str, AttributeFacts], rows: int) -> Iterator[tuple[str, str]]:
+    for name, attribute in found.items():
+        share = f"{attribute.rows / max(1, rows):.1%}"
+        yield f"{what} with {printable(name, 40)}", f"{share}, for example {', '.join(attribute.examples)}"
 
 
 def pictures_looked_at(pictures: Sequence[Sampled]) -> str:
@@ -97,6 +107,7 @@ def _day(seconds: int) -> str:
 def as_json(found: Inspection) -> dict[str, Any]:
     """Convert an inspection to plain values."""
     facts, tables = found.facts, found.facts.tables
+    by_kind = {"reviews": facts.review_lines, "products": facts.product_lines, "customers": facts.customer_lines}
     return {
         "users": tables.users,
         "items": tables.items,
@@ -109,9 +120,12 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "category_share": _share(tables.with_category, tables.products),
         "picture_share": _share(tables.with_picture, tables.products),
         "price_share": _share(tables.with_price, tables.products),
-        "attributes": {
-            name: {"share": _share(attribute.rows, tables.products), "examples": list(attribute.examples)}
-            for name, attribute in tables.attributes.items()
+        "attributes": _attribute_values(tables.attributes, tables.products),
+        "customers": tables.customers
+        and {
+            "customers": tables.customers.customers,
+            "users_meeting_share": _share(tables.customers.users_met, tables.users),
+            "attributes": _attribute_values(tables.customers.attributes, tables.customers.customers),
         },
         "reviews_with_picture": tables.with_customer_picture,
         "first_time": tables.first_time,
@@ -122,19 +136,15 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "understood": list(facts.understood),
         "warnings": found.warnings,
         "files": [{**vars(file), "columns": list(file.columns)} for file in facts.files],
-        "rejected": {
-            kind: dict(lines.reasons)
-            for kind, lines in (("reviews", facts.review_lines), ("products", facts.product_lines))
-            if lines is not None
-        },
-        "counts": {
-            kind: dict(lines.counts)
-            for kind, lines in (("reviews", facts.review_lines), ("products", facts.product_lines))
-            if lines is not None
-        },
+        "rejected": {kind: dict(lines.reasons) for kind, lines in by_kind.items() if lines is not None},
+        "counts": {kind: dict(lines.counts) for kind, lines in by_kind.items() if lines is not None},
         "pictures": [{"asin": p.asin, "address": p.address, "outcome": p.outcome} for p in found.pictures],
         "expected": [vars(one) for one in found.estimates],
     }
+
+
+def _attribute_values(found: Mapping[str, AttributeFacts], rows: int) -> dict[str, Any]:
+    return {name: {"share": _share(one.rows, rows), "examples": list(one.examples)} for name, one in found.items()}
 
 
 def _share(part: int, whole: int) -> float:

@@ -16,7 +16,7 @@ from pipeline.core.schemas import IMAGE_MODES
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
 # Assets that can be made from products alone.
 WITHOUT_REVIEWS = (
-    "reviews", "products", "rejects", "interactions", "users", "items", "image_urls", "image_ledger",
+    "reviews", "products", "customers", "rejects", "interactions", "users", "items", "image_urls", "image_ledger",
     "garments", "lsgan", "generator_evaluation", "generator_champion", "generated_garments", "model_cards",
     "lookbook",
 )  # fmt: skip

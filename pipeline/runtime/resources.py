@@ -45,12 +45,13 @@ NOT_FILES = ("erased", "shop")  # marks of what else decides which rows the file
 class RawSources(dg.ConfigurableResource):
     """The raw files, local or at URLs.
 
-    `reviews` and `products` are stored without URL queries (`sources.shown_spec`), because Dagster stores a resource's
-    configuration with every run. The full addresses come from the environment.
+    `reviews`, `products` and `customers` are stored without URL queries (`sources.shown_spec`), because Dagster stores
+    a resource's configuration with every run. The full addresses come from the environment.
     """
 
     reviews: str = ""
     products: str = ""
+    customers: str = ""
     shop: str = ""  # shop.toml: what the columns of tables mean; empty: they are recognised
     classes: str = ""  # TOML file of garment classes; empty: the built-in ones
     cache: str = ""  # folder for downloads; empty: URLs are refused
@@ -76,7 +77,14 @@ class RawSources(dg.ConfigurableResource):
         with _naming_variable("ATELIER_PRODUCTS"):
             return self._files("raw_products", self._products())
 
-    def shop_layout(self, reviews: Sequence[Path], products: Sequence[Path]) -> Shop | None:
+    def customer_files(self) -> list[Path]:
+        """Find the files of customers; download as `review_files` does. Empty without customers."""
+        with _naming_variable("ATELIER_CUSTOMERS"):
+            return self._files("raw_customers", self._customers()) if self.customers else []
+
+    def shop_layout(
+        self, reviews: Sequence[Path], products: Sequence[Path], customers: Sequence[Path] = ()
+    ) -> Shop | None:
         """Read shop.toml and complete it by what is recognised in the files; None for JSON without a shop.toml.
 
         Raises:
@@ -85,7 +93,7 @@ class RawSources(dg.ConfigurableResource):
         # Imported here: a module with a resource outlives DuckDB's at the end, which then prints what it leaked.
         from pipeline.core.raw.shop_tables import recognised
 
-        return recognised(reviews, products, self._shop_file())
+        return recognised(reviews, products, self._shop_file(), customers)
 
     def picture_folders(self) -> tuple[str, ...]:
         """List the folders that pictures may be read from: those of the tables, and those that shop.toml names."""
@@ -105,6 +113,11 @@ class RawSources(dg.ConfigurableResource):
         with _naming_variable("ATELIER_PRODUCTS"):
             return self._version("raw_products", self._products())
 
+    def customer_version(self) -> str:
+        """Compute the version of the files of customers. Raises InputError as `customer_files` does."""
+        with _naming_variable("ATELIER_CUSTOMERS"):
+            return self._version("raw_customers", self._customers()) if self.customers else sources.digest([])
+
     def marks(self, chosen_classes: str = "") -> dict[str, dict[str, str]]:
         """Collect a mark for each file of each source asset, without reading or downloading the file.
 
@@ -117,6 +130,9 @@ class RawSources(dg.ConfigurableResource):
         with _naming_variable("ATELIER_REVIEWS"):
             if self.reviews:
                 marks["raw_reviews"] = self._marks("raw_reviews", self._reviews())
+        if self.customers:
+            with _naming_variable("ATELIER_CUSTOMERS"):
+                marks["raw_customers"] = self._marks("raw_customers", self._customers())
         erased = Erasures.of(Path(self.home)).version if self.home else ""
         for of_source in marks.values() if erased else ():
             of_source["erased"] = erased  # erased rows are not read, so the same files yield other rows
@@ -138,7 +154,8 @@ class RawSources(dg.ConfigurableResource):
         """List the files that could not be read and have not changed since (`passed_over.json` in the home)."""
         kept = []
         for entry in passed_over.read(self.home):
-            spec = self._reviews() if entry.source == "raw_reviews" else self.products and self._products()
+            specs = {"raw_reviews": self._reviews, "raw_customers": self._customers}
+            spec = specs[entry.source]() if entry.source in specs else self.products and self._products()
             try:
                 present = {self._shown(named): named for named in sources.named(spec)} if spec else {}
             except InputError:
@@ -188,21 +205,30 @@ class RawSources(dg.ConfigurableResource):
         Raises:
             InputError: as `review_files` and `product_files` raise it.
         """
-        for variable, spec in (("ATELIER_PRODUCTS", self._products()), ("ATELIER_REVIEWS", self._reviews())):
+        specs = {
+            "ATELIER_PRODUCTS": self._products(),
+            "ATELIER_REVIEWS": self._reviews(),
+            "ATELIER_CUSTOMERS": self._customers(),
+        }
+        for variable, spec in specs.items():
             with _naming_variable(variable):
                 for path in sources.companions(spec) if spec else ():
                     say(f"{path}: passed over: macOS leaves such files beside others (AppleDouble); delete it")
                 for entry in sources.named(spec) if spec else ():
                     if isinstance(entry, str):
                         remote.check(entry, self._cache(entry), self._settings(), say)
-        named = [sources.named(spec) if spec else [] for spec in (self._reviews(), self._products())]
-        reviews, products = ([entry for entry in entries if isinstance(entry, Path)] for entries in named)
-        self.shop_layout(reviews, products)
+        named = {variable: sources.named(spec) if spec else [] for variable, spec in specs.items()}
+        local = {variable: [entry for entry in one if isinstance(entry, Path)] for variable, one in named.items()}
+        self.shop_layout(local["ATELIER_REVIEWS"], local["ATELIER_PRODUCTS"], local["ATELIER_CUSTOMERS"])
         return bool(self.reviews)
 
     def _reviews(self) -> str:
         own = environment.reviews()
         return own if self.reviews == sources.shown_spec(own) else self.reviews
+
+    def _customers(self) -> str:
+        own = environment.customers()
+        return own if self.customers == sources.shown_spec(own) else self.customers
 
     def _products(self) -> str:
         if not self.products:
@@ -374,6 +400,7 @@ def default_resources() -> dict[str, object]:
         "raw": RawSources(
             reviews=sources.shown_spec(environment.reviews()),
             products=sources.shown_spec(environment.products()),
+            customers=sources.shown_spec(environment.customers()),
             shop=environment.shop(),
             classes=environment.classes(),
             licence=environment.licence(),

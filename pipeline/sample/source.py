@@ -29,6 +29,7 @@ def embedded(
             yield {
                 "ATELIER_REVIEWS": str(catalogue.reviews),
                 "ATELIER_PRODUCTS": str(catalogue.products),
+                "ATELIER_CUSTOMERS": "",
                 "ATELIER_ALLOW_HOSTS": f"{address.host}:{address.port}",
             }
     except PortInUseError as error:

@@ -10,7 +10,7 @@ import dagster as dg
 from pipeline.core.raw.passed_over import GivenUp
 from pipeline.runtime.resources import RawSources
 
-SOURCES, NAME = ("raw_reviews", "raw_products"), "every_file_was_read"
+SOURCES, NAME = ("raw_reviews", "raw_products", "raw_customers"), "every_file_was_read"
 REMEDY = (
     "Put a whole file in its place, or remove it: a changed file is read again. If the file was not to blame, delete "
     "passed_over.json in the home."

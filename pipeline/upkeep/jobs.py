@@ -11,7 +11,7 @@ everything = dg.define_asset_job(
 
 observe_sources = dg.define_asset_job(
     "observe_sources",
-    selection=dg.AssetSelection.assets("raw_reviews", "raw_products", "garment_rules"),
+    selection=dg.AssetSelection.assets("raw_reviews", "raw_products", "raw_customers", "garment_rules"),
     description="Observe the raw files and the garment classes: their content is their data version.",
     executor_def=dg.in_process_executor,
 )

@@ -1,4 +1,4 @@
-"""Read raw review and product files into typed tables; every line is accepted, or listed in `rejects` with its place.
+"""Read raw reviews, products and customers into typed tables; every line is accepted, or in `rejects` with its place.
 
 Each file is read independently into a part (`parts.py`). Repeated keys are then found one range of keys at a time
 (`repeats.py`, `merging.py`), and the parts are concatenated in the order of files and lines. So the tables do not
@@ -31,6 +31,7 @@ from pipeline.core.raw.merging import (
     URLS,
     blocks_with,
     changes_of,
+    repeated_customers,
     repeated_products,
     repeated_reviews,
     review_ids,
@@ -108,6 +109,23 @@ class ProductsRead(Read):
     def accepted(self) -> int:
         """Count the lines with a product, including repeats of an asin and erased ones."""
         return self.products_file.num_rows + self.counts["repeated_asin"] + self.erased
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomersRead(Read):
+    """Customers in a file; customers + counts["repeated_customer"] + erased + rejects = rows."""
+
+    customers_file: StoredTable  # CUSTOMERS
+
+    @cached_property
+    def customers(self) -> pa.Table:
+        """Read CUSTOMERS into memory."""
+        return self.customers_file.read()
+
+    @property
+    def accepted(self) -> int:
+        """Count the rows with a customer, including repeats of an id and erased ones."""
+        return self.customers_file.num_rows + self.counts["repeated_customer"] + self.erased
 
 
 @dataclass(frozen=True)
@@ -212,6 +230,36 @@ def read_products(
         products_file=folder.table("products", schemas.PRODUCTS),
         rejects_file=folder.table("products-rejects", schemas.REJECTS),
         **_totals(parts, repeated_asin=left_out),
+    )
+
+
+def read_customers(
+    paths: Sequence[Path],
+    on_progress: Callable[[IngestProgress], None] | None = None,
+    read_context: ReadContext | None = None,
+    *,
+    shop: Shop | None = None,
+) -> CustomersRead:
+    """Read the customers of `paths`, each once, with each attribute of the first row that has one.
+
+    Arguments and errors are those of `read_reviews`; JSON lines are read as a table with a column for each key.
+    """
+    read_context = read_context or ReadContext()
+    folder, left_out = _Folder(read_context.out), 0
+    with (
+        _parts("customers", paths, "auto", on_progress, read_context, shop) as parts,
+        written(folder.path / "customers.parquet", schemas.CUSTOMERS, ATTRIBUTES) as add,
+    ):
+        all_changes = changes_of(repeated_customers, parts, PRODUCTS_AT_ONCE)
+        for rows, at, changes in blocks_with(parts, all_changes):
+            customers = rows.select(schemas.CUSTOMERS.names).cast(schemas.CUSTOMERS)
+            add(united(customers, at, changes))
+            left_out += changes["attributes"].null_count
+        concatenated([part.rejects for part in parts], folder.path / "customers-rejects.parquet")
+    return CustomersRead(
+        customers_file=folder.table("customers", schemas.CUSTOMERS),
+        rejects_file=folder.table("customers-rejects", schemas.REJECTS),
+        **_totals(parts, repeated_customer=left_out),
     )
 
 

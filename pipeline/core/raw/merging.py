@@ -25,6 +25,8 @@ KEPT = schemas.KEPT_OF_PRODUCTS
 PRODUCT_CHANGES = pa.schema(
     [*_PLACE, *((name, pa.list_(pa.string())) for name in URLS), *(schemas.PRODUCTS.field(name) for name in KEPT)]
 )
+# The attributes of a customer who gets more from later rows; null: the row is such a later row.
+CUSTOMER_CHANGES = pa.schema([*_PLACE, schemas.CUSTOMERS.field("attributes")])
 
 
 def changes_of(
@@ -66,7 +68,7 @@ def repeated_products(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.T
     """
     found = repeated(key_range, [part.folder for part in parts])
     places = list(zip(found.file.tolist(), found.row.tolist(), strict=True))
-    rows = _rows(found, parts)
+    rows = _rows(found, parts, ["asin", *URLS, *KEPT], "products")
     first_of: dict[str, int] = {}
     products: dict[int, _Product] = {}  # by the first row
     changed: dict[int, _Product | None] = {}
@@ -112,12 +114,34 @@ class _Product:
         return dict(zip((*URLS, *KEPT), (*map(list, self._urls), self._price, attributes), strict=True))
 
 
-def _rows(found: Repeated, parts: Sequence[Part]) -> pa.Table:
-    """Read what may change of the found rows, in their order."""
+def repeated_customers(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
+    """Compute CUSTOMER_CHANGES of a range of keys: a customer has each attribute of the first row with it."""
+    found = repeated(key_range, [part.folder for part in parts])
+    rows = _rows(found, parts, schemas.CUSTOMERS.names, "customers")
+    first_of: dict[str, int] = {}
+    known: dict[int, dict[str, str]] = {}  # by the first row
+    changed: dict[int, list[tuple[str, str]] | None] = {}
+    names, values = rows["reviewer_id"].to_pylist(), rows["attributes"].to_pylist()
+    for row, (customer, attributes) in enumerate(zip(names, values, strict=True)):
+        first = first_of.setdefault(customer, row)
+        if first == row:
+            known[row] = dict(attributes or ())
+            continue
+        changed[row] = None
+        more = dict(attributes or ()) | known[first]
+        if len(more) > len(known[first]):
+            known[first], changed[first] = more, list(more.items())
+    places = list(zip(found.file.tolist(), found.row.tolist(), strict=True))
+    changes = [{"file": places[row][0], "row": places[row][1], "attributes": more} for row, more in changed.items()]
+    return pa.Table.from_pylist(changes, schema=CUSTOMER_CHANGES)
+
+
+def _rows(found: Repeated, parts: Sequence[Part], columns: Sequence[str], kind: str) -> pa.Table:
+    """Read columns of the found rows, in their order."""
     order = np.lexsort((found.row, found.file))
     bounds = np.searchsorted(found.file[order], np.arange(len(parts) + 1)).tolist()
     pieces = [
-        part.products(found.row[order[low:high]], ["asin", *URLS, *KEPT])
+        part.taken(found.row[order[low:high]], columns, kind)
         for part, (low, high) in zip(parts, itertools.pairwise(bounds), strict=True)
     ]
     back = np.empty(len(order), np.int64)
@@ -138,19 +162,20 @@ def blocks_with(parts: Sequence[Part], changes: pa.Table) -> Iterator[tuple[pa.T
             start += len(block)
 
 
-def united(products: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
-    """Apply changes to a block of products: drop the later lines of an asin, and complete its first line."""
+def united(rows: pa.Table, at: np.ndarray, changes: pa.Table) -> pa.Table:
+    """Apply changes to a block of products or customers: drop the later lines of an id, and complete its first line."""
     if not len(at):
-        return products
-    first = to_numpy(changes[URLS[0]].is_valid())
-    fuller = products.take(to_arrow(at[first]))
-    for name in (*URLS, *KEPT):
+        return rows
+    columns = changes.column_names[len(_PLACE) :]
+    first = to_numpy(changes[columns[0]].is_valid())
+    fuller = rows.take(to_arrow(at[first]))
+    for name in columns:
         column = fuller.schema.get_field_index(name)
         values = changes[name].filter(to_arrow(first)).cast(fuller.schema.field(name).type)
         fuller = fuller.set_column(column, fuller.schema.field(name), values)
-    taken = np.arange(len(products))
-    taken[at[first]] = len(products) + np.arange(len(fuller))
-    return pa.concat_tables([products, fuller]).take(to_arrow(np.delete(taken, at[~first])))
+    taken = np.arange(len(rows))
+    taken[at[first]] = len(rows) + np.arange(len(fuller))
+    return pa.concat_tables([rows, fuller]).take(to_arrow(np.delete(taken, at[~first])))
 
 
 def review_ids(keys: np.ndarray, before: np.ndarray) -> pa.Array:

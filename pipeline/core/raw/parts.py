@@ -40,19 +40,24 @@ PARSERS = min(4, os.cpu_count() or 1)  # threads; decompressing the file cannot 
 _ROWS, _REJECTS, _ABOUT = "rows.arrow", "rejects.parquet", "part.json"
 
 
-def _keyed(schema: pa.Schema, without: str) -> pa.Schema:
-    return schema.remove(schema.get_field_index(without)).append(pa.field("key", pa.uint64(), nullable=False))
+def _keyed(schema: pa.Schema, without: str = "") -> pa.Schema:
+    kept = [field for field in schema if field.name != without]
+    return pa.schema([*kept, pa.field("key", pa.uint64(), nullable=False)])
 
 
-# `key` is the hash of a review's line or of a product's asin.
-SCHEMAS = {"reviews": _keyed(schemas.REVIEWS, "review_id"), "products": _keyed(schemas.PRODUCTS, "garment_class")}
+# `key` is the hash of a review's line, a product's asin or a customer's id.
+SCHEMAS = {
+    "reviews": _keyed(schemas.REVIEWS, "review_id"),
+    "products": _keyed(schemas.PRODUCTS, "garment_class"),
+    "customers": _keyed(schemas.CUSTOMERS),
+}
 
 
 @dataclass(frozen=True)
 class Reading:
     """How to read all files of a call."""
 
-    kind: str  # "reviews" or "products"
+    kind: str  # "reviews", "products" or "customers"
     vintage: str  # one of VINTAGES, or "auto"
     folder: Path  # of the parts
     erased: Erasures
@@ -80,10 +85,10 @@ class Part:
             for number in range(rows.num_record_batches):
                 yield pa.Table.from_batches([rows.get_batch(number)])
 
-    def products(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Read some columns of the given rows [n], ascending, of a part of products."""
+    def taken(self, rows: np.ndarray, columns: Sequence[str], kind: str = "products") -> pa.Table:
+        """Read some columns of the given rows [n], ascending, of a part of this kind."""
         starts = repeats.starts(self.folder)
-        schema = pa.schema([SCHEMAS["products"].field(name) for name in columns])
+        schema = pa.schema([SCHEMAS[kind].field(name) for name in columns])
         pieces = []
         for block in np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist():
             low, high = np.searchsorted(rows, starts[block : block + 2])
@@ -163,7 +168,9 @@ def _read(
 ) -> Part:
     """Write a file's rows, keys and rejects."""
     schema, erased = SCHEMAS[reading.kind], reading.erased
-    keep = erased.from_reviews if reading.kind == "reviews" else erased.from_products
+    keep = {"reviews": erased.from_reviews, "products": erased.from_products, "customers": erased.from_customers}[
+        reading.kind
+    ]
     counts: Counter[str] = Counter()
     lines = rows = left_out = 0
     vintages: set[str] = set()

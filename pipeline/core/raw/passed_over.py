@@ -17,7 +17,7 @@ LIST = "passed_over.json"  # under the home
 class GivenUp:
     """A skipped file, with its version at that time."""
 
-    source: str  # the asset: raw_reviews or raw_products
+    source: str  # the asset: raw_reviews, raw_products or raw_customers
     name: str  # its path, or its URL without secrets
     mark: str  # size and date, or the server's version; a file with another mark is read again
     error: str

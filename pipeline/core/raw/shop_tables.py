@@ -1,4 +1,4 @@
-"""Read a shop's tables by the layout that was given or recognised: reviews, products, and the items of variants."""
+"""Read a shop's tables by their layout, given or recognised: reviews, products, customers, the items of variants."""
 
 import dataclasses
 import threading
@@ -20,14 +20,16 @@ from pipeline.core.raw.parsing import Parsed, parsers_database
 from pipeline.core.raw.table_rows import TableRows
 from pipeline.core.raw.tables import RowBlock, TableFile
 from pipeline.core.shop import layouts
-from pipeline.core.shop.mapping import InteractionColumns, ProductColumns, Shop
+from pipeline.core.shop.mapping import CustomerColumns, InteractionColumns, ProductColumns, Shop
 from pipeline.core.shop.picture_files import PicturePattern
 
 VERSION = "1"  # of what is made of a table; part of the name of kept parts
 
 
 def is_table(path: Path, kind: str, shop: Shop | None, form: Form) -> bool:
-    """Return whether a file is read as a table: also JSON, if its keys are those that shop.toml names."""
+    """Return whether a file is read as a table: also JSON of customers, or with the keys that shop.toml names."""
+    if kind == "customers":
+        return True
     if form.kind in TABLES or shop is None or shop.file is None:
         return form.kind in TABLES
     given = shop.interactions if kind == "reviews" else shop.products
@@ -36,7 +38,7 @@ def is_table(path: Path, kind: str, shop: Shop | None, form: Form) -> bool:
 
 
 class ShopTable:
-    """A table of reviews or products of a shop.
+    """A table of reviews, products or customers of a shop.
 
     Raises:
         InputError: when it is made: it is no table, or it is unclear what its columns mean.
@@ -47,16 +49,19 @@ class ShopTable:
         self.meter = Meter()
         shop = shop or Shop()
         form = form or form_of(path)
-        given = shop.interactions if kind == "reviews" else shop.products
+        given = _given(shop, kind)
         self._file = JsonTable(path, form) if form.kind == JSON else TableFile(path, form, given, layouts.KNOWN)
         names, dialect = self._file.names, self._file.dialect
         if shop.understood and shop.file is None and not layouts.fits(given, names):
             shop = Shop()  # another file's columns were recognised, and this one has its own
         self.pictures = shop.pictures
-        self.columns: InteractionColumns | ProductColumns
+        self.columns: layouts.AnyColumns
         if kind == "reviews":
             sample = dialect.sample if dialect else ()
             self.vintage, self.columns = layouts.interactions_of(names, sample, path, shop.interactions)
+        elif kind == "customers":
+            user = shop.interactions.user or None
+            self.vintage, self.columns = layouts.customers_of(names, path, shop.customers, user)
         else:
             item = shop.interactions.item or None
             self.vintage, self.columns, beside = layouts.products_of(names, path, shop.products, item)
@@ -87,6 +92,8 @@ class ShopTable:
                 of_thread.rows = TableRows(self.path, database)
             if isinstance(self.columns, InteractionColumns):
                 return of_thread.rows.reviews(block, self.columns)
+            if isinstance(self.columns, CustomerColumns):
+                return of_thread.rows.customers(block, self.columns)
             return of_thread.rows.products(block, self.columns, self.pattern)
 
         waiting: deque[Future[Parsed]] = deque()
@@ -110,7 +117,14 @@ class ShopTable:
                 )
 
 
-def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | None = None) -> Shop | None:
+def _given(shop: Shop, kind: str) -> layouts.AnyColumns:
+    """Return what a shop says of the columns of a kind of table."""
+    return {"reviews": shop.interactions, "products": shop.products, "customers": shop.customers}[kind]
+
+
+def recognised(
+    reviews: Sequence[Path], products: Sequence[Path], shop: Shop | None = None, customers: Sequence[Path] = ()
+) -> Shop | None:
     """Recognise what shop.toml leaves open of a shop's files; None for JSON without a shop.toml.
 
     The first table of each kind counts; another file's columns are recognised when it is read.
@@ -120,7 +134,7 @@ def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | N
     """
     found, given = shop or Shop(), shop is not None
     names, understood = [], list[str]()
-    for kind, paths in (("reviews", reviews), ("products", products)):
+    for kind, paths in (("reviews", reviews), ("products", products), ("customers", customers)):
         for path in paths:
             form = form_of(path)
             if not is_table(path, kind, shop, form):
@@ -131,6 +145,8 @@ def recognised(reviews: Sequence[Path], products: Sequence[Path], shop: Shop | N
             understood.append(table.described())
             if isinstance(columns, InteractionColumns):
                 found = dataclasses.replace(found, interactions=columns)
+            elif isinstance(columns, CustomerColumns):
+                found = dataclasses.replace(found, customers=columns)
             else:
                 found = dataclasses.replace(found, products=columns, pictures=table.pictures)
             break

@@ -1,4 +1,4 @@
-"""Turn the rows of a shop's table into reviews and products, by the columns of its layout.
+"""Turn the rows of a shop's table into reviews, products and customers, by the columns of its layout.
 
 The results are those of `parsing.py` for JSON; a row that is not accepted is a reject with its number.
 """
@@ -22,7 +22,7 @@ from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
 from pipeline.core.raw.tables import RowBlock
 from pipeline.core.raw.vintages import categories_of, parsed, title_of
-from pipeline.core.shop.mapping import Attributes, InteractionColumns, ProductColumns
+from pipeline.core.shop.mapping import Attributes, CustomerColumns, InteractionColumns, ProductColumns
 from pipeline.core.shop.picture_files import PicturePattern
 
 TABLE_REASONS = ("too_many_values", "too_few_values", "kind_negative", "kind_ignored", "kind_unknown")
@@ -119,6 +119,17 @@ class TableRows:
         found = found.append_column("price", price)
         found = found.append_column("attributes", self._attributes(table, columns.attributes or ()))
         found = found.append_column("key", self._keys(found.select(["asin"])))
+        return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
+
+    def customers(self, block: RowBlock, columns: CustomerColumns) -> Parsed:
+        """Make CUSTOMERS, and `key`: the hash of the id."""
+        self._counts = Counter()
+        customer = self._ids(block.table[columns.id], columns.width)
+        found = pa.table(
+            {"reviewer_id": customer, "attributes": self._attributes(block.table, columns.attributes or ())}
+        )
+        found = found.append_column("key", self._keys(found.select(["reviewer_id"])))
+        refused = {"reviewer_missing": pc.is_null(customer), "reviewer_too_long": _too_long(customer)}
         return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
 
     def _attributes(self, table: pa.Table, named: Attributes) -> pa.Array:

@@ -30,6 +30,11 @@ PRODUCTS = {
     "brand": ("brand", "brand_name"), "colour": ("colour", "color", "colour_name", "color_name"),
     "material": ("material",), "season": ("season",), "size": ("size",),
 }  # fmt: skip
+# Without the postal code, which together with the age may identify a person.
+HM_CUSTOMERS = {
+    "fashion_news": ("FN",), "active": ("active",), "club_member_status": ("club_member_status",),
+    "fashion_news_frequency": ("fashion_news_frequency",), "age": ("age",),
+}  # fmt: skip
 PRICE = (
     *("current_price", "sale_price", "selling_price", "list_price", "retail_price", "unit_price", "price_eur"),
     *("price_usd", "price_gbp", "preis", "prix", "precio"),

@@ -13,10 +13,11 @@ from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.dialects import plain
 from pipeline.core.shop import attributes
-from pipeline.core.shop.mapping import InteractionColumns, PictureFiles, ProductColumns
+from pipeline.core.shop.mapping import CustomerColumns, InteractionColumns, PictureFiles, ProductColumns
 
 GIVEN = "shop.toml"  # the layout's name if shop.toml names the columns
-Columns = TypeVar("Columns", InteractionColumns, ProductColumns)
+AnyColumns = InteractionColumns | ProductColumns | CustomerColumns
+Columns = TypeVar("Columns", bound=AnyColumns)
 
 USER = (
     *("user_id", "user", "customer_id", "customer", "reviewer_id", "reviewer", "uid", "visitor_id", "client_id"),
@@ -155,6 +156,26 @@ def products_of(
     return "columns by their names", _with(found, given), PictureFiles()
 
 
+def customers_of(
+    names: Sequence[str], path: Path, given: CustomerColumns | None = None, wanted: str | None = None
+) -> tuple[str, CustomerColumns]:
+    """Recognise the columns of a table of customers. Arguments and errors are those of `products_of`.
+
+    Only H&M's attributes are recognised: what a shop keeps of its customers, it names in its shop.toml.
+    """
+    given = resolved(given or CustomerColumns(), names, path, "customers")
+    by_name = {plain(name): name for name in names}
+    if {"customerid", "clubmemberstatus"} <= by_name.keys():
+        named = attributes.named(attributes.HM_CUSTOMERS, by_name)
+        return "H&M (Kaggle)", _with(CustomerColumns(id=by_name["customerid"], attributes=named), given)
+    if given.id:
+        return GIVEN, given
+    found = CustomerColumns(
+        id=_Roles("customers", names, path, given).needed("id", (*USER, "id"), wanted), attributes=()
+    )
+    return "columns by their names", _with(found, given)
+
+
 def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> Columns:
     """Replace the names in shop.toml by those of the file; case and punctuation are ignored if only one column fits.
 
@@ -184,24 +205,23 @@ def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> 
         )
     if isinstance(columns, ProductColumns):
         changed["categories"] = tuple(found("categories", name) for name in columns.categories)
-        if columns.attributes is not None:
-            changed["attributes"] = tuple((key, found(key, name, "attributes")) for key, name in columns.attributes)
+    named = getattr(columns, "attributes", None)
+    if named is not None:
+        of = "attributes" if isinstance(columns, ProductColumns) else "customers.attributes"
+        changed["attributes"] = tuple((key, found(key, name, of)) for key, name in named)
     return dataclasses.replace(columns, **changed)
 
 
-def fits(columns: InteractionColumns | ProductColumns, names: Sequence[str]) -> bool:
+def fits(columns: AnyColumns, names: Sequence[str]) -> bool:
     """Return whether a table with these names has every column of the layout."""
     try:
-        if isinstance(columns, InteractionColumns):
-            resolved(columns, names, Path(), "")
-        else:
-            resolved(columns, names, Path(), "")
+        resolved(columns, names, Path(), "")
     except InputError:
         return False
     return True
 
 
-def said(columns: InteractionColumns | ProductColumns) -> str:
+def said(columns: AnyColumns) -> str:
     """Describe in one line which column has which role."""
     shown = ("user", "item", "id", "variant", "title", "categories", "time", "rating", "kind", "pictures", "price")
     parts = []
@@ -218,7 +238,11 @@ class _Roles:
     """Finds the columns of roles among the names of a table."""
 
     def __init__(
-        self, table: str, names: Sequence[str], path: Path, given: InteractionColumns | ProductColumns
+        self,
+        table: str,
+        names: Sequence[str],
+        path: Path,
+        given: AnyColumns,
     ) -> None:
         self._table, self._names, self._path, self._given = table, names, path, given
 

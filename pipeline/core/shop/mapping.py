@@ -74,6 +74,15 @@ class ProductColumns(TableForm):
 
 
 @dataclass(frozen=True)
+class CustomerColumns(TableForm):
+    """The columns of a table of customers."""
+
+    id: Annotated[str, Doc("The column with the customer's id, the user of the interactions.")] = ""
+    width: Annotated[int | None, Doc("Digits of an id; a shorter number has lost zeros and gets them.")] = None
+    attributes: Attributes | None = None  # in a table of their own, [customers.attributes]
+
+
+@dataclass(frozen=True)
 class PictureFiles:
     """Where the picture files of a product are."""
 
@@ -92,6 +101,7 @@ class Shop:
     interactions: InteractionColumns = field(default_factory=InteractionColumns)
     products: ProductColumns = field(default_factory=ProductColumns)
     pictures: PictureFiles = field(default_factory=PictureFiles)
+    customers: CustomerColumns = field(default_factory=CustomerColumns)
     file: Path | None = field(default=None, compare=False)  # the shop.toml
     understood: tuple[str, ...] = field(default=(), compare=False)  # how each file was understood, a line for each
     joined: tuple[Path, ...] = ()  # the product files by which bought variants become items; empty: no such step
@@ -122,7 +132,8 @@ class Shop:
     @property
     def digest(self) -> str:
         """Compute a digest of everything that the mapping says, but not of the files themselves."""
-        said = [self.layout, *map(dataclasses.asdict, (self.interactions, self.products, self.pictures))]
+        tables = (self.interactions, self.products, self.pictures, self.customers)
+        said = [self.layout, *map(dataclasses.asdict, tables)]
         return hashlib.sha256(json.dumps(said, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
     def toml(self) -> str:
@@ -135,6 +146,7 @@ class Shop:
             ("interactions", self.interactions),
             ("products", self.products),
             ("pictures", self.pictures),
+            ("customers", self.customers),
         ):
             lines += ["", f"[{table}]"]
             for name, (kind, doc) in _fields(type(of_table)).items():
@@ -144,6 +156,8 @@ class Shop:
                 lines.append(f"{'# ' if unset and name != 'quote' else ''}{line}  # {doc}")
             if isinstance(of_table, ProductColumns):
                 lines += _attribute_lines("attributes", of_table.attributes)
+            if isinstance(of_table, CustomerColumns):
+                lines += _attribute_lines("customers.attributes", of_table.attributes)
         return "\n".join(lines) + "\n"
 
 
@@ -191,9 +205,9 @@ class _Reader:
         self._path, self._lines = path, text.splitlines()
 
     def shop(self, content: dict[str, Any]) -> Shop:
-        self._known("", content, ("layout", "interactions", "products", "attributes", "pictures"))
+        self._known("", content, ("layout", "interactions", "products", "attributes", "pictures", "customers"))
         products = self._table("products", content, ProductColumns)
-        products |= {"attributes": self._attributes("attributes", content)}
+        products |= {"attributes": self._attributes("attributes", content.get("attributes"))}
         interactions = self._table("interactions", content, InteractionColumns)
         pictures = self._table("pictures", content, PictureFiles)
         if "folders" in pictures:
@@ -204,11 +218,18 @@ class _Reader:
             pictures["folders"] = tuple(there)
         self._check_values("interactions", interactions)
         self._check_values("products", products)
+        named, of_customers = None, content.get("customers", {})
+        if isinstance(of_customers, dict):
+            named = self._attributes("customers.attributes", of_customers.get("attributes"))
+            content = {**content, "customers": {k: v for k, v in of_customers.items() if k != "attributes"}}
+        customers = self._table("customers", content, CustomerColumns)
+        self._check_values("customers", customers)
         return Shop(
             self._value("", "layout", content.get("layout", "own"), str),
             InteractionColumns(**interactions),
             ProductColumns(**products),
             PictureFiles(**pictures),
+            CustomerColumns(**customers, attributes=named),
             self._path,
         )
 
@@ -241,9 +262,8 @@ class _Reader:
         self._known(table, values, tuple(fields))
         return {name: self._value(table, name, value, fields[name]) for name, value in values.items()}
 
-    def _attributes(self, table: str, content: dict[str, Any]) -> Attributes | None:
+    def _attributes(self, table: str, values: Any) -> Attributes | None:
         """Read a table of attributes; None if there is none."""
-        values = content.get(table)
         if values is None:
             return None
         if not isinstance(values, dict):

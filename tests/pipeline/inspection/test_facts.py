@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pipeline.core.dataset.kcore import five_core
 from pipeline.core.errors import InputError
 from pipeline.core.raw.ingest import ReadContext, read_reviews
-from pipeline.inspection.facts import AttributeFacts, measure
+from pipeline.core.shop.mapping import Shop
+from pipeline.inspection.facts import AttributeFacts, CustomerFacts, measure
+from pipeline.inspection.report import Inspection, as_json, rows
 from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, measured, product, review, write
 
 
@@ -32,6 +34,26 @@ def test_price_and_attributes_are_counted_with_the_commonest_values(tmp_path: Pa
     tables = measured(tmp_path, products=[*priced, product("Q", price="ask")]).tables
     assert (tables.products, tables.with_price) == (6, 5)
     assert tables.attributes == {"brand": AttributeFacts(5, ("North", "East", "South"))}
+
+
+def test_customers_are_counted_with_the_users_that_are_among_them(tmp_path: Path):
+    write(tmp_path / "reviews.jsonl", REVIEWS)
+    write(tmp_path / "products.jsonl", PRODUCTS)
+    (tmp_path / "customers.csv").write_text("id,age\nU0,25\nU1,25\nV,30\n,40\n")
+    (tmp_path / "shop.toml").write_text('[customers]\nid = "id"\n[customers.attributes]\nage = "age"\n')
+    paths = ([tmp_path / "reviews.jsonl"], [tmp_path / "products.jsonl"])
+    shop = Shop.of(tmp_path / "shop.toml")
+    facts = measure(*paths, shop=shop, customers=[tmp_path / "customers.csv"])
+    assert facts.tables.users == 4
+    assert facts.tables.customers == CustomerFacts(3, 2, {"age": AttributeFacts(3, ("25", "30"))})
+    shown = dict(rows(Inspection(facts)))
+    assert (shown["customers"], shown["users among the customers"]) == ("3 of 4 lines", "50.0%")
+    assert shown["customers with age"] == "100.0%, for example 25, 30"
+    found = as_json(Inspection(facts))
+    assert found["customers"]["users_meeting_share"] == 0.5
+    assert found["customers"]["attributes"] == {"age": {"share": 1.0, "examples": ["25", "30"]}}
+    assert found["rejected"]["customers"] == {"reviewer_missing": 1}
+    assert as_json(Inspection(measure(*paths)))["customers"] is None
 
 
 def test_the_share_of_ids_that_meet_is_of_the_reviewed_ids(tmp_path: Path):
