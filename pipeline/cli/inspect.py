@@ -141,7 +141,8 @@ def show(found: Inspection, console: Console) -> None:
         )  # fmt: skip
         if file.columns:
             console.print(f"  columns: {escape(', '.join(file.columns))}", highlight=False, soft_wrap=True)
-        console.print(f"  {escape(file.sample)}", highlight=False, soft_wrap=True, style="dim")
+        if file.sample:
+            console.print(f"  {escape(file.sample)}", highlight=False, soft_wrap=True, style="dim")
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows(found):
         table.add_row(name, escape(value))

@@ -33,6 +33,7 @@ from pipeline.core.images.store_shards import absorb
 from pipeline.core.raw.copies import is_copy, rewrite_copies
 from pipeline.core.raw.framing import codec_of
 from pipeline.core.raw.sources import named
+from pipeline.core.shop.mapping import Shop
 from pipeline.erase import traces
 from pipeline.erase.redact import databases, redact, redact_logs
 from pipeline.erase.rewrite import Removal, UnreadableFileError, is_rewritable, rewrite
@@ -186,8 +187,12 @@ def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
     Only JSON with Amazon's keys can be rewritten. Other copies are removed, and the next run fetches them again.
     """
 
+    shop = None
+    with contextlib.suppress(InputError):  # a shop.toml that is wrong or gone names no keys
+        shop = Shop.of(Path(environment.shop()).expanduser()) if environment.shop() else None
+
     def write(path: Path, out: Path) -> int | None:
-        if is_copy(path) and not is_rewritable(path):
+        if is_copy(path) and not is_rewritable(path, shop):
             return None
         try:
             return rewrite(path, out, removal)
@@ -204,7 +209,7 @@ def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
         yield f"{path.relative_to(home)}: cannot be rewritten ({why})"
     for path in (path.resolve() for path in _local_inputs()):
         if path.is_relative_to(home):
-            if not is_rewritable(path):
+            if not is_rewritable(path, shop):
                 yield f"{path.relative_to(home)}: not changed; take this name's rows out of it, later runs skip them"
                 continue
             try:

@@ -19,10 +19,12 @@ from pipeline.core import signatures
 from pipeline.core.errors import InputError
 from pipeline.core.raw.addresses import encodable
 from pipeline.core.raw.forms import JSON, form_of
-from pipeline.core.raw.framing import BYTE_ORDER_MARK, DAMAGED, codec_of, inflated
-from pipeline.core.raw.json_table import JsonTable
+from pipeline.core.raw.framing import BYTE_ORDER_MARK, DAMAGED, blocks, codec_of, inflated
+from pipeline.core.raw.parts import SNIFFED_LINES
+from pipeline.core.raw.shop_tables import is_table
 from pipeline.core.raw.spans import object_end
 from pipeline.core.raw.vintages import parsed
+from pipeline.core.shop.mapping import Shop
 from pipeline.erase.spelling import NameMatcher
 
 BLOCK_BYTES = 4 << 20
@@ -150,17 +152,22 @@ class _Number(float):
         return number
 
 
-def is_rewritable(path: Path) -> bool:
+def is_rewritable(path: Path, shop: Shop | None = None) -> bool:
     """Return whether rows can be removed from a file: JSON whose keys are known, or what no reader reads.
 
     In a table, and in JSON with a shop's own keys, it is not known here which value is the name.
     """
     try:
         form = form_of(path)
-        names = JsonTable(path, form).names if form.kind == JSON else ()
+        if form.kind != JSON or any(is_table(path, kind, shop, form) for kind in ("reviews", "products")):
+            return False
+        block = next(blocks(path), None)
+        places = zip(block.starts[:SNIFFED_LINES], block.starts[1:], strict=False) if block else ()
+        lines = (block.data[start:end].tobytes().decode("utf-8", "replace") for start, end in places if block)
+        keys = {key for line in lines if isinstance(value := parsed(line.strip(), literal=True), dict) for key in value}
     except InputError:  # damaged, or of another kind: `rewrite` decides
         return True
-    return form.kind == JSON and any(name in keys for keys in OWNERS.values() for name in names)
+    return not keys or any(key in keys for known in OWNERS.values() for key in known)
 
 
 def rewrite(path: Path, out: Path, removal: Removal) -> int:

@@ -37,6 +37,7 @@ from pipeline.core.shop.mapping import Shop
 
 AnyRead = ReviewsRead | ProductsRead | CustomersRead
 KS = (2, 3, 5, 10)
+COMMON = 5  # customers who share a value that is shown; a rarer one may be an address or a name
 EXAMPLES = 3  # values of an attribute that are shown, the commonest first
 ALIKE = 0.5  # from this share of ids that meet, no reason is looked for why the others do not
 MEMORY = "1GB"  # DuckDB's limit; it spills to disk beyond that
@@ -237,7 +238,8 @@ def rejected(rejects: pa.Table) -> tuple[dict[str, int], str]:
         return {}, ""
     place = rejects["reason"].index(next(iter(reasons))).as_py()
     row = rejects.slice(place, 1).to_pylist()[0]
-    return reasons, f"{row['file']}:{row['line']}: {printable(row['text'], 120)}"
+    text = f": {printable(row['text'], 120)}" if row["text"] else ""
+    return reasons, f"{row['file']}:{row['line']}{text}"
 
 
 def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int, shop: Shop | None) -> FileFacts:
@@ -249,6 +251,7 @@ def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int, shop: Sho
         value = parsed(sample, literal=True)
         columns = list(value) if isinstance(value, dict) else []
     shown = tuple(printable(name, 60) for name in columns)
+    sample = "" if kind == "customers" else sample  # it is of a person
     return FileFacts(kind, str(path), layouts.get(str(path)), path.stat().st_size, bad, shown, printable(sample))
 
 
@@ -342,7 +345,7 @@ def of_tables(
             _view(database, "customers", customers)
             among = "SELECT count(*) FROM (SELECT DISTINCT u FROM pairs) WHERE u IN (SELECT hash(reviewer_id)"
             count, users_met = row(f"SELECT (SELECT count(*) FROM customers), ({among} FROM customers))")
-            of_customers = CustomerFacts(count, users_met, _attributes(database, "customers"))
+            of_customers = CustomerFacts(count, users_met, _attributes(database, "customers", COMMON))
     total, pairs, first, last, untimed, photos = of_reviews
     return TableFacts(
         int(total or 0), users, items, pairs, first, last, int(untimed or 0), int(photos or 0), *of_products, cores,
@@ -350,16 +353,17 @@ def of_tables(
     )  # fmt: skip
 
 
-def _attributes(database: duckdb.DuckDBPyConnection, table: str) -> dict[str, AttributeFacts]:
-    """Count the rows with each attribute, and choose its commonest values."""
+def _attributes(database: duckdb.DuckDBPyConnection, table: str, least: int = 1) -> dict[str, AttributeFacts]:
+    """Count the rows with each attribute, and choose its commonest values, which at least so many rows have."""
     entries = f"SELECT unnest(map_entries(attributes)) AS entry FROM {table}"
     counted = f"SELECT entry.key AS name, entry.value AS value, count(*) AS rows FROM ({entries}) GROUP BY ALL"
     found = database.execute(
-        "SELECT name, sum(rows)::BIGINT AS total, list(value ORDER BY rows DESC, value)[:$1] AS examples"
+        "SELECT name, sum(rows)::BIGINT AS total, list(value ORDER BY rows DESC, value) FILTER (rows >= $1) AS examples"
         f" FROM ({counted}) GROUP BY name ORDER BY total DESC, name",
-        [EXAMPLES],
+        [least],
     ).fetchall()
-    return {name: AttributeFacts(total, tuple(printable(v, 40) for v in examples)) for name, total, examples in found}
+    shown = {name: tuple(printable(v, 40) for v in (examples or ())[:EXAMPLES]) for name, _, examples in found}
+    return {name: AttributeFacts(total, shown[name]) for name, total, _ in found}
 
 
 def _cores(row: Callable[[str], Sequence[Any]], ks: Sequence[int]) -> dict[int, Core]:

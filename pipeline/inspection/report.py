@@ -78,7 +78,8 @@ def rows(found: Inspection) -> Iterator[tuple[str, str]]:
 def _attributes(what: str, found: Mapping[str, AttributeFacts], rows: int) -> Iterator[tuple[str, str]]:
     for name, attribute in found.items():
         share = f"{attribute.rows / max(1, rows):.1%}"
-        yield f"{what} with {printable(name, 40)}", f"{share}, for example {', '.join(attribute.examples)}"
+        examples = f", for example {', '.join(attribute.examples)}" if attribute.examples else ""
+        yield f"{what} with {printable(name, 40)}", share + examples
 
 
 def pictures_looked_at(pictures: Sequence[Sampled]) -> str:

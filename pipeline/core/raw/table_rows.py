@@ -122,7 +122,7 @@ class TableRows:
         return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
 
     def customers(self, block: RowBlock, columns: CustomerColumns) -> Parsed:
-        """Make CUSTOMERS, and `key`: the hash of the id."""
+        """Make CUSTOMERS, and `key`: the hash of the id. Rejects have no text."""
         self._counts = Counter()
         customer = self._ids(block.table[columns.id], columns.width)
         found = pa.table(
@@ -130,7 +130,10 @@ class TableRows:
         )
         found = found.append_column("key", self._keys(found.select(["reviewer_id"])))
         refused = {"reviewer_missing": pc.is_null(customer), "reviewer_too_long": _too_long(customer)}
-        return self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
+        result = self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
+        for reject in result.rejects:
+            reject["text"] = ""  # of a person whom no erasure would find
+        return result
 
     def _attributes(self, table: pa.Table, named: Attributes) -> pa.Array:
         """Keep a row's values of these columns; what is nested becomes JSON."""

@@ -4,8 +4,6 @@ Every function takes an Arrow column of text (all but ids also of numbers) and w
 case, plain numbers, is one cast. Which column is which, and what becomes of a row, is decided elsewhere.
 """
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
+from pipeline.core.raw.price_text import price_of
 
 TIMES = (0, 4_102_444_800)  # Unix seconds from 1970 to 2100
 RATINGS = (0, 100)  # covers stars and every usual scale
@@ -45,33 +44,6 @@ FORMATS = (
     "%B %d, %Y",
     "%d %b %Y",
     "%d %B %Y",
-)
-
-# A price: a currency, a number, a dash in place of the cents, a currency.
-_PRICE = re.compile(r"(\D*?)\s*([.,]?\d[\d.,'’\s]*?)\s*(?:[.,]\s*[-–—]+|/-)?\s*([^\d\s][^\d]*)?")
-_IN_GROUPS = re.compile(r"[1-9]\d{0,2}([.,'’\s])(?:\d{2,3}\1)*\d{3}(?:(?!\1)[.,](\d+))?")  # also 1,29,999.00
-_IN_ONE = re.compile(r"\d*[.,]?\d+")
-_CURRENCIES = frozenset(
-    (
-        "eur",
-        "euro",
-        "euros",
-        "usd",
-        "kr",
-        "zł",
-        "kč",
-        "ft",
-        "lei",
-        "лв",
-        "руб",
-        "rs",
-        "fr",
-        "sfr",
-        "tl",
-        "r",
-        "dh",
-        "rm",
-    )
 )
 
 
@@ -166,8 +138,7 @@ def ratings(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array, pa.
 def prices(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
     """Read prices: (float64 with nulls, unreadable).
 
-    A currency may stand on either side. A comma is the decimal point unless three digits follow it (`1,299`); a dot is,
-    unless another mark follows it (`1.299,00`), or three digits and a currency (`1.299 €`). A price is not negative.
+    A price may have a currency and a decimal comma (`price_text.py`); it is not negative.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     plain = _plain_numbers(array)
@@ -179,33 +150,9 @@ def prices(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
         read = known & (numbers >= 0) & np.isfinite(numbers)
         return to_arrow(numbers, read), to_arrow(known & ~read)
     distinct = array.dictionary_encode()  # many products have the same price
-    of_text = pa.array([_price(text) for text in distinct.dictionary.to_pylist()], pa.float64())
+    of_text = pa.array([price_of(text) for text in distinct.dictionary.to_pylist()], pa.float64())
     found = of_text.take(distinct.indices)
     return found, pc.and_not(distinct.is_valid(), found.is_valid())
-
-
-def _price(text: str) -> float | None:
-    """Read one price; None if it is none."""
-    found = _PRICE.fullmatch(text) if len(text) <= MOMENT_CHARACTERS else None
-    if found is None:
-        return float(text) if re.fullmatch(r"\+?\d+\.?\d*[eE][+-]?\d{1,2}", text) else None
-    currencies = [part.strip() for part in (found[1], found[3] or "") if part.strip()]
-    number = found[2]
-    if not all(map(_is_currency, currencies)):
-        return None
-    grouped = _IN_GROUPS.fullmatch(number)
-    if grouped and (currencies or grouped[2] or grouped[1] != "." or number.count(".") > 1):
-        whole = number[: grouped.start(2) - 1] if grouped[2] else number
-        return float(f"{re.sub(r'[^0-9]', '', whole)}.{grouped[2] or 0}")
-    return float(number.replace(",", ".")) if _IN_ONE.fullmatch(number) else None
-
-
-def _is_currency(text: str) -> bool:
-    """Return whether a text is a currency: a sign such as € or US$, a code such as EUR, or a word such as kr."""
-    signs = [character for character in text if unicodedata.category(character) == "Sc"]
-    if signs:
-        return len(text) <= 4 and all(one in signs or one.isalpha() for one in text)
-    return bool(re.fullmatch("[A-Z]{3}", text)) or text.rstrip(".").lower() in _CURRENCIES
 
 
 def _plain_numbers(array: pa.Array) -> pa.Array | None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from pipeline.core import schemas
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw.copies import CopyFolder, ServerVersion
+from pipeline.core.shop.mapping import Shop
 from pipeline.erase import erase, traces
 from pipeline.erase.rewrite import is_rewritable
 from pipeline.home.storage import Storage
@@ -85,7 +86,17 @@ def test_without_a_table_of_customers_nothing_is_removed(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
-    [("c.csv", CSV, False), ("c.jsonl", JSON, False), ("r.jsonl", AMAZON, True), ("p.json", f"[{AMAZON}]", True)],
-)
+    [
+        ("c.csv", CSV, False), ("c.jsonl", JSON, False), ("r.jsonl", AMAZON, True),
+        ("literals.json", "{'asin': 'B1', 'title': 'a'}\n", True), ("damaged.json", '{"asin": \n{"a\n', True),
+    ],
+)  # fmt: skip
 def test_only_json_with_known_keys_is_rewritten(tmp_path: Path, name: str, content: str, expected: bool):
     assert is_rewritable(write(tmp_path / name, content)) == expected
+
+
+def test_json_whose_keys_a_shop_toml_names_is_not_rewritten(tmp_path: Path):
+    path = write(tmp_path / "orders.jsonl", '{"kunde": "x", "asin": "B1"}\n')
+    assert is_rewritable(path)
+    toml = write(tmp_path / "shop.toml", '[interactions]\nuser = "kunde"\nitem = "asin"\n')
+    assert not is_rewritable(path, Shop.of(toml))

@@ -39,19 +39,24 @@ def test_price_and_attributes_are_counted_with_the_commonest_values(tmp_path: Pa
 def test_customers_are_counted_with_the_users_that_are_among_them(tmp_path: Path):
     write(tmp_path / "reviews.jsonl", REVIEWS)
     write(tmp_path / "products.jsonl", PRODUCTS)
-    (tmp_path / "customers.csv").write_text("id,age\nU0,25\nU1,25\nV,30\n,40\n")
-    (tmp_path / "shop.toml").write_text('[customers]\nid = "id"\n[customers.attributes]\nage = "age"\n')
+    others = "".join(f"V{n},25,v{n}@shop.example\n" for n in range(3))
+    (tmp_path / "customers.csv").write_text(f"id,age,mail\nU0,25,u0\nU1,25,\nU9,30,\n,40,of nobody\n{others}")
+    named = '[customers]\nid = "id"\n[customers.attributes]\nage = "age"\nmail = "mail"\n'
+    (tmp_path / "shop.toml").write_text(named)
     paths = ([tmp_path / "reviews.jsonl"], [tmp_path / "products.jsonl"])
     shop = Shop.of(tmp_path / "shop.toml")
     facts = measure(*paths, shop=shop, customers=[tmp_path / "customers.csv"])
     assert facts.tables.users == 4
-    assert facts.tables.customers == CustomerFacts(3, 2, {"age": AttributeFacts(3, ("25", "30"))})
+    assert facts.tables.customers == CustomerFacts(
+        6, 2, {"age": AttributeFacts(6, ("25",)), "mail": AttributeFacts(4, ())}
+    )
     shown = dict(rows(Inspection(facts)))
-    assert (shown["customers"], shown["users among the customers"]) == ("3 of 4 lines", "50.0%")
-    assert shown["customers with age"] == "100.0%, for example 25, 30"
+    assert (shown["customers"], shown["users among the customers"]) == ("6 of 7 lines", "50.0%")
+    assert (shown["customers with age"], shown["customers with mail"]) == ("100.0%, for example 25", "66.7%")
     found = as_json(Inspection(facts))
     assert found["customers"]["users_meeting_share"] == 0.5
-    assert found["customers"]["attributes"] == {"age": {"share": 1.0, "examples": ["25", "30"]}}
+    assert found["customers"]["attributes"]["age"] == {"share": 1.0, "examples": ["25"]}
+    assert "nobody" not in str(found) and "shop.example" not in str(found["customers"]) and "U9" not in str(found)
     assert found["rejected"]["customers"] == {"reviewer_missing": 1}
     assert as_json(Inspection(measure(*paths)))["customers"] is None
 

@@ -145,6 +145,7 @@ PRICES = {
     "1.299,5": 1299.5, ".5": 0.5, "0": 0, "1e2": 100, "": None, "nan": None, "N/A": None,
     "-5": "unreadable", "$7 - $9": "unreadable", "12.9.9": "unreadable", "1,2,3": "unreadable", "10%": "unreadable",
     "free": "unreadable", "$": "unreadable", "1e400": "unreadable", "inf": "unreadable", "9" * 99: "unreadable",
+    "١٬٢٣٤": "unreadable", "€ ١٢": "unreadable",
 }  # fmt: skip
 
 
