@@ -143,7 +143,7 @@ def ingest_files(
         yield table_output(
             mapped,
             "products",
-            version=digest(_without_kept(mapped).digest(), rules.digest),
+            version=digest(version_of_products(mapped), rules.digest),
             **_counts_metadata(products),
             garment_classes={**dict.fromkeys(rules.names, 0), **counted},
             class_rules=rules.digest,
@@ -187,10 +187,10 @@ def customers(context: dg.AssetExecutionContext, raw: RawSources, storage: Stora
         )
 
 
-def _without_kept(products: StoredTable) -> StoredTable:
-    """Leave out the columns from which nothing is made: a price that changes daily would make everything anew."""
-    kept = [field for field in products.schema if field.name not in schemas.KEPT_OF_PRODUCTS]
-    return StoredTable(products.path, pa.schema(kept))
+def version_of_products(products: StoredTable) -> str:
+    """Digest the columns from which something is made: a price that changes daily must not make everything anew."""
+    used = [field for field in products.schema if field.name not in schemas.KEPT_OF_PRODUCTS]
+    return StoredTable(products.path, pa.schema(used)).digest()
 
 
 def _counts_metadata(read: ingest.ReviewsRead | ingest.ProductsRead | ingest.CustomersRead) -> dict[str, Any]:

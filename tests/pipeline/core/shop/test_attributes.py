@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.assets.ingest import version_of_products
 from pipeline.core.errors import InputError
 from pipeline.core.raw.ingest import ReadContext, read_products
 from pipeline.core.raw.shop_tables import recognised
@@ -142,3 +143,13 @@ def test_nested_values_are_kept_as_json_and_long_ones_are_cut(tmp_path):
     assert json.loads(dict(first)["sizes"]) == ["S", "M"]
     assert len(dict(second)["text"]) == 2000
     assert read.counts["attributes_cut"] == 2
+
+
+def test_a_price_or_stock_that_changes_makes_no_other_version_of_the_products(tmp_path):
+    toml = '[products]\nid = "sku"\ntitle = "name"\nprice = "price"\n[attributes]\nstock = "qty"\n'
+    shop = Shop.of(write(tmp_path, "shop.toml", toml))
+    versions = []
+    for day, row in enumerate(("1,Hat,3,7", "1,Hat,4,6", "1,Cap,4,6")):
+        path = write(tmp_path, f"{day}.csv", f"sku,name,price,qty\n{row}\n")
+        versions.append(version_of_products(read_products([path], shop=shop).products_file))
+    assert versions[0] == versions[1] != versions[2]
