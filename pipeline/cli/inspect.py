@@ -19,6 +19,7 @@ from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 from pipeline.core.local_address import is_local
 from pipeline.core.raw import remote, sources
+from pipeline.core.raw.copies import origin_folder
 from pipeline.core.raw.shop_tables import recognised
 from pipeline.core.shop.mapping import Shop
 from pipeline.home import environment
@@ -28,18 +29,23 @@ from pipeline.inspection.report import Estimate, Inspection, as_json, rows
 from pipeline.runtime.arguments import command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
 
+FILES = """\
+FILES are paths, globs, folders, http(s):// or s3:// URLs, or tables of databases, with commas between:
+  sqlite:////path/shop.db?table=NAME, or the path of a .db or .sqlite file that has one table
+  postgresql://user:password@host/database?table=NAME, in the environment or with PGPASSWORD: other users can see the
+  arguments of a command"""
 PREDICTED = ("reviews, 5-core", "products", FETCH, LOCAL, "bank")  # the stages that need no model
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    parser = command_parser("pipeline.cli.inspect", __doc__, EXIT_CODES)
+    parser = command_parser("pipeline.cli.inspect", __doc__, f"{FILES}\n\n{EXIT_CODES}")
     parser.add_argument("--reviews", default="", metavar="FILES", help="the reviews (default: ATELIER_REVIEWS)")
     parser.add_argument("--products", default="", metavar="FILES", help="the products (default: ATELIER_PRODUCTS)")
     parser.add_argument("--customers", default="", metavar="FILES", help="customers (default: ATELIER_CUSTOMERS)")
     parser.add_argument("--shop", default="", metavar="FILE", help="a shop.toml (default: ATELIER_SHOP)")
     parser.add_argument("--min-interactions", type=int, default=5, metavar="K", help="distinct items a user needs")
-    parser.add_argument("--ask", action="store_true", help="fetch the sampled pictures, and files that are URLs")
+    parser.add_argument("--ask", action="store_true", help="fetch the sampled pictures, and inputs on servers")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page, with the pictures")
     parser.add_argument(
         "--toml", type=Path, metavar="FILE", help="write how tables were understood: a shop.toml to edit"
@@ -83,13 +89,14 @@ def inspected(options: argparse.Namespace) -> Inspection:
     chosen: list[tuple[str, str, str]] = []
     with tempfile.TemporaryDirectory(prefix="atelier-inspect-") as folder, contextlib.ExitStack() as busy:
 
-        def fetched(url: str) -> Path:
-            return remote.fetch_to_cache(url, Path(folder), remote.RemoteSettings(allow_hosts=allowed))
+        def fetched(url: str) -> list[Path]:
+            settings = remote.RemoteSettings(allow_hosts=allowed)
+            if not options.ask and sources.is_far(url):
+                shown = sources.shown(url)
+                raise InputError(f"{shown}: is on a server, which is asked only with --ask; or give a local file")
+            return [remote.fetch_to_cache(one, Path(folder), settings) for one in remote.expanded(url, settings)]
 
-        files = {
-            kind: sources.resolve(spec, fetched if options.ask else None) if spec else []
-            for kind, spec in named.items()
-        }
+        files = {kind: sources.resolve(spec, fetched) if spec else [] for kind, spec in named.items()}
         if not options.json:
             busy.enter_context(Console(stderr=True).status("reading the files"))
         ks = sorted({*KS, k})
@@ -104,7 +111,7 @@ def inspected(options: argparse.Namespace) -> Inspection:
             look=lambda path: chosen.extend(sampled(path)),
             customers=files["customers"],
         )
-        folders = {str(path.parent) for path in files["products"] if not path.is_relative_to(folder)}
+        folders = {str(base) for path in files["products"] if (base := origin_folder(path))}
         folders |= set(map(str, shop.pictures.folders)) if shop else set()
         pictures = look(chosen, folders, options.ask, allowed)
     local = bool(chosen) and all(is_local(address) for _, _, address in chosen)

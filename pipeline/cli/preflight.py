@@ -1,7 +1,8 @@
 """Inspect the input before a run, and stop with the cause where nothing can come of it.
 
-Only local files are inspected here, because ingest downloads and retries URLs; the check of `image_urls` judges those
-before a picture is fetched. What is read here is kept as parts, so ingest does not read it again.
+Only local files and SQLite's tables are inspected here, because ingest downloads and retries URLs; the check of
+`image_urls` judges those before a picture is fetched. What is read here is kept as parts, so ingest does not read it
+again.
 """
 
 import time
@@ -13,6 +14,7 @@ from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.errors import InputError
 from pipeline.core.raw.ingest import ReadContext
+from pipeline.core.raw.sources import is_far
 from pipeline.home.storage import Storage
 from pipeline.inspection.causes import pointless
 from pipeline.inspection.facts import KS, Facts, measure
@@ -35,7 +37,7 @@ def inspect_before(
 ) -> bool:
     """Inspect the files before the selected assets are made; return whether they were inspected.
 
-    Nothing is inspected if the run does not read files and then list pictures, or if a file is a URL.
+    Nothing is inspected if the run does not read files and then list pictures, or if a file is on a server.
 
     Args:
         raw: the files.
@@ -49,7 +51,7 @@ def inspect_before(
     Raises:
         InputError: nothing can come of the run; the message is the cause.
     """
-    if not {READS, FETCHES} <= set(selected) or "://" in f"{raw.reviews} {raw.products}":
+    if not {READS, FETCHES} <= set(selected) or is_far(raw.reviews) or is_far(raw.products):
         return False
     k = method.settings(FiveCoreSettings, "five_core").k
     started = time.monotonic()

@@ -62,8 +62,10 @@ REMEMBERED = (
 ENVIRONMENT = f"""\
 environment (a .env file works):
   ATELIER_HOME          where everything is written (default var/)
-  ATELIER_REVIEWS       reviews or orders: a path, glob, folder or URL of JSON lines, CSV, Parquet or Arrow, also
-                        .gz, .zst, .zip, several with commas between; without them only the generator's assets are made
+  ATELIER_REVIEWS       reviews or orders: a path, glob, folder, http(s):// or s3:// URL of JSON lines, CSV, Parquet or
+                        Arrow, also .gz, .zst, .zip; or a database's table: sqlite:////path/shop.db?table=NAME,
+                        postgresql://user:password@host/database?table=NAME (docs/configuration.md); several with commas
+                        between; without them only the generator's assets are made
   ATELIER_INTERACTIONS  another name for the same
   ATELIER_PRODUCTS      product metadata, likewise
   ATELIER_CUSTOMERS     a table of customers, likewise: what is known of them is kept by name (default none)

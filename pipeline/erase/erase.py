@@ -30,9 +30,10 @@ from pipeline.core.errors import InputError
 from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.store_shards import absorb
+from pipeline.core.raw import database_urls
 from pipeline.core.raw.copies import is_copy, rewrite_copies
 from pipeline.core.raw.framing import codec_of
-from pipeline.core.raw.sources import named
+from pipeline.core.raw.sources import named, shown
 from pipeline.core.shop.mapping import Shop
 from pipeline.erase import traces
 from pipeline.erase.redact import databases, redact, redact_logs
@@ -225,8 +226,16 @@ def _local_inputs() -> list[Path]:
     found = []
     for spec in filter(None, (environment.reviews(), environment.products(), environment.customers())):
         with contextlib.suppress(InputError):
-            found += [entry for entry in named(spec) if isinstance(entry, Path)]
+            found += [file for entry in named(spec) if (file := database_urls.local_file(entry)) is not None]
     return found
+
+
+def _databases() -> Iterator[str]:
+    """Name the tables on servers that the environment names."""
+    for spec in filter(None, (environment.reviews(), environment.products(), environment.customers())):
+        with contextlib.suppress(InputError):
+            found = (entry for entry in named(spec) if isinstance(entry, str))
+            yield from (shown(url) for url in found if database_urls.kind_of(url) == database_urls.POSTGRES)
 
 
 def _mark(storage: Storage, scope: ErasureScope, digest: str) -> Iterator[Path]:
@@ -319,6 +328,10 @@ def main(argv: list[str] | None = None) -> int:
                 console.print(
                     f"outside the home, not changed; later runs skip it: {path}", highlight=False, markup=False
                 )
+        for database in _databases():
+            console.print(
+                f"not looked into, not changed; later runs skip its rows: {database}", highlight=False, markup=False
+            )
         for path in again:
             console.print(f"until the next run: {path}", highlight=False, markup=False)
         for path in others:

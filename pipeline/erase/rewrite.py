@@ -17,6 +17,7 @@ from isal import igzip
 
 from pipeline.core import signatures
 from pipeline.core.errors import InputError
+from pipeline.core.raw import database_urls
 from pipeline.core.raw.addresses import encodable
 from pipeline.core.raw.forms import JSON, form_of
 from pipeline.core.raw.framing import BYTE_ORDER_MARK, DAMAGED, blocks, codec_of, inflated
@@ -40,6 +41,7 @@ _WHOLE_FLOAT = re.compile(r"([+-]?[0-9]+)\.0+")
 _SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^\s,\[\]{}"]+', re.DOTALL)
 _JSON_OBJECT = re.compile(rb'\{\s*(?:["}]|\Z)')
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BINARY = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04", database_urls.MAGIC)
 
 
 class UnreadableFileError(Exception):
@@ -178,7 +180,10 @@ def rewrite(path: Path, out: Path, removal: Removal) -> int:
         OSError: the file cannot be read, or `out` cannot be written.
     """
     with path.open("rb") as file:
-        codec = codec_of(file.read(4))
+        head = file.read(16)
+        if head.startswith(_BINARY):
+            raise UnreadableFileError("it is a binary table, of which no part can be removed")
+        codec = codec_of(head[:4])
         file.seek(0)
         with inflated(file, codec) as stream, _compressed(out, codec) as sink:
             return _without(_readable(stream.read), sink.write, removal)

@@ -145,6 +145,8 @@ def _texts(column: pa.Array) -> Iterator[list[str]]:
         yield from _texts(column.dictionary)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         yield column.drop_null().to_pylist()
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        yield [value.decode("utf-8", "replace") for value in column.drop_null().to_pylist()]
     elif pa.types.is_struct(kind):
         for part in column.flatten():
             yield from _texts(part)
@@ -159,4 +161,5 @@ def _textual(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _textual(kind.value_type)
     nested = [kind.field(n).type for n in range(kind.num_fields)] if pa.types.is_nested(kind) else []
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or any(map(_textual, nested))
+    flat = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(is_flat(kind) for is_flat in flat) or any(map(_textual, nested))

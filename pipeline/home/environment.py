@@ -27,7 +27,7 @@ def home() -> Path:
 
 
 def reviews() -> str:
-    """`ATELIER_REVIEWS` or `ATELIER_INTERACTIONS`: path, glob, folder or URL of reviews or orders; or empty."""
+    """`ATELIER_REVIEWS` or `ATELIER_INTERACTIONS`: path, glob, folder, URL or table of reviews or orders; or empty."""
     named = {name: os.environ.get(name, "") for name in ("ATELIER_REVIEWS", "ATELIER_INTERACTIONS")}
     if len({*filter(None, named.values())}) > 1:
         raise InputError("ATELIER_REVIEWS and ATELIER_INTERACTIONS name different files; set one of them.")
@@ -35,12 +35,12 @@ def reviews() -> str:
 
 
 def products() -> str:
-    """`ATELIER_PRODUCTS`: path, glob, folder or URL of the product metadata, comma-separated."""
+    """`ATELIER_PRODUCTS`: path, glob, folder, URL or database table of the product metadata, comma-separated."""
     return os.environ.get("ATELIER_PRODUCTS", "")
 
 
 def customers() -> str:
-    """`ATELIER_CUSTOMERS`: path, glob, folder or URL of a table of customers, comma-separated; or empty."""
+    """`ATELIER_CUSTOMERS`: path, glob, folder, URL or database table of customers, comma-separated; or empty."""
     return os.environ.get("ATELIER_CUSTOMERS", "")
 
 

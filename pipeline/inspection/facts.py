@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.core import parquet as pq
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.forms import PARQUET, TABLES, Form, form_of
 from pipeline.core.raw.framing import blocks
 from pipeline.core.raw.ingest import (
@@ -213,7 +214,8 @@ def measure(
         named = [("reviews", path) for path in reviews] + [("products", path) for path in products]
         named += [("customers", path) for path in customers]
         files = [
-            _file(kind, path, reads[kind].vintages, by_file.get((kind, str(path)), 0), shop) for kind, path in named
+            _file(kind, path, reads[kind].vintages, by_file.get((kind, origin_name(path)), 0), shop)
+            for kind, path in named
         ]
         lines = {kind: _lines(read, rejects[kind]) for kind, read in reads.items()}
     understood = tuple(described(shop).splitlines()) if shop else ()
@@ -252,7 +254,8 @@ def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int, shop: Sho
         columns = list(value) if isinstance(value, dict) else []
     shown = tuple(printable(name, 60) for name in columns)
     sample = "" if kind == "customers" else sample  # it is of a person
-    return FileFacts(kind, str(path), layouts.get(str(path)), path.stat().st_size, bad, shown, printable(sample))
+    name = origin_name(path)
+    return FileFacts(kind, name, layouts.get(name), path.stat().st_size, bad, shown, printable(sample))
 
 
 def _head_of_table(path: Path, form: Form, kind: str, shop: Shop) -> tuple[Sequence[str], str]:
@@ -266,6 +269,7 @@ def _head_of_table(path: Path, form: Form, kind: str, shop: Shop) -> tuple[Seque
         with pq.ParquetFile(path) as file:
             batch = next(file.iter_batches(batch_size=1), None)
             row = batch.to_pylist()[0] if batch is not None and batch.num_rows else {}
+            row = {name: v.decode("utf-8", "replace") if isinstance(v, bytes) else v for name, v in row.items()}
     return table.names, str(row) if row else ""
 
 

@@ -43,10 +43,10 @@ NOT_FILES = ("erased", "shop")  # marks of what else decides which rows the file
 
 
 class RawSources(dg.ConfigurableResource):
-    """The raw files, local or at URLs.
+    """The raw files, local, at URLs, in buckets, or tables of databases.
 
-    `reviews`, `products` and `customers` are stored without URL queries (`sources.shown_spec`), because Dagster stores
-    a resource's configuration with every run. The full addresses come from the environment.
+    `reviews`, `products` and `customers` are stored without queries and passwords (`sources.shown_spec`), because
+    Dagster stores a resource's configuration with every run. The full addresses come from the environment.
     """
 
     reviews: str = ""
@@ -104,7 +104,7 @@ class RawSources(dg.ConfigurableResource):
         return Shop.of(Path(self.shop).expanduser()) if self.shop else None
 
     def review_version(self) -> str:
-        """Compute the version of the review files, from digests of local files and the servers' versions of URLs."""
+        """Compute the version of the review files: from digests of local files, servers' versions, tables' rows."""
         with _naming_variable("ATELIER_REVIEWS"):
             return self._version("raw_reviews", self._reviews()) if self.reviews else sources.digest([])
 
@@ -121,8 +121,9 @@ class RawSources(dg.ConfigurableResource):
     def marks(self, chosen_classes: str = "") -> dict[str, dict[str, str]]:
         """Collect a mark for each file of each source asset, without reading or downloading the file.
 
-        A mark is the size and date of a local file, the server's version of a URL, or a digest of the class file. A
-        different mark means that the content may have changed. Raises InputError if a file is missing.
+        A mark is the size and date of a local file, the server's version of a URL, a database's counts of changes, or a
+        digest of the class file. A different mark means that the content may have changed. Raises InputError if a file
+        is missing.
         """
         marks: dict[str, dict[str, str]] = {"raw_reviews": {}}
         with _naming_variable("ATELIER_PRODUCTS"):
@@ -157,7 +158,7 @@ class RawSources(dg.ConfigurableResource):
             specs = {"raw_reviews": self._reviews, "raw_customers": self._customers}
             spec = specs[entry.source]() if entry.source in specs else self.products and self._products()
             try:
-                present = {self._shown(named): named for named in sources.named(spec)} if spec else {}
+                present = {self._shown(named): named for named in self._entries(spec)} if spec else {}
             except InputError:
                 continue
             if entry.name in present and self._mark(present[entry.name]) == entry.mark:
@@ -186,9 +187,16 @@ class RawSources(dg.ConfigurableResource):
         names = {name for name, _ in given_up}
         return [
             entry
-            for entry in sources.named(spec)
+            for entry in self._entries(spec)
             if (name := self._shown(entry)) not in names or (name, self._mark(entry)) not in given_up
         ]
+
+    def _entries(self, spec: str) -> list[Path | str]:
+        """List local files as paths and all else by URL, those in a bucket's folder each by its own."""
+        entries: list[Path | str] = []
+        for entry in sources.named(spec):
+            entries += [entry] if isinstance(entry, Path) else remote.expanded(entry, self._settings())
+        return list(dict.fromkeys(entries))
 
     def _files(self, source: str, spec: str) -> list[Path]:
         say = dg.get_dagster_logger().warning
@@ -214,7 +222,7 @@ class RawSources(dg.ConfigurableResource):
             with _naming_variable(variable):
                 for path in sources.companions(spec) if spec else ():
                     say(f"{path}: passed over: macOS leaves such files beside others (AppleDouble); delete it")
-                for entry in sources.named(spec) if spec else ():
+                for entry in self._entries(spec) if spec else ():
                     if isinstance(entry, str):
                         remote.check(entry, self._cache(entry), self._settings(), say)
         named = {variable: sources.named(spec) if spec else [] for variable, spec in specs.items()}
@@ -233,8 +241,8 @@ class RawSources(dg.ConfigurableResource):
     def _products(self) -> str:
         if not self.products:
             raise InputError(
-                "no product metadata: set ATELIER_PRODUCTS to a path, glob, folder or URL (and ATELIER_REVIEWS to the "
-                "reviews), or run `make demo` for the embedded catalogue."
+                "no product metadata: set ATELIER_PRODUCTS to a path, glob, folder, URL or table (and ATELIER_REVIEWS "
+                "to the reviews), or run `make demo` for the embedded catalogue."
             )
         own = environment.products()
         return own if self.products == sources.shown_spec(own) else self.products
@@ -297,7 +305,7 @@ class RawSources(dg.ConfigurableResource):
 
 @contextlib.contextmanager
 def _naming_variable(variable: str) -> Generator[None]:
-    """Name the variable to set when an error says that a URL lacks its query."""
+    """Name the variable to set when an error says that a URL lacks its query or password."""
     try:
         yield
     except remote.QueryMissingError as error:

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from tests.edges.commands import COMMANDS, Command, call
 from tests.edges.test_grid import faults
 from tests.pipeline.conftest import TINY
+from tests.pipeline.core.loopback import closed_port
 
 RUN = COMMANDS["run"]
 
@@ -129,12 +129,6 @@ def test_a_locked_database_is_reported(home: Path, variables: dict[str, str]):
     finally:
         holder.close()
     assert faults(ended, 1, "another process holds a SQLite file") == []
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_tracking_server_that_does_not_answer_is_reported_at_once(home: Path, variables: dict[str, str]):

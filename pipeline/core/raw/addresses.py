@@ -17,7 +17,8 @@ from urllib.parse import unquote_to_bytes
 
 from pipeline.core.errors import InputError
 from pipeline.core.local_address import ARCHIVE, INSIDE, LONGEST_PATH, file_address, local_place
-from pipeline.core.raw.copies import is_copy
+from pipeline.core.raw import database_urls
+from pipeline.core.raw.copies import origin_folder
 from pipeline.core.raw.sources import named
 
 URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
@@ -97,8 +98,11 @@ def vendor_pictures(value: dict) -> tuple[list[object], list[object]]:
 
 
 def base_of(table: Path) -> Path | None:
-    """Return the folder against which a table's paths are resolved; None for a fetched table, which may name none."""
-    return None if is_copy(table) else Path(os.path.abspath(table)).parent  # noqa: PTH100  (links stay as named)
+    """Return the folder against which a table's paths are resolved; None for a fetched table, which may name none.
+
+    The paths in a local SQLite database are resolved against its folder.
+    """
+    return origin_folder(table)
 
 
 def table_folders(*specs: str) -> tuple[str, ...]:
@@ -110,8 +114,9 @@ def table_folders(*specs: str) -> tuple[str, ...]:
     for spec in specs:
         with contextlib.suppress(InputError):
             for entry in named(spec) if spec else ():
-                if isinstance(entry, Path):
-                    folders[os.path.dirname(os.path.abspath(entry))] = None  # noqa: PTH100, PTH120
+                file = database_urls.local_file(entry)
+                if file is not None:
+                    folders[os.path.dirname(os.path.abspath(file))] = None  # noqa: PTH100, PTH120
     return tuple(folders)
 
 

@@ -1,9 +1,9 @@
-"""Cache remote input files: one folder per URL, with the copy, its record, and a partial download.
+"""Cache remote input files and tables of databases: one folder per URL, with the copy, its record, and a partial one.
 
 A folder is named by a hash of its URL without the signature, so a newly signed URL finds its copy. The copy is named by
 a hash of its content. No file name comes from a URL or a server. `origin.meta` (JSON) records the copy's origin; it is
 written last, and a copy is valid only with it. `part` and `part.meta` are a download in progress or stopped. A URL's
-query may hold a secret and is not stored. Requests are made by `download.py`.
+query may hold a secret and is not stored. The copies are made by `download.py`, `bucket.py` and `databases.py`.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.core import signatures
 from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.raw import database_urls
 from pipeline.core.raw.sources import SUFFIXES, shown
 
 # Writes a file to another path without what must be erased; returns the number of removed objects, None if unparsable.
@@ -91,15 +92,55 @@ def is_copy(path: Path) -> bool:
     return (path.parent / _ORIGIN).is_file()
 
 
+def origin_name(path: Path) -> str:
+    """Return the name of an input for people: a copy's URL, with its table if it has one, else the file's own path."""
+    origin = _record(path.parent / _ORIGIN)
+    if not isinstance(origin, dict) or not origin.get("url"):
+        return str(path)
+    return database_urls.with_table(str(origin["url"]), str(origin.get("table", "")))
+
+
+def origin_folder(path: Path) -> Path | None:
+    """Return the folder beside which an input's pictures lie: its own, or its database's; None if it has no place here.
+
+    Links stay as they were named.
+    """
+    if not is_copy(path):
+        return Path(os.path.abspath(path)).parent  # noqa: PTH100
+    origin = _record(path.parent / _ORIGIN)
+    url = str(origin.get("url", "")) if isinstance(origin, dict) else ""
+    if database_urls.kind_of(url) != database_urls.SQLITE:
+        return None
+    return Path(os.path.abspath(database_urls.sqlite_path(url))).parent  # noqa: PTH100
+
+
+def origin_kind(path: Path) -> str:
+    """Name the database that a copy's rows come from; empty for a file."""
+    origin = _record(path.parent / _ORIGIN)
+    kind = database_urls.kind_of(str(origin.get("url", ""))) if isinstance(origin, dict) else None
+    return {database_urls.SQLITE: "SQLite", database_urls.POSTGRES: "PostgreSQL"}.get(kind or "", "")
+
+
+def _record(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 class CopyFolder:
     """The folder of one URL. Hold `durable.sole_writer(folder.path)` to write."""
 
-    def __init__(self, cache: Path, url: str, ending: str) -> None:
-        """Locate the folder of a URL; `ending` is the end of the URL's path, of which only a known suffix is used."""
-        self.key = hashlib.sha256(signatures.key(url).encode()).hexdigest()[:16]
+    def __init__(self, cache: Path, url: str, ending: str, identity: str = "") -> None:
+        """Locate the folder of a URL.
+
+        `ending` is the end of the URL's path, of which only a known suffix is used. `identity` names the folder instead
+        of the URL, where that holds a password.
+        """
+        self.key = hashlib.sha256((identity or signatures.key(url)).encode()).hexdigest()[:16]
         self.path = cache / self.key
         self.part = self.path / _PART
-        self._url = shown(url)
+        self._url, self.table = shown(url), ""  # the table that was chosen in a database
         self._suffix = next((suffix for suffix in SUFFIXES if ending.lower().endswith(suffix)), "")
 
     @classmethod
@@ -108,7 +149,7 @@ class CopyFolder:
         folder = cls(path.parent, "", "")
         folder.key, folder.path, folder.part = path.name, path, path / _PART
         origin = folder._read(_ORIGIN) or {}
-        folder._url = origin.get("url", "")
+        folder._url, folder.table = origin.get("url", ""), origin.get("table", "")
         names = [str(other) for other in path.iterdir()]
         folder._suffix = next((suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in names)), "")
         return folder
@@ -183,16 +224,14 @@ class CopyFolder:
         """Write the record of the copy's origin."""
         when = datetime.fromtimestamp(copy.fetched_at, UTC).isoformat(timespec="seconds")
         fields = {name: value for name, value in asdict(copy).items() if name != "path"}
-        self._write(_ORIGIN, {"url": self._url, "fetched": when, "bytes": copy.path.stat().st_size, **fields})
+        where = {"url": self._url, **({"table": self.table} if self.table else {})}
+        self._write(_ORIGIN, {**where, "fetched": when, "bytes": copy.path.stat().st_size, **fields})
 
     def _copy_path(self, sha256: str) -> Path:
         return self.path / f"{sha256[:16]}{self._suffix}"
 
     def _read(self, name: str) -> Any:
-        try:
-            return json.loads((self.path / name).read_text())
-        except (OSError, ValueError):
-            return None
+        return _record(self.path / name)
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         write_whole(self.path / name, lambda temporary: temporary.write_text(json.dumps(record, indent=1) + "\n"))

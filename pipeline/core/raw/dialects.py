@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.forms import HEAD_BYTES, Form
 from pipeline.core.shop.mapping import TableForm
 
@@ -61,24 +62,27 @@ def dialect_of(path: Path, form: Form, table_form: TableForm, known: Iterable[st
         (_score(rows), delimiter, rows) for delimiter in tried if (rows := _rows(text, delimiter, table_form.quote))
     ]
     if not found:
-        raise InputError(f"{path}: the file holds no lines; fetch it again or take it out of the input")
+        raise InputError(f"{origin_name(path)}: the file holds no lines; fetch it again or take it out of the input")
     (share, columns), delimiter, rows = max(found, key=lambda entry: entry[0])
     prose = delimiter == " " and (columns < 3 or share < 1)
     if not said and (columns < 2 or share < 0.5 or prose):
         if _DOUBLE.search(text[:1_000]):
             raise InputError(
-                f'{path}: its values are separated by "::", and only one character is read; replace it by a tab, for'
-                " example with: sed 's/::/\\t/g'"
+                f'{origin_name(path)}: its values are separated by "::", and only one character is read; replace it'
+                " by a tab, for example with: sed 's/::/\\t/g'"
             )
         raise InputError(
-            f"{path}: is text, and neither JSON nor a table: no one delimiter splits its lines into columns. It begins"
+            f"{origin_name(path)}: is text, and neither JSON nor a table: no one delimiter splits its lines into"
+            " columns. It begins"
             f' with\n  {printable(text.lstrip()[:200], 120)}\nName the delimiter in shop.toml (delimiter = ";"), or'
             " save it as CSV or JSON lines"
         )
     header = _has_header(rows, set(known)) if table_form.header is None else table_form.header
     width = max(Counter(map(len, rows[header:] or rows)).most_common(1)[0][0], len(rows[0]) if header else 0)
     if width > NAMES_AT_MOST:
-        raise InputError(f"{path}: has {width:,} columns; at most {NAMES_AT_MOST:,} are read. Check the delimiter")
+        raise InputError(
+            f"{origin_name(path)}: has {width:,} columns; at most {NAMES_AT_MOST:,} are read. Check the delimiter"
+        )
     names = distinct(rows[0] if header else (), width)
     sample = tuple(tuple(row) for row in rows[header:] if len(row) == width)
     quote = "" if header and all(map(TYPED.match, rows[0])) else table_form.quote  # RecBole quotes nothing

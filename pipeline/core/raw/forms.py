@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
+from pipeline.core.raw import database_urls
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.framing import DAMAGED, codec_of, encoding_of, inflated
 from pipeline.core.raw.shapes import LINES, RefusedLayoutError, layout_of
 
@@ -72,7 +74,7 @@ REFUSED: tuple[tuple[bytes, str, str], ...] = (
     (b"\x04\x22\x4d\x18", "an lz4 file", f"run `lz4 -d` on it: {_UNPACK}"),
     (b"\x1f\x9d", "a file of `compress` (Z)", f"run `uncompress` on it: {_UNPACK}"),
     (b"%PDF", "a PDF document", "export the table behind it as CSV"),
-    (b"SQLite format 3\x00", "a SQLite database", "export its table as CSV: sqlite3 -csv -header FILE 'SELECT * ...'"),
+    (database_urls.MAGIC, "a SQLite database under another name", "name its table: sqlite:////path/FILE?table=NAME"),
     (b"PARE", "an encrypted Parquet file", "write it without encryption"),
     (b"ORC", "an ORC file", "write it as Parquet"),
     (b"Obj\x01", "an Avro file", "write it as Parquet or as JSON lines"),
@@ -113,7 +115,7 @@ def form_of(path: Path, encoding: str | None = None) -> Form:
         with path.open("rb") as raw:
             magic = raw.read(64)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{origin_name(path)}: cannot be read ({error.strerror}); check its permissions") from error
     _refuse(path, magic, "")
     codec, member = codec_of(magic), None
     if magic[:4] == b"PK\x03\x04":
@@ -126,9 +128,9 @@ def form_of(path: Path, encoding: str | None = None) -> Form:
         _refuse(path, head, inside)
         if _binary_table(head) or codec_of(head[:4]) or head[:4] == b"PK\x03\x04":
             what = _binary_table(head) or "another compressed file"
-            raise InputError(f"{path}: is a {inside}{what}, which is compressed twice; decompress it once")
+            raise InputError(f"{origin_name(path)}: is a {inside}{what}, which is compressed twice; decompress it once")
     if head[257:262] == b"ustar":
-        raise InputError(f"{path}: is a tar archive; unpack it and name the files inside, or their folder")
+        raise InputError(f"{origin_name(path)}: is a tar archive; unpack it and name the files inside, or their folder")
     said = encoding or _encoding(head)
     text = _decoded(head, said)
     if _is_json(text, path):
@@ -136,7 +138,7 @@ def form_of(path: Path, encoding: str | None = None) -> Form:
     if _is_text(text):
         return Form(CSV, codec, said, member, text)
     raise InputError(
-        f"{path}: is neither text nor Parquet, Arrow, gzip, zstd or zip; give JSON lines, CSV or Parquet"
+        f"{origin_name(path)}: is neither text nor Parquet, Arrow, gzip, zstd or zip; give JSON lines, CSV or Parquet"
         " (a text in another encoding: name it in shop.toml, encoding = ...)"
     )
 
@@ -156,8 +158,8 @@ def opened(path: Path, form: Form) -> Generator[tuple[Any, BinaryIO]]:
 def damaged(path: Path, error: Exception) -> InputError:
     """Make the error for compressed data that does not decompress."""
     return InputError(
-        f"{path}: the compressed file is cut short or damaged ({printable(error, 100)}), and nothing of it was kept."
-        " Fetch the file again"
+        f"{origin_name(path)}: the compressed file is cut short or damaged ({printable(error, 100)}), and nothing of"
+        " it was kept. Fetch the file again"
     )
 
 
@@ -165,12 +167,12 @@ def _refuse(path: Path, head: bytes, inside: str) -> None:
     for magic, name, mend in REFUSED:
         # A column may be named ORCID or PARENT_ID: a magic of letters alone wants a byte behind it that no text has.
         if head.startswith(magic) and (not magic.isalnum() or _CONTROL.search(head[:64])):
-            raise InputError(f"{path}: is {inside and f'a {inside}'}{name}, which is not read; {mend}")
+            raise InputError(f"{origin_name(path)}: is {inside and f'a {inside}'}{name}, which is not read; {mend}")
     start = head[:64].lstrip(codecs.BOM_UTF8 + b" \t\r\n").lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<")) and b"\x00" not in start:
         raise InputError(
-            f"{path}: is a page or document with markup (HTML, XML), and no table; perhaps a server answered with a"
-            " page where a file was asked for. Fetch it again, or export it as CSV"
+            f"{origin_name(path)}: is a page or document with markup (HTML, XML), and no table; perhaps a server"
+            " answered with a page where a file was asked for. Fetch it again, or export it as CSV"
         )
 
 
@@ -191,11 +193,13 @@ def _member(path: Path) -> str:
         raise damaged(path, error) from error
     names = {member.filename for member in members}
     if names & {"[Content_Types].xml", "xl/workbook.xml"}:
-        raise InputError(f"{path}: is an Excel file (xlsx) or another Office document, which is not read; {_EXPORT}")
+        raise InputError(
+            f"{origin_name(path)}: is an Excel file (xlsx) or another Office document, which is not read; {_EXPORT}"
+        )
     if "META-INF/manifest.xml" in names and "content.xml" in names:
-        raise InputError(f"{path}: is an OpenDocument spreadsheet, which is not read; {_EXPORT}")
+        raise InputError(f"{origin_name(path)}: is an OpenDocument spreadsheet, which is not read; {_EXPORT}")
     if len(members) > MEMBERS_AT_MOST:
-        raise InputError(f"{path}: is a zip of {len(members):,} files; unpack it and name its tables")
+        raise InputError(f"{origin_name(path)}: is a zip of {len(members):,} files; unpack it and name its tables")
     tables = [
         member
         for member in members
@@ -207,16 +211,16 @@ def _member(path: Path) -> str:
     if len(tables) != 1:
         listed = ", ".join(printable(member.filename, 60) for member in tables[:5]) or "none"
         raise InputError(
-            f"{path}: is a zip of {len(tables):,} files ({listed}), where one table is read; unpack it and name the"
-            " table"
+            f"{origin_name(path)}: is a zip of {len(tables):,} files ({listed}), where one table is read; unpack it"
+            " and name the table"
         )
     table = tables[0]
     if table.flag_bits & 1:
-        raise InputError(f"{path}: is a zip with a password; {_UNPACK}")
+        raise InputError(f"{origin_name(path)}: is a zip with a password; {_UNPACK}")
     if table.file_size > max(SMALL_MEMBER, MEMBER_RATIO * table.compress_size):
         raise InputError(
-            f"{path}: its file says to grow from {table.compress_size:,} to {table.file_size:,} bytes, more than a"
-            f" table does; if you trust it, {_UNPACK}"
+            f"{origin_name(path)}: its file says to grow from {table.compress_size:,} to {table.file_size:,} bytes,"
+            f" more than a table does; if you trust it, {_UNPACK}"
         )
     return table.filename
 

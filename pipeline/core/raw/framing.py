@@ -19,6 +19,7 @@ from isal import igzip
 from isal.isal_zlib import IsalError
 
 from pipeline.core.errors import InputError
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.documents import DamagedDocumentError, Row, Source, documents, envelopes, whole_array
 from pipeline.core.raw.shapes import ARRAY, DOCUMENTS, ENVELOPE, LINES, RefusedLayoutError, layout_of
 
@@ -79,7 +80,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
         with path.open("rb") as raw:
             magic = raw.read(4)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{origin_name(path)}: cannot be read ({error.strerror}); check its permissions") from error
     chunks = _chunks(path, codec_of(magic), block_bytes, meter or Meter())
     first = next(chunks, None)
     while first is not None and first.end - first.start < 8 and (longer := _followed(first, chunks)):
@@ -109,7 +110,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES, meter: Meter | None = Non
         else:
             yield from _row_blocks(_ROWS[layout](Source(_texts(whole), MAX_LINE_BYTES)), block_bytes)
     except (RefusedLayoutError, DamagedDocumentError) as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{origin_name(path)}: {error}") from error
 
 
 def _layout(first: "_Chunk", chunks: Iterator["_Chunk"]) -> tuple[str, "_Chunk"]:
@@ -194,8 +195,8 @@ def _chunks(path: Path, codec: str | None, block_bytes: int, meter: Meter) -> It
                 chunk = pending.result()
             except DAMAGED as error:
                 raise InputError(
-                    f"{path}: the compressed file is cut short or damaged ({error}); it was readable for about"
-                    f" {read:,} decompressed bytes, and nothing of it was kept. Fetch the file again"
+                    f"{origin_name(path)}: the compressed file is cut short or damaged ({error}); it was readable"
+                    f" for about {read:,} decompressed bytes, and nothing of it was kept. Fetch the file again"
                 ) from error
             meter.bytes = raw.tell()
             if chunk.end == chunk.start:

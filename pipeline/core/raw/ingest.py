@@ -26,6 +26,7 @@ from pipeline.core import schemas
 from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.erasure import Erasures
 from pipeline.core.errors import InputError
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.merging import (
     LEFT_OUT,
     URLS,
@@ -288,7 +289,7 @@ def _parts(
         reading = Reading(kind, vintage, folder, read_context.erased, kept=kept, threads=threads, shop=shop)
         parts = list(_read([Path(path) for path in paths], reading, on_progress))
         if not any(part.lines for part in parts):
-            names = ", ".join(map(str, paths))
+            names = ", ".join(map(origin_name, map(Path, paths)))
             raise InputError(f"{names}: the file holds no lines; fetch it again or take it out of the input")
         yield parts
         if read_context.parts:
@@ -304,7 +305,9 @@ def _read(
 
     def report(more_lines: int, more_bytes: int) -> None:
         if on_progress is not None:
-            on_progress(IngestProgress(lines + more_lines, read + more_bytes, sum(sizes), path.name))
+            on_progress(
+                IngestProgress(lines + more_lines, read + more_bytes, sum(sizes), origin_name(path).rpartition("/")[2])
+            )
 
     for number, (path, size) in enumerate(zip(paths, sizes, strict=True)):
         part = part_of(number, path, reading, report)

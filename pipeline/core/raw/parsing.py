@@ -30,6 +30,7 @@ from pipeline.core.raw.addresses import (
     vendor_pictures,
 )
 from pipeline.core.raw.attribute_values import attribute, attributes
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
 from pipeline.core.raw.joined import canonical, framed_lines, separated
 from pipeline.core.raw.values import ids, prices, ratings, times
@@ -81,6 +82,7 @@ class Parser:
         self.kind = kind
         self._counts: Counter[str] = Counter()
         self._base: Path | None = None  # against which the file's paths of pictures are resolved
+        self._file = ""
         self._duckdb = database.cursor()
         self._duckdb.execute("SET enable_progress_bar = false")
 
@@ -90,7 +92,7 @@ class Parser:
         vintage: of all lines if `given`; otherwise it is that of the file's first line, and each line has its own.
         """
         self._counts, self._vintages = Counter(), {vintage} if given else set[str]()
-        self._base = base_of(path)
+        self._base, self._file = base_of(path), origin_name(path)
         too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
         lines = self._frame(block)
         if too_long.any():
@@ -112,7 +114,7 @@ class Parser:
             head = block.data[start : min(end, start + 4 * TEXT_CHARACTERS)].tobytes()
             text = head.decode("utf-8", "replace").strip()
             line, offset = block.place(int(row))
-            place = {"file": str(path), "line": line, "offset": offset}
+            place = {"file": self._file, "line": line, "offset": offset}
             rejected.append({**place, "reason": reason, "text": text[:TEXT_CHARACTERS]})
         rows = table.drop_columns(["reason"])
         if len(bad):

@@ -26,6 +26,7 @@ from pipeline.core.arrow import to_arrow, to_numpy
 from pipeline.core.durable import make_private, sync_files, temporary_name
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.forms import form_of
 from pipeline.core.raw.framing import Block, Meter, blocks
 from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
@@ -195,7 +196,9 @@ def _read(
                 reject(erased.from_rejects(pa.Table.from_pylist(block.rejects, schema=schemas.REJECTS)))
             if on_progress is not None:
                 on_progress(lines, file.meter.bytes)
-    return Part(folder, str(path), lines, rows, left_out, ", ".join(sorted(vintages)) or file.vintage, dict(counts))
+    return Part(
+        folder, origin_name(path), lines, rows, left_out, ", ".join(sorted(vintages)) or file.vintage, dict(counts)
+    )
 
 
 class _Lines:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrow import to_numpy
+from pipeline.core.raw.copies import origin_folder, origin_kind, origin_name
 from pipeline.core.raw.forms import JSON, TABLES, Form, form_of
 from pipeline.core.raw.framing import Meter
 from pipeline.core.raw.json_table import JsonTable
@@ -46,6 +47,7 @@ class ShopTable:
 
     def __init__(self, path: Path, kind: str, shop: Shop | None, form: Form | None = None, threads: int = 1) -> None:
         self.path, self.kind, self._threads = path, kind, threads
+        self.name, folder = origin_name(path), origin_folder(path) or path.parent
         self.meter = Meter()
         shop = shop or Shop()
         form = form or form_of(path)
@@ -58,25 +60,27 @@ class ShopTable:
         self.columns: layouts.AnyColumns
         if kind == "reviews":
             sample = dialect.sample if dialect else ()
-            self.vintage, self.columns = layouts.interactions_of(names, sample, path, shop.interactions)
+            self.vintage, self.columns = layouts.interactions_of(names, sample, self.name, shop.interactions)
         elif kind == "customers":
             user = shop.interactions.user or None
-            self.vintage, self.columns = layouts.customers_of(names, path, shop.customers, user)
+            self.vintage, self.columns = layouts.customers_of(names, self.name, shop.customers, user)
         else:
             item = shop.interactions.item or None
-            self.vintage, self.columns, beside = layouts.products_of(names, path, shop.products, item)
+            self.vintage, self.columns, beside = layouts.products_of(names, self.name, shop.products, item, folder)
             self.pictures = self.pictures if self.pictures.pattern else beside
         if self.vintage == layouts.GIVEN:
             self.vintage = shop.layout
         self.pattern: PicturePattern | None = None
         if kind == "products" and self.pictures.pattern:
-            self.pattern = PicturePattern(self.pictures, path.parent, names)
+            self.pattern = PicturePattern(self.pictures, folder, names)
 
     def described(self) -> str:
         """Describe in one line the kind of the file and the roles of its columns."""
         form = self._file.form
+        kind = origin_kind(self.path) or form.kind
         packed = f", {form.codec}" if form.codec else ""
-        return f"{self.path.name}: {form.kind} table{packed}; {self.vintage}: {layouts.said(self.columns)}"
+        file = self.name.rpartition("/")[2]
+        return f"{file}: {kind} table{packed}; {self.vintage}: {layouts.said(self.columns)}"
 
     def state(self) -> str:
         """Return a text that changes when the same file yields other rows."""

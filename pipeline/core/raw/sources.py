@@ -7,20 +7,56 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import InputError
+from pipeline.core.raw import database_urls
 
 _TEXTS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".inter", ".item")
 _BINARY = (".parquet", ".arrow", ".feather", ".arrows")
 SUFFIXES = tuple(f"{name}{packed}" for packed in ("", ".gz", ".zst", ".zip") for name in _TEXTS) + _BINARY
 # What may be a table, and as well a note or a licence: taken from a folder that holds nothing better.
-PERHAPS = (".txt", ".data", ".dat", ".txt.gz", ".txt.zst", ".dat.gz", ".zip")
+PERHAPS = (".txt", ".data", ".dat", ".txt.gz", ".txt.zst", ".dat.gz", ".zip", *database_urls.ENDINGS)
 PARTITIONS_AT_MOST = 100_000  # files below a folder of Hive partitions
 
+# Where inputs may be: the place, how it is written, how it is read, and what is bounded.
+PLACES: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "local files",
+        "a path, a pattern (`*`, `?`, `**`), a folder",
+        "in place; a folder stands for the files in it whose names end as below",
+        f"{PARTITIONS_AT_MOST:,} partitions",
+    ),
+    (
+        "web",
+        "`http://host/file`, `https://host/file`",
+        "copied into the home, and again only if its ETag or Last-Modified changed; an interrupted download resumes",
+        "public addresses, unless `ATELIER_ALLOW_HOSTS` names another; 5 redirects",
+    ),
+    (
+        "buckets",
+        "`s3://bucket/key`, `s3://bucket/folder/`, `s3://bucket/folder/*.csv.gz`; needs the extra `s3`",
+        "copied likewise, by the ETag; keys and endpoint come from the `AWS_` variables",
+        "files directly in the folder",
+    ),
+    (
+        "SQLite",
+        "`sqlite:////data/shop.db?table=orders`, or the path of a file that ends with `.db`, `.db3`, `.sqlite` or"
+        " `.sqlite3`",
+        "opened read-only, and the table or view copied into the home in the order of rowid or primary key",
+        "a value of 64 MB",
+    ),
+    (
+        "PostgreSQL",
+        "`postgresql://user:password@host/shop?table=orders`, also `?table=schema.orders`",
+        "copied in a read-only session, at one moment, in the order of the primary key; again only if rows changed",
+        "10,000 rows in memory",
+    ),
+)
+WEB, BUCKET = ("http://", "https://"), "s3://"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>,\]]+")
 _CUT = "?..."  # replaces a query that must not be shown
 
 
-def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]:
-    """List the files of a specification, in order and each once; `fetch` downloads a URL's file (`remote.py`).
+def resolve(spec: str, fetch: Callable[[str], Sequence[Path]] | None = None) -> list[Path]:
+    """List the files of a specification, in order and each once; `fetch` makes the copies of a URL (`remote.py`).
 
     Raises InputError as `named` does, also for a URL without `fetch`, and whatever `fetch` raises.
     """
@@ -31,7 +67,7 @@ def resolve(spec: str, fetch: Callable[[str], Path] | None = None) -> list[Path]
         elif fetch is None:
             raise InputError(f"{shown(entry)}: only local files are read here; download it first and give its path")
         else:
-            found.append(fetch(entry))
+            found += fetch(entry)
     return found
 
 
@@ -44,28 +80,57 @@ def named(spec: str) -> list[Path | str]:
     always belongs to it.
 
     Returns:
-        Local files as paths, URLs as text.
+        Local files as paths; URLs, buckets' patterns and tables of databases, also of SQLite files, as text.
 
     Raises:
-        InputError: an empty specification, a missing or empty file, a glob or folder without files, or a URL that is
-            neither http nor https.
+        InputError: an empty specification, a missing or empty file, a glob or folder without files, or a URL of a kind
+            that is not read.
     """
     found: dict[Path | str, Path | str] = {}
     for part in (p.strip() for p in _parts(spec)):
         if "://" in part:
-            if not part.lower().startswith(("http://", "https://")):
-                raise InputError(f"{shown(part)}: only http and https URLs are read; download it and give its path")
+            _check_url(part)
             found.setdefault(part, part)
         else:
             for path in _resolve_one(part) if part else ():
-                found.setdefault(path.resolve(), path)
+                entry = path if path.name.lower().endswith(SUFFIXES) else _of_database(path)
+                found.setdefault(path.resolve() if entry is path else entry, entry)
     if not found:
         raise InputError(f"no input named in {spec!r}: give a path, a glob, a folder or a URL")
     return list(found.values())
 
 
+def _check_url(url: str) -> None:
+    """Refuse URLs of other kinds, and those of SQLite files that are not there. Raises InputError."""
+    if database_urls.kind_of(url) == database_urls.SQLITE:
+        path = database_urls.sqlite_path(url)
+        if not path.is_file() or not path.stat().st_size:
+            raise InputError(
+                f"{shown(url)}: there is no file {path}; an absolute path has four slashes: {database_urls.SHAPES}"
+            )
+    elif not url.lower().startswith((*WEB, BUCKET)) and not database_urls.kind_of(url):
+        raise InputError(
+            f"{shown(url)}: only http, https, s3, sqlite and postgresql URLs are read; download it and give its path"
+        )
+
+
+def _of_database(path: Path) -> Path | str:
+    return database_urls.sqlite_url(path) if database_urls.is_sqlite_file(path) else path
+
+
+def is_far(spec: str) -> bool:
+    """Return whether a specification names something on a server. SQLite files are local."""
+    return any("://" in part and not part.strip().lower().startswith("sqlite://") for part in _parts(spec))
+
+
 def shown(url: str) -> str:
     """Remove user name, password and query from a URL, because they may be secret; print and store only the result."""
+    if database_urls.kind_of(url):
+        return database_urls.shown(url)
+    if url.lower().startswith(BUCKET):  # a key may hold ? and #, and nothing in it is secret
+        authority, slash, object_key = url[len(BUCKET) :].partition("/")
+        bucket = authority.rpartition("@")[2]
+        return BUCKET + ("..." if ":" in bucket else f"{bucket}{slash}{object_key}")
     bare, *rest = re.split(r"[?#]", url, maxsplit=1)
     scheme, _, place = bare.partition("://")
     authority, slash, path = place.partition("/")
@@ -88,8 +153,8 @@ def shown_within(text: str) -> str:
 
 
 def lacks_query(url: str) -> bool:
-    """Return whether this is a URL whose query `shown` removed."""
-    return url.endswith(_CUT)
+    """Return whether this is a URL whose query or password `shown` removed."""
+    return database_urls.lacks_secret(url) if database_urls.kind_of(url) else url.endswith(_CUT)
 
 
 def _parts(spec: str) -> list[str]:

@@ -19,6 +19,7 @@ from pipeline.core.arrow import scalar, to_arrow, to_numpy
 from pipeline.core.raw import values
 from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
 from pipeline.core.raw.attribute_values import attribute, attributes
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
 from pipeline.core.raw.tables import RowBlock
 from pipeline.core.raw.vintages import categories_of, parsed, title_of
@@ -38,7 +39,7 @@ class TableRows:
     """Makes rows of one kind out of blocks. Each thread needs its own."""
 
     def __init__(self, path: Path, database: duckdb.DuckDBPyConnection) -> None:
-        self._path, self._base = path, base_of(path)
+        self._file, self._base = origin_name(path), base_of(path)
         self._counts: Counter[str] = Counter()
         self._duckdb = database.cursor()
 
@@ -188,7 +189,7 @@ class TableRows:
                 rejected.append({"line": int(block.numbers[row]), "reason": reason, "text": text[:TEXT_CHARACTERS]})
             found = found.filter(to_arrow(~bad))
         rejected.sort(key=lambda reject: reject["line"])
-        rejects = [{"file": str(self._path), "offset": None, **reject} for reject in rejected]
+        rejects = [{"file": self._file, "offset": None, **reject} for reject in rejected]
         self._counts = +self._counts
         return Parsed(found, rejects, len(block.table) + len(block.malformed), self._counts)
 

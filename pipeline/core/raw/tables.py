@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
+from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.dialects import Dialect, dialect_of, distinct
 from pipeline.core.raw.forms import ARROW, CSV, PARQUET, UNREADABLE, Form, damaged, form_of, opened
 from pipeline.core.raw.framing import Meter
@@ -133,20 +134,21 @@ class TableFile:
                 raise self._open_quote(row) from error
             if "Empty CSV" in str(error):
                 return
-            raise InputError(f"{self.path}: row {row:,} or after it: {printable(error, 300)}") from error
+            raise InputError(f"{origin_name(self.path)}: row {row:,} or after it: {printable(error, 300)}") from error
         except UNREADABLE as error:
             raise damaged(self.path, error) from error
         except UnicodeError as error:
             raise InputError(
-                f"{self.path}: is not in the encoding {self.form.encoding} after row {row:,}; name the right one in"
-                ' shop.toml, for example encoding = "cp1252"'
+                f"{origin_name(self.path)}: is not in the encoding {self.form.encoding} after row {row:,}; name the"
+                ' right one in shop.toml, for example encoding = "cp1252"'
             ) from error
 
     def _open_quote(self, row: int | None) -> InputError:
         quote = self.dialect.quote if self.dialect else ""
         where = f"row {row:,} or after it" if row else "a row"
         return InputError(
-            f"{self.path}: {where}: a value opens with {quote or 'a quote'} and never closes, or is longer than"
+            f"{origin_name(self.path)}: {where}: a value opens with {quote or 'a quote'} and never closes, or is"
+            " longer than"
             f' {BLOCK_BYTES >> 20} MB. If the file quotes nothing, say so in shop.toml: quote = ""; otherwise mend the'
             " row"
         )
@@ -174,8 +176,8 @@ class TableFile:
 
     def _broken(self, error: Exception) -> InputError:
         return InputError(
-            f"{self.path}: the {self.form.kind} file is cut short or damaged ({printable(error, 200)}), and nothing"
-            " of it was kept. Write or fetch it again"
+            f"{origin_name(self.path)}: the {self.form.kind} file is cut short or damaged ({printable(error, 200)}),"
+            " and nothing of it was kept. Write or fetch it again"
         )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.addresses import encodable
+from pipeline.core.raw.copies import origin_name
 
 VINTAGES = ("2014", "2018", "2023")
 # Strangers write this text, so every pattern must take linear time. Comments and scripts may lack their closing text,
@@ -80,10 +81,11 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
                 return vintage
     lines = [line for line in lines if line.strip(_AROUND)]
     if not lines:
-        raise InputError(f"{path}: the file holds no lines; fetch it again or take it out of the input")
+        raise InputError(f"{origin_name(path)}: the file holds no lines; fetch it again or take it out of the input")
     shown, seems = printable(lines[0], 300), _seems(lines[0].strip(_AROUND))
     raise InputError(
-        f"{path}: not a known shape of {kind}. It begins with\n  {shown}\nKnown shapes:\n{SHAPES[kind]}\n{seems}"
+        f"{origin_name(path)}: not a known shape of {kind}. It begins with\n  {shown}\n"
+        f"Known shapes:\n{SHAPES[kind]}\n{seems}"
         f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
     )
 

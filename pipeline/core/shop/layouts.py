@@ -64,7 +64,7 @@ _REVIEWER = re.compile(r"^A[0-9A-Z]{9,}$")
 
 
 def interactions_of(
-    names: Sequence[str], sample: Sequence[Sequence[str]], path: Path, given: InteractionColumns | None = None
+    names: Sequence[str], sample: Sequence[Sequence[str]], path: Path | str, given: InteractionColumns | None = None
 ) -> tuple[str, InteractionColumns]:
     """Recognise the columns of a table of interactions.
 
@@ -105,12 +105,17 @@ def interactions_of(
 
 
 def products_of(
-    names: Sequence[str], path: Path, given: ProductColumns | None = None, wanted: str | None = None
+    names: Sequence[str],
+    path: Path | str,
+    given: ProductColumns | None = None,
+    wanted: str | None = None,
+    folder: Path | None = None,
 ) -> tuple[str, ProductColumns, PictureFiles]:
     """Recognise the columns of a table of products, and where pictures are beside it.
 
     `wanted` is the name of the interactions' column of items: of several candidates, the one of that name is the id.
-    Other arguments and errors are those of `interactions_of`.
+    `folder` is where pictures lie beside the table; that of `path` by default. Other arguments and errors are those of
+    `interactions_of`.
     """
     given = resolved(given or ProductColumns(), names, path, "products")
     by_name = {plain(name): name for name in names}
@@ -127,7 +132,7 @@ def products_of(
             variant_width=10,
         )
         pattern = f"images/{{{article}:.3}}/{{{article}}}.jpg"
-        return "H&M (Kaggle)", _with(found, given), _beside(path, pattern)
+        return "H&M (Kaggle)", _with(found, given), _beside(folder or Path(path).parent, pattern)
     if {"id", "productdisplayname"} <= by_name.keys():
         found = ProductColumns(
             id=by_name["id"],
@@ -137,7 +142,11 @@ def products_of(
             price=attributes.price_of(by_name),
             attributes=attributes.named(attributes.MYNTRA_PRODUCTS, by_name),
         )
-        return "Myntra (Kaggle)", _with(found, given), _beside(path, f"images/{{{found.id}}}.jpg")
+        return (
+            "Myntra (Kaggle)",
+            _with(found, given),
+            _beside(folder or Path(path).parent, f"images/{{{found.id}}}.jpg"),
+        )
     if given.id:
         return GIVEN, given, PictureFiles()
     if all(name.isdigit() for name in names):
@@ -157,7 +166,7 @@ def products_of(
 
 
 def customers_of(
-    names: Sequence[str], path: Path, given: CustomerColumns | None = None, wanted: str | None = None
+    names: Sequence[str], path: Path | str, given: CustomerColumns | None = None, wanted: str | None = None
 ) -> tuple[str, CustomerColumns]:
     """Recognise the columns of a table of customers. Arguments and errors are those of `products_of`.
 
@@ -176,7 +185,7 @@ def customers_of(
     return "columns by their names", _with(found, given)
 
 
-def resolved(columns: Columns, names: Sequence[str], path: Path, table: str) -> Columns:
+def resolved(columns: Columns, names: Sequence[str], path: Path | str, table: str) -> Columns:
     """Replace the names in shop.toml by those of the file; case and punctuation are ignored if only one column fits.
 
     Raises:
@@ -241,7 +250,7 @@ class _Roles:
         self,
         table: str,
         names: Sequence[str],
-        path: Path,
+        path: Path | str,
         given: AnyColumns,
     ) -> None:
         self._table, self._names, self._path, self._given = table, names, path, given
@@ -292,12 +301,12 @@ def _present(wanted: Sequence[str], by_name: dict[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(by_name[plain(name)] for name in wanted if plain(name) in by_name))
 
 
-def _beside(path: Path, pattern: str) -> PictureFiles:
-    folder = path.parent / pattern.partition("/")[0]
+def _beside(table: Path, pattern: str) -> PictureFiles:
+    folder = table / pattern.partition("/")[0]
     return PictureFiles(pattern, (folder.resolve(),)) if folder.is_dir() else PictureFiles()
 
 
-def _by_position(names: Sequence[str], sample: Sequence[Sequence[str]], path: Path) -> InteractionColumns:
+def _by_position(names: Sequence[str], sample: Sequence[Sequence[str]], path: Path | str) -> InteractionColumns:
     """Read user,item[,rating][,time] without a header, as Amazon's ratings-only files and MovieLens' u.data are."""
     columns = list(zip(*sample, strict=True)) or [()] * len(names)
     kinds = ["rating" if _is_rating(values) else "time" if _is_time(values) else "?" for values in columns[2:]]

@@ -4,8 +4,16 @@ Subclasses respond in `_serve_connection` until the client has gone.
 """
 
 import asyncio
+import socket
 import threading
 from typing import Self
+
+
+def closed_port() -> int:
+    """Find a port of loopback on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class LoopbackHost:

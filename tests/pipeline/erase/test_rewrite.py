@@ -290,6 +290,12 @@ def test_a_rewritten_copy_keeps_its_version_and_times(tmp_path: Path):
     assert sorted(path.name for path in folder.path.iterdir()) == sorted([copy.path.name, "lock", "origin.meta"])
 
 
+@pytest.mark.parametrize("start", [b"PAR1", b"ARROW1", b"\xff\xff\xff\xff", b"PK\x03\x04", b"SQLite format 3\x00"])
+def test_no_line_is_cut_out_of_a_binary_table(tmp_path: Path, start: bytes):
+    with pytest.raises(UnreadableFileError, match="it is a binary table"):
+        without(tmp_path, start + b"\n" + lines(ROWS), Removal("reviewer", ANN))
+
+
 def test_a_copy_that_cannot_be_parsed_is_removed_and_one_that_cannot_be_written_is_reported(tmp_path: Path):
     damaged = copy_of(tmp_path, "http://h/a.json", b"[{")
     full = copy_of(tmp_path, "http://h/b.json", lines(ROWS))

@@ -62,9 +62,10 @@ def test_a_name_is_found_inside_databases_tables_arrays_and_archives(tmp_path: P
         archive.writestr("x.json", json.dumps(NAME))
     nested = pa.array([[{"x": [NAME]}]])
     pq.write_table(pa.table({"a": nested, "b": pa.array([NAME]).dictionary_encode()}), tmp_path / "e.parquet")
+    pq.write_table(pa.table({"a": pa.array([NAME.encode(), b"\xff"])}), tmp_path / "f.parquet", compression="zstd")
     pq.write_table(pa.table({"a": pa.array([NAME + "1"])}), tmp_path / "other.parquet")
     found = traces.find(tmp_path, [NAME])
-    assert [path.name for path in found] == ["a.db", "b.npz", "c.npy", "d.zip", "e.parquet"]
+    assert [path.name for path in found] == ["a.db", "b.npz", "c.npy", "d.zip", "e.parquet", "f.parquet"]
 
 
 def test_a_number_is_found_only_in_an_id_field(tmp_path: Path):

@@ -22,6 +22,8 @@ from tests.pipeline.core.file_server import FileServer, Served
 from tests.pipeline.core.test_address import Recorder
 
 DATA = bytes(range(256)) * 40
+# What only a user may name, never a server.
+OF_USERS = ["postgresql://h/shop?table=a", "sqlite:////data/shop.db", "s3://shop/a.csv"]
 OLD = "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
@@ -305,7 +307,7 @@ def test_a_private_address_of_the_users_own_must_be_allowed_too(cache: Cache, se
     assert (sockets.asked, server.asked) == (0, [])
 
 
-@pytest.mark.parametrize("onward", ["ftp://127.0.0.1/x", "http://me:pw@127.0.0.1/x", "file:///etc/hosts"])
+@pytest.mark.parametrize("onward", ["ftp://127.0.0.1/x", "http://me:pw@127.0.0.1/x", "file:///etc/hosts", *OF_USERS])
 def test_a_redirect_to_an_unusable_url_is_refused(cache: Cache, server: FileServer, onward):
     server.files["a"] = Served(location=onward)
     with pytest.raises(InputError, match="redirects to what is no http"):

@@ -1,12 +1,13 @@
 """Resolve input specifications, hide secrets in URLs, and digest files."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.core.raw import sources
+from pipeline.core.raw import database_urls, sources
 
 
 def written(path: Path, data: bytes = b'{"a": 1}\n') -> Path:
@@ -51,7 +52,7 @@ def test_paths_globs_folders_and_urls_are_mixed_in_order_and_each_comes_once(tmp
     url = "https://shop.example/reviews.json.gz"
     spec = f"{b}, {url},{tmp_path}/*.json,{tmp_path / 'more'},{url}"
     assert sources.named(spec) == [b, url, a, c]
-    assert sources.resolve(spec, lambda asked: {url: tmp_path / "cached"}[asked]) == [b, tmp_path / "cached", a, c]
+    assert sources.resolve(spec, lambda asked: {url: [tmp_path / "cached"]}[asked]) == [b, tmp_path / "cached", a, c]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,9 @@ def test_the_text_after_a_urls_comma_is_a_file_if_it_looks_like_one_or_exists(tm
         ("https://me:secret@h:8080/x", "https://h:8080/x"),
         ("https://[::1]:80/@scope/x", "https://[::1]:80/@scope/x"),
         ("ftp://me:sec/ret@h/x", "ftp://..."),
+        ("s3://shop/a b?c#d:e.csv", "s3://shop/a b?c#d:e.csv"),
+        ("s3://me:secret@shop/x", "s3://shop/x"),
+        ("s3://me:sec/ret@shop/x", "s3://..."),
     ],
 )
 def test_a_url_is_printed_without_what_may_be_secret(url, printed):
@@ -98,8 +102,8 @@ def test_a_url_is_printed_without_what_may_be_secret(url, printed):
 
 
 def test_a_url_of_another_kind_is_refused_without_its_password():
-    with pytest.raises(InputError, match=r"^s3://shop/x: only http and https URLs are read") as refused:
-        sources.named("s3://me:secret@shop/x")
+    with pytest.raises(InputError, match=r"^ftp://shop/x: only http, https, s3, sqlite and postgresql URLs") as refused:
+        sources.named("ftp://me:secret@shop/x")
     assert "secret" not in str(refused.value)
 
 
@@ -110,6 +114,17 @@ def test_what_cannot_be_read_is_an_error_that_names_it(tmp_path, name):
     spec = name if "://" in name or not name else str(tmp_path / name)
     with pytest.raises(InputError, match=name.replace("*", r"\*") or "no input"):
         sources.resolve(spec)
+
+
+def test_every_kind_of_address_that_is_accepted_is_described_and_no_other():
+    described = {found for place in sources.PLACES for found in re.findall(r"(\w+)://", place[1])}
+    assert described == {"http", "https", "s3", "sqlite", "postgresql"}
+    for scheme in described - {"sqlite"}:
+        assert sources.named(f"{scheme}://host/x") == [f"{scheme}://host/x"]
+    with pytest.raises(InputError) as refused:
+        sources.named("gs://bucket/x")
+    assert all(scheme in str(refused.value) for scheme in described)
+    assert all(f"`{ending}`" in str(sources.PLACES) for ending in database_urls.ENDINGS)
 
 
 def test_the_digest_follows_contents_not_names_or_order(tmp_path):
