@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
+
+from pipeline.settings import profiles
+from tests import acceptance_files
 
 ROOT = Path(__file__).parent.parent
 PORT = 8899  # the URLs in the data sets name it
@@ -34,6 +38,12 @@ FASHION_5 = {
     "reviews": 3176, "users": 406, "distinct_pairs": 3042, "users_with_k_reviews": 405,
     "items_of_users_with_k_reviews": 30, "five_core_users": 374, "five_core_items": 12,
 }  # fmt: skip
+# Read as files, the sample's five-core has the same users, items and interactions. Up to the triplets, nothing is
+# trained, so the bank's pictures may be small.
+UP_TO_TRIPLETS = ("--select", "+key:triplets", "--modes", *acceptance_files.MODES)
+AS_FILES = {"image_urls": {"vendor_resolution": "high", "extra_per_class": 0}, "image_bank": {"size": 16}}
+# The faulty run checks DVBPR alone, so its baselines, and the features they need, may be coarse.
+FAULTY = {"image_features": {"feature_size": 32}, "baselines": {"max_epochs": 1}}
 MAPPER_AT_LEAST = 0.97  # precision and recall of every class
 
 
@@ -68,8 +78,18 @@ def pictures(datasets: Path, faults: float = 0.0) -> Generator[None]:
             server.terminate()
 
 
-def run(home: Path, reviews: Path | None, products: Path, *options: str) -> dict[str, Any]:
-    """`python -m pipeline.run --profile cpu` as a person would call it; returns its summary.json."""
+def profile_with(home: Path, name: str, changes: dict[str, dict[str, Any]]) -> str:
+    """Write the profile cpu with other settings of some ops; return its path."""
+    profile = yaml.safe_load((profiles.FOLDER / "cpu.yaml").read_text())
+    for op, settings in changes.items():
+        profile["ops"].setdefault(op, {"config": {}})["config"] |= settings
+    path = home / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(profile))
+    return str(path)
+
+
+def run(home: Path, reviews: Path | None, products: Path, *options: str, profile: str = "cpu") -> dict[str, Any]:
+    """`python -m pipeline.run --profile ...` as a person would call it; returns its summary.json."""
     environment = {
         **os.environ,
         "ATELIER_HOME": str(home),
@@ -78,7 +98,7 @@ def run(home: Path, reviews: Path | None, products: Path, *options: str) -> dict
         "ATELIER_ALLOW_HOSTS": f"127.0.0.1:{PORT}",
     }
     started = time.monotonic()
-    command = [sys.executable, "-m", "pipeline.run", "--profile", "cpu", *options]
+    command = [sys.executable, "-m", "pipeline.run", "--profile", profile, *options]
     done = subprocess.run(command, env=environment, cwd=ROOT, check=False)
     print(f"  ({time.monotonic() - started:.0f} s)", flush=True)
     if done.returncode:
@@ -98,6 +118,18 @@ def check_hm(summary: dict[str, Any], home: Path, checks: Checks) -> None:
         test = summary["modes"][mode]["models"]["dvbpr"]["test"]
         checks.true(f"{mode}: DVBPR's interval {test['auc_ci95']} lies above 0.5", test["auc_ci95"][0] > 0.5)
     print_table(home)
+
+
+def check_as_files(summary: dict[str, Any], home: Path, of_json: Path, checks: Checks) -> None:
+    """The H&M sample as CSV and a folder of pictures: known counts, and the rows of the run on JSON."""
+    for name, expected in HM_DATA.items():
+        checks.equal(name, summary["data"][name], expected)
+    checks.equal("interactions", summary["data"]["five_core_steps"]["interactions"], HM_STEPS["interactions"])
+    for mode, counts in acceptance_files.COUNTS.items():
+        for name, expected in counts.items():
+            checks.equal(f"{mode} {name}", summary["modes"][mode]["surviving"][name], expected)
+    for name, differing in acceptance_files.differing_rows(home, of_json):
+        checks.equal(f"rows of {name} that differ from those of the run on JSON", differing, 0)
 
 
 def print_table(home: Path) -> None:
@@ -192,13 +224,23 @@ def main(argv: list[str] | None = None) -> int:
         clean = run(home / "hm", *hm)
         check_hm(clean, home / "hm", checks)
         check_designs(clean, checks)
-        print("Myntra, products alone: the generator's chain")
-        myntra = run(home / "myntra", None, datasets / "myntra" / "products.jsonl.gz")
-        check_mapper(datasets, home / "myntra", checks)
-        check_generator(myntra, checks)
+        print("H&M sample, JSON and pictures of 224 px up to the triplets")
+        as_files = profile_with(home, "as-files", AS_FILES)
+        run(home / "hm-224", *hm, *UP_TO_TRIPLETS, profile=as_files)
+    print("H&M sample, CSV and a folder of pictures of 224 px up to the triplets")
+    files = acceptance_files.laid_out(datasets, "hm", home / "files")
+    tables = (files / "transactions_train.csv", files / "articles.csv")
+    of_csv = run(home / "hm-files", *tables, *UP_TO_TRIPLETS, profile=as_files)
+    check_as_files(of_csv, home / "hm-files", home / "hm-224", checks)
+    print("Myntra, CSV and a folder of pictures, products alone: the generator's chain")
+    styles = acceptance_files.laid_out(datasets, "myntra", home / "files") / "styles.csv"
+    myntra = run(home / "myntra", None, styles)
+    check_mapper(datasets, home / "myntra", checks)
+    check_generator(myntra, checks)
     with pictures(datasets, faults=0.05):
         print("H&M sample, one path in twenty misbehaving: the recommender's chain")
-        faulty = run(home / "hm-faults", *hm, "--select", "not group:generator and not group:report")
+        half = ("--select", "not group:generator and not group:report")
+        faulty = run(home / "hm-faults", *hm, *half, profile=profile_with(home, "faulty", FAULTY))
         check_faults(clean, faulty, checks)
     if checks.failed:
         print(f"{len(checks.failed)} checks failed:", *checks.failed, sep="\n  ")
