@@ -1,18 +1,21 @@
-"""`python -m pipeline.cli.reference`: print or write docs/reference.md, which is generated from the code.
+"""`python -m pipeline.cli.reference`: print or write the pages of docs/ that are generated from the code.
 
-It lists assets, tables, settings, environment variables and profiles. Explanations belong in the other pages of docs/.
+docs/reference.md lists assets, tables, settings, environment variables and profiles; `input_formats.py` renders
+docs/input-formats.md. Explanations belong in the other pages.
 """
 
 import argparse
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from pipeline.build import build_definitions
+from pipeline.cli import input_formats
+from pipeline.cli.markdown_table import table
 from pipeline.core import column_docs
 from pipeline.home import environment
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave
@@ -22,12 +25,12 @@ from pipeline.settings.ops import OPS
 from pipeline.settings.presets import describe_default
 
 GROUPS = ("ingest", "images", "dataset", "recommender", "generator", "report")
-PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
+DOCS = Path(__file__).parents[2] / "docs"
 UNOWNED = {"PICTURES": "a shard of the picture store", "BANK_INDEX": "the bank's index"}  # tables that no asset returns
 
 
 def page() -> str:
-    """Render the page as Markdown."""
+    """Render the reference as Markdown."""
     parts = [_opening(), _assets(), _tables(), _settings(), _environment(), _profiles()]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
@@ -36,13 +39,6 @@ def _opening() -> Iterator[str]:
     yield "# Reference"
     yield ""
     yield "Generated from the code by `python -m pipeline.cli.reference --write`; a test compares them."
-
-
-def _table(*head: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
 
 
 def _assets() -> Iterator[str]:
@@ -60,7 +56,7 @@ def _assets() -> Iterator[str]:
             )
             for name, node in sorted(of_group.items())
         ]
-        yield from _table("asset", "what it is", "made from", rows=rows)
+        yield from table("asset", "what it is", "made from", rows=rows)
 
 
 def _first_paragraph(description: str | None, *, of_mode: bool) -> str:
@@ -79,7 +75,7 @@ def _tables() -> Iterator[str]:
             (f"`{field.name}`", f"{field.type}{', nullable' if field.nullable else ''}", of_column.get(field.name, ""))
             for field in schema
         ]
-        yield from _table("column", "type", "meaning", rows=rows)
+        yield from table("column", "type", "meaning", rows=rows)
 
 
 def _settings() -> Iterator[str]:
@@ -94,7 +90,7 @@ def _settings() -> Iterator[str]:
             for cls in classes
             for name, text in help_texts(cls).items()
         ]
-        yield from _table("setting", "meaning", "value unless set", rows=rows)
+        yield from table("setting", "meaning", "value unless set", rows=rows)
 
 
 def _environment() -> Iterator[str]:
@@ -106,7 +102,7 @@ def _environment() -> Iterator[str]:
         if found and function.__module__ == environment.__name__:
             meaning = ". ".join(filter(None, (found[3].strip().rstrip("."), found[2])))
             rows.append((f"`{found[1]}`", " ".join(meaning.split())))
-    yield from _table("variable", "meaning", rows=sorted(rows))
+    yield from table("variable", "meaning", rows=sorted(rows))
 
 
 def _profiles() -> Iterator[str]:
@@ -118,25 +114,29 @@ def _profiles() -> Iterator[str]:
         comment = re.match(r"(?:#.*\n)+", text)
         about = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
         rows.append((f"`{name}`", f"`{method.Method(profile=name).chosen_preset()}`", about))
-    yield from _table("profile", "preset", "what it is for", rows=rows)
+    yield from table("profile", "preset", "what it is for", rows=rows)
+
+
+PAGES: dict[str, Callable[[], str]] = {"reference.md": page, "input-formats.md": input_formats.page}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the page, or write it to docs/; return the exit code."""
+    """Print the pages, or write them to docs/; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.cli.reference",
         description=__doc__,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} instead of printing it")
+    parser.add_argument("--write", action="store_true", help=f"write {' and '.join(PAGES)} instead of printing")
     options = parser.parse_args(arguments)
 
     def work() -> int:
-        if options.write:
-            PAGE.write_text(page())
-        else:
-            sys.stdout.write(page())
+        for name, render in PAGES.items():
+            if options.write:
+                (DOCS / name).write_text(render())
+            else:
+                sys.stdout.write(render())
         return DONE
 
     return ended(work, Console(stderr=True))

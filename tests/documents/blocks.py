@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(path for path in (ROOT / "docs").glob("*.md") if path.name != "reference.md")])
+GENERATED = ("reference.md", "input-formats.md")  # tests/test_docs.py and test_examples.py read them
+PAGES = sorted(path for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md") if path.name not in GENERATED)
 SHELL = re.compile(
-    r"(\w+=\S+ +)*(make|pip|python|\.venv/bin/python|mlflow|dagster|curl|echo|export|ssh|\d+ \d+ \* \* \*) "
+    r"(\w+=\S+ +)*(make|pip|python|atelier|\.venv/bin/python|mlflow|dagster|curl|echo|export|ssh|\d+ \d+ \* \* \*) "
 )
 INLINE = re.compile(r"`((?:\w+=\S+ )*(?:make \w+ |python -m |mlflow |dagster )[^`…]*)`|`(\w+=\S+ make \w+)`")
 
@@ -18,7 +19,7 @@ class Block:
     """Lines of code between blank lines of a page."""
 
     page: str
-    kind: str  # shell, python, yaml, toml, json or environment
+    kind: str  # shell, python, yaml, toml, environment or text
     text: str
 
 
@@ -47,8 +48,6 @@ def blocks(page: Path) -> list[Block]:
 
 def _kind(text: str) -> str:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    if lines[0].startswith("{"):
-        return "json"
     if all(re.fullmatch(r"[A-Z_0-9]+=\S+( +#.*)?", line) for line in lines):
         return "environment"
     if re.match(r"(resources|ops):", lines[0]):

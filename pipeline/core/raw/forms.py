@@ -46,21 +46,6 @@ FORMS: tuple[tuple[str, str, str], ...] = (
     ("gzip, zstd", "their first bytes", "the JSON or CSV inside"),
     ("zip", "`PK` at the beginning", "the one JSON or CSV file inside; hidden files and `__MACOSX` do not count"),
 )
-# Every form that is read: its name, how it is recognised, and what is read of it.
-FORMS: tuple[tuple[str, str, str], ...] = (
-    (
-        "JSON",
-        "text that begins with `{` or `[`",
-        "objects one a line, in an array, over several lines or in an envelope",
-    ),
-    ("CSV, TSV", "other text, most lines of which one delimiter splits alike", "rows, with or without a header"),
-    ("RecBole's atomic files", "a header of names with types, `user_id:token`", "rows; nothing is quoted"),
-    ("Parquet", "`PAR1` at the beginning", "rows of all row groups"),
-    ("Arrow file (Feather 2)", "`ARROW1` at the beginning", "rows of all batches"),
-    ("Arrow stream", "the mark of a message, `FF FF FF FF`", "rows of all batches"),
-    ("gzip, zstd", "their first bytes", "the JSON or CSV inside"),
-    ("zip", "`PK` at the beginning", "the one JSON or CSV file inside; hidden files and `__MACOSX` do not count"),
-)
 _EXPORT = "in the spreadsheet choose Save as, CSV UTF-8, and name that file"
 _UNPACK = "unpack it and name the file inside"
 
