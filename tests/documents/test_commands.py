@@ -26,7 +26,10 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from tests.documents.blocks import PAGES, ROOT, blocks, everything
+from pipeline.cli import main as cli
+from pipeline.core.shop.mapping import Shop as Layout
+from tests.documents import own_shop
+from tests.documents.blocks import GENERATED, PAGES, ROOT, blocks, everything
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
 CI = "its own step of .ci/run"
@@ -49,7 +52,7 @@ EXCEPTIONS = {
     "python -m pipeline.study --name trunk --profile demo --modes vendor_all --reference modern --models modern"
     " modern+trunk_epochs=3 modern+trunk_epochs=3+trunk_layers=0": "minutes of a trunk's training on a CPU;"
     " tests/pipeline/study/test_study.py has it small",
-    "ATELIER_HOME=var/demo make ui": SERVERS,
+    "atelier ui": SERVERS,
     "KILLS=10 make soak": "minutes of kill -9; tests/soak is its own command",
     "ssh -N -L 3000:127.0.0.1:3000 -L 5000:127.0.0.1:5000 you@the-server": "needs a second machine",
     "0 3 * * *  cd /srv/atelier && .venv/bin/python -m pipeline.run --profile paper": "a line for cron; its command is"
@@ -60,8 +63,13 @@ EXCEPTIONS = {
 MADE = '--profile {tiny} --select "+key:recommender_champion or +key:generator_champion"'
 AGAIN = "--select key:users"
 ONE_CELL = "--splits 1 --seeds 1 --modes vendor_single --profile {tiny}"
+OWN_SHOP = "atelier run --profile cpu --modes vendor_single"  # on the tutorial's shop, into a home of its own
 # Written in a document -> run here: less of the same.
 SMALLER = {
+    OWN_SHOP: "ATELIER_HOME={own} ATELIER_REVIEWS=orders.csv"
+    " ATELIER_PRODUCTS=products.csv ATELIER_SHOP=shop.toml atelier run --profile {tiny} --modes vendor_single"
+    ' --select "+key:image_ledger"',
+    "--toml shop.toml": "--toml understood.toml",  # the page's shop.toml is the file after the edit
     "--profile cpu": MADE,
     "--profile paper": f"--profile {{tiny}} {AGAIN}",
     "--profile mine.yaml": f"--profile mine.yaml {AGAIN}",
@@ -137,6 +145,8 @@ def execute(command: str) -> int:
 
 def called(words: list[str], patch: pytest.MonkeyPatch) -> int:
     """Call what a command names, with its arguments."""
+    if words[0] == "atelier":
+        return ended(lambda: cli.main(words[1:]))
     if words[0] in ("python", ".venv/bin/python"):
         name = words[2]
         package = importlib.util.find_spec(name).submodule_search_locations
@@ -177,11 +187,18 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         )  # fmt: skip
         made = Shop(
             folder,
-            {"tiny": str(TINY), "home": str(folder / "var"), "store": str(folder / "store"), "port": str(free_port())},
+            {
+                "tiny": str(TINY),
+                "home": str(folder / "var"),
+                "own": str(folder / "own"),
+                "store": str(folder / "store"),
+                "port": str(free_port()),
+            },
         )
+        own_shop.write(folder, catalogue)
         for page in PAGES:
             for block in blocks(page):
-                if found := re.match(r"# (\w+\.yaml)\n", block.text):
+                if found := re.match(r"# (\w+\.(?:yaml|toml))\n", block.text):
                     (folder / found[1]).write_text(made.smaller(block.text))
         with server.serve(catalogue.folder, settings.port):
             assert made.run(MAKES_THE_HOME) == 0
@@ -197,7 +214,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 def in_process() -> list[str]:
     """The commands that need no second process, those that erase apart."""
-    apart = {*EXCEPTIONS, MAKES_THE_HOME}
+    apart = {*EXCEPTIONS, MAKES_THE_HOME, OWN_SHOP}
     return [c for c in everything() if c not in apart and not SERVING.match(c) and not ERASING.match(c)]
 
 
@@ -214,11 +231,22 @@ def test_every_exception_is_still_a_command_of_a_page(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("command", in_process())
 def test_a_command_does_what_its_page_says(shop: Shop, command: str):
     if command == "python -m pipeline.cli.reference --write":
-        before = (ROOT / "docs" / "reference.md").read_text()
+        before = {name: (ROOT / "docs" / name).read_text() for name in GENERATED}
         assert shop.run(command) == 0
-        assert (ROOT / "docs" / "reference.md").read_text() == before
+        assert {name: (ROOT / "docs" / name).read_text() for name in GENERATED} == before
     else:
         assert shop.run(command) == 0
+
+
+def test_the_tutorials_shop_toml_finds_the_pictures_that_inspect_misses(shop: Shop):
+    ask = "atelier inspect --reviews orders.csv --products products.csv"
+    assert shop.run(f"{ask} --toml understood.toml") == shop.run(f"{ask} --shop shop.toml --toml edited.toml") == 0
+    understood, edited = Layout.of(shop.folder / "understood.toml"), Layout.of(shop.folder / "edited.toml")
+    assert not understood.pictures.pattern and edited.pictures.pattern == "images/{product_id}.jpg"
+    assert (edited.interactions, edited.products) == (understood.interactions, understood.products)
+    assert shop.run(OWN_SHOP) == 0
+    ledger = pq.read_table(shop.folder / "own" / "tables" / "image_ledger.parquet")
+    assert ledger["status"].to_pylist().count("ok") > 40
 
 
 def test_the_served_model_answers_as_the_pages_ask_it(shop: Shop):

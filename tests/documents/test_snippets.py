@@ -1,7 +1,6 @@
 """Every snippet of the documents is read by what reads such a file."""
 
 import io
-import json
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import yaml
 from dotenv import dotenv_values
 
 from pipeline.core.generator import garment_classes
-from pipeline.core.raw import ingest
+from pipeline.core.shop.mapping import Shop
 from pipeline.settings import profiles
 from pipeline.settings.method import Method
 from pipeline.settings.ops import OPS
@@ -26,7 +25,7 @@ def of(kind: str) -> list:
 
 
 def test_every_snippet_is_of_a_kind_that_is_read_here_or_run():
-    assert {block.kind for block in ALL} == {"shell", "python", "yaml", "toml", "json", "environment", "text"}
+    assert {block.kind for block in ALL} == {"shell", "python", "yaml", "toml", "environment", "text"}
 
 
 @pytest.mark.parametrize("block", of("yaml"))
@@ -43,22 +42,12 @@ def test_a_profile_is_one_and_its_settings_are_known(block: Block, tmp_path: Pat
 
 
 @pytest.mark.parametrize("block", of("toml"))
-def test_classes_of_ones_own_are_read(block: Block, tmp_path: Path):
-    (tmp_path / "classes.toml").write_text(block.text)
-    assert "women_dresses" in garment_classes.load_rules(tmp_path / "classes.toml").names
-
-
-@pytest.mark.parametrize("block", of("json"))
-def test_raw_lines_are_a_review_and_a_product(block: Block, tmp_path: Path):
-    review, product = block.text.splitlines()
-    for name, line in (("reviews", review), ("products", product)):
-        assert json.loads(line)
-        (tmp_path / f"{name}.json").write_text(line + "\n")
-    read = ingest.read_reviews([tmp_path / "reviews.json"], read_context=ingest.ReadContext(out=tmp_path))
-    assert (read.accepted, read.lines) == (1, 1)
-    assert (
-        ingest.read_products([tmp_path / "products.json"], read_context=ingest.ReadContext(out=tmp_path)).accepted == 1
-    )
+def test_classes_of_ones_own_and_a_shop_toml_are_read(block: Block, tmp_path: Path):
+    (tmp_path / "given.toml").write_text(block.text)
+    if block.text.startswith("# shop.toml"):
+        assert Shop.of(tmp_path / "given.toml") != Shop()
+    else:
+        assert "women_dresses" in garment_classes.load_rules(tmp_path / "given.toml").names
 
 
 @pytest.mark.parametrize("block", [*of("environment"), *of("shell")])
