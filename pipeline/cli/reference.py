@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipeline.build import build_definitions
 from pipeline.cli import input_formats
-from pipeline.cli.markdown_table import table
+from pipeline.cli.markdown import table
 from pipeline.core import column_docs
 from pipeline.home import environment
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended, leave

@@ -24,19 +24,20 @@ class Example:
     about: str
     interactions: Mapping[str, str] = field(default_factory=dict)  # name of a file -> its text
     products: Mapping[str, str] = field(default_factory=dict)
+    customers: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[str, ...] = ()  # folders of pictures beside the tables
     shop: Shop | None = None  # None: what is recognised
 
-    def write(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Write the files into a folder; return the paths of interactions and products."""
+    def write(self, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+        """Write the files into a folder; return the paths of interactions, products and customers."""
         for name in self.folders:
             (folder / name).mkdir(exist_ok=True)
         paths = []
-        for files in (self.interactions, self.products):
+        for files in (self.interactions, self.products, self.customers):
             paths.append([folder / name for name in files])
             for name, text in files.items():
                 (folder / name).write_text(text)
-        return paths[0], paths[1]
+        return paths[0], paths[1], paths[2]
 
     def toml(self, folder: Path) -> str:
         """Write the files into an empty folder; return the shop.toml for them, without comments and unset keys.
@@ -44,7 +45,8 @@ class Example:
         Raises:
             InputError: the layout is not recognised.
         """
-        shop = self.shop or recognised(*self.write(folder)) or Shop()
+        interactions, products, customers = self.write(folder)
+        shop = self.shop or recognised(interactions, products, customers=customers) or Shop()
         pictures = dataclasses.replace(shop.pictures, folders=tuple(map(Path, self.folders)))
         unset = set(Shop().toml().splitlines())
         lines = [
@@ -79,6 +81,10 @@ EXAMPLES = (
             "articles.csv": "article_id,product_code,prod_name,product_type_name,product_group_name,index_group_name\n"
             "0000041001,0000041,Striped shirt,Shirt,Garment Upper body,Ladieswear\n"
             "0000041002,0000041,Striped shirt,Shirt,Garment Upper body,Ladieswear\n"
+        },
+        {
+            "customers.csv": "customer_id,FN,Active,club_member_status,fashion_news_frequency,age,postal_code\n"
+            "a1,1,1,ACTIVE,Monthly,41,0a\n"
         },
         ("images",),
     ),
