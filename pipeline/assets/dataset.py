@@ -7,6 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core import parquet as pq
 from pipeline.core import schemas
 from pipeline.core.dataset import catalogue as catalogues
 from pipeline.core.dataset import splits as hold_outs
@@ -105,12 +106,15 @@ def splits(
 def _loss(
     storage: Storage, interactions: pa.Table, items: pa.Table, image_urls: pa.Table, image_ledger: pa.Table, mode: str
 ) -> PictureLoss | None:
-    """Count the items without a picture; None if the home has no products any more, which no split needs."""
+    """Count the items without a picture; None without products, which no split needs, or with an older version's."""
     path = storage.tables / "products.parquet"
     if not path.is_file():
         return None
+    with pq.named(path):
+        if "pictures_refused" not in pq.read_schema(path).names:
+            return None
     of_items = pc.field("asin").isin(items["asin"].combine_chunks())
-    known = StoredTable(path, schemas.PRODUCTS).read(["asin"], of_items)
+    known = StoredTable(path, schemas.PRODUCTS).read(["asin", "pictures_refused"], of_items)
     return picture_loss(interactions, items, known, image_urls, image_ledger, mode)
 
 

@@ -42,6 +42,7 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "categories": "the category path, the widest first",
         "vendor_urls": "the shop's pictures of 50 px height (imageURL)",
         "vendor_urls_high": "the shop's pictures in high resolution (imageURLHighRes)",
+        "pictures_refused": "kind of the first picture address that cannot be used; null: none was refused",
         "garment_class": "class by the garment rules, from categories and title; null: none",
         "price": "price as a number, in the shop's currency; null: none that can be read",
         "attributes": "further columns of the product table by name ([attributes] in shop.toml); null: none",

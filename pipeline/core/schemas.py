@@ -55,6 +55,7 @@ PRODUCTS = pa.schema(
         pa.field("categories", pa.list_(pa.string()), nullable=False),
         pa.field("vendor_urls", pa.list_(pa.string()), nullable=False),
         pa.field("vendor_urls_high", pa.list_(pa.string()), nullable=False),
+        ("pictures_refused", pa.string()),
         ("garment_class", pa.string()),
         ("price", pa.float64()),
         ("attributes", pa.map_(pa.string(), pa.string())),

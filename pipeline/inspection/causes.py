@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from pipeline.core.raw import unusable
 from pipeline.inspection.facts import Facts, LineCounts
 
 MEETING = 0.01  # under this share of reviewed ids among the products, nothing can come of a run
@@ -28,11 +29,6 @@ REJECTED = {
     "reviewer_missing": "the user's id is missing, or is no text",
     "asin_missing": "the item's id is missing, or is no text",
 }
-# Kinds of addresses that are dropped (`addresses.py` counts each as urls_KIND) and that need words.
-ADDRESSES = {
-    "not_text": "not text", "data": "data: addresses", "local_refused": "local paths in a file that was fetched",
-    "file_host": "files of another machine", "no_value": "words for nothing", "windows_path": "paths of Windows",
-}  # fmt: skip
 ANYWAY = "--anyway goes on."
 
 
@@ -156,12 +152,11 @@ def _few_pictured(facts: Facts, k: int) -> Iterator[Cause]:
 
 
 def dropped(counts: Mapping[str, int]) -> str:
-    """List the picture addresses that were dropped, by kind."""
-    kinds = {name.removeprefix("urls_"): count for name, count in counts.items() if name.startswith("urls_") and count}
+    """List the picture addresses that were dropped, and the products without a file of the pattern, by kind."""
+    of_pictures = ("urls_", "pictures_")
+    kinds = {name.partition("_")[2]: count for name, count in counts.items() if name.startswith(of_pictures) and count}
     kinds.pop("repeated", None)
-    return ", ".join(
-        f"{count:,} {ADDRESSES.get(kind, kind.replace('_', ' '))}" for kind, count in sorted(kinds.items())
-    )
+    return ", ".join(f"{count:,} {unusable.words(kind)}" for kind, count in sorted(kinds.items()))
 
 
 def warnings(facts: Facts, k: int = 5) -> list[str]:

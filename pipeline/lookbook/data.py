@@ -17,7 +17,7 @@ from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views import paper, plots
 from pipeline.views.filter_counts import five_core, pruning
 from pipeline.views.home_contents import Home
-from pipeline.views.loss import WORDS, is_large
+from pipeline.views.loss import is_broken, is_large, words
 from pipeline.views.words import MODES, class_words
 
 TITLE = "The data"
@@ -122,7 +122,10 @@ def losses(home: Home) -> list[ModeLoss]:
     for mode in IMAGE_MODES:
         known = home.metadata("splits", mode).get("loss")
         if known:
-            names = {reason: REASONS.get(reason, WORDS.get(reason, reason)) for reason in known["lost"]}
+            names = {
+                reason: f"broken: {REASONS.get(reason, reason)}" if is_broken(reason) else words(reason)
+                for reason in known["lost"]
+            }
             lost = sum(known["lost"].values())
             rows = bars(known["lost"], names)
             found.append(ModeLoss(mode, MODES[mode], known["items"], lost, is_large(known), rows))

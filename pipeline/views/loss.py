@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core.dataset.loss import NO_ADDRESS, NO_PRODUCT, NOT_FETCHED, PictureLoss
+from pipeline.core.dataset.loss import NO_ADDRESS, NO_PRODUCT, NOT_FETCHED, UNUSABLE, PictureLoss
+from pipeline.core.raw import unusable
 
 WORDS = {
     NO_PRODUCT: "no such product",
-    NO_ADDRESS: "no address given, or none that can be used",
+    NO_ADDRESS: "no address given",
     NOT_FETCHED: "not fetched yet",
+    # Reasons of the ledger: the first two lie in the address, not in the picture.
+    "bad_url": "unusable address (not a web address)",
+    "outside_folders": "unusable address (outside the folders)",
     "too_small": "too small",
 }
 
@@ -40,5 +44,12 @@ def line(mode: str, loss: Mapping[str, Any]) -> str:
 
 
 def words(reason: str) -> str:
-    """Write a reason in words; a reason of the ledger keeps its name, which image_ledger has too."""
-    return WORDS.get(reason, f"broken ({reason})")
+    """Write a reason in words; why a picture is broken keeps its name, which image_ledger has too."""
+    if is_broken(reason):
+        return f"broken ({reason})"
+    return WORDS.get(reason) or f"unusable address ({unusable.words(reason.removeprefix(UNUSABLE))})"
+
+
+def is_broken(reason: str) -> bool:
+    """Return whether the address could be used, and what it gave is no picture of a usable size."""
+    return reason not in WORDS and not reason.startswith(UNUSABLE)

@@ -15,7 +15,8 @@ from pipeline.core.signatures import keys
 
 # Reasons besides those of the ledger (schemas.REASONS).
 NO_PRODUCT = "no_product"  # no line of the products has the item's id
-NO_ADDRESS = "no_usable_address"  # its product gives none, or only such as cannot be used
+NO_ADDRESS = "no_address"  # its product gives none
+UNUSABLE = "unusable_"  # its product gives none that can be used: before the kind of the first (raw/unusable.py)
 NOT_FETCHED = "not_fetched"  # the ledger does not know the address yet
 
 
@@ -39,12 +40,14 @@ def picture_loss(
     """Count the 5-core's items by what became of their pictures in `mode`.
 
     An item with a working picture is pictured. Any other item with addresses has the ledger's reason for the first of
-    them, the shop's before customers'. An item without an address has no product, or a product without a usable one.
+    them, the shop's before customers'. An item without an address has no product, or a product that gives none, or
+    none that can be used.
 
     Args:
         interactions: INTERACTIONS, whose items are those of the 5-core.
         items: ITEMS.
-        products: PRODUCTS, of which only `asin` is read; other products than those of the items may be left out.
+        products: PRODUCTS, of which only `asin` and `pictures_refused` are read; other products than those of the
+            items may be left out.
         image_urls: IMAGE_URLS.
         ledger: IMAGE_LEDGER.
         mode: a key of RULES.
@@ -65,7 +68,9 @@ def picture_loss(
     lost = Counter(reasons.take(pa.array(order[first[broken]])).to_pylist())
     bare = np.setdiff1d(wanted.to_numpy(), addressed)
     names = items["asin"].combine_chunks().take(pc.index_in(pa.array(bare), value_set=items["item"].combine_chunks()))
-    known = pc.sum(pc.is_in(names, value_set=products["asin"].combine_chunks())).as_py() or 0
-    lost.update({NO_ADDRESS: known, NO_PRODUCT: len(bare) - known})
+    at = pc.index_in(names, value_set=products["asin"].combine_chunks())
+    refused = products["pictures_refused"].combine_chunks().take(at.drop_null())
+    lost.update(NO_ADDRESS if kind is None else f"{UNUSABLE}{kind}" for kind in refused.to_pylist())
+    lost[NO_PRODUCT] += at.null_count
     ordered = dict(sorted(((r, n) for r, n in lost.items() if n), key=lambda pair: (-pair[1], pair[0])))
     return PictureLoss(len(wanted), len(pictured), ordered)

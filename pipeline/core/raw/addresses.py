@@ -2,7 +2,7 @@
 
 A field may be one address, a list, JSON or a Python list as text, several addresses with `|` between, or the picture
 sizes of Amazon's 2023 layout. Web addresses stay as they were written. Paths are resolved against the folder of their
-table, and become `file:///...` addresses. Everything that is dropped is counted by its reason, as `urls_<reason>`.
+table, and become `file:///...` addresses. Everything that is dropped is counted by its kind, as `urls_<kind>`.
 """
 
 import ast
@@ -20,6 +20,7 @@ from pipeline.core.local_address import ARCHIVE, INSIDE, LONGEST_PATH, file_addr
 from pipeline.core.raw import database_urls
 from pipeline.core.raw.copies import origin_folder
 from pipeline.core.raw.sources import named
+from pipeline.core.raw.unusable import NOTHING, UnusableError
 
 URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
 LIST_CHARACTERS = 1 << 20  # a longer list in a text is not read: ast builds a tree of many times its size
@@ -120,22 +121,27 @@ def table_folders(*specs: str) -> tuple[str, ...]:
     return tuple(folders)
 
 
-def clean_addresses(values: Sequence[object], counts: Counter[str], base: Path | None) -> list[str]:
-    """Keep the addresses that can be read, in order and each once; count the others under `urls_<reason>`.
+def clean_addresses(
+    values: Sequence[object], counts: Counter[str], base: Path | None, refused: list[str] | None = None
+) -> list[str]:
+    """Keep the addresses that can be read, in order and each once; count the others under `urls_<kind>`.
 
     Web addresses are kept as they are, and `//host/...` becomes https. Paths and `file://` become `file:///...`, and
-    those inside archives `archive:///...`; without `base`, the table's folder, they are dropped.
+    those inside archives `archive:///...`; without `base`, the table's folder, they are dropped. The kinds of the
+    dropped ones (`unusable.KINDS`) are appended to `refused`, except where no address is given.
     """
     kept: dict[str, None] = {}
     for value in values:
         for piece in _split(value, REVIEW_SIZES) if isinstance(value, str) else (value,):
-            if not isinstance(piece, str):
-                counts["urls_not_text"] += 1
-                continue
             try:
+                if not isinstance(piece, str):
+                    raise UnusableError("not_text")
                 address = _address(encodable(piece).strip(), base)
-            except _UnusableError as reason:
-                counts[f"urls_{reason}"] += 1
+            except UnusableError as error:
+                kind = str(error)
+                counts[f"urls_{kind}"] += 1
+                if refused is not None and kind not in NOTHING and piece is not None:
+                    refused.append(kind)
                 continue
             if address in kept:
                 counts["urls_repeated"] += 1
@@ -166,7 +172,9 @@ def _main_first(values: list, variants: list) -> list:
 
 
 def _of_sizes(entry: dict, sizes: Sequence[str]) -> object:
-    return next((entry[size] for size in (*sizes, *PLAIN_KEYS) if entry.get(size)), None)
+    """Choose the address of an object with several sizes; an object that names none stays as it is."""
+    nothing = None if not entry or any(size in entry for size in (*sizes, *PLAIN_KEYS)) else entry
+    return next((entry[size] for size in (*sizes, *PLAIN_KEYS) if entry.get(size)), nothing)
 
 
 def _split(text: str, sizes: Sequence[str], nested: bool = False) -> Sequence[object]:
@@ -218,84 +226,80 @@ def _is_video(text: str) -> bool:
     return text.partition("?")[0].partition("#")[0].lower().endswith(_VIDEOS)
 
 
-class _UnusableError(ValueError):
-    """A text that is no address which can be read; its message is the reason under which it is counted."""
-
-
 def _address(text: str, base: Path | None) -> str:
-    """Return the address that a trimmed text gives. Raises _UnusableError."""
+    """Return the address that a trimmed text gives. Raises UnusableError."""
     if not text:
-        raise _UnusableError("empty")
+        raise UnusableError("empty")
     if len(text) > URL_CHARACTERS:
-        raise _UnusableError("too_long")
+        raise UnusableError("too_long")
     start = text[:8].lower()
     if not start.startswith((*_WEB, "//")):
         return _local(text, base)
     if _is_video(text):
-        raise _UnusableError("video")
+        raise UnusableError("video")
     if start.startswith(_WEB):
         return text
     if not re.match(r"//[^/\s?#]+(?:[/?#]|$)", text):
-        raise _UnusableError("not_an_address")
+        raise UnusableError("not_an_address")
     return f"https:{text}"
 
 
 def _local(text: str, base: Path | None) -> str:
-    """Return the address of a path on this machine. Raises _UnusableError."""
+    """Return the address of a path on this machine. Raises UnusableError."""
     if text[:5].lower() == "file:":
         path = _path_of_file_url(text)
     elif text[: len(ARCHIVE)].lower() == ARCHIVE:
         place = local_place(ARCHIVE + text[len(ARCHIVE) :])
         if place is None:
-            raise _UnusableError("not_an_address")
+            raise UnusableError("not_an_address")
         path = f"{place.path}{INSIDE}{place.member}"
     else:
         _expect_path(text)
         path = text
     if any(character < " " or character == "\x7f" for character in path):
-        raise _UnusableError("not_an_address")
+        raise UnusableError("not_an_address")
     if path.lower().endswith(_VIDEOS):
-        raise _UnusableError("video")
+        raise UnusableError("video")
     if base is None:
-        raise _UnusableError("local_refused")
+        raise UnusableError("local_refused")
     path = os.path.normpath(os.path.join(base, path))  # noqa: PTH118  (pathlib takes five times as long)
     if len(path.encode("utf-8", "replace")) > LONGEST_PATH:
-        raise _UnusableError("too_long")
+        raise UnusableError("too_long")
     return file_address(path if not path.startswith("//") else path[1:])
 
 
 def _path_of_file_url(text: str) -> str:
-    """Return the absolute path of a `file:` URL, without its escapes. Raises _UnusableError."""
+    """Return the absolute path of a `file:` URL, without its escapes. Raises UnusableError."""
     rest = text[5:]
     if rest.startswith("//"):
         host, slash, rest = rest[2:].partition("/")
         if not slash or host.lower() not in ("", "localhost"):
-            raise _UnusableError("file_host")
+            raise UnusableError("file_host")
         path = "/" + rest
     else:
         path = rest
     if not path.startswith("/"):
-        raise _UnusableError("not_an_address")
+        raise UnusableError("not_an_address")
     # Some write the path as it is. One with a percent sign that begins no escape was not encoded.
     if "%" in path and not re.search(r"%(?![0-9A-Fa-f]{2})", path):
         path = unquote_to_bytes(path).decode("utf-8", "replace")
     if _DRIVE.match(path[1:]):
-        raise _UnusableError("windows_path")
+        raise UnusableError("windows_path")
     return path
 
 
 def _expect_path(text: str) -> None:
-    """Raise _UnusableError unless the text may be a path on this machine."""
+    """Raise UnusableError unless the text may be a path on this machine."""
     if text[:5].lower() == "data:":
-        raise _UnusableError("data")
+        raise UnusableError("data")
     if text.lower() in _NO_VALUES:
-        raise _UnusableError("no_value")
+        raise UnusableError("no_value")
     if _DRIVE.match(text) or "\\" in text:
-        raise _UnusableError("windows_path")
+        raise UnusableError("windows_path")
     scheme = _SCHEME.match(text)
     if scheme and (scheme[2] or scheme[1].lower() in _SCHEMES_WITHOUT_SLASHES):
-        raise _UnusableError("other_scheme")
+        raise UnusableError("other_scheme")
     if _HOST_FIRST.match(text):
-        raise _UnusableError("without_scheme")
+        raise UnusableError("without_scheme")
     if "<" in text or not ("/" in text or text.lower().endswith((*_PICTURES, *_VIDEOS))):
-        raise _UnusableError("not_an_address")
+        raise UnusableError("not_an_address")

@@ -20,10 +20,10 @@ LEFT_OUT = -1
 # repeat: k for the k-th repeat of a line within its file (k >= 1), or LEFT_OUT if an earlier file has the line too.
 REVIEW_CHANGES = pa.schema([*_PLACE, pa.field("repeat", pa.int32(), nullable=False)])
 URLS = ("vendor_urls", "vendor_urls_high")
-KEPT = schemas.KEPT_OF_PRODUCTS
+OTHERS = ("pictures_refused", *schemas.KEPT_OF_PRODUCTS)
 # The full values of a product that gets more from later lines; without URL lists, the row is such a later line.
 PRODUCT_CHANGES = pa.schema(
-    [*_PLACE, *((name, pa.list_(pa.string())) for name in URLS), *(schemas.PRODUCTS.field(name) for name in KEPT)]
+    [*_PLACE, *((name, pa.list_(pa.string())) for name in URLS), *(schemas.PRODUCTS.field(name) for name in OTHERS)]
 )
 # The attributes of a customer who gets more from later rows; null: the row is such a later row.
 CUSTOMER_CHANGES = pa.schema([*_PLACE, schemas.CUSTOMERS.field("attributes")])
@@ -64,15 +64,16 @@ def repeated_reviews(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Ta
 def repeated_products(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Table:
     """Compute PRODUCT_CHANGES of a range of keys.
 
-    The first line of an asin gets the URLs of all its lines, and price and attributes from the first line with each.
+    The first line of an asin gets the URLs of all its lines, and the refused kind, price and attributes of the
+    first line with each.
     """
     found = repeated(key_range, [part.folder for part in parts])
     places = list(zip(found.file.tolist(), found.row.tolist(), strict=True))
-    rows = _rows(found, parts, ["asin", *URLS, *KEPT], "products")
+    rows = _rows(found, parts, ["asin", *URLS, *OTHERS], "products")
     first_of: dict[str, int] = {}
     products: dict[int, _Product] = {}  # by the first row
     changed: dict[int, _Product | None] = {}
-    columns = [rows[name].to_pylist() for name in (*URLS, *KEPT)]
+    columns = [rows[name].to_pylist() for name in (*URLS, *OTHERS)]
     for row, (asin, *values) in enumerate(zip(rows["asin"].to_pylist(), *columns, strict=True)):
         first = first_of.setdefault(asin, row)  # keys are hashes and may collide, so compare asins
         if first == row:
@@ -92,26 +93,39 @@ class _Product:
     """The values of a product, united from its lines."""
 
     def __init__(
-        self, low: list[str], high: list[str], price: float | None, attributes: list[tuple[str, str]] | None
+        self,
+        low: list[str],
+        high: list[str],
+        refused: str | None,
+        price: float | None,
+        attributes: list[tuple[str, str]] | None,
     ) -> None:
         self._urls = [dict.fromkeys(low), dict.fromkeys(high)]
-        self._price, self._attributes = price, dict(attributes or ())
+        self._refused, self._price, self._attributes = refused, price, dict(attributes or ())
 
     def add(
-        self, low: list[str], high: list[str], price: float | None, attributes: list[tuple[str, str]] | None
+        self,
+        low: list[str],
+        high: list[str],
+        refused: str | None,
+        price: float | None,
+        attributes: list[tuple[str, str]] | None,
     ) -> bool:
         """Add what a later line has; return whether anything was added."""
-        before = [*map(len, self._urls), self._price, len(self._attributes)]
+        before = [*map(len, self._urls), self._refused, self._price, len(self._attributes)]
         for known, more in zip(self._urls, (low, high), strict=True):
             known.update(dict.fromkeys(more))
+        self._refused = self._refused or refused
         self._price = price if self._price is None else self._price
         self._attributes = dict(attributes or ()) | self._attributes
-        return before != [*map(len, self._urls), self._price, len(self._attributes)]
+        return before != [*map(len, self._urls), self._refused, self._price, len(self._attributes)]
 
     def values(self) -> dict[str, object]:
         """Return the values by column."""
         attributes = list(self._attributes.items()) or None
-        return dict(zip((*URLS, *KEPT), (*map(list, self._urls), self._price, attributes), strict=True))
+        return dict(
+            zip((*URLS, *OTHERS), (*map(list, self._urls), self._refused, self._price, attributes), strict=True)
+        )
 
 
 def repeated_customers(key_range: tuple[int, int], parts: Sequence[Part]) -> pa.Table:

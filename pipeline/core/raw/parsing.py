@@ -299,12 +299,14 @@ class Parser:
         low, high = vendor_pictures(value)
         if max(len(low), len(high)) > PICTURES_AT_MOST:
             return {"reason": "too_many_pictures"}
+        refused: list[str] = []
         return {
             "asin": asin,
             "title": title_of(value["title"], self._counts),
             "categories": categories_of(value, self._counts),
-            "vendor_urls": clean_addresses(low, self._counts, self._base),
-            "vendor_urls_high": clean_addresses(high, self._counts, self._base),
+            "vendor_urls": clean_addresses(low, self._counts, self._base, refused),
+            "vendor_urls_high": clean_addresses(high, self._counts, self._base, refused),
+            "pictures_refused": refused[0] if refused else None,
         }
 
 

@@ -35,7 +35,7 @@ from pipeline.core.raw.vintages import detect
 from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, written
 
-VERSION = f"4, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
+VERSION = f"5, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
 SNIFFED_LINES = 100  # lines read to detect the vintage
 PARSERS = min(4, os.cpu_count() or 1)  # threads; decompressing the file cannot feed more
 _ROWS, _REJECTS, _ABOUT = "rows.arrow", "rejects.parquet", "part.json"

@@ -98,16 +98,19 @@ class TableRows:
         known: dict[str, list[str]] = {}
         made, too_many = [], np.zeros(rows, bool)
         for row, (name, title) in enumerate(zip(asin.to_pylist(), titles, strict=True)):
-            urls = self._addresses([field[row] for field in fields]) if fields else []
+            unusable: list[str] = []
+            urls = self._addresses([field[row] for field in fields], unusable) if fields else []
             too_many[row] = urls is None
             if pattern:
-                urls = [*(urls or ()), *pattern.urls({c: of[row] for c, of in named.items()}, self._counts)]
+                values_of = {c: of[row] for c, of in named.items()}
+                urls = [*(urls or ()), *pattern.urls(values_of, self._counts, unusable)]
             path = [level[row] for level in levels]
             if (written := repr(path)) not in known:
                 known[written] = categories_of({"category": list(map(_level, path))}, self._counts)
                 if len(known) > 100_000:  # a shop has fewer
                     known = {written: known[written]}
-            made.append((name, title_of(title, self._counts), known[written], urls or [], urls or []))
+            pictures = (urls or [], urls or [], unusable[0] if unusable else None)
+            made.append((name, title_of(title, self._counts), known[written], *pictures))
         schema = pa.schema([pa.field(field.name, field.type) for field in _PRODUCT_FIELDS])
         lists = list(zip(*made, strict=True)) or [()] * len(schema)
         found = pa.table([pa.array(v, f.type) for v, f in zip(lists, schema, strict=True)], schema=schema)
@@ -259,10 +262,10 @@ class TableRows:
         """Return a column as Python values: lists and dicts of nested columns, else texts."""
         return column.to_pylist() if pa.types.is_nested(column.type) else self._texts(column).to_pylist()
 
-    def _addresses(self, fields: Sequence[object]) -> list[str] | None:
+    def _addresses(self, fields: Sequence[object], refused: list[str] | None = None) -> list[str] | None:
         """Extract the addresses of pictures from fields that may hold several; None if there are too many."""
         found = [url for field in fields for url in picture_urls(field) if url not in (None, "")]
-        return clean_addresses(found, self._counts, self._base) if len(found) <= PICTURES_AT_MOST else None
+        return clean_addresses(found, self._counts, self._base, refused) if len(found) <= PICTURES_AT_MOST else None
 
 
 def _level(value: object) -> object:

@@ -48,8 +48,11 @@ class PicturePattern:
         self.is_glob = "*" in self._name or "?" in self._name
         self._names = lru_cache(FOLDERS_LISTED)(_names)
 
-    def urls(self, row: Mapping[str, str | None], counts: Counter[str]) -> list[str]:
-        """Return file URLs of a product's pictures; `row` has the values of `columns`."""
+    def urls(self, row: Mapping[str, str | None], counts: Counter[str], refused: list[str]) -> list[str]:
+        """Return file URLs of a product's pictures; `row` has the values of `columns`.
+
+        Without any, the kind (`unusable.KINDS`) is appended to `refused`, except where a value is missing.
+        """
         values = {}
         for name in self.columns:
             value = row[name]
@@ -58,12 +61,15 @@ class PicturePattern:
                 return []
             if "/" in value or "\\" in value or "\x00" in value or value in (".", ".."):
                 counts["pictures_name_refused"] += 1
+                refused.append("name_refused")
                 return []
             values[name] = value
         folder, _, name = self._filled(values).rpartition("/")
         if self.is_glob:
             found = self._matching(self.base / folder, values)
-            counts["pictures_no_file"] += not found
+            if not found:
+                counts["pictures_no_file"] += 1
+                refused.append("no_file")
         else:
             found = [name]
         return [file_address(os.path.abspath(self.base / folder / name)) for name in found]  # noqa: PTH100

@@ -12,8 +12,10 @@ from pipeline.core.errors import InputError
 
 
 def tables(items: list[dict]) -> tuple[pa.Table, ...]:
-    """Tables of one user who has all `items`: {"product": bool, "vendor": [reasons], "customer": [reasons]}."""
+    """Tables of one user who has all `items`: {"product": bool, "refused": kind, "vendor": [reasons], ...}."""
     urls, ledger = [], []
+    products = [{"asin": f"B{n}", "pictures_refused": of.get("refused")} for n, of in enumerate(items) if of["product"]]
+    of_products = pa.schema([("asin", pa.string()), ("pictures_refused", pa.string())])
     for item, about in enumerate(items):
         for source in ("vendor", "customer"):
             for position, reason in enumerate(about.get(source, [])):
@@ -27,18 +29,19 @@ def tables(items: list[dict]) -> tuple[pa.Table, ...]:
     return (
         pa.Table.from_pylist([{"user": 0, "item": n, "time": None} for n in range(len(items))], schemas.INTERACTIONS),
         pa.Table.from_pylist(names, schemas.ITEMS),
-        pa.table({"asin": pa.array([f"B{n}" for n, about in enumerate(items) if about.get("product")], pa.string())}),
+        pa.Table.from_pylist(products, of_products),
         pa.Table.from_pylist(urls[::-1], schemas.IMAGE_URLS),
         pa.Table.from_pylist(ledger, schemas.IMAGE_LEDGER),
     )
 
 
 CASES = [
-    {"product": True, "vendor": ["http_404", "ok"]},
+    {"product": True, "refused": "video", "vendor": ["http_404", "ok"]},
     {"product": True, "vendor": ["http_404", "too_small"]},
     {"product": True, "vendor": ["too_small"], "customer": ["ok"]},
-    {"product": True, "vendor": [None]},
+    {"product": True, "refused": "video", "vendor": [None]},
     {"product": True},
+    {"product": True, "refused": "data"},
     {"product": False},
     {"product": False, "customer": ["timeout"]},
 ]
@@ -46,14 +49,14 @@ CASES = [
 
 def test_each_lost_item_has_the_reason_of_its_first_address_or_of_its_missing_one():
     found = picture_loss(*tables(CASES), "vendor_all")
-    lost = {"no_product": 2, "http_404": 1, "no_usable_address": 1, "not_fetched": 1, "too_small": 1}
-    assert (found.items, found.pictured, found.lost) == (7, 1, lost)
-    assert found.share == pytest.approx(6 / 7)
+    lost = {"no_product": 2, "http_404": 1, "no_address": 1, "not_fetched": 1, "too_small": 1, "unusable_data": 1}
+    assert (found.items, found.pictured, found.lost) == (8, 1, lost)
+    assert found.share == pytest.approx(7 / 8)
 
 
 def test_customers_pictures_count_only_in_the_mode_that_has_them():
     found = picture_loss(*tables(CASES), "vendor_customer")
-    lost = {"http_404": 1, "no_product": 1, "no_usable_address": 1, "not_fetched": 1, "timeout": 1}
+    lost = {"http_404": 1, "no_address": 1, "no_product": 1, "not_fetched": 1, "timeout": 1, "unusable_data": 1}
     assert (found.pictured, found.lost) == (2, lost)
 
 
@@ -70,7 +73,12 @@ def test_an_address_that_was_signed_again_is_the_one_that_the_ledger_knows():
 
 REASON = st.sampled_from(["ok", "http_404", "timeout", "too_small", "placeholder", None])
 ITEM = st.fixed_dictionaries(
-    {"product": st.booleans(), "vendor": st.lists(REASON, max_size=3), "customer": st.lists(REASON, max_size=2)}
+    {
+        "product": st.booleans(),
+        "refused": st.sampled_from([None, "data"]),
+        "vendor": st.lists(REASON, max_size=3),
+        "customer": st.lists(REASON, max_size=2),
+    }
 )
 
 

@@ -196,3 +196,44 @@ def test_addresses_are_written_and_read_back():
     assert local_place("file:///a%00b") is None
     assert local_place("archive:///a.zip") is None
     assert local_place("http://h/a") is None
+
+
+REFUSED = {
+    "B1": ("data:image/png;base64,AAAA", "data"),
+    "B2": ("ftp://h.example/a.jpg", "other_scheme"),
+    "B3": ("https://h.example/a.mp4", "video"),
+    "B4": ("C:\\shop\\a.jpg", "windows_path"),
+    "B5": ("h.example.com/a.jpg", "without_scheme"),
+    "B6": ("https://h.example/" + "a" * 8_000, "too_long"),
+    "B7": ("n/a", None),
+    "B8": ("", None),
+    "B9": (A, None),
+}
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_a_product_keeps_the_kind_of_the_first_address_that_cannot_be_used(tmp_path: Path, form: str):
+    path = tmp_path / f"products.{form}"
+    if form == "json":
+        rows = [json.dumps({"asin": asin, "imageURL": [text]}) for asin, (text, _) in REFUSED.items()]
+    else:
+        rows = ["item_id,title,image_url", *(f'{asin},Shirt,"{text}"' for asin, (text, _) in REFUSED.items())]
+    path.write_text("\n".join(rows) + "\n")
+    products = read_products([path]).products
+    found = dict(zip(products["asin"].to_pylist(), products["pictures_refused"].to_pylist(), strict=True))
+    assert found == {asin: kind for asin, (_, kind) in REFUSED.items()}
+
+
+def test_an_object_without_a_known_size_is_an_address_that_cannot_be_used_and_one_with_empty_sizes_is_none(tmp_path):
+    path = tmp_path / "products.json"
+    images = {"B1": [{"hiRes": A}], "B2": [{"thumb": None, "large": None}], "B3": [None], "B4": [{}]}
+    path.write_text("".join(json.dumps({"parent_asin": b, "images": i}) + "\n" for b, i in images.items()))
+    assert read_products([path]).products["pictures_refused"].to_pylist() == ["not_text", None, None, None]
+
+
+def test_a_product_of_several_lines_keeps_what_any_of_them_had_refused(tmp_path: Path):
+    path = tmp_path / "products.json"
+    lines = [("B1", []), ("B2", [A]), ("B1", ["data:x"]), ("B1", ["ftp://h/a.jpg"]), ("B2", [B])]
+    path.write_text("".join(json.dumps({"asin": asin, "imageURL": urls}) + "\n" for asin, urls in lines))
+    rows = read_products([path]).products.select(["asin", "vendor_urls", "pictures_refused"]).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("B1", [], "data"), ("B2", [A, B], None)]

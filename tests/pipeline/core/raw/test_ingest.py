@@ -69,7 +69,7 @@ def test_products_of_every_vintage_are_read_alike(tmp_path, vintage):
     price = {"2014": None, "2018": 5.0, "2023": None}[vintage]
     assert row == {
         "asin": "B1", "title": "Women's & Top", "categories": ["Clothing", "Women", "Tops"],
-        "vendor_urls": ["http://h/1.jpg"], "vendor_urls_high": high, "garment_class": None,
+        "vendor_urls": ["http://h/1.jpg"], "vendor_urls_high": high, "pictures_refused": None, "garment_class": None,
         "price": price, "attributes": None,
     }  # fmt: skip
     assert list(read.vintages.values()) == [vintage]

@@ -213,8 +213,9 @@ def test_of_several_files_each_is_recognised_by_its_own_columns(tmp_path):
 
 
 def names(folder: Path, pattern: str, **row: str) -> tuple[list[str], Counter[str]]:
-    counts: Counter[str] = Counter()
-    urls = PicturePattern(PictureFiles(pattern), folder, list(row)).urls(row, counts)
+    counts, refused = Counter[str](), list[str]()
+    urls = PicturePattern(PictureFiles(pattern), folder, list(row)).urls(row, counts, refused)
+    assert [f"pictures_{kind}" for kind in refused] == [name for name in counts if name != "pictures_without_value"]
     return [url.removeprefix(f"file://{folder}/") for url in urls], counts
 
 
