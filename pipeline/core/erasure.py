@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,10 +111,17 @@ class Erasures:
         gone = self.mask("reviewer", customers["reviewer_id"])
         return customers.filter(pa.array(~gone)) if gone.any() else customers
 
-    def from_rejects(self, rejects: pa.Table) -> pa.Table:
-        """Blank the text of REJECTS lines that contain an erased name."""
-        texts = rejects["text"].to_pylist()
-        names = [any(self.holds(kind, word) for word in _WORDS.findall(text) for kind in KINDS) for text in texts]
+    def from_rejects(self, rejects: pa.Table, pictures: Callable[[str, Path], Iterable[str]]) -> pa.Table:
+        """Blank the text of REJECTS lines that contain an erased name.
+
+        `pictures` lists the addresses of local pictures that a text of a file may name (`raw/named_pictures.py`).
+        """
+        texts, files = rejects["text"].to_pylist(), rejects["file"].to_pylist()
+        names = [
+            any(self.holds(kind, word) for word in _WORDS.findall(text) for kind in KINDS)
+            or any(self.holds("url", address) for address in pictures(text, Path(file)))
+            for text, file in zip(texts, files, strict=True)
+        ]
         if not any(names):
             return rejects
         column = pa.array(["" if named else text for text, named in zip(texts, names, strict=True)], pa.string())

@@ -30,6 +30,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.store_shards import absorb
+from pipeline.core.local_address import is_local, local_place
 from pipeline.core.raw import database_urls
 from pipeline.core.raw.copies import is_copy, rewrite_copies
 from pipeline.core.raw.framing import codec_of
@@ -69,8 +70,10 @@ class ErasureScope:
 
     @property
     def names(self) -> list[str]:
-        """All texts to search for."""
-        return [self.name, *sorted(self.urls)]
+        """All texts to search for: pictures in files also by their paths."""
+        places = [local_place(address) for address in (self.name, *sorted(self.urls)) if is_local(address)]
+        paths = ["/".join(filter(None, place)) for place in places if place]
+        return [self.name, *sorted(self.urls), *paths]
 
 
 def find_scope(tables: Path, kind: str, name: str) -> ErasureScope:
@@ -315,14 +318,14 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         home = environment.writable_home()
         tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
-        urls = find_scope(home / "tables", kind, name).urls
+        names = find_scope(home / "tables", kind, name).names
         with command_lock.hold(home), sole_writer(home / "staged"):  # locks out runs and ingests
             for message in erase(home, kind, name, tracker):
                 console.print(message, highlight=False, markup=False)
         if environment.store():
             push(home, store := Store(environment.store()), grace=0)
             console.print(f"{store.address}: synchronised, earlier snapshots and objects removed", highlight=False)
-        again, others = remaining(home, [name, *urls])
+        again, others = remaining(home, names)
         for path in (path.resolve() for path in _local_inputs()):
             if not path.is_relative_to(home) and traces.holds(path, [name]):
                 console.print(

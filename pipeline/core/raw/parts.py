@@ -29,6 +29,7 @@ from pipeline.core.raw import repeats
 from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.forms import form_of
 from pipeline.core.raw.framing import Block, Meter, blocks
+from pipeline.core.raw.named_pictures import named_pictures
 from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
 from pipeline.core.raw.shop_tables import ShopTable, is_table
 from pipeline.core.raw.vintages import detect
@@ -193,7 +194,8 @@ def _read(
                 batches.write_table(kept.select(schema.names).cast(schema).combine_chunks())
                 record(to_numpy(kept["key"]))
             if block.rejects:
-                reject(erased.from_rejects(pa.Table.from_pylist(block.rejects, schema=schemas.REJECTS)))
+                rejects = pa.Table.from_pylist(block.rejects, schema=schemas.REJECTS)
+                reject(erased.from_rejects(rejects, named_pictures) if erased else rejects)
             if on_progress is not None:
                 on_progress(lines, file.meter.bytes)
     return Part(

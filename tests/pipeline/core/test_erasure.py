@@ -9,6 +9,10 @@ from pipeline.core import schemas
 from pipeline.core.erasure import LIST, Erasures
 from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.local_address import file_address
+from pipeline.core.raw.ingest import ReadContext, read_reviews
+from pipeline.core.raw.named_pictures import named_pictures
+from pipeline.core.shop.mapping import InteractionColumns, Shop
 from tests.pipeline.core.images.test_ledger import bad, good, sha_of
 
 ANN, BO, COAT, HAT = "A1ANN", "A2BO", "B00COAT", "B00HAT"
@@ -81,8 +85,39 @@ def test_a_reject_with_an_erased_name_keeps_its_row_and_loses_its_text(tmp_path:
     texts = [f'{{"reviewerID": "{ANN}", ', f'{{"reviewerID": "{ANN}X", ', '"http://x/1",']
     rows = [{"file": "f", "line": n, "offset": None, "reason": "not_json", "text": t} for n, t in enumerate(texts)]
     table = pa.Table.from_pylist(rows, schema=schemas.REJECTS)
-    kept = erased(tmp_path, "reviewer", ANN, ("http://x/1",)).from_rejects(table)
+    kept = erased(tmp_path, "reviewer", ANN, ("http://x/1",)).from_rejects(table, named_pictures)
     assert kept["text"].to_pylist() == ["", texts[1], ""] and kept["line"].to_pylist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"asin": "B00HAT", "image": ["photos/ann 1.jpg"]',
+        '{"image": "photos\\/ann 1.jpg", ',
+        ",B00HAT,5.0,,photos/ann 1.jpg",
+        ",B00HAT,5.0,,other.jpg|./photos/ann 1.jpg",
+        ",B00HAT,['{folder}/photos/ann 1.jpg', 'b.jpg']",
+        ",B00HAT;file://{folder}/photos/ann%201.jpg",
+        ",B00HAT,photos.zip/ann 1.jpg",
+    ],
+)
+def test_a_reject_that_names_a_local_picture_of_an_erased_person_loses_its_text(tmp_path: Path, text: str):
+    urls = file_address(f"{tmp_path}/photos/ann 1.jpg"), file_address(f"{tmp_path}/photos.zip/ann 1.jpg")
+    row = {"file": str(tmp_path / "reviews.csv"), "line": 1, "offset": None, "reason": "reviewer_missing"}
+    texts = [text.replace("{folder}", str(tmp_path)), ",B00HAT,5.0,,photos/bo.jpg", "photos/ann 1.jpg.old"]
+    table = pa.Table.from_pylist([{**row, "text": each} for each in texts], schema=schemas.REJECTS)
+    kept = erased(tmp_path, "reviewer", ANN, urls).from_rejects(table, named_pictures)
+    assert kept["text"].to_pylist() == ["", *texts[1:]]
+
+
+def test_ingest_keeps_no_local_picture_of_an_erased_person_in_its_rejects(tmp_path: Path):
+    path = tmp_path / "reviews.csv"
+    rows = [f"{ANN},{COAT},photos/ann.jpg", f",{COAT},photos/ann.jpg", f",{COAT},photos/bo.jpg"]
+    path.write_text("\n".join(["user_id,item_id,image", *rows]) + "\n")
+    shop = Shop(interactions=InteractionColumns(user="user_id", item="item_id", pictures="image"))
+    list_of_erasures = erased(tmp_path, "reviewer", ANN, (file_address(f"{tmp_path}/photos/ann.jpg"),))
+    read = read_reviews([path], read_context=ReadContext(erased=list_of_erasures), shop=shop)
+    assert read.rejects["text"].to_pylist() == ["", f",{COAT},photos/bo.jpg"] and read.erased == 1
 
 
 def test_an_erased_name_becomes_a_tombstone_and_keeps_its_number(tmp_path: Path):

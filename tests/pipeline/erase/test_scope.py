@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.erasure import Erasures
-from pipeline.erase.erase import find_scope
+from pipeline.erase.erase import ErasureScope, find_scope
 
 
 def signed(picture: str, mac: str) -> str:
@@ -39,3 +39,8 @@ def test_a_list_of_an_earlier_version_still_applies() -> None:
     url, salt = signed("own", "1"), "00" * 16
     before = Erasures(salt)._digest("url", url)
     assert Erasures(salt, ({"digest": before},), frozenset({before})).holds("url", url)
+
+
+def test_a_picture_in_a_file_is_searched_for_by_its_path_too() -> None:
+    scope = ErasureScope("reviewer", "A1", frozenset({"file:///shop/ann%201.jpg", "archive:///shop/a.zip!/ann.jpg"}))
+    assert {"/shop/ann 1.jpg", "/shop/a.zip/ann.jpg", "file:///shop/ann%201.jpg"} < set(scope.names)
