@@ -109,6 +109,8 @@ def ingest_files(
         context.log.info(f"garment classes: words moved out of built-in lists: {rules.moved}")
     with network(context):
         product_files, review_files, customer_files = raw.product_files(), raw.review_files(), raw.customer_files()
+    for message in raw.hidden_files():
+        context.log.info(message)  # not a warning: a command has warned of it already
     shop = raw.shop_layout(review_files, product_files, customer_files)
     if shop is not None:
         context.log.info(f"the files were understood as\n{described(shop)}")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import torch
 
 
-NOT_FILES = ("erased", "shop")  # marks of what else decides which rows the files yield
+NOT_FILES = ("erased", "pictures", "shop")  # marks of what else decides which rows the files yield
 
 
 class RawSources(dg.ConfigurableResource):
@@ -111,7 +111,16 @@ class RawSources(dg.ConfigurableResource):
     def product_version(self) -> str:
         """Compute the version of the metadata files. Raises InputError as `product_files` does."""
         with _naming_variable("ATELIER_PRODUCTS"):
-            return self._version("raw_products", self._products())
+            version = self._version("raw_products", self._products())
+        listed = self._listed_pictures()
+        return hashlib.sha256(f"{version} {listed}".encode()).hexdigest() if listed else version
+
+    def _listed_pictures(self) -> str:
+        """Return a text that changes when a pattern of pictures may match other files; empty without such a pattern."""
+        from pipeline.core.raw.shop_tables import listed_pictures  # late, as in `shop_layout`
+
+        entries = self._named("raw_products", self._products())
+        return listed_pictures([entry for entry in entries if isinstance(entry, Path)], self._shop_file())
 
     def customer_version(self) -> str:
         """Compute the version of the files of customers. Raises InputError as `customer_files` does."""
@@ -140,6 +149,8 @@ class RawSources(dg.ConfigurableResource):
         shop = self._shop_file()
         for of_source in marks.values() if shop else ():
             of_source["shop"] = shop.digest if shop else ""  # the same files yield other rows
+        if listed := self._listed_pictures():
+            marks["raw_products"]["pictures"] = listed  # other files match, so the same products have other pictures
         return {"garment_rules": {"": self.class_rules(chosen_classes).digest}, **marks}
 
     def legacy_digests(self, marks: dict[str, dict[str, str]]) -> dict[str, str]:
@@ -200,12 +211,16 @@ class RawSources(dg.ConfigurableResource):
 
     def _files(self, source: str, spec: str) -> list[Path]:
         say = dg.get_dagster_logger().warning
-        for path in sources.companions(spec):
-            say(f"{path}: passed over: macOS leaves such files beside others (AppleDouble); delete it")
         for entry in self.given_up():
             if entry.source == source and entry.passed_over:
                 say(f"{entry.name}: passed over: it could not be read {entry.tries} times ({entry.error})")
         return [entry if isinstance(entry, Path) else self._fetch(entry) for entry in self._named(source, spec)]
+
+    def hidden_files(self) -> list[str]:
+        """Name the hidden files beside the named ones, each once; they are not read."""
+        specs = [spec for spec in (self._products(), self._reviews(), self._customers()) if spec]
+        paths = dict.fromkeys(path for spec in specs for path in sources.hidden(spec))
+        return [f"{path}: passed over: {sources.why_hidden(path)}" for path in paths]
 
     def check(self, say: remote.Warn) -> bool:
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.
@@ -220,11 +235,11 @@ class RawSources(dg.ConfigurableResource):
         }
         for variable, spec in specs.items():
             with _naming_variable(variable):
-                for path in sources.companions(spec) if spec else ():
-                    say(f"{path}: passed over: macOS leaves such files beside others (AppleDouble); delete it")
                 for entry in self._entries(spec) if spec else ():
                     if isinstance(entry, str):
                         remote.check(entry, self._cache(entry), self._settings(), say)
+        for message in self.hidden_files():
+            say(message)
         named = {variable: sources.named(spec) if spec else [] for variable, spec in specs.items()}
         local = {variable: [entry for entry in one if isinstance(entry, Path)] for variable, one in named.items()}
         self.shop_layout(local["ATELIER_REVIEWS"], local["ATELIER_PRODUCTS"], local["ATELIER_CUSTOMERS"])

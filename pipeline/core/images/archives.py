@@ -17,6 +17,7 @@ INDEX_BYTES_AT_MOST = 64_000_000  # of a zip's central directory: some 600,000 m
 RATIO_AT_MOST = 200  # pictures are compressed already
 _NAME_BYTES, _PAX_BYTES = 4_096, 65_536  # longest name of a tar's member, and longest header with attributes
 _ZIP_END, _ZIP_END_BYTES, _ZIP_COMMENT = b"PK\5\6", 22, 65_535
+_UTF8_MARK = 0x800
 _BLOCK = 512
 _REGULAR = (b"0", b"\0", b"7")
 
@@ -34,6 +35,10 @@ class Archive(Protocol):
 
     def read(self, member: str, max_bytes: int, at_most: int | None) -> bytes | None:
         """Read a member; None if it has more than `at_most` bytes. Raises ArchiveError or OSError."""
+        ...
+
+    def names(self) -> Iterator[str]:
+        """Iterate over the members' names, as `read` takes them; a name that leads out of the archive is left out."""
         ...
 
     def close(self) -> None:
@@ -95,6 +100,12 @@ class _Zip:
             raise ArchiveError("not_a_picture")
         return data
 
+    def names(self) -> Iterator[str]:
+        for info in self._zip.filelist:
+            name = None if info.is_dir() else _member_name(_unmarked(info).encode("utf-8", "surrogateescape"))
+            if name is not None:
+                yield name
+
     def close(self) -> None:
         self._zip.close()
         self._file.close()
@@ -106,6 +117,16 @@ def _spellings(member: str) -> Iterator[str]:
     yield f"./{member}"
     if not member.isascii():
         yield member.encode("utf-8", "surrogateescape").decode("cp437")
+
+
+def _unmarked(info: zipfile.ZipInfo) -> str:
+    """Return the name of a zip's member, also where it is UTF-8 without saying so."""
+    if info.flag_bits & _UTF8_MARK or info.filename.isascii():
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except ValueError:
+        return info.filename
 
 
 def _expect_bounded(file: BinaryIO) -> None:
@@ -158,6 +179,9 @@ class _Tar:
         if len(data) != size:
             raise ArchiveError("not_a_picture")  # the archive is cut off
         return data
+
+    def names(self) -> Iterator[str]:
+        yield from self._members
 
     def close(self) -> None:
         self._file.close()

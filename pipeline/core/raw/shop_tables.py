@@ -1,5 +1,6 @@
 """Read a shop's tables by their layout, given or recognised: reviews, products, customers, the items of variants."""
 
+import contextlib
 import dataclasses
 import threading
 from collections import deque
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrow import to_numpy
+from pipeline.core.errors import InputError
 from pipeline.core.raw.copies import origin_folder, origin_kind, origin_name
 from pipeline.core.raw.forms import JSON, TABLES, Form, form_of
 from pipeline.core.raw.framing import Meter
@@ -159,6 +161,21 @@ def recognised(
     layout = found.layout if shop is not None else next((name for name in names if "Kaggle" in name), names[0])
     found = dataclasses.replace(found, layout=layout, understood=tuple(understood))
     return found.with_products(products)
+
+
+def listed_pictures(products: Sequence[Path], shop: Shop | None) -> str:
+    """Return a text that changes when a pattern of pictures may match other files; empty without such a pattern.
+
+    A file that cannot be read adds nothing: reading it says why.
+    """
+    states = []
+    for path in products:
+        with contextlib.suppress(InputError):
+            form = form_of(path)
+            if is_table(path, "products", shop, form):
+                pattern = ShopTable(path, "products", shop, form).pattern
+                states.append(pattern.state() if pattern else "")
+    return " ".join(sorted(set(filter(None, states))))
 
 
 @dataclass(frozen=True)

@@ -179,19 +179,26 @@ def _begins_an_entry(piece: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", piece) is not None or bool(glob.glob(piece.strip()))  # noqa: PTH207
 
 
-def is_companion(path: Path) -> bool:
-    """Return whether this is a macOS companion file (AppleDouble), which has attributes and no data."""
-    return path.name.startswith("._")
+def is_hidden(path: Path) -> bool:
+    """Return whether a file's name begins with a dot, as those of macOS's companions do (AppleDouble, `._a.csv`)."""
+    return path.name.startswith(".")
 
 
-def companions(spec: str) -> list[Path]:
-    """List the companion files in the folders of a specification's files; they are skipped."""
-    folders = {entry.parent for entry in named(spec) if isinstance(entry, Path)}
+def why_hidden(path: Path) -> str:
+    """Explain why a hidden file is not read, and what to do."""
+    if path.name.startswith("._"):
+        return "macOS leaves such files beside others (AppleDouble); delete it"
+    return "its name begins with a dot, so it is hidden; rename it if it is to be read"
+
+
+def hidden(spec: str) -> list[Path]:
+    """List the hidden files in the folders of a specification's files; they are skipped unless they are named."""
+    entries = [entry for entry in named(spec) if isinstance(entry, Path)]
     return sorted(
         path
-        for folder in folders
-        for path in folder.glob("._*")
-        if path.is_file() and path.name.lower().endswith(SUFFIXES)
+        for folder in {entry.parent for entry in entries}
+        for path in folder.glob(".*")
+        if path.is_file() and path.name.lower().endswith(SUFFIXES) and path not in entries
     )
 
 
@@ -201,9 +208,9 @@ def _resolve_one(part: str) -> list[Path]:
         within = sorted(p for p in path.iterdir() if p.is_file())
         there = [p for p in within if p.name.lower().endswith(SUFFIXES)] or _partitions(path)
         there = there or [p for p in within if p.name.lower().endswith(PERHAPS)]
-        files = sorted(p for p in there if not is_companion(p))
+        files = sorted(p for p in there if not is_hidden(p))
         if not files:
-            but = " but macOS's companions of some (._*)" if there else ""
+            but = " but hidden ones, whose names begin with a dot" if there else ""
             known = ", ".join((*_TEXTS, *_BINARY))
             raise InputError(
                 f"{path}: the folder holds no {known} file (or one of these with .gz, .zst or .zip){but}; give the"
@@ -213,7 +220,7 @@ def _resolve_one(part: str) -> list[Path]:
         files = [path]
     elif glob.has_magic(part):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob takes no absolute pattern
-        files = sorted(p for p in map(Path, matches) if p.is_file() and not is_companion(p))
+        files = sorted(p for p in map(Path, matches) if p.is_file() and not is_hidden(p))
         if not files:
             raise InputError(f"{part}: the pattern matches no file; check it against the folder's contents")
     else:

@@ -4,6 +4,7 @@
 """
 
 KINDS = {
+    "archive_unread": "in an archive that is damaged, or neither a zip nor an uncompressed tar",
     "data": "data: addresses",
     "file_host": "files of another machine",
     "local_refused": "local paths in a file that was fetched",

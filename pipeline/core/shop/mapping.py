@@ -88,7 +88,10 @@ class PictureFiles:
 
     pattern: Annotated[
         str,
-        Doc("Path of a product's pictures; {column:.3} is the first three characters of a value, * matches any."),
+        Doc(
+            "Path of a product's pictures; {column:.3} is the first three characters of a value, * matches any. It may"
+            " lead into a zip or tar: pics.zip/{id}_*.jpg."
+        ),
     ] = ""
     folders: Annotated[tuple[Path, ...], Doc("Folders that pictures may be read from.")] = ()
 

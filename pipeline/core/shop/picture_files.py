@@ -1,4 +1,4 @@
-"""Find the picture files of a product by a pattern such as `images/{id:.3}/{id}.jpg` or `{id}_*.jpg`."""
+"""Find the picture files of a product by a pattern such as `images/{id:.3}/{id}.jpg` or `pics.zip/{id}_*.jpg`."""
 
 import bisect
 import fnmatch
@@ -7,16 +7,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from pipeline.core.errors import InputError
+from pipeline.core.images.archives import ArchiveError
 from pipeline.core.local_address import file_address
 from pipeline.core.quoting import printable
 from pipeline.core.shop.mapping import PictureFiles
+from pipeline.core.shop.picture_listing import PictureListing, archived, present
 
 _FIELD = re.compile(r"\{([^{}:]+)(?::(\d*)\.(\d+))?\}")
-FOLDERS_LISTED = 4_096  # whose names are kept in memory
 PER_PRODUCT = 1_000  # files of one product
 
 
@@ -46,7 +46,7 @@ class PicturePattern:
         fixed = _FIELD.split(folder)[0] if "{" in folder else f"{folder}/"
         self.base = _base(files, beside, fixed.rpartition("/")[0])
         self.is_glob = "*" in self._name or "?" in self._name
-        self._names = lru_cache(FOLDERS_LISTED)(_names)
+        self._listing = PictureListing()
 
     def urls(self, row: Mapping[str, str | None], counts: Counter[str], refused: list[str]) -> list[str]:
         """Return file URLs of a product's pictures; `row` has the values of `columns`.
@@ -66,10 +66,14 @@ class PicturePattern:
             values[name] = value
         folder, _, name = self._filled(values).rpartition("/")
         if self.is_glob:
-            found = self._matching(self.base / folder, values)
+            kind = "no_file"
+            try:
+                found = self._matching(self.base / folder, values)
+            except ArchiveError:
+                found, kind = [], "archive_unread"
             if not found:
-                counts["pictures_no_file"] += 1
-                refused.append("no_file")
+                counts[f"pictures_{kind}"] += 1
+                refused.append(kind)
         else:
             found = [name]
         return [file_address(os.path.abspath(self.base / folder / name)) for name in found]  # noqa: PTH100
@@ -78,10 +82,10 @@ class PicturePattern:
         """Return a text that changes when other files may match; empty for a pattern that lists no folder."""
         if not self.is_glob:
             return ""
+        steps = [_FIELD.sub("*", step) for step in self.pattern.split("/") if step not in ("", ".")]
         known = hashlib.sha256()
-        for folder, below, _ in os.walk(self.base):
-            known.update(f"{folder} {Path(folder).stat().st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-            below.sort()
+        for path in present(Path("/") if self.pattern.startswith("/") else self.base, steps):
+            known.update(f"{path}\n".encode("utf-8", "surrogateescape"))
         return known.hexdigest()[:16]
 
     def _filled(self, values: Mapping[str, str], pattern: str | None = None) -> str:
@@ -95,7 +99,7 @@ class PicturePattern:
         """List the files of a folder that match; those of one beginning are neighbours in the sorted names."""
         start = self._filled(values, re.split(r"[*?]", self._name)[0])
         wanted = self._filled({name: _escaped(value) for name, value in values.items()}, self._name)
-        names, found = self._names(folder), []
+        names, found = self._listing.names(folder), []
         for name in names[bisect.bisect_left(names, start) :]:
             if not name.startswith(start) or len(found) >= PER_PRODUCT:
                 break
@@ -108,15 +112,7 @@ def _base(files: PictureFiles, beside: Path, fixed: str) -> Path:
     """Choose the folder from which a pattern counts: beside the table, or one that shop.toml names."""
     if not fixed and files.folders:
         return files.folders[0]
-    return next((folder for folder in (beside, *files.folders) if (folder / fixed).is_dir()), beside)
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    except OSError:
-        return []
+    return next((folder for folder in (beside, *files.folders) if archived(folder / fixed)[0].exists()), beside)
 
 
 def _escaped(value: str) -> str:

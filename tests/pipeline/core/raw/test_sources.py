@@ -21,17 +21,19 @@ def test_a_folder_means_its_json_files_in_order_and_nothing_else(tmp_path):
     assert sources.resolve(str(tmp_path)) == [a, b]
 
 
-def test_macos_companion_files_are_skipped_and_named(tmp_path):
+def test_hidden_files_and_macos_companions_are_skipped_and_named(tmp_path):
     a, companion = written(tmp_path / "a.json"), written(tmp_path / "._a.json", b"\x00\x05\x16\x07" + bytes(60))
-    for spec in (str(tmp_path), f"{tmp_path}/*.json", f"{a},{tmp_path}/._*.json,{tmp_path}"):
-        if "._*" in spec:
-            with pytest.raises(InputError, match="matches no file"):
-                sources.resolve(spec)
-        else:
-            assert sources.resolve(spec) == [a]
-    assert sources.companions(str(tmp_path)) == [companion]
+    other = written(tmp_path / ".b.json")
+    written(tmp_path / ".env")
+    for spec in (str(tmp_path), f"{tmp_path}/*.json"):
+        assert sources.resolve(spec) == [a]
+    with pytest.raises(InputError, match="matches no file"):
+        sources.resolve(f"{a},{tmp_path}/.*.json,{tmp_path}")
+    assert sources.hidden(str(tmp_path)) == [companion, other]
+    assert "AppleDouble" in sources.why_hidden(companion) and "rename it" in sources.why_hidden(other)
+    assert (sources.resolve(str(other)), sources.hidden(str(other))) == ([other], [companion])
     a.unlink()
-    with pytest.raises(InputError, match=r"holds no .* but macOS's companions of some \(\._\*\)"):
+    with pytest.raises(InputError, match=r"holds no .* but hidden ones, whose names begin with a dot"):
         sources.resolve(str(tmp_path))
 
 
