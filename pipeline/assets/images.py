@@ -17,6 +17,8 @@ from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError, UnreachableError
 from pipeline.core.generator.likeness import most_alike
 from pipeline.core.images.bank import build_bank, open_bank
+from pipeline.core.images.formats.heif import MEND as HEIC_MEND
+from pipeline.core.images.formats.heif import heif_is_read
 from pipeline.core.images.ledger import STATUS_OF, PictureStore, mark_placeholders
 from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, largest_across_items
 from pipeline.core.images.pictures import decode
@@ -42,6 +44,7 @@ from pipeline.views.metadata import file, table_digest, table_output, thumbnail
 GROUP = "images"
 ALIKE = 6, 8  # rows of pictures with similar features, pictures per row
 SHEET_ROWS, SHEET_COLUMNS = 20, 8  # clusters shown, pictures per cluster
+READ = f"JPEG, PNG, WebP, GIF and AVIF are read, and {HEIC_MEND}"
 OF_HOSTS = {"connection", "timeout", "http_5xx", "http_429", "http_4xx", "http_404", "private_address"}  # reasons
 
 
@@ -112,6 +115,8 @@ def image_ledger(
     table = mark_placeholders(wanted, image_urls, settings.placeholder_items, settings.known_placeholders)
     counts = {entry["values"]: entry["counts"] for entry in table["reason"].value_counts().to_pylist()}
     ok = counts.pop("ok", 0)
+    if "unsupported_format" in counts and not heif_is_read():
+        context.log.warning(f"{counts['unsupported_format']:,} pictures have an unsupported format: {READ}")
     if urls and not ok:
         may_pass = any(STATUS_OF[reason] == "transient" for reason in counts)
         with network(context):
@@ -146,6 +151,8 @@ def _mend(broken: dict[str, int]) -> str:
         )
     if "file_unreadable" in broken:
         said.append("Files on this machine could not be read: check their permissions.")
+    if "unsupported_format" in broken and not heif_is_read():
+        said.append(f"Pictures have an unsupported format: {READ}.")
     if not said or set(broken) & OF_HOSTS:
         said.append("Are the hosts up? Private addresses must be named in ATELIER_ALLOW_HOSTS as host:port.")
     return " ".join(said)

@@ -23,7 +23,7 @@ REASONS = (
     "truncated",  # transient: fewer bytes than announced
     "too_large",  # invalid: over the byte cap
     "not_a_picture",  # invalid: HTML, or bytes that do not decode
-    "unsupported_format",  # invalid: a picture or video of a known format that cannot be read (HEIC, SVG, ...)
+    "unsupported_format",  # invalid: a picture or video of a known format that is not read (SVG, ...)
     "too_costly",  # invalid: decoding it takes more time or memory than allowed
     "too_small",  # invalid: under 16 x 16, which catches 1x1 placeholders
     "too_many_pixels",  # invalid: decompression bomb

@@ -46,8 +46,8 @@ def serve() -> None:
 def _check_picture(data: bytes, max_pixels: int, min_side: int, quick: int) -> Row:
     try:
         header = read_header(data, max_pixels, min_side)
-        # An AVIF's AV1 stream may cost more than its boxes announce, so it is never decoded in a batch.
-        if quick and (header.pixels > quick or header.format == "AVIF"):
+        # The stream in ISO boxes may cost more than they announce, so it is never decoded in a batch.
+        if quick and (header.pixels > quick or header.format in ("AVIF", "HEIF")):
             return []
         if not quick:
             _limit_cpu(_SECONDS + _SECONDS_A_PIXEL * header.pixels)

@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.address import host_ports, target
+from pipeline.core.images.formats.heif import heif_is_read
 from pipeline.core.images.ledger import STATUS_OF, PictureStore
 from pipeline.core.images.local_files import LocalFiles
 from pipeline.core.images.transfer import HTML, FetchSettings
 from pipeline.core.local_address import ARCHIVE, FILE, local_place
 from pipeline.core.signatures import freshest, keys
 
+_HEIC = r"(?i)\.hei[cf]($|[?#])"
 _BATCH = 10_000  # URLs converted from Python strings at once
 _FIRST_WAIT = 3600.0  # seconds before a refusal is asked about again
 _MOSTLY = 2 / 3  # share of a host's URLs with a good picture
@@ -67,9 +69,9 @@ def pending(
 
     These are the URLs that are not in the ledger, are transient, have lost their picture in the store, or were blocked
     by settings that now permit them (allowed hosts, robots tags, folders). Refusals that may pass are requested again,
-    each time after a longer wait (`_may_pass`). A local address is read again if its file has changed. URLs that differ
-    only by signature are the same URL, but a refused one is requested again under a new signature, because the old one
-    may have expired.
+    each time after a longer wait (`_may_pass`); HEIC is, once its extra is installed. A local address is read again if
+    its file has changed. URLs that differ only by signature are the same URL, but a refused one is requested again
+    under a new signature, because the old one may have expired.
     """
     distinct = Urls.distinct(urls)
     status_of = [STATUS_OF[reason] for reason in STATUS_OF]
@@ -86,6 +88,11 @@ def pending(
     same = pc.is_in(ledger["url"], value_set=distinct.column).to_numpy()
     settled &= same | pc.not_equal(ledger["reason"], "http_4xx").to_numpy()
     settled &= ~_may_pass(ledger, datetime.now(UTC))
+    if heif_is_read():  # since the extra was installed, perhaps
+        unread = pc.and_(
+            pc.equal(ledger["reason"], "unsupported_format"), pc.match_substring_regex(ledger["url"], _HEIC)
+        )
+        settled &= ~unread.to_numpy()
     _unsettle_changed_files(settled, same, ledger, settings)
     found = keys(ledger["url"].filter(pa.array(settled))).combine_chunks()
     known = pc.is_in(keys(distinct.column), value_set=found)

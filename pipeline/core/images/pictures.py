@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import AvifImagePlugin, Image
 
+from pipeline.core.images.formats import heif
 from pipeline.core.images.formats.header import MAX_PIXELS, MIN_SIDE, Header, PictureError
 from pipeline.core.images.formats.jpeg import jpeg
 from pipeline.core.images.formats.reading import read_header
@@ -28,7 +29,7 @@ __all__ = [
     "validate",
 ]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")  # only these decoders may get strangers' bytes
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIF")  # only these decoders may get strangers' bytes
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # ty: ignore[invalid-assignment]  # several pictures are decoded at once already
 _JPEG_END = b"\xff\xd9"  # the marker at the end of the picture (ITU-T T.81, B.1.1.3)
 _UPRIGHT = {
@@ -96,10 +97,12 @@ def _load(data: bytes, header: Header) -> Image.Image:
     try:
         if header.format == "JPEG" and _JPEG_END not in data[header.parts[-1][0] :]:
             content = _ended(content)
+        if header.format == "HEIF":
+            heif.register()
         picture = Image.open(io.BytesIO(content), formats=(header.format,))
-        if picture.size != header.stored_size:
-            raise PictureError("not_a_picture", f"it says {header.stored_size} and {picture.size} of its size")
+        _expect_size(picture, header)
         picture.load()
+        _expect_size(picture, header)  # libheif may give another one when it has decoded
     except PictureError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -109,6 +112,11 @@ def _load(data: bytes, header: Header) -> Image.Image:
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ... on hostile bytes
         raise PictureError("not_a_picture", f"{type(error).__name__}: {error}") from error
     return picture
+
+
+def _expect_size(picture: Image.Image, header: Header) -> None:
+    if picture.size != header.stored_size:
+        raise PictureError("not_a_picture", f"it says {header.stored_size} and {picture.size} of its size")
 
 
 def _ended(content: bytes) -> bytes:

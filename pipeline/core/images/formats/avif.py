@@ -1,26 +1,34 @@
-"""Read the header of an AVIF: ISO boxes (ISO/IEC 14496-12 and 23008-12) around AV1."""
+"""Read the header of an AVIF or a HEIC: ISO boxes (ISO/IEC 14496-12 and 23008-12) around AV1 or HEVC."""
 
 import struct
 from collections.abc import Iterator
 
+from pipeline.core.images.formats import heif
 from pipeline.core.images.formats.header import Header, PictureError, check_pixels, make_header, unsupported
 
 _BOXES = 20_000  # most boxes and properties of a file
+Size = tuple[int, int]  # width and height
 
 
 def avif(data: bytes, max_pixels: int) -> Header:
-    """Read the primary picture of an AVIF file, or the largest track of a sequence; refuse other ISO files."""
+    """Read the primary picture of an AVIF or HEIC, or the largest track of an AVIF sequence; refuse other ISO files."""
     (length,) = struct.unpack_from(">I", data, 0)
     brands = {data[8:12], *(data[at : at + 4] for at in range(16, min(length, len(data), 4096), 4))}
-    if not brands & {b"avif", b"avis"}:
-        raise unsupported("HEIC" if brands & {b"heic", b"heix", b"mif1", b"msf1"} else f"video ({data[8:12]!r})")
+    is_avif = bool(brands & {b"avif", b"avis"})
+    if not is_avif and not (brands & heif.BRANDS and heif.heif_is_read()):
+        is_heic = brands & (heif.BRANDS | heif.SEQUENCES)
+        raise unsupported(f"HEIC ({heif.MEND})" if is_heic else f"video ({data[8:12]!r})")
     boxes = _Boxes(data)
     top = dict(boxes.of(0, len(data)))
     if data[8:12] == b"avis" and b"moov" in top:
         return make_header("AVIF", _track_size(boxes, *top[b"moov"]), 1, [])
     if b"meta" not in top:
-        raise PictureError("not_a_picture", "an AVIF without its box of properties")
-    return _avif_still(data, boxes, *top[b"meta"], max_pixels)
+        raise PictureError("not_a_picture", "a picture without its box of properties")
+    size, crop, orientation = _still(data, boxes, *top[b"meta"], max_pixels)
+    if is_avif:
+        return make_header("AVIF", size, orientation, [])
+    upright = make_header("HEIF", crop or size, orientation, [])  # its decoder crops and turns the picture
+    return make_header("HEIF", (upright.width, upright.height), 1, [])
 
 
 class _Boxes:
@@ -34,7 +42,7 @@ class _Boxes:
         """Count boxes. Raises PictureError (too_costly)."""
         self.left -= count
         if self.left < 0:
-            raise PictureError("too_costly", f"an AVIF with more than {_BOXES} boxes and properties")
+            raise PictureError("too_costly", f"a picture with more than {_BOXES} boxes and properties")
 
     def of(self, at: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
         """List kind and content (start, end) of each box in a byte range."""
@@ -49,15 +57,16 @@ class _Boxes:
             if stop < start or stop > end:
                 if kind == b"mdat":  # only pixels are cut off, which the decoder reports
                     return
-                raise PictureError("not_a_picture", f"an AVIF whose box {kind!r} is cut off")
+                raise PictureError("not_a_picture", f"a picture whose box {kind!r} is cut off")
             yield kind, (start, stop)
             at = stop
 
 
-def _avif_still(data: bytes, boxes: _Boxes, start: int, end: int, max_pixels: int) -> Header:
+def _still(data: bytes, boxes: _Boxes, start: int, end: int, max_pixels: int) -> tuple[Size, Size | None, int]:
+    """Return size, size after cropping (None without), and EXIF orientation of the primary picture."""
     meta = dict(boxes.of(start + 4, end))  # a full box: version and flags come first
     if b"iprp" not in meta or b"pitm" not in meta:
-        raise PictureError("not_a_picture", "an AVIF that names no primary picture")
+        raise PictureError("not_a_picture", "a file that names no primary picture")
     at = meta[b"pitm"][0]
     primary = struct.unpack_from(">H" if data[at] == 0 else ">I", data, at + 4)[0]
     held = list(boxes.of(*meta[b"iprp"]))
@@ -65,20 +74,23 @@ def _avif_still(data: bytes, boxes: _Boxes, start: int, end: int, max_pixels: in
     for kind, (at, _) in properties:
         if kind == b"ispe":  # tiles, layers and thumbnails have one too
             check_pixels(struct.unpack_from(">II", data, at + 4), max_pixels)
-    own, turn = None, (0, -1)
+    own, crop, turn = None, None, (0, -1)
     for number in _associated(data, boxes, [where for kind, where in held if kind == b"ipma"], primary):
         if not 0 < number <= len(properties):
             continue
         kind, (at, _) = properties[number - 1]
         if kind == b"ispe":
             own = struct.unpack_from(">II", data, at + 4)
+        elif kind == b"clap":
+            width, width_by, height, height_by = struct.unpack_from(">IIII", data, at)
+            crop = round(width / max(1, width_by)), round(height / max(1, height_by))
         elif kind == b"irot":
             turn = data[at] & 3, turn[1]
         elif kind == b"imir":
             turn = turn[0], data[at] & 1
     if own is None:
-        raise PictureError("not_a_picture", "an AVIF that does not say its size")
-    return make_header("AVIF", own, _ISO_ORIENTATION[turn], [])
+        raise PictureError("not_a_picture", "it does not say its size")
+    return own, crop, _ISO_ORIENTATION[turn]
 
 
 # (counter-clockwise quarter turns, mirror) -> EXIF orientation; mirror -1: none, 0: top and bottom, 1: left and right.

@@ -158,7 +158,6 @@ def test_bytes_after_a_jpegs_end_are_no_scans() -> None:
 
 
 UNREAD = {
-    "HEIC": box(b"ftyp", b"heic\0\0\0\0mif1heic"),
     "MP4": box(b"ftyp", b"isom\0\0\2\0isomiso2"),
     "JPEG XL": b"\xff\x0a\xfa\x7f",
     "JPEG XL in boxes": b"\0\0\0\x0cJXL \r\n\x87\n",
