@@ -115,7 +115,8 @@ def inspected(options: argparse.Namespace) -> Inspection:
         folders |= set(map(str, shop.pictures.folders)) if shop else set()
         pictures = look(chosen, folders, options.ask, allowed)
     local = bool(chosen) and all(is_local(address) for _, _, address in chosen)
-    return Inspection(facts, tuple(pictures), estimated(facts, k, local), k, shop.toml() if shop else "")
+    hidden = tuple(sources.hidden_files(*named.values()))
+    return Inspection(facts, tuple(pictures), estimated(facts, k, local), k, shop.toml() if shop else "", hidden)
 
 
 def estimated(facts: Facts, k: int, local: bool) -> tuple[Estimate, ...]:

@@ -29,6 +29,7 @@ class Inspection:
     estimates: tuple[Estimate, ...] = ()
     k: int = 5
     toml: str = ""  # the text of a shop.toml; empty where no file is a table
+    hidden: tuple[str, ...] = ()  # a sentence on each hidden file that was skipped
 
     @property
     def warnings(self) -> list[str]:
@@ -38,7 +39,7 @@ class Inspection:
         if bad:
             first = f"{bad[0].address}: {bad[0].outcome}"
             found.append(f"{len(bad)} of {len(self.pictures)} sampled pictures cannot be used; the first is {first}")
-        return found
+        return [*found, *self.hidden]
 
 
 def rows(found: Inspection) -> Iterator[tuple[str, str]]:

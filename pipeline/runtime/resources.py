@@ -217,10 +217,8 @@ class RawSources(dg.ConfigurableResource):
         return [entry if isinstance(entry, Path) else self._fetch(entry) for entry in self._named(source, spec)]
 
     def hidden_files(self) -> list[str]:
-        """Name the hidden files beside the named ones, each once; they are not read."""
-        specs = [spec for spec in (self._products(), self._reviews(), self._customers()) if spec]
-        paths = dict.fromkeys(path for spec in specs for path in sources.hidden(spec))
-        return [f"{path}: passed over: {sources.why_hidden(path)}" for path in paths]
+        """Name the hidden files beside the named ones, which are not read."""
+        return sources.hidden_files(self._products(), self._reviews(), self._customers())
 
     def check(self, say: remote.Warn) -> bool:
         """Look whether everything that was named is there, downloading nothing; True where reviews were named.

@@ -184,22 +184,18 @@ def is_hidden(path: Path) -> bool:
     return path.name.startswith(".")
 
 
-def why_hidden(path: Path) -> str:
-    """Explain why a hidden file is not read, and what to do."""
-    if path.name.startswith("._"):
-        return "macOS leaves such files beside others (AppleDouble); delete it"
-    return "its name begins with a dot, so it is hidden; rename it if it is to be read"
-
-
-def hidden(spec: str) -> list[Path]:
-    """List the hidden files in the folders of a specification's files; they are skipped unless they are named."""
-    entries = [entry for entry in named(spec) if isinstance(entry, Path)]
-    return sorted(
+def hidden_files(*specs: str) -> list[str]:
+    """Name the hidden files in the folders of the specifications' files, each once; they are skipped unless named."""
+    entries = [entry for spec in specs if spec for entry in named(spec) if isinstance(entry, Path)]
+    found = {
         path
         for folder in {entry.parent for entry in entries}
         for path in folder.glob(".*")
         if path.is_file() and path.name.lower().endswith(SUFFIXES) and path not in entries
-    )
+    }
+    why = "macOS leaves such files beside others (AppleDouble); delete it"
+    or_else = "its name begins with a dot, so it is hidden; rename it if it is to be read"
+    return [f"{path}: passed over: {why if path.name.startswith('._') else or_else}" for path in sorted(found)]
 
 
 def _resolve_one(part: str) -> list[Path]:

@@ -49,10 +49,11 @@ def test_machines_get_the_promised_keys(files: list[str], capsys: pytest.Capture
 
 def test_people_are_shown_the_figures_and_the_warnings(files: list[str], tmp_path: Path, capsys):
     write(tmp_path / "products.jsonl", [product("x[red]", imageURL=[])])
+    (tmp_path / "._products.jsonl").write_bytes(b"\0")
     assert main(files) == DONE
     said = " ".join(capsys.readouterr().out.split())
     assert "24 of 24 lines" in said and "none of the 6 reviewed ids is among the 1 products" in said
-    assert "'x[red]'" in said
+    assert "'x[red]'" in said and said.count("._products.jsonl: passed over: macOS") == 1
 
 
 def test_the_page_escapes_what_the_files_say(files: list[str], tmp_path: Path):

@@ -29,9 +29,10 @@ def test_hidden_files_and_macos_companions_are_skipped_and_named(tmp_path):
         assert sources.resolve(spec) == [a]
     with pytest.raises(InputError, match="matches no file"):
         sources.resolve(f"{a},{tmp_path}/.*.json,{tmp_path}")
-    assert sources.hidden(str(tmp_path)) == [companion, other]
-    assert "AppleDouble" in sources.why_hidden(companion) and "rename it" in sources.why_hidden(other)
-    assert (sources.resolve(str(other)), sources.hidden(str(other))) == ([other], [companion])
+    said = sources.hidden_files(str(tmp_path), f"{tmp_path}/*.json", "")
+    assert [line.partition(": ")[0] for line in said] == [str(companion), str(other)]
+    assert "AppleDouble" in said[0] and "rename it" in said[1]
+    assert (sources.resolve(str(other)), sources.hidden_files(str(other))) == ([other], said[:1])
     a.unlink()
     with pytest.raises(InputError, match=r"holds no .* but hidden ones, whose names begin with a dot"):
         sources.resolve(str(tmp_path))
