@@ -147,10 +147,11 @@ def _mend(broken: dict[str, int]) -> str:
     if "outside_folders" in broken:
         said.append(
             "Pictures on this machine are read only inside the folders of the tables: move or copy them there, or name"
-            " their folder in shop.toml: [pictures] folders."
+            " their folder in shop.toml: [pictures] folders. Those in s3:// are read only"
+            " inside a folder s3://bucket/prefix that is named there."
         )
     if "file_unreadable" in broken:
-        said.append("Files on this machine could not be read: check their permissions.")
+        said.append("Files could not be read: check their permissions, and the credentials for those in s3://.")
     if "unsupported_format" in broken and not heif_is_read():
         said.append(f"Pictures have an unsupported format: {READ}.")
     if not said or set(broken) & OF_HOSTS:

@@ -112,7 +112,7 @@ def inspected(options: argparse.Namespace) -> Inspection:
             customers=files["customers"],
         )
         folders = {str(base) for path in files["products"] if (base := origin_folder(path))}
-        folders |= set(map(str, shop.pictures.folders)) if shop else set()
+        folders |= set(shop.pictures.folders) if shop else set()
         pictures = look(chosen, folders, options.ask, allowed)
     local = bool(chosen) and all(is_local(address) for _, _, address in chosen)
     hidden = tuple(sources.hidden_files(*named.values()))

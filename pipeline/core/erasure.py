@@ -23,7 +23,7 @@ from pipeline.core.durable import write_whole
 
 KINDS = ("reviewer", "asin", "url")
 LIST = "erased.json"  # under the home
-_WORDS = re.compile(r"https?://[^\s\"'<>\\]+|[\w.-]+")  # candidates for a name in a rejected line
+_WORDS = re.compile(r"(?:https?|s3)://[^\s\"'<>\\]+|[\w.-]+")  # candidates for a name in a rejected line
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ REASONS = (
     "too_many_redirects",  # gone
     "private_address",  # blocked: a loopback, private, link-local or metadata address
     "robots",  # blocked: X-Robots-Tag noai / noimageai
-    "file_missing",  # gone: no such file on this machine, or no such member in the archive
-    "file_unreadable",  # transient: a file on this machine that may not be read, or a damaged archive
-    "outside_folders",  # blocked: a file on this machine outside the folders of the tables and those of shop.toml
+    "file_missing",  # gone: no such file on this machine or object in its store, or no such member in the archive
+    "file_unreadable",  # transient: a file or an object that may not be read, or a damaged archive
+    "outside_folders",  # blocked: a file or an object outside the folders of the tables and those of shop.toml
 )
 
 REVIEWS = pa.schema(

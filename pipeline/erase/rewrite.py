@@ -62,7 +62,7 @@ class Removal:
     def __post_init__(self) -> None:
         urls = [*self.urls, *([self.name] if self.kind == "url" else [])]
         # Searching for many URLs is slow, so then every object with a URL is parsed.
-        needles = [url.partition("?")[0].encode() for url in urls] if len(urls) <= FEW else [b"http", b"HTTP"]
+        needles = [url.partition("?")[0].encode() for url in urls] if len(urls) <= FEW else [b"http", b"HTTP", b"s3://"]
         object.__setattr__(self, "_needles", (self.name.encode(), *needles))
         object.__setattr__(self, "_matcher", NameMatcher([self.name, *urls]))
         object.__setattr__(self, "_keys", frozenset(map(signatures.key, urls)))

@@ -98,7 +98,7 @@ class RawSources(dg.ConfigurableResource):
     def picture_folders(self) -> tuple[str, ...]:
         """List the folders that pictures may be read from: those of the tables, and those that shop.toml names."""
         shop = self._shop_file()
-        return (*table_folders(self.reviews, self.products), *map(str, shop.pictures.folders if shop else ()))
+        return (*table_folders(self.reviews, self.products), *(shop.pictures.folders if shop else ()))
 
     def _shop_file(self) -> Shop | None:
         return Shop.of(Path(self.shop).expanduser()) if self.shop else None

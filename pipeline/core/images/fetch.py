@@ -2,7 +2,7 @@
 
 This module retries and flushes. `pending.py` chooses the URLs, `transfer.py` makes single attempts, and
 `image_validator.py` checks the bytes: small pictures in batches, while their host gets its next request. Pictures in
-files on this machine are read first, without HTTP (`local_fetch.py`).
+files on this machine and in object stores are read first (`local_fetch.py`).
 """
 
 import asyncio
@@ -30,8 +30,10 @@ from pipeline.core.images.pending import Urls, attempts_before, pending
 from pipeline.core.images.pictures import PictureError
 from pipeline.core.images.schedule import Host, Job, Schedule
 from pipeline.core.images.store_shards import absorb
+from pipeline.core.images.stored_files import StoredFiles
 from pipeline.core.images.transfer import HTML, Attempt, FetchSettings, Transfer
 from pipeline.core.local_address import is_local
+from pipeline.core.stored_address import is_stored
 
 __all__ = ["FetchProgress", "FetchReport", "FetchSettings", "Urls", "fetch", "pending"]
 
@@ -118,12 +120,14 @@ class _Run:
     async def run(self, known: int) -> FetchReport:
         self.loop = asyncio.get_running_loop()
         self.finished: asyncio.Future[None] = self.loop.create_future()
-        local = array("i")
+        local, stored = array("i"), array("i")
         for number, host in enumerate(host_ports(self.todo.column)):
             if host is not None:
                 self.schedule.add(host, number)
             elif is_local(self.todo[number]):
                 local.append(number)
+            elif is_stored(self.todo[number]):
+                stored.append(number)
             else:
                 self.record.settle(self.todo[number], Attempt("bad_url"), attempts=0)
                 if self.record.flush_due:  # may block, because no request is in flight yet
@@ -132,7 +136,10 @@ class _Run:
         async with self.validator, Transfer(self.settings) as self.transfer:
             upkeep = self._start(self._upkeep())
             try:
-                await self._read_files(local)
+                folders, max_bytes = self.settings.picture_folders, self.settings.max_bytes
+                await self._read_files(local, LocalFiles(folders, max_bytes))
+                await self._read_files(stored, StoredFiles(folders, max_bytes))
+                self.files_read = True
                 self._dispatch()
                 await self.finished
             finally:
@@ -190,9 +197,9 @@ class _Run:
             self.timer.cancel()
         self.timer, self.timer_at = self.loop.call_at(due, self._on_timer), due
 
-    async def _read_files(self, numbers: array) -> None:
-        """Read the local pictures, before the first request."""
-        with contextlib.closing(LocalFiles(self.settings.picture_folders, self.settings.max_bytes)) as files:
+    async def _read_files(self, numbers: array, opened: LocalFiles | StoredFiles) -> None:
+        """Read the pictures in files and object stores, before the first request."""
+        with contextlib.closing(opened) as files:
             found = local_outcomes(map(self.todo.__getitem__, numbers), files, self.validator)
             async with contextlib.aclosing(found):
                 async for outcomes in found:
@@ -203,7 +210,6 @@ class _Run:
                         await asyncio.wait([self.flushing])
                     if self.finished.done():  # the disk failed
                         break
-        self.files_read = True
 
     def _on_timer(self) -> None:
         self.timer = None

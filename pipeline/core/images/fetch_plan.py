@@ -15,6 +15,7 @@ from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.pending import pending
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.local_address import is_local
+from pipeline.core.stored_address import S3, is_stored
 
 NO_HOST = "(no usable URL)"  # such URLs are refused without a request
 FILES = "files on this machine"  # read without a request
@@ -171,6 +172,8 @@ def _history(sizes: np.ndarray, at: np.ndarray) -> History:
 def _host(url: str) -> str:
     if is_local(url):
         return FILES
+    if is_stored(url):
+        return S3 + url.removeprefix(S3).partition("/")[0]
     parsed = target(url)
     return NO_HOST if parsed is None else parsed.host_port
 

@@ -1,17 +1,16 @@
-"""Read the pictures of local addresses in threads, and validate them like those that servers send."""
+"""Read pictures of files and object stores in threads, and validate them like those that servers send over HTTP."""
 
 import asyncio
 import itertools
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from pipeline.core.images.decoder import Row, Validated, validated
-from pipeline.core.images.image_validator import QUICK_BYTES, ImageValidator
-from pipeline.core.images.local_files import LocalFiles
+from pipeline.core.images.image_validator import ImageValidator
 from pipeline.core.images.pictures import PictureError
 from pipeline.core.images.transfer import Attempt
-from pipeline.core.local_address import local_place
 
 _THREADS = 4  # that read: a disk or a network's file system answers several better than one
 _BATCH = 128  # pictures read at once
@@ -21,10 +20,22 @@ _LARGE = 2  # large pictures in memory
 Outcome = tuple[str, Attempt, Validated | None]
 
 
+class Files(Protocol):
+    """Files that several threads may read."""
+
+    def read_small(self, addresses: Sequence[str]) -> list[Attempt | None]:
+        """Read pictures; an entry is None if it has more than QUICK_BYTES."""
+        ...
+
+    def read_one(self, address: str) -> Attempt:
+        """Read one picture of any allowed size."""
+        ...
+
+
 async def local_outcomes(
-    addresses: Iterable[str], files: LocalFiles, validator: ImageValidator
+    addresses: Iterable[str], files: Files, validator: ImageValidator
 ) -> AsyncGenerator[list[Outcome]]:
-    """Iterate over the outcomes of local addresses, in their order, in batches."""
+    """Iterate over the outcomes of addresses, in their order, in batches."""
     turns, batches = asyncio.Semaphore(_LARGE), iter(addresses)
     running: deque[asyncio.Task[list[Outcome]]] = deque()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="files") as pool:
@@ -43,13 +54,13 @@ async def local_outcomes(
 
 async def _outcomes(
     addresses: Sequence[str],
-    files: LocalFiles,
+    files: Files,
     validator: ImageValidator,
     pool: ThreadPoolExecutor,
     turns: asyncio.Semaphore,
 ) -> list[Outcome]:
     loop = asyncio.get_running_loop()
-    attempts = await loop.run_in_executor(pool, _read_small, addresses, files)
+    attempts = await loop.run_in_executor(pool, files.read_small, addresses)
     rows = iter(await validator.validate_small([a.data for a in attempts if a is not None and a.data is not None]))
     found: list[Outcome] = []
     for address, attempt in zip(addresses, attempts, strict=True):
@@ -63,20 +74,9 @@ async def _outcomes(
     return found
 
 
-def _read_small(addresses: Sequence[str], files: LocalFiles) -> list[Attempt | None]:
-    """Read pictures; an entry is None if the file has too many bytes for a batch."""
-    return [_read(address, files, QUICK_BYTES) for address in addresses]
-
-
-def _read(address: str, files: LocalFiles, at_most: int | None = None) -> Attempt | None:
-    place = local_place(address)
-    return Attempt("bad_url") if place is None else files.read(place, at_most)
-
-
-async def _alone(address: str, files: LocalFiles, validator: ImageValidator, pool: ThreadPoolExecutor) -> Outcome:
+async def _alone(address: str, files: Files, validator: ImageValidator, pool: ThreadPoolExecutor) -> Outcome:
     """Read and validate one picture."""
-    attempt = await asyncio.get_running_loop().run_in_executor(pool, _read, address, files)
-    assert attempt is not None
+    attempt = await asyncio.get_running_loop().run_in_executor(pool, files.read_one, address)
     if attempt.data is None:
         return address, attempt, None
     try:

@@ -7,12 +7,14 @@ is opened, and nothing that could block or act when it is opened (a pipe, a devi
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pipeline.core.images.archives import Archive, ArchiveError, opened_archive
+from pipeline.core.images.image_validator import QUICK_BYTES
 from pipeline.core.images.transfer import Attempt
-from pipeline.core.local_address import LocalPlace
+from pipeline.core.local_address import LocalPlace, local_place
+from pipeline.core.stored_address import is_stored
 
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -34,7 +36,8 @@ class LocalFiles:
 
     def __init__(self, folders: Iterable[str], max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._roots = tuple(sorted({os.path.join(os.path.realpath(folder), "") for folder in folders}))  # noqa: PTH118
+        local = (os.path.realpath(folder) for folder in folders if not is_stored(folder))
+        self._roots = tuple(sorted({os.path.join(folder, "") for folder in local}))  # noqa: PTH118
         self._real: dict[str, str] = {}  # folder -> the folder with links resolved, if it is allowed, else ""
         self._archives: dict[str, Archive] = {}
 
@@ -68,11 +71,25 @@ class LocalFiles:
         except RefusedError as refusal:
             return Attempt(str(refusal), etag=mark)
 
+    def read_small(self, addresses: Sequence[str]) -> list[Attempt | None]:
+        """Read pictures; an entry is None if the file has more than QUICK_BYTES."""
+        return [self._read_at(address, QUICK_BYTES) for address in addresses]
+
+    def read_one(self, address: str) -> Attempt:
+        """Read one picture of any allowed size."""
+        attempt = self._read_at(address, None)
+        assert attempt is not None
+        return attempt
+
     def close(self) -> None:
         """Close the archives."""
         for archive in self._archives.values():
             archive.close()
         self._archives.clear()
+
+    def _read_at(self, address: str, at_most: int | None) -> Attempt | None:
+        place = local_place(address)
+        return Attempt("bad_url") if place is None else self.read(place, at_most)
 
     def _status(self, path: str) -> tuple[str, os.stat_result]:
         """Resolve a path; return it without links, and its status. Raises RefusedError."""

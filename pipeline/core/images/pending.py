@@ -1,5 +1,6 @@
 """Choose the URLs that a fetch asks for: those without an outcome, and those whose outcome may have changed."""
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,10 +13,12 @@ import pyarrow.compute as pc
 from pipeline.core.address import host_ports, target
 from pipeline.core.images.formats.heif import heif_is_read
 from pipeline.core.images.ledger import STATUS_OF, PictureStore
-from pipeline.core.images.local_files import LocalFiles
+from pipeline.core.images.local_files import Found, LocalFiles
+from pipeline.core.images.stored_files import StoredFiles
 from pipeline.core.images.transfer import HTML, FetchSettings
 from pipeline.core.local_address import ARCHIVE, FILE, local_place
 from pipeline.core.signatures import freshest, keys
+from pipeline.core.stored_address import S3
 
 _HEIC = r"(?i)\.hei[cf]($|[?#])"
 _BATCH = 10_000  # URLs converted from Python strings at once
@@ -145,7 +148,7 @@ def _may_pass(ledger: pa.Table, now: datetime) -> np.ndarray:
 
 
 def _unsettle_changed_files(settled: np.ndarray, wanted: np.ndarray, ledger: pa.Table, settings: FetchSettings) -> None:
-    """Take out of `settled` [rows] the wanted local addresses whose file is not the one that was read.
+    """Take out of `settled` [rows] the wanted files and objects that are not those that were read.
 
     A picture that was kept stays when its file is gone, like one whose server is gone.
     """
@@ -156,7 +159,18 @@ def _unsettle_changed_files(settled: np.ndarray, wanted: np.ndarray, ledger: pa.
     for row in np.flatnonzero(local & settled & wanted).tolist():
         place = local_place(ledger["url"][row].as_py())
         if place is not None:
-            now, reason = files.look(place), ledger["reason"][row].as_py()
-            kept = reason == "ok" and now.mark is None
-            same = reason == now.reason if now.mark is None else ledger["etag"][row].as_py() == now.mark
-            settled[row] = kept or same
+            settled[row] = _is_same(files.look(place), ledger, row)
+    stored = np.flatnonzero(pc.starts_with(ledger["url"], S3).to_numpy() & settled & wanted).tolist()
+    if stored:
+        with contextlib.closing(StoredFiles(settings.picture_folders, settings.max_bytes)) as objects:
+            found = objects.look([ledger["url"][row].as_py() for row in stored])
+        for row in stored:
+            now = found[ledger["url"][row].as_py()]
+            settled[row] = now is None or _is_same(now, ledger, row)
+
+
+def _is_same(now: Found, ledger: pa.Table, row: int) -> bool:
+    reason = ledger["reason"][row].as_py()
+    if now.mark is None:
+        return reason in ("ok", now.reason)
+    return ledger["etag"][row].as_py() == now.mark

@@ -21,6 +21,7 @@ from pipeline.core.raw import database_urls
 from pipeline.core.raw.copies import origin_folder
 from pipeline.core.raw.sources import named
 from pipeline.core.raw.unusable import NOTHING, UnusableError
+from pipeline.core.stored_address import S3, stored_path
 
 URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
 LIST_CHARACTERS = 1 << 20  # a longer list in a text is not read: ast builds a tree of many times its size
@@ -127,8 +128,8 @@ def clean_addresses(
     """Keep the addresses that can be read, in order and each once; count the others under `urls_<kind>`.
 
     Web addresses are kept as they are, and `//host/...` becomes https. Paths and `file://` become `file:///...`, and
-    those inside archives `archive:///...`; without `base`, the table's folder, they are dropped. The kinds of the
-    dropped ones (`unusable.KINDS`) are appended to `refused`, except where no address is given.
+    those inside archives `archive:///...`; without `base`, the table's folder, they and `s3://` are dropped. The kinds
+    of the dropped ones (`unusable.KINDS`) are appended to `refused`, except where no address is given.
     """
     kept: dict[str, None] = {}
     for value in values:
@@ -196,7 +197,7 @@ def _split(text: str, sizes: Sequence[str], nested: bool = False) -> Sequence[ob
 
 
 def _begins_address(text: str) -> bool:
-    return text.lower().startswith((*_WEB, "/", "./", "../", "file:", ARCHIVE))
+    return text.lower().startswith((*_WEB, "/", "./", "../", "file:", ARCHIVE, S3))
 
 
 def _listed(text: str) -> object | None:
@@ -245,7 +246,13 @@ def _address(text: str, base: Path | None) -> str:
 
 
 def _local(text: str, base: Path | None) -> str:
-    """Return the address of a path on this machine. Raises UnusableError."""
+    """Return the address of a path on this machine, or in an object store. Raises UnusableError."""
+    if text.startswith(S3):
+        if base is None:
+            raise UnusableError("local_refused")
+        if stored_path(text) is None:
+            raise UnusableError("not_an_address")
+        return text
     if text[:5].lower() == "file:":
         path = _path_of_file_url(text)
     elif text[: len(ARCHIVE)].lower() == ARCHIVE:

@@ -7,7 +7,7 @@ KINDS = {
     "archive_unread": "in an archive that is damaged, or neither a zip nor an uncompressed tar",
     "data": "data: addresses",
     "file_host": "files of another machine",
-    "local_refused": "local paths in a file that was fetched",
+    "local_refused": "local paths or s3:// in a file that was fetched",
     "name_refused": "values with a slash, which a pattern cannot have",
     "no_file": "no file matches the pattern",
     "not_an_address": "neither addresses nor paths",

@@ -303,7 +303,7 @@ def _present(wanted: Sequence[str], by_name: dict[str, str]) -> tuple[str, ...]:
 
 def _beside(table: Path, pattern: str) -> PictureFiles:
     folder = table / pattern.partition("/")[0]
-    return PictureFiles(pattern, (folder.resolve(),)) if folder.is_dir() else PictureFiles()
+    return PictureFiles(pattern, (str(folder.resolve()),)) if folder.is_dir() else PictureFiles()
 
 
 def _by_position(names: Sequence[str], sample: Sequence[Sequence[str]], path: Path | str) -> InteractionColumns:

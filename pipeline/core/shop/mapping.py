@@ -19,6 +19,7 @@ from typing_extensions import Doc
 
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
+from pipeline.core.stored_address import stored_path
 
 TIME_UNITS = ("auto", "s", "ms", "us", "ns", "iso")  # or a strptime format, which has a %
 WIDTH_AT_MOST = 256  # digits; ids have at most 256 bytes
@@ -90,10 +91,10 @@ class PictureFiles:
         str,
         Doc(
             "Path of a product's pictures; {column:.3} is the first three characters of a value, * matches any. It may"
-            " lead into a zip or tar: pics.zip/{id}_*.jpg."
+            " lead into a zip or tar: pics.zip/{id}_*.jpg. Without a *, it may also be s3://bucket/{id}.jpg."
         ),
     ] = ""
-    folders: Annotated[tuple[Path, ...], Doc("Folders that pictures may be read from.")] = ()
+    folders: Annotated[tuple[str, ...], Doc("Folders that pictures may be read from, also s3://bucket/prefix.")] = ()
 
 
 @dataclass(frozen=True)
@@ -214,11 +215,7 @@ class _Reader:
         interactions = self._table("interactions", content, InteractionColumns)
         pictures = self._table("pictures", content, PictureFiles)
         if "folders" in pictures:
-            there = [(self._path.parent / folder).resolve() for folder in pictures["folders"]]
-            missing = next((folder for folder in there if not folder.is_dir()), None)
-            if missing:
-                self._fail("pictures", "folders", f"{missing} is no folder; give one, relative to this file")
-            pictures["folders"] = tuple(there)
+            pictures["folders"] = tuple(map(self._folder, pictures["folders"]))
         self._check_values("interactions", interactions)
         self._check_values("products", products)
         named, of_customers = None, content.get("customers", {})
@@ -235,6 +232,17 @@ class _Reader:
             CustomerColumns(**customers, attributes=named),
             self._path,
         )
+
+    def _folder(self, named: str) -> str:
+        """Return a folder of pictures as an absolute path, or as it is in an object store."""
+        if "://" in named:
+            if stored_path(f"{named.rstrip('/')}/x") is None:
+                self._fail("pictures", "folders", f"{printable(named, 200)}: give a folder, or s3://bucket/prefix")
+            return named.rstrip("/")
+        there = (self._path.parent / named).resolve()
+        if not there.is_dir():
+            self._fail("pictures", "folders", f"{there} is no folder; give one, relative to this file")
+        return str(there)
 
     def _check_values(self, table: str, values: dict[str, Any]) -> None:
         """Refuse values of the right type that mean nothing."""
@@ -286,7 +294,7 @@ class _Reader:
     def _value(self, table: str, key: str, value: Any, kind: Any) -> Any:
         """Return a value of the wanted type."""
         wanted = next(k for k in get_args(kind) if k is not type(None)) if isinstance(kind, UnionType) else kind
-        if wanted in (tuple[str, ...], tuple[Path, ...]):
+        if wanted == tuple[str, ...]:
             values = [value] if isinstance(value, str) else value
             if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
                 self._fail(table, key, 'give a list of texts, for example ["a", "b"]')

@@ -15,6 +15,7 @@ from pipeline.core.local_address import file_address
 from pipeline.core.quoting import printable
 from pipeline.core.shop.mapping import PictureFiles
 from pipeline.core.shop.picture_listing import PictureListing, archived, present
+from pipeline.core.stored_address import S3, is_stored
 
 _FIELD = re.compile(r"\{([^{}:]+)(?::(\d*)\.(\d+))?\}")
 PER_PRODUCT = 1_000  # files of one product
@@ -44,6 +45,8 @@ class PicturePattern:
         if "*" in folder or "?" in folder or ".." in Path(folder).parts:
             raise InputError(f"{place}: * and ? may be in the file's name alone, and .. nowhere")
         fixed = _FIELD.split(folder)[0] if "{" in folder else f"{folder}/"
+        if self.pattern.startswith(S3) and ("*" in self._name or "?" in self._name):
+            raise InputError(f"{place}: * and ? match files and members of archives; in s3:// name each picture whole")
         self.base = _base(files, beside, fixed.rpartition("/")[0])
         self.is_glob = "*" in self._name or "?" in self._name
         self._listing = PictureListing()
@@ -64,7 +67,10 @@ class PicturePattern:
                 refused.append("name_refused")
                 return []
             values[name] = value
-        folder, _, name = self._filled(values).rpartition("/")
+        filled = self._filled(values)
+        if filled.startswith(S3):
+            return [filled]
+        folder, _, name = filled.rpartition("/")
         if self.is_glob:
             kind = "no_file"
             try:
@@ -110,9 +116,10 @@ class PicturePattern:
 
 def _base(files: PictureFiles, beside: Path, fixed: str) -> Path:
     """Choose the folder from which a pattern counts: beside the table, or one that shop.toml names."""
-    if not fixed and files.folders:
-        return files.folders[0]
-    return next((folder for folder in (beside, *files.folders) if archived(folder / fixed)[0].exists()), beside)
+    folders = [Path(folder) for folder in files.folders if not is_stored(folder)]
+    if not fixed and folders:
+        return folders[0]
+    return next((folder for folder in (beside, *folders) if archived(folder / fixed)[0].exists()), beside)
 
 
 def _escaped(value: str) -> str:

@@ -125,7 +125,7 @@ def test_a_path_into_an_archive_names_its_member(text: str, archive: str, member
         ("file:///C:/shop/x.jpg", "windows_path"),
         ("file://host/x.jpg", "file_host"),
         ("ftp://h/x.jpg", "other_scheme"),
-        ("s3://bucket/x.jpg", "other_scheme"),
+        ("gs://bucket/x.jpg", "other_scheme"),
         ("javascript:alert(1)", "other_scheme"),
         ("www.h.example/x.jpg", "without_scheme"),
         ("cdn.shop.com/x.jpg", "without_scheme"),

@@ -40,7 +40,7 @@ def test_a_shop_is_read_with_its_folders_beside_it(tmp_path):
         user="customer", item="article", time="day", time_unit="%d.%m.%Y", width=10, positive=("purchase",)
     )
     assert shop.products == ProductColumns(id="code", categories=("group", "type"), pictures=("photo",))
-    assert shop.pictures == PictureFiles("images/{id:.3}/{id}.jpg", ((tmp_path / "images").resolve(),))
+    assert shop.pictures == PictureFiles("images/{id:.3}/{id}.jpg", (str((tmp_path / "images").resolve()),))
 
 
 def test_what_is_written_reads_the_same(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.core.local_address import archive_address
 from pipeline.core.shop.mapping import PictureFiles
 from pipeline.core.shop.picture_files import PicturePattern
@@ -45,7 +46,7 @@ def test_a_star_matches_members_of_an_archive(tmp_path, kind):
     of_each = packed(tmp_path / "by" / f"7.{kind}", "1.jpg", "2.jpg")
     assert found(f"by/{{id}}.{kind}/*.jpg", "7") == [archive_address(str(of_each), f"{n}.jpg") for n in (1, 2)]
     elsewhere = packed(tmp_path / "elsewhere" / f"more.{kind}", "7.jpg")
-    files = PictureFiles(f"more.{kind}/{{id}}*", (elsewhere.parent,))
+    files = PictureFiles(f"more.{kind}/{{id}}*", (str(elsewhere.parent),))
     assert PicturePattern(files, tmp_path, ["id"]).urls({"id": "7"}, Counter(), []) == [
         archive_address(str(elsewhere), "7.jpg")
     ]
@@ -75,3 +76,10 @@ def test_the_state_of_a_pattern_changes_with_what_it_may_match_alone(tmp_path, p
     states.append(made.state())
     assert states[0] != states[1] == states[2] == states[3]
     assert PicturePattern(PictureFiles("p/{id}.jpg"), tmp_path, ["id"]).state() == ""
+
+
+def test_a_pattern_in_an_object_store_names_each_picture_whole(tmp_path):
+    pattern = PicturePattern(PictureFiles("s3://shop/p/{id:.1}/{id}.jpg"), tmp_path, ["id"])
+    assert pattern.urls({"id": "7 #1"}, Counter(), []) == ["s3://shop/p/7/7 #1.jpg"]
+    with pytest.raises(InputError, match="name each picture whole"):
+        PicturePattern(PictureFiles("s3://shop/p/{id}_*.jpg"), tmp_path, ["id"])
