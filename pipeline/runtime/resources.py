@@ -119,8 +119,8 @@ class RawSources(dg.ConfigurableResource):
         """Return a text that changes when a pattern of pictures may match other files; empty without such a pattern."""
         from pipeline.core.raw.shop_tables import listed_pictures  # late, as in `shop_layout`
 
-        entries = self._named("raw_products", self._products())
-        return listed_pictures([entry for entry in entries if isinstance(entry, Path)], self._shop_file())
+        tables = [entry for entry in sources.named(self._products()) if isinstance(entry, Path)]
+        return listed_pictures(tables, self._shop_file())
 
     def customer_version(self) -> str:
         """Compute the version of the files of customers. Raises InputError as `customer_files` does."""

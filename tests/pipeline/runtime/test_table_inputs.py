@@ -114,7 +114,7 @@ def test_a_folder_of_a_bucket_is_observed_object_by_object(shop: Path, monkeypat
     assert asked[-2:] == ["s3://shop/*.csv", "s3://shop/a.csv"]
 
 
-def test_no_table_may_name_a_database_or_a_bucket_as_a_picture():
+def test_no_table_may_name_a_database_as_a_picture():
     counts: Counter[str] = Counter()
     addresses = ["postgresql://me@h/shop?table=a", "sqlite:////data/shop.db", "postgres://h/a.jpg"]
     assert clean_addresses(addresses, counts, Path("/data")) == []
