@@ -56,8 +56,8 @@ are. Separate several by commas.""")
     yield ""
     yield prose(f"""\
 A folder stands for the files in it that end with {suffixes}, also with `.gz`, `.zst` or `.zip`. Folders named
-`key=value` (Hive's partitions) are read at any depth, and add a column `key`. macOS's companion
-files (`._*`), and empty files among others, are skipped.
+`key=value` (Hive's partitions) are read at any depth, and add a column `key`. Hidden files
+(also macOS's companions, `._*`), and empty files among others, are skipped; hidden ones are named.
 
 A file's first bytes decide what it is; its name does not:""")
     yield ""

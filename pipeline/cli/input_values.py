@@ -84,15 +84,18 @@ Amazon's sizes of 2023. An address is one of
 
 - `http://`, `https://`, or `//host/...`; it is requested as it was written;
 - a path, relative to the folder of its table, or absolute, or `file://`;
-- a member of a zip or an uncompressed tar: `pictures.zip/41.jpg` or `pictures.tar!/41.jpg`. Nothing is unpacked.
+- a member of a zip or an uncompressed tar: `pictures.zip/41.jpg` or `pictures.tar!/41.jpg`. Nothing is unpacked;
+- `s3://bucket/key`, read with the keys and the endpoint of the `AWS_` variables.
 
 Or give a `pattern` in shop.toml: `images/{{id:.3}}/{{id}}.jpg` takes the first three characters of the column
-`id` as the folder, and `{{id}}_*.jpg` every file whose name begins so, at most {of_product} for a product.
-Beside H&M's and Myntra's tables, `images/` is found without it.
+`id` as the folder, and `{{id}}_*.jpg` every file whose name begins so, at most {of_product} for a product;
+`pics.zip/{{id}}_*.jpg` does so in an archive. Without a `*`, a pattern may be `s3://bucket/{{id}}.jpg`. A new file
+that matches a `*` is read at the next run. Beside H&M's and Myntra's tables, `images/` is found without it.
 
 Local pictures are read only inside the folders of the tables and those that `folders` names, links included. A
 table that was fetched from an address may name no local files. An archive may have {of_archive} members, and a
-member may grow to {archives.RATIO_AT_MOST} times its size. [operations.md](operations.md) has the formats and
+member may grow to {archives.RATIO_AT_MOST} times its size. Pictures in a bucket are read only inside those of the
+`folders` that are `s3://bucket/prefix`. [operations.md](operations.md) has the formats and
 the limits of pictures. Videos are skipped. Addresses that cannot be used (`data:`, a Windows path, a host
 without `https://`) are counted by kind.""")
 
