@@ -10,6 +10,7 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline.champions.model_registry import CHAMPION
+from pipeline.core.dataset.extent import Extent
 from pipeline.core.tables import StoredTable
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import MANIFEST, ModelFolder, Storage
@@ -49,7 +50,8 @@ def recommender_champion(
     settings = method.settings(ChampionSettings, "recommender_champion", config)
     trained = storage.current("recommender", mode)
     names = users, items, products.read(["asin", "garment_class"])
-    with tracker.run(context, image_mode=mode, model_folder=str(trained.path)) as run:
+    tags = Extent.of(trained.manifest().get("extent")).tags()
+    with tracker.run(context, image_mode=mode, model_folder=str(trained.path), **tags) as run:
         run.parameters(settings, recommender=trained.run)
         outcome = succession.recommender(run, storage, mode, trained, names, settings, compute.resolve())
         return _record_outcome(context, run, trained, outcome)
@@ -74,7 +76,8 @@ def generator_champion(
     trained = storage.current("generator")
     trained.expect(**inputs)
     pixels = storage.load_garments(inputs["garments"])
-    with tracker.run(context, model_folder=str(trained.path)) as run:
+    tags = Extent.of(trained.manifest().get("extent")).tags()
+    with tracker.run(context, model_folder=str(trained.path), **tags) as run:
         run.parameters(settings, generator=trained.run, **inputs)
         outcome = succession.generator(run, trained, garments, pixels, settings, compute.resolve())
         return _record_outcome(context, run, trained, outcome)

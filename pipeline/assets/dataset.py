@@ -13,6 +13,7 @@ from pipeline.core.dataset import catalogue as catalogues
 from pipeline.core.dataset import splits as hold_outs
 from pipeline.core.dataset import survivors
 from pipeline.core.dataset import triplets as triplet_sampling
+from pipeline.core.dataset.extent import Extent, carrying, extent_of, recorded
 from pipeline.core.dataset.loss import PictureLoss, picture_loss
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
@@ -32,10 +33,21 @@ from pipeline.views.metadata import table_output, thumbnail, waterfall
 GROUP = "dataset"
 
 
+def _extent(method: Method, interactions: pa.Table) -> Extent:
+    """Return the extent of the interactions; those of an earlier version do not record it, so k is the method's."""
+    return extent_of(interactions, method.settings(FiveCoreSettings, "five_core").k)
+
+
 def _surviving(
     method: Method, interactions: pa.Table, image_urls: pa.Table, image_ledger: pa.Table, mode: str
 ) -> survivors.Surviving:
-    k = method.settings(FiveCoreSettings, "five_core").k
+    listed = extent_of(image_urls).modes
+    if mode not in listed:
+        raise InputError(
+            f"image mode {mode}: image_urls lists only the pictures of {', '.join(listed)}: materialise it with this"
+            " mode among its setting `modes`, then image_ledger and image_bank (--quick --modes does that)."
+        )
+    k = _extent(method, interactions).k
     found = survivors.surviving(interactions, image_urls, image_ledger, mode, k=k)
     if not found.pairs.num_rows:
         raise InputError(
@@ -60,12 +72,15 @@ def splits(
     """Hold out one item per user for validation and one for test, the same in every mode where they survive."""
     settings = method.settings(SplitSettings, "splits", config)
     loss = _loss(storage, interactions, items, image_urls, image_ledger, context.partition_key)
+    extent = _extent(method, interactions)
     bound = method.settings(LossSettings, "splits", config).warn_lost
-    shown = losses.plain(loss, bound) if loss is not None else None
+    shown = losses.plain(loss, bound, extent.k) if loss is not None else None
     if shown and losses.is_large(shown):
         context.log.warning(losses.line(context.partition_key, shown))
     by_mode: dict[str, survivors.Surviving] = {}
     for mode in IMAGE_MODES:
+        if mode != context.partition_key and mode not in extent_of(image_urls).modes:
+            continue
         try:
             by_mode[mode] = _surviving(method, interactions, image_urls, image_ledger, mode)
         except InputError as error:  # a shop with customers' photos alone has nobody in the shop's modes
@@ -89,9 +104,9 @@ def splits(
     sizes = {entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()}
     paired = pc.count_distinct(table.filter(table["paired"])["user"]).as_py()
     counts = by_mode[context.partition_key].counts
-    falls = steps.pruning(counts, method.settings(FiveCoreSettings, "five_core").k)
+    falls = steps.pruning(counts, extent.k)
     return table_output(
-        table,
+        carrying(table, recorded(interactions)),
         **sizes,
         paired_users=paired,
         split_unit=settings.split_unit,
@@ -99,6 +114,8 @@ def splits(
         steps=waterfall(counts),
         waterfall=thumbnail(plots.waterfall(falls, f"{context.partition_key}: what has a working picture")),
         surviving=counts,
+        k=extent.k,
+        extent=extent.label or None,
         loss=shown,
     )
 

@@ -7,6 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from models.design.settings import DesignSettings
+from pipeline.core.dataset.extent import extent_of
 from pipeline.home.storage import Storage, digest
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import Compute, Engine
@@ -82,7 +83,7 @@ def personal_designs(
     overview = grid(
         found.kept[:PEOPLE_SHOWN, :, 0], row_labels=[f"user {user}" for user in studio.users[:PEOPLE_SHOWN]]
     )
-    with tracker.run(context, image_mode=target.mode) as run:
+    with tracker.run(context, image_mode=target.mode, **extent_of(garments).tags()) as run:
         run.parameters({**vars(settings), **vars(target)}, **studio.runs)
         run.metrics(figures)
         run.picture("designs", overview, step=0)
@@ -135,7 +136,7 @@ def restyled_products(
     folder = design_tables.save_strips(storage.reports / "restyled", strips)
     figures = design_tables.figures(table)
     overview = sheets.stack(list(strips.values())[:STRIPS_TRACKED])
-    with tracker.run(context, image_mode=target.mode) as run:
+    with tracker.run(context, image_mode=target.mode, **extent_of(garments).tags()) as run:
         run.parameters({**vars(settings), **vars(target)}, **studio.runs)
         run.metrics(figures)
         run.picture("restyled", overview, step=0)
@@ -164,7 +165,7 @@ def designs_tradeoff(
     rows = design_tradeoff.sweep(studio, settings, sweep, on_progress=lambda done, total: report(done, total, ""))
     curve = plots.tradeoff(rows)
     path = sheets.save(storage.reports / "pictures" / "tradeoff.png", curve)
-    with tracker.run(context, image_mode=target.mode) as run:
+    with tracker.run(context, image_mode=target.mode, **extent_of(garments).tags()) as run:
         run.parameters({**vars(settings), **vars(target), **vars(sweep)}, **studio.runs)
         for step, row in enumerate(rows):
             run.metrics(row, step=step)

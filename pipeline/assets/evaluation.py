@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline.champions.model_registry import RECOMMENDER, Registry, model_name
 from pipeline.core import schemas
+from pipeline.core.dataset.extent import extent_of
 from pipeline.core.dataset.splits import unit_of
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import StoredTable, table_digest
@@ -107,8 +108,10 @@ def recommender_evaluation(
     comparison.expect_ranked(figures, mode, len(data.users), len(data.items))
     for (name, split), values in of_catalogue.items():
         figures[name][split] |= values
-    with tracker.run(context, image_mode=mode) as run:
-        run.parameters(settings, recommender=trained.run, baselines=others.run, split_unit=unit_of(splits))
+    extent = extent_of(splits)
+    with tracker.run(context, image_mode=mode, **extent.tags()) as run:
+        about = {"recommender": trained.run, "baselines": others.run, "split_unit": unit_of(splits)}
+        run.parameters(settings, **about, **extent.parameters())
         run.data(f"splits[{mode}]", table_digest(splits), splits.num_rows, storage.tables / "splits")
         run.metrics(comparison.flat(figures))
     return table_output(
@@ -119,6 +122,7 @@ def recommender_evaluation(
         models=dg.MetadataValue.md(comparison.markdown(figures)),
         recommender=trained.run,
         item_score=settings.item_score,
+        **extent.metadata(),
         items_without_a_type=int((category < 0).sum()),
         held_out_pairs_trained_on_before=known.num_rows,
         **run.link(),

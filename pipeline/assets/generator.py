@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.lsgan.settings import LsganSettings
+from pipeline.core.dataset import extent as extents
 from pipeline.core.generator import garments as garment_pictures
 from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.generator.metric_settings import GenerationMetricSettings
@@ -67,7 +68,8 @@ def garments(
         on_progress=lambda done, total: report(done, total, ""),
         **vars(settings),
     )
-    storage.save_garments(table_digest(built.table), built.pixels)
+    table = extents.carrying(built.table, extents.recorded(image_urls))
+    storage.save_garments(table_digest(table), built.pixels)
     rows = generation.examples(built.table, settings.seed, GRID_COLUMNS)
     sheet = grid(built.pixels[rows], row_labels=generation.classes(built.table))
     path = sheets.save(storage.reports / "pictures" / "garments.png", sheet)
@@ -78,7 +80,7 @@ def garments(
     else:
         sheets.save(gone_path, gone)
     return table_output(
-        built.table,
+        table,
         version=digest(generation.inputs(built.table)),
         counts=built.counts,
         pictures=thumbnail(sheet),
@@ -116,9 +118,10 @@ def lsgan(
     images = {name: int((labels == number).sum()) for number, name in enumerate(names)}
     report = reporter(context, "training LSGAN")
     reused = folder.finished
-    with tracker.run(context, model_folder=str(folder.path)) as run:
+    extent = extents.extent_of(garments)
+    with tracker.run(context, model_folder=str(folder.path), **extent.tags()) as run:
         ranks = compute.rank_count()
-        run.parameters(settings, preset=method.chosen_preset(), ranks=ranks, **inputs)
+        run.parameters(settings, preset=method.chosen_preset(), ranks=ranks, **extent.parameters(), **inputs)
         run.data("garments", version, len(labels), storage.tables / "garments.parquet")
         if reused:
             context.log.info(f"{folder.path} was trained from the same pictures, settings and code: reusing it")
@@ -148,6 +151,7 @@ def lsgan(
             folder.finish(
                 {
                     "asset": "lsgan",
+                    "extent": extent.plain(),
                     "inputs": inputs,
                     "settings": vars(settings),
                     "code_version": LSGAN_CODE,
@@ -165,6 +169,7 @@ def lsgan(
             "images": dg.MetadataValue.json(images),
             "classes": dg.MetadataValue.json(list(names)),
             "reused": reused,
+            **extent.metadata(),
             "fakes": thumbnail(last),
             "folder": file(folder.path),
             **run.link(),
@@ -203,8 +208,9 @@ def generator_evaluation(
     )
     chart = plots.colours(found.colours)
     path = sheets.save(storage.reports / "pictures" / "colours.png", chart)
-    with tracker.run(context) as run:
-        run.parameters(settings, generator=folder.run, **inputs)
+    extent = extents.extent_of(garments)
+    with tracker.run(context, **extent.tags()) as run:
+        run.parameters(settings, generator=folder.run, **extent.parameters(), **inputs)
         run.metrics(found.overall)
         run.metrics({f"{figure}_{name}": v for name, of in found.by_class.items() for figure, v in of.items()})
         run.picture("colours", chart, step=0)
@@ -213,6 +219,7 @@ def generator_evaluation(
             "generator": folder.run,
             "figures": dg.MetadataValue.json(found.overall),
             "by_class": dg.MetadataValue.json(found.by_class),
+            **extent.metadata(),
             "colours": dg.MetadataValue.json(found.colours),
             "colour_chart": thumbnail(chart),
             "colour_file": file(path),
@@ -255,8 +262,9 @@ def generated_garments(
     beside = grid(generation.beside(fakes, nearest), row_labels=[n for name in names for n in (name, "nearest")])
     place = storage.reports / "pictures"
     paths = {"grid": sheets.save(place / "generated.png", sheet), "nearest": sheets.save(place / "nearest.png", beside)}
-    with tracker.run(context) as run:
-        run.parameters({}, generator=folder.run)
+    extent = extents.extent_of(garments)
+    with tracker.run(context, **extent.tags()) as run:
+        run.parameters({}, generator=folder.run, **extent.parameters())
         run.metrics({"nearest_l1_mean": float(distance.mean()), "nearest_l1_min": float(distance.min())})
         run.picture("generated", sheet, step=0)
         run.picture("nearest", beside, step=0)

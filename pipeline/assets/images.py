@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import digests
+from pipeline.core.dataset import extent as extents
 from pipeline.core.dataset import survivors
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError, UnreachableError
@@ -21,6 +22,7 @@ from pipeline.core.images.formats.heif import MEND as HEIC_MEND
 from pipeline.core.images.formats.heif import heif_is_read
 from pipeline.core.images.ledger import STATUS_OF, PictureStore, mark_placeholders
 from pipeline.core.images.near_duplicates import NearDuplicateSettings, find, largest_across_items
+from pipeline.core.images.pending import placeholders_to_retry
 from pipeline.core.images.pictures import decode
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.signatures import keyed, keys
@@ -52,12 +54,16 @@ OF_HOSTS = {"connection", "timeout", "http_5xx", "http_429", "http_4xx", "http_4
 def image_urls(
     config: ImageUrlsConfig,
     method: Method,
+    interactions: pa.Table,
     items: pa.Table,
     products: StoredTable,
     reviews: StoredTable,
 ) -> dg.Output[pa.Table]:
     """List one row per wanted picture: all of 5-core items, and for the generator a capped number per garment class."""
     settings = method.settings(ImageUrlSettings, "image_urls", config)
+    # Items keep their numbers when they leave the 5-core, for example because a sample was drawn.
+    items = items.filter(pc.is_in(items["item"], value_set=pc.unique(interactions["item"])))
+    extent = extents.recorded(interactions)
     of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column without chunks has no type
     wanted = of_items | pc.field("garment_class").is_valid() if settings.extra_per_class else of_items
     with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & of_items
@@ -73,7 +79,9 @@ def image_urls(
         vendor_resolution=settings.vendor_resolution,
         extra_per_class=settings.extra_per_class,
         seed=settings.seed,
+        modes=settings.modes,
     )
+    table = extents.carrying(table, extent and replace(extent, modes=settings.modes))
     by_source = {source: pc.sum(pc.equal(table["source"], source)).as_py() or 0 for source in ("vendor", "customer")}
     # The version ignores signatures: an address that is signed again still names the same picture.
     return table_output(
@@ -82,6 +90,7 @@ def image_urls(
         by_source=by_source,
         urls=pc.count_distinct(table["url"]).as_py(),
         items_shown_in_the_other_size=pc.sum(other_size).as_py() or 0,
+        modes=", ".join(settings.modes),
     )
 
 
@@ -104,7 +113,8 @@ def image_ledger(
     store = PictureStore(storage.pictures)
     urls = pc.unique(image_urls["url"]).to_pylist()
     fetching = method.settings(FetchSettings, "image_ledger", config)
-    fetching = replace(fetching, picture_folders=raw.picture_folders())
+    again = placeholders_to_retry(storage.tables / "image_ledger.parquet", fetching)
+    fetching = replace(fetching, picture_folders=raw.picture_folders(), retry_urls=again)
     plan = fetcher.plan(urls, store, fetching)
     context.log.info("pictures to fetch: " + fetch_table.line(plan))
     terminal.show(fetch_table.terminal_table(plan))

@@ -12,13 +12,14 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline.core import schemas
+from pipeline.core.dataset import extent as extents
 from pipeline.core.dataset import kcore
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator import categories
 from pipeline.core.raw import ingest, parts
 from pipeline.core.raw.shop_tables import described
-from pipeline.core.tables import StoredTable, concatenated
+from pipeline.core.tables import StoredTable, concatenated, table_digest
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import Storage, digest
 from pipeline.runtime.failures import network
@@ -225,7 +226,8 @@ def _previous(storage: Storage, name: str, kind: str) -> pa.Table | None:
     group_name=GROUP,
     outs={
         "interactions": dg.AssetOut(
-            description="The 5-core: users with at least five distinct items, and the items they reviewed.",
+            description="The 5-core: users with at least k distinct items (five, unless a run asks for another k), all "
+            "or a sample of them, and the items they reviewed.",
             kinds={"parquet"},
         ),
         "users": dg.AssetOut(description="User numbers: append-only, never re-sorted.", kinds={"parquet"}),
@@ -246,20 +248,26 @@ def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews:
         reviews,
         settings.k,
         iterative=settings.iterative,
+        sample=settings.sample,
         previous_users=_previous(storage, "users", "reviewer"),
         previous_items=_previous(storage, "items", "asin"),
         folder=storage.staged,
     )
     ours = paper.our_data_set("this run", core.counts)
     falls = steps.five_core(core.counts, settings.k, settings.iterative)
+    # The same rows of another extent are another table: image modes are pruned by its k.
+    version = table_digest(core.interactions)
     yield table_output(
-        core.interactions,
+        extents.carrying(core.interactions, core.extent),
         "interactions",
+        version=version if core.extent == extents.Extent() else digest(version, vars(core.extent)),
         steps=waterfall(core.counts),
         waterfall=thumbnail(plots.waterfall(falls, f"The {settings.k}-core, step by step")),
         counts=core.counts,
         k=settings.k,
         iterative=settings.iterative,
+        extent=core.extent.label or None,
+        sample=vars(settings.sample) if settings.sample and core.extent.sampled else None,
         table_1=dg.MetadataValue.md(paper.table_1(ours)),
         # Separate numbers, so that the UI plots each over the runs.
         table_1_reviews=ours.reviews,

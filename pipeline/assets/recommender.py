@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from models.baselines.settings import BprSettings
 from pipeline.core import parquet as pq
+from pipeline.core.dataset.extent import extent_of
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.durable import write_whole
 from pipeline.core.images.bank import Bank, open_bank
@@ -109,6 +110,9 @@ def _train(
     settings = method.settings(_settings_class(recommender), recommender.op, config)
     bank = open_bank(storage.bank)
     inputs, configuration = _provenance(recommender, settings, method, storage, bank, catalogue, splits, triplets)
+    extent = extent_of(splits)
+    if extent.label:  # no model of all data starts from one of a part of it, or the other way round
+        configuration["extent"] = extent.plain()
     made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": TRAINING_CODE}
     wanted = refresh.warm_start and recommender.warm_starts
     begun = warm_start.start(storage, mode, configuration, TRAINING_CODE, splits, wanted)
@@ -119,8 +123,9 @@ def _train(
     report = reporter(context, f"training {name}")
     reused = folder.finished
     manifest: dict[str, Any]
-    with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
-        run.parameters(settings, preset=method.chosen_preset(), device=str(device), ranks=ranks, **inputs)
+    with tracker.run(context, image_mode=mode, model_folder=str(folder.path), **extent.tags()) as run:
+        about = {"preset": method.chosen_preset(), "device": str(device), "ranks": ranks, **extent.parameters()}
+        run.parameters(settings, **about, **inputs)
         if triplets is not None:
             run.data(f"triplets[{mode}]", inputs["triplets"], triplets.num_rows, storage.tables / "triplets")
         else:
@@ -155,6 +160,7 @@ def _train(
                 "image_mode": mode,
                 **made,
                 "configuration": configuration,
+                "extent": extent.plain(),
                 "begun_from": begun.run,
                 "begun": begun.why,
                 "dagster_run": context.run_id,
@@ -183,6 +189,7 @@ def _train(
             "validation_auc": manifest["validation_auc"],
             "reused": reused,
             "begun": manifest.get("begun", "from scratch"),
+            **extent.metadata(),
             "folder": file(folder.path),
             "training": thumbnail(curve),
             "curve": file(curve_path),
@@ -272,8 +279,9 @@ def baselines(
     folder = storage.model("baselines", digest(inputs, settings, BASELINES_CODE), mode)
     report = reporter(context, "training baselines")
     recommenders = registry.baselines()
-    with tracker.run(context, image_mode=mode, model_folder=str(folder.path)) as run:
-        run.parameters(settings, **inputs)
+    extent = extent_of(splits)
+    with tracker.run(context, image_mode=mode, model_folder=str(folder.path), **extent.tags()) as run:
+        run.parameters(settings, **extent.parameters(), **inputs)
         run.data(f"splits[{mode}]", inputs["splits"], splits.num_rows, storage.tables / "splits")
         reused = folder.finished
         if not reused:
@@ -296,6 +304,7 @@ def baselines(
                 {
                     "asset": "baselines",
                     "image_mode": mode,
+                    "extent": extent.plain(),
                     "inputs": inputs,
                     "settings": vars(settings),
                     "code_version": BASELINES_CODE,

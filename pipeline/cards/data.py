@@ -8,6 +8,7 @@ import pyarrow as pa
 from pipeline.cards.generator import garments_of
 from pipeline.cards.recommender import counts_of
 from pipeline.cards.render import Card
+from pipeline.core.dataset.extent import Extent
 from pipeline.core.tables import table_digest
 from pipeline.home.storage import ModelFolder
 from pipeline.views.home_contents import Home
@@ -33,13 +34,15 @@ def of_recommender(home: Home, mode: str, folder: ModelFolder, name: str, licenc
     newer = _digest(home.table("splits", mode)) != folder.manifest()["inputs"]["splits"]
     core, ledger = home.metadata("interactions").get("counts", {}), home.metadata("image_ledger")
     surviving = home.metadata("splits", mode).get("surviving", {})
+    k = Extent.of(folder.manifest().get("extent")).k
     collected = {
         "reviews read": core.get("reviews"),
         "lines that could not be read": home.metadata("rejects").get("dagster/row_count"),
         "people": core.get("users"),
         "items": core.get("items"),
         "reviews that repeat a purchase": core.get("duplicate_reviews"),
-        "people with enough purchases": core.get("five_core_users"),
+        "people with enough purchases": core.get("users_with_k_items", core.get("five_core_users")),
+        "people drawn as a sample of them": core.get("five_core_users") if "users_with_k_items" in core else None,
         "items they chose": core.get("five_core_items"),
         "pictures requested": home.metadata("image_urls").get("urls"),
         "pictures that work": ledger.get("images_ok"),
@@ -56,8 +59,8 @@ def of_recommender(home: Home, mode: str, folder: ModelFolder, name: str, licenc
         "pictures by customers": counts["by_source"]["customer"],
     }
     processed = (
-        "People with fewer than five distinct purchases were dropped, then items without a working picture, then "
-        "people left with fewer than five.",
+        f"People with fewer than {k} distinct purchases were dropped, then items without a working picture, then "
+        f"people left with fewer than {k}.",
         "Several reviews of one item by one person count as one purchase; star ratings were not used.",
         "Pictures were fetched once, checked, decoded and resized to squares; equal pictures of an item were merged.",
         "One purchase of each person was hidden for validation and one for the test."
@@ -110,6 +113,7 @@ def _card(
     processed: tuple[str, ...],
     words: str,
 ) -> Card:
+    extent = Extent.of(folder.manifest().get("extent"))
     content: dict[str, Any] = {
         "name": name,
         "motivation": DRAWN if home.embedded else OF_A_SHOP,
@@ -117,6 +121,7 @@ def _card(
         "licence": licence,
         "composition": list(composition.items()),
         "composition_words": words,
+        "extent": extent.label,
         "collected": [(text, value) for text, value in collected.items() if value is not None],
         "newer": newer,
         "processed": processed,

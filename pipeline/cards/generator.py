@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from pipeline.cards.render import Card
+from pipeline.core.dataset.extent import Extent
 from pipeline.core.tables import table_digest
 from pipeline.home.storage import ModelFolder
 from pipeline.upkeep.mlflow_records import Origin
@@ -44,6 +45,7 @@ def card(home: Home, folder: ModelFolder, origin: Origin, registered: dict[str, 
         "selected": meta["selected_step"], "settings": sorted(settings.items()), "notes": meta["notes"],
         "code_version": manifest.get("code_version"), "origin": origin, "preset": origin.preset,
         "dagster_run": manifest.get("dagster_run"), "mlflow_run": manifest.get("mlflow_run"),
+        "extent": Extent.of(manifest.get("extent")).label,
         "inputs": sorted(manifest["inputs"].items()), "licence": licence, "pictures": pictures,
         "by_class": [
             {"words": class_words(n), "learnt": meta["counts"][n], "held_out": learnt_from.get(n, {}).get("held_out")}

@@ -7,6 +7,7 @@ import numpy as np
 from models.data.factors import Factors
 from pipeline.cards.render import Card
 from pipeline.core import parquet as pq
+from pipeline.core.dataset.extent import Extent
 from pipeline.home.storage import ModelFolder
 from pipeline.recommenders import registry
 from pipeline.upkeep.mlflow_records import Origin
@@ -52,7 +53,7 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
     """
     manifest = folder.manifest()
     recommender = registry.of_manifest(manifest)
-    method = recommender.name
+    method, extent = recommender.name, Extent.of(manifest.get("extent"))
     figures = figures_of(home, mode, folder)
     own = figures.get(method, {})
     counts = counts_of(folder)
@@ -74,9 +75,10 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
         "begun": manifest.get("begun", "from scratch"), "settings": sorted(manifest.get("settings", {}).items()),
         "notes": manifest.get("notes", []), "code_version": manifest.get("code_version"), "origin": origin,
         "preset": origin.preset, "dagster_run": manifest.get("dagster_run"), "mlflow_run": manifest.get("mlflow_run"),
+        "extent": extent.label,
         "inputs": sorted(manifest["inputs"].items()), "licence": licence, "validation": validation, "test": test,
         "figures": [(key, words) for key, words in FIGURES.items() if test and test.get(key) is not None],
-        "others": others, "limits": limits(home, mode, counts, test, others, recommender.title),
+        "others": others, "limits": limits(home, mode, counts, test, others, recommender.title, extent),
         "unit_words": (
             "Only a picture of the item was hidden: the model learnt from its other pictures, so these figures leak."
             if counts["leaky"]
@@ -106,7 +108,13 @@ def counts_of(folder: ModelFolder) -> dict[str, Any]:
 
 
 def limits(
-    home: Home, mode: str, counts: dict[str, Any], test: dict[str, Any] | None, others: list[dict[str, Any]], own: str
+    home: Home,
+    mode: str,
+    counts: dict[str, Any],
+    test: dict[str, Any] | None,
+    others: list[dict[str, Any]],
+    own: str,
+    extent: Extent | None = None,
 ) -> list[str]:
     """List the limits to know before using the model, the specific ones first."""
     specific = []
@@ -114,6 +122,11 @@ def limits(
         specific.append(
             "The shop, its shoppers and their tastes were made up by Atelier itself: the figures show that the "
             "pipeline works, and nothing about any shop."
+        )
+    if extent is not None and extent.sampled:
+        specific.append(
+            f"It knows only a part of the shop's users ({extent.label}). Fewer items compete and each has fewer "
+            "buyers, so its figures say little about a model of all users."
         )
     if counts["leaky"]:
         specific.append("`split_unit: image`: the figures leak; compare them only with others that leak in this way.")

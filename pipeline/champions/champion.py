@@ -15,11 +15,13 @@ from models.metrics.evaluate import auc_of_each
 from models.metrics.generation import distance_differences
 from models.metrics.intervals import bootstrap_mean
 from pipeline.champions.served_model import BEFORE, SPLITS, TrainingShop
+from pipeline.core.dataset.extent import Extent
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 
 FIRST, OTHER_CLASSES, BETTER, NOT_WORSE = "first", "other classes", "better", "not worse"
 NOT_BETTER, WORSE, UNDECIDED = "not better", "worse", "undecided"
-PROMOTED = (FIRST, OTHER_CLASSES, BETTER, NOT_WORSE)
+OF_A_SAMPLE, OF_ALL = "of a sample", "of all users"
+PROMOTED = (FIRST, OTHER_CLASSES, BETTER, NOT_WORSE, OF_ALL)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,17 @@ def other_classes(ours: Sequence[str], theirs: Sequence[str]) -> Decision:
         "compared and the challenger takes over.",
         same_data=False,
     )
+
+
+def other_extent(ours: Extent, theirs: Extent) -> Decision | None:
+    """Decide where only one of the two knows all users; None if both or neither do, so that they are compared."""
+    if ours.sampled and not theirs.sampled:
+        why = f"the challenger knows a part of the users ({ours.label}): the champion, which knows all, stays."
+        return Decision(OF_A_SAMPLE, why, same_data=False)
+    if theirs.sampled and not ours.sampled:
+        why = f"the champion knows a part of the users ({theirs.label}); the challenger knows all, so it takes over."
+        return Decision(OF_ALL, why, same_data=False)
+    return None
 
 
 def decide(

@@ -23,6 +23,7 @@ from models.metrics.generation import kernel_distance
 from pipeline.champions import champion, model_registry, registered_generator, runs, served_model
 from pipeline.champions.champion import Contender, Decision
 from pipeline.champions.model_registry import GENERATOR, RECOMMENDER, RegisteredVersion, Registry
+from pipeline.core.dataset.extent import Extent
 from pipeline.core.generator import generation
 from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
@@ -67,6 +68,7 @@ def recommender(
     name = model_registry.model_name(RECOMMENDER, mode)
     store = Registry(run.client, run.uri)
     manifest = trained.manifest()
+    extent = Extent.of(manifest.get("extent"))
     data = runs.model_arrays(trained)
     shop = served_model.shop_of(data, runs.trained_before(trained, data), *names)
 
@@ -78,8 +80,12 @@ def recommender(
 
     def decide(current: RegisteredVersion) -> Decision:
         theirs = store.folder(current) / "artifacts" / RECOMMENDER
+        about = json.loads((theirs / served_model.ABOUT).read_text())
+        unlike = champion.other_extent(extent, Extent.of(about.get("extent")))
+        if unlike is not None:
+            return unlike
         challenger = Contender(Factors.load(trained.verified / served_model.FACTORS), shop)
-        inputs = json.loads((theirs / served_model.ABOUT).read_text())["inputs"]
+        inputs = about["inputs"]
         same = all(inputs[table] == manifest["inputs"][table] for table in runs.DATA)
         defender = Contender(Factors.load(theirs / served_model.FACTORS), served_model.read_shop(theirs))
         values = champion.compare_recommenders(challenger, defender, device)
@@ -158,12 +164,14 @@ def _about_recommender(manifest: dict[str, Any], mode: str, made: str, storage: 
     bank = open_bank(storage.bank)
     facts = {name: manifest[name] for name in ("inputs", "settings", "dagster_run", "mlflow_run")}
     facts["model"] = recommenders.of_manifest(manifest).name
+    facts["extent"] = Extent.of(manifest.get("extent")).plain()
     return {**facts, "image_mode": mode, "run": made, "bank_size": bank.size, "bank_filter": bank.resample}
 
 
 def _origin_tags(manifest: dict[str, Any]) -> dict[str, str]:
     """Make the tags with the run and the data that a model was trained by."""
     data = {f"data.{name}": digest for name, digest in manifest["inputs"].items()}
+    data |= Extent.of(manifest.get("extent")).tags()
     return {"trained_by": manifest["mlflow_run"], "code_version": manifest["code_version"], **data}
 
 

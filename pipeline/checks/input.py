@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline.core import parquet as pq
+from pipeline.core.dataset.extent import Sample
 from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
 from pipeline.inspection.causes import Cause, pointless
@@ -36,8 +37,11 @@ def something_can_come_of_the_input(
     if INSPECTED in run.tags:
         return dg.AssetCheckResult(passed=True, metadata={"skipped": "the command inspected the input before the run"})
     selected = [key.to_user_string() for key in run.asset_selection or ()]
-    k = method.settings(FiveCoreSettings, "five_core").k
-    found = causes(storage, LatestMetadata(context.instance), selected, k)
+    latest = LatestMetadata(context.instance)
+    made = latest.of("interactions")
+    k = made.get("k") or method.settings(FiveCoreSettings, "five_core").k
+    sample = Sample(**made["sample"]) if made.get("sample") else None
+    found = causes(storage, latest, selected, k, sample)
     if found and PROCESS_TAG in run.tags and ANYWAY_TAG not in run.tags:
         raise InputError(found[0].stop)
     return dg.AssetCheckResult(
@@ -48,7 +52,9 @@ def something_can_come_of_the_input(
     )
 
 
-def causes(storage: Storage, latest: LatestMetadata, selected: Collection[str], k: int) -> list[Cause]:
+def causes(
+    storage: Storage, latest: LatestMetadata, selected: Collection[str], k: int, sample: Sample | None = None
+) -> list[Cause]:
     """Judge the home's tables of reviews, products and rejects, as the command judges the files."""
     tables = storage.tables
     products = tables / "products.parquet"
@@ -56,7 +62,8 @@ def causes(storage: Storage, latest: LatestMetadata, selected: Collection[str], 
         return []
     lines = {name: _lines(storage, latest.of(name)) for name in ("reviews", "products")}
     with_reviews = lines["reviews"].lines > 0
-    found = of_tables(tables / "reviews.parquet" if with_reviews else None, products, sorted({*KS, k}))
+    stored = tables / "reviews.parquet" if with_reviews else None
+    found = of_tables(stored, products, sorted({*KS, k}), draw=(k, sample) if sample else None)
     facts = Facts((), lines["reviews"] if with_reviews else None, lines["products"], found)
     return pointless(facts, k, generator_alone(selected))
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cli.capacity import FETCH, LOCAL, Machine, Rates, Workload, stages
+from pipeline.core.dataset.extent import Sample
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 from pipeline.core.local_address import is_local
@@ -45,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--customers", default="", metavar="FILES", help="customers (default: ATELIER_CUSTOMERS)")
     parser.add_argument("--shop", default="", metavar="FILE", help="a shop.toml (default: ATELIER_SHOP)")
     parser.add_argument("--min-interactions", type=int, default=5, metavar="K", help="distinct items a user needs")
+    parser.add_argument("--users", type=int, default=None, metavar="N", help="predict for a sample of so many users")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample (default: 0)")
     parser.add_argument("--ask", action="store_true", help="fetch the sampled pictures, and inputs on servers")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page, with the pictures")
     parser.add_argument(
@@ -54,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.min_interactions < 1:
         parser.error("--min-interactions must be at least 1")
+    if options.users is not None and options.users < 1:
+        parser.error("--users must be at least 1")
 
     def work() -> int:
         found = inspected(options)
@@ -110,6 +115,7 @@ def inspected(options: argparse.Namespace) -> Inspection:
             shop=shop,
             look=lambda path: chosen.extend(sampled(path)),
             customers=files["customers"],
+            draw=(k, Sample(options.users, options.seed)) if options.users else None,
         )
         folders = {str(base) for path in files["products"] if (base := origin_folder(path))}
         folders |= set(shop.pictures.folders) if shop else set()
@@ -124,7 +130,7 @@ def estimated(facts: Facts, k: int, local: bool) -> tuple[Estimate, ...]:
 
     `local` says that the pictures are files, so that no host is waited for.
     """
-    tables, core = facts.tables, facts.tables.cores[k]
+    tables, core = facts.tables, facts.tables.core(k)
     pictures = core.items_with_picture
     items = max(1, core.items)  # a rate is a figure for each item
     shop = Workload("yours", tables.reviews, tables.products, core.users, items, core.interactions, pictures)
@@ -168,9 +174,9 @@ def _cores(facts: Facts) -> Table:
     table = Table(title="with k items a user", title_justify="left", title_style="bold")
     for column in ("k", "users", "items", "pairs", "items with a shop's picture", "users with k pictured items"):
         table.add_column(column, justify="right")
-    for k, core in facts.tables.cores.items():
-        cells = (k, core.users, core.items, core.interactions, core.items_with_picture, core.users_with_pictures)
-        table.add_row(*(f"{cell:,}" for cell in cells))
+    for name, core in facts.tables.predicted.items():
+        cells = (core.users, core.items, core.interactions, core.items_with_picture, core.users_with_pictures)
+        table.add_row(name, *(f"{cell:,}" for cell in cells))
     return table
 
 

@@ -30,6 +30,7 @@ def inspect_before(
     raw: RawSources,
     storage: Storage,
     method: Method,
+    core: FiveCoreSettings,
     selected: Collection[str],
     console: Console,
     say: Callable[[str], object],
@@ -42,7 +43,8 @@ def inspect_before(
     Args:
         raw: the files.
         storage: the home, which keeps the parts.
-        method: of the run, which knows k.
+        method: of the run.
+        core: the k and the sample of the run.
         selected: the names of the assets that will be made.
         console: shows that files are read.
         say: called with a line of text: what was found, and each cause that `anyway` overrules.
@@ -53,11 +55,11 @@ def inspect_before(
     """
     if not {READS, FETCHES} <= set(selected) or is_far(raw.reviews) or is_far(raw.products):
         return False
-    k = method.settings(FiveCoreSettings, "five_core").k
+    k = core.k
     started = time.monotonic()
     with console.status("inspecting the input"):
-        facts = _facts(raw, storage, method.settings(IngestSettings, "ingest").vintage, k)
-    say(f"inspected: {_in_short(facts)} ({time.monotonic() - started:.1f} s; details: atelier inspect)")
+        facts = _facts(raw, storage, method.settings(IngestSettings, "ingest").vintage, core)
+    say(f"inspected: {_in_short(facts, k)} ({time.monotonic() - started:.1f} s; details: atelier inspect)")
     for cause in pointless(facts, k, generator_alone(selected)):
         if not anyway:
             raise InputError(cause.stop)
@@ -65,17 +67,20 @@ def inspect_before(
     return True
 
 
-def _facts(raw: RawSources, storage: Storage, vintage: str, k: int) -> Facts:
+def _facts(raw: RawSources, storage: Storage, vintage: str, core: FiveCoreSettings) -> Facts:
     with sole_writer(storage.staged) as staged:
         context = ReadContext(staged, storage.parts, Erasures.of(storage.home))
         reviews, products = raw.review_files(), raw.product_files()
         shop = raw.shop_layout(reviews, products)
-        return measure(reviews, products, context, vintage, sorted({*KS, k}), shop)
+        draw = (core.k, core.sample) if core.sample else None
+        return measure(reviews, products, context, vintage, sorted({*KS, core.k}), shop, draw=draw)
 
 
-def _in_short(facts: Facts) -> str:
+def _in_short(facts: Facts, k: int) -> str:
     tables = facts.tables
     products = f"{tables.products:,} products, {tables.with_picture:,} with a picture's address"
     if facts.review_lines is None:
         return products
-    return f"{tables.reviews:,} reviews by {tables.users:,} users of {tables.items:,} items; {products}"
+    found, core = f"{tables.reviews:,} reviews by {tables.users:,} users of {tables.items:,} items", tables.core(k)
+    label = tables.extent.label if tables.extent else f"k = {k}"
+    return f"{found}; {products}; {label}: {core.users:,} users and {core.items:,} items"

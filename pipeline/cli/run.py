@@ -9,28 +9,28 @@ import functools
 import os
 import time
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from models.training import signals
 from pipeline.build import build_definitions
 from pipeline.checks.input import ANYWAY_TAG, INSPECTED
-from pipeline.cli import preflight
+from pipeline.cli import asked, closing, preflight
 from pipeline.core import parquet as pq
 from pipeline.core.images.ledger import PictureStore
+from pipeline.core.images.pending import placeholders_to_retry
 from pipeline.core.images.transfer import FetchSettings
 from pipeline.core.raw.sources import shown_spec
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.home import command_lock, environment, instance
 from pipeline.home.storage import Storage, write_json
 from pipeline.mirror import background_sync
-from pipeline.recommenders.registry import leading
 from pipeline.runtime.arguments import add_profile, command_parser
 from pipeline.runtime.exits import DONE, EXIT_CODES, ended
 from pipeline.runtime.plan import Segment, plan
@@ -39,14 +39,12 @@ from pipeline.runtime.summary import summarise
 from pipeline.runtime.terminal import LOGGER, Display
 from pipeline.runtime.tracking import EXPERIMENT
 from pipeline.sample import source as sample_source
-from pipeline.settings.assets import DesignTargetSettings, IngestSettings
+from pipeline.settings.assets import DesignTargetSettings, FiveCoreSettings, IngestSettings
 from pipeline.settings.method import Method
 from pipeline.upkeep.jobs import everything, observe_sources
 from pipeline.upkeep.recovery import recover
 from pipeline.upkeep.workers import this_process
 from pipeline.views import fetch_table
-from pipeline.views import loss as losses
-from pipeline.views.comparison import in_short
 
 # op whose settings name the recommender's image mode -> the assets that need that recommender
 DESIGNS = {
@@ -94,24 +92,21 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "The profile demo brings its own catalogue; the other profiles read the files that the environment names.",
         ENVIRONMENT,
     )
-    add_profile(parser, default="paper")
+    add_profile(parser)
     parser.add_argument(
         "--select",
         default="*",
         metavar="ASSETS",
         help="Dagster's selection syntax: 'key:dvbpr+', 'group:generator', ...",
     )
-    parser.add_argument(
-        "--modes", nargs="+", choices=IMAGE_MODES, default=list(IMAGE_MODES), metavar="MODE",
-        help=f"image modes to make (default: {' '.join(IMAGE_MODES)})",
-    )  # fmt: skip
+    asked.add_arguments(parser)
     parser.add_argument(
         "--anyway",
         action="store_true",
         help="go on where the inspection of the input finds that nothing can come of it",
     )
     parser.add_argument("--dry-run", action="store_true", help="show the runs that would be made, and stop")
-    return parser.parse_args(argv)
+    return asked.complete(parser, parser.parse_args(argv))
 
 
 @contextlib.contextmanager
@@ -151,16 +146,19 @@ def run(
     dry_run: bool = False,
     anyway: bool = False,
     modes: Sequence[str] = IMAGE_MODES,
+    changes: asked.Changes | None = None,
 ) -> Path:
     """Materialise the selection in these image modes; return the path of summary.json.
 
-    `anyway` goes on where nothing can come of it.
+    `anyway` goes on where nothing can come of it; `changes` are settings of ops that win over the profile's.
 
     Raises:
         InputError: the input or the configuration is wrong.
     """
     started = time.monotonic()
+    changes = changes or {}
     Method(profile=profile).check()
+    asked.check(Method(profile=profile), changes)
     home = environment.writable_home()
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     home_lock = contextlib.nullcontext() if dry_run else command_lock.hold(home, say)
@@ -171,7 +169,10 @@ def run(
         resources: dict[str, Any] = {**default_resources(), "method": method}
         with_reviews = _check_before(resources, console)
         segments, left = _planned(definitions, select, with_reviews, method, modes, bool(resources["raw"].customers))
-        planned = {key.to_user_string() for segment in segments for key in segment.assets}
+        keys = [key for segment in segments for key in segment.assets]
+        planned = {key.to_user_string() for key in keys}
+        asked.expect_effect(definitions, keys, changes)
+        core = asked.settings(method, FiveCoreSettings, "five_core", changes)
         if left:
             say(f"left out, because their image mode is not among --modes: {', '.join(left)}")
         if not with_reviews:
@@ -182,10 +183,10 @@ def run(
                     f"[bold]{segment.partition or 'all'}[/]: " + ", ".join(k.to_user_string() for k in segment.assets)
                 )
             if any(dg.AssetKey("image_ledger") in segment.assets for segment in segments):
-                _show_fetch_plan(profile, home, console)
+                _show_fetch_plan(asked.settings(method, FetchSettings, "image_ledger", changes), home, console)
             return home / "summary.json"
         raw, storage = resources["raw"], resources["storage"]
-        inspected = preflight.inspect_before(raw, storage, method, planned, console, say, anyway)
+        inspected = preflight.inspect_before(raw, storage, method, core, planned, console, say, anyway)
         tags = {INSPECTED: "yes"} if inspected else {ANYWAY_TAG: "yes"} if anyway else {}
         with background_sync.synchronised(home, say), instance.open_instance(home) as opened:
             known = {name: shown_spec(os.environ.get(name, "")) for name in REMEMBERED}
@@ -199,7 +200,7 @@ def run(
             with display:
                 for segment in segments:
                     console.print(f"[bold]{_title(segment)}[/]")
-                    _materialise(definitions, segment, opened, tags)
+                    _materialise(definitions, segment, opened, tags, changes)
             return _close(home, opened, display.lines.seconds, console, time.monotonic() - started)
 
 
@@ -226,7 +227,7 @@ def _planned(
     return kept, sorted(planned - {key.to_user_string() for segment in kept for key in segment.assets})
 
 
-def _show_fetch_plan(profile: str, home: Path, console: Console) -> None:
+def _show_fetch_plan(settings: FetchSettings, home: Path, console: Console) -> None:
     """Print what fetching would request, according to the last run's `image_urls`."""
     storage = Storage(root=str(home))
     table = storage.tables / "image_urls.parquet"
@@ -234,7 +235,7 @@ def _show_fetch_plan(profile: str, home: Path, console: Console) -> None:
         console.print("pictures to fetch: not known before image_urls is materialised")
         return
     urls = pq.read_table(table, columns=["url"])["url"].unique().to_pylist()
-    settings = Method(profile=profile).settings(FetchSettings, "image_ledger")
+    settings = replace(settings, retry_urls=placeholders_to_retry(storage.tables / "image_ledger.parquet", settings))
     fetcher: ImageFetcher = default_resources()["fetcher"]  # ty: ignore[invalid-assignment]
     console.print(fetch_table.terminal_table(fetcher.plan(urls, PictureStore(storage.pictures), settings)))
 
@@ -244,13 +245,17 @@ def _title(segment: Segment) -> str:
 
 
 def _materialise(
-    definitions: dg.Definitions, segment: Segment, opened: dg.DagsterInstance, tags: dict[str, str]
+    definitions: dg.Definitions,
+    segment: Segment,
+    opened: dg.DagsterInstance,
+    tags: dict[str, str],
+    changes: asked.Changes,
 ) -> None:
     definitions.resolve_job_def(everything.name).execute_in_process(
         instance=opened,
         partition_key=segment.partition,
         asset_selection=list(segment.assets),
-        run_config={"loggers": {LOGGER: {}}},
+        run_config={"loggers": {LOGGER: {}}, "ops": asked.run_config(definitions, segment.assets, changes)},
         tags={**this_process(), **tags},
     )
     signals.check()  # Dagster ignores a signal that arrives between two steps
@@ -267,50 +272,12 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
     write_json(path, summary)
     for mode, found in summary["modes"].items():
         if found["models"]:
-            console.print(_table(mode, found))
-    for line in _closing_lines(summary):
+            console.print(closing.table(mode, found))
+    for line in closing.lines(summary):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"[bold]Done[/] in {wall:.0f} s. {path}", highlight=False)
     console.print("See it: make ui (Dagster and MLflow)", highlight=False)
     return path
-
-
-def _table(mode: str, found: dict[str, Any]) -> Table:
-    title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in ("model", "AUC", "95% interval", "warm", "cold", "in type", "recall@10"):
-        table.add_column(column, justify="left" if column == "model" else "right")
-    own = leading(found["models"])
-    ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
-    for model, splits in ordered:
-        m = splits["test"]
-        low, high = m["auc_ci95"]
-        shown = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}", *in_short(m)]
-        table.add_row(model, *shown, style="bold" if model == own else None)
-    return table
-
-
-def _closing_lines(summary: dict[str, Any]) -> Iterator[str]:
-    for mode, found in summary["modes"].items():
-        if loss := found.get("loss"):
-            mark = "[yellow]![/] " if losses.is_large(loss) else ""
-            yield mark + escape(losses.line(mode, loss))
-    generator, designs = summary.get("generator"), summary.get("designs")
-    if generator:
-        shown = ("class_agreement", "frechet_", "kernel_", "diversity_")
-        figures = [
-            f"{name} {value:.3f} (real pictures {generator[f'floor_{name}']:.3f})"
-            for name, value in generator.items()
-            if name.startswith(shown) and f"floor_{name}" in generator
-        ]
-        yield f"generator: {generator['epochs']} epochs; {', '.join(figures)}"
-    if designs and designs["users"]:
-        yield (
-            f"designs: {designs['users']} users, mean preference gain {designs['preference_gain_mean']:.3f}, "
-            f"own design ranked first by {designs['own_rank_first_share']:.0%}"
-        )
-    if summary.get("lookbook"):
-        yield f"lookbook: {Path(summary['lookbook']).as_uri()}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -320,7 +287,8 @@ def main(argv: list[str] | None = None) -> int:
     options, console = arguments(argv), Console()
 
     def work() -> int:
-        run(options.profile, options.select, console, options.dry_run, options.anyway, options.modes)
+        given = options.dry_run, options.anyway, options.modes, options.changes
+        run(options.profile, options.select, console, *given)
         return DONE
 
     return ended(work, console, "The run's log is in the Dagster UI (make ui); repeat the command to continue.")

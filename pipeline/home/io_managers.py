@@ -12,11 +12,14 @@ from upath import UPath
 
 from pipeline.core import parquet as pq
 from pipeline.core import schemas
+from pipeline.core.dataset import extent
 from pipeline.core.durable import make_private, write_whole
 from pipeline.core.errors import InputError, TableMissingError
-from pipeline.core.generator.garment_classes import CARRIED
+from pipeline.core.generator import garment_classes
 from pipeline.core.tables import StoredTable
 
+# Keys of a table's schema metadata that are stored with it.
+CARRIED = (garment_classes.CARRIED, extent.CARRIED)
 SCHEMAS: dict[str, pa.Schema] = {
     "reviews": schemas.REVIEWS,
     "products": schemas.PRODUCTS,
@@ -51,7 +54,7 @@ def schema_of(name: str) -> pa.Schema:
 
 
 def conform(name: str, table: pa.Table) -> pa.Table:
-    """Convert a table to its schema's columns, order and types; keep its metadata on garment classes.
+    """Convert a table to its schema's columns, order and types; keep its metadata on garment classes and extent.
 
     Raises:
         ValueError: the table has no schema; or a column is missing, of another type, or null where the schema forbids
@@ -74,7 +77,7 @@ def conform(name: str, table: pa.Table) -> pa.Table:
     if problems:
         raise ValueError(f"table {name}: " + "; ".join(problems))
     converted = table.select(schema.names).cast(schema)
-    carried = {key: value for key, value in (table.schema.metadata or {}).items() if key == CARRIED}
+    carried = {key: value for key, value in (table.schema.metadata or {}).items() if key in CARRIED}
     return converted.replace_schema_metadata(carried) if carried else converted
 
 

@@ -71,7 +71,7 @@ def _causes(facts: Facts, k: int, generator_alone: bool) -> list[Cause]:
         return [Cause("no_review", unread(lines, "a review"))]
     if none := _no_user(facts, k):
         return none
-    if tables.cores[k].users_by_customers:  # their photos are enough
+    if tables.core(k).users_by_customers:  # their photos are enough
         return []
     return [*_products(facts, products), *_apart(facts), *_no_picture(facts), *_few_pictured(facts, k)][:1]
 
@@ -142,12 +142,13 @@ def _no_picture(facts: Facts) -> Iterator[Cause]:
 
 
 def _few_pictured(facts: Facts, k: int) -> Iterator[Cause]:
-    core = facts.tables.cores[k]
+    core, drawn = facts.tables.core(k), facts.tables.extent
+    of_sample = f" of the {drawn.label}" if drawn and drawn.k == k else ""
     if not core.users_with_pictures:
         yield Cause(
             "no_pictured_user",
-            f"no user has {k} items with a picture's address: of the {core.items:,} items of the {core.users:,} users"
-            f" with {k} items, {core.items_with_picture:,} have one",
+            f"no user{of_sample} has {k} items with a picture's address: of the {core.items:,} items of the"
+            f" {core.users:,} users with {k} items, {core.items_with_picture:,} have one",
         )
 
 

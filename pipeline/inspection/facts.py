@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.core import parquet as pq
+from pipeline.core.dataset.extent import Extent, Sample
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.copies import origin_name
@@ -140,6 +141,19 @@ class TableFacts:
     with_price: int = 0
     attributes: Mapping[str, AttributeFacts] = field(default_factory=dict)  # of products, the commonest first
     customers: CustomerFacts | None = None
+    extent: Extent | None = None  # of the sample that a run would draw; None: it would take all users
+    sampled: Core | None = None  # what the sample would leave, with the extent's k
+
+    def core(self, k: int) -> Core:
+        """Return the predicted core of this k, within the sample if one would be drawn with this k."""
+        drawn = self.sampled is not None and self.extent is not None and self.extent.k == k
+        return self.sampled if drawn and self.sampled is not None else self.cores[k]
+
+    @property
+    def predicted(self) -> dict[str, Core]:
+        """Return every predicted core by k, and by its label that of the sample."""
+        found = {str(k): core for k, core in self.cores.items()}
+        return {**found, self.extent.label: self.sampled} if self.extent and self.sampled else found
 
     @property
     def duplicates(self) -> int:
@@ -174,6 +188,7 @@ def measure(
     look: Callable[[Path], None] | None = None,
     on_progress: Callable[[IngestProgress], None] | None = None,
     customers: Sequence[Path] = (),
+    draw: tuple[int, Sample] | None = None,
 ) -> Facts:
     """Read the files as ingest does, into a temporary folder, and measure them.
 
@@ -187,6 +202,7 @@ def measure(
         look: called with the file of products while it exists.
         on_progress: called while files are read.
         customers: the files of customers; may be empty.
+        draw: the sample that a run would draw from the users with so many items.
 
     Raises:
         InputError: as `read_reviews` and `read_products` do.
@@ -205,6 +221,7 @@ def measure(
             of_products.products_file.path,
             ks,
             of_customers.customers_file.path if of_customers else None,
+            draw=draw,
         )
         if look is not None:
             look(of_products.products_file.path)
@@ -285,9 +302,13 @@ def _head(path: Path) -> str:
 
 
 def of_tables(
-    reviews: Path | None, products: Path, ks: Sequence[int] = KS, customers: Path | None = None
+    reviews: Path | None,
+    products: Path,
+    ks: Sequence[int] = KS,
+    customers: Path | None = None,
+    draw: tuple[int, Sample] | None = None,
 ) -> TableFacts:
-    """Measure the tables REVIEWS, PRODUCTS and CUSTOMERS in these Parquet files.
+    """Measure the tables REVIEWS, PRODUCTS and CUSTOMERS in these Parquet files; `draw` as in `measure`, k among `ks`.
 
     Users and items are counted by 64-bit hashes of their ids.
     """
@@ -299,7 +320,7 @@ def of_tables(
             return found
 
         def make(name: str, query: str) -> None:
-            database.execute(f"CREATE TEMP TABLE {name} AS {query}")
+            database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
 
         _view(database, "products", products)
         if reviews is None:
@@ -329,6 +350,21 @@ def of_tables(
             " count(*) FILTER (WHERE customer) photographed FROM pairs JOIN items USING (i) GROUP BY u",
         )
         cores = _cores(row, ks)
+        extent = sampled = None
+        if draw is not None and draw[1].users < cores[draw[0]].users:
+            k, sample = draw
+            extent = Extent(k, users=sample.users, of_users=cores[k].users, seed=sample.seed)
+            make("eligible", f"SELECT u FROM counted WHERE n >= {k:d}")
+            make(
+                "drawn",
+                "SELECT u FROM (SELECT hash(reviewer_id) u, any_value(reviewer_id) id FROM reviews"
+                " WHERE hash(reviewer_id) IN (FROM eligible) GROUP BY u)"
+                f" ORDER BY {sample.rank('id')}, id LIMIT {sample.users:d}",
+            )
+            make("counted_of_all", "FROM counted")
+            make("counted", "FROM counted_of_all WHERE u IN (FROM drawn)")
+            sampled = _cores(row, [k])[k]
+            make("counted", "FROM counted_of_all")
         users = row("SELECT count(*) FROM counted")[0]
         items, met = row("SELECT count(*), count(*) FILTER (WHERE met) FROM items")
         share = met / items if items else 1.0
@@ -353,7 +389,7 @@ def of_tables(
     total, pairs, first, last, untimed, photos = of_reviews
     return TableFacts(
         int(total or 0), users, items, pairs, first, last, int(untimed or 0), int(photos or 0), *of_products, cores,
-        meeting, with_price, attributes, of_customers,
+        meeting, with_price, attributes, of_customers, extent, sampled,
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ code { overflow-wrap: anywhere; font-size: .85em; }
 <tr><th scope="col" class="n">k</th><th scope="col" class="n">users</th><th scope="col" class="n">items</th>\
 <th scope="col" class="n">pairs</th><th scope="col" class="n">items with a shop's picture</th>\
 <th scope="col" class="n">users with k pictured items</th></tr>
-{% for k, core in found.facts.tables.cores.items() %}<tr><th scope="row" class="n">{{ k }}</th>\
+{% for k, core in found.facts.tables.predicted.items() %}<tr><th scope="row" class="n">{{ k }}</th>\
 <td class="n">{{ "{:,}".format(core.users) }}</td><td class="n">{{ "{:,}".format(core["items"]) }}</td>\
 <td class="n">{{ "{:,}".format(core.interactions) }}</td>\
 <td class="n">{{ "{:,}".format(core.items_with_picture) }}</td>\

@@ -134,6 +134,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "last_time": tables.last_time,
         "reviews_without_time": tables.without_time,
         "core": {str(k): vars(core) for k, core in tables.cores.items()},
+        "sample": {"extent": tables.extent.label, **vars(tables.sampled)} if tables.extent and tables.sampled else None,
         "layout": facts.layout,
         "understood": list(facts.understood),
         "warnings": found.warnings,

@@ -29,6 +29,10 @@ EMBEDDED = (
 OF_REAL = (
     "This run used the files named above, perhaps a sample. It is not the data set of the paper unless these files are."
 )
+OF_PART = (
+    "Not all users, or not those with five items, were used: {}. A sample keeps all purchases of the people in it, but "
+    "items have fewer buyers than in the whole shop, so figures of a sample and of the whole cannot be compared."
+)
 OF_GENERATOR = (
     "The generator’s distances use ImageNet features of EfficientNet-Lite0 and few pictures. They can be compared "
     "between runs of this pipeline and with their own floor. They are not FIDs and cannot be compared with published "
@@ -62,6 +66,7 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
     sections = tuple(part for part in parts if isinstance(part, Section))
     return Page(
         label=home.label,
+        extent=home.extent,
         embedded=home.embedded,
         files=tuple(home.files()),
         facts=_facts(home),
@@ -84,7 +89,7 @@ def _facts(home: Home) -> tuple[Fact, ...]:
     auc = home.metadata("recommender_evaluation", mode).get("test_auc") if mode else None
     agreement = home.metadata("generator_evaluation").get("class_agreement")
     facts = [
-        (core.get("five_core_users"), "people with at least five purchases", "{:,}", "interactions", None),
+        (core.get("five_core_users"), people_with(home), "{:,}", "interactions", None),
         (core.get("five_core_items"), "items they chose", "{:,}", "interactions", None),
         (None if core else home.metadata("products").get("dagster/row_count"), "products", "{:,}", "products", None),
         (ledger.get("images_ok"), "working pictures", "{:,}", "image_ledger", None),
@@ -100,6 +105,14 @@ def _facts(home: Home) -> tuple[Fact, ...]:
         for value, words, form, asset, partition in facts
         if value is not None
     )
+
+
+def people_with(home: Home) -> str:
+    """Describe the people of the k-core, and whether they are a sample."""
+    enough = "a purchase or more" if home.k == 1 else f"at least {home.k} purchases"
+    core = home.metadata("interactions").get("counts", {})
+    drawn_from = core.get("users_with_k_items")
+    return f"people with {enough}, a sample of {drawn_from:,}" if drawn_from else f"people with {enough}"
 
 
 def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
@@ -141,6 +154,7 @@ def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
 
 def _notes(home: Home, shown: set[str]) -> tuple[str, ...]:
     notes = [EMBEDDED if home.embedded else OF_REAL]
+    notes += [OF_PART.format(home.extent)] if home.extent else []
     notes += ALWAYS if "recommender" in shown else ()
     notes += (OF_GENERATOR,) if "garments" in shown else ()
     notes += (OF_DESIGNS,) if "designs" in shown else ()

@@ -102,13 +102,13 @@ def waterfalls(home: Home) -> list[Chart]:
     """Draw what each step of the 5-core left, and what pruning left of the mode with most pictures."""
     core = home.metadata("interactions")
     steps = five_core(core.get("counts", {}), core.get("k", 5), core.get("iterative", False))
-    svg = plots.waterfall(steps, "The 5-core", form=plots.svg)
+    svg = plots.waterfall(steps, f"The {home.k}-core", form=plots.svg)
     left = ", ".join(f"{values[-1].left:,} {what}" for what, values in steps.items() if values)
-    charts = [Chart("From the files to the five-core", f"The 5-core leaves {left}", svg, "interactions")]
+    charts = [Chart(f"From the files to the {home.k}-core", f"The {home.k}-core leaves {left}", svg, "interactions")]
     mode = next((mode for mode in reversed(IMAGE_MODES) if home.metadata("splits", mode)), None)
     surviving = home.metadata("splits", mode).get("surviving", {}) if mode else {}
     if {"users_before", "items_before", "items_without_picture", "users", "items"} <= set(surviving):
-        pruned = pruning(surviving)
+        pruned = pruning(surviving, home.k)
         left = ", ".join(f"{values[-1].left:,} {what}" for what, values in pruned.items())
         svg = plots.waterfall(pruned, "Pictures", form=plots.svg)
         title = f"What has a working picture: {MODES[str(mode)]}"
@@ -182,6 +182,8 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "rejects": home.metadata("rejects").get("dagster/row_count"),
         "reject_reasons": home.metadata("rejects").get("reasons", {}),
         "duplicates": core.get("duplicate_reviews"),
+        "k": home.k,
+        "extent": home.extent,
         "steps": table_of_steps(home.metadata("interactions")) if core else [],
         "urls": (fetched["images_ok"] + sum(broken.values())) if fetched else None,
         "working": fetched.get("images_ok"),

@@ -91,6 +91,7 @@ class Page:
     """The whole lookbook."""
 
     label: str  # names the data
+    extent: str  # how much of it was used; empty: all, with k = 5
     embedded: bool  # whether the data was drawn by Atelier itself
     files: tuple[str, ...]  # names of the raw files
     facts: tuple[Fact, ...]

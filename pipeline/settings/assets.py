@@ -9,7 +9,9 @@ from typing import Annotated
 from typing_extensions import Doc
 
 from models.metrics.poolings import POOLINGS
+from pipeline.core.dataset.extent import Sample
 from pipeline.core.dataset.splits import HOLD_OUTS, SPLIT_UNITS
+from pipeline.core.schemas import IMAGE_MODES
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,27 @@ class IngestSettings:
 
 @dataclass(frozen=True)
 class FiveCoreSettings:
-    """Settings of the 5-core filter."""
+    """Settings of the 5-core filter, and of a sample of its users."""
 
     k: Annotated[int, Doc("Minimum number of reviews, then of distinct items, per user.")] = 5
     iterative: Annotated[
         bool, Doc("Compute the k-core of users and items; else the paper's single pass over users.")
     ] = False
+    sample_users: Annotated[
+        int, Doc("Users to draw from those with k distinct items, with all their reviews; 0: no sample, all users.")
+    ] = 0
+    sample_seed: Annotated[int, Doc("Seed of that draw.")] = 0
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k is {self.k}; a user needs at least 1 item (--min-interactions)")
+        if self.sample_users < 0:
+            raise ValueError(f"sample_users is {self.sample_users}; draw at least 1 user (--users), or 0 for no sample")
+
+    @property
+    def sample(self) -> Sample | None:
+        """Return the sample to draw; None: all users."""
+        return Sample(self.sample_users, self.sample_seed) if self.sample_users else None
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,15 @@ class ImageUrlSettings:
     vendor_resolution: Annotated[str, Doc("low: imageURL, as in the paper; high: imageURLHighRes.")] = "low"
     extra_per_class: Annotated[int, Doc("Pictures per garment class from outside the 5-core, for lsgan.")] = 2000
     seed: Annotated[int, Doc("Seed that chooses those products.")] = 0
+    modes: Annotated[
+        tuple[str, ...], Doc("Image modes whose pictures to list; vendor_single alone: one picture per product.")
+    ] = IMAGE_MODES
+
+    def __post_init__(self) -> None:
+        for mode in self.modes or ("",):
+            if mode not in IMAGE_MODES:
+                raise ValueError(f"modes: {mode!r} is not one of {', '.join(IMAGE_MODES)}")
+        object.__setattr__(self, "modes", tuple(mode for mode in IMAGE_MODES if mode in self.modes))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pipeline.settings.ops import OPS
 from pipeline.settings.presets import describe_default
 
 # Fields that environment variables set, or the place of the tables, not a run.
-FROM_ENVIRONMENT = {"allow_hosts", "device", "picture_folders"}
+FROM_ENVIRONMENT = {"allow_hosts", "device", "picture_folders", "retry_urls"}
 # (settings class, field) that the data sets: the number of garment classes.
 FROM_DATA = {(LsganSettings, "classes")}
 

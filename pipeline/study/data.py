@@ -16,11 +16,11 @@ from pipeline.core import arrays
 from pipeline.core import parquet as pq
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.dataset import catalogue, splits, survivors, triplets
+from pipeline.core.dataset.extent import extent_of
 from pipeline.core.dataset.survivors import Surviving
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank, open_bank
-from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import table_digest
 from pipeline.home.io_managers import conform, read_table
 from pipeline.home.storage import Storage, digest
@@ -87,10 +87,10 @@ def open_home(storage: Storage, method: Method) -> HomeData:
     read = {name: _table(storage, name) for name in TABLES}
     bank, path = open_bank(storage.bank), storage.current_features()
     features = storage.frozen_features(len(bank.pixels), bank.digest)
-    k = method.settings(FiveCoreSettings, "five_core").k
+    extent = extent_of(read["interactions"], method.settings(FiveCoreSettings, "five_core").k)
     by_mode = {
-        mode: survivors.surviving(read["interactions"], read["image_urls"], read["image_ledger"], mode, k=k)
-        for mode in IMAGE_MODES
+        mode: survivors.surviving(read["interactions"], read["image_urls"], read["image_ledger"], mode, extent.k)
+        for mode in extent_of(read["image_urls"]).modes
     }
     inputs = {name: table_digest(read[name]) for name in ("users", "items")}
     inputs |= {"image_bank": bank.digest, "image_features": path.stem}
@@ -109,8 +109,13 @@ def mode_data(home: HomeData, mode: str, settings: SplitSettings, shuffled: bool
             learned, so the AUC is 0.5 unless something leaks.
 
     Raises:
-        InputError: `shuffled` is set, and single pictures are held out.
+        InputError: `shuffled` is set, and single pictures are held out; or the mode's pictures are not listed.
     """
+    if mode not in home.by_mode:
+        raise InputError(
+            f"image mode {mode}: the home lists only the pictures of {', '.join(home.by_mode)}: materialise image_urls"
+            " with this mode among its setting `modes`, then image_ledger, image_bank and image_features"
+        )
     table = splits.leave_one_out(
         home.by_mode, mode, home.users, home.items, settings.seed,
         hold_out=settings.hold_out, split_unit=settings.split_unit,

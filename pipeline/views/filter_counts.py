@@ -20,9 +20,10 @@ Steps = dict[str, list[FilterStep]]  # what is counted -> its steps; the first s
 
 def five_core(counts: Mapping[str, int], k: int = 5, iterative: bool = False) -> Steps:
     """List the steps of reviews, users and items from the raw files to the interactions."""
-    names = ("read", f"of users with {k} reviews or more", f"distinct, users with {k} items or more")
-    if iterative:
-        names = (*names[:2], f"distinct, {k} or more a user and an item")
+    last = f"distinct, {k} or more a user and an item" if iterative else f"distinct, users with {k} items or more"
+    if "users_with_k_items" in counts:
+        last += ", a sample of them"
+    names = ("read", f"of users with {k} reviews or more", last)
     keys = {
         "reviews": ("reviews", "reviews_of_users_with_k_reviews", "interactions"),
         "users": ("users", "users_with_k_reviews", "five_core_users"),
@@ -35,7 +36,7 @@ def pruning(counts: Mapping[str, int], k: int = 5) -> Steps:
     """List the steps of an image mode's users and items while those without a working picture are dropped."""
     users, items = counts["users_before"], counts["items_before"]
     pictured = items - counts["items_without_picture"]
-    names = ("5-core", "items with a working picture", f"users with {k} of them or more", "items these users have")
+    names = (f"{k}-core", "items with a working picture", f"users with {k} of them or more", "items these users have")
     return {
         "users": [
             FilterStep(n, c) for n, c in zip(names, (users, users, counts["users"], counts["users"]), strict=True)

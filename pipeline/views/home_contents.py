@@ -15,6 +15,7 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline.core import parquet as pq
+from pipeline.core.dataset.extent import Extent
 from pipeline.core.errors import InputError
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.raw.sources import shown_spec
@@ -50,10 +51,19 @@ class Home:
 
     @property
     def label(self) -> str:
-        """Name the data in a few words."""
-        if self.embedded:
-            return "embedded catalogue"
-        return next(iter(self.files()), "unnamed files")
+        """Name the data in a few words, with the sample if one was drawn."""
+        name = "embedded catalogue" if self.embedded else next(iter(self.files()), "unnamed files")
+        return f"{name} ({self.extent})" if self.extent else name
+
+    @property
+    def extent(self) -> str:
+        """Return how much of the data is used, if it is not all or k is not 5; else empty."""
+        return self.metadata("interactions").get("extent", "")
+
+    @property
+    def k(self) -> int:
+        """Return how many distinct items a user needs."""
+        return self.metadata("interactions").get("k", Extent.k)
 
     def recommender_asset(self, mode: str) -> str:
         """Return the asset that made the mode's newest recommender, also for homes made by older versions."""

@@ -17,9 +17,10 @@ WORDS = {
 }
 
 
-def plain(loss: PictureLoss, warn_above: float) -> dict[str, Any]:
-    """Convert a loss to the values that summary.json and Dagster's metadata hold."""
+def plain(loss: PictureLoss, warn_above: float, k: int = 5) -> dict[str, Any]:
+    """Convert a loss of the k-core to the values that summary.json and Dagster's metadata hold."""
     return {
+        "k": k,
         "items": loss.items,
         "pictured": loss.pictured,
         "lost": dict(loss.lost),
@@ -35,11 +36,11 @@ def is_large(loss: Mapping[str, Any]) -> bool:
 
 def line(mode: str, loss: Mapping[str, Any]) -> str:
     """Describe a mode's loss in one sentence."""
-    lost = sum(loss["lost"].values())
+    lost, core = sum(loss["lost"].values()), f"{loss.get('k', 5)}-core"
     if not lost:
-        return f"{mode}: all {loss['items']:,} items of the 5-core have a picture"
+        return f"{mode}: all {loss['items']:,} items of the {core} have a picture"
     reasons = ", ".join(f"{count:,} {words(reason)}" for reason, count in loss["lost"].items())
-    of_all = f"{lost:,} of {loss['items']:,} items of the 5-core ({loss['lost_share']:.1%})"
+    of_all = f"{lost:,} of {loss['items']:,} items of the {core} ({loss['lost_share']:.1%})"
     return f"{mode}: {of_all} have no picture: {reasons}"
 
 

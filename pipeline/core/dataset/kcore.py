@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
+from pipeline.core.dataset.extent import Extent, Sample
 from pipeline.core.errors import InputError
 from pipeline.core.partition import PART, Partitions
 from pipeline.core.tables import StoredTable
@@ -45,12 +46,16 @@ PAIRS = pa.schema({"user": pa.int32(), "asin": pa.string(), "first": pa.int64(),
 
 @dataclass(frozen=True)
 class FiveCore:
-    """interactions (INTERACTIONS), users (USERS), items (ITEMS), and the counts in the order of the steps."""
+    """interactions (INTERACTIONS), users (USERS), items (ITEMS), the counts in the order of the steps, and the extent.
+
+    `counts` has `users_with_k_items` only if a sample was drawn from them.
+    """
 
     interactions: pa.Table
     users: pa.Table
     items: pa.Table
     counts: dict[str, int] = field(default_factory=dict)
+    extent: Extent = field(default_factory=Extent)
 
 
 def five_core(
@@ -60,6 +65,7 @@ def five_core(
     previous_items: pa.Table | None = None,
     *,
     iterative: bool = False,
+    sample: Sample | None = None,
     folder: Path | None = None,
     part_rows: int = PART_ROWS,
 ) -> FiveCore:
@@ -68,6 +74,9 @@ def five_core(
     Steps: users with k reviews and what they reviewed (NAF's Table 1); pairs made distinct; users with k distinct items
     and what they reviewed. `iterative` instead repeats "k items a user, k users an item" on the distinct pairs until
     nothing leaves. An interaction's time is that of the user's first review of the item.
+
+    A `sample` is drawn from the users with k distinct items, who keep everything they reviewed; items follow, and
+    `iterative` begins with its pairs. If there are no more users than it asks for, all are kept and none is drawn.
 
     Ids are dense int32 in the order of first appearance in `reviews`. With previous tables the ids there never change
     and stay in the tables even where their user or item has left; new ones are appended.
@@ -82,7 +91,20 @@ def five_core(
     parts = max(1, min(PARTS, -(-reviews.num_rows // part_rows)))
     pairs = _distinct_pairs(reviews, k, parts, folder)
     counts = pairs.counts
-    kept = _filter(pairs.users, pairs.items, k, iterative)
+    kept = _frequent(pairs.users, k)
+    extent = Extent(k, iterative)
+    eligible = np.unique(pairs.users[kept])
+    if sample is not None and sample.users < len(eligible):
+        counts["users_with_k_items"] = len(eligible)
+        extent = Extent(k, iterative, sample.users, len(eligible), sample.seed)
+        kept &= np.isin(pairs.users, _draw(eligible, pairs.user_names, sample))
+    if iterative:
+        kept = _filter(pairs.users, pairs.items, k, kept)
+    if not kept.any() and extent.sampled:
+        raise InputError(
+            f"nobody is left of the {extent.label}: draw more users (--users, five_core.sample_users), or take a"
+            " smaller k"
+        )
     if not kept.any():
         raise InputError(
             f"no user with {k} distinct items among {counts['users']:,} users and {counts['reviews']:,} reviews"
@@ -97,7 +119,7 @@ def five_core(
     counts["interactions"] = len(users)
     times = to_arrow(pairs.times[kept], pairs.known[kept])
     interactions = pa.table([to_arrow(users), to_arrow(items), times], schema=schemas.INTERACTIONS)
-    return FiveCore(interactions, user_table, item_table, counts)
+    return FiveCore(interactions, user_table, item_table, counts, extent)
 
 
 @dataclass(frozen=True)
@@ -206,16 +228,29 @@ def _with_codes(pairs: pa.Table, name: str, code: str, names: list[pa.Array]) ->
     return pairs.set_column(pairs.schema.get_field_index(name), code, to_arrow(codes))
 
 
-def _filter(users: np.ndarray, items: np.ndarray, k: int, iterative: bool) -> np.ndarray:
-    """Mark the pairs whose users have `k` items and, if `iterative`, whose items have `k` users: bool [pairs]."""
-    kept = _frequent(users, k)
-    while iterative:
+def _draw(users: np.ndarray, names: pa.Array, sample: Sample) -> np.ndarray:
+    """Draw the sample from the codes `users` [n]; their ids are at these places of `names`."""
+    with tempfile.TemporaryDirectory(prefix="atelier-sample-") as spill:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "temp_directory": spill,
+            "memory_limit": f"{MEMORY_MB}MB",
+        }
+        with duckdb.connect(config=config) as database:
+            database.register("eligible", pa.table({"user": to_arrow(users), "name": names.take(to_arrow(users))}))
+            drawn = database.sql(
+                f"SELECT user FROM eligible ORDER BY {sample.rank('name')}, name LIMIT {sample.users:d}"
+            ).to_arrow_table()
+    return to_numpy(drawn["user"])
+
+
+def _filter(users: np.ndarray, items: np.ndarray, k: int, kept: np.ndarray) -> np.ndarray:
+    """Unmark pairs until each user left has `k` items and each item left `k` users: bool [pairs]."""
+    while True:
         before = kept.sum()
         kept[kept] = _frequent(items[kept], k)
         kept[kept] = _frequent(users[kept], k)
         if kept.sum() == before:
-            break
-    return kept
+            return kept
 
 
 def _frequent(codes: np.ndarray, k: int) -> np.ndarray:

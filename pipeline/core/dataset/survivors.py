@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,6 +57,7 @@ def image_urls(
     vendor_resolution: str = "low",
     extra_per_class: int = 0,
     seed: int = 0,
+    modes: Collection[str] = schemas.IMAGE_MODES,
 ) -> pa.Table:
     """Build IMAGE_URLS: the vendor pictures of every 5-core item and the customer pictures of all reviews of it.
 
@@ -70,13 +72,18 @@ def image_urls(
         extra_per_class: how many products outside the 5-core to add for the generator, per garment class, with item
             null; 0: none. The choice is seeded and does not depend on the order of files.
         seed: of that choice.
+        modes: image modes whose pictures are listed; if each has only an item's first, so has the table.
     """
+    sources = {source for mode in modes for source in RULES[mode][0]}
     products, column = in_one_size(products, vendor_resolution), url_columns(vendor_resolution)[0]
     extra = _extra_products(items, products, extra_per_class, seed) if extra_per_class else products.slice(0, 0)
     item_of = pc.index_in(products["asin"], value_set=items["asin"].combine_chunks())
     wanted = products.filter(pc.is_valid(item_of))
     vendor = pa.concat_tables([_exploded(wanted, column, "vendor"), _exploded(extra, column, "vendor")])
+    if all(RULES[mode][1] for mode in modes):
+        vendor = vendor.filter(pc.equal(vendor["position"], 0))
     of_items = pc.is_in(reviews["asin"], value_set=items["asin"].combine_chunks())
+    of_items = of_items if "customer" in sources else pa.repeat(pa.scalar(False), reviews.num_rows)
     customer = _exploded(reviews.filter(of_items), "image_urls", "customer")
     table = pa.concat_tables([vendor, customer])
     # URLs that differ only in their signature are one picture, to be fetched at its newest address. From here on,

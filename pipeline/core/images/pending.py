@@ -4,23 +4,26 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core import parquet as pq
 from pipeline.core.address import host_ports, target
 from pipeline.core.images.formats.heif import heif_is_read
 from pipeline.core.images.ledger import STATUS_OF, PictureStore
 from pipeline.core.images.local_files import Found, LocalFiles
 from pipeline.core.images.stored_files import StoredFiles
-from pipeline.core.images.transfer import HTML, FetchSettings
+from pipeline.core.images.transfer import ALL_REASONS, HTML, RETRYABLE, FetchSettings
 from pipeline.core.local_address import ARCHIVE, FILE, local_place
 from pipeline.core.signatures import freshest, keys
 from pipeline.core.stored_address import S3
 
 _HEIC = r"(?i)\.hei[cf]($|[?#])"
+PLACEHOLDER = "placeholder"
 _BATCH = 10_000  # URLs converted from Python strings at once
 _FIRST_WAIT = 3600.0  # seconds before a refusal is asked about again
 _MOSTLY = 2 / 3  # share of a host's URLs with a good picture
@@ -74,7 +77,8 @@ def pending(
     by settings that now permit them (allowed hosts, robots tags, folders). Refusals that may pass are requested again,
     each time after a longer wait (`_may_pass`); HEIC is, once its extra is installed. A local address is read again if
     its file has changed. URLs that differ only by signature are the same URL, but a refused one is requested again
-    under a new signature, because the old one may have expired.
+    under a new signature, because the old one may have expired. `settings.retry` and `settings.retry_urls` name others
+    to request again.
     """
     distinct = Urls.distinct(urls)
     status_of = [STATUS_OF[reason] for reason in STATUS_OF]
@@ -97,9 +101,21 @@ def pending(
         )
         settled &= ~unread.to_numpy()
     _unsettle_changed_files(settled, same, ledger, settings)
+    settled &= ~_to_retry(ledger, settings)
     found = keys(ledger["url"].filter(pa.array(settled))).combine_chunks()
     known = pc.is_in(keys(distinct.column), value_set=found)
     return Urls(distinct.column.filter(pc.invert(known)))
+
+
+def placeholders_to_retry(table: Path, settings: FetchSettings) -> frozenset[str]:
+    """List the placeholders of the last fetch for `settings.retry_urls`, if they are to be requested again.
+
+    The store's ledger has them as good pictures: only the home's `table` image_ledger says that many items share them.
+    """
+    if not {PLACEHOLDER, ALL_REASONS} & set(settings.retry) or not table.is_file():
+        return frozenset()
+    rows = pq.read_table(table, columns=["url", "reason"])
+    return frozenset(rows.filter(pc.equal(rows["reason"], PLACEHOLDER))["url"].to_pylist())
 
 
 def attempts_before(todo: Urls, ledger: pa.Table) -> dict[str, int]:
@@ -145,6 +161,16 @@ def _may_pass(ledger: pa.Table, now: datetime) -> np.ndarray:
             if ok[of_host].mean() < _MOSTLY:
                 due &= ~(html & of_host)
     return due
+
+
+def _to_retry(ledger: pa.Table, settings: FetchSettings) -> np.ndarray:
+    """Mark the rows that the settings name to be asked for again: bool [rows]."""
+    reasons = RETRYABLE if ALL_REASONS in settings.retry else settings.retry
+    again = pc.is_in(ledger["reason"], value_set=pa.array(reasons, pa.string())).to_numpy()
+    if settings.retry_urls:
+        named = keys(pa.array(sorted(settings.retry_urls), pa.string()))
+        again = again | pc.is_in(keys(ledger["url"]), value_set=named).to_numpy()
+    return again
 
 
 def _unsettle_changed_files(settled: np.ndarray, wanted: np.ndarray, ledger: pa.Table, settings: FetchSettings) -> None:

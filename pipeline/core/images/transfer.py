@@ -24,7 +24,11 @@ from pipeline.core.address import (
 from pipeline.core.connections import request_observer
 from pipeline.core.images.pictures import MAX_PIXELS, MIN_SIDE
 from pipeline.core.images.time_limits import TimedAttempt, TimeLimits
+from pipeline.core.quoting import printable
+from pipeline.core.schemas import REASONS
 
+ALL_REASONS = "all"  # every reason that can be retried
+RETRYABLE = tuple(reason for reason in REASONS if reason != "ok")
 HTML = "HTML"  # the `format` of a page that came in place of a picture
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CLOSE = {"Connection": "close"}
@@ -60,6 +64,11 @@ class FetchSettings:
     picture_folders: Annotated[
         tuple[str, ...], Doc("Folders on this machine whose pictures may be read (those of the tables).")
     ] = ()
+    retry: Annotated[
+        tuple[str, ...],
+        Doc("Ask again for pictures that failed for these reasons, or for all, although their outcome is final."),
+    ] = ()
+    retry_urls: Annotated[frozenset[str], Doc("Pictures to ask for again, whatever became of them.")] = frozenset()
     flush_every: Annotated[
         int,
         Doc("Most ledger rows that a kill may lose, besides the pictures under way; half of them are written at once."),
@@ -94,6 +103,11 @@ class FetchSettings:
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        object.__setattr__(self, "retry", tuple(self.retry))
+        for reason in self.retry:
+            if reason not in (ALL_REASONS, *RETRYABLE):
+                known = ", ".join((ALL_REASONS, *RETRYABLE))
+                raise ValueError(f"retry: {printable(reason, 60)!r} is no reason of the ledger; there are: {known}")
         if self.max_bytes >= 2**31:
             raise ValueError(f"max_bytes is {self.max_bytes}; the ledger counts bytes in 31 bits")
         if not self.user_agent.strip() or not self.user_agent.isprintable():

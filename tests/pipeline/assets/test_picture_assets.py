@@ -151,6 +151,7 @@ def test_products_alone_want_their_own_pictures_and_nobodys_photos(tmp_path: Pat
     wanted = image_urls(
         config=ImageUrlsConfig(),
         method=Method(),
+        interactions=schemas.INTERACTIONS.empty_table(),
         items=pa.table([pa.chunked_array([], field.type) for field in schemas.ITEMS], schema=schemas.ITEMS),
         products=stored["PRODUCTS"],
         reviews=stored["REVIEWS"],

@@ -1,0 +1,54 @@
+"""The last lines of `run`: the main figures of summary.json. Nothing is computed here."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.recommenders.registry import leading
+from pipeline.views import loss as losses
+from pipeline.views.comparison import in_short
+
+
+def table(mode: str, found: dict[str, Any]) -> Table:
+    """Make the table of a mode's models, best AUC first."""
+    title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("model", "AUC", "95% interval", "warm", "cold", "in type", "recall@10"):
+        shown.add_column(column, justify="left" if column == "model" else "right")
+    own = leading(found["models"])
+    ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
+    for model, splits in ordered:
+        m = splits["test"]
+        low, high = m["auc_ci95"]
+        cells = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}", *in_short(m)]
+        shown.add_row(model, *cells, style="bold" if model == own else None)
+    return shown
+
+
+def lines(summary: dict[str, Any]) -> Iterator[str]:
+    """Yield the other main figures, the extent of the data first, as rich markup."""
+    if extent := summary["data"].get("extent"):
+        yield f"[bold]{escape(extent)}[/]"
+    for mode, found in summary["modes"].items():
+        if loss := found.get("loss"):
+            mark = "[yellow]![/] " if losses.is_large(loss) else ""
+            yield mark + escape(losses.line(mode, loss))
+    generator, designs = summary.get("generator"), summary.get("designs")
+    if generator:
+        shown = ("class_agreement", "frechet_", "kernel_", "diversity_")
+        figures = [
+            f"{name} {value:.3f} (real pictures {generator[f'floor_{name}']:.3f})"
+            for name, value in generator.items()
+            if name.startswith(shown) and f"floor_{name}" in generator
+        ]
+        yield f"generator: {generator['epochs']} epochs; {', '.join(figures)}"
+    if designs and designs["users"]:
+        yield (
+            f"designs: {designs['users']} users, mean preference gain {designs['preference_gain_mean']:.3f}, "
+            f"own design ranked first by {designs['own_rank_first_share']:.0%}"
+        )
+    if summary.get("lookbook"):
+        yield f"lookbook: {Path(summary['lookbook']).as_uri()}"
