@@ -25,6 +25,7 @@ from pipeline.settings.launchpad import EvaluationConfig
 from pipeline.settings.method import Method
 from pipeline.views import comparison, plots, sheets
 from pipeline.views.metadata import table_output, thumbnail
+from pipeline.views.words import other_data
 
 GROUP = "recommender"
 
@@ -159,11 +160,15 @@ def recommender_comparison(
         context.log.warning(f"not evaluated yet, and left out: {', '.join(missing)}")
     ledger = LatestMetadata(context.instance)
     evaluated = {mode: ledger.of("recommender_evaluation", mode).get("figures", {}) for mode in by_mode}
+    extents = {mode: ledger.of("recommender_evaluation", mode).get("extent", "") for mode in by_mode}
+    if len(set(extents.values())) > 1:
+        context.log.warning("; ".join(other_data(mode, extent) for mode, extent in extents.items()))
     rows = comparison.compare(by_mode, settings, evaluated)
     chart = plots.comparison(rows, "test")
     path = sheets.save(storage.reports / "pictures" / "comparison.png", chart)
     of_runs, shown = [], []
-    with tracker.run(context) as run:
+    labels = ", ".join(f"{mode}: {extent}" for mode, extent in extents.items() if extent)
+    with tracker.run(context, **({"data.extent": labels} if labels else {})) as run:
         store = Registry(run.client, run.uri)
         for mode in by_mode:
             found = runs.runs_of(storage, mode)

@@ -10,6 +10,7 @@ from rich.table import Table
 from pipeline.recommenders.registry import leading
 from pipeline.views import loss as losses
 from pipeline.views.comparison import in_short
+from pipeline.views.words import other_data
 
 
 def table(mode: str, found: dict[str, Any]) -> Table:
@@ -33,6 +34,8 @@ def lines(summary: dict[str, Any]) -> Iterator[str]:
     if extent := summary["data"].get("extent"):
         yield f"[bold]{escape(extent)}[/]"
     for mode, found in summary["modes"].items():
+        if found.get("extent", "") != summary["data"].get("extent", ""):
+            yield f"[yellow]![/] {escape(other_data(mode, found.get('extent', '')))}"
         if loss := found.get("loss"):
             mark = "[yellow]![/] " if losses.is_large(loss) else ""
             yield mark + escape(losses.line(mode, loss))

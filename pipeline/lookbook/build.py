@@ -11,6 +11,7 @@ from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import LEAVES, Door, Fact, LeftOut, Page, Section
 from pipeline.settings.assets import LookbookSettings
 from pipeline.views.home_contents import Home
+from pipeline.views.words import other_data
 
 ALWAYS = (
     "The AUC is the share of the items a person does not have that the model ranks below the held-out item. It "
@@ -155,6 +156,9 @@ def _doors(sections: tuple[Section, ...]) -> tuple[Door, ...]:
 def _notes(home: Home, shown: set[str]) -> tuple[str, ...]:
     notes = [EMBEDDED if home.embedded else OF_REAL]
     notes += [OF_PART.format(home.extent)] if home.extent else []
+    for mode in home.modes("recommender_evaluation"):
+        extent = home.metadata("recommender_evaluation", mode).get("extent", "")
+        notes += [f"{other_data(mode, extent)}."] if extent != home.extent else []
     notes += ALWAYS if "recommender" in shown else ()
     notes += (OF_GENERATOR,) if "garments" in shown else ()
     notes += (OF_DESIGNS,) if "designs" in shown else ()

@@ -17,8 +17,10 @@ from pipeline.champions.champion import (
     compare_recommenders,
     decide,
     other_classes,
+    other_extent,
 )
 from pipeline.champions.served_model import SPLITS, TrainingShop, hashed
+from pipeline.core.dataset.extent import Extent
 from pipeline.settings.assets import ChampionSettings
 
 CPU = torch.device("cpu")
@@ -158,3 +160,11 @@ def test_the_generator_with_the_smaller_distance_to_held_out_garments_wins():
     lost = decide(compare_generators(real, far, near, 3), True, SETTINGS, 0.0, "garments")
     assert won.result == BETTER and lost.result == NOT_BETTER
     assert won.difference == pytest.approx(-lost.difference) and won.left_out == {"trained on by the champion": 3}
+
+
+def test_a_model_of_a_sample_never_replaces_one_of_all_users_and_the_other_way_round_it_always_does():
+    whole, part = Extent(3), Extent(5, users=10, of_users=90, seed=2)
+    kept, taken = other_extent(part, whole), other_extent(whole, part)
+    assert kept is not None and not kept.promoted and "sample: 10 of 90 users (seed 2), k = 5" in kept.why
+    assert taken is not None and taken.promoted and "takes over" in taken.why
+    assert other_extent(whole, Extent()) is None and other_extent(part, part) is None

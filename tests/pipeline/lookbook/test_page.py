@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.publish import publish
-from tests.pipeline.lookbook.made_up import HOSTILE, PLACES, MadeUp, shade
+from tests.pipeline.lookbook.made_up import HOSTILE, MODE, PLACES, MadeUp, shade
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -319,6 +319,30 @@ def test_only_the_embedded_catalogue_is_called_embedded_and_no_data_is_called_am
     assert "This run: embedded catalogue" in text and "was drawn by Atelier itself" in text
 
 
+def test_a_part_of_the_data_is_named_on_every_page_with_its_own_k(whole: MadeUp):
+    label = "sample: 3 of 1,234 users (seed 0), k = 3"
+    counts = {**whole.home().metadata("interactions")["counts"], "users_with_k_items": 1234}
+    whole.say("interactions", counts=dg.MetadataValue.json(counts), k=3, extent=label)
+    whole.publish()
+    assert all(f"Data: {label}." in page.text for page in every(whole).values())
+    text = read(whole, "index.html").text
+    assert f"Not all of it: {label}." in text and "people with at least 3 purchases, a sample of 1,234" in text
+    assert f"This run: hm/products.jsonl ({label})" in text
+    text = read(whole, "data.html").text
+    assert f"people with at least 3 purchases and the items they chose ({label})" in text
+    assert "The 3-core, step by step" in text and "items of the 3-core have no picture" in text
+    assert "five" not in text
+    assert f"{MODE}: its figures are of other data (all users, k = 5): make it again" in read(whole, "index.html").text
+    whole.say("recommender_evaluation", MODE, extent=label)
+    whole.publish()
+    assert "its figures are of other data" not in read(whole, "index.html").text
+
+
+def test_all_of_the_data_has_no_label(shown: MadeUp):
+    text = read(shown).text
+    assert "people with at least 5 purchases" in text and "Not all of it" not in text and "Data: " not in text
+
+
 def test_a_new_page_replaces_the_old_one_completely(whole: MadeUp):
     first = whole.publish()
     old = {path.name for path in (first.path.parent / "files").iterdir()}
@@ -371,5 +395,5 @@ def test_the_charts_of_colours_and_realism_link_to_their_runs(shown: MadeUp):
 def test_the_page_about_the_data_says_why_items_have_no_picture(shown: MadeUp):
     text = read(shown, "data.html").text
     assert "Items without a picture, and why" in text
-    assert "all shop pictures: 1 of 9 five-core items have no picture" in text and "gone (404)" in text
+    assert "all shop pictures: 1 of 9 items of the 5-core have no picture" in text and "gone (404)" in text
     assert "More than the run’s settings call few" in text
