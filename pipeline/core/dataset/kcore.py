@@ -93,11 +93,13 @@ def five_core(
     counts = pairs.counts
     kept = _frequent(pairs.users, k)
     extent = Extent(k, iterative)
-    eligible = np.unique(pairs.users[kept])
+    eligible = np.flatnonzero(np.bincount(pairs.users) >= k)
     if sample is not None and sample.users < len(eligible):
         counts["users_with_k_items"] = len(eligible)
         extent = Extent(k, iterative, sample.users, len(eligible), sample.seed)
-        kept &= np.isin(pairs.users, _draw(eligible, pairs.user_names, sample))
+        drawn = np.zeros(len(pairs.user_names), bool)
+        drawn[_draw(eligible, pairs.user_names, sample)] = True
+        kept &= drawn[pairs.users]
     if iterative:
         kept = _filter(pairs.users, pairs.items, k, kept)
     if not kept.any() and extent.sampled:

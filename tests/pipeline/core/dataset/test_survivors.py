@@ -60,6 +60,19 @@ def test_vendor_pictures_come_first_and_photos_have_one_row_per_reviewer():
     assert high.filter(pc.equal(high["source"], "vendor"))["url"].to_pylist() == ["H1", "H3"]
 
 
+@pytest.mark.parametrize(
+    ("modes", "urls"),
+    [
+        (("vendor_single",), ["v1", "v3"]),
+        (("vendor_single", "vendor_all"), ["v1", "v1b", "v3"]),
+        (("vendor_single", "vendor_customer"), ["v1", "v1b", "v3", "c2", "c2x", "s2", "c2"]),
+    ],
+)
+def test_only_pictures_of_the_wanted_modes_are_listed(modes: tuple[str, ...], urls: list[str]):
+    items, products, reviews, _ = small()
+    assert survivors.image_urls(items, products, reviews, modes=modes)["url"].to_pylist() == urls
+
+
 @pytest.mark.parametrize("resolution", ["low", "high"])
 def test_a_product_without_pictures_in_the_wanted_size_has_those_in_the_other(resolution: str):
     items, _, _, _ = small()
