@@ -64,7 +64,7 @@ def test_the_prediction_of_an_inspection_is_what_the_run_will_draw(tmp_path):
     pq.write_table(reviews_of(ROWS), tmp_path / "reviews.parquet")
     pq.write_table(schemas.PRODUCTS.empty_table(), tmp_path / "products.parquet")
     sample = Sample(6, seed=4)
-    found = of_tables(tmp_path / "reviews.parquet", tmp_path / "products.parquet", (3, 5), (3, sample))
+    found = of_tables(tmp_path / "reviews.parquet", tmp_path / "products.parquet", (3, 5), draw=(3, sample))
     core = five_core(reviews_of(ROWS), 3, sample=sample)
     assert found.extent == core.extent and found.sampled is not None
     predicted = found.core(3)
