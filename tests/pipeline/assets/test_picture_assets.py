@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from pipeline.assets.images import image_urls
 from pipeline.core import schemas
+from pipeline.core.dataset.extent import Extent, carrying, recorded
 from pipeline.core.images.fetch import FetchProgress, FetchReport, FetchSettings
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.tables import StoredTable, written
@@ -157,3 +158,28 @@ def test_products_alone_want_their_own_pictures_and_nobodys_photos(tmp_path: Pat
         reviews=stored["REVIEWS"],
     ).value
     assert wanted.select(["asin", "item", "url"]).to_pylist() == [{"asin": "B1", "item": None, "url": "http://h/1.jpg"}]
+
+
+def test_items_that_left_the_core_keep_their_number_and_ask_for_no_picture(tmp_path: Path):
+    products = [
+        {"asin": f"B{n}", "title": "Scarf", "categories": [], "vendor_urls": [f"http://h/{n}.jpg"],
+         "vendor_urls_high": [], "garment_class": None}
+        for n in range(3)
+    ]  # fmt: skip
+    stored = {}
+    for name, rows in (("REVIEWS", []), ("PRODUCTS", products)):
+        stored[name] = StoredTable(tmp_path / f"{name}.parquet", getattr(schemas, name))
+        with written(stored[name].path, stored[name].schema) as add:
+            add(pa.Table.from_pylist(rows, schema=stored[name].schema))
+    extent = Extent(3, users=1, of_users=9, seed=0)
+    left = pa.Table.from_pylist([{"user": 4, "item": 1, "time": None}], schema=schemas.INTERACTIONS)
+    found = image_urls(
+        config=ImageUrlsConfig(modes=["vendor_single"]),
+        method=Method(),
+        interactions=carrying(left, extent),
+        items=pa.table({"item": pa.array(range(3), pa.int32()), "asin": ["B0", "B1", "B2"]}, schema=schemas.ITEMS),
+        products=stored["PRODUCTS"],
+        reviews=stored["REVIEWS"],
+    ).value
+    assert found.select(["asin", "item"]).to_pylist() == [{"asin": "B1", "item": 1}]
+    assert recorded(found) == replace(extent, modes=("vendor_single",))
