@@ -81,14 +81,18 @@ def check(method: Method, changes: Changes) -> None:
         raise InputError("--seed draws a sample of users: say how many with --users N, or leave out --seed")
 
 
-def expect_effect(definitions: dg.Definitions, planned: Collection[dg.AssetKey], changes: Changes) -> None:
-    """Check that every changed op will run.
+def expect_effect(
+    definitions: dg.Definitions, planned: Collection[dg.AssetKey], changes: Changes, with_reviews: bool
+) -> None:
+    """Check that every changed op will run, and that there are users to choose from.
 
     Raises:
-        InputError: one will not, so that its arguments would have no effect.
+        InputError: arguments would have no effect.
     """
     idle = set(changes) - set(run_config(definitions, planned, changes)) - {"image_urls"}
     words = {"five_core": "--min-interactions, --users and --seed", "image_ledger": "--retry"}
+    if "five_core" in changes and not with_reviews:
+        raise InputError(f"{words['five_core']} choose among users, and no reviews are named: set ATELIER_REVIEWS")
     assets = {"five_core": "interactions", "image_ledger": "image_ledger"}
     for op in sorted(idle):
         raise InputError(f"{words[op]} would have no effect: the assets selected by --select lack {assets[op]}")

@@ -171,7 +171,7 @@ def run(
         segments, left = _planned(definitions, select, with_reviews, method, modes, bool(resources["raw"].customers))
         keys = [key for segment in segments for key in segment.assets]
         planned = {key.to_user_string() for key in keys}
-        asked.expect_effect(definitions, keys, changes)
+        asked.expect_effect(definitions, keys, changes, with_reviews)
         core = asked.settings(method, FiveCoreSettings, "five_core", changes)
         if left:
             say(f"left out, because their image mode is not among --modes: {', '.join(left)}")

@@ -131,6 +131,12 @@ def test_part_of_a_shop_is_made_and_labelled_and_the_whole_is_made_again(call, h
     assert json.loads((home / "summary.json").read_text())["data"]["extent"] == ""
 
 
+def test_users_cannot_be_chosen_without_reviews(call, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("ATELIER_REVIEWS")
+    code, said = call("--users", "3")
+    assert code == WRONG_CALL and "choose among users, and no reviews are named: set ATELIER_REVIEWS" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
