@@ -163,6 +163,10 @@ def show(found: Inspection, console: Console) -> None:
     console.print(table)
     if facts.review_lines is not None:
         console.print(_cores(facts))
+        if facts.tables.extent is not None and (core := facts.tables.sampled) is not None:
+            counts = f"{core.users:,} users, {core.items:,} items, {core.interactions:,} pairs"
+            pictured = f"{core.items_with_picture:,} items with a shop's picture"
+            console.print(f"{facts.tables.extent.label}: {counts}, {pictured}", highlight=False, soft_wrap=True)
     if found.estimates:
         total = ", ".join(f"{one.stage} {one.seconds:,.0f} s and {one.disk / 1e6:,.0f} MB" for one in found.estimates)
         console.print(f"expected (see atelier capacity): {total}", highlight=False, soft_wrap=True)
@@ -174,9 +178,9 @@ def _cores(facts: Facts) -> Table:
     table = Table(title="with k items a user", title_justify="left", title_style="bold")
     for column in ("k", "users", "items", "pairs", "items with a shop's picture", "users with k pictured items"):
         table.add_column(column, justify="right")
-    for name, core in facts.tables.predicted.items():
+    for k, core in facts.tables.cores.items():
         cells = (core.users, core.items, core.interactions, core.items_with_picture, core.users_with_pictures)
-        table.add_row(name, *(f"{cell:,}" for cell in cells))
+        table.add_row(f"{k:,}", *(f"{cell:,}" for cell in cells))
     return table
 
 

@@ -56,6 +56,20 @@ def test_people_are_shown_the_figures_and_the_warnings(files: list[str], tmp_pat
     assert "'x[red]'" in said and said.count("._products.jsonl: passed over: macOS") == 1
 
 
+def test_a_sample_is_predicted_beside_the_cores_of_all_users(files: list[str], tmp_path: Path, capsys):
+    label = "sample: 3 of 4 users (seed 2), k = 4"
+    drawn = ["--min-interactions", "4", "--users", "3", "--seed", "2"]
+    assert main([*files, *drawn, "--json"]) == DONE
+    found = json.loads(capsys.readouterr().out)
+    assert (found["sample"]["extent"], found["sample"]["users"], found["sample"]["interactions"]) == (label, 3, 18)
+    assert found["core"]["4"]["users"] == 4
+    assert main([*files, *drawn, "--html", str(tmp_path / "page.html")]) == DONE
+    assert label in " ".join(capsys.readouterr().out.split()) and label in (tmp_path / "page.html").read_text()
+    with pytest.raises(SystemExit):
+        main([*files, "--users", "0"])
+    assert "--users must be at least 1" in capsys.readouterr().err
+
+
 def test_the_page_escapes_what_the_files_say(files: list[str], tmp_path: Path):
     evil = '"><script>alert(1)</script>'
     write(tmp_path / "products.jsonl", [product(f"{evil}{n}", title=evil) for n in range(6)])
