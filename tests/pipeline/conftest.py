@@ -1,8 +1,10 @@
 """What the pipeline's tests share: the tiny profile, and a whole run of it over a small embedded catalogue."""
 
+import gzip
 import io
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,7 +109,7 @@ def pictured(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 def made(
     environment: pytest.MonkeyPatch, folder: Path, select: str = "*", profile: Path = TINY, **variables: str
 ) -> Home:
-    """A home in which what was selected ran once, on a small catalogue of its own."""
+    """A home in which what was selected ran once, on a small catalogue of its own, with all customers of an age."""
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
 
@@ -116,9 +118,13 @@ def made(
     # The faults that a later run would rightly try again are left out here.
     for fault in ("unavailable", "truncated", "hang"):
         environment.setitem(server.FAULTS, fault, 0.0)
+    reviews = gzip.decompress(catalogue.reviews.read_bytes()).decode("utf-8", "replace")
+    people = sorted(set(re.findall(r'"reviewerID": ?"(\w+)"', reviews)))
+    (folder / "customers.csv").write_text("\n".join(["customer_id,age", *(f"{person},30" for person in people)]))
     isolate(
         environment,
         folder / "home",
+        ATELIER_CUSTOMERS=str(folder / "customers.csv"),
         ATELIER_REVIEWS=str(catalogue.reviews),
         ATELIER_PRODUCTS=str(catalogue.products),
         ATELIER_ALLOW_HOSTS=f"{server.HOST}:{settings.port}",
