@@ -205,6 +205,7 @@ def _counts_metadata(read: ingest.ReviewsRead | ingest.ProductsRead | ingest.Cus
         "files_known": read.files_known,
         "erased": read.erased or None,
         "counts": read.counts,
+        "unread": read.unread or None,
         "vintages": read.vintages,
     }
 

@@ -160,6 +160,16 @@ def dropped(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {unusable.words(kind)}" for kind, count in sorted(kinds.items()))
 
 
+def not_read(counts: Mapping[str, int], first: Mapping[str, str]) -> list[str]:
+    """List what of the reviews could not be read, each with its first value and the mend."""
+    found = {what: counts.get(f"{what}_not_read", 0) for what in ("times", "ratings")}
+    return [
+        f"{count:,} {what} of reviews cannot be read{f'; the first: {first[what]}' if what in first else ''}"
+        for what, count in found.items()
+        if count
+    ]
+
+
 def warnings(facts: Facts, k: int = 5) -> list[str]:
     """List what a person should look at before a run, the causes of a pointless one first."""
     tables = facts.tables
@@ -181,9 +191,8 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
         found.append(f"{tables.without_time:,} of {tables.reviews:,} reviews have no time that can be read")
     if tables.first_time is not None and not TIMES[0] <= tables.first_time <= (tables.last_time or 0) <= TIMES[1]:
         found.append(f"times lie outside of 1995 to 2100 ({tables.first_time} to {tables.last_time} s after 1970)")
-    for what in ("times", "ratings"):
-        if facts.review_lines is not None and (count := facts.review_lines.counts.get(f"{what}_not_read", 0)):
-            found.append(f"{count:,} {what} of reviews cannot be read")
+    if facts.review_lines is not None:
+        found += not_read(facts.review_lines.counts, facts.review_lines.unread)
     if count := facts.product_lines.counts.get("prices_not_read", 0):
         found.append(f"{count:,} prices of products cannot be read")
     if tables.customers is not None and tables.customers.users_met < FEW_MEET * tables.users:

@@ -79,6 +79,7 @@ class LineCounts:
     reasons: Mapping[str, int] = field(default_factory=dict)  # of rejected lines, the commonest first
     first_reject: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)  # repairs and dropped values (`urls_relative`, ...)
+    unread: Mapping[str, str] = field(default_factory=dict)  # of what could not be read, the first value
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,7 @@ def _columns(path: Path) -> pa.Table:
 
 def _lines(read: AnyRead, rejects: pa.Table) -> LineCounts:
     reasons, first = rejected(rejects)
-    return LineCounts(read.lines, read.accepted, reasons, first, read.counts)
+    return LineCounts(read.lines, read.accepted, reasons, first, read.counts, read.unread)
 
 
 def rejected(rejects: pa.Table) -> tuple[dict[str, int], str]:

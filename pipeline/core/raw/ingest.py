@@ -71,6 +71,7 @@ class Read:
     files_known: int  # files whose part was kept from an earlier call
     counts: dict[str, int] = field(default_factory=dict)
     vintages: dict[str, str] = field(default_factory=dict)  # file -> vintage
+    unread: dict[str, str] = field(default_factory=dict)  # of what could not be read, the first value (`unread.py`)
 
     @cached_property
     def rejects(self) -> pa.Table:
@@ -327,6 +328,7 @@ def _totals(parts: Sequence[Part], **counted: int) -> dict[str, Any]:
         "files": len(parts),
         "files_known": sum(part.known for part in parts),
         "counts": dict(counts),
+        "unread": {what: text for part in reversed(parts) for what, text in part.unread.items()},
         "vintages": {part.file: part.vintage for part in parts if part.vintage},
     }
 

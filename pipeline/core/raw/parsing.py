@@ -11,7 +11,7 @@ cannot read is null and counted.
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
+from pipeline.core.raw import unread
 from pipeline.core.raw.addresses import (
     base_of,
     clean_addresses,
@@ -33,7 +34,7 @@ from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.framing import MAX_LINE_BYTES, Block
 from pipeline.core.raw.joined import canonical, framed_lines, separated
-from pipeline.core.raw.values import ids, prices, ratings, times
+from pipeline.core.raw.values import UNITS, ids, prices, ratings, times
 from pipeline.core.raw.vintages import (
     KEPT_KEYS,
     PRODUCT_KEYS,
@@ -42,6 +43,7 @@ from pipeline.core.raw.vintages import (
     parsed,
     title_of,
 )
+from pipeline.core.shop.mapping import Shop
 
 REJECT_REASONS = (
     *("not_json", "not_an_object", "reviewer_missing", "asin_missing", "too_long"),
@@ -68,6 +70,7 @@ class Parsed:
     lines: int
     counts: Counter[str]
     vintages: frozenset[str] = frozenset()  # of the lines; 2014's reviews count as 2018's
+    unread: dict[str, str] = field(default_factory=dict)  # of what could not be read, the first value (`unread.py`)
 
 
 def parsers_database() -> duckdb.DuckDBPyConnection:
@@ -78,8 +81,11 @@ def parsers_database() -> duckdb.DuckDBPyConnection:
 class Parser:
     """Parser of blocks of one kind, `reviews` or `products`. Each thread needs its own."""
 
-    def __init__(self, kind: str, database: duckdb.DuckDBPyConnection) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, database: duckdb.DuckDBPyConnection, shop: Shop | None = None) -> None:
+        """Take from `shop` how ids and times read, where a shop.toml says so; Amazon's keys have their meaning."""
+        said = shop if shop is not None and shop.file is not None else Shop()
+        self.kind, self._said, self._product_width = kind, said.interactions, said.products.width
+        self._unit, self._zone = said.interactions.time_unit, said.interactions.zone
         self._counts: Counter[str] = Counter()
         self._base: Path | None = None  # against which the file's paths of pictures are resolved
         self._file = ""
@@ -92,9 +98,11 @@ class Parser:
         vintage: of all lines if `given`; otherwise it is that of the file's first line, and each line has its own.
         """
         self._counts, self._vintages = Counter(), {vintage} if given else set[str]()
+        self._unread: dict[str, str] = {}
         self._base, self._file = base_of(path), origin_name(path)
         too_long = np.diff(block.starts) > MAX_LINE_BYTES if not block.too_long else np.array([True])
         lines = self._frame(block)
+        self._block = block
         if too_long.any():
             lines = pc.if_else(pa.array(too_long), pa.scalar("", lines.type), lines)
         rows_of = self._review_rows if self.kind == "reviews" else self._product_rows
@@ -119,7 +127,9 @@ class Parser:
         rows = table.drop_columns(["reason"])
         if len(bad):
             rows = rows.take(pa.array(np.delete(np.arange(table.num_rows), bad)))
-        return Parsed(rows, rejected, table.num_rows - blank, self._counts, frozenset(self._vintages))
+        return Parsed(
+            rows, rejected, table.num_rows - blank, self._counts, frozenset(self._vintages), self._unread
+        )
 
     def _frame(self, block: Block) -> pa.Array:
         """Trim the lines and end each with one newline; mostly without copying the block's bytes."""
@@ -191,23 +201,27 @@ class Parser:
         types: dict[str, str] = {}
         for names in layouts:
             types |= dict.fromkeys([names["reviewer"], names["asin"], names["variant"]], "VARCHAR")
-            types |= {names["rating"]: "DOUBLE", names["time"]: "DOUBLE", names["pictures"]: "JSON"}
+            number = "DOUBLE" if self._unit == "auto" or self._unit in UNITS else "VARCHAR"
+            types |= {names["rating"]: "DOUBLE", names["time"]: number, names["pictures"]: "JSON"}
         table = self._transform(lines, types)
         columns = self._columns(table, vintage, given)
         reviewer, asin, time, rating = (columns[name] for name in ("reviewer", "asin", "time", "rating"))
-        at, (stars, _, odd) = times(time), ratings(rating)
-        seconds, late = at.seconds, at.out_of_range
-        if time.null_count or rating.null_count:
+        at, (stars, vague, odd) = times(time, self._unit, self._zone), ratings(rating)
+        seconds, late, not_read = at.seconds, at.out_of_range, at.unreadable
+        if rating.null_count or (time.null_count and types[_OLD["time"]] == "DOUBLE"):
             # What is no number may be another way to write one: read these lines' values as text.
             nulls = pc.and_(pc.is_null(table["reason"]), pc.or_(pc.is_null(time), pc.is_null(rating)))
             rows = np.flatnonzero(to_numpy(nulls))
             texts = {key: "VARCHAR" if of == "DOUBLE" else of for key, of in types.items()}
             again = self._columns(self._transform(lines.take(to_arrow(rows)), texts), vintage, given)
-            at, (stars_again, not_read, odd_again) = times(again["time"]), ratings(again["rating"])
+            at = times(again["time"], self._unit, self._zone)
+            stars_again, vague_again, odd_again = ratings(again["rating"])
             seconds, late = _replaced(seconds, rows, at.seconds), _replaced(late, rows, at.out_of_range)
             stars, odd = _replaced(stars, rows, stars_again), _replaced(odd, rows, odd_again)
-            self._counts["times_not_read"] += pc.sum(at.unreadable).as_py() or 0
-            self._counts["ratings_not_read"] += pc.sum(not_read).as_py() or 0
+            not_read, vague = _replaced(not_read, rows, at.unreadable), _replaced(vague, rows, vague_again)
+        for what, role, mask in ((unread.TIMES, "time", not_read), (unread.RATINGS, "rating", vague)):
+            if pc.any(mask).as_py():
+                self._count_unread(what, role, mask, lines)
         reason, pictures = table["reason"], columns["pictures"].combine_chunks()
         refused = {
             "reviewer_missing": pc.is_null(reviewer),
@@ -238,29 +252,47 @@ class Parser:
             }
         )
 
+    def _count_unread(self, what: str, role: str, mask: pa.Array, lines: pa.Array) -> None:
+        """Count values that could not be read, and describe the first."""
+        self._counts[f"{what}_not_read"] += pc.sum(mask).as_py()
+        row = int(np.argmax(to_numpy(mask)))
+        value = parsed(lines[row].as_py().strip(), literal=True)
+        keys = [names[role] for names in (_OLD, _NEW)]
+        found = next(((key, value[key]) for key in keys if isinstance(value, dict) and key in value), (keys[0], "?"))
+        self._unread[what] = unread.described(what, self._file, self._block.place(row)[0], *found)
+
     def _columns(self, table: pa.Table, vintage: str, given: bool) -> dict[str, pa.ChunkedArray]:
         """Return reviewer, asin, rating, time and pictures of each line by its vintage."""
         if given:
-            return _of_layout(table, _NEW if vintage == "2023" else _OLD)
+            return self._of_layout(table, _NEW if vintage == "2023" else _OLD)
         recent = ids(table[_NEW["reviewer"]]).is_valid()
         some, all_of_them = pc.any(recent).as_py(), pc.all(recent).as_py()
         if some:
             self._vintages.add("2023")
         if all_of_them:
-            return _of_layout(table, _NEW)
-        old = _of_layout(table, _OLD)
+            return self._of_layout(table, _NEW)
+        old = self._of_layout(table, _OLD)
         if pc.any(old["reviewer"].is_valid()).as_py():
             self._vintages.add("2014" if vintage == "2014" else "2018")
         if not some:
             return old
-        new = _of_layout(table, _NEW)
+        new = self._of_layout(table, _NEW)
         return {name: pc.if_else(recent, new[name], old[name]) for name in old}
+
+    def _of_layout(self, table: pa.Table, names: dict[str, str]) -> dict[str, pa.ChunkedArray]:
+        """Return reviewer, asin, rating, time and pictures by the keys of one layout."""
+        width = self._said.width
+        asin = ids(table[names["asin"]], width)
+        if names["variant"] != names["asin"]:
+            asin = pc.coalesce(asin, ids(table[names["variant"]], width))
+        found = {"reviewer": ids(table[names["reviewer"]], self._said.user_width), "asin": asin}
+        return found | {name: table[names[name]] for name in ("rating", "time", "pictures")}
 
     def _product_rows(self, lines: pa.Array, vintage: str, given: bool) -> pa.Table:
         types = dict.fromkeys(PRODUCT_KEYS, "JSON")
         types |= dict.fromkeys(("asin", "parent_asin", *KEPT_KEYS), "VARCHAR")
         table = self._transform(lines, types, literals=vintage == "2014")
-        asin, parent = ids(table["asin"]), ids(table["parent_asin"])
+        asin, parent = (ids(table[key], self._product_width) for key in ("asin", "parent_asin"))
         if vintage == "2023" or not given:
             asin = pc.coalesce(parent, asin)
         if not given:
@@ -308,14 +340,6 @@ class Parser:
             "vendor_urls_high": clean_addresses(high, self._counts, self._base, refused),
             "pictures_refused": refused[0] if refused else None,
         }
-
-
-def _of_layout(table: pa.Table, names: dict[str, str]) -> dict[str, pa.ChunkedArray]:
-    """Return reviewer, asin, rating, time and pictures by the keys of one layout."""
-    found = {"reviewer": ids(table[names["reviewer"]]), "asin": ids(table[names["asin"]])}
-    if names["variant"] != names["asin"]:
-        found["asin"] = pc.coalesce(found["asin"], ids(table[names["variant"]]))
-    return found | {name: table[names[name]] for name in ("rating", "time", "pictures")}
 
 
 def _replaced(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:

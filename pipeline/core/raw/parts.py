@@ -14,7 +14,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -79,6 +79,7 @@ class Part:
     erased: int  # rows that were read and left out
     vintage: str | None  # or several, "2018, 2023", or the layout of a table; None: the file has no lines
     counts: dict[str, int]
+    unread: dict[str, str] = field(default_factory=dict)  # of what could not be read, the first value (`unread.py`)
     known: bool = False  # whether the part was kept from an earlier call
 
     def batches(self) -> Iterator[pa.Table]:
@@ -149,7 +150,10 @@ def _name(path: Path, file: "_Lines | ShopTable", reading: Reading) -> str:
     with path.open("rb") as opened:
         content = hashlib.file_digest(opened, "sha256").hexdigest()
     inputs = [VERSION, reading.kind, reading.vintage, reading.erased.version, str(path.absolute()), content]
-    inputs += [file.state()] if isinstance(file, ShopTable) else []
+    if isinstance(file, ShopTable):
+        inputs += [file.state()]
+    elif reading.shop is not None and reading.shop.file is not None:  # it says how Amazon's ids and times read
+        inputs += [reading.shop.digest]
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
 
 
@@ -176,6 +180,7 @@ def _read(
     counts: Counter[str] = Counter()
     lines = rows = left_out = 0
     vintages: set[str] = set()
+    unread: dict[str, str] = {}
     with (
         pa.OSFile(str(make_private(folder / _ROWS)), "wb") as sink,
         pa.ipc.new_file(sink, schema) as batches,
@@ -185,6 +190,7 @@ def _read(
         for block in file.parsed():
             lines += block.lines
             counts.update(block.counts)
+            unread = block.unread | unread
             vintages |= block.vintages
             kept = keep(block.rows) if erased else block.rows
             left_out += len(block.rows) - len(kept)
@@ -199,8 +205,9 @@ def _read(
             if on_progress is not None:
                 on_progress(lines, file.meter.bytes)
     return Part(
-        folder, origin_name(path), lines, rows, left_out, ", ".join(sorted(vintages)) or file.vintage, dict(counts)
-    )
+        folder, origin_name(path), lines, rows, left_out, ", ".join(sorted(vintages)) or file.vintage, dict(counts),
+        unread,
+    )  # fmt: skip
 
 
 class _Lines:
@@ -228,7 +235,7 @@ class _Lines:
 
     def _parse(self, block: Block, vintage: str) -> Parsed:
         if not hasattr(self._of_thread, "parser"):
-            self._of_thread.parser = Parser(self._reading.kind, self._database)
+            self._of_thread.parser = Parser(self._reading.kind, self._database, self._reading.shop)
         parsed = self._of_thread.parser.parse(self.path, block, vintage, given=self._reading.vintage != "auto")
         block.release()
         return parsed

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
-from pipeline.core.raw import values
+from pipeline.core.raw import unread, values
 from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
 from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.copies import origin_name
@@ -29,8 +29,6 @@ from pipeline.core.shop.picture_files import PicturePattern
 TABLE_REASONS = ("too_many_values", "too_few_values", "kind_negative", "kind_ignored", "kind_unknown")
 LIST_CHARACTERS = 1 << 16  # of a list written as text; ast builds a tree of many times its size
 TEXT_CHARACTERS = 500  # kept of a rejected row
-# Words that exports write for a missing id.
-NO_ID = ("nan", "NaN", "NULL", "null", "None", "none", "\\N", "<NA>", "NaT", "N/A", "n/a")
 _REVIEW_FIELDS = [field for field in schemas.REVIEWS if field.name != "review_id"]
 _PRODUCT_FIELDS = [f for f in schemas.PRODUCTS if f.name not in ("garment_class", *schemas.KEPT_OF_PRODUCTS)]
 
@@ -41,11 +39,12 @@ class TableRows:
     def __init__(self, path: Path, database: duckdb.DuckDBPyConnection) -> None:
         self._file, self._base = origin_name(path), base_of(path)
         self._counts: Counter[str] = Counter()
+        self._unread: dict[str, str] = {}
         self._duckdb = database.cursor()
 
     def reviews(self, block: RowBlock, columns: InteractionColumns) -> Parsed:
         """Make REVIEWS without review_id, and `key`: the hash of the row."""
-        self._counts = Counter()
+        self._counts, self._unread = Counter(), {}
         table = block.table
         reviewer = self._ids(table[columns.user], columns.user_width)
         asin = self._ids(table[columns.item], columns.width)
@@ -60,10 +59,10 @@ class TableRows:
         if columns.time:
             times = values.times(self._moments(table[columns.time], columns.zone), columns.time_unit, columns.zone)
             seconds, refused["time_out_of_range"] = times.seconds, times.out_of_range
-            self._counts["times_not_read"] += pc.sum(times.unreadable).as_py() or 0
+            self._count_unread(unread.TIMES, columns.time, block, times.unreadable)
         if columns.rating:
             rating, unreadable, refused["rating_out_of_range"] = values.ratings(self._numbers(table[columns.rating]))
-            self._counts["ratings_not_read"] += pc.sum(unreadable).as_py() or 0
+            self._count_unread(unread.RATINGS, columns.rating, block, unreadable)
         urls = pa.ListArray.from_arrays(to_arrow(np.zeros(rows + 1, np.int32)), to_arrow([]))
         if columns.pictures:
             lists = [self._addresses([value]) for value in self._values(table[columns.pictures])]
@@ -194,7 +193,16 @@ class TableRows:
         rejected.sort(key=lambda reject: reject["line"])
         rejects = [{"file": self._file, "offset": None, **reject} for reject in rejected]
         self._counts = +self._counts
-        return Parsed(found, rejects, len(block.table) + len(block.malformed), self._counts)
+        lines = len(block.table) + len(block.malformed)
+        return Parsed(found, rejects, lines, self._counts, unread=dict(self._unread))
+
+    def _count_unread(self, what: str, column: str, block: RowBlock, mask: pa.Array) -> None:
+        """Count values that could not be read, and describe the first."""
+        if count := pc.sum(mask).as_py():
+            self._counts[f"{what}_not_read"] += count
+            row = int(np.argmax(to_numpy(mask)))
+            value = self._texts(block.table[column].slice(row, 1))[0].as_py()
+            self._unread[what] = unread.described(what, self._file, int(block.numbers[row]), column, value)
 
     def _keys(self, table: pa.Table) -> pa.ChunkedArray:
         """Hash the rows over all their columns."""
@@ -209,9 +217,7 @@ class TableRows:
         return keys
 
     def _ids(self, column: pa.ChunkedArray, width: int | None) -> pa.ChunkedArray:
-        found = values.ids(self._texts(column), width)
-        missing = pc.is_in(found, to_arrow(NO_ID))
-        return pc.if_else(missing, None, found) if pc.any(missing).as_py() else found
+        return values.ids(self._texts(column), width)
 
     def _moments(self, column: pa.ChunkedArray, zone: str) -> pa.Array:
         kind = column.type

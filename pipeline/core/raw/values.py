@@ -4,8 +4,9 @@ Every function takes an Arrow column of text (all but ids also of numbers) and w
 case, plain numbers, is one cast. Which column is which, and what becomes of a row, is decided elsewhere.
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
@@ -24,7 +25,15 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 FROM_1973 = 10**8
 DATES = (1970_01_01, 2099_12_31)  # numbers of eight digits that are a day of the calendar are dates
 MISSING = ("", "null", "none", "nan", "nat", "na", "n/a", "\\n")  # in lower case; `\N` is how databases export NULL
+STAMPS = (1970_01_01_00_00_00, 2099_12_31_23_59_59)  # numbers of fourteen digits are a day and a time of it
+# A whole column of such numbers is not of seconds in 1970: years, and the days that spreadsheets count.
+YEARS, SERIALS = (1_970, 2_100), (30_000, 60_000)
+EXCEL, EXCEL_EPOCH = "excel", 25_569  # its day 25,569 is 1970-01-01
 MOMENT_CHARACTERS = 64  # no date is longer
+RATING_CHARACTERS = 40
+# Words that exports write for a missing id; none has more bytes than NO_ID_BYTES.
+NO_ID = ("nan", "NaN", "NULL", "null", "None", "none", "\\N", "<NA>", "NaT", "N/A", "n/a")
+NO_ID_BYTES = 4
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+|[iI]nf(inity)?)([eE][+-]?[0-9]+)?$"
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -42,9 +51,20 @@ FORMATS = (
     "%Y/%m/%d",
     "%b %d, %Y",
     "%B %d, %Y",
-    "%d %b %Y",
-    "%d %B %Y",
+    *(f"{day}{clock}" for day in ("%Y-%m-%d", "%d %b %Y", "%d %B %Y", "%d-%b-%Y", "%d.%m.%Y", "%Y.%m.%d")
+      for clock in ("", " %H:%M", " %H:%M:%S")),
+    *(f"{day} {clock}" for day in ("%b %d, %Y", "%B %d, %Y") for clock in ("%H:%M", "%H:%M:%S", "%I:%M:%S %p")),
+)  # fmt: skip
+_UTC = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+) ?(UTC|GMT)$"  # BigQuery
+_MONGO = r"""^ISODate\(\s*["']?(.*?)["']?\s*\)$"""
+_DOT_NET = re.compile(r"\\?/Date\((-?\d{1,17})(?:[+-]\d{4})?\)\\?/")  # milliseconds; the zone is only how to show it
+_DAY_AND_MONTH = re.compile(
+    r"(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?P=mark)\d{4}(?P<clock>[ T]+\d{1,2}:\d{2}(?P<second_hand>:\d{2})?)?"
 )
+_STARS = re.compile(
+    r"(?P<points>\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of|von|sur)\s*\d+)?\s*(?:stars?|sterne?|points?|[★⭐])?", re.IGNORECASE
+)
+_DRAWN = re.compile(r"(?:★|⭐)+[☆✩]*")
 
 
 @dataclass(frozen=True)
@@ -58,16 +78,19 @@ class Times:
 
 
 def ids(column: pa.Array | pa.ChunkedArray, width: int | None = None) -> pa.Array | pa.ChunkedArray:
-    """Trim ids; null if the text is blank, or the JSON of a list or an object.
+    """Trim ids; null if the text is blank, a word for a missing value (NO_ID), or the JSON of a list or an object.
 
     A whole number written as a float, as pandas writes a column with a gap, becomes that integer. `width` pads ids of
     digits alone with zeros on the left.
     """
     text = pc.utf8_trim_whitespace(column)
-    blank = pc.invert(pc.binary_length(text).cast(pa.bool_()))
+    length = pc.binary_length(text)
+    blank = pc.invert(length.cast(pa.bool_()))
     none = pc.or_(blank, pc.or_(pc.starts_with(text, "["), pc.starts_with(text, "{")))
     if pc.any(none).as_py():
         text = pc.if_else(none, None, text)
+    if (pc.min(length).as_py() or 0) <= NO_ID_BYTES:
+        text = pc.if_else(pc.is_in(text, to_arrow(NO_ID).cast(text.type)), None, text)
     if pc.any(pc.ends_with(text, ".0")).as_py() or pc.any(pc.ends_with(text, ".00")).as_py():
         text = pc.replace_substring_regex(text, r"^([+-]?[0-9]+)\.0+$", r"\1")
     if width:
@@ -82,23 +105,27 @@ def times(column: pa.Array | pa.ChunkedArray, unit: str = "auto", zone: str = "U
         column: texts or numbers.
         unit: "auto" derives the unit of each number from its magnitude, and reads eight digits as a date, ISO 8601 and
             other unambiguous ways to write a moment, and MongoDB's {"$date": ...}. "s", "ms", "us" or "ns" read numbers
-            alone, "iso" ISO 8601 alone, and anything else is a format of `datetime.strptime`.
+            alone, "excel" the days that spreadsheets count, "iso" ISO 8601 alone, and anything else is a format of
+            `datetime.strptime`.
         zone: of moments that name none, as in the IANA database.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_temporal(array.type):
         array = array.cast(pa.timestamp("us", getattr(array.type, "tz", None))).cast(pa.int64())
         unit = "us"
-    numeric = unit == "auto" or unit in UNITS
+    numeric = unit in ("auto", EXCEL) or unit in UNITS
+    if not numeric and not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
+        array = ids(array.cast(pa.string()))  # numbers that are read by a format, as 2014.0 by %Y
     plain = _plain_numbers(array) if numeric else None
     if plain is not None:
         return _moments_of_numbers(plain, unit)
-    text = _present(array)
+    text = _unwrapped(_present(array)) if unit in ("auto", "iso") else _present(array)
     count, given = len(text), to_numpy(text.is_valid())
     seconds, known, outside = np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count, bool)
     units: Counter[str] = Counter()
     numbers = np.zeros(count, bool)
     if numeric:
+        text = pc.replace_substring_regex(text, r"^([0-9]{8,}),([0-9]+)$", r"\1.\2")
         numbers = _matching(text, _NUMBER)
         of_numbers = _moments_of_numbers(_numbers(text.filter(to_arrow(numbers))), unit)
         units = of_numbers.units
@@ -106,7 +133,7 @@ def times(column: pa.Array | pa.ChunkedArray, unit: str = "auto", zone: str = "U
         seconds[numbers] = to_numpy(of_numbers.seconds.fill_null(scalar(0)))
         outside[numbers] = to_numpy(of_numbers.out_of_range)
     words = np.flatnonzero(given & ~numbers)
-    if len(words) and unit not in UNITS:
+    if len(words) and unit not in (*UNITS, EXCEL):
         distinct = text.take(to_arrow(words)).dictionary_encode()  # a shop has few days
         found, read = _moments_of_texts(distinct.dictionary, unit, ZoneInfo(zone))
         place = to_numpy(distinct.indices)
@@ -118,7 +145,10 @@ def times(column: pa.Array | pa.ChunkedArray, unit: str = "auto", zone: str = "U
 
 
 def ratings(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array, pa.Array]:
-    """Read numbers, also with a decimal comma: (float64 with nulls, unreadable, outside RATINGS)."""
+    """Read numbers: (float64 with nulls, unreadable, outside RATINGS).
+
+    They may have a decimal comma, name their scale (`4/5`, `4 out of 5 stars`), or be drawn (`★★★★☆`).
+    """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     plain = _plain_numbers(array)
     unreadable = np.zeros(len(array), bool)
@@ -126,13 +156,53 @@ def ratings(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array, pa.
         text = _present(array)
         text = pc.replace_substring_regex(text, r"^([+-]?[0-9]+),([0-9]+)$", r"\1.\2")
         numbers = _matching(text, _NUMBER)
-        unreadable = to_numpy(text.is_valid()) & ~numbers
         values, known = np.zeros(len(text)), numbers
         values[numbers] = to_numpy(_numbers(text.filter(to_arrow(numbers))))
+        words = np.flatnonzero(to_numpy(text.is_valid()) & ~numbers)
+        if len(words):
+            distinct = text.take(to_arrow(words)).dictionary_encode()
+            points = np.array([_points(rating) for rating in distinct.dictionary.to_pylist()], float)
+            values[words] = points[to_numpy(distinct.indices)]
+            known = known | ~np.isnan(values) & to_numpy(text.is_valid())
+        values, unreadable = np.nan_to_num(values, copy=False), to_numpy(text.is_valid()) & ~known
     else:
         values, known = _values(plain.cast(pa.float64(), safe=False))
     within = (values >= RATINGS[0]) & (values <= RATINGS[1])
     return to_arrow(values, known & within), to_arrow(unreadable), to_arrow(known & ~within)
+
+
+def _points(text: str) -> float:
+    """Return the points of a rating in words or stars, not brought to another scale; NaN if it has none."""
+    text = text.replace("\ufe0f", "").strip()  # it makes an emoji of the character before
+    if len(text) > RATING_CHARACTERS:
+        return np.nan
+    if _DRAWN.fullmatch(text):
+        return float(text.count("★") + text.count("⭐"))
+    found = _STARS.fullmatch(text)
+    return float(found["points"].replace(",", ".")) if found else np.nan
+
+
+def day_first(texts: Iterable[str | None]) -> str | None:
+    """Return the format of dates such as 13.05.2014 if it can be one only; None otherwise.
+
+    Some day beyond the twelfth decides. Where there is none, dots mean that the day is first, as in German.
+    """
+    found = [match for text in texts if text and (match := _DAY_AND_MONTH.fullmatch(text.strip()))]
+    late = {place for match in found for place in ("first", "second") if int(match[place]) > 12}
+    marks, clocks = {match["mark"] for match in found}, {(match["clock"], match["second_hand"]) for match in found}
+    shapes = {(bool(clock), bool(seconds)) for clock, seconds in clocks}
+    if len(late) == 2 or len(marks) != 1 or len(shapes) != 1:
+        return None
+    mark, (clock, seconds) = marks.pop(), shapes.pop()
+    if not late and mark != ".":
+        return None
+    order = ("%m", "%d", "%Y") if late == {"second"} else ("%d", "%m", "%Y")
+    return mark.join(order) + (" %H:%M" if clock else "") + (":%S" if seconds else "")
+
+
+def is_day_or_month(text: str) -> bool:
+    """Return whether a text is a date whose first number may be a day or a month."""
+    return _DAY_AND_MONTH.fullmatch(text.strip()) is not None
 
 
 def prices(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
@@ -178,6 +248,15 @@ def _present(array: pa.Array) -> pa.Array:
     return pc.if_else(missing, None, text)
 
 
+def _unwrapped(text: pa.Array) -> pa.Array:
+    """Take moments out of ISODate("..."), and write `UTC` after them as ISO 8601 does."""
+    if pc.any(pc.starts_with(text, "ISODate")).as_py():
+        text = pc.replace_substring_regex(text, _MONGO, r"\1")
+    if pc.any(pc.ends_with(text, "UTC")).as_py() or pc.any(pc.ends_with(text, "GMT")).as_py():
+        text = pc.replace_substring_regex(text, _UTC, r"\1Z")
+    return text
+
+
 def _matching(text: pa.Array, pattern: str) -> np.ndarray:
     return to_numpy(pc.match_substring_regex(text, pattern).fill_null(scalar(False)))
 
@@ -202,7 +281,14 @@ def _values(numbers: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def _moments_of_numbers(numbers: pa.Array, unit: str) -> Times:
     values, known = _values(numbers)
     units: Counter[str] = Counter()
-    if unit != "auto":
+    unread = np.zeros(len(values), bool)
+    if unit == EXCEL:
+        read = known & (values >= EXCEL_EPOCH) & (values <= EXCEL_EPOCH + TIMES[1] / 86_400)
+        seconds = np.floor((np.where(read, values, EXCEL_EPOCH) - EXCEL_EPOCH) * 86_400 + 0.5).astype(np.int64)
+        units[unit] = int(read.sum())
+    elif unit == "auto" and _counts_years_or_days(values, known):
+        read, unread, seconds = np.zeros(len(values), bool), known, np.zeros(len(values), np.int64)
+    elif unit != "auto":
         read = known & (values >= TIMES[0]) & (values <= TIMES[1] * UNITS[unit])
         seconds = _seconds(values, read, UNITS[unit])
         units[unit] = int(read.sum())
@@ -216,11 +302,30 @@ def _moments_of_numbers(numbers: pa.Array, unit: str) -> Times:
             seconds[days] = of_day[is_day]
         units["s"], units["date"] = int(read.sum() - days.sum()), int(days.sum())
         if not read.all():
+            more = known & ~read & (values >= STAMPS[0]) & (values <= STAMPS[1])
+            if more.any():
+                stamps = values[more].astype(np.int64)
+                of_day, is_day = _days(stamps // 10**6)
+                hour, minute, second = stamps // 10_000 % 100, stamps // 100 % 100, stamps % 100
+                more[more] = is_stamp = is_day & (hour < 24) & (minute < 60) & (second < 60)
+                seconds[more] = (of_day + hour * 3_600 + minute * 60 + second)[is_stamp]
+                units["date"], read = units["date"] + int(more.sum()), read | more
             for name, size in list(UNITS.items())[1:]:
                 more = known & ~read & (values >= FROM_1973 * size) & (values <= TIMES[1] * size)
                 seconds = np.where(more, _seconds(values, more, size), seconds)
                 units[name], read = int(more.sum()), read | more
-    return Times(to_arrow(seconds, read), to_arrow(np.zeros(len(values), bool)), to_arrow(known & ~read), +units)
+    return Times(to_arrow(seconds, read), to_arrow(unread), to_arrow(known & ~read & ~unread), +units)
+
+
+def _counts_years_or_days(values: np.ndarray, known: np.ndarray) -> bool:
+    """Return whether all numbers are years, or the days since 1900 that spreadsheets write for dates."""
+    if not known.any():
+        return False
+    first = values[np.argmax(known)]  # of most columns it suffices
+    for least, most in (YEARS, SERIALS):
+        if least <= first <= most:
+            return bool(((values >= least) & (values <= most) | ~known).all())
+    return False
 
 
 def _seconds(values: np.ndarray, read: np.ndarray, size: int) -> np.ndarray:
@@ -265,6 +370,8 @@ def _reader(unit: str, zone: tzinfo) -> Callable[[str], int | None]:
     formats = list(FORMATS) if unit == "auto" else [] if unit == "iso" else [unit]
 
     def moment(text: str) -> int | None:
+        if unit == "auto" and (found := _DOT_NET.fullmatch(text)):
+            return int(found[1]) // 1_000
         if unit in ("auto", "iso"):
             try:
                 return stamp(datetime.fromisoformat(text))

@@ -21,7 +21,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.stored_address import stored_path
 
-TIME_UNITS = ("auto", "s", "ms", "us", "ns", "iso")  # or a strptime format, which has a %
+TIME_UNITS = ("auto", "s", "ms", "us", "ns", "excel", "iso")  # or a strptime format, which has a %
 WIDTH_AT_MOST = 256  # digits; ids have at most 256 bytes
 COLUMN_AT_MOST = 1_000  # columns named in one list of a shop.toml
 Attributes = tuple[tuple[str, str], ...]  # (name, column) pairs, in the order in which the values are kept
@@ -53,7 +53,7 @@ class InteractionColumns(TableForm):
     positive: Annotated[tuple[str, ...], Doc("Values of `kind` that count; all, where none is named.")] = ()
     negative: Annotated[tuple[str, ...], Doc("Values of `kind` that speak against the item; left out.")] = ()
     ignored: Annotated[tuple[str, ...], Doc("Values of `kind` that say nothing; left out.")] = ()
-    time_unit: Annotated[str, Doc("How times read: auto, s, ms, us, ns, iso, or a format such as %d.%m.%Y.")] = "auto"
+    time_unit: Annotated[str, Doc("How times read: auto, s, ms, us, ns, excel, iso, or a format such as %d.%m.%Y.")] = "auto"
     zone: Annotated[str, Doc("The time zone of times that name none.")] = "UTC"
     width: Annotated[int | None, Doc("Digits of an item's id; a shorter number has lost zeros and gets them.")] = None
     user_width: Annotated[int | None, Doc("The same for users.")] = None
