@@ -22,6 +22,7 @@ from pipeline.core.raw.shop_tables import described
 from pipeline.core.tables import StoredTable, concatenated, table_digest
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import Storage, digest
+from pipeline.inspection.causes import of_reading
 from pipeline.runtime.failures import network
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import RawSources
@@ -136,7 +137,10 @@ def ingest_files(
             else None
         )
         if read is not None:
-            yield table_output(read.reviews_file, "reviews", **_counts_metadata(read))
+            doubts = of_reading(read.counts, read.unread)
+            for doubt in doubts:
+                context.log.warning(doubt)
+            yield table_output(read.reviews_file, "reviews", **_counts_metadata(read), doubts=doubts or None)
         else:
             context.log.warning("no review files: only the generator's assets can be made")
             yield table_output(schemas.REVIEWS.empty_table(), "reviews", lines=0, accepted=0)
@@ -205,7 +209,6 @@ def _counts_metadata(read: ingest.ReviewsRead | ingest.ProductsRead | ingest.Cus
         "files_known": read.files_known,
         "erased": read.erased or None,
         "counts": read.counts,
-        "unread": read.unread or None,
         "vintages": read.vintages,
     }
 

@@ -60,6 +60,8 @@ def inspect_before(
     with console.status("inspecting the input"):
         facts = _facts(raw, storage, method.settings(IngestSettings, "ingest").vintage, core)
     say(f"inspected: {_in_short(facts, k)} ({time.monotonic() - started:.1f} s; details: atelier inspect)")
+    for line in facts.understood:
+        say(f"understood: {line}")
     for cause in pointless(facts, k, generator_alone(selected)):
         if not anyway:
             raise InputError(cause.stop)

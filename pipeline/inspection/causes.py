@@ -3,7 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+<<<<<<< HEAD
 from pipeline.core.raw import unusable
+=======
+from pipeline.core.quoting import printable
+from pipeline.core.raw.table_rows import KIND_COUNTED
+from pipeline.core.shop.kinds import listed
+>>>>>>> 29e8acc (Sort kinds of interactions by known words; shop.toml completes what is recognised; doubts about values at the end of a run)
 from pipeline.inspection.facts import Facts, LineCounts
 
 MEETING = 0.01  # under this share of reviewed ids among the products, nothing can come of a run
@@ -160,14 +166,35 @@ def dropped(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {unusable.words(kind)}" for kind, count in sorted(kinds.items()))
 
 
-def not_read(counts: Mapping[str, int], first: Mapping[str, str]) -> list[str]:
-    """List what of the reviews could not be read, each with its first value and the mend."""
-    found = {what: counts.get(f"{what}_not_read", 0) for what in ("times", "ratings")}
-    return [
-        f"{count:,} {what} of reviews cannot be read{f'; the first: {first[what]}' if what in first else ''}"
-        for what, count in found.items()
-        if count
+def of_reading(counts: Mapping[str, int], first: Mapping[str, str]) -> list[str]:
+    """List what of the reviews could not be read or understood, with the first value or the column, and the mend.
+
+    Args:
+        counts: of reading the reviews (`ingest.Read.counts`).
+        first: the places that belong to them (`ingest.Read.unread`).
+    """
+
+    def place(what: str) -> str:
+        return f"; the first: {first[what]}" if what in first else ""
+
+    found = [
+        f"{count:,} {what} of reviews cannot be read{place(what)}"
+        for what in ("times", "ratings")
+        if (count := counts.get(f"{what}_not_read", 0))
     ]
+    kinds = {name.removeprefix(KIND_COUNTED): n for name, n in counts.items() if name.startswith(KIND_COUNTED)}
+    if len(kinds) > 1 or (kinds and counts.get("kinds_left_out")):
+        become = "are left out" if counts.get("kinds_left_out") else "count as purchases"
+        common = max(kinds, key=lambda value: kinds[value])
+        found.append(
+            f"{first.get('kinds', 'the column of kinds')}: these kinds are not known and {become}: {listed(kinds)}; say"
+            f' in shop.toml which count: [interactions] positive = ["{printable(common, 40)}"], ignored = ["..."]'
+        )
+    if count := counts.get("quantities_undone", 0):
+        found.append(f"{count:,} rows have a quantity of zero or less and count as purchases{place('quantities')}")
+    if count := counts.get("states_undone", 0):
+        found.append(f"{count:,} rows were returned, refunded or cancelled and count as purchases{place('states')}")
+    return found
 
 
 def warnings(facts: Facts, k: int = 5) -> list[str]:
@@ -192,7 +219,7 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
     if tables.first_time is not None and not TIMES[0] <= tables.first_time <= (tables.last_time or 0) <= TIMES[1]:
         found.append(f"times lie outside of 1995 to 2100 ({tables.first_time} to {tables.last_time} s after 1970)")
     if facts.review_lines is not None:
-        found += not_read(facts.review_lines.counts, facts.review_lines.unread)
+        found += of_reading(facts.review_lines.counts, facts.review_lines.unread)
     if count := facts.product_lines.counts.get("prices_not_read", 0):
         found.append(f"{count:,} prices of products cannot be read")
     if tables.customers is not None and tables.customers.users_met < FEW_MEET * tables.users:

@@ -54,6 +54,7 @@ def summarise(
     summary: dict[str, Any] = {
         "data": {
             "reviews": reviews.get("dagster/row_count"),
+            "doubts": reviews.get("doubts") or [],  # what could not be read or understood, with the mend
             "rejected_lines": latest.of("rejects").get("dagster/row_count"),
             "users": core.get("counts", {}).get("users"),
             "items": core.get("counts", {}).get("items"),

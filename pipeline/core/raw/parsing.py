@@ -127,9 +127,7 @@ class Parser:
         rows = table.drop_columns(["reason"])
         if len(bad):
             rows = rows.take(pa.array(np.delete(np.arange(table.num_rows), bad)))
-        return Parsed(
-            rows, rejected, table.num_rows - blank, self._counts, frozenset(self._vintages), self._unread
-        )
+        return Parsed(rows, rejected, table.num_rows - blank, self._counts, frozenset(self._vintages), self._unread)
 
     def _frame(self, block: Block) -> pa.Array:
         """Trim the lines and end each with one newline; mostly without copying the block's bytes."""

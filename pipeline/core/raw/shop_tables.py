@@ -21,6 +21,7 @@ from pipeline.core.raw.framing import Meter
 from pipeline.core.raw.json_table import JsonTable
 from pipeline.core.raw.parsing import Parsed, parsers_database
 from pipeline.core.raw.table_rows import TableRows
+from pipeline.core.raw.table_values import of_values
 from pipeline.core.raw.tables import RowBlock, TableFile
 from pipeline.core.shop import layouts
 from pipeline.core.shop.mapping import CustomerColumns, InteractionColumns, ProductColumns, Shop
@@ -47,22 +48,34 @@ class ShopTable:
         InputError: when it is made: it is no table, or it is unclear what its columns mean.
     """
 
-    def __init__(self, path: Path, kind: str, shop: Shop | None, form: Form | None = None, threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        shop: Shop | None,
+        form: Form | None = None,
+        threads: int = 1,
+        others: Sequence[Path] = (),
+    ) -> None:
+        """Take the meaning of the columns from `shop`, or recognise it; `others` are files of the same columns."""
         self.path, self.kind, self._threads = path, kind, threads
         self.name, folder = origin_name(path), origin_folder(path) or path.parent
         self.meter = Meter()
         shop = shop or Shop()
         form = form or form_of(path)
         given = _given(shop, kind)
-        self._file = JsonTable(path, form) if form.kind == JSON else TableFile(path, form, given, layouts.KNOWN)
+        self._file = table_file(path, given, form)
         names, dialect = self._file.names, self._file.dialect
         if shop.understood and shop.file is None and not layouts.fits(given, names):
             shop = Shop()  # another file's columns were recognised, and this one has its own
         self.pictures = shop.pictures
         self.columns: layouts.AnyColumns
+        self.notes: tuple[str, ...] = ()  # what was understood from the values of columns
         if kind == "reviews":
             sample = dialect.sample if dialect else ()
-            self.vintage, self.columns = layouts.interactions_of(names, sample, self.name, shop.interactions)
+            self.vintage, of_names = layouts.interactions_of(names, sample, self.name, shop.interactions)
+            files = (table_file(other, shop.interactions) for other in others)
+            self.columns, self.notes = of_values(of_names, self._file, files)
         elif kind == "customers":
             user = shop.interactions.user or None
             self.vintage, self.columns = layouts.customers_of(names, self.name, shop.customers, user)
@@ -82,7 +95,8 @@ class ShopTable:
         kind = origin_kind(self.path) or form.kind
         packed = f", {form.codec}" if form.codec else ""
         file = self.name.rpartition("/")[2]
-        return f"{file}: {kind} table{packed}; {self.vintage}: {layouts.said(self.columns)}"
+        notes = "".join(f"; {note}" for note in self.notes)
+        return f"{file}: {kind} table{packed}; {self.vintage}: {layouts.said(self.columns)}{notes}"
 
     def state(self) -> str:
         """Return a text that changes when the same file yields other rows."""
@@ -123,6 +137,12 @@ class ShopTable:
                 )
 
 
+def table_file(path: Path, given: layouts.AnyColumns, form: Form | None = None) -> TableFile | JsonTable:
+    """Open a table of any form."""
+    form = form or form_of(path)
+    return JsonTable(path, form) if form.kind == JSON else TableFile(path, form, given, layouts.KNOWN)
+
+
 def _given(shop: Shop, kind: str) -> layouts.AnyColumns:
     """Return what a shop says of the columns of a kind of table."""
     return {"reviews": shop.interactions, "products": shop.products, "customers": shop.customers}[kind]
@@ -145,7 +165,8 @@ def recognised(
             form = form_of(path)
             if not is_table(path, kind, shop, form):
                 continue
-            table = ShopTable(path, kind, found, form)
+            others = [other for other in paths if other != path and is_table(other, kind, shop, form_of(other))]
+            table = ShopTable(path, kind, found, form, others=others)
             given, columns = True, table.columns
             names.append(table.vintage)
             understood.append(table.described())

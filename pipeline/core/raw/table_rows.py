@@ -16,17 +16,25 @@ import pyarrow.compute as pc
 
 from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
+from pipeline.core.quoting import printable
 from pipeline.core.raw import unread, values
 from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
 from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.copies import origin_name
+from pipeline.core.raw.dialects import plain
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
 from pipeline.core.raw.tables import RowBlock
 from pipeline.core.raw.vintages import categories_of, parsed, title_of
+from pipeline.core.shop import kinds
 from pipeline.core.shop.mapping import Attributes, CustomerColumns, InteractionColumns, ProductColumns
 from pipeline.core.shop.picture_files import PicturePattern
 
 TABLE_REASONS = ("too_many_values", "too_few_values", "kind_negative", "kind_ignored", "kind_unknown")
+KIND_COUNTED = "kind="  # before a kind of interaction of which nothing is known, in the counts
+# Columns by which a row may be no purchase: none or fewer than none bought, or given back.
+UNDONE_BY = dict.fromkeys(("quantity", "qty", "orderquantity", "quantityordered", "menge", "anzahl"), "quantities") | (
+    dict.fromkeys(("status", "orderstatus", "itemstatus", "state", "financialstatus", "paymentstatus"), "states")
+)
 LIST_CHARACTERS = 1 << 16  # of a list written as text; ast builds a tree of many times its size
 TEXT_CHARACTERS = 500  # kept of a rejected row
 _REVIEW_FIELDS = [field for field in schemas.REVIEWS if field.name != "review_id"]
@@ -49,7 +57,8 @@ class TableRows:
         reviewer = self._ids(table[columns.user], columns.user_width)
         asin = self._ids(table[columns.item], columns.width)
         rows = len(table)
-        refused = self._kinds(table, columns) | {
+        self._count_undone(block, columns)
+        refused = self._kinds(block, columns) | {
             "reviewer_missing": pc.is_null(reviewer),
             "asin_missing": pc.is_null(asin),
             "reviewer_too_long": _too_long(reviewer),
@@ -158,11 +167,43 @@ class TableRows:
         """Read the ids that are bought."""
         return self._ids(block.table[columns.variant], columns.variant_width)
 
-    def _kinds(self, table: pa.Table, columns: InteractionColumns) -> dict[str, pa.Array]:
-        """Mark the rows whose kind of interaction does not count."""
-        if not columns.kind or not (columns.positive or columns.negative or columns.ignored):
+    def _count_undone(self, block: RowBlock, columns: InteractionColumns) -> None:
+        """Count the rows that are perhaps no purchases by their quantity or state, and describe the first."""
+        for name in block.table.column_names:
+            what = UNDONE_BY.get(plain(name))
+            if what is None or name in (columns.kind, columns.user, columns.item, columns.rating, columns.time):
+                continue
+            text = pc.utf8_trim_whitespace(self._texts(block.table[name]))
+            if what == "quantities":
+                mask = pc.match_substring_regex(text, r"^(-|[0]+([.,]0*)?$)")
+            else:
+                words = pc.replace_substring_regex(pc.utf8_lower(text), "[^a-z]+", "")
+                mask = pc.is_in(words, to_arrow(sorted(kinds.UNDONE)))
+            if count := pc.sum(mask).as_py():
+                self._counts[f"{what}_undone"] += count
+                row = pc.index(_whole(mask), scalar(True)).as_py()
+                value, column = printable(text[row].as_py(), 60), printable(name, 60)
+                mend = "take such rows out of the file if they are returns"
+                if what == "states":
+                    mend = f'say in shop.toml: [interactions] kind = "{column}", negative = ["{value}"]'
+                place = f"{self._file}: row {int(block.numbers[row]):,}, column {column}: {value!r}"
+                self._unread[what] = f"{place}; {mend}"
+
+    def _kinds(self, block: RowBlock, columns: InteractionColumns) -> dict[str, pa.Array]:
+        """Mark the rows whose kind of interaction does not count; count the values of which nothing is known."""
+        if not columns.kind:
             return {}
-        kind = pc.utf8_trim_whitespace(self._texts(table[columns.kind]))
+        kind = pc.utf8_trim_whitespace(self._texts(block.table[columns.kind]))
+        lists = (*columns.positive, *columns.negative, *columns.ignored)
+        if columns.positive or not lists:
+            counted = pc.value_counts(kind.filter(pc.invert(pc.is_in(kind, pa.array(lists, pa.string())))))
+            for entry in counted.slice(0, kinds.VALUES_AT_MOST).to_pylist():
+                self._counts[f"{KIND_COUNTED}{entry['values'] or ''}"] += entry["counts"]
+            if len(counted):
+                self._counts["kinds_left_out"] += pc.sum(counted.field(1)).as_py() if columns.positive else 0
+                self._unread["kinds"] = f"column {printable(columns.kind, 60)}"
+        if not lists:
+            return {}
         among = {
             name: pc.is_in(kind, pa.array(named, pa.string()))
             for name, named in (("negative", columns.negative), ("ignored", columns.ignored))

@@ -59,10 +59,12 @@ _UTC = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+) ?(UTC|GMT)$"  # BigQuery
 _MONGO = r"""^ISODate\(\s*["']?(.*?)["']?\s*\)$"""
 _DOT_NET = re.compile(r"\\?/Date\((-?\d{1,17})(?:[+-]\d{4})?\)\\?/")  # milliseconds; the zone is only how to show it
 _DAY_AND_MONTH = re.compile(
-    r"(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?P=mark)\d{4}(?P<clock>[ T]+\d{1,2}:\d{2}(?P<second_hand>:\d{2})?)?"
+    r"(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?P=mark)\d{4}"
+    r"(?P<clock>[ T]+\d{1,2}:\d{2}(?P<second_hand>:\d{2})?)?"
 )
 _STARS = re.compile(
-    r"(?P<points>\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of|von|sur)\s*\d+)?\s*(?:stars?|sterne?|points?|[★⭐])?", re.IGNORECASE
+    r"(?P<points>\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of|von|sur)\s*\d+)?\s*(?:stars?|sterne?|points?|[★⭐])?",
+    re.IGNORECASE,
 )
 _DRAWN = re.compile(r"(?:★|⭐)+[☆✩]*")
 

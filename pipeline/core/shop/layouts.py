@@ -33,7 +33,10 @@ TIME = (
     *("unix_timestamp", "review_date", "transaction_date", "rated_at", "order_purchase_timestamp", "datum"),
 )
 RATING = ("rating", "overall", "stars", "score", "star_rating", "review_score", "ratings", "bewertung")
-KIND = ("event", "event_type", "interaction", "interaction_type", "behavior", "behaviour", "behavior_type", "action")
+KIND = (
+    *("event", "event_type", "event_name", "kind", "interaction", "interaction_type", "behavior", "behaviour"),
+    *("behavior_type", "action", "transaction_type"),
+)
 PHOTOS = ("image", "images", "image_url", "image_urls", "photos", "photo")
 PRODUCT = ("id", "item_id", "item", "product_id", "article_id", "asin", "sku", "movie_id", "book_id", "style_id",
            "stock_code", "clothing_id", "isbn", "product_code", "item_code", "iid", "pid", "handle")  # fmt: skip
@@ -82,16 +85,24 @@ def interactions_of(
             not there.
     """
     given = resolved(given or InteractionColumns(), names, path, "interactions")
-    if given.user and given.item:
-        return GIVEN, given
     by_name = {plain(name): name for name in names}
+    named = bool(given.user and given.item)
+    _check_kinds(given, names, path)
     if {"tdat", "customerid", "articleid"} <= by_name.keys():
         article, customer = by_name["articleid"], by_name["customerid"]
         return "H&M (Kaggle)", _with(
             InteractionColumns(user=customer, item=article, time=by_name["tdat"], width=10), given
         )
     if all(name.isdigit() for name in names):
-        return "ratings without a header", _with(_by_position(names, sample, path), given)
+        if named and {given.user, given.item} != set(names[:2]):
+            return GIVEN, given
+        try:
+            found = _with(_by_position(names, sample, path), given)
+        except InputError:
+            if named:
+                return GIVEN, given
+            raise
+        return GIVEN if named else "ratings without a header", found
     roles = _Roles("interactions", names, path, given)
     found = InteractionColumns(
         user=roles.needed("user", USER),
@@ -101,7 +112,7 @@ def interactions_of(
         pictures=roles.one("pictures", PHOTOS),
         kind=roles.one("kind", KIND),
     )
-    return "columns by their names", _with(found, given)
+    return GIVEN if named else "columns by their names", _with(found, given)
 
 
 def products_of(
@@ -147,9 +158,9 @@ def products_of(
             _with(found, given),
             _beside(folder or Path(path).parent, f"images/{{{found.id}}}.jpg"),
         )
-    if given.id:
-        return GIVEN, given, PictureFiles()
     if all(name.isdigit() for name in names):
+        if given.id:
+            return GIVEN, given, PictureFiles()
         raise InputError(
             f'{path}: has no names of columns; say in shop.toml which is which: [products] id = "1", title = "2"'
         )
@@ -162,7 +173,19 @@ def products_of(
         price=attributes.price_of(by_name),
         attributes=attributes.named(attributes.PRODUCTS, by_name),
     )
-    return "columns by their names", _with(found, given), PictureFiles()
+    return GIVEN if given.id else "columns by their names", _with(found, given), PictureFiles()
+
+
+def _check_kinds(given: InteractionColumns, names: Sequence[str], path: Path | str) -> None:
+    """Refuse kinds that are sorted without a column that has them."""
+    if not given.positive and not given.negative and not given.ignored:
+        return
+    if "kind" in given.off or not (given.kind or any(plain(name) in map(plain, KIND) for name in names)):
+        key = next(key for key in ("positive", "negative", "ignored") if getattr(given, key))
+        raise InputError(
+            f"{path}: shop.toml: [interactions] {key} names kinds of interactions, but no column is known to have"
+            f' them; name it: kind = "..." (there are {printable(", ".join(names), 500)})'
+        )
 
 
 def customers_of(
@@ -257,8 +280,8 @@ class _Roles:
 
     def one(self, role: str, synonyms: Sequence[str], wanted: str | None = None) -> str | None:
         """Return the only column that fits a role; None if none fits, or shop.toml names it."""
-        if getattr(self._given, role):
-            return getattr(self._given, role)
+        if getattr(self._given, role) or role in self._given.off:
+            return getattr(self._given, role) or None
         meant = {plain(name) for name in synonyms}
         found = [name for name in self._names if plain(name) in meant]
         if len(found) > 1 and wanted is not None:
@@ -292,7 +315,7 @@ def _with(found: Columns, given: Columns) -> Columns:
     changed = {
         field.name: getattr(given, field.name)
         for field in dataclasses.fields(given)
-        if getattr(given, field.name) != getattr(default, field.name)
+        if getattr(given, field.name) != getattr(default, field.name) or field.name in given.off
     }
     return dataclasses.replace(found, **changed)
 

@@ -24,6 +24,7 @@ from pipeline.core.stored_address import stored_path
 TIME_UNITS = ("auto", "s", "ms", "us", "ns", "excel", "iso")  # or a strptime format, which has a %
 WIDTH_AT_MOST = 256  # digits; ids have at most 256 bytes
 COLUMN_AT_MOST = 1_000  # columns named in one list of a shop.toml
+ROLES = ("time", "rating", "pictures", "kind", "variant", "title", "categories", "price")  # that may be switched off
 Attributes = tuple[tuple[str, str], ...]  # (name, column) pairs, in the order in which the values are kept
 ATTRIBUTES_DOC = "Further columns to keep, as name = column; take out the lines that you do not want."
 
@@ -38,6 +39,7 @@ class TableForm:
         None
     )
     encoding: Annotated[str | None, Doc("How the text is encoded, for example cp1252 or utf-16.")] = None
+    off: tuple[str, ...] = field(default=(), kw_only=True)  # keys set to "" or []: no column has the role
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class InteractionColumns(TableForm):
     positive: Annotated[tuple[str, ...], Doc("Values of `kind` that count; all, where none is named.")] = ()
     negative: Annotated[tuple[str, ...], Doc("Values of `kind` that speak against the item; left out.")] = ()
     ignored: Annotated[tuple[str, ...], Doc("Values of `kind` that say nothing; left out.")] = ()
-    time_unit: Annotated[str, Doc("How times read: auto, s, ms, us, ns, excel, iso, or a format such as %d.%m.%Y.")] = "auto"
+    time_unit: Annotated[str, Doc("How times read: auto, s, ms, us, ns, excel, iso, or a format as %d.%m.%Y.")] = "auto"
     zone: Annotated[str, Doc("The time zone of times that name none.")] = "UTC"
     width: Annotated[int | None, Doc("Digits of an item's id; a shorter number has lost zeros and gets them.")] = None
     user_width: Annotated[int | None, Doc("The same for users.")] = None
@@ -157,7 +159,8 @@ class Shop:
                 value = getattr(of_table, name)
                 unset = value is None or value in ("", ())
                 line = f"{name} = {_written(_example(value, kind))}"
-                lines.append(f"{'# ' if unset and name != 'quote' else ''}{line}  # {doc}")
+                meant = name == "quote" or name in getattr(of_table, "off", ())
+                lines.append(f"{'# ' if unset and not meant else ''}{line}  # {doc}")
             if isinstance(of_table, ProductColumns):
                 lines += _attribute_lines("attributes", of_table.attributes)
             if isinstance(of_table, CustomerColumns):
@@ -271,7 +274,10 @@ class _Reader:
             self._fail("", table, f"has to be a table: write [{table}] above its keys")
         fields = {name: kind for name, (kind, _) in _fields(of).items()}
         self._known(table, values, tuple(fields))
-        return {name: self._value(table, name, value, fields[name]) for name, value in values.items()}
+        found = {name: self._value(table, name, value, fields[name]) for name, value in values.items()}
+        if issubclass(of, TableForm):
+            found["off"] = tuple(name for name in ROLES if found.get(name) in ("", ()))
+        return found
 
     def _attributes(self, table: str, values: Any) -> Attributes | None:
         """Read a table of attributes; None if there is none."""

@@ -36,6 +36,11 @@ WAYS = {
     '{"$date": 1400000000123}': MOMENT,
     "2014-05-13": 1_399_939_200, "20140513": 1_399_939_200, "05 13, 2014": 1_399_939_200, "5 13, 2014": 1_399_939_200,
     "May 13, 2014": 1_399_939_200, "13 May 2014": 1_399_939_200, "2014/05/13": 1_399_939_200,
+    "2014-05-13 16:53:20 UTC": MOMENT, 'ISODate("2014-05-13T16:53:20Z")': MOMENT, "/Date(1400000000000)/": MOMENT,
+    "\\/Date(1400000000000+0200)\\/": MOMENT, "20140513165320": MOMENT, "1400000000,5": MOMENT,
+    "13 May 2014 16:53:20": MOMENT, "13.05.2014 16:53:20": MOMENT, "May 13, 2014 04:53:20 PM": MOMENT,
+    "13-May-2014": 1_399_939_200, "2014-5-13": 1_399_939_200, "13.05.2014": 1_399_939_200,
+    "20140513256199": "out of range", "1,4": "unreadable", "13/05/2014": "unreadable",
     "0": 0, "7": 7, "20140231": 20_140_231,  # no day of the calendar, so seconds
     "": None, "  ": None, "null": None, "NaN": None, "NaT": None, "None": None, "\\N": None, "N/A": None,
     "yesterday": "unreadable", "true": "unreadable", "2014-02-31": "unreadable", "03/04/2014": "unreadable",
@@ -54,6 +59,40 @@ def test_a_column_of_all_ways_reads_each_value_as_alone():
     assert read_times(*WAYS, None) == [*WAYS.values(), None]
     chunked = pa.chunked_array([texts(*WAYS), texts(None)])
     assert values.times(chunked).seconds.to_pylist()[0] == MOMENT
+
+
+@pytest.mark.parametrize("numbers", [["2014", "2009"], ["41772", "41772.5"], ["30000"]])
+def test_a_column_of_years_or_of_a_spreadsheets_days_is_not_read_as_seconds_of_1970(numbers: list[str]):
+    assert read_times(*numbers, "") == [*["unreadable"] * len(numbers), None]
+    found = values.times(pa.array([float(number) for number in numbers]))
+    assert found.seconds.null_count == len(numbers) and all(found.unreadable.to_pylist())
+    assert read_times(*numbers, "70") == [*(int(float(number)) for number in numbers), 70]
+
+
+def test_years_and_a_spreadsheets_days_are_read_where_the_unit_names_them():
+    assert read_times("41772", "41772.5", unit="excel") == [1_399_939_200, 1_399_982_400]
+    assert values.times(pa.array([2014]), "%Y").seconds.to_pylist() == read_times("2014", unit="%Y") == [1_388_534_400]
+
+
+@pytest.mark.parametrize(
+    ("dates", "form"),
+    [
+        (["13/05/2014", "01/02/2014"], "%d/%m/%Y"),
+        (["01/02/2014", "05/13/2014"], "%m/%d/%Y"),
+        (["01.02.2014 7:30"], "%d.%m.%Y %H:%M"),
+        (["05-13-2014 16:53:20"], "%m-%d-%Y %H:%M:%S"),
+        (["01/02/2014"], None),
+        (["13/05/2014", "05/13/2014"], None),
+        (["soon", None], None),
+    ],
+)
+def test_dates_have_the_day_first_or_second_if_only_that_fits_the_column(dates: list[str | None], form: str | None):
+    assert values.day_first(dates) == form
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "None", "null", "NULL", "<NA>", "\\N"])
+def test_a_word_for_nothing_is_no_id(word: str):
+    assert values.ids(texts(word, f" {word} ", "NANCY")).to_pylist() == [None, None, "NANCY"]
 
 
 def test_the_units_understood_are_counted():
@@ -108,7 +147,9 @@ RATINGS = {
     "4.5": 4.5, "4,5": 4.5, " 3 ": 3.0, "5": 5.0, "+2": 2.0, "1e1": 10.0, '{"$numberDouble": "4.5"}': 4.5, "0": 0.0,
     "100": 100.0, "": None, "NaN": None, "null": None, "good": "unreadable", "true": "unreadable",
     "1,2,3": "unreadable",
-    "4/5": "unreadable", "[5]": "unreadable", "-0.5": "out of range", "1e39": "out of range", "101": "out of range",
+    "4/5": 4.0, "5 stars": 5.0, "★★★★": 4.0, "★★★☆☆": 3.0, "4,5 out of 5 stars": 4.5, "\u2b50\ufe0f": 1.0,
+    "five": "unreadable", "5 cars": "unreadable", "500 stars": "out of range",
+    "[5]": "unreadable", "-0.5": "out of range", "1e39": "out of range", "101": "out of range",
     "Infinity": "out of range", "9" * 100_000: "out of range",
 }  # fmt: skip
 
