@@ -33,6 +33,8 @@ def lines(summary: dict[str, Any]) -> Iterator[str]:
     """Yield the other main figures, the extent of the data first, as rich markup."""
     if extent := summary["data"].get("extent"):
         yield f"[bold]{escape(extent)}[/]"
+    for doubt in summary["data"].get("doubts", ()):
+        yield f"[yellow]![/] {escape(doubt)}"
     for mode, found in summary["modes"].items():
         if found.get("extent", "") != summary["data"].get("extent", ""):
             yield f"[yellow]![/] {escape(other_data(mode, found.get('extent', '')))}"

@@ -16,14 +16,14 @@ from pipeline.core.errors import InputError
 from pipeline.core.raw.ingest import ReadContext
 from pipeline.core.raw.sources import is_far
 from pipeline.home.storage import Storage
-from pipeline.inspection.causes import pointless
+from pipeline.inspection.causes import nothing_read, pointless
 from pipeline.inspection.facts import KS, Facts, measure
 from pipeline.runtime.plan import generator_alone
 from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import FiveCoreSettings, IngestSettings
 from pipeline.settings.method import Method
 
-READS, FETCHES = "reviews", "image_urls"  # assets between which nothing is left to do where nothing can come of a run
+READS, FETCHES = "reviews", "image_urls"
 
 
 def inspect_before(
@@ -38,7 +38,8 @@ def inspect_before(
 ) -> bool:
     """Inspect the files before the selected assets are made; return whether they were inspected.
 
-    Nothing is inspected if the run does not read files and then list pictures, or if a file is on a server.
+    Nothing is inspected if the run does not read files, or if a file is on a server. Where it lists no pictures, only
+    files of which no line can be read stop it.
 
     Args:
         raw: the files.
@@ -53,16 +54,20 @@ def inspect_before(
     Raises:
         InputError: nothing can come of the run; the message is the cause.
     """
-    if not {READS, FETCHES} <= set(selected) or is_far(raw.reviews) or is_far(raw.products):
+    if READS not in selected or is_far(raw.reviews) or is_far(raw.products):
         return False
     k = core.k
     started = time.monotonic()
     with console.status("inspecting the input"):
         facts = _facts(raw, storage, method.settings(IngestSettings, "ingest").vintage, core)
-    say(f"inspected: {_in_short(facts, k)} ({time.monotonic() - started:.1f} s; details: atelier inspect)")
-    for line in facts.understood:
-        say(f"understood: {line}")
-    for cause in pointless(facts, k, generator_alone(selected)):
+    if FETCHES in selected:
+        say(f"inspected: {_in_short(facts, k)} ({time.monotonic() - started:.1f} s; details: atelier inspect)")
+        for line in facts.understood:
+            say(f"understood: {line}")
+        found = pointless(facts, k, generator_alone(selected))
+    else:
+        found = nothing_read(facts)
+    for cause in found:
         if not anyway:
             raise InputError(cause.stop)
         say(f"going on, although nothing can come of this run: {cause.text}")

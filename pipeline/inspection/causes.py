@@ -3,16 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-<<<<<<< HEAD
-from pipeline.core.raw import unusable
-=======
 from pipeline.core.quoting import printable
 from pipeline.core.raw.table_rows import KIND_COUNTED
 from pipeline.core.shop.kinds import listed
->>>>>>> 29e8acc (Sort kinds of interactions by known words; shop.toml completes what is recognised; doubts about values at the end of a run)
 from pipeline.inspection.facts import Facts, LineCounts
 
 MEETING = 0.01  # under this share of reviewed ids among the products, nothing can come of a run
+SAME = 0.9  # of the items with pictures of several users, those with one picture if these are of the products
 FEW_MEET, FEW_PICTURES, FEW_TIMES = 0.5, 0.5, 0.5  # shares under which a person is warned
 # Earlier and later times are hardly meant: 1995-01-01, before shops had reviews, and 2100-01-01.
 TIMES = 788_918_400, 4_102_444_800
@@ -66,6 +63,16 @@ def pointless(facts: Facts, k: int = 5, generator_alone: bool = False) -> list[C
     return [Cause(one.name, f"{one.text} (understood: {understood}; a shop.toml corrects that)") for one in found]
 
 
+def nothing_read(facts: Facts) -> list[Cause]:
+    """List the kinds of files of which no line was accepted; even their tables would be empty."""
+    kinds = {"review": facts.review_lines, "product": facts.product_lines}
+    return [
+        Cause(f"no_{kind}", unread(lines, f"a {kind}"))
+        for kind, lines in kinds.items()
+        if lines is not None and lines.lines and not lines.accepted
+    ]
+
+
 def _causes(facts: Facts, k: int, generator_alone: bool) -> list[Cause]:
     lines, products, tables = facts.review_lines, facts.product_lines, facts.tables
     if lines is None or generator_alone:
@@ -77,7 +84,7 @@ def _causes(facts: Facts, k: int, generator_alone: bool) -> list[Cause]:
         return [Cause("no_review", unread(lines, "a review"))]
     if none := _no_user(facts, k):
         return none
-    if tables.core(k).users_by_customers:  # their photos are enough
+    if tables.core(k).users_by_customers and not _pictures_of_products(facts):  # their photos are enough
         return []
     return [*_products(facts, products), *_apart(facts), *_no_picture(facts), *_few_pictured(facts, k)][:1]
 
@@ -118,7 +125,27 @@ def _no_user(facts: Facts, k: int) -> list[Cause]:
 def _apart(facts: Facts) -> Iterator[Cause]:
     tables, meeting = facts.tables, facts.tables.meeting
     if tables.items and tables.products and meeting.share < MEETING:
-        yield Cause("ids_apart", f"{_how_many(facts)}{_one_of_each(facts)}: {REASONS[meeting.reason]}.")
+        yield Cause("ids_apart", f"{_how_many(facts)}{_one_of_each(facts)}: {_reason(facts)}.")
+
+
+def _pictures_of_products(facts: Facts) -> bool:
+    """Return whether the pictures of the reviews are most likely the products': the same for all users of an item."""
+    tables = facts.tables
+    return 0 < SAME * tables.photographed_items <= tables.items_of_one_picture
+
+
+def _reason(facts: Facts) -> str:
+    """Return the likely reason why ids do not meet, with the table of shop.toml that mends it; empty if unknown."""
+    meeting = facts.tables.meeting
+    if meeting.reason != "zeros_lost" or not meeting.reviewed or not meeting.product:
+        return REASONS[meeting.reason]
+    short, table = min((meeting.reviewed, "interactions"), (meeting.product, "products"), key=lambda each: len(each[0]))
+    digits = max(len(meeting.reviewed), len(meeting.product))
+    lost = "the reviews" if table == "interactions" else "the products"
+    return (
+        f"the ids of {lost} lost leading zeros, as when ids are read as numbers ({short!r}); write ids as text (in"
+        f" pandas: read with dtype=str), or say in shop.toml how many digits they have: [{table}] width = {digits}"
+    )
 
 
 def _how_many(facts: Facts) -> str:
@@ -200,16 +227,25 @@ def of_reading(counts: Mapping[str, int], first: Mapping[str, str]) -> list[str]
 def warnings(facts: Facts, k: int = 5) -> list[str]:
     """List what a person should look at before a run, the causes of a pointless one first."""
     tables = facts.tables
-    found = [cause.text for cause in pointless(facts, k)]
+    stops = pointless(facts, k)
+    found = [cause.text for cause in stops]
     by_kind = {"review": facts.review_lines, "product": facts.product_lines, "customer": facts.customer_lines}
     for kind, lines in by_kind.items():
         if lines is not None and lines.reasons and lines.accepted:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in lines.reasons.items())
             rejected = sum(lines.reasons.values())
             found.append(f"{rejected:,} of {lines.lines:,} {kind} lines are rejected: {reasons}; {lines.first_reject}")
-    if tables.items and MEETING <= tables.meeting.share < FEW_MEET:
-        reason = f": {REASONS[tables.meeting.reason]}" if tables.meeting.reason else ""
+    few = tables.items and tables.products and (tables.meeting.share < FEW_MEET or tables.meeting.reason)
+    if few and all(cause.name != "ids_apart" for cause in stops):
+        reason = f": {_reason(facts)}" if tables.meeting.reason else ""
         found.append(f"{_how_many(facts)} ({tables.meeting.share:.1%}){_one_of_each(facts)}{reason}")
+    if _pictures_of_products(facts):
+        found.append(
+            f"of {tables.photographed_items:,} items that several users have pictures of,"
+            f" {tables.items_of_one_picture:,} have the same for all: they are hardly the customers'"
+            " photos. If they are the products' pictures, say in"
+            ' shop.toml: [interactions] pictures = ""'
+        )
     if tables.products and 0 < tables.with_picture < FEW_PICTURES * tables.products:
         found.append(f"only {tables.with_picture:,} of {tables.products:,} products have a usable picture address")
     if unusable := dropped(facts.product_lines.counts):

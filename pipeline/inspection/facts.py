@@ -41,7 +41,9 @@ AnyRead = ReviewsRead | ProductsRead | CustomersRead
 KS = (2, 3, 5, 10)
 COMMON = 5  # customers who share a value that is shown; a rarer one may be an address or a name
 EXAMPLES = 3  # values of an attribute that are shown, the commonest first
-ALIKE = 0.5  # from this share of ids that meet, no reason is looked for why the others do not
+ALIKE = 0.98  # from this share of ids that meet, no reason is looked for why the others do not
+CLEARLY = 0.2  # of the ids that do not meet, those that must meet once a spoiling is undone for it to be the reason
+MOSTLY = 0.5  # of the reviews, those with pictures from which on these may be the products' own
 MEMORY = "1GB"  # DuckDB's limit; it spills to disk beyond that
 HEAD_BYTES = 1 << 20  # a longer first line is not shown
 # Ways in which one of two files spoils its ids, and the SQL that undoes each. The first that makes most ids meet is
@@ -139,6 +141,8 @@ class TableFacts:
     with_picture: int
     cores: Mapping[int, Core]
     meeting: Meeting
+    photographed_items: int = 0  # that several users have pictures of; counted only where most reviews have pictures
+    items_of_one_picture: int = 0  # of these, those whose reviews all have the same pictures
     with_price: int = 0
     attributes: Mapping[str, AttributeFacts] = field(default_factory=dict)  # of products, the commonest first
     customers: CustomerFacts | None = None
@@ -379,6 +383,12 @@ def of_tables(
             make("ours", "SELECT DISTINCT asin FROM reviews")
             make("theirs", "SELECT asin FROM products")
             meeting = _meeting(row, share)
+        total, photos = int(of_reviews[0] or 0), int(of_reviews[5] or 0)
+        by_item = "SELECT count(DISTINCT image_urls) d FROM reviews WHERE len(image_urls) > 0 GROUP BY asin"
+        several = f"{by_item} HAVING count(DISTINCT reviewer_id) > 1"
+        photographed: Sequence[int] = (0, 0)
+        if photos > MOSTLY * total:
+            photographed = row(f"SELECT count(*), count(*) FILTER (d = 1) FROM ({several})")
         with_price = row("SELECT count(price) FROM products")[0]
         attributes = _attributes(database, "products")
         of_customers = None
@@ -387,10 +397,10 @@ def of_tables(
             among = "SELECT count(*) FROM (SELECT DISTINCT u FROM pairs) WHERE u IN (SELECT hash(reviewer_id)"
             count, users_met = row(f"SELECT (SELECT count(*) FROM customers), ({among} FROM customers))")
             of_customers = CustomerFacts(count, users_met, _attributes(database, "customers", COMMON))
-    total, pairs, first, last, untimed, photos = of_reviews
+    _, pairs, first, last, untimed, _ = of_reviews
     return TableFacts(
-        int(total or 0), users, items, pairs, first, last, int(untimed or 0), int(photos or 0), *of_products, cores,
-        meeting, with_price, attributes, of_customers, extent, sampled,
+        total, users, items, pairs, first, last, int(untimed or 0), photos, *of_products, cores,
+        meeting, photographed[0], photographed[1], with_price, attributes, of_customers, extent, sampled,
     )  # fmt: skip
 
 
@@ -441,7 +451,8 @@ def _meeting(row: Callable[[str], Sequence[Any]], share: float) -> Meeting:
     )
     for reason, sql in SPOILED.items():
         found = _meeting_by(row, sql.format("asin"), reason)
-        if found.share > max(2 * best.share, share + 0.01):
+        more = found.share - best.share
+        if found.share > max(2 * best.share, share + 0.01) or more > max(0.01, CLEARLY * (1 - best.share)):
             best = found
     swapped = row("SELECT count(*) FROM (SELECT DISTINCT reviewer_id a FROM reviews) WHERE a IN (FROM theirs)")
     if not best.reason and swapped[0] > row("SELECT count(*) FROM items WHERE met")[0]:

@@ -27,7 +27,7 @@ from pipeline.core.durable import make_private, sync_files, temporary_name
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
 from pipeline.core.raw.copies import origin_name
-from pipeline.core.raw.forms import form_of
+from pipeline.core.raw.forms import JSON, form_of
 from pipeline.core.raw.framing import Block, Meter, blocks
 from pipeline.core.raw.named_pictures import named_pictures
 from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
@@ -140,7 +140,8 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
 def _file(path: Path, reading: Reading) -> "_Lines | ShopTable":
     """Choose the reader of a file by its form."""
     form = form_of(path)
-    if is_table(path, reading.kind, reading.shop, form):
+    is_lines = form.kind == JSON and reading.vintage != "auto" and (reading.shop is None or reading.shop.file is None)
+    if not is_lines and is_table(path, reading.kind, reading.shop, form):
         return ShopTable(path, reading.kind, reading.shop, form, reading.threads)
     return _Lines(path, reading)
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.arrow import to_numpy
 from pipeline.core.errors import InputError
+from pipeline.core.quoting import printable
 from pipeline.core.raw.copies import origin_folder, origin_kind, origin_name
 from pipeline.core.raw.forms import JSON, TABLES, Form, form_of
 from pipeline.core.raw.framing import Meter
@@ -31,14 +32,21 @@ VERSION = "1"  # of what is made of a table; part of the name of kept parts
 
 
 def is_table(path: Path, kind: str, shop: Shop | None, form: Form) -> bool:
-    """Return whether a file is read as a table: also JSON of customers, or with the keys that shop.toml names."""
-    if kind == "customers":
+    """Return whether a file is read as a table: also JSON with the keys that shop.toml names, or that are recognised.
+
+    JSON with Amazon's keys is one only if shop.toml names its ids.
+    """
+    if kind == "customers" or form.kind in TABLES:
         return True
-    if form.kind in TABLES or shop is None or shop.file is None:
-        return form.kind in TABLES
-    given = shop.interactions if kind == "reviews" else shop.products
-    named = given.user and given.item if isinstance(given, InteractionColumns) else given.id
-    return bool(named) and layouts.fits(given, JsonTable(path, form).names)
+    if form.kind != JSON:
+        return False
+    given = _given(shop if shop is not None and shop.file is not None else Shop(), kind)
+    named = layouts.named(given)
+    names = JsonTable(path, form, named).names
+    if layouts.has_amazon_keys(kind, names):
+        ids = given.user and given.item if isinstance(given, InteractionColumns) else getattr(given, "id", "")
+        return bool(ids) and layouts.fits(given, names)
+    return bool(names) and (bool(named) or layouts.are_recognised(kind, names))
 
 
 class ShopTable:
@@ -55,7 +63,7 @@ class ShopTable:
         shop: Shop | None,
         form: Form | None = None,
         threads: int = 1,
-        others: Sequence[Path] = (),
+        others: Iterable[Path] = (),
     ) -> None:
         """Take the meaning of the columns from `shop`, or recognise it; `others` are files of the same columns."""
         self.path, self.kind, self._threads = path, kind, threads
@@ -64,7 +72,7 @@ class ShopTable:
         shop = shop or Shop()
         form = form or form_of(path)
         given = _given(shop, kind)
-        self._file = table_file(path, given, form)
+        self._file = table_file(path, given, form, shop.file is not None)
         names, dialect = self._file.names, self._file.dialect
         if shop.understood and shop.file is None and not layouts.fits(given, names):
             shop = Shop()  # another file's columns were recognised, and this one has its own
@@ -74,7 +82,7 @@ class ShopTable:
         if kind == "reviews":
             sample = dialect.sample if dialect else ()
             self.vintage, of_names = layouts.interactions_of(names, sample, self.name, shop.interactions)
-            files = (table_file(other, shop.interactions) for other in others)
+            files = (table_file(other, shop.interactions, None, shop.file is not None) for other in others)
             self.columns, self.notes = of_values(of_names, self._file, files)
         elif kind == "customers":
             user = shop.interactions.user or None
@@ -137,10 +145,14 @@ class ShopTable:
                 )
 
 
-def table_file(path: Path, given: layouts.AnyColumns, form: Form | None = None) -> TableFile | JsonTable:
-    """Open a table of any form."""
+def table_file(
+    path: Path, given: layouts.AnyColumns, form: Form | None = None, is_given: bool = False
+) -> TableFile | JsonTable:
+    """Open a table of any form; `is_given` says that a shop.toml names the columns, which JSON may have late."""
     form = form or form_of(path)
-    return JsonTable(path, form) if form.kind == JSON else TableFile(path, form, given, layouts.KNOWN)
+    if form.kind == JSON:
+        return JsonTable(path, form, layouts.named(given) if is_given else ())
+    return TableFile(path, form, given, layouts.KNOWN)
 
 
 def _given(shop: Shop, kind: str) -> layouts.AnyColumns:
@@ -164,8 +176,12 @@ def recognised(
         for path in paths:
             form = form_of(path)
             if not is_table(path, kind, shop, form):
+                if shop is not None and (said := layouts.named(_given(shop, kind))):
+                    name = origin_name(path).rpartition("/")[2]
+                    keys = printable(", ".join(said), 200)
+                    understood.append(f"{name}: has Amazon's keys, and not all that shop.toml names ({keys}): not used")
                 continue
-            others = [other for other in paths if other != path and is_table(other, kind, shop, form_of(other))]
+            others = (other for other in paths if other != path and is_table(other, kind, shop, form_of(other)))
             table = ShopTable(path, kind, found, form, others=others)
             given, columns = True, table.columns
             names.append(table.vintage)

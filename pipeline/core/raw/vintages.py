@@ -53,6 +53,10 @@ PRODUCT_KEYS = (
     *("imageURL", "imageURLHighRes", "image", "imUrl", "images"),
 )
 KEPT_KEYS = ("price", "brand")  # of products; texts or numbers
+TOML = {
+    "reviews": '[interactions] user = "...", item = "..."',
+    "products": '[products] id = "...", title = "..."',
+}
 SHAPES = {
     "reviews": """\
   2014  {"reviewerID": "A2...", "asin": "B0...", "helpful": [0, 0], "overall": 5.0, "unixReviewTime": 140..., ...}
@@ -86,8 +90,15 @@ def detect(path: Path, lines: Sequence[str], kind: str) -> str:
     raise InputError(
         f"{origin_name(path)}: not a known shape of {kind}. It begins with\n  {shown}\n"
         f"Known shapes:\n{SHAPES[kind]}\n{seems}"
-        f"Give the file of {kind}, or name the shape it comes nearest to with vintage="
+        f"Give the file of {kind}, or say in shop.toml which of its keys mean what{_keys(lines[0])}:"
+        f" {TOML[kind]} (ATELIER_SHOP names that file)"
     )
+
+
+def _keys(line: str) -> str:
+    """List the keys of a line in brackets; empty if it is no object."""
+    value = parsed(line.strip(_AROUND), literal=True)
+    return f" ({printable(', '.join(map(str, value)), 300)})" if isinstance(value, dict) and value else ""
 
 
 def _seems(line: str) -> str:

@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.dialects import plain
 from pipeline.core.shop import attributes
-from pipeline.core.shop.mapping import CustomerColumns, InteractionColumns, PictureFiles, ProductColumns
+from pipeline.core.shop.mapping import ROLES, CustomerColumns, InteractionColumns, PictureFiles, ProductColumns
 
 GIVEN = "shop.toml"  # the layout's name if shop.toml names the columns
 AnyColumns = InteractionColumns | ProductColumns | CustomerColumns
@@ -244,6 +244,26 @@ def resolved(columns: Columns, names: Sequence[str], path: Path | str, table: st
     return dataclasses.replace(columns, **changed)
 
 
+def named(columns: AnyColumns) -> tuple[str, ...]:
+    """List the columns that have a role."""
+    found = [getattr(columns, role, None) for role in ("id", "user", "item", *ROLES)]
+    texts = [name for one in found if one for name in ((one,) if isinstance(one, str) else one)]
+    return (*texts, *(column for _, column in getattr(columns, "attributes", None) or ()))
+
+
+def has_amazon_keys(kind: str, names: Sequence[str]) -> bool:
+    """Return whether JSON has the ids of Amazon's reviews or products (`raw/vintages.py`)."""
+    is_item = "asin" in names or "parent_asin" in names
+    return is_item and (kind == "products" or "reviewerID" in names or "user_id" in names)
+
+
+def are_recognised(kind: str, names: Sequence[str]) -> bool:
+    """Return whether a table with these names has what reviews or products need, perhaps several times."""
+    needed = (USER, (*ITEM, "parent_asin")) if kind == "reviews" else (PRODUCT, (*TITLE, *CATEGORIES, *PICTURES))
+    there = {plain(name) for name in names}
+    return all(any(plain(name) in there for name in role) for role in needed)
+
+
 def fits(columns: AnyColumns, names: Sequence[str]) -> bool:
     """Return whether a table with these names has every column of the layout."""
     try:
@@ -302,7 +322,7 @@ class _Roles:
         found = self.one(role, synonyms, wanted)
         if found is None:
             raise InputError(
-                f"{self._path}: no column is known as the {role}; the CSV, Parquet or Arrow table has the columns"
+                f"{self._path}: no column is known as the {role}; the table has the columns"
                 f' {printable(", ".join(self._names), 500)}. Name it in shop.toml: [{self._table}] {role} = "..."'
                 " (ATELIER_SHOP names that file); if the first row is data, header = false"
             )

@@ -86,6 +86,14 @@ def test_a_run_that_only_reads_is_not_stopped(call: Call):
     assert code == DONE and "inspected" not in said
 
 
+def test_a_run_that_only_reads_is_stopped_where_no_line_can_be_read(call: Call):
+    code, said = call(
+        "--select", "key:reviews or key:products or key:rejects", reviews=[{**row, "asin": None} for row in REVIEWS]
+    )
+    assert code == WRONG_CALL and "Done" not in said
+    assert "none of the 24 lines could be read as a review: 24 asin_missing" in said
+
+
 def test_what_the_inspection_read_is_not_read_again(call: Call, monkeypatch: pytest.MonkeyPatch):
     read: Counter[str] = Counter()
     real = parts._read

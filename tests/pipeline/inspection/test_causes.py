@@ -113,10 +113,31 @@ def test_no_user_with_k_items_is_named_with_the_k_that_would_do(tmp_path: Path):
 
 
 def test_customers_photos_suffice_where_products_have_none(tmp_path: Path):
-    photographed = [{**row, "image": ["https://h.example/c.jpg"]} for row in REVIEWS]
+    photographed = [{**row, "image": [f"https://h.example/c{n}.jpg"]} for n, row in enumerate(REVIEWS)]
     bare = [product(f"other{n}", imageURL=[]) for n in range(6)]
     assert pointless(measured(tmp_path, photographed, bare)) == []
     assert the_cause(measured(tmp_path, REVIEWS, bare))[0] == "ids_apart"
+
+
+def test_pictures_that_are_the_same_for_all_users_of_an_item_are_no_customers_photos(tmp_path: Path):
+    orders = [{**row, "image": [f"https://h.example/{row['asin']}.jpg"]} for row in REVIEWS]
+    facts = measured(tmp_path, orders, [product(row["asin"].lstrip("0")) for row in PRODUCTS])
+    assert the_cause(facts)[0] == "ids_apart"
+    assert any('say in shop.toml: [interactions] pictures = ""' in warning for warning in warnings(facts))
+
+
+def test_few_ids_that_meet_are_warned_of_also_where_customers_photos_suffice(tmp_path: Path):
+    photographed = [{**row, "image": [f"https://h.example/c{n}.jpg"]} for n, row in enumerate(REVIEWS)]
+    facts = measured(tmp_path, photographed, [product(f"other{n}") for n in range(6)])
+    assert pointless(facts) == []
+    assert any(warning.startswith("none of the 6 reviewed ids") for warning in warnings(facts))
+
+
+def test_a_third_of_ids_that_lost_zeros_is_warned_of_with_the_table_and_the_digits(tmp_path: Path):
+    shorn = [product(row["asin"].lstrip("0") if n < 2 else row["asin"]) for n, row in enumerate(PRODUCTS)]
+    (warning,) = warnings(measured(tmp_path, products=shorn), k=2)
+    assert "only 4 of the 6 reviewed ids" in warning and warning.endswith("[products] width = 3")
+    assert warnings(measured(tmp_path, products=PRODUCTS[:4]), k=2) == []
 
 
 def test_a_single_customers_photo_does_not_suffice(tmp_path: Path):

@@ -76,11 +76,11 @@ def test_products_of_every_vintage_are_read_alike(tmp_path, vintage):
 
 
 def test_an_unknown_layout_is_shown_with_the_three_known_layouts(tmp_path):
-    path = file_of(tmp_path, {"customer": 1, "sku": 2, "pad": "x" * 400})
+    path = file_of(tmp_path, {"who": 1, "what": 2, "pad": "x" * 400})
     with pytest.raises(InputError) as error:
         ingest.read_reviews([path])
     text = str(error.value)
-    assert '{"customer": 1, "sku": 2' in text and "x" * 300 not in text
+    assert '{"who": 1, "what": 2' in text and "x" * 300 not in text
     assert all(vintage in text for vintage in ("2014", "2018", "2023"))
     assert ingest.read_reviews([path], vintage="2018").rejects.num_rows == 1  # a given vintage reads it anyway
     with pytest.raises(InputError, match="not a known shape of products"):
