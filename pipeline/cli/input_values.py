@@ -33,9 +33,9 @@ MEANINGS = {  # of the reasons in the table `rejects`
     "rating_out_of_range": f"a rating outside {values.RATINGS[0]} to {values.RATINGS[1]}",
     "too_many_values": "more values than columns",
     "too_few_values": "fewer values than columns",
-    "kind_negative": "a kind of interaction that shop.toml lists as `negative`",
-    "kind_ignored": "a kind that shop.toml lists as `ignored`",
-    "kind_unknown": "a kind that shop.toml does not list, although it lists `positive` ones",
+    "kind_negative": "a kind of interaction that shop.toml lists as `negative`, or a return by its name",
+    "kind_ignored": "a kind that shop.toml lists as `ignored`, or a view by its name where others are purchases",
+    "kind_unknown": "a kind that is neither listed nor known, although others are `positive`",
 }
 MOMENT = datetime(2024, 3, 1, 13, 5, 9, tzinfo=UTC)
 
@@ -49,7 +49,7 @@ def _values() -> Iterator[str]:
     least, most = values.RATINGS
     forms_of_time = codes(MOMENT.strftime(form) for form in values.FORMATS)
     no_value = codes(word.replace("\\n", "\\N") for word in values.MISSING if word)
-    no_id = codes(table_rows.NO_ID)
+    no_id = codes(values.NO_ID)
     yield "## Values"
     yield ""
     yield prose(f"""\
@@ -60,10 +60,12 @@ no ids.
 **Times** are numbers or texts. A number is seconds, milliseconds, microseconds or nanoseconds since 1970 by its
 size; one of eight digits that is a day of the calendar, `20240301`, is a date. A text is ISO 8601
 (`2024-03-01`, `2024-03-01T13:05:09+02:00`), MongoDB's `{{"$date": ...}}`, or one of {forms_of_time}. A date
-such as `03/04/2024` can mean two days, so it is not guessed: give `time_unit = "%d/%m/%Y"`. Times without a
-zone are in `zone`. A time that cannot be read becomes empty, and is counted.
+such as `03/04/2024` can mean two days, so it is not guessed: give `time_unit = "%d/%m/%Y"`. If the table's column
+has a day beyond the twelfth, that decides. A column of years needs `time_unit = "%Y"`, one of a spreadsheet's days
+`time_unit = "excel"`. Times without a zone are in `zone`. A time that cannot be read becomes empty, and is counted.
 
-**Ratings** are numbers from {least} to {most}; `4,5` is 4.5. A rating that cannot be read becomes empty, and is
+**Ratings** are numbers from {least} to {most}; `4,5` is 4.5, and `4/5`, `4 out of 5 stars` and
+`★★★★` are 4. A rating that cannot be read becomes empty, and is
 counted. A missing time or rating may be written as {no_value}, in capitals or not.
 
 **Prices** may have a currency, and a decimal point or comma: `12.50`, `€ 12,50`, `1.299,00 kr`.

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.core.quoting import printable
+from pipeline.core.raw import unusable
 from pipeline.core.raw.table_rows import KIND_COUNTED
 from pipeline.core.shop.kinds import listed
 from pipeline.inspection.facts import Facts, LineCounts

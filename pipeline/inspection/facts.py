@@ -384,11 +384,7 @@ def of_tables(
             make("theirs", "SELECT asin FROM products")
             meeting = _meeting(row, share)
         total, photos = int(of_reviews[0] or 0), int(of_reviews[5] or 0)
-        by_item = "SELECT count(DISTINCT image_urls) d FROM reviews WHERE len(image_urls) > 0 GROUP BY asin"
-        several = f"{by_item} HAVING count(DISTINCT reviewer_id) > 1"
-        photographed: Sequence[int] = (0, 0)
-        if photos > MOSTLY * total:
-            photographed = row(f"SELECT count(*), count(*) FILTER (d = 1) FROM ({several})")
+        photographed = _photographed(row) if photos > MOSTLY * total else (0, 0)
         with_price = row("SELECT count(price) FROM products")[0]
         attributes = _attributes(database, "products")
         of_customers = None
@@ -437,6 +433,13 @@ def _cores(row: Callable[[str], Sequence[Any]], ks: Sequence[int]) -> dict[int, 
         left, interactions, with_picture = items[3 * number : 3 * number + 3]
         found[k] = Core(with_items, left, int(interactions), with_picture, pictured, photographed)
     return found
+
+
+def _photographed(row: Callable[[str], Sequence[Any]]) -> Sequence[int]:
+    """Count the items that several users have pictures of, and those of them that have the same for all."""
+    by_item = "SELECT count(DISTINCT image_urls) d FROM reviews WHERE len(image_urls) > 0 GROUP BY asin"
+    several = f"{by_item} HAVING count(DISTINCT reviewer_id) > 1"
+    return row(f"SELECT count(*), count(*) FILTER (d = 1) FROM ({several})")
 
 
 def _meeting(row: Callable[[str], Sequence[Any]], share: float) -> Meeting:

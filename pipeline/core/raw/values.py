@@ -66,6 +66,9 @@ _STARS = re.compile(
     r"(?P<points>\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of|von|sur)\s*\d+)?\s*(?:stars?|sterne?|points?|[★⭐])?",
     re.IGNORECASE,
 )
+_MONTH = re.compile("jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", re.IGNORECASE)
+# Formats with names of months, days, zones or halves of the day; texts with letters, and with a year.
+_NAMED, _LETTER, _YEAR = re.compile("%[aAbBpzZ]|[A-Z]{3}"), re.compile("[A-Za-z]"), re.compile("[0-9]{4}")
 _DRAWN = re.compile(r"(?:★|⭐)+[☆✩]*")
 
 
@@ -369,7 +372,11 @@ def _moments_of_texts(texts: pa.Array, unit: str, zone: tzinfo) -> tuple[np.ndar
 
 def _reader(unit: str, zone: tzinfo) -> Callable[[str], int | None]:
     """Return a function that reads one text as Unix seconds, or as None if it cannot be read."""
-    formats = list(FORMATS) if unit == "auto" else [] if unit == "iso" else [unit]
+    everything = FORMATS if unit == "auto" else () if unit == "iso" else (unit,)
+    formats_of = {
+        letters: [form for form in everything if unit != "auto" or bool(_NAMED.search(form)) == letters]
+        for letters in (True, False)
+    }
 
     def moment(text: str) -> int | None:
         if unit == "auto" and (found := _DOT_NET.fullmatch(text)):
@@ -379,6 +386,12 @@ def _reader(unit: str, zone: tzinfo) -> Callable[[str], int | None]:
                 return stamp(datetime.fromisoformat(text))
             except ValueError:
                 pass
+        if unit == "auto" and (not _YEAR.search(text) or ("." not in text and is_day_or_month(text))):
+            return None  # no format can match, and each costs ten microseconds
+        has_letters = _LETTER.search(text) is not None
+        if unit == "auto" and has_letters and not _MONTH.search(text):
+            return None
+        formats = formats_of[has_letters]
         for place, form in enumerate(formats):
             try:
                 found = datetime.strptime(text, form)

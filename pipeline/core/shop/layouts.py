@@ -252,7 +252,7 @@ def named(columns: AnyColumns) -> tuple[str, ...]:
 
 
 def has_amazon_keys(kind: str, names: Sequence[str]) -> bool:
-    """Return whether JSON has the ids of Amazon's reviews or products (`raw/vintages.py`)."""
+    """Return whether JSON has the ids of Amazon's reviews or products (`core/raw/vintages.py`)."""
     is_item = "asin" in names or "parent_asin" in names
     return is_item and (kind == "products" or "reviewerID" in names or "user_id" in names)
 
