@@ -214,9 +214,10 @@ def of_reading(counts: Mapping[str, int], first: Mapping[str, str]) -> list[str]
     if len(kinds) > 1 or (kinds and counts.get("kinds_left_out")):
         become = "are left out" if counts.get("kinds_left_out") else "count as purchases"
         common = max(kinds, key=lambda value: kinds[value])
+        positive = ", ".join(filter(None, (first.get("positive"), f'"{printable(common, 40)}"')))
         found.append(
             f"{first.get('kinds', 'the column of kinds')}: these kinds are not known and {become}: {listed(kinds)}; say"
-            f' in shop.toml which count: [interactions] positive = ["{printable(common, 40)}"], ignored = ["..."]'
+            f' in shop.toml which count: [interactions] positive = [{positive}], ignored = ["..."]'
         )
     if count := counts.get("quantities_undone", 0):
         found.append(f"{count:,} rows have a quantity of zero or less and count as purchases{place('quantities')}")

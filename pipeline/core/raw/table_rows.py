@@ -202,6 +202,7 @@ class TableRows:
             if len(counted):
                 self._counts["kinds_left_out"] += pc.sum(counted.field(1)).as_py() if columns.positive else 0
                 self._unread["kinds"] = f"column {printable(columns.kind, 60)}"
+                self._unread["positive"] = ", ".join(f'"{printable(value, 40)}"' for value in columns.positive)
         if not lists:
             return {}
         among = {

@@ -78,6 +78,7 @@ def test_kinds_that_are_not_known_are_listed_with_the_mend(tmp_path):
     read, _ = reviews_of(tmp_path, KINDS.replace("View", "foo"))
     (warning,) = of_reading(read.counts, read.unread)
     assert warning.startswith("column event_type: these kinds are not known and are left out: 'foo' (1)")
+    assert 'positive = ["purchase", "foo"]' in warning
     read, _ = reviews_of(tmp_path, "user,sku,event\nu,a,1\nu,b,4\nu,b,4\n")
     (warning,) = of_reading(read.counts, read.unread)
     assert "not known and count as purchases: '4' (2), '1' (1)" in warning and 'positive = ["4"]' in warning
