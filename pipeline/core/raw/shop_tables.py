@@ -42,7 +42,10 @@ def is_table(path: Path, kind: str, shop: Shop | None, form: Form) -> bool:
         return False
     given = _given(shop if shop is not None and shop.file is not None else Shop(), kind)
     named = layouts.named(given)
-    names = JsonTable(path, form, named).names
+    try:
+        names = JsonTable(path, form, named).names
+    except InputError:  # damage, which reading the file reports
+        return False
     if layouts.has_amazon_keys(kind, names):
         ids = given.user and given.item if isinstance(given, InteractionColumns) else getattr(given, "id", "")
         return bool(ids) and layouts.fits(given, names)
