@@ -96,7 +96,12 @@ def time_range(facts: Facts) -> str:
     if tables.first_time is None or tables.last_time is None:
         return "none that can be read"
     missing = f"; {tables.without_time:,} without" if tables.without_time else ""
-    return f"{_day(tables.first_time)} to {_day(tables.last_time)} in UTC; units by their size{missing}"
+    return f"{_day(tables.first_time)} to {_day(tables.last_time)} in UTC{_by_size(facts)}{missing}"
+
+
+def _by_size(facts: Facts) -> str:
+    """Say that the size of numbers decided their unit, unless a format of times is named or was understood."""
+    return "" if any("time_unit" in line for line in facts.understood) else "; units by their size"
 
 
 def _day(seconds: int) -> str:

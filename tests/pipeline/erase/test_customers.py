@@ -95,8 +95,9 @@ def test_only_json_with_known_keys_is_rewritten(tmp_path: Path, name: str, conte
     assert is_rewritable(write(tmp_path / name, content)) == expected
 
 
-def test_json_whose_keys_a_shop_toml_names_is_not_rewritten(tmp_path: Path):
-    path = write(tmp_path / "orders.jsonl", '{"kunde": "x", "asin": "B1"}\n')
+def test_json_whose_keys_are_recognised_or_named_by_a_shop_toml_is_not_rewritten(tmp_path: Path):
+    assert not is_rewritable(write(tmp_path / "own.jsonl", '{"kunde": "x", "asin": "B1"}\n'))
+    path = write(tmp_path / "orders.jsonl", '{"wer": "x", "asin": "B1"}\n')
     assert is_rewritable(path)
-    toml = write(tmp_path / "shop.toml", '[interactions]\nuser = "kunde"\nitem = "asin"\n')
+    toml = write(tmp_path / "shop.toml", '[interactions]\nuser = "wer"\nitem = "asin"\n')
     assert not is_rewritable(path, Shop.of(toml))
