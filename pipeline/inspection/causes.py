@@ -32,6 +32,11 @@ REJECTED = {
     "not_an_object": "the line is no JSON object",
     "reviewer_missing": "the user's id is missing, or is no text",
     "asin_missing": "the item's id is missing, or is no text",
+    "quote_not_closed": "a value opens with a quotation mark that does not close before the next value or row; if the"
+    ' file quotes nothing, say so in shop.toml: quote = "", otherwise mend the first of these rows',
+    "header_again": "the names of the columns come again, as where files were joined; nothing is lost",
+    "id_rounded": "the id is a number that was rounded, as spreadsheets show long ones (4.05111E+12), so that several"
+    " became one; export the column as text",
 }
 ANYWAY = "--anyway goes on."
 
@@ -231,12 +236,7 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
     tables = facts.tables
     stops = pointless(facts, k)
     found = [cause.text for cause in stops]
-    by_kind = {"review": facts.review_lines, "product": facts.product_lines, "customer": facts.customer_lines}
-    for kind, lines in by_kind.items():
-        if lines is not None and lines.reasons and lines.accepted:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in lines.reasons.items())
-            rejected = sum(lines.reasons.values())
-            found.append(f"{rejected:,} of {lines.lines:,} {kind} lines are rejected: {reasons}; {lines.first_reject}")
+    found += _of_lines(facts)
     few = tables.items and tables.products and (tables.meeting.share < FEW_MEET or tables.meeting.reason)
     if few and all(cause.name != "ids_apart" for cause in stops):
         reason = f": {_reason(facts)}" if tables.meeting.reason else ""
@@ -263,3 +263,23 @@ def warnings(facts: Facts, k: int = 5) -> list[str]:
     if tables.customers is not None and tables.customers.users_met < FEW_MEET * tables.users:
         found.append(f"only {tables.customers.users_met:,} of {tables.users:,} users are among the customers")
     return found
+
+
+def _of_lines(facts: Facts) -> Iterator[str]:
+    """Yield what a person should look at in the lines of each kind of file."""
+    by_kind = {"review": facts.review_lines, "product": facts.product_lines, "customer": facts.customer_lines}
+    for kind, lines in by_kind.items():
+        if lines is None:
+            continue
+        if lines.reasons and lines.accepted:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in lines.reasons.items())
+            rejected = sum(lines.reasons.values())
+            words = "".join(f"; {reason}: {REJECTED[reason]}" for reason in lines.reasons if reason in REJECTED)
+            yield f"{rejected:,} of {lines.lines:,} {kind} lines are rejected: {reasons}; {lines.first_reject}{words}"
+        if count := lines.counts.get("values_not_utf8", 0):
+            yield (
+                f"{count:,} values of {kind}s are not UTF-8 and were read as cp1252; if they read wrong, say in"
+                ' shop.toml how the text is encoded, for example encoding = "cp1251"'
+            )
+        if count := lines.counts.get("lines_not_utf8", 0):
+            yield f"{count:,} {kind} lines have bytes that are not UTF-8; write the file as UTF-8"

@@ -19,7 +19,7 @@ from pipeline.core.dataset.extent import Extent, Sample
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.copies import origin_name
-from pipeline.core.raw.forms import PARQUET, TABLES, Form, form_of
+from pipeline.core.raw.forms import PARQUET, TABLES, Form
 from pipeline.core.raw.framing import blocks
 from pipeline.core.raw.ingest import (
     CustomersRead,
@@ -31,7 +31,7 @@ from pipeline.core.raw.ingest import (
     read_products,
     read_reviews,
 )
-from pipeline.core.raw.shop_tables import described
+from pipeline.core.raw.shop_tables import described, shop_form
 from pipeline.core.raw.tables import TableFile
 from pipeline.core.raw.vintages import parsed
 from pipeline.core.shop.layouts import KNOWN
@@ -267,7 +267,7 @@ def rejected(rejects: pa.Table) -> tuple[dict[str, int], str]:
 
 
 def _file(kind: str, path: Path, layouts: Mapping[str, str], bad: int, shop: Shop | None) -> FileFacts:
-    form = form_of(path)
+    form = shop_form(path, kind, shop)
     if form.kind in TABLES:
         columns, sample = _head_of_table(path, form, kind, shop or Shop())
     else:

@@ -19,8 +19,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw import database_urls
 from pipeline.core.raw.copies import origin_name
-from pipeline.core.raw.framing import DAMAGED, codec_of, encoding_of, inflated
-from pipeline.core.raw.shapes import LINES, RefusedLayoutError, layout_of
+from pipeline.core.raw.framing import DAMAGED, codec_of, inflated
+from pipeline.core.raw.shapes import LINES, RefusedLayoutError, layout_of, wrapping_of
+from pipeline.core.raw.text_encoding import checked_encoding, decoded, detected_encoding
 
 STRAY = 4  # control characters that any text may hold, even a short one
 HEAD_BYTES = 1 << 18  # of decompressed content that is looked at
@@ -116,10 +117,13 @@ def form_of(path: Path, encoding: str | None = None) -> Form:
             raise InputError(f"{origin_name(path)}: is a {inside}{what}, which is compressed twice; decompress it once")
     if head[257:262] == b"ustar":
         raise InputError(f"{origin_name(path)}: is a tar archive; unpack it and name the files inside, or their folder")
-    said = encoding or _encoding(head)
-    text = _decoded(head, said)
+    said = checked_encoding(origin_name(path), head, encoding) if encoding else detected_encoding(head)
+    text = decoded(head, said)
     if _is_json(text, path):
         return Form(JSON, codec, said, member)
+    if wrapped := wrapping_of(text):
+        raise InputError(f"{origin_name(path)}: {wrapped}")
+    text = text.rstrip("\0")  # padding of a crashed writer
     if _is_text(text):
         return Form(CSV, codec, said, member, text)
     raise InputError(
@@ -221,30 +225,6 @@ def _head(path: Path, codec: str | None, member: str | None) -> bytes:
         if codec == "zip":
             raise damaged(path, error) from error
     return head
-
-
-def _encoding(head: bytes) -> str:
-    """Detect the encoding of a text: by its mark, by its NUL bytes, else UTF-8."""
-    if head.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    if marked := encoding_of(head[:8]):
-        return marked
-    sample = head[:4096]
-    if len(sample) >= 4:
-        even, odd = sample[0::2].count(0), sample[1::2].count(0)
-        if odd > len(sample) // 3 and even < len(sample) // 50:
-            return "utf-16-le"
-        if even > len(sample) // 3 and odd < len(sample) // 50:
-            return "utf-16-be"
-    return "utf-8"
-
-
-def _decoded(head: bytes, encoding: str) -> str:
-    try:
-        decoder = codecs.getincrementaldecoder(encoding)("replace")
-    except LookupError as error:
-        raise InputError(f"encoding: {printable(encoding)}: Python knows no such encoding") from error
-    return decoder.decode(head)
 
 
 def _is_json(text: str, path: Path) -> bool:

@@ -27,16 +27,16 @@ from pipeline.core.durable import make_private, sync_files, temporary_name
 from pipeline.core.erasure import Erasures
 from pipeline.core.raw import repeats
 from pipeline.core.raw.copies import origin_name
-from pipeline.core.raw.forms import JSON, form_of
+from pipeline.core.raw.forms import JSON
 from pipeline.core.raw.framing import Block, Meter, blocks
 from pipeline.core.raw.named_pictures import named_pictures
 from pipeline.core.raw.parsing import Parsed, Parser, parsers_database
-from pipeline.core.raw.shop_tables import ShopTable, is_table
+from pipeline.core.raw.shop_tables import ShopTable, is_table, shop_form
 from pipeline.core.raw.vintages import detect
 from pipeline.core.shop.mapping import Shop
 from pipeline.core.tables import StoredTable, written
 
-VERSION = f"5, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
+VERSION = f"6, DuckDB {duckdb.__version__}"  # of the content of parts; DuckDB's hash names the reviews
 SNIFFED_LINES = 100  # lines read to detect the vintage
 PARSERS = min(4, os.cpu_count() or 1)  # threads; decompressing the file cannot feed more
 _ROWS, _REJECTS, _ABOUT = "rows.arrow", "rejects.parquet", "part.json"
@@ -139,7 +139,7 @@ def part_of(number: int, path: Path, reading: Reading, on_progress: Callable[[in
 
 def _file(path: Path, reading: Reading) -> "_Lines | ShopTable":
     """Choose the reader of a file by its form."""
-    form = form_of(path)
+    form = shop_form(path, reading.kind, reading.shop)
     is_lines = form.kind == JSON and reading.vintage != "auto" and (reading.shop is None or reading.shop.file is None)
     if not is_lines and is_table(path, reading.kind, reading.shop, form):
         return ShopTable(path, reading.kind, reading.shop, form, reading.threads)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.core.quoting import printable
+
 LINES, ARRAY, DOCUMENTS, ENVELOPE = "lines", "array", "documents", "envelope"
 AS_LINES = 'write it again with `orient="records", lines=True`'
 # What may lie between documents; NULs are of crashed writers, 1E of RFC 7464.
@@ -21,7 +23,11 @@ LIST_KEYS = frozenset(
         *("events", "interactions", "ratings", "response", "payload", "content", "values", "list"),
     ]
 )
-_SCRIPT = re.compile(r"(?:(?:var|let|const|window\.)\s*)?[A-Za-z_$][\w$.]*\s*(?:\(|=)\s*[\[{]")
+_SCRIPT = re.compile(r"export\s+default\s*[\[{]|(?:(?:var|let|const|window\.)\s*)?[A-Za-z_$][\w$.]*\s*(?:\(|=)\s*[\[{]")
+_QUOTED = re.compile(r'"\[?\{(?:""|\\")[^"\\]+(?:""|\\")\s*:')
+_MORE = re.compile(r'[}\]]"[ ]*[\t,;|][ ]*\S')  # another column behind it
+WRAPPED_CHARACTERS = 1 << 18  # characters in which JSON inside of something else is looked for
+WRAPPED_LINES = 50  # and lines
 _NUMBERED = re.compile(r'\{\s*"0"\s*:')
 _DECODER = json.JSONDecoder()
 
@@ -50,9 +56,44 @@ def layout_of(text: str, *, whole: bool) -> str | None:
         return _objects(text, at) or (LINES if whole else None)
     if _SCRIPT.match(text, at):
         raise RefusedLayoutError(
-            "it is a script (JSONP), not JSON; take away what stands before the first bracket and after the last"
+            "it is a script (JavaScript, JSONP), not JSON; take away what stands before the first bracket and after"
+            " the last"
         )
     return LINES if first or whole else None
+
+
+def wrapping_of(text: str) -> str | None:
+    """Name what surrounds the JSON in each line of a text that does not begin with it, with the mend; None if nothing.
+
+    A table may have JSON in a column. It has none in its first row, where the names are.
+    """
+    lines = [
+        line.strip(" \t\r\ufeff\0") for line in text[:WRAPPED_CHARACTERS].split("\n")[:WRAPPED_LINES] if line.strip()
+    ]
+    quoted = [line for line in lines[:2] if _QUOTED.match(line) and not _MORE.search(line)]
+    if quoted:
+        return (
+            f"each line is JSON as a text in quotes ({printable(quoted[0], 60)}), not JSON itself; take the quotes"
+            " away, for example with jq: jq -c fromjson, or if quotes are doubled, read it as CSV and write the"
+            " values of that column"
+        )
+    prefix = lines[0].partition("{")[0] if lines else ""
+    ending = [line for line in lines if _has_object_at_end(line)]
+    if prefix and lines[0] in ending[:1] and len(ending) * 2 > len(lines):
+        return (
+            f"each line has a text before its JSON ({printable(prefix, 60)!r} in the first), so it is neither JSON nor"
+            " a table; take that text away, for example with: sed 's/^[^{]*//'"
+        )
+    return None
+
+
+def _has_object_at_end(line: str) -> bool:
+    """Return whether a line ends with a JSON object of several keys."""
+    at = line.find("{")
+    try:
+        return at >= 0 and len(dict(json.loads(line[at:]))) > 1
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _objects(text: str, at: int) -> str | None:

@@ -17,6 +17,7 @@ from pipeline.core.arrow import to_numpy
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.copies import origin_folder, origin_kind, origin_name
+from pipeline.core.raw.dialects import NAMING, Dialect
 from pipeline.core.raw.forms import JSON, TABLES, Form, form_of
 from pipeline.core.raw.framing import Meter
 from pipeline.core.raw.json_table import JsonTable
@@ -25,10 +26,19 @@ from pipeline.core.raw.table_rows import TableRows
 from pipeline.core.raw.table_values import of_values
 from pipeline.core.raw.tables import RowBlock, TableFile
 from pipeline.core.shop import layouts
-from pipeline.core.shop.mapping import CustomerColumns, InteractionColumns, ProductColumns, Shop
+from pipeline.core.shop.mapping import CustomerColumns, InteractionColumns, ProductColumns, Shop, TableForm
 from pipeline.core.shop.picture_files import PicturePattern
 
-VERSION = "1"  # of what is made of a table; part of the name of kept parts
+VERSION = "2"  # of what is made of a table; part of the name of kept parts
+
+
+def shop_form(path: Path, kind: str, shop: Shop | None) -> Form:
+    """Recognise the form of a file, whose text has the encoding that shop.toml names, if it names one.
+
+    Raises:
+        InputError: as `form_of`.
+    """
+    return form_of(path, _given(shop, kind).encoding if shop else None)
 
 
 def is_table(path: Path, kind: str, shop: Shop | None, form: Form) -> bool:
@@ -73,7 +83,6 @@ class ShopTable:
         self.name, folder = origin_name(path), origin_folder(path) or path.parent
         self.meter = Meter()
         shop = shop or Shop()
-        form = form or form_of(path)
         given = _given(shop, kind)
         self._file = table_file(path, given, form, shop.file is not None)
         names, dialect = self._file.names, self._file.dialect
@@ -82,23 +91,41 @@ class ShopTable:
         self.pictures = shop.pictures
         self.columns: layouts.AnyColumns
         self.notes: tuple[str, ...] = ()  # what was understood from the values of columns
-        if kind == "reviews":
-            sample = dialect.sample if dialect else ()
-            self.vintage, of_names = layouts.interactions_of(names, sample, self.name, shop.interactions)
-            files = (table_file(other, shop.interactions, None, shop.file is not None) for other in others)
-            self.columns, self.notes = of_values(of_names, self._file, files)
-        elif kind == "customers":
-            user = shop.interactions.user or None
-            self.vintage, self.columns = layouts.customers_of(names, self.name, shop.customers, user)
-        else:
-            item = shop.interactions.item or None
-            self.vintage, self.columns, beside = layouts.products_of(names, self.name, shop.products, item, folder)
-            self.pictures = self.pictures if self.pictures.pattern else beside
+        try:
+            if kind == "reviews":
+                sample = dialect.sample if dialect else ()
+                self.vintage, of_names = layouts.interactions_of(names, sample, self.name, shop.interactions)
+                files = (table_file(other, shop.interactions, None, shop.file is not None) for other in others)
+                self.columns, self.notes = of_values(of_names, self._file, files)
+            elif kind == "customers":
+                user = shop.interactions.user or None
+                self.vintage, self.columns = layouts.customers_of(names, self.name, shop.customers, user)
+            else:
+                item = shop.interactions.item or None
+                self.vintage, self.columns, beside = layouts.products_of(names, self.name, shop.products, item, folder)
+                self.pictures = self.pictures if self.pictures.pattern else beside
+        except layouts.NoColumnError as error:
+            raise InputError(f"{error}{_how_read(dialect, given)}") from error
+        self._check_once(given if shop.file else type(given)())
         if self.vintage == layouts.GIVEN:
             self.vintage = shop.layout
         self.pattern: PicturePattern | None = None
         if kind == "products" and self.pictures.pattern:
             self.pattern = PicturePattern(self.pictures, folder, names)
+
+    def _check_once(self, given: layouts.AnyColumns) -> None:
+        """Refuse a column that is used, of whose name there are several, unless shop.toml names it."""
+        table = {"reviews": "interactions"}.get(self.kind, self.kind)
+        for role in NAMING:
+            named = getattr(self.columns, role, None)
+            for name in named if isinstance(named, tuple) else [named]:
+                if f"{name}#2" not in self._file.names or getattr(given, role) or role == "price":
+                    continue
+                mend = f'["{name}", "{name}#2"]' if isinstance(named, tuple) else f'"{name}" or "{name}#2"'
+                raise InputError(
+                    f"{self.name}: several columns have the name {printable(name, 60)}, which is the {role}; say which"
+                    f" in shop.toml: [{table}] {role} = {printable(mend, 150)}"
+                )
 
     def described(self) -> str:
         """Describe in one line the kind of the file and the roles of its columns."""
@@ -152,10 +179,22 @@ def table_file(
     path: Path, given: layouts.AnyColumns, form: Form | None = None, is_given: bool = False
 ) -> TableFile | JsonTable:
     """Open a table of any form; `is_given` says that a shop.toml names the columns, which JSON may have late."""
-    form = form or form_of(path)
+    form = form or form_of(path, given.encoding)
     if form.kind == JSON:
         return JsonTable(path, form, layouts.named(given) if is_given else ())
     return TableFile(path, form, given, layouts.KNOWN)
+
+
+def _how_read(dialect: Dialect | None, given: TableForm) -> str:
+    """Say what was detected of a CSV file, which may be why a column is missing."""
+    if dialect is None:
+        return ""
+    found = []
+    if given.delimiter is None:
+        found.append(f"its values were separated at {dialect.delimiter!r}; if that is wrong, say delimiter = ...")
+    if given.encoding is None and any("\ufffd" in name or not name.isascii() for name in dialect.cells):
+        found.append('if names read wrong, say how the text is encoded, for example encoding = "cp1251"')
+    return "".join(f"; {text}" for text in found)
 
 
 def _given(shop: Shop, kind: str) -> layouts.AnyColumns:
@@ -177,7 +216,7 @@ def recognised(
     names, understood = [], list[str]()
     for kind, paths in (("reviews", reviews), ("products", products), ("customers", customers)):
         for path in paths:
-            form = form_of(path)
+            form = shop_form(path, kind, shop)
             if not is_table(path, kind, shop, form):
                 if shop is not None and (said := layouts.named(_given(shop, kind))):
                     name = origin_name(path).rpartition("/")[2]
@@ -230,7 +269,7 @@ class Variants:
         """Read the product tables by which bought ids become items; None if the shop has no such step."""
         pairs = []
         for path in shop.joined if shop else ():
-            form = form_of(path)
+            form = shop_form(path, "products", shop)
             if is_table(path, "products", shop, form):
                 pairs += list(ShopTable(path, "products", shop, form).variants())
         if not pairs:

@@ -22,6 +22,7 @@ from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
 from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.dialects import plain
+from pipeline.core.raw.number_ids import rounded, texts_of_floats, unwrapped
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
 from pipeline.core.raw.tables import RowBlock
 from pipeline.core.raw.vintages import categories_of, parsed, title_of
@@ -63,6 +64,7 @@ class TableRows:
             "asin_missing": pc.is_null(asin),
             "reviewer_too_long": _too_long(reviewer),
             "asin_too_long": _too_long(asin),
+            "id_rounded": pc.or_(rounded(table[columns.user], reviewer), rounded(table[columns.item], asin)),
         }
         seconds, rating = pa.nulls(rows, pa.int64()), pa.nulls(rows, pa.float64())
         if columns.time:
@@ -123,6 +125,7 @@ class TableRows:
         lists = list(zip(*made, strict=True)) or [()] * len(schema)
         found = pa.table([pa.array(v, f.type) for v, f in zip(lists, schema, strict=True)], schema=schema)
         refused = {"asin_missing": pc.is_null(asin), "asin_too_long": _too_long(asin)}
+        refused["id_rounded"] = rounded(table[columns.id], asin)
         refused["too_many_pictures"] = pa.array(too_many)
         price = pa.nulls(rows, pa.float64())
         if columns.price:
@@ -142,6 +145,7 @@ class TableRows:
         )
         found = found.append_column("key", self._keys(found.select(["reviewer_id"])))
         refused = {"reviewer_missing": pc.is_null(customer), "reviewer_too_long": _too_long(customer)}
+        refused["id_rounded"] = rounded(block.table[columns.id], customer)
         result = self._result(block, found, {reason: _flat(mask) for reason, mask in refused.items()})
         for reject in result.rejects:
             reject["text"] = ""  # of a person whom no erasure would find
@@ -249,9 +253,13 @@ class TableRows:
     def _keys(self, table: pa.Table) -> pa.ChunkedArray:
         """Hash the rows over all their columns."""
         framed = table.rename_columns([f"c{place}" for place in range(table.num_columns)])
-        odd = [n for n, c in enumerate(framed.columns) if pa.types.is_nested(c.type) or pa.types.is_dictionary(c.type)]
-        for place in odd:
-            texts = pa.array([None if v is None else str(v) for v in framed.column(place).to_pylist()], pa.string())
+        for place, column in enumerate(framed.columns):
+            if pa.types.is_nested(column.type) or pa.types.is_dictionary(column.type):
+                texts = pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())
+            elif pa.types.is_float16(column.type) or pa.types.is_decimal256(column.type):  # DuckDB reads neither
+                texts = column.cast(pa.string())
+            else:
+                continue
             framed = framed.set_column(place, f"c{place}", texts)
         query = f"SELECT hash({', '.join(framed.column_names)}) AS key FROM framed"
         keys = self._duckdb.sql(query).to_arrow_table()["key"]
@@ -259,7 +267,7 @@ class TableRows:
         return keys
 
     def _ids(self, column: pa.ChunkedArray, width: int | None) -> pa.ChunkedArray:
-        return values.ids(self._texts(column), width)
+        return values.ids(unwrapped(self._texts(column)), width)
 
     def _moments(self, column: pa.ChunkedArray, zone: str) -> pa.Array:
         kind = column.type
@@ -285,9 +293,7 @@ class TableRows:
             except pa.ArrowInvalid:
                 return pa.chunked_array([[self._decoded(value) for value in column.to_pylist()]], pa.string())
         if pa.types.is_floating(kind):
-            whole = pc.all(pc.equal(column, pc.floor(column))).as_py()
-            inside = pc.all(pc.less(pc.abs(column), pa.scalar(2.0**53, kind))).as_py()
-            column = column.cast(pa.int64()) if whole and inside else column
+            return texts_of_floats(column)
         try:
             return column.cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.arrow import to_arrow
 from pipeline.core.errors import InputError
 from pipeline.core.quoting import printable
 from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.dialects import Dialect, dialect_of, distinct
 from pipeline.core.raw.forms import ARROW, CSV, PARQUET, UNREADABLE, Form, damaged, form_of, opened
 from pipeline.core.raw.framing import Meter
+from pipeline.core.raw.stray_rows import OPEN_QUOTE, StrayRow, StrayRows
 from pipeline.core.shop.mapping import TableForm
 
 BLOCK_BYTES = 4 << 20  # of CSV read and parsed at once; a row may be no longer
@@ -26,6 +28,7 @@ ROWS_AT_ONCE = 65_536  # of Parquet and Arrow
 PAGE_BYTES = 1 << 20  # of a column of Parquet read at once, instead of all of a row group
 LINES_IN_A_ROW = 50  # a malformed row of more lines is a quote that was never closed
 TEXT_CHARACTERS = 500  # kept of a malformed row
+PADDING = "padding"  # NULs that a crashed writer left; no reason of a reject
 _PARTITION = re.compile(r"^([^=/]+)=([^/]*)$")
 
 
@@ -34,7 +37,7 @@ class Malformed:
     """A row that has not as many values as there are columns."""
 
     row: int
-    reason: str  # too_many_values or too_few_values
+    reason: str  # too_many_values, too_few_values, or one of `stray_rows.py`
     text: str
 
 
@@ -61,6 +64,7 @@ class TableFile:
         self.path = path
         self.form = form or form_of(path, table_form.encoding)
         self.dialect: Dialect | None = None
+        self._known = known
         self.partitions = dict(_partitions(path))  # Hive's key=value folders
         if self.form.kind == CSV:
             self.dialect = dialect_of(path, self.form, table_form, known)
@@ -81,11 +85,18 @@ class TableFile:
         assert self.dialect is not None
         malformed: list[Malformed] = []
         never_closed: list[int] = []
+        stray = StrayRows(self.dialect, self._known)
 
         def skip(row: Any) -> str:
             if row.text.count("\n") > LINES_IN_A_ROW:
                 never_closed.append(row.number)
                 return "error"
+            if not row.text.strip("\0"):
+                malformed.append(Malformed(row.number, PADDING, ""))
+                return "skip"
+            if lines := stray.lines_of(row.text):
+                malformed.extend(Malformed(row.number, OPEN_QUOTE, line[:TEXT_CHARACTERS]) for line in lines)
+                return "skip"
             reason = "too_many_values" if row.actual_columns > row.expected_columns else "too_few_values"
             malformed.append(Malformed(row.number, reason, row.text[:TEXT_CHARACTERS]))
             return "skip"
@@ -115,16 +126,15 @@ class TableFile:
             with opened(self.path, self.form) as (stream, raw), csv.open_csv(stream, read, parse, convert) as batches:
                 for batch in batches:
                     numbers, waiting = _numbered(row, batch.num_rows, malformed)
-                    yield RowBlock(
-                        pa.Table.from_batches([batch]).rename_columns(self.names), numbers, malformed[:waiting]
-                    )
                     row = (int(numbers[-1]) if len(numbers) else row - 1) + 1
                     row = max(row, *(bad.row + 1 for bad in malformed[:waiting]), 0)
+                    table = pa.Table.from_batches([batch]).rename_columns(self.names)
+                    yield self._without(list(stray.among(batch)), RowBlock(table, numbers, malformed[:waiting]))
                     del malformed[:waiting]
                     meter.bytes = raw.tell()
                 if malformed:
                     nothing = pa.table([pa.array([], kind) for _ in self.names], names=self.names)
-                    yield RowBlock(nothing, np.empty(0, np.int64), malformed)
+                    yield self._without([], RowBlock(nothing, np.empty(0, np.int64), malformed))
         except InputError:
             raise
         except pa.ArrowInvalid as error:
@@ -143,12 +153,33 @@ class TableFile:
                 ' right one in shop.toml, for example encoding = "cp1252"'
             ) from error
 
+    def _without(self, stray: list[StrayRow], block: RowBlock) -> RowBlock:
+        """Turn stray rows into malformed ones, and leave out padding."""
+        malformed = [bad for bad in block.malformed if bad.reason != PADDING]
+        if not stray:
+            return RowBlock(block.table, block.numbers, malformed)
+        kept = np.ones(len(block.table), bool)
+        for one in stray:
+            number = int(block.numbers[one.at])
+            if one.names:
+                raise InputError(
+                    f"{origin_name(self.path)}: row {number:,} has names of columns again, and others or in another"
+                    f" order: {printable(', '.join(one.names), 300)}; the first row has"
+                    f" {printable(', '.join(self.names), 300)}. Two files were joined: split the file before that"
+                    " row, and name both"
+                )
+            if len(one.lines) > LINES_IN_A_ROW:
+                raise self._open_quote(number)
+            kept[one.at] = False
+            malformed += [Malformed(number, one.reason, line[:TEXT_CHARACTERS]) for line in one.lines]
+        return RowBlock(block.table.filter(to_arrow(kept)), block.numbers[kept], malformed)
+
     def _open_quote(self, row: int | None) -> InputError:
         quote = self.dialect.quote if self.dialect else ""
         where = f"row {row:,} or after it" if row else "a row"
         return InputError(
-            f"{origin_name(self.path)}: {where}: a value opens with {quote or 'a quote'} and never closes, or is"
-            " longer than"
+            f"{origin_name(self.path)}: {where}: a value opens with {quote or 'a quote'} and never closes, or only"
+            f" after more than {LINES_IN_A_ROW} rows, or is longer than"
             f' {BLOCK_BYTES >> 20} MB. If the file quotes nothing, say so in shop.toml: quote = ""; otherwise mend the'
             " row"
         )
@@ -232,7 +263,7 @@ def _numbered(row: int, rows: int, malformed: list[Malformed]) -> tuple[np.ndarr
     for bad in malformed:
         if rows and bad.row > numbers[-1]:
             break
-        if rows:
+        if rows and (not passed or bad.row != malformed[passed - 1].row):  # a row may be malformed for several lines
             numbers[numbers >= bad.row] += 1
         passed += 1
     return numbers, passed

@@ -66,6 +66,10 @@ _ASIN = re.compile(r"^(B[0-9A-Z]{9}|\d{9}[\dX])$")
 _REVIEWER = re.compile(r"^A[0-9A-Z]{9,}$")
 
 
+class NoColumnError(InputError):
+    """A column that is needed, or that shop.toml names, is not among a table's columns."""
+
+
 def interactions_of(
     names: Sequence[str], sample: Sequence[Sequence[str]], path: Path | str, given: InteractionColumns | None = None
 ) -> tuple[str, InteractionColumns]:
@@ -219,7 +223,7 @@ def resolved(columns: Columns, names: Sequence[str], path: Path | str, table: st
         alike = [name] if name in names else [other for other in names if plain(other) == plain(name) and plain(name)]
         if len(alike) == 1:
             return alike[0]
-        raise InputError(
+        raise NoColumnError(
             f'{path}: shop.toml: [{table}] {key} = "{printable(name, 100)}": the table has no such column; it has'
             f" {printable(', '.join(names), 500)}"
         )
@@ -321,7 +325,7 @@ class _Roles:
         """Return the column of a role that every table has."""
         found = self.one(role, synonyms, wanted)
         if found is None:
-            raise InputError(
+            raise NoColumnError(
                 f"{self._path}: no column is known as the {role}; the table has the columns"
                 f' {printable(", ".join(self._names), 500)}. Name it in shop.toml: [{self._table}] {role} = "..."'
                 " (ATELIER_SHOP names that file); if the first row is data, header = false"

@@ -141,3 +141,82 @@ def test_lines_before_the_first_row_count_in_the_numbers_of_rows(tmp_path):
         (5, "too_few_values"),
         (7, "reviewer_missing"),
     ]
+
+
+@pytest.mark.parametrize("value", ["4.05111E+12", '"4,05111E+12"', "4e+12"])
+def test_ids_that_a_spreadsheet_rounded_are_rejects(tmp_path, value):
+    read = read_reviews([write(tmp_path, "orders.csv", f"user,item\nU1,{value}\nU2,4051108775000\nU3,B+C\n")])
+    assert read.rejects["reason"].to_pylist() == ["id_rounded"]
+    assert read.reviews["asin"].to_pylist() == ["4051108775000", "B+C"]
+
+
+def test_float32_ids_too_long_for_it_are_rejects(tmp_path):
+    table = pa.table(
+        {"user": ["a", "b", "c"], "item": pa.array([16_777_216.0, 4_051_108_775_000.0, None], pa.float32())}
+    )
+    read = read_reviews([write(tmp_path, "orders.parquet", written.parquet(table))])
+    assert read.rejects["reason"].to_pylist() == ["id_rounded", "asin_missing"]
+    assert read.reviews["asin"].to_pylist() == ["16777216"]
+
+
+@pytest.mark.parametrize("value", ['="0108775015"', '"=""0108775015"""'])
+def test_ids_that_excel_keeps_as_text_lose_its_form(tmp_path, value):
+    read = read_reviews([write(tmp_path, "orders.csv", f"user,item\nU1,{value}\nU2,a=b\n")])
+    assert read.reviews["asin"].to_pylist() == ["0108775015", "a=b"]
+
+
+def test_float_ids_are_spelt_alike_in_every_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROWS_AT_ONCE", 2)
+    ids = [4_051_108_775_000.0, 5.0, float("nan"), 4_051_108_775_000.0, 1.5, 5.0]
+    table = pa.table({"user": list("abcdef"), "item": pa.array(ids)})
+    read = read_reviews([write(tmp_path, "orders.parquet", written.parquet(table))])
+    assert read.reviews["asin"].to_pylist() == ["4051108775000", "5", "4051108775000", "1.5", "5"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([1.5, None, 2], pa.float16()), pa.array([1, None, 3], pa.decimal128(5, 2)).cast(pa.decimal256(60, 2))],
+    ids=["float16", "decimal256"],
+)
+def test_columns_of_types_that_duckdb_does_not_know_are_part_of_a_rows_name(tmp_path, column):
+    table = pa.table({"user": ["a", "a", "a"], "item": ["b", "b", "b"], "more": column})
+    found = [
+        read_reviews([write(tmp_path, "orders.parquet", written.parquet(table))]).reviews["review_id"].to_pylist()
+        for _ in range(2)
+    ]
+    assert len(set(found[0])) == 3
+    assert found[0] == found[1]
+    named = read_reviews(
+        [write(tmp_path, "orders.parquet", written.parquet(table.rename_columns(["user", "note", "item"])))]
+    )
+    assert named.reviews["asin"].to_pylist()[0] == ("1.5" if pa.types.is_float16(column.type) else "1")
+
+
+LINE = '{"overall": 5.0, "reviewerID": "U0", "asin": "B1", "unixReviewTime": 1400000000}'
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (f"2020-01-01 INFO {LINE}", "a text before its JSON ('2020-01-01 INFO '"),
+        (f"0\t{LINE}", "a text before its JSON"),
+        ('"' + LINE.replace('"', '""') + '"', "JSON as a text in quotes"),
+        ('"' + LINE.replace('"', '\\"') + '"', "JSON as a text in quotes"),
+    ],
+)
+def test_json_inside_of_other_text_is_refused_by_name(tmp_path, line, named):
+    with pytest.raises(InputError) as told:
+        read_reviews([write(tmp_path, "reviews.json", f"{line}\n" * 9)])
+    assert named in str(told.value)
+
+
+def test_a_script_that_exports_is_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="a script"):
+        read_reviews([write(tmp_path, "reviews.js", f"export default [\n{LINE},\n{LINE}];")])
+
+
+def test_json_in_a_column_of_a_table_is_a_value(tmp_path):
+    quoted = '"' + LINE.replace('"', '""') + '"'
+    for header, row in (("user\titem\tmore", f"a\tb\t{LINE}"), ("more,user,item", f"{quoted},a,b")):
+        read = read_reviews([write(tmp_path, "orders.csv", f"{header}\n{row}\n")])
+        assert read.reviews["asin"].to_pylist() == ["b"]
