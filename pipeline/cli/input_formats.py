@@ -66,7 +66,8 @@ A file's first bytes decide what it is; its name does not:""")
     yield prose(f"""\
 **Text** is UTF-8, or UTF-16 or UTF-32 if a byte-order mark or its zero bytes show that. A CSV value that is not
 UTF-8 is read as Windows' cp1252, and counted. Name any other encoding in shop.toml. **Delimiters** that are
-recognised: {delimiters}. Excel's first line `sep=;` and blank lines before the header are skipped. The first
+recognised: {delimiters}. Excel's first line `sep=;` and blank lines before the header are skipped, and so are
+lines with `#` before a known name. The delimiter is the one that splits the header into the most known names. The first
 row is a header if it holds a known name, or if its values are neither numbers nor dates. A second column
 `price` becomes `price#2`; a column without a name gets its number, from `1`. JSON may mix Amazon's vintages;
 with a shop.toml that names its keys, JSON of any keys is read as a table.""")

@@ -33,6 +33,10 @@ MEANINGS = {  # of the reasons in the table `rejects`
     "rating_out_of_range": f"a rating outside {values.RATINGS[0]} to {values.RATINGS[1]}",
     "too_many_values": "more values than columns",
     "too_few_values": "fewer values than columns",
+    "quote_not_closed": "a quote that opens a value and does not close before the next value or row; each line that it"
+    f" swallowed is a reject, and over {tables.LINES_IN_A_ROW} lines the file is refused",
+    "header_again": "the header again, where files were joined; one with other columns is refused",
+    "id_rounded": "an id that was rounded as a number, such as `4.05111E+12`, or a float too long for its type",
     "kind_negative": "a kind of interaction that shop.toml lists as `negative`, or a return by its name",
     "kind_ignored": "a kind that shop.toml lists as `ignored`, or a view by its name where others are purchases",
     "kind_unknown": "a kind that is neither listed nor known, although others are `positive`",
@@ -118,6 +122,12 @@ def _refused() -> Iterator[str]:
         "a zip with a password": "unpack it and name the file inside",
         "HTML, XML": "a server perhaps answered with a page; fetch the file again, or export it as CSV",
         "CSV with `::` between the values": "replace it by a tab: `sed 's/::/\\t/g'`",
+        "lines with a text before their JSON, as in a log": "take the text away: `sed 's/^[^{]*//'`",
+        "lines of JSON in quotes": "take the quotes away: `jq -c fromjson`",
+        "a script (`export default`, `callback(`)": "take away what surrounds the brackets",
+        "CSV whose header has one name too few, as R's `write.table` writes": "write a name for every column",
+        "CSV where the names of columns come again in another order": "split the file there, and name both",
+        "text in another encoding than shop.toml names": "take `encoding` out, or name the right one",
         "JSON as an object of columns, or an array of arrays (pandas' `to_json`)": 'write it with `orient="records",'
         " lines=True`",
     }

@@ -24,13 +24,17 @@ from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.dialects import plain
 from pipeline.core.raw.number_ids import rounded, texts_of_floats, unwrapped
 from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
+from pipeline.core.raw.stray_rows import HEADER_AGAIN, OPEN_QUOTE
 from pipeline.core.raw.tables import RowBlock
 from pipeline.core.raw.vintages import categories_of, parsed, title_of
 from pipeline.core.shop import kinds
 from pipeline.core.shop.mapping import Attributes, CustomerColumns, InteractionColumns, ProductColumns
 from pipeline.core.shop.picture_files import PicturePattern
 
-TABLE_REASONS = ("too_many_values", "too_few_values", "kind_negative", "kind_ignored", "kind_unknown")
+TABLE_REASONS = (
+    *("too_many_values", "too_few_values", OPEN_QUOTE, HEADER_AGAIN, "id_rounded"),
+    *("kind_negative", "kind_ignored", "kind_unknown"),
+)
 KIND_COUNTED = "kind="  # before a kind of interaction of which nothing is known, in the counts
 # Columns by which a row may be no purchase: none or fewer than none bought, or given back.
 UNDONE_BY = dict.fromkeys(("quantity", "qty", "orderquantity", "quantityordered", "menge", "anzahl"), "quantities") | (
