@@ -12,12 +12,13 @@ from pipeline.inspection.causes import of_reading
 from tests.pipeline.core.shop.tables import write
 
 PRODUCTS = "ID,SKU,Name,Category,Image\n1,a,Shirt,Tops,https://x.example/a.jpg\n"
+WITHOUT_ID = "SKU,Name,Category,Image\na,Shirt,Tops,https://x.example/a.jpg\n"
 
 
 def shop_of(folder: Path, orders: str = "", toml: str | None = None, name: str = "o.csv") -> tuple[list[Path], Shop]:
     given = Shop.of(write(folder, "shop.toml", toml)) if toml is not None else None
     paths = [write(folder, name, orders)] if orders else []
-    shop = recognised(paths, [write(folder, "p.csv", PRODUCTS.replace("ID,", "") if toml is None else PRODUCTS)], given)
+    shop = recognised(paths, [write(folder, "p.csv", WITHOUT_ID if toml is None else PRODUCTS)], given)
     assert shop is not None
     return paths, shop
 
@@ -70,7 +71,7 @@ def test_where_nothing_is_bought_views_count_and_it_is_said(tmp_path):
 
 def test_the_kinds_of_all_files_are_sorted_together(tmp_path):
     views = write(tmp_path, "o1.csv", KINDS.replace("purchase", "click"))
-    shop = recognised([views, write(tmp_path, "o2.csv", KINDS)], [write(tmp_path, "p.csv", PRODUCTS[3:])])
+    shop = recognised([views, write(tmp_path, "o2.csv", KINDS)], [write(tmp_path, "p.csv", WITHOUT_ID)])
     assert read_reviews([views, tmp_path / "o2.csv"], shop=shop).reviews["asin"].to_pylist() == ["c"]
 
 
