@@ -1,13 +1,11 @@
 """Find the addresses of pictures in a field, however a shop writes them, and keep those that can be read.
 
-A field may be one address, a list, JSON or a Python list as text, several addresses with `|` between, or the picture
-sizes of Amazon's 2023 layout. Web addresses stay as they were written. Paths are resolved against the folder of their
+A field may be one address, a list, an object with a key such as `url` or `large`, or a text with several of them
+(`address_texts.py`). Web addresses stay as they were written. Paths are resolved against the folder of their
 table, and become `file:///...` addresses. Everything that is dropped is counted by its kind, as `urls_<kind>`.
 """
 
-import ast
 import contextlib
-import json
 import os
 import re
 from collections import Counter
@@ -18,28 +16,20 @@ from urllib.parse import unquote_to_bytes
 from pipeline.core.errors import InputError
 from pipeline.core.local_address import ARCHIVE, INSIDE, LONGEST_PATH, file_address, local_place
 from pipeline.core.raw import database_urls
+from pipeline.core.raw.address_texts import PICTURES, VIDEOS, WEB, bare, is_single, list_in, pieces_of
 from pipeline.core.raw.copies import origin_folder
 from pipeline.core.raw.sources import named
 from pipeline.core.raw.unusable import NOTHING, UnusableError
 from pipeline.core.stored_address import S3, stored_path
 
 URL_CHARACTERS = 8_000  # the length that RFC 9110 (4.1) asks everybody to support; longer ones are dropped
-LIST_CHARACTERS = 1 << 20  # a longer list in a text is not read: ast builds a tree of many times its size
+NESTED = 3  # lists in texts in lists are read up to this depth
 # Sizes of a 2023 picture, the best first: small review photos have 256 px, more than the model's 224.
 LOW_SIZES = ("thumb", "small_image_url", "medium_image_url", "large", "large_image_url", "hi_res")
 HIGH_SIZES = ("hi_res", "large", "large_image_url", "medium_image_url", "thumb", "small_image_url")
 REVIEW_SIZES = ("small_image_url", "medium_image_url", "large_image_url", "thumb", "large", "hi_res")
-PLAIN_KEYS = ("url", "src")  # of an object with one size
+PLAIN_KEYS = ("url", "src", "href", "link", "image_url", "imageUrl", "image", "path")  # of an object with one size
 
-_WEB = ("http://", "https://")
-_PICTURES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif"),
-    *(".heic", ".heif", ".bmp", ".tif", ".tiff", ".svg", ".jp2", ".jxl", ".ico"),  # refused later, with their reason
-)
-_VIDEOS = (
-    *(".mp4", ".m4v", ".mov", ".webm", ".avi", ".mkv", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp"),
-    *(".m3u8", ".mpd", ".gifv"),
-)
 _NO_VALUES = {
     *("-", "--", ".", "?", "0", "n/a", "na", "nan", "nil", "no", "no image", "none", "null", "<na>"),
     *("undefined", "unknown", "false"),
@@ -50,28 +40,26 @@ _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|[^/:]*\.)")
 _HOST_FIRST = re.compile(
     r"(?:www\.|[a-z0-9.-]+\.(?:com|net|org|info|io|shop|store|co|cn|de|fr|in|jp|uk)/)", re.IGNORECASE
 )
-# One quoted text after the other: a Python list of texts, or a NumPy array's, which has no commas.
-_QUOTED = re.compile(r"""[\s,]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
-# Each alternative takes linear time: no star stands before another.
-_BETWEEN = re.compile(
-    r"(?:\s|(?<=\.jpg)[,;]|(?<=\.jpeg)[,;]|(?<=\.png)[,;]|(?<=\.webp)[,;])(?=https?://)", re.IGNORECASE
-)
+_MISSPELT = re.compile(r"https?(?::/?[^/]|:///|//|;//|%3a)", re.IGNORECASE)
+_WITHIN = re.compile(r"https?:/|https?%3a%2f", re.IGNORECASE)
+_LIST = re.compile(r"""\s*[\[({]\s*(?:['"{\[(]|https?:)""")
+_BASE64 = re.compile(r"(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)[A-Za-z0-9+/\s]*={0,2}")  # JPEG, PNG, GIF, WebP
 
 
-def picture_urls(value: object, sizes: Sequence[str] = REVIEW_SIZES, nested: bool = False) -> list[object]:
+def picture_urls(value: object, sizes: Sequence[str] = REVIEW_SIZES, depth: int = 0) -> list[object]:
     """Extract one address per picture from a field, the `MAIN` variant first.
 
     The field is an address, a text with several, a list of either, a list of {size: address}, or {size: [addresses]}.
-    `nested` says that it comes from a text, in which further texts are not read as lists.
+    `depth` is the number of lists and texts around the value.
     """
     if value is None:
         return []
     if isinstance(value, str):
-        return list(_split(value, sizes, nested))
+        return list(_split(value, sizes, depth))
     if isinstance(value, dict):
-        columns = [value[size] for size in sizes if isinstance(value.get(size), list)]
+        columns = [value[size] for size in (*sizes, *PLAIN_KEYS) if isinstance(value.get(size), list)]
         if not columns:
-            return picture_urls([value], sizes, nested)
+            return picture_urls([value], sizes, depth)
         longest = max(map(len, columns))
         rows = [[column[i] for column in columns if i < len(column)] for i in range(longest)]
         found = [next((url for url in row if url), None) for row in rows]
@@ -83,7 +71,9 @@ def picture_urls(value: object, sizes: Sequence[str] = REVIEW_SIZES, nested: boo
         found = []
         for entry in value:
             if isinstance(entry, str):
-                found += _split(entry, sizes, nested)
+                found += _split(entry, sizes, depth)
+            elif isinstance(entry, list) and depth < NESTED:
+                found += picture_urls(entry, sizes, depth + 1)
             else:
                 found.append(_of_sizes(entry, sizes) if isinstance(entry, dict) else entry)
         return found
@@ -136,7 +126,7 @@ def clean_addresses(
         for piece in _split(value, REVIEW_SIZES) if isinstance(value, str) else (value,):
             try:
                 if not isinstance(piece, str):
-                    raise UnusableError("not_text")
+                    raise UnusableError(_kind_of(piece))
                 address = _address(encodable(piece).strip(), base)
             except UnusableError as error:
                 kind = str(error)
@@ -152,13 +142,7 @@ def clean_addresses(
 
 def is_plain(text: str) -> bool:
     """Return whether the text is one web address of a picture, of which nothing needs to be split off or dropped."""
-    return (
-        text.startswith(_WEB)
-        and len(text) < URL_CHARACTERS
-        and text.isascii()
-        and not any(mark in text for mark in (" ", "|", ","))
-        and not _is_video(text)
-    )
+    return text.startswith(WEB) and len(text) < URL_CHARACTERS and is_single(text) and not _is_video(text)
 
 
 def encodable(text: str) -> str:
@@ -174,57 +158,30 @@ def _main_first(values: list, variants: list) -> list:
 
 def _of_sizes(entry: dict, sizes: Sequence[str]) -> object:
     """Choose the address of an object with several sizes; an object that names none stays as it is."""
+    if entry.get("bytes"):
+        return b""  # Hugging Face's {bytes, path}: the path is a name alone
     nothing = None if not entry or any(size in entry for size in (*sizes, *PLAIN_KEYS)) else entry
     return next((entry[size] for size in (*sizes, *PLAIN_KEYS) if entry.get(size)), nothing)
 
 
-def _split(text: str, sizes: Sequence[str], nested: bool = False) -> Sequence[object]:
+def _kind_of(value: object) -> str:
+    """Return the kind of a value that is no text."""
+    if isinstance(value, bytes):
+        return "embedded"
+    return "unknown_keys" if isinstance(value, dict) else "not_text"
+
+
+def _split(text: str, sizes: Sequence[str], depth: int = 0) -> Sequence[object]:
     """Split a text into its addresses; one address, or whatever else it is, stays as it is."""
-    if not nested and len(text) <= LIST_CHARACTERS and text.lstrip()[:1] in ("[", "{"):
-        listed = _listed(text.strip())
-        if listed is not None:
-            return picture_urls(listed, sizes, nested=True)
-    text = text.strip()
-    pieces = [text]
-    if "|" in text:
-        parts = [part for part in map(str.strip, text.split("|")) if part]
-        web = parts[:1] and parts[0].lower().startswith((*_WEB, "//"))
-        if all(_begins_address(part) or (not web and part.lower().endswith(_PICTURES)) for part in parts):
-            pieces = parts
-    if "http" not in text[1:]:
-        return pieces
-    return [part.strip(" ,;\t\r\n") for piece in pieces for part in _BETWEEN.split(piece)]
-
-
-def _begins_address(text: str) -> bool:
-    return text.lower().startswith((*_WEB, "/", "./", "../", "file:", ARCHIVE, S3))
-
-
-def _listed(text: str) -> object | None:
-    """Read a list or an object in a text: JSON, Python, NumPy's array of texts, or `[a, b]` without quotes."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    if not text.endswith(("]", "}")):
-        return None
-    at, quoted = 1, []
-    while found := _QUOTED.match(text, at):
-        quoted.append(found[1] if found[1] is not None else found[2])
-        at = found.end()
-    if quoted and not text[at:-1].strip(" \t\r\n,"):
-        return quoted if "\\" not in text else [piece.replace("\\", "") for piece in quoted]
-    try:
-        read = ast.literal_eval(text)
-        return list(read) if isinstance(read, (set, tuple)) else read
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-        pass
-    inner = [piece.strip() for piece in text[1:-1].split(",")]
-    return inner if all(_begins_address(piece) or piece.lower().endswith(_PICTURES) for piece in inner) else None
+    if is_plain(text):
+        return (text,)
+    text = bare(text)
+    listed = list_in(text) if depth < NESTED else None
+    return pieces_of(text) if listed is None else picture_urls(listed, sizes, depth + 1)
 
 
 def _is_video(text: str) -> bool:
-    return text.partition("?")[0].partition("#")[0].lower().endswith(_VIDEOS)
+    return text.partition("?")[0].partition("#")[0].lower().endswith(VIDEOS)
 
 
 def _address(text: str, base: Path | None) -> str:
@@ -234,11 +191,13 @@ def _address(text: str, base: Path | None) -> str:
     if len(text) > URL_CHARACTERS:
         raise UnusableError("too_long")
     start = text[:8].lower()
-    if not start.startswith((*_WEB, "//")):
+    if not start.startswith((*WEB, "//")):
         return _local(text, base)
     if _is_video(text):
         raise UnusableError("video")
-    if start.startswith(_WEB):
+    if start.startswith(WEB):
+        if text.partition("//")[2][:1] in ("", "/", "?", "#"):
+            raise UnusableError("not_an_address")
         return text
     if not re.match(r"//[^/\s?#]+(?:[/?#]|$)", text):
         raise UnusableError("not_an_address")
@@ -265,7 +224,7 @@ def _local(text: str, base: Path | None) -> str:
         path = text
     if any(character < " " or character == "\x7f" for character in path):
         raise UnusableError("not_an_address")
-    if path.lower().endswith(_VIDEOS):
+    if path.lower().endswith(VIDEOS):
         raise UnusableError("video")
     if base is None:
         raise UnusableError("local_refused")
@@ -301,6 +260,14 @@ def _expect_path(text: str) -> None:
         raise UnusableError("data")
     if text.lower() in _NO_VALUES:
         raise UnusableError("no_value")
+    if _LIST.match(text):
+        raise UnusableError("list_unread")
+    if text.startswith(("b'", 'b"')) or (_BASE64.fullmatch(text) and not text.lower().endswith(PICTURES)):
+        raise UnusableError("embedded")
+    if _MISSPELT.match(text):
+        raise UnusableError("misspelt")
+    if _WITHIN.search(text):
+        raise UnusableError("in_text")
     if _DRIVE.match(text) or "\\" in text:
         raise UnusableError("windows_path")
     scheme = _SCHEME.match(text)
@@ -308,5 +275,5 @@ def _expect_path(text: str) -> None:
         raise UnusableError("other_scheme")
     if _HOST_FIRST.match(text):
         raise UnusableError("without_scheme")
-    if "<" in text or not ("/" in text or text.lower().endswith((*_PICTURES, *_VIDEOS))):
+    if "<" in text or not ("/" in text or text.lower().endswith((*PICTURES, *VIDEOS))):
         raise UnusableError("not_an_address")

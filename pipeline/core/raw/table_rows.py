@@ -18,13 +18,14 @@ from pipeline.core import schemas
 from pipeline.core.arrow import scalar, to_arrow, to_numpy
 from pipeline.core.quoting import printable
 from pipeline.core.raw import unread, values
-from pipeline.core.raw.addresses import base_of, clean_addresses, picture_urls
+from pipeline.core.raw.addresses import base_of
 from pipeline.core.raw.attribute_values import attribute, attributes
 from pipeline.core.raw.copies import origin_name
 from pipeline.core.raw.dialects import plain
 from pipeline.core.raw.number_ids import rounded, texts_of_floats, unwrapped
-from pipeline.core.raw.parsing import ID_BYTES, PICTURES_AT_MOST, Parsed
+from pipeline.core.raw.parsing import ID_BYTES, Parsed
 from pipeline.core.raw.stray_rows import HEADER_AGAIN, OPEN_QUOTE
+from pipeline.core.raw.table_pictures import is_picture, of_product, of_review
 from pipeline.core.raw.tables import RowBlock
 from pipeline.core.raw.vintages import categories_of, parsed, title_of
 from pipeline.core.shop import kinds
@@ -80,7 +81,7 @@ class TableRows:
             self._count_unread(unread.RATINGS, columns.rating, block, unreadable)
         urls = pa.ListArray.from_arrays(to_arrow(np.zeros(rows + 1, np.int32)), to_arrow([]))
         if columns.pictures:
-            lists = [self._addresses([value]) for value in self._values(table[columns.pictures])]
+            lists = [of_review(value, self._counts, self._base) for value in self._pictures(table[columns.pictures])]
             urls = pa.array([found or [] for found in lists], pa.list_(pa.string()))
             refused["too_many_pictures"] = pa.array([found is None for found in lists], pa.bool_())
         found = pa.table(
@@ -104,7 +105,7 @@ class TableRows:
         nothing = [None] * rows
         titles = self._texts(table[columns.title]).to_pylist() if columns.title else nothing
         levels = [self._values(table[name]) for name in columns.categories]
-        fields = [self._values(table[name]) for name in columns.pictures]
+        fields = [self._pictures(table[name]) for name in columns.pictures]
         named: dict[str, Sequence[str | None]] = {}
         for name in pattern.columns if pattern else ():
             width = columns.variant_width if name == columns.variant else columns.width if name == columns.id else None
@@ -113,17 +114,18 @@ class TableRows:
         made, too_many = [], np.zeros(rows, bool)
         for row, (name, title) in enumerate(zip(asin.to_pylist(), titles, strict=True)):
             unusable: list[str] = []
-            urls = self._addresses([field[row] for field in fields], unusable) if fields else []
-            too_many[row] = urls is None
+            low, high = of_product([field[row] for field in fields], self._counts, self._base, unusable)
+            too_many[row] = low is None
             if pattern:
                 values_of = {c: of[row] for c, of in named.items()}
-                urls = [*(urls or ()), *pattern.urls(values_of, self._counts, unusable)]
+                matching = pattern.urls(values_of, self._counts, unusable)
+                low, high = (list(dict.fromkeys([*(found or ()), *matching])) for found in (low, high))
             path = [level[row] for level in levels]
             if (written := repr(path)) not in known:
                 known[written] = categories_of({"category": list(map(_level, path))}, self._counts)
                 if len(known) > 100_000:  # a shop has fewer
                     known = {written: known[written]}
-            pictures = (urls or [], urls or [], unusable[0] if unusable else None)
+            pictures = (low or [], high or [], unusable[0] if unusable else None)
             made.append((name, title_of(title, self._counts), known[written], *pictures))
         schema = pa.schema([pa.field(field.name, field.type) for field in _PRODUCT_FIELDS])
         lists = list(zip(*made, strict=True)) or [()] * len(schema)
@@ -320,10 +322,11 @@ class TableRows:
         """Return a column as Python values: lists and dicts of nested columns, else texts."""
         return column.to_pylist() if pa.types.is_nested(column.type) else self._texts(column).to_pylist()
 
-    def _addresses(self, fields: Sequence[object], refused: list[str] | None = None) -> list[str] | None:
-        """Extract the addresses of pictures from fields that may hold several; None if there are too many."""
-        found = [url for field in fields for url in picture_urls(field) if url not in (None, "")]
-        return clean_addresses(found, self._counts, self._base, refused) if len(found) <= PICTURES_AT_MOST else None
+    def _pictures(self, column: pa.ChunkedArray) -> list:
+        """Return a column of pictures as Python values, as `_values` does; the bytes of a picture stay bytes."""
+        if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+            return self._values(column)
+        return [value if value and is_picture(value) else self._decoded(value) for value in column.to_pylist()]
 
 
 def _level(value: object) -> object:

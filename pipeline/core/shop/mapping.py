@@ -93,7 +93,8 @@ class PictureFiles:
         str,
         Doc(
             "Path of a product's pictures; {column:.3} is the first three characters of a value, * matches any. It may"
-            " lead into a zip or tar: pics.zip/{id}_*.jpg. Without a *, it may also be s3://bucket/{id}.jpg."
+            " lead into a zip or tar: pics.zip/{id}_*.jpg. Without a *, it may also be s3://bucket/{id}.jpg or"
+            " https://host/{id}.jpg."
         ),
     ] = ""
     folders: Annotated[tuple[str, ...], Doc("Folders that pictures may be read from, also s3://bucket/prefix.")] = ()

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.core.errors import InputError
 from pipeline.core.images.archives import ArchiveError
@@ -41,6 +42,14 @@ class PicturePattern:
                 f"{place}: the products have no column {printable(unknown)}; they have"
                 f" {printable(', '.join(columns), 500)}"
             )
+        self.is_web = self.pattern.lower().startswith(("http://", "https://"))
+        self.is_glob, self._listing = False, PictureListing()
+        if self.is_web:
+            if "*" in rest:
+                raise InputError(f"{place}: * matches files; in an address name each picture whole")
+            return
+        if "://" in rest and not self.pattern.startswith(S3):
+            raise InputError(f"{place}: give a path, or an address that begins with http://, https:// or s3://")
         folder, _, self._name = self.pattern.rpartition("/")
         if "*" in folder or "?" in folder or ".." in Path(folder).parts:
             raise InputError(f"{place}: * and ? may be in the file's name alone, and .. nowhere")
@@ -49,10 +58,9 @@ class PicturePattern:
             raise InputError(f"{place}: * and ? match files and members of archives; in s3:// name each picture whole")
         self.base = _base(files, beside, fixed.rpartition("/")[0])
         self.is_glob = "*" in self._name or "?" in self._name
-        self._listing = PictureListing()
 
     def urls(self, row: Mapping[str, str | None], counts: Counter[str], refused: list[str]) -> list[str]:
-        """Return file URLs of a product's pictures; `row` has the values of `columns`.
+        """Return the addresses of a product's pictures; `row` has the values of `columns`.
 
         Without any, the kind (`unusable.KINDS`) is appended to `refused`, except where a value is missing.
         """
@@ -66,9 +74,9 @@ class PicturePattern:
                 counts["pictures_name_refused"] += 1
                 refused.append("name_refused")
                 return []
-            values[name] = value
+            values[name] = quote(value, safe="") if self.is_web else value
         filled = self._filled(values)
-        if filled.startswith(S3):
+        if self.is_web or filled.startswith(S3):
             return [filled]
         folder, _, name = filled.rpartition("/")
         if self.is_glob:

@@ -6,6 +6,8 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.local_address import LocalPlace, archive_address, file_address, local_place
@@ -28,7 +30,7 @@ def clean(*values: object, base: Path | None = BASE) -> tuple[list[str], dict[st
         f'["{A}", "{B}"]',
         f"['{A}' '{B}']",
         f"['{A}'\n '{B}']",
-        f"('{A}', '{B}')".replace("(", "[").replace(")", "]"),
+        f"('{A}', '{B}')",
         f"[{A}, {B}]",
         f"{{{A},{B}}}",
         f"{A}|{B}",
@@ -42,6 +44,16 @@ def clean(*values: object, base: Path | None = BASE) -> tuple[list[str], dict[st
         str([{"large": B, "variant": "PT01"}, {"large": A, "variant": "MAIN"}]),
         json.dumps({"large": [B, A], "variant": ["PT01", "MAIN"]}),
         json.dumps([{"url": A}, {"src": B}]),
+        json.dumps([{"href": A}, {"image_url": B}]),
+        json.dumps([{"link": A}, {"path": B, "bytes": None}]),
+        json.dumps({"url": [A, B]}),
+        json.dumps([[A], [B]]),
+        json.dumps(json.dumps([A, B])),
+        f"{{'hi_res': array([None, None], dtype=object), 'large': array(['{A}', '{B}'], dtype=object)}}",
+        f"{A.removeprefix('https:')},{B.removeprefix('https:')}",
+        f"{A}<br>{B}<br/>",
+        f"{A} > {B}",
+        f"{A}^{B}",
     ],
 )
 def test_several_addresses_in_one_text_are_all_read(text: str):
@@ -49,10 +61,48 @@ def test_several_addresses_in_one_text_are_all_read(text: str):
     assert clean(*picture_urls([text])) == ([A, B], {})
 
 
+@pytest.mark.parametrize("ending", ["gif", "avif", "JPG", "heic"])
+def test_marks_between_addresses_separate_them_after_any_ending_of_a_picture(ending: str):
+    ours, theirs = f"https://h.example/a.{ending}", f"http://h.example/b.{ending}"
+    assert clean(f"{ours},{theirs}") == clean(f"{ours};{theirs}") == ([ours, theirs], {})
+    assert clean(f"{ours}?v=1,{theirs}#x, {A}") == ([f"{ours}?v=1", f"{theirs}#x", A], {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'"{A}"',
+        f"'{A}'",
+        f"<{A}>",
+        f"\ufeff{A}",
+        f"\u200b{A}\u200b",
+        f"\xa0{A}",
+        f'=IMAGE("{A}")',
+        f'=HYPERLINK("{A}"; "picture")',
+        f"url({A})",
+        f"url('{A}')",
+        f"![front]({A})",
+        f'<img alt="a" src="{A}" width=5>',
+        f"<img src='{A}'/>",
+        A.replace("/", "\\/"),
+    ],
+)
+def test_what_is_written_around_an_address_is_removed(text: str):
+    assert clean(text) == clean(*picture_urls(text)) == ([A], {})
+
+
+@pytest.mark.parametrize("text", ["a.jpg,b.png", "a.jpg, b.png", "a.jpg;b.png", "a.jpg\nb.png", "['a.jpg','b.png']"])
+def test_paths_between_which_there_is_a_mark_are_several(text: str):
+    assert clean(text)[0] == [file_address(f"/shop/tables/{name}") for name in ("a.jpg", "b.png")]
+    assert clean("'a.jpg'")[0] == [file_address("/shop/tables/a.jpg")]
+    assert clean("Shirt, blue.jpg")[0] == [file_address("/shop/tables/Shirt, blue.jpg")]
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "https://h.example/x?family=a|b",
+        "https://h.example/width=80,https://other.example/b.jpg",
         "https://h.example/fetch/w_200,h_300/https://other.example/b.jpg",
         "https://h.example/a[1].jpg",
         "https://h.example/with blank.jpg",
@@ -130,7 +180,21 @@ def test_a_path_into_an_archive_names_its_member(text: str, archive: str, member
         ("www.h.example/x.jpg", "without_scheme"),
         ("cdn.shop.com/x.jpg", "without_scheme"),
         ("see the catalogue", "not_an_address"),
-        ("<img src='http://h/a.jpg'>", "not_an_address"),
+        ("https://", "not_an_address"),
+        ({"hiRes": A}, "unknown_keys"),
+        (b"\xff\xd8\xff\xe0", "embedded"),
+        ("b'\\xff\\xd8\\xff'", "embedded"),
+        ("/9j/4AAQSkZJRg==", "embedded"),
+        ("http:/h.example/a.jpg", "misspelt"),
+        ("https//h.example/a.jpg", "misspelt"),
+        ("https:h.example/a.jpg", "misspelt"),
+        ("https%3A%2F%2Fh.example%2Fa.jpg", "misspelt"),
+        (f"url={A}", "in_text"),
+        (f"see {A}", "in_text"),
+        (f"<a href='{A}'>Shirt</a>", "in_text"),
+        (f"['{A}', 'https://h.exam", "list_unread"),
+        ("['images/a.jpg', 'images/b", "list_unread"),
+        (f"{{'large': <object {A}>}}", "list_unread"),
         ("///x.jpg", "not_an_address"),
         ("images/a\x00b.jpg", "not_an_address"),
         ("https://h/clip.MP4?x=1", "video"),
@@ -161,6 +225,11 @@ def test_hostile_texts_take_little_time():
         "x.zip/" * 1_000,
         "%" * 8_000,
         "file:" + "%2" * 3_000,
+        "https:" + ",//a.jpg" * 120_000,
+        "https:" + ",//" * 300_000,
+        "<img" + " src=" * 1_500 + "<>",
+        "<img" + " src='" * 1_500 + ">",
+        "(" * 100_000 + ")",
         "[" + "1" * 10_000 + "]",
         json.dumps(json.dumps(json.dumps([json.dumps([A])]))),
     ]
@@ -228,7 +297,7 @@ def test_an_object_without_a_known_size_is_an_address_that_cannot_be_used_and_on
     path = tmp_path / "products.json"
     images = {"B1": [{"hiRes": A}], "B2": [{"thumb": None, "large": None}], "B3": [None], "B4": [{}]}
     path.write_text("".join(json.dumps({"parent_asin": b, "images": i}) + "\n" for b, i in images.items()))
-    assert read_products([path]).products["pictures_refused"].to_pylist() == ["not_text", None, None, None]
+    assert read_products([path]).products["pictures_refused"].to_pylist() == ["unknown_keys", None, None, None]
 
 
 def test_a_product_of_several_lines_keeps_what_any_of_them_had_refused(tmp_path: Path):
@@ -237,3 +306,29 @@ def test_a_product_of_several_lines_keeps_what_any_of_them_had_refused(tmp_path:
     path.write_text("".join(json.dumps({"asin": asin, "imageURL": urls}) + "\n" for asin, urls in lines))
     rows = read_products([path]).products.select(["asin", "vendor_urls", "pictures_refused"]).to_pylist()
     assert [tuple(row.values()) for row in rows] == [("B1", [], "data"), ("B2", [A, B], None)]
+
+
+def test_a_table_counts_and_reads_objects_and_keeps_small_and_large_pictures_apart_as_json_does(tmp_path: Path):
+    sizes = {"thumb": A, "large": B, "variant": "MAIN"}
+    values = [json.dumps([{"href": A}]), '{"hiRes": "x"}', json.dumps([sizes]), "b'\\xff\\xd8'", f'"{B}"']
+    frame = pa.table({"item_id": [f"B{n}" for n in range(len(values))], "image": values})
+    pq.write_table(frame, tmp_path / "products.parquet")
+    read = read_products([tmp_path / "products.parquet"])
+    rows = read.products.select(["vendor_urls", "vendor_urls_high", "pictures_refused"]).to_pylist()
+    expected = [([A], [A], None), ([], [], "unknown_keys"), ([A], [B], None), ([], [], "embedded"), ([B], [B], None)]
+    assert [tuple(row.values()) for row in rows] == expected
+    assert {k: v for k, v in read.counts.items() if k.startswith("urls_")} == {
+        "urls_unknown_keys": 1,
+        "urls_embedded": 1,
+    }
+
+
+@pytest.mark.parametrize("as_struct", [True, False])
+def test_pictures_inside_a_table_are_counted_under_their_own_kind(tmp_path: Path, as_struct: bool):
+    jpeg = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(200))
+    values = [{"bytes": jpeg, "path": "1.jpg"}, {"bytes": None, "path": "2.jpg"}] if as_struct else [jpeg, b"2.jpg"]
+    pq.write_table(pa.table({"item_id": ["1", "2"], "image": values}), tmp_path / "products.parquet")
+    read = read_products([tmp_path / "products.parquet"])
+    assert read.products["pictures_refused"].to_pylist() == ["embedded", None]
+    assert read.products["vendor_urls"].to_pylist() == [[], [file_address(str(tmp_path / "2.jpg"))]]
+    assert read.counts["urls_embedded"] == 1

@@ -83,3 +83,19 @@ def test_a_pattern_in_an_object_store_names_each_picture_whole(tmp_path):
     assert pattern.urls({"id": "7 #1"}, Counter(), []) == ["s3://shop/p/7/7 #1.jpg"]
     with pytest.raises(InputError, match="name each picture whole"):
         PicturePattern(PictureFiles("s3://shop/p/{id}_*.jpg"), tmp_path, ["id"])
+
+
+def test_a_pattern_may_be_an_address_into_which_values_are_encoded(tmp_path):
+    pattern = PicturePattern(PictureFiles("https://cdn.example/{id:.1}/{id}.jpg?w={size}"), tmp_path, ["id", "size"])
+    counts, refused = Counter[str](), list[str]()
+    assert pattern.urls({"id": "a b", "size": "1&x"}, counts, refused) == ["https://cdn.example/a/a%20b.jpg?w=1%26x"]
+    assert pattern.urls({"id": "a", "size": None}, counts, refused) == []
+    assert (dict(counts), refused, pattern.state()) == ({"pictures_without_value": 1}, [], "")
+
+
+@pytest.mark.parametrize("pattern", ["https://cdn.example/{id}_*.jpg", "ftp://cdn.example/{id}.jpg"])
+def test_a_pattern_that_cannot_be_an_address_is_refused_by_name(tmp_path, pattern):
+    with pytest.raises(
+        InputError, match=r"shop\.toml: \[pictures\] pattern = .*(name each picture whole|begins with http)"
+    ):
+        PicturePattern(PictureFiles(pattern), tmp_path, ["id"])
