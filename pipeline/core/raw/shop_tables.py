@@ -102,7 +102,9 @@ class ShopTable:
                 self.vintage, self.columns = layouts.customers_of(names, self.name, shop.customers, user)
             else:
                 item = shop.interactions.item or None
-                self.vintage, self.columns, beside = layouts.products_of(names, self.name, shop.products, item, folder)
+                self.vintage, self.columns, beside = layouts.products_of(
+                    names, self.name, shop.products, item, folder, self.pictures.folders
+                )
                 self.pictures = self.pictures if self.pictures.pattern else beside
         except layouts.NoColumnError as error:
             raise InputError(f"{error}{_how_read(dialect, given)}") from error

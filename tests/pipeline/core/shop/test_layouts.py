@@ -57,6 +57,25 @@ def test_hm_as_kaggle_ships_it_is_recognised_with_its_pictures_and_variants_beco
     assert second["vendor_urls_high"] == [f"{base}/011/0110065001.jpg"]
 
 
+@pytest.mark.parametrize("named", ["elsewhere", "elsewhere/images"])
+def test_a_known_layout_looks_for_pictures_in_the_folder_that_shop_toml_names(tmp_path, named):
+    orders, articles = hm(tmp_path)
+    (tmp_path / "elsewhere" / "images").mkdir(parents=True)
+    given = Shop.of(write(tmp_path, "shop.toml", f'[pictures]\nfolders = ["{named}"]\n'))
+    shop = recognised([orders], [articles], given)
+    assert shop is not None and str(tmp_path / named) in shop.pictures.folders
+    read = read_products([articles], shop=Shop.of(write(tmp_path, "again.toml", shop.toml()))).products.to_pylist()
+    assert read[1]["vendor_urls"] == [f"file://{tmp_path}/elsewhere/images/011/0110065001.jpg"]
+
+
+def test_folders_without_a_pattern_are_kept_when_a_table_is_recognised(tmp_path):
+    products = write(tmp_path, "p.csv", "item_id,title,image\n1,Shirt,1.jpg\n")
+    given = Shop.of(write(tmp_path, "shop.toml", '[pictures]\nfolders = ["."]\n'))
+    shop = recognised([], [products], given)
+    assert shop is not None and shop.pictures == PictureFiles(folders=(str(tmp_path),))
+    assert f'folders = ["{tmp_path}"]' in shop.toml()
+
+
 def test_what_was_recognised_reads_the_same_from_its_shop_toml(tmp_path):
     orders, articles = hm(tmp_path)
     shop = recognised([orders], [articles])
