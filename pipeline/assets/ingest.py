@@ -14,11 +14,12 @@ import pyarrow as pa
 from pipeline.core import schemas
 from pipeline.core.dataset import extent as extents
 from pipeline.core.dataset import kcore
-from pipeline.core.durable import sole_writer, write_whole
+from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator import categories
 from pipeline.core.raw import ingest, parts
 from pipeline.core.raw.shop_tables import described
+from pipeline.core.shop import written
 from pipeline.core.tables import StoredTable, concatenated, table_digest
 from pipeline.home.io_managers import SCHEMAS
 from pipeline.home.storage import Storage, digest
@@ -34,7 +35,6 @@ from pipeline.views import paper, plots
 from pipeline.views.metadata import table_output, thumbnail, waterfall
 
 GROUP = "ingest"
-SHOP_FILE = "shop.toml"  # under the home: what was recognised, to copy and edit
 
 
 # Dagster's `observable_source_asset` takes neither owners nor kinds, hence specs.
@@ -117,7 +117,7 @@ def ingest_files(
     if shop is not None:
         context.log.info(f"the files were understood as\n{described(shop)}")
         if not raw.shop:
-            write_whole(storage.home / SHOP_FILE, lambda temporary: temporary.write_text(shop.toml()))
+            written.write_to_edit(storage.home / written.NAME, shop.toml())
     erased = Erasures.of(storage.home)
     with sole_writer(storage.staged) as staged:
         read_context = ingest.ReadContext(staged, storage.parts, erased)

@@ -23,6 +23,7 @@ from pipeline.core.raw import remote, sources
 from pipeline.core.raw.copies import origin_folder
 from pipeline.core.raw.shop_tables import recognised
 from pipeline.core.shop.mapping import Shop
+from pipeline.core.shop.written import write_to_edit
 from pipeline.home import environment
 from pipeline.inspection.facts import KS, Facts, measure
 from pipeline.inspection.pictures import look, sampled
@@ -61,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--users must be at least 1")
 
     def work() -> int:
+        for option in ("html", "toml"):
+            _check_target(f"--{option}", getattr(options, option))
         found = inspected(options)
         if options.html:
             from pipeline.inspection.page import html
@@ -70,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.toml:
             if not found.toml:
                 raise InputError("--toml: no file is a table, and the keys of JSON reviews need no shop.toml")
-            write_whole(options.toml.expanduser(), lambda path: path.write_text(found.toml, "utf-8"))
+            write_to_edit(options.toml.expanduser(), found.toml)
         if options.json:
             print(json.dumps(as_json(found), indent=2))
         else:
@@ -123,6 +126,17 @@ def inspected(options: argparse.Namespace) -> Inspection:
     local = bool(chosen) and all(is_local(address) for _, _, address in chosen)
     hidden = tuple(sources.hidden_files(*named.values()))
     return Inspection(facts, tuple(pictures), estimated(facts, k, local), k, shop.toml() if shop else "", hidden)
+
+
+def _check_target(option: str, named: Path | None) -> None:
+    """Raise InputError, before any work, if the file that an option names cannot be written."""
+    if named is None:
+        return
+    path = named.expanduser()
+    if path.is_dir():
+        raise InputError(f"{option}: {path} is a folder; name a file in it, such as {path / f'shop.{option[2:]}'}")
+    if not path.parent.is_dir():
+        raise InputError(f"{option}: {path}: there is no folder {path.parent}; make it, or name another")
 
 
 def estimated(facts: Facts, k: int, local: bool) -> tuple[Estimate, ...]:

@@ -28,6 +28,7 @@ from pipeline.core.raw.addresses import table_folders
 from pipeline.core.raw.passed_over import GivenUp
 from pipeline.core.shards import Runner
 from pipeline.core.shop.mapping import Shop
+from pipeline.core.shop.written import refuse_ignored
 from pipeline.home import environment
 from pipeline.home.io_managers import ParquetTables
 from pipeline.home.storage import Storage
@@ -101,7 +102,11 @@ class RawSources(dg.ConfigurableResource):
         return (*table_folders(self.reviews, self.products), *(shop.pictures.folders if shop else ()))
 
     def _shop_file(self) -> Shop | None:
-        return Shop.of(Path(self.shop).expanduser()) if self.shop else None
+        if not self.shop:
+            if self.home:
+                refuse_ignored(Path(self.home))
+            return None
+        return Shop.of(Path(self.shop).expanduser())
 
     def review_version(self) -> str:
         """Compute the version of the review files: from digests of local files, servers' versions, tables' rows."""

@@ -138,3 +138,23 @@ def test_nothing_is_written_beside_the_page(files: list[str], tmp_path: Path, mo
     before = sorted(tmp_path.rglob("*"))
     assert main(files) == DONE
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--html", "--toml"])
+def test_a_place_that_cannot_be_written_is_named_before_any_work(
+    tables: list[str], tmp_path: Path, capsys, option: str
+):
+    for target, mend in (("no/such/x", "there is no folder"), (".", "is a folder; name a file in it")):
+        assert main([*tables, option, str(tmp_path / target)]) == WRONG_CALL
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"{option}: {tmp_path}" in said and mend in said and "home" not in said
+
+
+def test_a_shop_toml_that_a_person_edited_is_not_replaced(tables: list[str], tmp_path: Path, capsys):
+    path = tmp_path / "shop.toml"
+    assert main([*tables, "--toml", str(path)]) == main([*tables, "--toml", str(path)]) == DONE
+    edited = path.read_text().replace('layout = "', 'layout = "my ')
+    path.write_text(edited)
+    capsys.readouterr()
+    assert main([*tables, "--toml", str(path)]) == WRONG_CALL
+    assert "changed by hand" in " ".join(capsys.readouterr().err.split()) and path.read_text() == edited
