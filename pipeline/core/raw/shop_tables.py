@@ -21,6 +21,7 @@ from pipeline.core.raw.dialects import NAMING, Dialect
 from pipeline.core.raw.forms import JSON, TABLES, Form, form_of
 from pipeline.core.raw.framing import Meter
 from pipeline.core.raw.json_table import JsonTable
+from pipeline.core.raw.mixed_kinds import refuse_mixed
 from pipeline.core.raw.parsing import Parsed, parsers_database
 from pipeline.core.raw.table_rows import TableRows
 from pipeline.core.raw.table_values import of_values
@@ -212,8 +213,11 @@ def recognised(
     The first table of each kind counts; another file's columns are recognised when it is read.
 
     Raises:
-        InputError: a file is of a kind that is not read, or it is unclear what its columns mean.
+        InputError: a file is of a kind that is not read, or it is unclear what its columns mean, or products and
+            reviews are mixed.
     """
+    refuse_mixed("reviews", reviews, shop)
+    refuse_mixed("products", products, shop)
     found, given = shop or Shop(), shop is not None
     names, understood = [], list[str]()
     for kind, paths in (("reviews", reviews), ("products", products), ("customers", customers)):

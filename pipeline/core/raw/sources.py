@@ -65,7 +65,7 @@ def resolve(spec: str, fetch: Callable[[str], Sequence[Path]] | None = None) -> 
         if isinstance(entry, Path):
             found.append(entry)
         elif fetch is None:
-            raise InputError(f"{shown(entry)}: only local files are read here; download it first and give its path")
+            raise InputError(f"{shown(entry)}: only local files are read here; give the path of a copy")
         else:
             found += fetch(entry)
     return found
@@ -180,8 +180,8 @@ def _begins_an_entry(piece: str) -> bool:
 
 
 def is_hidden(path: Path) -> bool:
-    """Return whether a file's name begins with a dot, as those of macOS's companions do (AppleDouble, `._a.csv`)."""
-    return path.name.startswith(".")
+    """Return whether a file is hidden (`.old.csv`), or left by a program beside another (`._a.csv`, `~$a.csv`)."""
+    return path.name.startswith((".", "~$"))
 
 
 def hidden_files(*specs: str) -> list[str]:
@@ -190,12 +190,18 @@ def hidden_files(*specs: str) -> list[str]:
     found = {
         path
         for folder in {entry.parent for entry in entries}
-        for path in folder.glob(".*")
-        if path.is_file() and path.name.lower().endswith(SUFFIXES) and path not in entries
+        for path in folder.iterdir()
+        if is_hidden(path) and path.name.lower().endswith(SUFFIXES) and path.is_file() and path not in entries
     }
-    why = "macOS leaves such files beside others (AppleDouble); delete it"
-    or_else = "its name begins with a dot, so it is hidden; rename it if it is to be read"
-    return [f"{path}: passed over: {why if path.name.startswith('._') else or_else}" for path in sorted(found)]
+    return [f"{path}: passed over: {_why_hidden(path.name)}" for path in sorted(found)]
+
+
+def _why_hidden(name: str) -> str:
+    if name.startswith("._"):
+        return "macOS leaves such files beside others (AppleDouble); delete it"
+    if name.startswith("~$"):
+        return "Excel keeps such a file while another is open in it; close that one"
+    return "its name begins with a dot, so it is hidden; rename it if it is to be read"
 
 
 def _resolve_one(part: str) -> list[Path]:
@@ -206,7 +212,7 @@ def _resolve_one(part: str) -> list[Path]:
         there = there or [p for p in within if p.name.lower().endswith(PERHAPS)]
         files = sorted(p for p in there if not is_hidden(p))
         if not files:
-            but = " but hidden ones, whose names begin with a dot" if there else ""
+            but = " but hidden ones, whose names begin with a dot or ~$" if there else ""
             known = ", ".join((*_TEXTS, *_BINARY))
             raise InputError(
                 f"{path}: the folder holds no {known} file (or one of these with .gz, .zst or .zip){but}; give the"
@@ -242,7 +248,7 @@ def _partitions(folder: Path) -> list[Path]:
             found += [p for p in below.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES)]
         if len(found) > PARTITIONS_AT_MOST:
             raise InputError(f"{folder}: holds more than {PARTITIONS_AT_MOST:,} partitions; name fewer")
-    return [path for path in sorted(found) if not path.name.startswith(("_", "."))]
+    return [path for path in sorted(found) if not (path.name.startswith("_") or is_hidden(path))]
 
 
 def digest(paths: Sequence[Path]) -> str:

@@ -126,13 +126,13 @@ def products_of(
     given: ProductColumns | None = None,
     wanted: str | None = None,
     folder: Path | None = None,
-    named: Sequence[str] = (),
+    folders: Sequence[str] = (),
 ) -> tuple[str, ProductColumns, PictureFiles]:
     """Recognise the columns of a table of products, and where pictures are beside it.
 
     `wanted` is the name of the interactions' column of items: of several candidates, the one of that name is the id.
     `folder` is where pictures lie beside the table; that of `path` by default. In the folders that shop.toml names
-    (`named`), a known layout has its pattern too. Other arguments and errors are those of
+    (`folders`), a known layout has its pattern too. Other arguments and errors are those of
     `interactions_of`.
     """
     given = resolved(given or ProductColumns(), names, path, "products")
@@ -150,7 +150,7 @@ def products_of(
             variant_width=10,
         )
         pattern = f"images/{{{article}:.3}}/{{{article}}}.jpg"
-        return "H&M (Kaggle)", _with(found, given), _beside(folder or Path(path).parent, pattern, named)
+        return "H&M (Kaggle)", _with(found, given), _beside(folder or Path(path).parent, pattern, folders)
     if {"id", "productdisplayname"} <= by_name.keys():
         found = ProductColumns(
             id=by_name["id"],
@@ -163,11 +163,11 @@ def products_of(
         return (
             "Myntra (Kaggle)",
             _with(found, given),
-            _beside(folder or Path(path).parent, f"images/{{{found.id}}}.jpg", named),
+            _beside(folder or Path(path).parent, f"images/{{{found.id}}}.jpg", folders),
         )
     if all(name.isdigit() for name in names):
         if given.id:
-            return GIVEN, given, PictureFiles(folders=tuple(named))
+            return GIVEN, given, PictureFiles(folders=tuple(folders))
         raise InputError(
             f'{path}: has no names of columns; say in shop.toml which is which: [products] id = "1", title = "2"'
         )
@@ -180,7 +180,7 @@ def products_of(
         price=attributes.price_of(by_name),
         attributes=attributes.named(attributes.PRODUCTS, by_name),
     )
-    return GIVEN if given.id else "columns by their names", _with(found, given), PictureFiles(folders=tuple(named))
+    return GIVEN if given.id else "columns by their names", _with(found, given), PictureFiles(folders=tuple(folders))
 
 
 def _check_kinds(given: InteractionColumns, names: Sequence[str], path: Path | str) -> None:
@@ -351,19 +351,19 @@ def _present(wanted: Sequence[str], by_name: dict[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(by_name[plain(name)] for name in wanted if plain(name) in by_name))
 
 
-def _beside(table: Path, pattern: str, named: Sequence[str]) -> PictureFiles:
+def _beside(table: Path, pattern: str, folders: Sequence[str]) -> PictureFiles:
     """Place a layout's pattern in the first folder that shop.toml names, else beside the table if its folder is there.
 
     The named folder may be the one in which the pattern's first folder is, or that folder itself.
     """
     first, _, inside = pattern.partition("/")
-    local = next((Path(folder) for folder in named if not is_stored(folder)), None)
+    local = next((Path(folder) for folder in folders if not is_stored(folder)), None)
     if local is not None:
         place = local / first if (local / first).is_dir() else local
-        return PictureFiles(inside, tuple(dict.fromkeys([str(place), *named])))
+        return PictureFiles(inside, tuple(dict.fromkeys([str(place), *folders])))
     if (table / first).is_dir():
-        return PictureFiles(pattern, (str((table / first).resolve()), *named))
-    return PictureFiles(folders=tuple(named))
+        return PictureFiles(pattern, (str((table / first).resolve()), *folders))
+    return PictureFiles(folders=tuple(folders))
 
 
 def _by_position(names: Sequence[str], sample: Sequence[Sequence[str]], path: Path | str) -> InteractionColumns:

@@ -34,8 +34,20 @@ def test_hidden_files_and_macos_companions_are_skipped_and_named(tmp_path):
     assert "AppleDouble" in said[0] and "rename it" in said[1]
     assert (sources.resolve(str(other)), sources.hidden_files(str(other))) == ([other], said[:1])
     a.unlink()
-    with pytest.raises(InputError, match=r"holds no .* but hidden ones, whose names begin with a dot"):
+    with pytest.raises(InputError, match=r"holds no .* but hidden ones, whose names begin with a dot or ~\$"):
         sources.resolve(str(tmp_path))
+
+
+def test_the_lock_file_of_excel_is_skipped_and_named(tmp_path):
+    a, lock = written(tmp_path / "a.csv"), written(tmp_path / "~$a.csv", b"\x05owner\x00")
+    assert sources.resolve(str(tmp_path)) == sources.resolve(f"{tmp_path}/*.csv") == [a]
+    (said,) = sources.hidden_files(str(tmp_path))
+    assert said.startswith(f"{lock}: passed over: Excel")
+    (tmp_path / "day=1").mkdir()
+    part, _ = written(tmp_path / "day=1" / "b.csv"), written(tmp_path / "day=1" / "~$b.csv")
+    a.unlink()
+    lock.unlink()
+    assert sources.resolve(str(tmp_path)) == [part]
 
 
 def test_paths_and_globs_are_joined_by_commas_and_each_file_comes_once(tmp_path):
