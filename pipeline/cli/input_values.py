@@ -15,6 +15,7 @@ from pipeline.core.raw import (
     sources,
     table_rows,
     tables,
+    unusable,
     values,
     vintages,
 )
@@ -85,8 +86,10 @@ def _pictures() -> Iterator[str]:
     yield "## Pictures"
     yield ""
     yield prose(f"""\
-A field may hold one address, a list, JSON or a Python list as text, several addresses with `|` between, or
-Amazon's sizes of 2023. An address is one of
+A field may hold one address, a list, or a text with several: JSON, a Python list, a NumPy array, or addresses with
+`|`, `,`, `;`, a blank, a new line or `<br>` between. Of an object the address is under `url`, `src`, `href`, `link`,
+`image_url`, `image` or `path`, or under Amazon's sizes of 2023. Quotation marks, `<img src="...">`, `url(...)`,
+`=IMAGE("...")` and Markdown around an address are removed. An address is one of
 
 - `http://`, `https://`, or `//host/...`; it is requested as it was written;
 - a path, relative to the folder of its table, or absolute, or `file://`;
@@ -95,15 +98,16 @@ Amazon's sizes of 2023. An address is one of
 
 Or give a `pattern` in shop.toml: `images/{{id:.3}}/{{id}}.jpg` takes the first three characters of the column
 `id` as the folder, and `{{id}}_*.jpg` every file whose name begins so, at most {of_product} for a product;
-`pics.zip/{{id}}_*.jpg` does so in an archive. Without a `*`, a pattern may be `s3://bucket/{{id}}.jpg`. A new file
-that matches a `*` is read at the next run. Beside H&M's and Myntra's tables, `images/` is found without it.
+`pics.zip/{{id}}_*.jpg` does so in an archive. Without a `*`, a pattern may be `s3://bucket/{{id}}.jpg`
+or `https://host/{{id}}.jpg`. A new file that matches a `*` is read at the next run. Beside H&M's and Myntra's
+tables, and in the first of `folders`, their `images/` is found without it.
 
 Local pictures are read only inside the folders of the tables and those that `folders` names, links included. A
 table that was fetched from an address may name no local files. An archive may have {of_archive} members, and a
 member may grow to {archives.RATIO_AT_MOST} times its size. Pictures in a bucket are read only inside those of the
 `folders` that are `s3://bucket/prefix`. [operations.md](operations.md) has the formats and
-the limits of pictures. Videos are skipped. Addresses that cannot be used (`data:`, a Windows path, a host
-without `https://`) are counted by kind.""")
+the limits of pictures. Videos are skipped. What cannot be used is counted by kind:
+{"; ".join(unusable.KINDS.values())}.""")
 
 
 def _refused() -> Iterator[str]:

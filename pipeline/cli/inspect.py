@@ -101,7 +101,7 @@ def inspected(options: argparse.Namespace) -> Inspection:
             settings = remote.RemoteSettings(allow_hosts=allowed)
             if not options.ask and sources.is_far(url):
                 shown = sources.shown(url)
-                raise InputError(f"{shown}: is on a server, which is asked only with --ask; or give a local file")
+                raise InputError(f"{shown}: is on a server; --ask fetches it. Or give a local file")
             return [remote.fetch_to_cache(one, Path(folder), settings) for one in remote.expanded(url, settings)]
 
         files = {kind: sources.resolve(spec, fetched) if spec else [] for kind, spec in named.items()}

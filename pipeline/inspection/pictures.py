@@ -19,11 +19,17 @@ from pipeline.core.images.fetch import fetch
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.pictures import PictureError
 from pipeline.core.images.transfer import FetchSettings
-from pipeline.core.local_address import is_local
+from pipeline.core.local_address import ARCHIVE, is_local
 from pipeline.core.raw.sources import shown
 from pipeline.core.signatures import key
 
 SAMPLE = 20
+# What to do about an outcome of a local picture.
+ARCHIVE_MEND = "the archive is neither a zip nor an uncompressed tar; unpack it, or pack it as .zip or .tar"
+MENDS = {
+    "outside_folders": "name its folder in shop.toml: [pictures] folders",
+    "file_missing": "there is no such file; are paths relative to the folder of the table?",
+}
 HEIGHT = 96  # of a thumbnail, in pixels
 NOT_ASKED = "not asked"
 
@@ -37,6 +43,13 @@ class Sampled:
     address: str
     outcome: str
     thumbnail: str = ""
+
+
+def mend_of(picture: Sampled) -> str:
+    """Return what to do about a picture that cannot be used; empty if only the picture itself can say."""
+    if picture.address.startswith(ARCHIVE) and picture.outcome == "unsupported_format":
+        return ARCHIVE_MEND
+    return MENDS.get(picture.outcome, "")
 
 
 def sampled(products: Path, count: int = SAMPLE) -> list[tuple[str, str, str]]:

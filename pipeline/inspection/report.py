@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.quoting import printable
 from pipeline.inspection.causes import warnings
 from pipeline.inspection.facts import AttributeFacts, Facts
-from pipeline.inspection.pictures import NOT_ASKED, Sampled
+from pipeline.inspection.pictures import NOT_ASKED, Sampled, mend_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Inspection:
         found = warnings(self.facts, self.k)
         bad = [one for one in self.pictures if one.outcome not in ("ok", NOT_ASKED)]
         if bad:
-            first = f"{bad[0].address}: {bad[0].outcome}"
+            mend = mend_of(bad[0])
+            first = f"{bad[0].address}: {bad[0].outcome}{f' ({mend})' if mend else ''}"
             found.append(f"{len(bad)} of {len(self.pictures)} sampled pictures cannot be used; the first is {first}")
         return [*found, *self.hidden]
 

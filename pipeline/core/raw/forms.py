@@ -125,6 +125,11 @@ def form_of(path: Path, encoding: str | None = None) -> Form:
         raise InputError(f"{origin_name(path)}: {wrapped}")
     text = text.rstrip("\0")  # padding of a crashed writer
     if _is_text(text):
+        if len(head) >= HEAD_BYTES and not re.search("[\r\n]", text):
+            raise InputError(
+                f"{origin_name(path)}: its first line is longer than {HEAD_BYTES:,} bytes, where a table has the names"
+                " of its columns; write one row a line"
+            )
         return Form(CSV, codec, said, member, text)
     raise InputError(
         f"{origin_name(path)}: is neither text nor Parquet, Arrow, gzip, zstd or zip; give JSON lines, CSV or Parquet"

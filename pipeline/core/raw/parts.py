@@ -246,6 +246,8 @@ class _Lines:
         if self._reading.vintage != "auto":
             return self._reading.vintage
         pairs = zip(block.starts[:-1], block.starts[1:], strict=True)
-        heads = (block.data[a:b].tobytes() for a, b in pairs if b - a < 1 << 20)
+        short = [pair for pair in pairs if pair[1] - pair[0] < 1 << 20]
+        longest = (0, int(block.starts[1]))  # where every line is long, the first one
+        heads = (block.data[a:b].tobytes() for a, b in short or [longest])
         lines = [text for _, text in zip(range(SNIFFED_LINES), filter(None, map(bytes.strip, heads)), strict=False)]
         return detect(self.path, [line.decode("utf-8", "replace") for line in lines], self._reading.kind)

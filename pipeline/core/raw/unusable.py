@@ -4,7 +4,7 @@
 """
 
 KINDS = {
-    "archive_unread": "in an archive that is damaged, or neither a zip nor an uncompressed tar",
+    "archive_unread": "in an archive that is damaged, or neither a zip nor an uncompressed tar (pack it as one)",
     "data": "data: addresses",
     "embedded": "pictures inside the table (write them as files and give their paths)",
     "file_host": "files of another machine",

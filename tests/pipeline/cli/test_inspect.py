@@ -130,7 +130,7 @@ def test_a_missing_file_is_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_url_is_not_fetched_without_leave(capsys: pytest.CaptureFixture[str]):
     assert main(["--products", "http://127.0.0.1:9/products.jsonl"]) == WRONG_CALL
-    assert "is on a server, which is asked only with --ask" in " ".join(capsys.readouterr().err.split())
+    assert "is on a server; --ask fetches it" in " ".join(capsys.readouterr().err.split())
 
 
 def test_nothing_is_written_beside_the_page(files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

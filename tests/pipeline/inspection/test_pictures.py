@@ -1,12 +1,14 @@
 """Sampled pictures: files are opened only beside the tables, addresses are asked for only with leave."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from pipeline.core.local_address import archive_address
 from pipeline.inspection import pictures
-from pipeline.inspection.pictures import NOT_ASKED, look
+from pipeline.inspection.pictures import NOT_ASKED, look, mend_of
 
 
 def jpeg(path: Path, size: tuple[int, int] = (64, 96)) -> Path:
@@ -47,3 +49,14 @@ def test_an_address_is_not_asked_for_without_leave(tmp_path: Path, monkeypatch: 
 
 def test_with_leave_an_address_is_asked_for_through_the_guard(tmp_path: Path):
     assert outcomes(["http://127.0.0.1:9/a.jpg"], tmp_path, ask=True) == ["private_address"]
+
+
+def test_what_a_person_can_do_about_a_picture_is_said_beside_the_reason(tmp_path: Path):
+    address = archive_address(str(tmp_path / "pics.tar.gz"), "1.jpg")
+    (tmp_path / "pics.tar.gz").write_bytes(b"\x1f\x8b" + bytes(600))
+    [packed, outside] = look(
+        [("1", "", address), ("2", "", "file:///elsewhere/1.jpg")], [str(tmp_path)], False, frozenset()
+    )
+    assert packed.outcome == "unsupported_format" and "unpack it, or pack it as .zip or .tar" in mend_of(packed)
+    assert outside.outcome == "outside_folders" and "[pictures] folders" in mend_of(outside)
+    assert mend_of(dataclasses.replace(packed, address="file:///x.psd")) == ""

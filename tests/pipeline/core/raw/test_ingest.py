@@ -214,3 +214,9 @@ def test_the_genuine_files_pass_with_the_counts_of_their_readme():
     hm = ingest.read_products([DATASETS / "hm/products.jsonl.gz"]).products
     assert sum(map(len, hm["vendor_urls"].to_pylist())) == sum(map(len, hm["vendor_urls_high"].to_pylist())) == 16385
     assert hm.num_rows == 7347
+
+
+def test_a_file_of_which_every_line_is_long_is_read(tmp_path):
+    path = tmp_path / "products.jsonl"
+    path.write_text("".join(json.dumps({"asin": asin, "description": "x" * (1 << 20)}) + "\n" for asin in "12"))
+    assert ingest.read_products([path]).products["asin"].to_pylist() == ["1", "2"]

@@ -41,6 +41,7 @@ def test_every_form_of_a_table_is_read_alike(tmp_path, name):
         (bytes(range(256)) * 8, "neither text nor Parquet"),
         (b"1::1193::5::978300760\n1::661::3::978302109\n", 'separated by "::"'),
         (b"one line\nand another\n", "no one delimiter splits its lines"),
+        (b"item_id," + b"a" * (1 << 18) + b"\n1,2\n", "its first line is longer than 262,144 bytes"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -68,6 +68,13 @@ def test_a_known_layout_looks_for_pictures_in_the_folder_that_shop_toml_names(tm
     assert read[1]["vendor_urls"] == [f"file://{tmp_path}/elsewhere/images/011/0110065001.jpg"]
 
 
+def test_a_picture_that_a_column_and_the_pattern_name_is_listed_once(tmp_path):
+    products = write(tmp_path, "p.csv", "item_id,title,image\n1,Shirt,images/1.jpg\n")
+    shop = Shop.of(write(tmp_path, "shop.toml", '[pictures]\npattern = "images/{item_id}.jpg"\n'))
+    row = read_products([products], shop=recognised([], [products], shop)).products.to_pylist()[0]
+    assert row["vendor_urls"] == row["vendor_urls_high"] == [f"file://{tmp_path}/images/1.jpg"]
+
+
 def test_folders_without_a_pattern_are_kept_when_a_table_is_recognised(tmp_path):
     products = write(tmp_path, "p.csv", "item_id,title,image\n1,Shirt,1.jpg\n")
     given = Shop.of(write(tmp_path, "shop.toml", '[pictures]\nfolders = ["."]\n'))
