@@ -24,7 +24,8 @@ VIDEOS = (
     *(".m3u8", ".mpd", ".gifv"),
 )
 _AROUND = " \t\r\n\f\v\xa0\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"  # white space and what is invisible
-_SEVERAL = re.compile(r"[\s|,;<>^\"'(){}\[\]\\]")
+# One web address, in which nothing could separate addresses or be around one.
+_SINGLE = re.compile(r"https?://[^\s|,;<>^\"'(){}\[\]\\/?#][^\s|,;<>^\"'(){}\[\]\\]*")
 # One quoted text after the other: a Python list of texts, or a NumPy array's, which has no commas.
 _QUOTED = re.compile(r"""[\s,]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)")""")
 _ARRAY = re.compile(r"\barray\((\[[^\[\]]*\])(?:, dtype=[\w<>|=]+)?\)")  # as NumPy writes one
@@ -43,8 +44,8 @@ _BETWEEN_PATHS = re.compile(r"[,;\n\t]")
 
 
 def is_single(text: str) -> bool:
-    """Return whether nothing in the text could separate addresses or be around one."""
-    return text.isascii() and _SEVERAL.search(text) is None
+    """Return whether the text is one web address, of which nothing could be split off or removed."""
+    return text.isascii() and _SINGLE.fullmatch(text) is not None
 
 
 def bare(text: str) -> str:
@@ -92,7 +93,7 @@ def list_in(text: str) -> object | None:
 
 def pieces_of(text: str) -> Sequence[str]:
     """Split a trimmed text at what separates its addresses; one address, or whatever else it is, stays as it is."""
-    if "<br" in text.lower():
+    if "<" in text and "<br" in text.lower():
         return [piece for part in _BREAK.split(text) for piece in pieces_of_line(part.strip(_AROUND)) if piece]
     return pieces_of_line(text)
 
@@ -109,6 +110,8 @@ def pieces_of_line(text: str) -> Sequence[str]:
 
 def _split(text: str) -> list[str]:
     if not _is_web(text):
+        if _BETWEEN_PATHS.search(text) is None:
+            return [text]
         parts = [part for part in map(str.strip, _BETWEEN_PATHS.split(text)) if part]
         return parts if len(parts) > 1 and all(part.lower().endswith(PICTURES) for part in parts) else [text]
     pieces, start = list[str](), 0

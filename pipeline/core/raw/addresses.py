@@ -123,6 +123,9 @@ def clean_addresses(
     """
     kept: dict[str, None] = {}
     for value in values:
+        if isinstance(value, str) and value not in kept and is_plain(value):
+            kept[value] = None
+            continue
         for piece in _split(value, REVIEW_SIZES) if isinstance(value, str) else (value,):
             try:
                 if not isinstance(piece, str):
@@ -142,7 +145,7 @@ def clean_addresses(
 
 def is_plain(text: str) -> bool:
     """Return whether the text is one web address of a picture, of which nothing needs to be split off or dropped."""
-    return text.startswith(WEB) and len(text) < URL_CHARACTERS and is_single(text) and not _is_video(text)
+    return len(text) < URL_CHARACTERS and is_single(text) and not _is_video(text)
 
 
 def encodable(text: str) -> str:
@@ -264,10 +267,11 @@ def _expect_path(text: str) -> None:
         raise UnusableError("list_unread")
     if text.startswith(("b'", 'b"')) or (_BASE64.fullmatch(text) and not text.lower().endswith(PICTURES)):
         raise UnusableError("embedded")
-    if _MISSPELT.match(text):
-        raise UnusableError("misspelt")
-    if _WITHIN.search(text):
-        raise UnusableError("in_text")
+    if "http" in text.lower():
+        if _MISSPELT.match(text):
+            raise UnusableError("misspelt")
+        if _WITHIN.search(text):
+            raise UnusableError("in_text")
     if _DRIVE.match(text) or "\\" in text:
         raise UnusableError("windows_path")
     scheme = _SCHEME.match(text)
