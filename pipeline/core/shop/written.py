@@ -39,8 +39,8 @@ def refuse_ignored(home: Path) -> None:
     path = home / NAME
     if is_changed(path):
         raise InputError(
-            f"{path}: was changed by hand, but it counts only if it is named. Set ATELIER_SHOP={path} to use it, or"
-            " delete it to have the columns recognised"
+            f"{path}: was changed by hand (or an earlier version wrote it), and it counts only if it is named. Set"
+            f" ATELIER_SHOP={path} to use it, or delete it to have the columns recognised"
         )
 
 
