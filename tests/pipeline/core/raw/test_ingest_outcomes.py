@@ -160,7 +160,7 @@ URLS = [
     (" http://h/good ", ["http://h/good"], "urls_repeated"),
     (None, [], "urls_not_text"),
     (7, [], "urls_not_text"),
-    (["http://h/nested"], [], "urls_not_text"),
+    (["http://h/nested"], ["http://h/nested"], None),
     (" HTTPS://h/2 ", ["HTTPS://h/2"], None),
     ("http://h/with blank.jpg", ["http://h/with blank.jpg"], None),
     ("http://h/caf\u00e9.jpg", ["http://h/caf\u00e9.jpg"], None),
