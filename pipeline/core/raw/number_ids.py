@@ -19,7 +19,7 @@ def texts_of_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
     whole = pc.and_(pc.equal(column, pc.floor(column)), inside)
     if pc.all(whole).as_py():
         return column.cast(pa.int64()).cast(pa.string())
-    integers = pc.if_else(whole, column, None).cast(pa.int64()).cast(pa.string())
+    integers = pc.if_else(whole, column, pa.nulls(1, column.type)[0]).cast(pa.int64()).cast(pa.string())
     return pc.coalesce(integers, column.cast(pa.string()))
 
 

@@ -232,7 +232,7 @@ class Parser:
         if reason.null_count < len(reason) or any(pc.any(rows).as_py() for rows in refused.values()):
             reasons = (pa.scalar(name) for name in refused)
             reason = pc.case_when(pc.make_struct(pc.is_valid(reason), *refused.values()), reason, *reasons)
-            pictures = pc.if_else(pc.is_null(reason).combine_chunks(), pictures, None)
+            pictures = pc.if_else(pc.is_null(reason).combine_chunks(), pictures, pa.nulls(1, pictures.type)[0])
         urls, too_many = _lists(pictures, lambda text: _urls(text, self._counts, self._base))
         if len(too_many):
             many = np.zeros(len(reason), bool)

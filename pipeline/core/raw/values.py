@@ -92,10 +92,11 @@ def ids(column: pa.Array | pa.ChunkedArray, width: int | None = None) -> pa.Arra
     length = pc.binary_length(text)
     blank = pc.invert(length.cast(pa.bool_()))
     none = pc.or_(blank, pc.or_(pc.starts_with(text, "["), pc.starts_with(text, "{")))
+    nothing = pa.nulls(1, text.type)[0]  # pyarrow would import pandas to convert None
     if pc.any(none).as_py():
-        text = pc.if_else(none, None, text)
+        text = pc.if_else(none, nothing, text)
     if (pc.min(length).as_py() or 0) <= NO_ID_BYTES:
-        text = pc.if_else(pc.is_in(text, to_arrow(NO_ID).cast(text.type)), None, text)
+        text = pc.if_else(pc.is_in(text, to_arrow(NO_ID).cast(text.type)), nothing, text)
     if pc.any(pc.ends_with(text, ".0")).as_py() or pc.any(pc.ends_with(text, ".00")).as_py():
         text = pc.replace_substring_regex(text, r"^([+-]?[0-9]+)\.0+$", r"\1")
     if width:
@@ -250,7 +251,7 @@ def _present(array: pa.Array) -> pa.Array:
             text = pc.replace_substring_regex(text, _WRAPPED, r"\1")
         text = pc.utf8_trim(text, '"')
     missing = pc.is_in(pc.utf8_lower(text), to_arrow(MISSING).cast(text.type))
-    return pc.if_else(missing, None, text)
+    return pc.if_else(missing, pa.nulls(1, text.type)[0], text)
 
 
 def _unwrapped(text: pa.Array) -> pa.Array:
