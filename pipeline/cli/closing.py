@@ -35,6 +35,17 @@ def lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"[bold]{escape(extent)}[/]"
     for doubt in summary["data"].get("doubts", ()):
         yield f"[yellow]![/] {escape(doubt)}"
+    if rejected := summary["data"].get("rejected_lines"):
+        yield (
+            f"[yellow]![/] {rejected:,} raw lines could not be used, each with its reason in the table rejects"
+            " (atelier inspect shows the commonest)"
+        )
+    classes = summary["data"].get("garment_classes") or {}
+    if classes.get("none") and classes["none"] == sum(classes.values()):
+        yield (
+            "[yellow]![/] no product is in a garment class, so there is no generator; the built-in words are English:"
+            " name your own (ATELIER_CLASSES, docs/configuration.md)"
+        )
     for mode, found in summary["modes"].items():
         if found.get("extent", "") != summary["data"].get("extent", ""):
             yield f"[yellow]![/] {escape(other_data(mode, found.get('extent', '')))}"

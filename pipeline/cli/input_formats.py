@@ -55,7 +55,7 @@ are. Separate several by commas.""")
     yield from table("place", "written as", "read", "bounds", rows=sources.PLACES)
     yield ""
     yield prose(f"""\
-A folder stands for the files in it that end with {suffixes}, also with `.gz`, `.zst` or `.zip`. Folders named
+A folder means the files in it that end with {suffixes}, also with `.gz`, `.zst` or `.zip`. Folders named
 `key=value` (Hive's partitions) are read at any depth, and add a column `key`. Hidden files
 (also macOS's companions, `._*`), and empty files among others, are skipped; hidden ones are named.
 

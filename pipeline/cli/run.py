@@ -276,7 +276,7 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
     for line in closing.lines(summary):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"[bold]Done[/] in {wall:.0f} s. {path}", highlight=False)
-    console.print("See it: make ui (Dagster and MLflow)", highlight=False)
+    console.print("See it: atelier ui (Dagster and MLflow)", highlight=False)
     return path
 
 
@@ -291,4 +291,4 @@ def main(argv: list[str] | None = None) -> int:
         run(options.profile, options.select, console, *given)
         return DONE
 
-    return ended(work, console, "The run's log is in the Dagster UI (make ui); repeat the command to continue.")
+    return ended(work, console, "The run's log is in the Dagster UI (atelier ui); repeat the command to continue.")

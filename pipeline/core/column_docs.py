@@ -54,7 +54,7 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "file": "the raw file",
         "line": "number of the line, from 1",
         "offset": "byte offset of the line in the decompressed file",
-        "reason": "why the line was rejected, or which limit it exceeds (docs/operations.md)",
+        "reason": "why the line was rejected, or which limit it exceeds (docs/input-formats.md)",
         "text": "first 500 characters of the line",
     },
     "INTERACTIONS": {"time": "unix seconds of the user's first review of the item"},

@@ -7,7 +7,6 @@ later runs skip the erased rows in them. The list of erasures holds only digests
 """
 
 import argparse
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -31,12 +30,10 @@ from pipeline.core.images.forget import forget
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.images.store_shards import absorb
 from pipeline.core.local_address import is_local, local_place
-from pipeline.core.raw import database_urls
+from pipeline.core.quoting import printable
 from pipeline.core.raw.copies import is_copy, rewrite_copies
 from pipeline.core.raw.framing import codec_of
-from pipeline.core.raw.sources import named, shown
-from pipeline.core.shop.mapping import Shop
-from pipeline.erase import traces
+from pipeline.erase import raw_files, traces
 from pipeline.erase.redact import databases, redact, redact_logs
 from pipeline.erase.rewrite import Removal, UnreadableFileError, is_rewritable, rewrite
 from pipeline.home import command_lock, environment, instance
@@ -107,6 +104,23 @@ def find_scope(tables: Path, kind: str, name: str) -> ErasureScope:
     items = frozenset(shown["item"].drop_null().to_pylist())
     users_and_items = (found, frozenset()) if kind == "reviewer" else (frozenset(), found)
     return ErasureScope(kind, name, urls, *users_and_items, shown=items)
+
+
+def is_known(home: Path, kind: str, name: str) -> bool:
+    """Return whether a table of the home has the name, or it was erased before."""
+    places = {
+        "reviewer": {"reviews": "reviewer_id", "users": "reviewer_id", "customers": "reviewer_id"},
+        "asin": {"reviews": "asin", "products": "asin", "items": "asin"},
+        "url": {"image_urls": "url", "image_ledger": "url"},
+    }[kind]
+    if Erasures.of(home).holds(kind, name):
+        return True
+    wanted = signatures.key(name) if kind == "url" else name
+    for table, column in places.items():
+        found = _table(home / "tables", table, [column])[column]
+        if pc.any(pc.equal(signatures.keys(found) if kind == "url" else found, wanted)).as_py():
+            return True
+    return False
 
 
 def _table(tables: Path, name: str, columns: list[str]) -> pa.Table:
@@ -190,10 +204,7 @@ def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
 
     Only JSON with Amazon's keys can be rewritten. Other copies are removed, and the next run fetches them again.
     """
-
-    shop = None
-    with contextlib.suppress(InputError):  # a shop.toml that is wrong or gone names no keys
-        shop = Shop.of(Path(environment.shop()).expanduser()) if environment.shop() else None
+    shop = raw_files.given_shop()
 
     def write(path: Path, out: Path) -> int | None:
         if is_copy(path) and not is_rewritable(path, shop):
@@ -211,7 +222,7 @@ def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
         yield f"{path.relative_to(home)}: cannot be rewritten; removed, the next run fetches it again"
     for path, why in done.failed:
         yield f"{path.relative_to(home)}: cannot be rewritten ({why})"
-    for path in (path.resolve() for path in _local_inputs()):
+    for path in (path.resolve() for paths in raw_files.local_inputs().values() for path in paths):
         if path.is_relative_to(home):
             if not is_rewritable(path, shop):
                 yield f"{path.relative_to(home)}: not changed; take this name's rows out of it, later runs skip them"
@@ -222,23 +233,6 @@ def _rewrite_inputs(home: Path, removal: Removal) -> Iterator[str]:
                     yield f"{path.relative_to(home)}: {gone} objects removed or changed"
             except OSError as error:
                 yield f"{path.relative_to(home)}: cannot be rewritten ({error.strerror or error})"
-
-
-def _local_inputs() -> list[Path]:
-    """List the existing local raw files that the environment names."""
-    found = []
-    for spec in filter(None, (environment.reviews(), environment.products(), environment.customers())):
-        with contextlib.suppress(InputError):
-            found += [file for entry in named(spec) if (file := database_urls.local_file(entry)) is not None]
-    return found
-
-
-def _databases() -> Iterator[str]:
-    """Name the tables on servers that the environment names."""
-    for spec in filter(None, (environment.reviews(), environment.products(), environment.customers())):
-        with contextlib.suppress(InputError):
-            found = (entry for entry in named(spec) if isinstance(entry, str))
-            yield from (shown(url) for url in found if database_urls.kind_of(url) == database_urls.POSTGRES)
 
 
 def _mark(storage: Storage, scope: ErasureScope, digest: str) -> Iterator[Path]:
@@ -319,6 +313,13 @@ def main(argv: list[str] | None = None) -> int:
         home = environment.writable_home()
         tracker = Tracker(tracking_uri=environment.tracking_uri(home), artifact_root=environment.artifact_root(home))
         names = find_scope(home / "tables", kind, name).names
+        console.print(f"home: {home}", highlight=False, markup=False)
+        if not is_known(home, kind, name):
+            console.print(
+                f"not known here: {printable(name)} is in no table of this home, and was not erased before. Check the"
+                f" spelling and ATELIER_HOME. It is recorded all the same, so that no run reads it in.",
+                highlight=False, markup=False,
+            )  # fmt: skip
         with command_lock.hold(home), sole_writer(home / "staged"):  # locks out runs and ingests
             for message in erase(home, kind, name, tracker):
                 console.print(message, highlight=False, markup=False)
@@ -326,12 +327,9 @@ def main(argv: list[str] | None = None) -> int:
             push(home, store := Store(environment.store()), grace=0)
             console.print(f"{store.address}: synchronised, earlier snapshots and objects removed", highlight=False)
         again, others = remaining(home, names)
-        for path in (path.resolve() for path in _local_inputs()):
-            if not path.is_relative_to(home) and traces.holds(path, [name]):
-                console.print(
-                    f"outside the home, not changed; later runs skip it: {path}", highlight=False, markup=False
-                )
-        for database in _databases():
+        for path in raw_files.outside(home, kind, name):
+            console.print(f"outside the home, not changed; later runs skip it: {path}", highlight=False, markup=False)
+        for database in raw_files.databases():
             console.print(
                 f"not looked into, not changed; later runs skip its rows: {database}", highlight=False, markup=False
             )

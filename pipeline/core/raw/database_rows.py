@@ -39,4 +39,8 @@ def chosen(url: str, wanted: str, tables: Sequence[str], all_names: Sequence[str
     listed = ", ".join(printable(name, 60) for name in all_names[:_NAMED_AT_MOST]) or "none"
     more = f" and {len(all_names) - _NAMED_AT_MOST:,} more" if len(all_names) > _NAMED_AT_MOST else ""
     what = f"there is no table {printable(wanted, 60)!r} that can be read" if wanted else "names no table"
-    raise InputError(f"{shown(url)}: {what}; name one with ?table=NAME. Its tables and views are: {listed}{more}")
+    example = f"{shown(url).partition('?')[0]}?table={all_names[0] if all_names else 'NAME'}"
+    raise InputError(
+        f"{shown(url)}: {what}; name one with ?table=NAME, for example {printable(example, 300)}. Its tables and views"
+        f" are: {listed}{more}"
+    )

@@ -21,7 +21,7 @@ PLACES: tuple[tuple[str, str, str, str], ...] = (
     (
         "local files",
         "a path, a pattern (`*`, `?`, `**`), a folder",
-        "in place; a folder stands for the files in it whose names end as below",
+        "in place; a folder means the files in it whose names end as below",
         f"{PARTITIONS_AT_MOST:,} partitions",
     ),
     (
