@@ -1,6 +1,7 @@
 """Find raw files outside the home that hold an erased person or product. They are reported, and not changed."""
 
 import contextlib
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,8 @@ def databases() -> Iterator[str]:
 def outside(home: Path, kind: str, name: str) -> list[Path]:
     """List the local raw files outside the home that hold the name.
 
-    A table is read as ingest reads it, so that a number is found as an id and nowhere else; any other file is searched.
+    A table is read as ingest reads it, so that a number is found as an id and nowhere else. In a SQLite file, any cell
+    may be the id. Any other file is searched.
     """
     files = {
         of: [path for path in paths if not path.resolve().is_relative_to(home)] for of, paths in local_inputs().items()
@@ -61,9 +63,24 @@ def outside(home: Path, kind: str, name: str) -> list[Path]:
         path.resolve(): None
         for of, paths in files.items()
         for path in paths
-        if traces.holds(path, [name]) or _has_row(path, of, shop, kind, name)
+        if traces.holds(path, [name]) or _has_cell(path, name) or _has_row(path, of, shop, kind, name)
     }
     return list(found)
+
+
+def _has_cell(path: Path, name: str) -> bool:
+    """Return whether a cell of a SQLite file is the name; False for other files."""
+    if not database_urls.is_sqlite_file(path):
+        return False
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(
+        sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    ) as database:  # fmt: skip
+        database.text_factory = lambda text: text.decode("utf-8", "replace")
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            quoted = '"' + table.replace('"', '""') + '"'
+            if any(name in map(str, row) for row in database.execute(f"SELECT * FROM {quoted}")):
+                return True
+    return False
 
 
 def _has_row(path: Path, of: str, shop: Shop | None, kind: str, name: str) -> bool:

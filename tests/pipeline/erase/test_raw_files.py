@@ -1,5 +1,7 @@
 """Raw files outside the home that hold an erased name are listed, and those where it means something else are not."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,6 +50,18 @@ def test_an_id_is_found_as_a_shop_toml_reads_it(
     toml = write(tmp_path / "shop.toml", '[interactions]\nuser = "wer"\nitem = "was"\nwidth = 6\n')
     monkeypatch.setenv("ATELIER_SHOP", str(toml))
     assert outside(tmp_path / "home", "asin", "000050") == [shop[0], shop[1]]
+
+
+def test_a_number_is_found_in_a_sqlite_file(
+    tmp_path: Path, shop: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as database:
+        database.execute("CREATE TABLE orders (customer_id INTEGER, article_id TEXT)")
+        database.execute("INSERT INTO orders VALUES (20001, '000050')")
+        database.commit()
+    monkeypatch.setenv("ATELIER_REVIEWS", str(tmp_path / "shop.db"))
+    assert outside(tmp_path / "home", "reviewer", "20001") == [tmp_path / "shop.db", shop[2]]
+    assert outside(tmp_path / "home", "reviewer", "2000") == []
 
 
 def test_files_in_the_home_are_not_outside(tmp_path: Path, shop: tuple[Path, Path, Path]):

@@ -17,7 +17,7 @@ from pipeline.core.raw import remote
 from pipeline.core.raw.addresses import clean_addresses
 from pipeline.core.raw.ingest import read_reviews
 from pipeline.core.raw.sources import shown_spec
-from pipeline.erase import erase
+from pipeline.erase import erase, raw_files
 from pipeline.erase.rewrite import Removal
 from pipeline.runtime.exits import DONE, WRONG_CALL
 from pipeline.runtime.resources import RawSources, default_resources
@@ -127,7 +127,7 @@ def test_an_erasure_removes_the_copy_of_a_table_that_has_the_name(shop: Path, tm
     said = list(erase._rewrite_inputs(home, Removal("reviewer", "u1")))
     assert not copy.exists()
     assert any("cannot be rewritten; removed, the next run fetches it again" in line for line in said)
-    assert erase._local_inputs() == [shop, shop]
+    assert raw_files.local_inputs()["reviews"] == [shop] and raw_files.outside(home, "reviewer", "u1") == [shop]
     assert len(read_reviews(sources().review_files()).reviews) == 36  # the database itself is not changed
 
 
@@ -137,4 +137,4 @@ def test_an_erasure_says_which_databases_it_did_not_look_into(
     monkeypatch.setenv("ATELIER_REVIEWS", f"postgresql://me:{SECRET}@127.0.0.1:9/shop?table=orders")
     sink = io.StringIO()
     monkeypatch.setattr(erase, "Console", lambda: Console(file=sink, width=400))
-    assert list(erase._databases()) == ["postgresql://...@127.0.0.1:9/shop?table=orders"]
+    assert list(raw_files.databases()) == ["postgresql://...@127.0.0.1:9/shop?table=orders"]
