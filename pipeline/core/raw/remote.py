@@ -120,7 +120,7 @@ def check(url: str, folder: Path, settings: RemoteSettings | None = None, warn: 
 
 
 def expanded(url: str, settings: RemoteSettings | None = None) -> list[str]:
-    """List the URLs that a folder or pattern in a bucket stands for; any other URL stands for itself.
+    """List the URLs of the objects in a bucket's folder or pattern; any other URL is returned as it is.
 
     Raises:
         InputError: there are none, or the bucket refuses.

@@ -17,7 +17,7 @@ from pipeline.core.raw.ingest import read_reviews
 from tests.pipeline.core.loopback import closed_port
 from tests.pipeline.postgres import server
 
-PASSWORD = "ge%2Fheim"  # as it stands in a URL
+PASSWORD = "ge%2Fheim"  # as a URL has it
 SCHEMA = """
     CREATE ROLE shopper LOGIN PASSWORD 'ge/heim';
     CREATE TABLE orders (id int PRIMARY KEY, customer_id text, item_id char(6), ordered_at timestamptz, tags text[]);
