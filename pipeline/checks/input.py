@@ -10,7 +10,9 @@ from pipeline.core.dataset.extent import Sample
 from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
 from pipeline.inspection.causes import Cause, pointless
-from pipeline.inspection.facts import KS, Facts, LineCounts, of_tables, rejected
+from pipeline.inspection.facts import KS, Facts, LineCounts
+from pipeline.inspection.measuring import rejected
+from pipeline.inspection.table_facts import of_tables
 from pipeline.runtime.plan import generator_alone
 from pipeline.runtime.summary import LatestMetadata
 from pipeline.settings.assets import FiveCoreSettings

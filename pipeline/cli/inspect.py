@@ -25,7 +25,8 @@ from pipeline.core.raw.shop_tables import recognised
 from pipeline.core.shop.mapping import Shop
 from pipeline.core.shop.written import write_to_edit
 from pipeline.home import environment
-from pipeline.inspection.facts import KS, Facts, measure
+from pipeline.inspection.facts import KS, Facts
+from pipeline.inspection.measuring import measure
 from pipeline.inspection.pictures import look, sampled
 from pipeline.inspection.report import Estimate, Inspection, as_json, rows
 from pipeline.runtime.arguments import command_parser

@@ -17,7 +17,8 @@ from pipeline.core.raw.ingest import ReadContext
 from pipeline.core.raw.sources import is_far
 from pipeline.home.storage import Storage
 from pipeline.inspection.causes import nothing_read, pointless
-from pipeline.inspection.facts import KS, Facts, measure
+from pipeline.inspection.facts import KS, Facts
+from pipeline.inspection.measuring import measure
 from pipeline.runtime.plan import generator_alone
 from pipeline.runtime.resources import RawSources
 from pipeline.settings.assets import FiveCoreSettings, IngestSettings

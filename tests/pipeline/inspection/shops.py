@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.raw.ingest import ReadContext
-from pipeline.inspection.facts import Facts, measure
+from pipeline.inspection.facts import Facts
+from pipeline.inspection.measuring import measure
 
 
 def review(user: int, asin: str, **more: Any) -> dict[str, Any]:

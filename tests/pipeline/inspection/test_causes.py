@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.core.raw.shop_tables import recognised
 from pipeline.inspection.causes import Cause, pointless, warnings
-from pipeline.inspection.facts import measure
+from pipeline.inspection.measuring import measure
 from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, measured, product, review, write
 
 

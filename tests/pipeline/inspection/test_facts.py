@@ -9,7 +9,8 @@ from pipeline.core.dataset.kcore import five_core
 from pipeline.core.errors import InputError
 from pipeline.core.raw.ingest import ReadContext, read_reviews
 from pipeline.core.shop.mapping import Shop
-from pipeline.inspection.facts import AttributeFacts, CustomerFacts, measure
+from pipeline.inspection.facts import AttributeFacts, CustomerFacts
+from pipeline.inspection.measuring import measure
 from pipeline.inspection.report import Inspection, as_json, rows
 from tests.pipeline.inspection.shops import PRODUCTS, REVIEWS, measured, product, review, write
 

@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.dataset.extent import Extent, Sample
 from pipeline.core.dataset.kcore import five_core
 from pipeline.core.errors import InputError
-from pipeline.inspection.facts import of_tables
+from pipeline.inspection.table_facts import of_tables
 from tests.pipeline.core.dataset.test_kcore import named, reviews_of
 
 # 40 users with 3 to 6 items each, and 20 with one.

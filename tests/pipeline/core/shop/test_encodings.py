@@ -7,7 +7,7 @@ from pipeline.core.raw.ingest import read_reviews
 from pipeline.core.raw.shop_tables import Variants, recognised
 from pipeline.core.shop.mapping import Shop
 from pipeline.inspection.causes import warnings
-from pipeline.inspection.facts import measure
+from pipeline.inspection.measuring import measure
 from tests.pipeline.core.shop.tables import write
 
 CYRILLIC = "пользователь,товар\nПётр,шляпа\n"
