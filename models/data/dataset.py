@@ -4,7 +4,7 @@ The pipeline builds a data set from its tables. `save` and `load` are for machin
 """
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ _DIMENSIONS = {
     "triplets_negative": 3,
 }
 SPLITS = ("train", "validation", "test")
+UNKNOWN_TIME = np.iinfo(np.int64).min  # of a train interaction whose time the data does not give
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class Dataset:
     """The data of one mode: U users, I items, and E epochs of n triplets each. Images are numbered within the mode.
 
     E may be 0 if only baselines are trained. `bank_digest` identifies the pictures; if it is empty, the pictures
-    themselves are hashed. Raises ValueError naming the array that does not fit.
+    themselves are hashed. An empty `train_time` is filled with UNKNOWN_TIME. Raises ValueError naming the array that does
+    not fit.
     """
 
     bank: np.ndarray  # uint8 [rows, side, side, 3], an array or a memory map
@@ -48,6 +50,7 @@ class Dataset:
     triplets_positive: np.ndarray  # [E, n] int32, image number
     triplets_negative: np.ndarray  # [E, n, negatives] int32, image number
     bank_digest: str = ""
+    train_time: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # [interactions], as `train`: unix s
 
     def __post_init__(self) -> None:
         for name, ndim in _DIMENSIONS.items():
@@ -57,6 +60,10 @@ class Dataset:
             if array.ndim != ndim:
                 raise ValueError(f"data set: {name} has {array.ndim} dimension(s), not {ndim}")
             object.__setattr__(self, name, array)
+        times = self.train_time if len(self.train_time) else np.full(len(self.train), UNKNOWN_TIME)
+        object.__setattr__(self, "train_time", np.ascontiguousarray(times, np.int64))
+        if self.train_time.shape != (len(self.train),):
+            raise ValueError(f"data set: {len(self.train_time)} times for {len(self.train)} train interactions")
         users, items, images = len(self.users), len(self.items), len(self.image_item)
         if not users or not items or not images:
             raise ValueError(
@@ -92,7 +99,10 @@ class Dataset:
         return len(self.triplets_user)
 
     def digest(self) -> str:
-        """Compute the sha256 of all that training sees: ids, splits, triplets, and pictures (or the bank's digest)."""
+        """Compute the sha256 of ids, splits, triplets, and pictures (or the bank's digest).
+
+        Times are left out, as most recommenders do not see them: one that does adds them to its own digest.
+        """
         digest = hashlib.sha256()
         for name in _DIMENSIONS:
             array = getattr(self, name)
@@ -110,7 +120,7 @@ class Dataset:
         With `link`, a bank that is memory-mapped from a .npy file, from its first row on, is symlinked, not copied.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        rest = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "bank"}
+        rest = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "bank"}
         np.savez(folder / _REST, **rest)
         mapped = Path(str(self.bank.filename)).resolve() if isinstance(self.bank, np.memmap) else None
         if mapped == (folder / _BANK).resolve():
@@ -136,7 +146,8 @@ class Dataset:
             raise ValueError(f"{folder / _REST}: {', '.join(odd)}: whole numbers were expected; write it again")
         bank = read_array(folder / _BANK, "pictures", memory_map=True)
         try:
-            return cls(bank=bank, bank_digest=str(found.get("bank_digest", "")), **arrays)
+            times = found.get("train_time", np.empty(0, np.int64))
+            return cls(bank=bank, bank_digest=str(found.get("bank_digest", "")), train_time=times, **arrays)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.data.dataset import Dataset
+from models.data.dataset import UNKNOWN_TIME, Dataset
 from models.data.factors import Factors
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank
@@ -29,6 +29,7 @@ class ModeArrays:
     paired: np.ndarray  # [U] bool: whether the user's hold-outs are the same in every mode
     bank_row: np.ndarray  # [images] int32
     image_item: np.ndarray  # [images] int32, row in `items`
+    train_time: np.ndarray  # [train pairs] int64, unix seconds; UNKNOWN_TIME where the data gives none
 
     def without(self, split: str, pairs: pa.Table) -> np.ndarray:
         """Return the pairs of a split [n, 2] without those of `pairs`, a table of global ids that the mode has."""
@@ -54,6 +55,7 @@ def mode_arrays(catalogue: pa.Table, splits: pa.Table) -> ModeArrays:
         paired=~np.isin(users, unpaired),
         bank_row=catalogue["bank_row"].to_numpy(),
         image_item=np.searchsorted(items, catalogue["item"].to_numpy()).astype(np.int32),
+        train_time=splits["time"].fill_null(UNKNOWN_TIME).to_numpy()[split_of == "train"],
     )
 
 
@@ -114,6 +116,7 @@ def dataset(mode: ModeArrays, triplets: pa.Table | None, bank: Bank) -> Dataset:
         "image_item": mode.image_item,
         "users": mode.users,
         "items": mode.items,
+        "train_time": mode.train_time,
         **mode.pairs,
     }
     if triplets is None:

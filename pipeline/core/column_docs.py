@@ -92,7 +92,10 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "review_id": "review with the picture; null for the shop's own",
         "user": "user who took the picture; null unless a 5-core user",
     },
-    "SPLITS": {"sha256": "null: the pair is held out with all its pictures; else only this picture is held out"},
+    "SPLITS": {
+        "sha256": "null: the pair is held out with all its pictures; else only this picture is held out",
+        "time": "when the user first reviewed or bought the item, unix seconds; null if unknown",
+    },
     "TRIPLETS": {
         "epoch": "epoch of the triplet, from 0",
         "positive": "a catalogue picture of an item that the user has touched",

@@ -177,6 +177,7 @@ SPLITS = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("paired", pa.bool_(), nullable=False),
         ("sha256", pa.string()),
+        ("time", pa.int64()),
     ]
 )
 

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     import torch
 
     from models.data.dataset import Dataset
+    from models.data.item_facts import ItemFacts
     from models.design.preference import PictureTaste
     from models.metrics.scoring import ScoringModel
 
 # What a recommender can learn from besides the interactions.
-TRIPLETS, FEATURES, PIXELS = "triplets", "image_features", "image_bank"
+TRIPLETS, FEATURES, PIXELS, FACTS = "triplets", "image_features", "image_bank", "item_facts"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class FitContext:
     home: Path
     ranks: int = 1  # processes that train together
     begin_from: Path | None = None  # folder of an earlier model to begin from
+    facts: "ItemFacts | None" = None  # text and categories of the data's items, where the recommender needs them
     report: Callable[[FitProgress], None] = lambda _: None
 
 
@@ -94,7 +96,7 @@ class Recommender:
     op: str = ""  # the op whose section of a profile holds the settings; empty: no profile sets it
     preset: str = ""  # the preset it always uses; empty: the run's
     presets: tuple[str, ...] = ()  # the presets for which it is the main recommender
-    needs: frozenset[str] = frozenset()  # of TRIPLETS, FEATURES, PIXELS
+    needs: frozenset[str] = frozenset()  # of TRIPLETS, FEATURES, PIXELS, FACTS
     space: Space = {}  # noqa: RUF012  settings that a search may change; empty: none. Read only.
     baseline: bool = False  # whether the asset `baselines` trains it
     in_studies: bool = True
@@ -155,5 +157,5 @@ class Recommender:
         return {}
 
     def reads(self, need: str) -> bool:
-        """Return whether it learns from `need`: TRIPLETS, FEATURES or PIXELS."""
+        """Return whether it learns from `need`: TRIPLETS, FEATURES, PIXELS or FACTS."""
         return need in self.needs

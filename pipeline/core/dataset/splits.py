@@ -92,7 +92,8 @@ def leave_one_out(
     for place, name in enumerate(names):
         split[order[(rank == place) & (candidates[user[order]] >= 2)]] = name
     columns = [pa.array(user), pa.array(item), pa.array(split.tolist(), pa.string()), pa.array(has_two[user])]
-    table = pa.table([*columns, pa.nulls(len(pairs), pa.string())], schema=schemas.SPLITS)
+    columns += [pa.nulls(len(pairs), pa.string()), pairs["time"].cast(pa.int64())]
+    table = pa.table(columns, schema=schemas.SPLITS)
     if split_unit == "image":
         return _by_picture(table, surviving_by_mode, mode, lambda u, i, sha: _draw(seed, reviewers[u], asins[i], sha))
     return table

@@ -21,7 +21,7 @@ CONFIGURATION = {"dvbpr": {"k": 8, "epochs": 2}, "triplets": {"seed": 0, "epochs
 
 def splits(*rows: tuple[int, int, str]) -> pa.Table:
     user, item, split = zip(*rows, strict=True)
-    columns = [user, item, split, [True] * len(rows), [None] * len(rows)]
+    columns = [user, item, split, [True] * len(rows), [None] * len(rows), [None] * len(rows)]
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, schemas.SPLITS, strict=True)], schema=schemas.SPLITS)
 
 
