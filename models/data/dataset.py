@@ -34,8 +34,8 @@ class Dataset:
     """The data of one mode: U users, I items, and E epochs of n triplets each. Images are numbered within the mode.
 
     E may be 0 if only baselines are trained. `bank_digest` identifies the pictures; if it is empty, the pictures
-    themselves are hashed. An empty `train_time` is filled with UNKNOWN_TIME. Raises ValueError naming the array that does
-    not fit.
+    themselves are hashed. An empty `train_time` is filled with UNKNOWN_TIME. Raises ValueError naming the array that
+    does not fit.
     """
 
     bank: np.ndarray  # uint8 [rows, side, side, 3], an array or a memory map
