@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.training.search import Space
+from pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 # What a recommender can learn from besides the interactions.
 TRIPLETS, FEATURES, PIXELS, FACTS = "triplets", "image_features", "image_bank", "item_facts"
+
+
+class NotApplicableError(InputError):
+    """The recommender cannot be trained on this data or this machine; the message is the reason.
+
+    Studies and baselines skip it and show the reason.
+    """
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,11 @@ class Recommender:
     in_group_charts: bool = False  # whether charts by group of users show it beside the main recommender
 
     def fit(self, context: FitContext, settings: Any) -> Fitted:
-        """Train the model; continue from checkpoints in the context's folder if the loop supports it."""
+        """Train the model; continue from checkpoints in the context's folder if the loop supports it.
+
+        Raises:
+            NotApplicableError: this data or machine does not allow it.
+        """
         raise NotImplementedError(f"{self.name} is not trained")
 
     def load(self, folder: Path) -> "ScoringModel":
@@ -151,6 +163,10 @@ class Recommender:
     def seconds(self, context: FitContext, settings: Any) -> float | None:
         """Estimate the seconds of a training by timing a few steps; None if it is not measured."""
         return None
+
+    def ablations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Map the name of each variant that measures a part of the model to the settings that it changes."""
+        return {}
 
     def about(self, feature_size: int) -> dict[str, Any]:
         """Return entries for the manifest that users of the model need besides its settings."""
