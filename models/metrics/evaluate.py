@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.metrics import diversity
+from models.metrics import diversity, selection
 from models.metrics.intervals import bootstrap_mean, mean, paired_difference
-from models.metrics.ranking import Rows, best, counts, shares
+from models.metrics.ranking import Rows, best, counts, expect_rows, places, shares
 from models.metrics.scoring import ScoringModel
 from models.training.ranks import ALONE, Ranks
 
@@ -66,7 +66,7 @@ def evaluate(
     item warm. Raises ValueError for rows outside the model, or if there is not one category for each item.
     """
     held_out, train, others = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, train, others))
-    _check(model, held_out, train, others)
+    expect_rows(model, held_out, train, others)
     items = len(model.items)
     category = np.full(items, -1, np.int64) if category is None else np.asarray(category, np.int64)
     if category.shape != (items,):
@@ -85,7 +85,7 @@ def evaluate(
         target = scores.gather(1, at)  # [c, 1]
         columns["sampled"][chunk] = _sampled_auc(scores, target, sampled[chunk])
         rows.forget_touched(scores, users)
-        below, equal = counts(scores, target)
+        below, equal = counts(scores, target[:, 0])
         candidates = rows.candidates[users]
         columns["auc"][chunk] = shares(below, equal, candidates)
         columns["strict"][chunk] = shares(below, np.zeros_like(equal), candidates)
@@ -123,13 +123,11 @@ def exact_auc(
     device: torch.device | None = None,
     ranks: Ranks = ALONE,
 ) -> float:
-    """Compute only the mean exact AUC (K17, equation 7), for the end of an epoch; nan without held-out pairs.
+    """Compute only the mean exact AUC over users (K17, equation 7); nan without held-out pairs.
 
     `touched` [m, 2] holds every pair of every split; ties count half. Each rank evaluates its share of the pairs.
     """
-    held_out = np.asarray(held_out, np.int64).reshape(-1, 2)
-    auc = auc_of_each(model, held_out[ranks.share(len(held_out))], touched, device)
-    return mean(ranks.gather_array(auc, len(held_out), device or torch.device("cpu")))
+    return selection.measures(model, held_out, touched, device, ranks)[selection.AUC]
 
 
 def auc_of_each(
@@ -139,17 +137,7 @@ def auc_of_each(
 
     Arguments as in `exact_auc`.
     """
-    held_out, touched = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, touched))
-    _check(model, held_out, touched)
-    rows = Rows(model, np.concatenate([held_out, touched]), device or torch.device("cpu"))
-    auc = np.full(len(held_out), np.nan)
-    for chunk in rows.chunks(held_out[:, 0]):
-        users, items = held_out[chunk, 0], held_out[chunk, 1]
-        scores = rows.item_scores(users)
-        target = scores.gather(1, rows.to(items)[:, None])
-        rows.forget_touched(scores, users)
-        auc[chunk] = shares(*counts(scores, target), rows.candidates[users])
-    return auc
+    return places(model, held_out, touched, device or torch.device("cpu")).auc
 
 
 def top_k(
@@ -162,7 +150,7 @@ def top_k(
     k below 1.
     """
     exclude = np.asarray(exclude, np.int64).reshape(-1, 2)
-    _check(model, exclude)
+    expect_rows(model, exclude)
     if k < 1:
         raise ValueError(f"k={k}: ask for at least one item")
     rows = Rows(model, exclude, device or torch.device("cpu"))
@@ -205,14 +193,3 @@ def _sampled_auc(scores: Tensor, target: Tensor, drawn: np.ndarray) -> np.ndarra
     values = scores.gather(1, torch.from_numpy(np.maximum(drawn, 0)).to(scores.device))
     wins = ((values < target) & counted).sum(1)
     return (wins / counted.sum(1)).cpu().numpy()  # nan where every draw was skipped
-
-
-def _check(model: ScoringModel, *tables: np.ndarray) -> None:
-    for pairs in tables:
-        for column, limit, name in ((0, len(model.users), "user"), (1, len(model.items), "item")):
-            rows = pairs[:, column]
-            if len(rows) and not (rows.min() >= 0 and rows.max() < limit):
-                raise ValueError(
-                    f"{name} rows {rows.min()} to {rows.max()} asked for, the factors have {limit}: "
-                    "the model was trained on another data set; train it again"
-                )

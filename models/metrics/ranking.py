@@ -1,9 +1,13 @@
-"""Score a few users at a time on the device, and count how many candidates score below the held-out item."""
+"""Score a few users at a time on the device, and count how many candidates score below the held-out items."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.metrics.list_metrics import group_by_user
 from models.metrics.scoring import ScoringModel
 
 _CHUNK_BYTES = 16 * 2**20  # scores computed at a time: about as much as still profits from the CPU's cache
@@ -30,6 +34,22 @@ class Rows:
     def chunks(self, users: np.ndarray) -> list[np.ndarray]:
         """Split the entries of `users` into chunks: a list of position arrays."""
         return [np.arange(start, min(start + self.chunk, len(users))) for start in range(0, len(users), self.chunk)]
+
+    def pair_chunks(self, held_out: np.ndarray) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]:
+        """Split pairs [n, 2] into chunks of distinct users: (user rows [c], blocks), in order of first appearance.
+
+        A block is (positions of pairs, their row in the chunk) of at most `chunk` pairs, so that memory stays bounded
+        however many items a user holds out.
+        """
+        users, group = group_by_user(held_out)
+        order = np.argsort(group, kind="stable")
+        ends = np.cumsum(np.bincount(group, minlength=len(users)))
+        for chunk in self.chunks(users):
+            first, last = chunk[0], chunk[-1]
+            pairs = order[ends[first - 1] if first else 0 : ends[last]]
+            cut = range(0, len(pairs), self.chunk)
+            blocks = [pairs[start : start + self.chunk] for start in cut]
+            yield users[chunk], [(block, group[block] - first) for block in blocks]
 
     def item_scores(self, users: np.ndarray) -> Tensor:
         """Score all items for user rows [c]: [c, I]. ValueError for any other shape, which broadcasting would hide."""
@@ -61,7 +81,7 @@ class Rows:
         for c, member in members.items():
             rows = np.flatnonzero(own == c)
             at = self.to(rows)
-            below, equal = counts(scores[at[:, None], member], target[at])
+            below, equal = counts(scores[at[:, None], member], target[at, 0])
             share[rows] = shares(below, equal, sizes[c] - touched[rows])
         return share
 
@@ -85,7 +105,7 @@ class Rows:
         share = np.full(len(pair), np.nan)
         for start in range(0, len(pair), self.chunk):
             part = slice(start, start + self.chunk)
-            below, equal = counts(scores[self.to(pair[part])], target[part, None])
+            below, equal = counts(scores, target[part], pair[part])
             share[part] = shares(below, equal, candidates[pair[part]])
         number = np.bincount(pair, minlength=len(users))
         with np.errstate(invalid="ignore"):
@@ -109,15 +129,61 @@ class Lists:
         return position, self.values[first + np.arange(len(position))]
 
 
-def counts(scores: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Count the scores below and equal to `target` [c, 1] in each row of `scores` [c, n]; nan counts as neither."""
-    assert target.shape == (len(scores), 1)
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where each held-out item lies among the items that its user never touched."""
+
+    auc: np.ndarray  # [n] float64: share of the untouched items that score below, ties a half; nan where there are none
+    above: np.ndarray  # [n] float64: number of untouched items that score above, ties a half; nan where there are none
+    scores: np.ndarray  # [n] float64
+
+
+def places(model: ScoringModel, held_out: np.ndarray, touched: np.ndarray, device: torch.device) -> Places:
+    """Find the places of held-out pairs [n, 2]; `touched` [m, 2] holds every pair of every split.
+
+    Raises ValueError for rows outside the model.
+    """
+    held_out, touched = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, touched))
+    expect_rows(model, held_out, touched)
+    rows = Rows(model, np.concatenate([held_out, touched]), device)
+    found = Places(*(np.full(len(held_out), np.nan) for _ in range(3)))
+    for users, blocks in rows.pair_chunks(held_out):
+        scores = rows.item_scores(users)
+        own = [scores[rows.to(row), rows.to(held_out[pairs, 1])] for pairs, row in blocks]  # before they are forgotten
+        rows.forget_touched(scores, users)
+        for (pairs, row), target in zip(blocks, own, strict=True):
+            counted = *counts(scores, target, row), rows.candidates[users[row]]
+            found.scores[pairs], found.auc[pairs] = target.cpu().numpy(), shares(*counted)
+            found.above[pairs] = above(*counted)
+    return found
+
+
+def expect_rows(model: ScoringModel, *tables: np.ndarray) -> None:
+    """Raise ValueError for pairs [n, 2] with rows outside the model."""
+    for pairs in tables:
+        for column, limit, name in ((0, len(model.users), "user"), (1, len(model.items), "item")):
+            rows = pairs[:, column]
+            if len(rows) and not (rows.min() >= 0 and rows.max() < limit):
+                raise ValueError(
+                    f"{name} rows {rows.min()} to {rows.max()} asked for, the factors have {limit}: "
+                    "the model was trained on another data set; train it again"
+                )
+
+
+def counts(scores: Tensor, target: Tensor, row: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Count the scores below and equal to each `target` [n]; nan counts as neither.
+
+    `row` [n] names the row of `scores` [c, items] that each target is counted in; by default row i for target i.
+    """
+    row = np.arange(len(scores)) if row is None else row
+    assert target.shape == row.shape
     if scores.device.type != "cpu":
-        return (scores < target).sum(1).cpu().numpy(), (scores == target).sum(1).cpu().numpy()
+        scores = scores[torch.from_numpy(row).to(scores.device)]
+        return (scores < target[:, None]).sum(1).cpu().numpy(), (scores == target[:, None]).sum(1).cpu().numpy()
     # numpy counts a row of booleans five times faster than torch reduces a matrix of them.
-    rows, least = scores.numpy(), target.numpy()[:, 0]
-    below = [np.count_nonzero(row < value) for row, value in zip(rows, least, strict=True)]
-    equal = [np.count_nonzero(row == value) for row, value in zip(rows, least, strict=True)]
+    rows, values = scores.numpy(), target.numpy()
+    below = [np.count_nonzero(rows[at] < value) for at, value in zip(row, values, strict=True)]
+    equal = [np.count_nonzero(rows[at] == value) for at, value in zip(row, values, strict=True)]
     return np.array(below, np.int64), np.array(equal, np.int64)
 
 
@@ -125,6 +191,11 @@ def shares(below: np.ndarray, equal: np.ndarray, candidates: np.ndarray) -> np.n
     """Compute the AUC with ties counting half; nan where there is no candidate."""
     with np.errstate(invalid="ignore"):
         return (below + 0.5 * equal) / candidates
+
+
+def above(below: np.ndarray, equal: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Count the candidates that rank above, ties counting half; nan where there is no candidate."""
+    return np.where(candidates > 0, candidates - below - 0.5 * equal, np.nan)
 
 
 def best(scores: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:

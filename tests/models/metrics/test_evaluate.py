@@ -10,29 +10,7 @@ from hypothesis import strategies as st
 
 from models.data.factors import Factors
 from models.metrics import evaluate, ranking
-
-
-def problem(seed: int, users: int = 7, items: int = 60, visual: bool = True):
-    """Make factors of small whole numbers: exact in float32 and full of ties. Every item has at least one picture."""
-    rng = np.random.default_rng(seed)
-    image_item = np.concatenate([np.arange(items), rng.integers(0, items, items)])
-    rng.shuffle(image_item)
-    k = 3
-    factors = Factors(
-        users=np.arange(users) * 3 + 1,
-        items=np.arange(items) + 100,
-        theta=rng.integers(-2, 3, (users, k)),
-        item=rng.integers(-2, 3, (items, k)),
-        item_bias=rng.integers(-1, 2, items),
-        phi=rng.integers(-2, 3, (len(image_item) if visual else 0, k)),
-        image_item=image_item,
-    )
-    touched = [rng.choice(items, rng.integers(3, 12), replace=False) for _ in range(users)]
-    validation = np.array([[user, mine[0]] for user, mine in enumerate(touched)])
-    test = np.array([[user, mine[1]] for user, mine in enumerate(touched)])
-    train = np.array([[user, item] for user, mine in enumerate(touched) for item in mine[2:]])
-    return factors, train, validation, test
-
+from tests.models.metrics.problems import problem
 
 CATEGORY = np.random.default_rng(4).integers(-1, 4, 60)  # of the problem's items; -1 has none
 
