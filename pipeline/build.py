@@ -5,7 +5,18 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.assets import champion, dataset, designs, evaluation, generator, images, ingest, recommender, report
+from pipeline.assets import (
+    champion,
+    dataset,
+    designs,
+    evaluation,
+    generator,
+    images,
+    ingest,
+    item_facts,
+    recommender,
+    report,
+)
 from pipeline.checks import dataset as dataset_checks
 from pipeline.checks import freshness, pictures, tables, trained
 from pipeline.checks import input as input_checks
@@ -32,7 +43,7 @@ def build_definitions(*, resources: Mapping[str, Any] | None = None) -> dg.Defin
     Args:
         resources: replacements by name; the others come from the environment.
     """
-    modules = [ingest, images, dataset, recommender, evaluation, generator, designs, champion, report]
+    modules = [ingest, images, dataset, item_facts, recommender, evaluation, generator, designs, champion, report]
     present: dict[str, Any] = {**default_resources(), **(resources or {})}
     storage = present["storage"]
     condition = automation.refresh(

@@ -13,16 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.baselines.settings import BprSettings
+from models.data.item_facts import ItemFacts
 from pipeline.core import parquet as pq
 from pipeline.core.dataset.extent import extent_of
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.durable import write_whole
 from pipeline.core.images.bank import Bank, open_bank
+from pipeline.core.item_facts import ShopFacts
 from pipeline.core.tables import table_digest
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage, digest
 from pipeline.recommenders import registry, warm_start
-from pipeline.recommenders.contract import FEATURES, PIXELS, TRIPLETS, FitContext, Recommender
+from pipeline.recommenders.contract import FACTS, FEATURES, PIXELS, TRIPLETS, FitContext, Recommender
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import Compute
 from pipeline.runtime.tracking import Tracker
@@ -50,13 +52,13 @@ _main_recommender = partial(
     partitions_def=image_modes,
     kinds={"pytorch", "mlflow"},
     code_version=TRAINING_CODE,
-    deps=["image_features"],  # the image bank is no dependency: the catalogue lists the pictures used
     pool="gpu",
 )
 
 
 # Dagster takes an asset's inputs from its signature, so the two main recommenders cannot share one.
-@_main_recommender()
+# The image bank is no dependency: the catalogue lists the pictures used.
+@_main_recommender(deps=["image_features"])
 def dvbpr(
     context: dg.AssetExecutionContext,
     config: DvbprConfig,
@@ -75,7 +77,7 @@ def dvbpr(
     return _train(context, config, method, storage, compute, tracker, catalogue, splits, triplets)
 
 
-@_main_recommender()
+@_main_recommender(deps=["image_features", "item_facts"])
 def modern(
     context: dg.AssetExecutionContext,
     config: ModernConfig,
@@ -137,9 +139,10 @@ def _train(
             context.log.info(f"training starts {begun.why}")
             _keep_tables(folder.path, splits, catalogue)
             warm_start.keep_trained_on(folder.path, splits, begun)
+            data = arrays.dataset(arrays.mode_arrays(catalogue, splits), triplets, bank)
             fitted = recommender.fit(
                 FitContext(
-                    data=arrays.dataset(arrays.mode_arrays(catalogue, splits), triplets, bank),
+                    data=data,
                     features=_features(recommender, storage, bank, catalogue),
                     feature_size=storage.features_size() if recommender.needs_feature_size else 0,
                     folder=folder.path,
@@ -148,6 +151,7 @@ def _train(
                     home=storage.home,
                     ranks=ranks,
                     begin_from=begun.folder,
+                    facts=_facts(storage, data.items) if recommender.reads(FACTS) else None,
                     report=lambda step: report(step.done, step.total, step.note),
                 ),
                 settings,
@@ -235,7 +239,14 @@ def _provenance(
     if recommender.reads(FEATURES):
         inputs["image_features"] = digest(storage.features_made_by(), of_rows)
         configuration["image_features"] = {"made_by": storage.features_made_by()}
+    if recommender.reads(FACTS):
+        inputs["item_facts"] = storage.facts_version()
     return inputs, configuration
+
+
+def _facts(storage: Storage, item_ids: np.ndarray) -> ItemFacts:
+    """Read text features and categories of the items with these global ids."""
+    return ShopFacts.load(storage.facts(storage.facts_version())).of(item_ids)
 
 
 def _features(recommender: Recommender, storage: Storage, bank: Bank, catalogue: pa.Table) -> np.ndarray | None:
@@ -250,7 +261,7 @@ def _features(recommender: Recommender, storage: Storage, bank: Bank, catalogue:
     partitions_def=image_modes,
     kinds={"pytorch", "mlflow"},
     code_version=BASELINES_CODE,
-    deps=["image_features"],
+    deps=["image_features", "item_facts"],
 )
 def baselines(
     context: dg.AssetExecutionContext,
@@ -276,9 +287,12 @@ def baselines(
         "splits": table_digest(splits),
         "image_features": digest(storage.features_made_by(), bank.digest_of(data.bank_row)),
     }
+    recommenders = registry.baselines()
+    read_facts = any(recommender.reads(FACTS) for recommender in recommenders)
+    if read_facts:
+        inputs["item_facts"] = storage.facts_version()
     folder = storage.model("baselines", digest(inputs, settings, BASELINES_CODE), mode)
     report = reporter(context, "training baselines")
-    recommenders = registry.baselines()
     extent = extent_of(splits)
     with tracker.run(context, image_mode=mode, model_folder=str(folder.path), **extent.tags()) as run:
         run.parameters(settings, **extent.parameters(), **inputs)
@@ -293,6 +307,7 @@ def baselines(
                 device=torch.device("cpu"),
                 seed=settings.seed,
                 home=storage.home,
+                facts=_facts(storage, data.items) if read_facts else None,
             )
             for done, recommender in enumerate(recommenders):
                 report(done, len(recommenders), recommender.name)

@@ -14,9 +14,8 @@ from models.data.dataset import UNKNOWN_TIME, Dataset
 from models.data.factors import Factors
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank
+from pipeline.core.item_facts import NO_TYPE
 from pipeline.core.schemas import SPLIT_NAMES
-
-NO_TYPE = ("", "unknown")  # values of a missing product type in the metadata
 
 
 @dataclass(frozen=True)

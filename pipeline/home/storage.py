@@ -222,6 +222,28 @@ class Storage(dg.ConfigurableResource):
         digests.expect_rows(path, found, "delete it and materialise image_features again.")
         return found
 
+    def facts(self, version: str) -> Path:
+        """Facts of the 5-core's items, one file per version."""
+        return self.home / "features" / f"facts-{version}.npz"
+
+    def set_current_facts(self, version: str) -> None:
+        """Make these facts the current ones, and delete others."""
+        write_json(self.home / "features" / "facts.json", {"run": version})
+        for other in (self.home / "features").glob("facts-*.npz"):
+            if other != self.facts(version):
+                other.unlink()
+
+    def facts_version(self) -> str:
+        """Read the version of the current facts.
+
+        Raises:
+            InputError: there are none.
+        """
+        version = _pointed(pointer := self.home / "features" / "facts.json")
+        if not version or not self.facts(version).is_file():
+            raise InputError(f"{pointer} is missing, or its file is: materialise item_facts first.")
+        return version
+
     @property
     def garments(self) -> Path:
         """The generator's pictures."""

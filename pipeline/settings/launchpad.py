@@ -105,6 +105,10 @@ class ImageFeaturesConfig(CONFIGS["image_features"]):
     """Frozen features."""
 
 
+class ItemFactsConfig(CONFIGS["item_facts"]):
+    """Text features and categories of items."""
+
+
 class SplitsConfig(CONFIGS["splits"]):
     """The hold-out."""
 

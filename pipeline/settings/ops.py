@@ -14,6 +14,7 @@ from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.generator.metric_settings import GenerationMetricSettings
 from pipeline.core.images.near_duplicates import NearDuplicateSettings
 from pipeline.core.images.transfer import FetchSettings
+from pipeline.core.item_facts import FactSettings
 from pipeline.settings.assets import (
     BankSettings,
     ChampionSettings,
@@ -42,6 +43,7 @@ OPS: dict[str, tuple[type, ...]] = {
     "image_bank": (BankSettings,),
     "near_duplicates": (NearDuplicateSettings,),
     "image_features": (FeatureSettings,),
+    "item_facts": (FactSettings,),
     "splits": (SplitSettings, LossSettings),
     "triplets": (TripletSettings,),
     "dvbpr": (DvbprSettings, RefreshSettings),

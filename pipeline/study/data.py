@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.data.dataset import Dataset
-from pipeline.core import arrays
+from models.data.item_facts import ItemFacts
+from pipeline.core import arrays, schemas
 from pipeline.core import parquet as pq
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.dataset import catalogue, splits, survivors, triplets
@@ -21,6 +22,7 @@ from pipeline.core.dataset.survivors import Surviving
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank, open_bank
+from pipeline.core.item_facts import FactSettings, ShopFacts, described, shop_facts
 from pipeline.core.tables import table_digest
 from pipeline.home.io_managers import conform, read_table
 from pipeline.home.storage import Storage, digest
@@ -41,6 +43,7 @@ class HomeData:
     bank: Bank
     features: np.ndarray
     types: dict[int, int]  # item -> number of its product type; items without a known type are missing
+    facts: ShopFacts
     inputs: dict[str, str] = field(default_factory=dict)  # name of a table or store -> its digest
 
     def of(self, mode: str) -> dict[str, str]:
@@ -60,6 +63,7 @@ class ModeData:
     bank: Bank
     features: np.ndarray
     types: np.ndarray  # [I] product type of each item, -1 if unknown
+    facts: ItemFacts
     inputs: dict[str, str]
 
     def dataset(self, settings: TripletSettings | None = None) -> Dataset:
@@ -95,7 +99,11 @@ def open_home(storage: Storage, method: Method) -> HomeData:
     inputs = {name: table_digest(read[name]) for name in ("users", "items")}
     inputs |= {"image_bank": bank.digest, "image_features": path.stem}
     types = _types(storage, read["items"])
-    return HomeData(storage.home, read["users"], read["items"], by_mode, bank, features, types, inputs)
+    products = described(read["items"], _products(storage, read["items"]))
+    settings = method.settings(FactSettings, "item_facts")
+    inputs["item_facts"] = digest(table_digest(products), settings)
+    facts = shop_facts(products, settings)
+    return HomeData(storage.home, read["users"], read["items"], by_mode, bank, features, types, facts, inputs)
 
 
 def mode_data(home: HomeData, mode: str, settings: SplitSettings, shuffled: bool = False) -> ModeData:
@@ -144,7 +152,8 @@ def _mode_data(home: HomeData, mode: str, table: pa.Table, pictures: pa.Table, i
     types = np.array([home.types.get(item, -1) for item in of_mode.items.tolist()])
     inputs = inputs | {"splits": table_digest(table), "catalogue": table_digest(pictures)}
     features = np.asarray(home.features[of_mode.bank_row])
-    return ModeData(mode, table, pictures, of_mode, home.bank, features, types, inputs)
+    facts = home.facts.of(of_mode.items)
+    return ModeData(mode, table, pictures, of_mode, home.bank, features, types, facts, inputs)
 
 
 def _types(storage: Storage, items: pa.Table) -> dict[int, int]:
@@ -158,6 +167,15 @@ def _types(storage: Storage, items: pa.Table) -> dict[int, int]:
     numbers = {word: number for number, word in enumerate(sorted({*words.values()} - {"", "unknown"}))}
     types = {item: numbers.get(words.get(asin, ""), -1) for item, asin in zip(*items.to_pydict().values(), strict=True)}
     return {item: number for item, number in types.items() if number >= 0}
+
+
+def _products(storage: Storage, items: pa.Table) -> pa.Table:
+    """Read title and category path of the items' products; no rows for a home without the table `products`."""
+    path = storage.tables / "products.parquet"
+    columns = ["asin", "title", "categories"]
+    if not path.is_file():
+        return schemas.PRODUCTS.empty_table().select(columns)
+    return pq.read_table(path, columns=columns, filters=pc.field("asin").isin(items["asin"]))
 
 
 def _table(storage: Storage, name: str, mode: str = "") -> pa.Table:

@@ -14,7 +14,7 @@ from models.training import device as devices
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
 from pipeline.home.storage import Storage
-from pipeline.recommenders.contract import FEATURES, TRIPLETS, FitContext, FitProgress, Fitted, Recommender
+from pipeline.recommenders.contract import FACTS, FEATURES, TRIPLETS, FitContext, FitProgress, Fitted, Recommender
 from pipeline.recommenders.registry import in_studies
 from pipeline.settings.launchpad import CONFIGS
 from pipeline.settings.method import Method
@@ -50,6 +50,7 @@ class Task:
             device=self.device,
             seed=self.seed,
             home=self.home,
+            facts=self.data.facts if recommender.reads(FACTS) else None,
             report=self.report,
         )
 

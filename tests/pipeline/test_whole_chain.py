@@ -303,7 +303,7 @@ NOTHING_TO_SHOW = {
     "generator_champion": "a decision: the sentence `why`",
     "modern": "not made: this profile's method trains dvbpr",
 }
-ROWS_WITHOUT_A_TABLE = {"image_bank", "image_features"}  # arrays
+ROWS_WITHOUT_A_TABLE = {"image_bank", "image_features", "item_facts"}  # arrays
 
 
 def test_every_asset_tells_its_rows_its_columns_and_shows_something_small(finished: Home):
