@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.baselines.settings import BprSettings
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means
-from models.metrics import evaluate
+from models.metrics import selection
 from models.training.progress import Progress
 
 # BPR-MF needs a higher learning rate: only the few triplets with an id update its row, while every triplet updates
@@ -52,7 +52,7 @@ def bpr_mf(
     grid: tuple[dict[str, float | bool], ...] = GRID,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Factors:
-    """Train matrix factorisation with BPR, and return the setting of `grid` with the best validation AUC."""
+    """Train matrix factorisation with BPR, and return the setting of `grid` that is best on validation."""
     settings = settings or BprSettings()
     return _tuned(data, None, replace(settings, learning_rate=settings.learning_rate * MF_RATE), grid, on_progress)
 
@@ -66,7 +66,7 @@ def vbpr(
 ) -> Factors:
     """Train BPR-MF with a visual half on frozen features; the factors are concatenated as [gamma, E f, beta . f].
 
-    Returns the setting of `grid` with the best validation AUC.
+    Returns the setting of `grid` that is best on validation.
     """
     return _tuned(data, _checked(data, features), settings or BprSettings(), grid, on_progress)
 
@@ -80,7 +80,7 @@ def vbpr_visual(
 ) -> Factors:
     """Train visual-only VBPR, theta_u . E f_i: DVBPR's score on frozen features, without id factors and biases.
 
-    Returns the setting of `grid` with the best validation AUC.
+    Returns the setting of `grid` that is best on validation.
     """
     visual = replace(settings or BprSettings(), id_factors=False, item_bias=False, visual_bias=False)
     return _tuned(data, _checked(data, features), visual, grid, on_progress)
@@ -106,26 +106,27 @@ def _tuned(
         raise ValueError("BPR needs train interactions, and this data set has none")
     if features is None and not settings.id_factors:
         raise ValueError("BprSettings.id_factors=False leaves nothing of BPR-MF; it is for VBPR alone")
-    best, best_auc = None, -np.inf
+    best, best_value, by = None, -np.inf, selection.name_of(len(data.validation))
     for number, point in enumerate(grid or ({},)):
-        factors, auc = _train(data, features, replace(settings, **point))
-        if best is None or auc > best_auc:
-            best, best_auc = factors, auc
+        factors, found = _train(data, features, replace(settings, **point))
+        if best is None or found[by] > best_value:
+            best, best_value = factors, found[by]
         if on_progress is not None:
             note = ", ".join(f"{name} {value}" for name, value in point.items())
-            on_progress(Progress(number + 1, len(grid) or 1, note, {"validation_auc": auc}))
+            on_progress(Progress(number + 1, len(grid) or 1, note, selection.row_of(found)))
     assert best is not None
     return best
 
 
-def _train(data: Dataset, features: np.ndarray | None, settings: BprSettings) -> tuple[Factors, float]:
-    """Train one setting until validation stops improving; return the best factors and their validation AUC."""
+def _train(data: Dataset, features: np.ndarray | None, settings: BprSettings) -> tuple[Factors, dict[str, float]]:
+    """Train one setting until validation stops improving; return the best factors and their figures on validation."""
     generator = torch.Generator().manual_seed(settings.seed)
     model = _Model(data, features, settings, generator)
     adam = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
     sampler = _Sampler(data, generator)
     touched = np.concatenate([data.train, data.validation, data.test])
-    best, best_auc, waited = model.factors(data), float("nan"), 0
+    by = selection.name_of(len(data.validation))
+    best, best_found, waited = model.factors(data), {selection.AUC: np.nan, selection.NDCG: np.nan}, 0
     for epoch in range(1, settings.max_epochs + 1):
         drawn = sampler.draw(len(data.train))
         for user, positive, negative in zip(*(column.split(settings.batch_size) for column in drawn), strict=True):
@@ -136,14 +137,14 @@ def _train(data: Dataset, features: np.ndarray | None, settings: BprSettings) ->
         if epoch % settings.evaluate_every and epoch != settings.max_epochs:
             continue
         factors = model.factors(data)
-        auc = evaluate.exact_auc(factors, data.validation, touched)
-        if not auc <= best_auc:  # the first AUC, a better one, or nan for want of validation pairs
-            best, best_auc, waited = factors, auc, 0
+        found = selection.measures(factors, data.validation, touched)
+        if not found[by] <= best_found[by]:  # the first value, a better one, or nan for want of validation pairs
+            best, best_found, waited = factors, found, 0
             continue
         waited += 1
         if waited >= settings.patience:
             break
-    return best, best_auc
+    return best, best_found
 
 
 class _Model(nn.Module):

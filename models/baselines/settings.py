@@ -22,7 +22,7 @@ class BprSettings:
     ] = True
     batch_size: Annotated[int, Doc("Triplets per batch; larger batches gave a worse VBPR on validation.")] = 128
     max_epochs: Annotated[int, Doc("Maximum number of epochs, each of as many triplets as train interactions.")] = 60
-    patience: Annotated[int, Doc("Evaluations without a better validation AUC before stopping; it may fall first.")] = 6
+    patience: Annotated[int, Doc("Evaluations not better on validation before stopping; it may fall first.")] = 6
     evaluate_every: Annotated[int, Doc("Epochs between evaluations.")] = 1
     seed: Annotated[int, Doc("Seed of the initial weights and the triplets.")] = 0
 

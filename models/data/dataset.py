@@ -60,7 +60,8 @@ class Dataset:
             if array.ndim != ndim:
                 raise ValueError(f"data set: {name} has {array.ndim} dimension(s), not {ndim}")
             object.__setattr__(self, name, array)
-        times = self.train_time if len(self.train_time) else np.full(len(self.train), UNKNOWN_TIME)
+        known = np.any(np.asarray(self.train_time) != UNKNOWN_TIME)
+        times = self.train_time if known else np.full(len(self.train), UNKNOWN_TIME)
         object.__setattr__(self, "train_time", np.ascontiguousarray(times, np.int64))
         if self.train_time.shape != (len(self.train),):
             raise ValueError(f"data set: {len(self.train_time)} times for {len(self.train)} train interactions")

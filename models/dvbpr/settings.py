@@ -41,7 +41,7 @@ class DvbprSettings(PlainSettings):
     compile: Annotated[bool, Doc("torch.compile the network: takes a minute; pays on a GPU at paper size.")] = False
     embed_batch: Annotated[int, Doc("Pictures per batch when embedding without gradients.")] = 256
     early_stopping_patience: Annotated[
-        int | None, Doc("Epochs without a better validation AUC before stopping; None: never stop early.")
+        int | None, Doc("Epochs that are not better on validation before stopping; None: never stop early.")
     ] = None
     seed: Annotated[int, Doc("Seed of the initial weights and of dropout.")] = 0
 

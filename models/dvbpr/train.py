@@ -22,7 +22,7 @@ from models.dvbpr import objective as dvbpr
 from models.dvbpr.cnnf import CNNF
 from models.dvbpr.settings import PRESETS, DvbprSettings
 from models.dvbpr.state import DvbprRun, build, load
-from models.metrics import evaluate
+from models.metrics import selection
 from models.training import command_line as command
 from models.training import device as devices
 from models.training import signals
@@ -43,6 +43,7 @@ class TrainedDvbpr:
     history: list[dict[str, float]]  # per epoch: epoch, loss (mean over triplets), validation_auc, seconds, ...
     best_epoch: int  # from 1
     validation_auc: float  # exact, of the best epoch; nan without validation pairs
+    selected_by: str  # figure on validation that chose the best epoch (`models/metrics/selection.py`)
     stopped_early: bool
     resumed_from: int  # epochs that were already done
     settings: DvbprSettings
@@ -64,9 +65,10 @@ def train(
     `start` is the folder of an earlier model with the same settings but possibly other data: training starts from its
     network, and its theta by user id. Users that it does not know start as new ones.
 
-    Writes out/last.pt after every epoch and out/best.pt after every better one (by exact validation AUC; without
-    validation pairs, the last epoch counts as best). An interrupted run repeats its unfinished epoch and ends with the
-    same weights, bit for bit, on the same device. torch's global generators keep their state.
+    Writes out/last.pt after every epoch and out/best.pt after every better one on validation, as
+    `models/metrics/selection.py` measures it; without validation pairs, the last epoch counts as best. An interrupted
+    run repeats its unfinished epoch and ends with the same weights, bit for bit, on the same device. torch's global
+    generators keep their state.
 
     If this process has joined other ranks (`ranks.joined`), each computes its share, only the first writes and reports,
     and all return the same result; all must see the same `out`. The losses equal those of one rank up to rounding.
@@ -104,7 +106,10 @@ def _train(
     autocast = devices.autocast(settings.precision, device)
     pictures = Pictures(data.bank, data.bank_row, settings.input_size, device, resize_filter=settings.resize_filter)
     touched = np.concatenate([data.train, data.validation, data.test])
-    run = DvbprRun(settings, data.digest(), data.users, cnn, theta, adam, device, ranks)
+    run = DvbprRun(
+        settings, data.digest(), data.users, cnn, theta, adam, device, ranks,
+        selected_by=selection.name_of(len(data.validation)),
+    )  # fmt: skip
     resumed_from = run.resume(out)
     if start is not None and not resumed_from:
         run.start_from(start)
@@ -148,11 +153,11 @@ def _train(
                 f"{last_good_epoch(out)}. {ADVICE}"
             )
         factors = _factors(data, theta, phi)
-        row["validation_auc"] = evaluate.exact_auc(factors, data.validation, touched, device, ranks)
+        row |= (found := selection.row_of(selection.measures(factors, data.validation, touched, device, ranks)))
         if run.note(row):
             run.save_best(out)
         run.save_last(out)
-        clock.report_epoch(epoch, settings.epochs, row["loss"], validation_auc=row["validation_auc"])
+        clock.report_epoch(epoch, settings.epochs, row["loss"], **found)
 
     cnn, theta, _ = load(out, device)
     phi = _embed(cnn, pictures, settings.embed_batch, autocast, ranks)
@@ -161,6 +166,7 @@ def _train(
         history=run.history,
         best_epoch=run.best_epoch,
         validation_auc=run.best_auc,
+        selected_by=run.selected_by,
         stopped_early=run.epoch < settings.epochs,
         resumed_from=resumed_from,
         settings=settings,
@@ -280,7 +286,8 @@ def _from_folder(given: dict[str, Any]) -> int:
     trained.factors.save(out / "factors.npz")
     for note in trained.notes:
         print(note)
-    print(f"best epoch {trained.best_epoch}: validation AUC {trained.validation_auc:.4f}; model in {out}")
+    chosen = f"best epoch {trained.best_epoch} by {selection.TITLES[trained.selected_by]}"
+    print(f"{chosen}: validation AUC {trained.validation_auc:.4f}; model in {out}")
     return 0
 
 

@@ -14,12 +14,18 @@ from models.metrics.scoring import ScoringModel
 from models.training.ranks import ALONE, Ranks
 
 AUC, NDCG = "auc", "ndcg_at_100"
+TITLES = {AUC: "AUC", NDCG: "NDCG@100"}
 ENOUGH_PAIRS = 1000  # held-out pairs for which NDCG@100 decides
 
 
 def name_of(pairs: int) -> str:
     """Return the name of the figure that decides with this many held-out pairs: ndcg_at_100, or auc if too few."""
     return NDCG if pairs >= ENOUGH_PAIRS else AUC
+
+
+def row_of(figures: dict[str, float]) -> dict[str, float]:
+    """Name the result of `measures` as in a training's history: validation_auc and validation_ndcg_at_100."""
+    return {f"validation_{name}": value for name, value in figures.items()}
 
 
 def measure(

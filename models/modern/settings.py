@@ -84,7 +84,7 @@ class ModernSettings(PlainSettings):
     warm_up: Annotated[float, Doc("Share of all steps in which the learning rate rises from 0.")] = 0.05
     weight_decay: Annotated[float, Doc("Decoupled weight decay of AdamW, on matrices only.")] = 0.01
     early_stopping_patience: Annotated[
-        int | None, Doc("Epochs without a better validation AUC before stopping; None: never stop early.")
+        int | None, Doc("Epochs that are not better on validation before stopping; None: never stop early.")
     ] = 2
 
     # After these epochs, continue from the best one and train the trunk that made the features too, from pixels.

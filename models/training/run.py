@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.metrics.selection import AUC
 from models.training import checkpoint
 
 FORMAT = 1  # version of last.pt and best.pt
@@ -19,17 +20,19 @@ class TrainingRun:
     data_digest: str
     epoch: int = field(default=0, kw_only=True)  # finished epochs
     best_epoch: int = field(default=0, kw_only=True)
-    best_auc: float = field(default=-math.inf, kw_only=True)
+    best_auc: float = field(default=-math.inf, kw_only=True)  # validation AUC of the best epoch
+    selected_by: str = field(default=AUC, kw_only=True)  # figure that decides: `validation_<selected_by>` of a row
+    best_value: float = field(default=-math.inf, kw_only=True)  # of that figure, if it is not the AUC
     history: list[dict[str, float]] = field(default_factory=list, kw_only=True)
 
     def note(self, row: dict[str, float]) -> bool:
         """Record an epoch's metrics; True if it is the best so far. Without validation pairs, the last one is."""
         self.epoch += 1
         self.history.append(row)
-        auc = row["validation_auc"]
-        better = auc > self.best_auc or math.isnan(auc)
+        value = row[f"validation_{self.selected_by}"]
+        better = value > (self.best_auc if self.selected_by == AUC else self.best_value) or math.isnan(value)
         if better:
-            self.best_epoch, self.best_auc = self.epoch, auc
+            self.best_epoch, self.best_auc, self.best_value = self.epoch, row["validation_auc"], value
         return better
 
     @property
@@ -46,12 +49,15 @@ class TrainingRun:
     def counters(self) -> dict[str, Any]:
         """Return the data digest, the epochs and the history, for last.pt."""
         counts = {"epoch": self.epoch, "best_epoch": self.best_epoch, "best_auc": self.best_auc}
-        return {"data_digest": self.data_digest, **counts, "history": self.history}
+        chosen = {"selected_by": self.selected_by, "best_value": self.best_value}
+        return {"data_digest": self.data_digest, **counts, **chosen, "history": self.history}
 
     def restore_counters(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `counters` returned."""
+        """Continue from what `counters` returned; a run from before `selected_by` goes on choosing by the AUC."""
         self.epoch, self.history = state["epoch"], state["history"]
         self.best_epoch, self.best_auc = state["best_epoch"], state["best_auc"]
+        self.selected_by = state.get("selected_by", AUC)
+        self.best_value = state.get("best_value", self.best_auc)
 
 
 def refuse_other(

@@ -172,6 +172,7 @@ def _train(
                 "history": fitted.history,
                 "best_epoch": fitted.best_epoch,
                 "validation_auc": fitted.validation_auc,
+                "selected_by": fitted.selected_by,
                 "notes": fitted.notes,
             }
         history: list[dict[str, float]] = manifest["history"]
@@ -191,6 +192,7 @@ def _train(
             "epochs": len(history),
             "best_epoch": manifest["best_epoch"],
             "validation_auc": manifest["validation_auc"],
+            "selected_by": manifest.get("selected_by") or "auc",
             "reused": reused,
             "begun": manifest.get("begun", "from scratch"),
             **extent.metadata(),

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from models.data.factors import Factors
+from models.metrics.selection import AUC, TITLES
 from pipeline.cards.render import Card
 from pipeline.core import parquet as pq
 from pipeline.core.dataset.extent import Extent
@@ -72,6 +73,7 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
         **counts, **registered,
         "name": name, "method": recommender.description, "method_name": recommender.title, "mode": mode,
         "mode_words": MODES[mode], "run": folder.run, "best_epoch": manifest.get("best_epoch"), "epochs": len(history),
+        "chosen_by": TITLES[manifest.get("selected_by") or AUC],
         "begun": manifest.get("begun", "from scratch"), "settings": sorted(manifest.get("settings", {}).items()),
         "notes": manifest.get("notes", []), "code_version": manifest.get("code_version"), "origin": origin,
         "preset": origin.preset, "dagster_run": manifest.get("dagster_run"), "mlflow_run": manifest.get("mlflow_run"),

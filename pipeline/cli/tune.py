@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; return the exit code."""
     parser = command_parser(
         "pipeline.cli.tune",
-        "Search for better settings of the recommenders on validation AUC, as the job `tune` in the UI does.\n"
+        "Search for better settings of the recommenders on validation, as the job `tune` in the UI does.\n"
         "Repeat the command to continue. The best settings are written to tuning/<model>/<mode>.yaml in the home.",
         EPILOG,
     )

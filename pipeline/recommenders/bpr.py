@@ -24,6 +24,7 @@ class BprMf(Recommender):
 
     def fit(self, context: FitContext, settings: BprSettings) -> Fitted:
         """Train every point of the grid and keep the best on validation."""
+        from models.metrics import selection
         from models.training.progress import Progress
 
         grid: list[dict[str, Any]] = []
@@ -33,7 +34,9 @@ class BprMf(Recommender):
             context.report(FitProgress(now.done, now.total, now.note))
 
         features = (context.features,) if self.reads(FEATURES) else ()
-        return Fitted(self._method()(context.data, *features, settings, on_progress=report), details={"grid": grid})
+        model = self._method()(context.data, *features, settings, on_progress=report)
+        selected_by = selection.name_of(len(context.data.validation))
+        return Fitted(model, selected_by=selected_by, details={"grid": grid, "selected_by": selected_by})
 
     def _method(self) -> "Callable[..., Factors]":
         from models.baselines import bpr

@@ -34,13 +34,13 @@ class NotApplicableError(InputError):
 
 @dataclass(frozen=True)
 class FitProgress:
-    """The progress of a training. `epoch` and `validation_auc` are set at the end of an epoch."""
+    """The progress of a training. `epoch` and `validation_value` are set at the end of an epoch."""
 
     done: int
     total: int
     note: str = ""
     epoch: int | None = None
-    validation_auc: float | None = None
+    validation_value: float | None = None  # the figure that models are chosen by: `models/metrics/selection.py`
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Fitted:
     validation_auc: float | None = None
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)  # for a study's manifest: the grid, epochs resumed from
+    selected_by: str | None = None  # figure on validation that chose the model: `models/metrics/selection.py`
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Recommender:
     needs_feature_size: bool = False  # whether it must know the size of the pictures behind the features
     measures_seconds: bool = False  # whether `seconds` times a few steps
     seeded: bool = True  # whether the model depends on the seed
-    reports_epochs: bool = False  # whether it reports its validation AUC by epoch, so that a search may stop it early
+    reports_epochs: bool = False  # whether it reports its value on validation by epoch, so a search may stop it
     warm_starts: bool = False  # whether it can begin from an earlier model
     on_ranks: bool = False  # whether several processes can train it together
     oracle: bool = False  # whether it knows the truth: an upper bound, not a competitor

@@ -20,7 +20,7 @@ import numpy as np
 from models.baselines.simple import centred
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means
-from models.metrics import evaluate
+from models.metrics import selection
 from pipeline.recommenders.cornac_settings import VERSION, CornacSettings
 
 PACKAGE = "cornac"
@@ -51,18 +51,19 @@ def fit(
     python = _installed(home / "peers" / f"{PACKAGE}-{VERSION}")
     folder.mkdir(parents=True, exist_ok=True)
     touched = np.concatenate([data.train, data.validation, data.test])
-    best, best_auc, tried, points = None, -np.inf, [], settings.points()
+    best, best_value, tried, points = None, -np.inf, [], settings.points()
+    by = selection.name_of(len(data.validation))
     for done, point in enumerate(points):
         report(done, len(points), ", ".join(f"{name} {value}" for name, value in point.items()))
         trained = _trained(python, data, features, settings.epochs, point, seed, folder)
         for epochs, factors in zip(sorted(settings.epochs), trained, strict=True):
-            auc = evaluate.exact_auc(factors, data.validation, touched)
-            tried.append({**point, "epochs": epochs, "validation_auc": auc})
-            if best is None or auc > best_auc:
-                best, best_auc = factors, auc
+            figures = selection.measures(factors, data.validation, touched)
+            tried.append({**point, "epochs": epochs, **selection.row_of(figures)})
+            if best is None or figures[by] > best_value:
+                best, best_value = factors, figures[by]
     report(len(points), len(points), "")
     assert best is not None
-    return best, {"grid": tried, "peer": f"{PACKAGE} {VERSION}"}
+    return best, {"grid": tried, "selected_by": by, "peer": f"{PACKAGE} {VERSION}"}
 
 
 def _trained(

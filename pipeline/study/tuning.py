@@ -1,4 +1,4 @@
-"""Search the settings of one model on one image mode with Optuna, by validation AUC alone.
+"""Search the settings of one model on one image mode with Optuna, by one figure on validation alone.
 
 A search is seeded and stored in SQLite in the home: an interrupted one continues, with the same result. It uses test
 pairs only to exclude their items from the candidates.
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import yaml
 
-from models.metrics.evaluate import exact_auc
+from models.metrics import selection
 from models.training.search import Choice, Space, Span
 from pipeline.core.durable import sole_writer, write_whole
 from pipeline.core.errors import InputError
@@ -42,8 +42,9 @@ class SearchResult:
     mode: str
     op: str
     best: dict[str, Any]  # field -> value
-    validation_auc: float
-    start_auc: float | None  # of the settings before the search; None if that trial was pruned
+    selected_by: str  # figure on validation that decides: `models/metrics/selection.py`
+    value: float  # of that figure
+    start_value: float | None  # of the settings before the search; None if that trial was pruned
     trials: int
     pruned: int
     file: Path
@@ -69,14 +70,15 @@ class Place:
 def search(model: str, data: ModeData, method: Method, settings: TuningSettings, place: Place) -> SearchResult:
     """Start or continue a search, and write the best settings as a piece of run config.
 
-    A change of the data, the space, the seed or the starting settings starts a new search.
+    A change of the data, the space, the seed, the starting settings or the figure that decides starts a new search.
 
     Raises:
         BlockingIOError: another process is searching in this home.
     """
     start = entry(model, method).seeded(settings.seed)
     space = start.recommender.space
-    name = f"{model}[{data.mode}]-{digest(start.plain(), _plain(space), data.inputs, settings.seed)}"
+    decides = selection.name_of(len(data.arrays.pairs["validation"]))
+    name = f"{model}[{data.mode}]-{digest(start.plain(), _plain(space), data.inputs, settings.seed, decides)}"
     with sole_writer(place.folder), _study(place.folder / "optuna.db", name, settings) as study:
         first = {field: getattr(start.settings, field) for field in space if _in_range(space[field], start, field)}
         study.enqueue_trial(first, skip_if_exists=True)
@@ -89,9 +91,9 @@ def search(model: str, data: ModeData, method: Method, settings: TuningSettings,
                     value, summary = _trial(study, start, method, data, place, run)
                 place.say(f"{model} on {data.mode}: trial {number + 1} of {settings.trials}: {summary}")
                 if value is not None:
-                    parent.metrics({"best_validation_auc": study.best_value}, step=number)
-                    _write(path, model, data.mode, start.recommender, study)
-            result = _result(model, data.mode, start.recommender.op, study, path, parent.run_id)
+                    parent.metrics({f"best_validation_{decides}": study.best_value}, step=number)
+                    _write(path, model, data.mode, start.recommender, study, decides)
+            result = _result(model, data.mode, start.recommender.op, study, decides, path, parent.run_id)
             parent.file(path)
     return result
 
@@ -99,8 +101,11 @@ def search(model: str, data: ModeData, method: Method, settings: TuningSettings,
 def _trial(
     study: "optuna.Study", start: Entry, method: Method, data: ModeData, place: Place, run: Any
 ) -> tuple[float | None, str]:
-    """Run one trial; return its validation AUC (None if it was pruned or diverged) and a summary in words."""
+    """Run one trial; return its value on validation (None if it was pruned or diverged) and a summary in words."""
     import optuna
+
+    pairs = data.arrays.pairs
+    decides = selection.name_of(len(pairs["validation"]))
 
     trial = study.ask()
     values = {field: _suggest(trial, field, range_) for field, range_ in start.recommender.space.items()}
@@ -111,9 +116,9 @@ def _trial(
     work.mkdir(parents=True)
 
     def report(step: FitProgress) -> None:
-        if step.epoch is not None and step.validation_auc is not None:
-            run.metrics({"validation_auc": step.validation_auc}, step=step.epoch)
-            trial.report(step.validation_auc, step.epoch)
+        if step.epoch is not None and step.validation_value is not None:
+            run.metrics({f"validation_{decides}": step.validation_value}, step=step.epoch)
+            trial.report(step.validation_value, step.epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -130,12 +135,12 @@ def _trial(
         return None, f"{shown}: failed: {error}"
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    pairs = data.arrays.pairs
     touched = np.concatenate(list(pairs.values()))
-    value = exact_auc(fitted.model, pairs["validation"], touched, place.device)
-    run.metrics({"best_epoch_validation_auc": value})
-    study.tell(trial, value)
-    return value, f"{shown}: validation AUC {value:.4f}, best {study.best_value:.4f}"
+    found = selection.measures(fitted.model, pairs["validation"], touched, place.device)
+    run.metrics({f"best_epoch_validation_{name}": one for name, one in found.items()})
+    study.tell(trial, found[decides])
+    title = selection.TITLES[decides]
+    return found[decides], f"{shown}: validation {title} {found[decides]:.4f}, best {study.best_value:.4f}"
 
 
 @contextmanager
@@ -207,7 +212,9 @@ def _plain(space: Space) -> dict[str, Any]:
     return {field: dataclasses.asdict(range_) for field, range_ in space.items()}
 
 
-def _result(model: str, mode: str, op: str, study: "optuna.Study", path: Path, run_id: str) -> SearchResult:
+def _result(
+    model: str, mode: str, op: str, study: "optuna.Study", decides: str, path: Path, run_id: str
+) -> SearchResult:
     import optuna
 
     ended = _ended(study)
@@ -215,24 +222,35 @@ def _result(model: str, mode: str, op: str, study: "optuna.Study", path: Path, r
     if pruned == len(ended):
         raise InputError(f"{model} on {mode}: all {len(ended)} trials were pruned or failed; the run's log says why.")
     return SearchResult(
-        model, mode, op, study.best_params, study.best_value, _start_auc(study), len(ended), pruned, path, run_id
+        model,
+        mode,
+        op,
+        study.best_params,
+        decides,
+        study.best_value,
+        _start_value(study),
+        len(ended),
+        pruned,
+        path,
+        run_id,
     )
 
 
-def _start_auc(study: "optuna.Study") -> float | None:
+def _start_value(study: "optuna.Study") -> float | None:
     given = [t for t in _ended(study) if t.system_attrs.get("fixed_params") and t.value is not None]
     return given[0].value if given else None
 
 
-def _write(path: Path, model: str, mode: str, own: Recommender, study: "optuna.Study") -> None:
+def _write(path: Path, model: str, mode: str, own: Recommender, study: "optuna.Study", decides: str) -> None:
     """Write the best settings so far as the `ops` section of a run config."""
     op = own.op
     alike = (op, own.settings_class)
     sharing = [name for name, other in in_studies().items() if (other.op, other.settings_class) == alike]
-    start = _start_auc(study)
+    start = _start_value(study)
     before = "" if start is None else f"; {start:.4f} with the settings before the search"
     lines = [
-        f"# {model} on {mode}: validation AUC {study.best_value:.4f}, the best of {len(_ended(study))} trials{before}.",
+        f"# {model} on {mode}: validation {selection.TITLES[decides]} {study.best_value:.4f}, the best of "
+        f"{len(_ended(study))} trials{before}.",
         "# Chosen on validation alone. Copy it into a profile's `ops`, or into the launchpad.",
     ]
     if len(sharing) > 1:

@@ -31,7 +31,7 @@ def tuning(
     compute: Compute,
     tracker: Tracker,
 ):
-    """Search the settings of each model on each image mode, by validation AUC; test is never used."""
+    """Search the settings of each model on each image mode, by its figure on validation; test is never used."""
     from pipeline.study.data import materialised, open_home
     from pipeline.study.tuning import Place, search
 
@@ -46,7 +46,7 @@ def tuning(
     for one in results:
         name = f"{one.model}_{one.mode}"
         metadata |= {
-            f"{name}_validation_auc": dg.MetadataValue.float(one.validation_auc),
+            f"{name}_validation_{one.selected_by}": dg.MetadataValue.float(one.value),
             f"{name}_config": dg.MetadataValue.path(str(one.file)),
             f"{name}_mlflow_run": dg.MetadataValue.text(one.mlflow_run),
         }
@@ -54,19 +54,23 @@ def tuning(
 
 
 def _table(results: list["SearchResult"]) -> str:
-    lines = ["| model | mode | validation AUC | before | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
+    from models.metrics.selection import TITLES
+
+    lines = ["| model | mode | on validation | before | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
     for one in results:
-        before = "" if one.start_auc is None else f"{one.start_auc:.4f}"
+        before = "" if one.start_value is None else f"{one.start_value:.4f}"
         best = ", ".join(f"{field}={value}" for field, value in sorted(one.best.items()))
         lines.append(
-            f"| {one.model} | {one.mode} | {one.validation_auc:.4f} | {before} | {one.trials} ({one.pruned}) | {best} |"
+            f"| {one.model} | {one.mode} | {TITLES[one.selected_by]} {one.value:.4f} | {before} | "
+            f"{one.trials} ({one.pruned}) | {best} |"
         )
     return "\n".join(lines)
 
 
 @dg.job(
     executor_def=dg.in_process_executor,
-    description="Search for better settings of the recommenders by validation AUC. An interrupted search continues "
+    description="Search for better settings of the recommenders by NDCG@100 on validation, or by AUC "
+    "if fewer than 1,000 pairs are held out. An interrupted search continues "
     "when it is started again. The best settings are written to tuning/<model>/<mode>.yaml in the home, as run config.",
 )
 def tune() -> None:

@@ -11,7 +11,7 @@ from models.data.factors import item_means
 from models.dvbpr import train as train_dvbpr
 from models.dvbpr.settings import PRESETS, DvbprSettings
 from models.dvbpr.train import Dataset, embed, load, train
-from models.metrics import evaluate
+from models.metrics import evaluate, selection
 from models.training import checkpoint
 from models.training.divergence import DivergedError
 from models.training.progress import Progress
@@ -173,12 +173,36 @@ def test_a_loss_of_nan_raises_with_epoch_and_step_and_keeps_the_last_good_epoch(
 
 def test_early_stopping_waits_for_its_patience_and_survives_a_resume(tmp_path: Path, monkeypatch) -> None:
     aucs = iter([0.6, 0.7, 0.65, 0.64, 0.9])
-    monkeypatch.setattr(evaluate, "exact_auc", lambda *_: next(aucs))
+    monkeypatch.setattr(selection, "measures", lambda *_: {"auc": next(aucs), "ndcg_at_100": 0.0})
     settings = replace(TINY, epochs=6, early_stopping_patience=2)
     with pytest.raises(KilledError):
         train(planted(), settings, tmp_path, CPU, kill_at(3))
     trained = train(planted(), settings, tmp_path, CPU)
     assert (len(trained.history), trained.best_epoch, trained.stopped_early) == (4, 2, True)
+
+
+def test_a_thousand_validation_pairs_choose_the_epoch_by_ndcg_and_the_history_keeps_both(tmp_path, monkeypatch) -> None:
+    found = iter([(0.6, 0.03), (0.7, 0.02), (0.65, 0.05)])
+    monkeypatch.setattr(selection, "ENOUGH_PAIRS", 1)
+    monkeypatch.setattr(selection, "measures", lambda *_: dict(zip(("auc", "ndcg_at_100"), next(found), strict=True)))
+    with pytest.raises(KilledError):
+        train(planted(), replace(TINY, epochs=3), tmp_path, CPU, kill_at(3))
+    trained = train(planted(), replace(TINY, epochs=3), tmp_path, CPU)
+    assert (trained.selected_by, trained.best_epoch, trained.validation_auc) == ("ndcg_at_100", 3, 0.65)
+    assert [row["validation_auc"] for row in trained.history] == [0.6, 0.7, 0.65]
+    assert [row["validation_ndcg_at_100"] for row in trained.history] == [0.03, 0.02, 0.05]
+
+
+def test_a_run_from_before_ndcg_decided_is_resumed_and_goes_on_choosing_by_auc(tmp_path, monkeypatch) -> None:
+    found = iter([(0.7, 0.02), (0.6, 0.05), (0.8, 0.01)])
+    monkeypatch.setattr(selection, "measures", lambda *_: dict(zip(("auc", "ndcg_at_100"), next(found), strict=True)))
+    train(planted(), replace(TINY, epochs=1), tmp_path, CPU)
+    state = checkpoint.load(tmp_path / "last.pt")
+    checkpoint.save(tmp_path / "last.pt", {k: v for k, v in state.items() if k not in ("selected_by", "best_value")})
+    monkeypatch.setattr(selection, "ENOUGH_PAIRS", 1)
+    trained = train(planted(), replace(TINY, epochs=2), tmp_path, CPU)
+    assert (trained.selected_by, trained.best_epoch, trained.validation_auc) == ("auc", 1, 0.7)
+    assert train(planted(), replace(TINY, epochs=3), tmp_path, CPU).best_epoch == 3
 
 
 def test_more_epochs_than_the_triplet_table_holds_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from models.baselines.bpr import VBPR_GRID
-from models.metrics import evaluate
+from models.metrics import selection
 from models.training.search import Choice, Span
 from pipeline.build import build_definitions
 from pipeline.core.errors import InputError
@@ -86,7 +86,7 @@ def test_what_shares_an_op_is_named_beside_the_config(tuned: dict[str, Any], pic
 
 def test_the_run_shows_the_best_of_every_model(tuned: dict[str, Any], pictured: Home):
     for model in ("vbpr", "dvbpr"):
-        assert f"| {model} | {MODE} | {of(pictured, model).best_value:.4f} |" in tuned["best"]
+        assert f"| {model} | {MODE} | AUC {of(pictured, model).best_value:.4f} |" in tuned["best"]
         assert tuned[f"{model}_{MODE}_validation_auc"] == of(pictured, model).best_value
 
 
@@ -154,7 +154,7 @@ def test_a_search_that_was_cut_off_ends_as_one_that_was_not(
     resumed, broken = searched("broken", trials=5)
     assert [trial.state.name for trial in broken.trials].count("FAIL") == 1
     assert params(broken) == params(unbroken)
-    assert (resumed.best, resumed.validation_auc) == (whole.best, whole.validation_auc)
+    assert (resumed.best, resumed.value) == (whole.best, whole.value)
 
 
 def test_the_start_that_was_cut_off_is_tried_again(
@@ -169,21 +169,20 @@ def test_the_start_that_was_cut_off_is_tried_again(
             searched(trials=1)
     found, study = searched(trials=1)
     assert params(study) == [{"k": 64, "learning_rate": 0.001, "visual_bias": True}]
-    assert found.start_auc == found.validation_auc
+    assert found.start_value == found.value
 
 
 def test_validation_pairs_alone_are_ever_measured(
     tuned: dict[str, Any], searched: Any, monkeypatch: pytest.MonkeyPatch, pictured: Home
 ):
     measured: list[np.ndarray] = []
-    exact = tuning.exact_auc
+    measures = selection.measures
 
-    def recording(factors: Any, held_out: np.ndarray, *more: Any) -> float:
+    def recording(factors: Any, held_out: np.ndarray, *more: Any) -> dict[str, float]:
         measured.append(held_out)
-        return exact(factors, held_out, *more)
+        return measures(factors, held_out, *more)
 
-    monkeypatch.setattr(tuning, "exact_auc", recording)
-    monkeypatch.setattr(evaluate, "exact_auc", recording)
+    monkeypatch.setattr(selection, "measures", recording)
     searched(trials=2)
     splits = pictured.table("splits", MODE)
     assert len(measured) > 2 * len(VBPR_GRID)
@@ -191,6 +190,17 @@ def test_validation_pairs_alone_are_ever_measured(
     validation = splits.filter(pc.equal(splits["split"], "validation"))
     items = np.unique(pictured.table("catalogue", MODE)["item"].to_numpy())
     assert items[measured[0][:, 1]].tolist() == validation["item"].to_pylist()
+
+
+def test_ndcg_decides_once_enough_pairs_are_held_out_and_starts_another_search(
+    tuned: dict[str, Any], searched: Any, monkeypatch: pytest.MonkeyPatch
+):
+    by_auc, _ = searched(trials=2)
+    monkeypatch.setattr(selection, "ENOUGH_PAIRS", 1)
+    by_ndcg, _ = searched(trials=2)
+    assert (by_auc.selected_by, by_ndcg.selected_by) == ("auc", "ndcg_at_100")
+    assert by_ndcg.value < 0.5 < by_auc.value
+    assert f"validation NDCG@100 {by_ndcg.value:.4f}, the best of 2 trials" in by_ndcg.file.read_text()
 
 
 def test_a_trial_under_the_median_of_its_epoch_is_pruned(
