@@ -12,8 +12,9 @@ from models.metrics.list_metrics import RankedLists, group_by_user, mean_by_user
 from models.metrics.ranking import places
 from models.metrics.scoring import ScoringModel
 from models.training.ranks import ALONE, Ranks
+from models.training.run import AUC
 
-AUC, NDCG = "auc", "ndcg_at_100"
+NDCG = "ndcg_at_100"
 TITLES = {AUC: "AUC", NDCG: "NDCG@100"}
 ENOUGH_PAIRS = 1000  # held-out pairs for which NDCG@100 decides
 

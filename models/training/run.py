@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.metrics.selection import AUC
 from models.training import checkpoint
 
 FORMAT = 1  # version of last.pt and best.pt
+AUC = "auc"  # the figure that decides unless a run names another
 
 
 @dataclass
