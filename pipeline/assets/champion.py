@@ -15,6 +15,7 @@ from pipeline.core.tables import StoredTable
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import MANIFEST, ModelFolder, Storage
 from pipeline.recommenders import registry
+from pipeline.recommenders import trained as models
 from pipeline.runtime.resources import Compute
 from pipeline.runtime.tracking import TrackedRun, Tracker
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
@@ -48,7 +49,7 @@ def recommender_champion(
 
     mode = context.partition_key
     settings = method.settings(ChampionSettings, "recommender_champion", config)
-    trained = storage.current("recommender", mode)
+    trained = next(iter(models.trained(storage, mode).values()), None) or storage.current("recommender", mode)
     names = users, items, products.read(["asin", "garment_class"])
     tags = Extent.of(trained.manifest().get("extent")).tags()
     with tracker.run(context, image_mode=mode, model_folder=str(trained.path), **tags) as run:

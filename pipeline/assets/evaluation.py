@@ -15,7 +15,7 @@ from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import StoredTable, table_digest
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
-from pipeline.recommenders import registry, warm_start
+from pipeline.recommenders import registry, trained, warm_start
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import Compute, RawSources
 from pipeline.runtime.summary import LatestMetadata
@@ -60,13 +60,14 @@ def recommender_evaluation(
     mode = context.partition_key
     settings = method.settings(EvaluationSettings, "recommender_evaluation", config)
     data = arrays.mode_arrays(catalogue, splits)
-    trained = storage.current("recommender", mode)
     others = storage.current("baselines", mode)
-    trained.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    others.expect(splits=table_digest(splits), catalogue=table_digest(catalogue))
-    main = registry.of_manifest(trained.manifest())
-    own = main.name
-    models: dict[str, ScoringModel] = {own: main.load(trained.verified)}
+    tables = {"splits": table_digest(splits), "catalogue": table_digest(catalogue)}
+    main, older = trained.on_tables(storage, mode, **tables)
+    others.expect(**tables)
+    own = next(iter(main))
+    if older:
+        context.log.info(f"trained on other data, and not evaluated: {', '.join(older)}")
+    models: dict[str, ScoringModel] = {name: registry.get(name).load(one.verified) for name, one in main.items()}
     models |= {one.name: one.load(others.path / one.name) for one in registry.baselines()}
     truth = raw.truth()
     if truth is not None:
@@ -81,12 +82,12 @@ def recommender_evaluation(
     if (category < 0).all():
         context.log.info("no item's metadata has a product type: AUC within the item's own type is not computed")
     report = reporter(context, "evaluating")
-    known = warm_start.seen(splits, warm_start.trained_on(trained.path))
+    known = warm_start.seen(splits, pa.concat_tables([warm_start.trained_on(one.path) for one in main.values()]))
     held_out = {split: data.without(split, known) for split in ("validation", "test")}
     if known.num_rows:
         context.log.info(
-            f"{known.num_rows:,} held-out pairs are not evaluated: {trained.run} or a model it began from was trained "
-            "on them"
+            f"{known.num_rows:,} held-out pairs are not evaluated: {', '.join(main)} or a model it began from was "
+            "trained on them"
         )
     parts, of_catalogue = [], {}
     for done, (name, model) in enumerate(models.items()):
@@ -111,7 +112,8 @@ def recommender_evaluation(
         figures[name][split] |= values
     extent = extent_of(splits)
     with tracker.run(context, image_mode=mode, **extent.tags()) as run:
-        about = {"recommender": trained.run, "baselines": others.run, "split_unit": unit_of(splits)}
+        runs = {name: one.run for name, one in main.items()}
+        about = {**runs, "baselines": others.run, "split_unit": unit_of(splits)}
         run.parameters(settings, **about, **extent.parameters())
         run.data(f"splits[{mode}]", table_digest(splits), splits.num_rows, storage.tables / "splits")
         run.metrics(comparison.flat(figures))
@@ -121,7 +123,8 @@ def recommender_evaluation(
         validation_auc=figures[own]["validation"]["auc"],
         test_auc=figures[own]["test"]["auc"],
         models=dg.MetadataValue.md(comparison.markdown(figures)),
-        recommender=trained.run,
+        runs=runs,
+        not_evaluated=list(older) or None,
         item_score=settings.item_score,
         **extent.metadata(),
         items_without_a_type=int((category < 0).sum()),

@@ -117,7 +117,7 @@ def _train(
         configuration["extent"] = extent.plain()
     made: dict[str, Any] = {"inputs": inputs, "settings": settings.plain(), "code_version": TRAINING_CODE}
     wanted = refresh.warm_start and recommender.warm_starts
-    begun = warm_start.start(storage, mode, configuration, TRAINING_CODE, splits, wanted)
+    begun = warm_start.start(storage, mode, name, configuration, TRAINING_CODE, splits, wanted)
     folder = storage.find_finished("recommender", mode, **made) or storage.model(
         "recommender", digest(inputs, settings, TRAINING_CODE, *([begun.run] if begun.run else [])), mode
     )

@@ -38,7 +38,7 @@ FEW = 300  # people; with fewer, the interval of the AUC is wide and a network o
 def figures_of(home: Home, mode: str, folder: ModelFolder) -> dict[str, Any]:
     """Return {model: {split: figures}} of the mode's evaluation; empty if it is of another model than this folder's."""
     metadata = home.metadata("recommender_evaluation", mode)
-    return metadata.get("figures", {}) if metadata.get("recommender") == folder.run else {}
+    return metadata.get("figures", {}) if folder.run in metadata.get("runs", {}).values() else {}
 
 
 def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered: dict[str, Any], licence: str) -> Card:

@@ -20,7 +20,7 @@ OF_DRAWN = "made up by Atelier itself; MIT, like its code"
 class WrittenCards:
     """The cards of one model."""
 
-    name: str  # recommender/vendor_all or generator
+    name: str  # recommender/vendor_all for the mode's leading one, recommender/vendor_all/NAME, or generator
     registered: str  # name of its registered model
     folder: ModelFolder
     model_card: str  # Markdown
@@ -41,10 +41,11 @@ def write_all(
     """
     stated = licence or (OF_DRAWN if home.embedded else NOT_STATED)
     written = []
-    for mode in (*IMAGE_MODES, None):
-        folder = home.model("recommender", mode) if mode else home.model("generator")
-        if folder is None:
-            continue
+    of_modes = [
+        (mode, number, one) for mode in IMAGE_MODES for number, one in enumerate(home.recommenders(mode).values())
+    ]
+    generators = [(None, 0, one) for one in [home.model("generator")] if one is not None]
+    for mode, number, folder in (*of_modes, *generators):
         training = origin(folder.manifest().get("mlflow_run", ""))
         known_as = model_name(RECOMMENDER, mode) if mode else model_name(GENERATOR)
         arguments = folder, training, registered(known_as, folder.run), stated
@@ -56,5 +57,6 @@ def write_all(
             else data.of_generator(home, folder, plain(name), stated)
         )
         texts = write(folder.path, MODEL_CARD, card), write(folder.path, DATA_CARD, of_data)
-        written.append(WrittenCards(f"recommender/{mode}" if mode else "generator", known_as, folder, *texts, training))
+        kept_as = f"recommender/{mode}" + (f"/{folder.recommender}" if number else "") if mode else "generator"
+        written.append(WrittenCards(kept_as, known_as, folder, *texts, training))
     return written

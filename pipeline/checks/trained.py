@@ -13,6 +13,7 @@ from pipeline.champions.model_registry import RECOMMENDER, model_name
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import leading
+from pipeline.recommenders.trained import trained as newest_models
 from pipeline.runtime.summary import LatestMetadata
 from pipeline.runtime.tracking import Tracker
 from pipeline.upkeep.mlflow_records import champion
@@ -27,7 +28,7 @@ DIVERSITY_BOUND = 0.5
     partitions_def=image_modes,
     description="The 95% interval of the recommender's test AUC lies above 0.5.",
 )
-def dvbpr_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+def the_recommender_beats_chance(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Warn if the lower end of the 95% interval is not above one half."""
     figures = LatestMetadata(context.instance).of("recommender_evaluation", context.partition_key).get("figures", {})
     test = figures.get(leading(figures), {}).get("test", {})
@@ -59,13 +60,14 @@ def not_below_the_champion(
     if current is None:
         return _warning(True, skipped="no version of the registered model is champion yet")
     made, metrics = current
-    if Path(made).name == storage.current("recommender", mode).run:
+    ours = newest_models(storage, mode).get(leading(figures))
+    if ours is None or Path(made).name == ours.run:
         return _warning(True, skipped="this model is the champion", champion=made)
     auc, low, high = (metrics.get(f"test_{name}") for name in ("auc", "auc_ci95_low", "auc_ci95_high"))
     if auc is None or low is None or high is None or "auc" not in test:
         return _warning(True, skipped="the champion's own evaluation is not in this MLflow", champion=made)
-    ours = test["auc_ci95"]
-    noise = math.hypot((high - low) / 2, (ours[1] - ours[0]) / 2)
+    interval = test["auc_ci95"]
+    noise = math.hypot((high - low) / 2, (interval[1] - interval[0]) / 2)
     return _warning(
         test["auc"] >= auc - noise,
         auc=test["auc"],

@@ -11,6 +11,7 @@ import dagster as dg
 
 from pipeline.core.errors import InputError
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.recommenders.registry import main
 from pipeline.settings.assets import FiveCoreSettings
 from pipeline.settings.launchpad import CONFIGS
 from pipeline.settings.method import Method
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--users", type=int, metavar="N", help="a sample of so many users, with all they reviewed (default: all users)"
     )
+    names = [one.name for one in main()]
+    parser.add_argument(
+        "--with", nargs="+", default=[], choices=names, metavar="NAME", dest="with_recommenders",
+        help=f"train these recommenders too, besides the profile's own: {', '.join(names)}",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, metavar="S", help="of the sample (default: 0)")
     parser.add_argument(
         "--retry", nargs="+", default=[], metavar="REASON",

@@ -120,8 +120,8 @@ def _sources(profile: str, home: Path, console: Console) -> Generator[None]:
         yield
 
 
-def _definitions(profile: str, display: Display) -> dg.Definitions:
-    resources = {**default_resources(), "method": Method(profile=profile)}
+def _definitions(method: Method, display: Display) -> dg.Definitions:
+    resources = {**default_resources(), "method": method}
     built = build_definitions(resources=resources)
     return dg.Definitions.merge(built, dg.Definitions(loggers={LOGGER: display.logger()}))
 
@@ -147,25 +147,27 @@ def run(
     anyway: bool = False,
     modes: Sequence[str] = IMAGE_MODES,
     changes: asked.Changes | None = None,
+    with_recommenders: Sequence[str] = (),
 ) -> Path:
     """Materialise the selection in these image modes; return the path of summary.json.
 
-    `anyway` goes on where nothing can come of it; `changes` are settings of ops that win over the profile's.
+    `anyway` goes on where nothing can come of it; `changes` are settings of ops that win over the profile's;
+    `with_recommenders` are trained besides the profile's.
 
     Raises:
         InputError: the input or the configuration is wrong.
     """
     started = time.monotonic()
     changes = changes or {}
-    Method(profile=profile).check()
-    asked.check(Method(profile=profile), changes)
+    method = Method(profile=profile, with_recommenders=list(with_recommenders))
+    method.check()
+    asked.check(method, changes)
     home = environment.writable_home()
     say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
     home_lock = contextlib.nullcontext() if dry_run else command_lock.hold(home, say)
     with home_lock, _sources(profile, home, console):
         display = Display(console)
-        definitions = _definitions(profile, display)
-        method = Method(profile=profile)
+        definitions = _definitions(method, display)
         resources: dict[str, Any] = {**default_resources(), "method": method}
         with_reviews = _check_before(resources, console)
         segments, left = _planned(definitions, select, with_reviews, method, modes, bool(resources["raw"].customers))
@@ -287,7 +289,7 @@ def main(argv: list[str] | None = None) -> int:
     options, console = arguments(argv), Console()
 
     def work() -> int:
-        given = options.dry_run, options.anyway, options.modes, options.changes
+        given = options.dry_run, options.anyway, options.modes, options.changes, options.with_recommenders
         run(options.profile, options.select, console, *given)
         return DONE
 

@@ -23,6 +23,7 @@ from pipeline.core.tables import table_digest
 from pipeline.home.storage import Storage
 from pipeline.recommenders.contract import Taste
 from pipeline.recommenders.registry import of_manifest
+from pipeline.recommenders.trained import trained as newest_models
 from pipeline.settings.assets import DesignTargetSettings
 
 JUDGES = 20  # users by whose taste a design is ranked, including the user it is made for
@@ -172,7 +173,7 @@ def _models(
     # A champion may come from earlier data, since it was compared with the newest model. The newest model must match
     # the current data, and the classes must match in either case.
     drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))
-    if trained.run == storage.current("recommender", mode).run:
+    if trained.run in {newest.run for newest in newest_models(storage, mode).values()}:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
     generator, discriminator, _ = load_generator(drawn.verified, device)
     return (

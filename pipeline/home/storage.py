@@ -21,6 +21,7 @@ from pipeline.core.errors import DamagedFileError, InputError
 
 MANIFEST = "manifest.json"
 CURRENT, IN_USE = "current.json", "champion.json"  # pointers beside the models of a kind
+NAMED = "recommender"  # the kind of which a mode may have several, each with a pointer of its own
 # The assets that train the models of a kind, in words.
 MADE_BY = {"recommender": "the recommender", "baselines": "baselines", "generator": "lsgan"}
 WEIGHTS, LAST = ("*.pt", "*.npz"), "last.pt"  # files with digests in the manifest; a file that training keeps changing
@@ -31,6 +32,11 @@ def digest(*parts: Any) -> str:
     """Hash values to sixteen hex digits; dataclasses are hashed by their fields."""
     plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def own_pointer(name: str) -> str:
+    """Name the file that points to a recommender's own newest model."""
+    return f"current-{name}.json"
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -101,8 +107,9 @@ class ModelFolder:
         """Instructions for a person whose model has damaged files."""
         made = self.manifest()
         mode = f" for image mode {made['image_mode']}" if made.get("image_mode") else ""
-        pointer = self.parent / CURRENT
-        return f"delete that folder, and {pointer} if it names it; then materialise {made['asset']}{mode}."
+        names = [CURRENT, own_pointer(self.recommender)] if self.recommender else [CURRENT]
+        pointers = " and ".join(str(self.parent / name) for name in names)
+        return f"delete that folder, and {pointers} if it names it; then materialise {made['asset']}{mode}."
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Write the manifest, with the digests of weights and factors, and make this the current model."""
@@ -111,12 +118,33 @@ class ModelFolder:
         write_json(self.path / MANIFEST, {**manifest, "files": files})
         self.make_current()
 
+    @property
+    def recommender(self) -> str:
+        """Return the name of the recommender that this is a model of; empty for other kinds."""
+        if self.parent.parent.name != NAMED or not (self.path / MANIFEST).is_file():
+            return ""
+        manifest = self.manifest()
+        return manifest.get("model") or manifest["asset"]  # the first versions wrote no `model`
+
     def make_current(self) -> None:
-        """Make this the current model of its kind, and delete others that were trained on erased data."""
+        """Make this the newest model of its kind and of its recommender; delete others trained on erased data.
+
+        Earlier versions wrote one pointer for all recommenders. Write that of the model which was newest before, so
+        that it is still found.
+        """
+        before = _pointed(self.parent / CURRENT)
+        for run in (before, self.run):
+            if run and (self.parent / run / MANIFEST).is_file() and (name := ModelFolder(self.parent, run).recommender):
+                own = self.parent / own_pointer(name)
+                if run == self.run or not own.is_file():
+                    write_json(own, {"run": run})
         write_json(self.parent / CURRENT, {"run": self.run})
         for other in self.parent.glob(f"*/{ERASED}"):
             if other.parent.name != self.run:
                 shutil.rmtree(other.parent)
+                for pointer in self.parent.glob(own_pointer("*")):
+                    if _pointed(pointer) == other.parent.name:
+                        pointer.unlink()
 
     def set_champion(self, run: str) -> None:
         """Make a run's model the champion of this kind: it makes recommendations and designs."""
@@ -291,8 +319,8 @@ class Storage(dg.ConfigurableResource):
         Needed for models with a warm start, whose folder name depends on the model that they started from.
         """
         parent = self.parent(kind, mode)
-        current = _pointed(parent / CURRENT)
-        for path in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: (path.parent.name != current, path)):
+        current = {_pointed(path) for path in (parent / CURRENT, *parent.glob(own_pointer("*")))}
+        for path in sorted(parent.glob(f"*/{MANIFEST}"), key=lambda path: (path.parent.name not in current, path)):
             manifest = json.loads(path.read_text())
             found = ModelFolder(parent, path.parent.name)
             if not found.marked and all(manifest.get(name) == value for name, value in wanted.items()):
@@ -300,7 +328,7 @@ class Storage(dg.ConfigurableResource):
         return None
 
     def current(self, kind: str, mode: str | None = None) -> ModelFolder:
-        """Find the current model of a kind.
+        """Find the newest model of a kind; of recommenders, whichever was trained last.
 
         Raises:
             InputError: there is none; the message says which asset makes it.
@@ -311,6 +339,18 @@ class Storage(dg.ConfigurableResource):
             which = f"{MADE_BY[kind]} for image mode {mode}" if mode else MADE_BY[kind]
             raise InputError(f"no {kind} at {parent}: materialise {which} first.")
         return ModelFolder(parent, run)
+
+    def newest_of(self, recommender: str, mode: str) -> ModelFolder | None:
+        """Find a recommender's own newest model in an image mode; None if it was not trained there.
+
+        Homes of earlier versions have one pointer for all recommenders; the model's manifest says whose it is.
+        """
+        parent = self.parent(NAMED, mode)
+        run = _pointed(parent / own_pointer(recommender)) or _pointed(parent / CURRENT)
+        if not run or not (parent / run / MANIFEST).is_file():
+            return None
+        folder = ModelFolder(parent, run)
+        return folder if folder.recommender == recommender else None
 
     def in_use(self, kind: str, mode: str | None = None) -> ModelFolder:
         """Find the champion of a kind, or the current model if there is no champion or its folder is gone.

@@ -6,6 +6,7 @@ from markdown_it import MarkdownIt
 
 from pipeline.cards.render import DATA_CARD, MODEL_CARD, body
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.home.storage import ModelFolder
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES
@@ -28,7 +29,11 @@ class ModelCards:
 
 def section(home: Home) -> Section | LeftOut:
     """Build the section from all models whose cards have been written."""
-    found = [cards for mode in (*IMAGE_MODES, None) if (cards := _of_model(home, mode))]
+    models: list[tuple[str | None, ModelFolder]] = [
+        (mode, folder) for mode in IMAGE_MODES for folder in home.recommenders(mode).values()
+    ]
+    models += [(None, folder) for folder in [home.model("generator")] if folder is not None]
+    found = [cards for mode, folder in models if (cards := _of_model(home, mode, folder))]
     if not found:
         return LeftOut(TITLE, "no model has cards yet: materialise model_cards")
     wanted = [("model_cards", None), *(source for cards in found for source in (*cards.read, cards.learnt))]
@@ -50,17 +55,19 @@ def html(markdown: str) -> str:
     return text.replace("<pre>", '<pre tabindex="0">')
 
 
-def _of_model(home: Home, mode: str | None) -> ModelCards | None:
-    folder = home.model("recommender", mode) if mode else home.model("generator")
-    if folder is None or not all((folder.path / name).is_file() for name in (MODEL_CARD, DATA_CARD)):
+def _of_model(home: Home, mode: str | None, folder: ModelFolder) -> ModelCards | None:
+    if not all((folder.path / name).is_file() for name in (MODEL_CARD, DATA_CARD)):
         return None
     model, data = (body((folder.path / name).read_text()) for name in (MODEL_CARD, DATA_CARD))
     read = (
-        [(home.recommender_asset(mode), mode), ("recommender_evaluation", mode)]
+        [(home.training_asset(folder, mode), mode), ("recommender_evaluation", mode)]
         if mode
         else [("lsgan", None), ("generator_evaluation", None)]
     )
     title = model.splitlines()[0].removeprefix("# ")
     words = MODES[mode] if mode else "pictures of garments, by class"
     learnt = ("splits" if mode else "garments", mode)
-    return ModelCards(f"card-{mode or 'generator'}", title, html(model), html(data), read, learnt, words)
+    name = f"card-{mode or 'generator'}"
+    if mode and folder.run != next(iter(home.recommenders(mode).values())).run:
+        name += f"-{folder.recommender}"
+    return ModelCards(name, title, html(model), html(data), read, learnt, words)

@@ -155,15 +155,13 @@ def table_3(rows: Sequence[dict[str, Any]]) -> list[PaperRow]:
 
 
 def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str]]]:
-    """Draw loss and validation AUC by epoch for each mode's model, and list the settings of the last mode's model."""
+    """Draw loss and validation AUC by epoch for each mode's models, and list the leading settings of the last mode."""
     drawn, settings = [], {}
-    for mode in IMAGE_MODES:
-        folder = home.model("recommender", mode)
-        if folder is None:
-            continue
+    found = [(mode, *one) for mode in IMAGE_MODES for one in enumerate(home.recommenders(mode).values())]
+    for mode, number, folder in found:
         manifest = folder.manifest()
         history = [entry for entry in manifest["history"] if entry.get("validation_auc") is not None]
-        settings = manifest.get("settings", {})
+        settings = settings if number else manifest.get("settings", {})
         if history:
             first, last = history[0], history[-1]
             summary = (
@@ -171,7 +169,8 @@ def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str
                 f"{last['validation_auc']:.3f} at epoch {last['epoch']}"
             )
             svg = plots.training_curve(history, registry.of_manifest(manifest).title, mode, form=plots.svg)
-            drawn.append(charts.Chart(MODES[mode], summary, svg, home.recommender_asset(mode), mode))
+            title = registry.of_manifest(manifest).title
+            drawn.append(charts.Chart(f"{title}, {MODES[mode]}", summary, svg, home.training_asset(folder, mode), mode))
     return drawn, [(words, f"{settings[name]}") for name, words in SETTINGS.items() if name in settings]
 
 

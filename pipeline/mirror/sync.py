@@ -156,8 +156,8 @@ def pull(home: Path, store: Store, over: bool = False) -> SyncResult | None:
 
 def _data_before_pointers(names: dict[str, StoredFile]) -> Iterator[list[str]]:
     """Group the files in copying order, so that an interrupted pull leaves no pointer to a missing file."""
-    pointer_names = ("current.json", "champion.json", "summary.json", "manifest.json")
-    pointers = {name for name in names if PurePosixPath(name).name in pointer_names}
+    pointer_names = ("current*.json", "champion*.json", "summary.json", "manifest.json")
+    pointers = {name for name in names if any(PurePosixPath(name).match(pattern) for pattern in pointer_names)}
     ledgers = {name for name in names if PurePosixPath(name).name.startswith("ledger-")}
     for group in (names.keys() - pointers - ledgers, ledgers, pointers):
         yield sorted(group)

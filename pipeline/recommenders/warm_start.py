@@ -33,9 +33,15 @@ class Start:
 
 
 def start(
-    storage: Storage, mode: str, configuration: Mapping[str, Any], code_version: str, splits: pa.Table, wanted: bool
+    storage: Storage,
+    mode: str,
+    name: str,
+    configuration: Mapping[str, Any],
+    code_version: str,
+    splits: pa.Table,
+    wanted: bool,
 ) -> Start:
-    """Start from the mode's current model if it has the same configuration and code; otherwise from scratch.
+    """Start from the recommender's newest model in the mode if configuration and code are equal; else from scratch.
 
     A pair that was trained on can be held out later: an item left the data, and another of the user's items took its
     place in the split. The new model would know such pairs. If they are at most 1% of the held-out pairs, they are
@@ -44,6 +50,7 @@ def start(
     Args:
         storage: the home.
         mode: the image mode.
+        name: the recommender.
         configuration: {section: {setting: value}}, as in a model's manifest.
         code_version: version of the training code.
         splits: the current SPLITS.
@@ -51,9 +58,9 @@ def start(
     """
     if not wanted:
         return Start(None, None, "from scratch: warm_start is off")
-    if not (storage.parent("recommender", mode) / "current.json").is_file():
+    last = storage.newest_of(name, mode)
+    if last is None:
         return Start(None, None, "from scratch: the mode's first model")
-    last = storage.current("recommender", mode)
     manifest = last.manifest()
     different = differences(manifest.get("configuration", {}), configuration)
     held, known = _held_out(splits).num_rows, seen(splits, trained_on(last.path)).num_rows

@@ -9,8 +9,10 @@ import functools
 from typing import Any, TypeVar
 
 import dagster as dg
+import pydantic
 
 from pipeline.core.errors import InputError
+from pipeline.recommenders.contract import Recommender
 from pipeline.recommenders.registry import main, of_preset
 from pipeline.settings import profiles
 from pipeline.settings.ops import OPS
@@ -23,6 +25,7 @@ class Method(dg.ConfigurableResource):
     """The preset that a run follows, and the profile that changes it."""
 
     preset: str = ""  # paper, kang2017 or modern; empty: the preset of the profile, else paper
+    with_recommenders: list[str] = pydantic.Field([])  # main recommenders to train besides those of preset and profile
     profile: str = ""  # a name in pipeline/settings/profiles, or a path to a YAML file; empty: none
 
     def chosen_profile(self) -> profiles.Profile:
@@ -40,17 +43,30 @@ class Method(dg.ConfigurableResource):
             raise InputError(f"preset {preset!r} is unknown; allowed: {', '.join(PRESET_NAMES)}.")
         return preset
 
+    def recommenders(self) -> list[Recommender]:
+        """List the main recommenders to train: the preset's own, and those that run and profile add.
+
+        Raises:
+            InputError: one of them is no main recommender.
+        """
+        added = {*self.with_recommenders, *self.chosen_profile().with_recommenders}
+        if unknown := sorted(added - {one.name for one in main()}):
+            known = ", ".join(one.name for one in main())
+            raise InputError(f"with_recommenders: {', '.join(unknown)} is no main recommender; there are: {known}.")
+        return [one for one in main() if one is of_preset(self.chosen_preset()) or one.name in added]
+
     def leaves_out(self, asset: str) -> bool:
-        """Return whether this method skips an asset: the main recommender of another preset."""
-        used = of_preset(self.chosen_preset())
-        return any(asset == one.op for one in main() if one is not used)
+        """Return whether this method skips an asset: a main recommender that it does not train."""
+        used = self.recommenders()
+        return any(asset == one.op for one in main() if one not in used)
 
     def check(self) -> None:
-        """Make the settings of every op, so that an invalid value is found before any work.
+        """Make the settings of every op and find the recommenders, so that invalid values are found before any work.
 
         Raises:
             InputError: a value is invalid; the message names profile, op and field.
         """
+        self.recommenders()
         for op, classes in OPS.items():
             for cls in classes:
                 try:

@@ -6,10 +6,9 @@ home would not be refreshed until a person materialised `modern`. The model need
 
 import dagster as dg
 
-from pipeline.core.errors import InputError
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
-from pipeline.recommenders import registry
+from pipeline.recommenders.trained import trained
 
 _OF_INPUTS = ("dagster/input_data_version/", "dagster/input_event_pointer/")
 _OF_THE_ASSET = ("dagster/data_version", "dagster/code_version")
@@ -23,27 +22,25 @@ def carry_over(instance: dg.DagsterInstance, storage: Storage) -> list[str]:
     """
     carried = []
     for mode in image_modes.get_partition_keys():
-        try:
-            manifest = storage.current("recommender", mode).manifest()
-        except (InputError, OSError):
-            continue
-        made_as, name = manifest.get("asset", ""), registry.of_manifest(manifest).name
-        if not made_as or made_as == name or _latest(instance, name, mode) is not None:
-            continue
-        original = _latest(instance, made_as, mode)
-        if original is None:
-            continue
-        kept = {tag: value for tag, value in (original.tags or {}).items() if _is_kept(tag, manifest["inputs"])}
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                asset_key=name,
-                partition=mode,
-                metadata=dict(original.metadata),
-                description=f"trained by an earlier version as {made_as}",
-                tags=kept,
+        for name, folder in trained(storage, mode).items():
+            manifest = folder.manifest()
+            made_as = manifest.get("asset", "")
+            if not made_as or made_as == name or _latest(instance, name, mode) is not None:
+                continue
+            original = _latest(instance, made_as, mode)
+            if original is None:
+                continue
+            kept = {tag: value for tag, value in (original.tags or {}).items() if _is_kept(tag, manifest["inputs"])}
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    asset_key=name,
+                    partition=mode,
+                    metadata=dict(original.metadata),
+                    description=f"trained by an earlier version as {made_as}",
+                    tags=kept,
+                )
             )
-        )
-        carried.append(f"{name}[{mode}]")
+            carried.append(f"{name}[{mode}]")
     return carried
 
 

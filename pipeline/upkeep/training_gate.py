@@ -17,9 +17,8 @@ from pipeline.settings.assets import RefreshSettings
 from pipeline.settings.method import Method
 
 SHARE = 0.01  # of the interactions that the model was trained on; the default of min_new_interactions
-# asset -> (the kind of its models, the splits file in the model's folder)
-TRAINED = {one.op: ("recommender", "splits.parquet") for one in main()}
-TRAINED["baselines"] = ("baselines", f"{baselines()[0].name}/splits.parquet")
+RECOMMENDERS = {one.op: one.name for one in main()}  # asset -> the recommender that it trains
+BASELINES = "baselines"
 
 
 class TrainingGate:
@@ -31,19 +30,26 @@ class TrainingGate:
 
     def __call__(self, asset: str, mode: str | None) -> bool:
         """Return whether `asset` may be made in this image mode; True if it is no recommender or has no model yet."""
-        if asset not in TRAINED or mode is None:
+        if asset not in (*RECOMMENDERS, BASELINES) or mode is None:
             return True
-        kind, splits_file = TRAINED[asset]
-        if not (self._storage.parent(kind, mode) / "current.json").is_file():
-            return True
-        before = self._storage.current(kind, mode).path / splits_file
+        before = self._splits_of(asset, mode)
         now = self._storage.tables / "splits" / f"{mode}.parquet"
-        if not before.is_file() or not now.is_file():
+        if before is None or not before.is_file() or not now.is_file():
             return True
         changed, total = _cached_counts(before, now, now.stat().st_mtime_ns)
-        settings = self._method.settings(RefreshSettings, of_preset(self._method.chosen_preset()).op)
+        op = asset if asset in RECOMMENDERS else of_preset(self._method.chosen_preset()).op
+        settings = self._method.settings(RefreshSettings, op)
         wanted = settings.min_new_interactions
         return changed >= (math.ceil(SHARE * total) if wanted is None else wanted)
+
+    def _splits_of(self, asset: str, mode: str) -> Path | None:
+        """Find the splits that the asset's last model in this mode was trained on; None if there is no model."""
+        if asset == BASELINES:
+            if not (self._storage.parent(BASELINES, mode) / "current.json").is_file():
+                return None
+            return self._storage.current(BASELINES, mode).path / baselines()[0].name / "splits.parquet"
+        last = self._storage.newest_of(RECOMMENDERS[asset], mode)
+        return None if last is None else last.path / "splits.parquet"
 
 
 def count_changed(before: pa.Table, now: pa.Table) -> int:

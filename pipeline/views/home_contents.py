@@ -20,8 +20,11 @@ from pipeline.core.errors import InputError
 from pipeline.core.images.ledger import PictureStore
 from pipeline.core.raw.sources import shown_spec
 from pipeline.core.schemas import IMAGE_MODES
+from pipeline.core.tables import table_digest
 from pipeline.home.storage import ModelFolder, Storage
+from pipeline.recommenders import registry
 from pipeline.recommenders.registry import main
+from pipeline.recommenders.trained import trained
 from pipeline.runtime.resources import RawSources
 from pipeline.views.sources import Source
 
@@ -66,9 +69,14 @@ class Home:
         return self.metadata("interactions").get("k", Extent.k)
 
     def recommender_asset(self, mode: str) -> str:
-        """Return the asset that made the mode's newest recommender, also for homes made by older versions."""
-        made = [(record.source.when, one.op) for one in main() if (record := self.record(one.op, mode)) is not None]
-        return max(made)[1] if made else main()[-1].op
+        """Return the asset that made the mode's leading recommender."""
+        folders = self.recommenders(mode)
+        return self.training_asset(next(iter(folders.values())), mode) if folders else main()[-1].op
+
+    def training_asset(self, folder: ModelFolder, mode: str) -> str:
+        """Return the asset whose materialisation is known as a recommender's training, also in older homes."""
+        own = registry.of_manifest(folder.manifest()).op
+        return own if self.record(own, mode) is not None else folder.manifest().get("asset", own)
 
     def files(self) -> list[str]:
         """Name the input files, each with its folder."""
@@ -84,8 +92,21 @@ class Home:
         """Return the newest materialisation of each (asset, partition) that has one."""
         return tuple(record.source for asset, partition in wanted if (record := self.record(asset, partition)))
 
+    def recommenders(self, mode: str) -> dict[str, ModelFolder]:
+        """Return the mode's newest finished model of each main recommender, the leading one first.
+
+        Those that were trained on the mode's present splits come before those that were not.
+        """
+        every = {name: folder for name, folder in trained(self.storage, mode).items() if folder.finished}
+        splits = self.table("splits", mode)
+        present = "" if splits is None else table_digest(splits)
+        stale = {name: folder.manifest()["inputs"].get("splits") != present for name, folder in every.items()}
+        return {name: every[name] for name in sorted(every, key=stale.__getitem__)}
+
     def model(self, kind: str, mode: str | None = None) -> ModelFolder | None:
-        """Return the current model of a kind; None if there is none or it is not finished."""
+        """Return the current model of a kind, of recommenders the leading one; None if none is finished."""
+        if kind == "recommender" and mode is not None:
+            return next(iter(self.recommenders(mode).values()), None)
         try:
             folder = self.storage.current(kind, mode)
         except InputError:

@@ -58,9 +58,10 @@ class Home:
         path = self.folder / "tables" / (f"{name}/{mode}.parquet" if mode else f"{name}.parquet")
         return pq.read_table(path)
 
-    def model(self, kind: str, mode: str) -> Path:
+    def model(self, kind: str, mode: str, name: str = "") -> Path:
+        """Find the newest model of a kind, or of one recommender."""
         parent = self.folder / kind / mode
-        return parent / json.loads((parent / "current.json").read_text())["run"]
+        return parent / json.loads((parent / f"current{name and f'-{name}'}.json").read_text())["run"]
 
 
 def free_port() -> int:
@@ -79,12 +80,12 @@ def small_catalogue(**changes: Any) -> SampleSettings:
     return SampleSettings(**{**sizes, **changes})
 
 
-def materialise(select: str = "*", profile: Path = TINY) -> str:
+def materialise(select: str = "*", profile: Path = TINY, **options: Any) -> str:
     """Run the command's heart with the tiny profile, or another, in this process; what it says."""
     from pipeline.cli.run import run
 
     sink = io.StringIO()
-    run(str(profile), select, Console(file=sink, width=160))
+    run(str(profile), select, Console(file=sink, width=160), **options)
     return sink.getvalue()
 
 
@@ -107,9 +108,17 @@ def pictured(environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
 
 
 def made(
-    environment: pytest.MonkeyPatch, folder: Path, select: str = "*", profile: Path = TINY, **variables: str
+    environment: pytest.MonkeyPatch,
+    folder: Path,
+    select: str = "*",
+    profile: Path = TINY,
+    options: dict[str, Any] | None = None,
+    **variables: str,
 ) -> Home:
-    """A home in which what was selected ran once, on a small catalogue of its own, with all customers of an age."""
+    """A home in which what was selected ran once, on a small catalogue of its own, with all customers of an age.
+
+    options: further arguments of the command's heart, such as the image modes.
+    """
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
 
@@ -131,5 +140,5 @@ def made(
         **variables,
     )
     with server.serve(catalogue.folder, settings.port):
-        said = materialise(select, profile)
+        said = materialise(select, profile, **(options or {}))
     return Home(folder / "home", catalogue.folder, catalogue.planted_auc, said)

@@ -13,10 +13,12 @@ import pydantic
 import yaml
 
 from pipeline.core.errors import InputError
+from pipeline.recommenders.registry import main
 from pipeline.settings.launchpad import CONFIGS
 from pipeline.settings.presets import PRESET_NAMES
 
 FOLDER = Path(__file__).parent
+ALIASES = {"modern": "gpu"}  # former name -> profile
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Profile:
 
     name: str = ""
     preset: str = "paper"
+    with_recommenders: tuple[str, ...] = ()  # main recommenders to train besides the preset's own
     ops: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -39,7 +42,7 @@ def load(name: str) -> Profile:
     Raises:
         InputError: there is no such profile, or a key or value is invalid; the message says what is allowed.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{ALIASES.get(name, name)}.yaml"
     if not path.is_file():
         raise InputError(f"profile {name!r}: no such file as {path}. There are: {', '.join(names())}.")
     try:
@@ -57,17 +60,23 @@ def load(name: str) -> Profile:
             f"{path}: resources.method.config.profile is {method['profile']!r}, but a profile replaces another and "
             f"cannot add to it. Copy that profile's values into this file (from {FOLDER}) and remove the key."
         )
-    _allow(path, "resources.method.config", method, {"preset"})
+    _allow(path, "resources.method.config", method, {"preset", "with_recommenders"})
     preset = method.get("preset", "paper")
     if preset not in PRESET_NAMES:
         raise InputError(f"{path}: resources.method.config.preset is {preset!r}; allowed: {', '.join(PRESET_NAMES)}.")
+    added = method.get("with_recommenders") or []
+    known = [one.name for one in main()]
+    if not isinstance(added, list) or set(map(str, added)) - set(known):
+        raise InputError(
+            f"{path}: resources.method.config.with_recommenders is {added!r}; allowed: a list of {', '.join(known)}."
+        )
     ops = content.get("ops") or {}
     _allow(path, "ops", ops, set(CONFIGS))
     checked = {}
     for op, section in ops.items():
         _allow(path, f"ops.{op}", section, {"config"})
         checked[op] = _checked(path, f"ops.{op}.config", CONFIGS[op], section.get("config") or {})
-    return Profile(path.stem, preset, checked)
+    return Profile(path.stem, preset, tuple(added), checked)
 
 
 def _allow(path: Path, where: str, content: Any, allowed: set[str]) -> None:

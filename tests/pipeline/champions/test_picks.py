@@ -29,7 +29,9 @@ def shop(users: list[int], items: list[int], *owned: tuple[int, int, str]) -> Mo
     }
     none = np.zeros(0, np.int32)
     of_users = np.ones(len(users), bool)
-    return ModeArrays(np.array(users), np.array(items), pairs, of_users, bank_row=none, image_item=none)
+    return ModeArrays(
+        np.array(users), np.array(items), pairs, of_users, bank_row=none, image_item=none, train_time=none
+    )
 
 
 def picked(factors: Factors, data: ModeArrays, top: int = 9) -> dict[int, list[int]]:

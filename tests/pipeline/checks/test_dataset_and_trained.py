@@ -240,10 +240,10 @@ def evaluation(low: float) -> dg.AssetsDefinition:
 
 
 def test_an_interval_above_one_half_passes():
-    assert verdict(trained.dvbpr_beats_chance, evaluation(0.51), mode="vendor_single").passed
+    assert verdict(trained.the_recommender_beats_chance, evaluation(0.51), mode="vendor_single").passed
 
 
 def test_an_interval_that_holds_one_half_warns_and_stops_nothing():
-    found = verdict(trained.dvbpr_beats_chance, evaluation(0.5), mode="vendor_single")
+    found = verdict(trained.the_recommender_beats_chance, evaluation(0.5), mode="vendor_single")
     assert not found.passed and found.severity == dg.AssetCheckSeverity.WARN and not found.blocking
     assert seen(found)["lower_end"] == 0.5

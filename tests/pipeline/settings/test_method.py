@@ -92,6 +92,32 @@ def test_a_preset_skips_the_main_recommender_of_the_others():
     assert Method(preset="paper").leaves_out("modern") and not Method(preset="paper").leaves_out("triplets")
 
 
+def test_recommenders_that_run_and_profile_add_are_trained_besides_the_presets(tmp_path: Path):
+    asked = Method(preset="modern", with_recommenders=["dvbpr"])
+    assert [one.name for one in asked.recommenders()] == ["modern", "dvbpr"]
+    profile = tmp_path / "own.yaml"
+    profile.write_text("resources: {method: {config: {preset: paper, with_recommenders: [modern]}}}")
+    assert not Method(profile=str(profile)).leaves_out("dvbpr") and not Method(profile=str(profile)).leaves_out(
+        "modern"
+    )
+    with pytest.raises(InputError, match="popularity is no main recommender; there are: modern, dvbpr"):
+        Method(with_recommenders=["popularity"]).check()
+    profile.write_text("resources: {method: {config: {with_recommenders: [popularity]}}}")
+    with pytest.raises(InputError, match=r"with_recommenders is \['popularity'\]; allowed: a list of modern, dvbpr"):
+        Method(profile=str(profile)).check()
+
+
+@pytest.mark.parametrize(
+    ("profile", "trained"),
+    [
+        ("quick", ["modern"]), ("cpu", ["modern"]), ("gpu", ["modern"]), ("modern", ["modern"]), ("paper", ["dvbpr"]),
+        ("demo", ["modern", "dvbpr"]),
+    ],
+)  # fmt: skip
+def test_every_profile_trains_its_recommenders(profile: str, trained: list[str]):
+    assert [one.name for one in Method(profile=profile).recommenders()] == trained
+
+
 def test_modern_uses_the_papers_values_if_it_has_none():
     assert Method(preset="modern").settings(TripletSettings, "triplets") == Method().settings(
         TripletSettings, "triplets"

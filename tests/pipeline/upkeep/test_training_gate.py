@@ -57,7 +57,7 @@ class Home:
         return TrainingGate(self.storage, Method(profile=str(profile)))
 
     def start(self, table: pa.Table, wanted: bool = True, code: str = "1", **other: Any) -> warm_start.Start:
-        return warm_start.start(self.storage, MODE, {**CONFIGURATION, **other}, code, table, wanted)
+        return warm_start.start(self.storage, MODE, "dvbpr", {**CONFIGURATION, **other}, code, table, wanted)
 
 
 @pytest.fixture
