@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.home.storage import Storage
 from pipeline.recommenders.trained import trained
-from tests.pipeline.conftest import TINY, Home, made, materialise
+from tests.pipeline.conftest import TINY, Home, made
 
 MODE = "vendor_all"
 KNOBS = "{k: 8, components: 16, epochs: 1, negatives: 32, batch_size: 64}"
