@@ -113,7 +113,7 @@ def recommender_evaluation(
     extent = extent_of(splits)
     with tracker.run(context, image_mode=mode, **extent.tags()) as run:
         runs = {name: one.run for name, one in main.items()}
-        about = {**runs, "baselines": others.run, "split_unit": unit_of(splits)}
+        about = {"recommender": runs[own], "baselines": others.run, "split_unit": unit_of(splits)}
         run.parameters(settings, **about, **extent.parameters())
         run.data(f"splits[{mode}]", table_digest(splits), splits.num_rows, storage.tables / "splits")
         run.metrics(comparison.flat(figures))
