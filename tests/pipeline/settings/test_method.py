@@ -102,9 +102,10 @@ def test_recommenders_that_run_and_profile_add_are_trained_besides_the_presets(t
     )
     with pytest.raises(InputError, match="popularity is no main recommender; there are: modern, dvbpr"):
         Method(with_recommenders=["popularity"]).check()
-    profile.write_text("resources: {method: {config: {with_recommenders: [popularity]}}}")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("resources: {method: {config: {with_recommenders: [popularity]}}}")
     with pytest.raises(InputError, match=r"with_recommenders is \['popularity'\]; allowed: a list of modern, dvbpr"):
-        Method(profile=str(profile)).check()
+        Method(profile=str(wrong)).check()
 
 
 @pytest.mark.parametrize(
