@@ -3,6 +3,9 @@
 Code that computes survivors, splits, catalogue and triplets belongs in `core/dataset/`.
 """
 
+from dataclasses import asdict
+from typing import Any
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,8 +16,10 @@ from pipeline.core.dataset import catalogue as catalogues
 from pipeline.core.dataset import splits as hold_outs
 from pipeline.core.dataset import survivors
 from pipeline.core.dataset import triplets as triplet_sampling
+from pipeline.core.dataset.bought_again import bought_again
 from pipeline.core.dataset.extent import Extent, carrying, extent_of, recorded
 from pipeline.core.dataset.loss import PictureLoss, picture_loss
+from pipeline.core.dataset.split_facts import protocol_line, split_facts
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import open_bank
@@ -69,7 +74,7 @@ def splits(
     image_urls: pa.Table,
     image_ledger: pa.Table,
 ) -> dg.Output[pa.Table]:
-    """Hold out one item per user for validation and one for test, the same in every mode where they survive."""
+    """Hold out pairs for validation and for test, the same in every mode where they survive."""
     settings = method.settings(SplitSettings, "splits", config)
     loss = _loss(storage, interactions, items, image_urls, image_ledger, context.partition_key)
     extent = _extent(method, interactions)
@@ -87,23 +92,25 @@ def splits(
             if mode == context.partition_key:
                 raise
             context.log.warning(f"held-out items are not shared with another mode: {error}")
-    table = hold_outs.leave_one_out(
-        by_mode,
-        context.partition_key,
-        users,
-        items,
-        settings.seed,
-        hold_out=settings.hold_out,
-        split_unit=settings.split_unit,
-    )
+    table = hold_outs.assign(by_mode, context.partition_key, users, items, **asdict(settings))
     if settings.split_unit == "image":
         context.log.warning(
             "split_unit is image: other pictures of held-out pairs stay in training, so these figures leak; compare "
             "with interaction, the default"
         )
+    surviving = by_mode[context.partition_key]
+    facts = split_facts(table)
+    context.log.info(protocol_line(facts))
+    left_out = surviving.pairs.num_rows - table.group_by(["user", "item"]).aggregate([]).num_rows
+    users_left_out = pc.count_distinct(surviving.pairs["user"]).as_py() - pc.count_distinct(table["user"]).as_py()
+    if left_out:
+        context.log.warning(
+            f"{left_out:,} purchases are in no split: they are too late to train on, and their user has nothing to"
+            f" train on ({users_left_out:,} people, who are not evaluated) or their item no lasting picture"
+        )
     sizes = {entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()}
     paired = pc.count_distinct(table.filter(table["paired"])["user"]).as_py()
-    counts = by_mode[context.partition_key].counts
+    counts = surviving.counts
     falls = steps.pruning(counts, extent.k)
     return table_output(
         carrying(table, recorded(interactions)),
@@ -111,6 +118,11 @@ def splits(
         paired_users=paired,
         split_unit=settings.split_unit,
         hold_out=settings.hold_out,
+        protocol=protocol_line(facts),
+        facts=facts,
+        in_no_split=left_out,
+        users_in_no_split=users_left_out,
+        bought_again=_bought_again(storage, settings, table, users, items),
         steps=waterfall(counts),
         waterfall=thumbnail(plots.waterfall(falls, f"{context.partition_key}: what has a working picture")),
         surviving=counts,
@@ -118,6 +130,16 @@ def splits(
         extent=extent.label or None,
         loss=shown,
     )
+
+
+def _bought_again(
+    storage: Storage, settings: SplitSettings, splits: pa.Table, users: pa.Table, items: pa.Table
+) -> dict[str, Any] | None:
+    """Count purchases of something owned, for hold_out time; None without reviews, which no split needs."""
+    path = storage.tables / "reviews.parquet"
+    if settings.hold_out != "time" or not path.is_file():
+        return None
+    return bought_again(StoredTable(path, schemas.REVIEWS), splits, users, items)
 
 
 def _loss(

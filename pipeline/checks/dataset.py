@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import parquet as pq
+from pipeline.core.dataset.splits import ONE_EACH
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage
 from pipeline.runtime.summary import LatestMetadata
@@ -56,13 +57,15 @@ def interactions_are_whole(interactions: pa.Table, users: pa.Table, items: pa.Ta
     description="A held-out pair, or picture if split_unit is image, is not in train and is held out only once.",
 )
 def no_held_out_pair_trains(context: dg.AssetCheckExecutionContext, splits: pa.Table) -> dg.AssetCheckResult:
-    """Check that a user has at most one pair in each held-out split, and that held-out data is in no other split.
+    """Check that held-out data is in no other split, and that a user has as much held out as the hold-out says.
 
-    With unit interaction, a pair is in one split only and no row names a picture. With unit image, a pair is held out
+    With hold-out random or latest a user has at most one pair in each held-out split. With basket and time a user may
+    have several, and no train pair is on the day of a held-out one or later: of the same user, or of anybody. With unit interaction, a pair is in one split only and no row names a picture. With unit image, a pair is held out
     at most once, in a row that names a picture. It may also be in train once, in a row without a picture, which stands
     for its other pictures.
     """
-    unit = LatestMetadata(context.instance).of("splits", context.partition_key).get("split_unit", "interaction")
+    made = LatestMetadata(context.instance).of("splits", context.partition_key)
+    unit, hold_out = made.get("split_unit", "interaction"), made.get("hold_out", "random")
     train = pc.equal(splits["split"], "train")
     names_picture = pc.is_valid(splits["sha256"])
     by_picture = unit == "image"
@@ -73,14 +76,31 @@ def no_held_out_pair_trains(context: dg.AssetCheckExecutionContext, splits: pa.T
     training = splits.filter(train).select(["user", "item"])
     seen = {
         "pairs_in_two_splits": _repeated(splits.append_column("side", side), ["user", "item", "side"]),
-        "users_with_two_of_a_split": _repeated(held_out, ["user", "split"]),
+        "users_with_two_of_a_split": _repeated(held_out, ["user", "split"]) if hold_out in ONE_EACH else 0,
+        "train_pairs_too_late": 0 if hold_out in ONE_EACH else _too_late(splits, of_one_user=hold_out == "basket"),
         "rows_of_another_unit": pc.sum(wrong_unit).as_py() or 0,
     }
     siblings = held_out.join(training, ["user", "item"], join_type="left semi").num_rows
     return dg.AssetCheckResult(
         passed=not any(seen.values()),
-        metadata={**seen, "expected_of_each": 0, "split_unit": unit, "held_out_pairs_with_siblings_in_train": siblings},
+        metadata={
+            **seen,
+            "expected_of_each": 0,
+            "split_unit": unit,
+            "hold_out": hold_out,
+            "held_out_pairs_with_siblings_in_train": siblings,
+        },
     )
+
+
+def _too_late(splits: pa.Table, *, of_one_user: bool) -> int:
+    """Count the train pairs on the day of a held-out pair or later, of the same user or of anybody."""
+    dated = splits.filter(pc.is_valid(splits["time"]))
+    user, day = dated["user"].to_numpy() * of_one_user, dated["time"].to_numpy() // 86_400
+    train = np.asarray(pc.equal(dated["split"], "train"))
+    first = np.full(int(user.max(initial=0)) + 1, np.iinfo(np.int64).max)  # held-out day of each user
+    np.minimum.at(first, user[~train], day[~train])
+    return int((day >= first[user])[train].sum())
 
 
 def _repeated(table: pa.Table, keys: list[str]) -> int:

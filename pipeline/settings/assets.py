@@ -10,7 +10,7 @@ from typing_extensions import Doc
 
 from models.metrics.poolings import POOLINGS
 from pipeline.core.dataset.extent import Sample
-from pipeline.core.dataset.splits import HOLD_OUTS, SPLIT_UNITS
+from pipeline.core.dataset.splits import check_options
 from pipeline.core.schemas import IMAGE_MODES
 
 
@@ -93,15 +93,20 @@ class SplitSettings:
     """Settings of the hold-out."""
 
     seed: Annotated[int, Doc("Seed of the order of each user's items.")] = 0
-    hold_out: Annotated[str, Doc("Which items to hold out: random, or latest by time.")] = "random"
+    hold_out: Annotated[
+        str,
+        Doc("What to hold out: random, latest (one item each), basket (a user's last days) or time (after one date)."),
+    ] = "random"
     split_unit: Annotated[
         str, Doc("What to hold out: interaction; or image, which leaks, because other pictures of the item train.")
     ] = "interaction"
 
+    cut: Annotated[str, Doc("With time: first day of test, as YYYY-MM-DD in UTC; empty: by test_share.")] = ""
+    test_share: Annotated[float, Doc("With time and no cut: least share of all purchases in test.")] = 0.1
+    validation_share: Annotated[float, Doc("With time: least share of all purchases in validation.")] = 0.1
+
     def __post_init__(self) -> None:
-        for name, allowed in (("hold_out", HOLD_OUTS), ("split_unit", SPLIT_UNITS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
+        check_options(self.hold_out, self.split_unit, self.cut, self.test_share, self.validation_share)
 
 
 @dataclass(frozen=True)

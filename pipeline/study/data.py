@@ -4,7 +4,7 @@ Nothing here writes to the home. A study makes its own hold-outs and does not re
 `triplets`; only `materialised` reads the first two.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -124,10 +124,7 @@ def mode_data(home: HomeData, mode: str, settings: SplitSettings, shuffled: bool
             f"image mode {mode}: the home lists only the pictures of {', '.join(home.by_mode)}: materialise image_urls"
             " with this mode among its setting `modes`, then image_ledger, image_bank and image_features"
         )
-    table = splits.leave_one_out(
-        home.by_mode, mode, home.users, home.items, settings.seed,
-        hold_out=settings.hold_out, split_unit=settings.split_unit,
-    )  # fmt: skip
+    table = splits.assign(home.by_mode, mode, home.users, home.items, **asdict(settings))
     pictures = catalogue.build(home.by_mode[mode], table, home.bank.index, home.users).table
     if shuffled:
         table = _shuffled(table, pictures, settings.seed)

@@ -37,7 +37,7 @@ def _tune_config(home: Path) -> None:
 PROFILE = ("--profile", str(TINY))
 COMMANDS = {
     "run": Command(
-        ("pipeline.run", *PROFILE, "--select", "key:splits"), "pipeline.core.dataset.splits:leave_one_out",
+        ("pipeline.run", *PROFILE, "--select", "key:splits"), "pipeline.core.dataset.splits:assign",
         ("interactions",),
     ),
     "study": Command(

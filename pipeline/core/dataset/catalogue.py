@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
+from pipeline.core.dataset.hold_out.pairs import among, codes, lasting_items
 from pipeline.core.dataset.survivors import Surviving
 
 
@@ -22,8 +23,9 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
     """Build the CATALOGUE of a mode; image ids are dense in order of (item, vendor first, position, sha256, url).
 
     A customer picture of a held-out (user, item) pair is removed, together with every picture of the item with equal
-    content, unless that content is also a vendor picture. Of pictures with equal content within an item, only the first
-    is kept. images_before counts distinct (item, url).
+    content, unless that content is also a vendor picture. So is one of a pair that is in no split, unless its item may
+    not be held out because it has no other picture. Of pictures with equal content within an item, only the first is
+    kept. images_before counts distinct (item, url).
 
     If single pictures are held out (a held-out row with a sha256), nothing is removed, neither the picture nor other
     photos of that review, because a row-wise split keeps its table of pictures whole. The picture remains a positive
@@ -48,11 +50,13 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
 
     item = images["item"].to_numpy()
     sha = images["sha256"].combine_chunks().dictionary_encode()
-    content = _codes(item, sha.indices.to_numpy())  # [images], equal for equal bytes within an item
+    content = codes(item, sha.indices.to_numpy())  # [images], equal for equal bytes within an item
     customer = np.asarray(images["customer"])
-    held = splits.filter(pc.and_(pc.not_equal(splits["split"], "train"), pc.is_null(splits["sha256"])))
-    held_pairs = _codes(held["user"].to_numpy(), held["item"].to_numpy())
-    by_held = customer & np.isin(_codes(images["user"].fill_null(-1).to_numpy(), item), held_pairs)
+    shown = splits.filter(pc.or_(pc.equal(splits["split"], "train"), pc.is_valid(splits["sha256"])))
+    pairs = surviving.pairs["user"].to_numpy(), surviving.pairs["item"].to_numpy()
+    held = codes(*pairs)[among(pairs[1], lasting_items(surviving, users))]
+    held = held[~among(held, codes(shown["user"].to_numpy(), shown["item"].to_numpy()))]
+    by_held = customer & among(codes(images["user"].fill_null(-1).to_numpy(), item), held)
     leaves = np.isin(content, content[by_held]) & ~np.isin(content, content[~customer])
     first = np.zeros(len(content), bool)
     first[np.unique(content, return_index=True)[1]] = True
@@ -72,8 +76,8 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
             " materialise image_bank again after image_ledger"
         )
     urls = images["url"].combine_chunks().dictionary_encode().indices.to_numpy()
-    before = len(np.unique(_codes(item, urls)))
-    gone = len(np.unique(_codes(item, urls)[leaves]))
+    before = len(np.unique(codes(item, urls)))
+    gone = len(np.unique(codes(item, urls)[leaves]))
     counts = {"images_before": before, "held_out_photos": gone, "merged": before - gone - kept.num_rows}
     counts |= {"images": kept.num_rows, "items": len(pc.unique(kept["item"]))}
     columns = {
@@ -82,7 +86,3 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
         **{name: kept[name] for name in ("item", "source", "position", "sha256", "review_id", "user")},
     }
     return Catalogue(pa.table([columns[name] for name in schemas.CATALOGUE.names], schema=schemas.CATALOGUE), counts)
-
-
-def _codes(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return left.astype(np.int64) << 32 | right

@@ -1,191 +1,125 @@
-"""Split by leave-one-out: hold out one validation and one test item per user, the same in every mode if possible.
+"""Split a mode's pairs into train, validation and test, shared between modes where possible.
 
-This module only assigns (user, item) pairs, or single pictures of them. `catalogue.py` removes the photos of held-out
-pairs; `triplets.py` removes held-out pictures from their user's positives.
+This module only assigns (user, item) pairs, or single pictures of them. How they are chosen is in `hold_out/`.
+`catalogue.py` removes the photos of held-out pairs; `triplets.py` removes held-out pictures from their user's
+positives.
 """
 
-from collections.abc import Callable, Mapping
-from hashlib import blake2b
+import re
+from collections.abc import Mapping
+from datetime import date
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
+from pipeline.core.dataset.hold_out.by_time import LEFT_OUT, after_cut, last_days
+from pipeline.core.dataset.hold_out.one_each import one_each
+from pipeline.core.dataset.hold_out.pairs import mode_pairs
+from pipeline.core.dataset.hold_out.single_pictures import by_picture
 from pipeline.core.dataset.survivors import Surviving
+from pipeline.core.errors import InputError
 
-HOLD_OUTS = ("random", "latest")
+ONE_EACH = ("random", "latest")  # one validation and one test item for each user
+HOLD_OUTS = (*ONE_EACH, "basket", "time")
 SPLIT_UNITS = ("interaction", "image")
 
 
-def leave_one_out(
+def assign(
     surviving_by_mode: Mapping[str, Surviving],
     mode: str,
     users: pa.Table,
     items: pa.Table,
-    seed: int,
+    seed: int = 0,
     *,
     hold_out: str = "random",
     split_unit: str = "interaction",
+    cut: str = "",
+    test_share: float = 0.1,
+    validation_share: float = 0.1,
 ) -> pa.Table:
-    """Build SPLITS of `mode`: all surviving pairs, with one validation and one test item per user if possible, sorted.
+    """Build SPLITS of `mode`: its surviving pairs with their split, sorted by user and item.
 
-    A user's items are put in an order. "random" orders by hash(seed, reviewer_id, asin), so the order is the same in
-    all modes and does not depend on ids; the first item is validation, the second test. "latest" orders by time, newest
-    first (unknown times last, ties by the same hash); the first item is test, the second validation.
+    - random: one drawn validation item and one drawn test item for each user (`one_each`).
+    - latest: the user's latest item is test, the one before it validation (`one_each`).
+    - basket: the user's last day, whole, is test, the last day before it validation (`last_days`).
+    - time: everything from one day on is test, everything shortly before it validation, for all users (`after_cut`).
 
-    The first two of the items that survive in all modes are held out (`paired` true). A user with fewer than two of
-    those gets the first two of this mode (`paired` false). An item may be held out only if it has a picture that is not
-    by a 5-core user who touched it. Photos of held-out pairs are removed, and this rule makes sure that an item never
-    loses its last picture. Users with fewer than two such items are in train only.
+    Hold-outs are the same in every mode where the pairs survive there; `paired` marks users for whom all are. An item
+    may be held out only if it has a picture that is not by a 5-core user who touched it. Photos of held-out pairs are
+    removed, and this rule makes sure that an item never loses its last picture.
+
+    With basket and time a pair may be in no split, and SPLITS lacks it: one that is too late to train on and may not be
+    held out, and with time all pairs of a user who has none to train on.
 
     split_unit "interaction" holds out a pair with all its pictures (sha256 null). "image" imitates a row-wise split of
-    a table with one row per (user, item, picture), which leaks: it holds out one picture of each pair chosen above (its
-    sha256), and keeps the pair in train too if the item has another picture in the mode. The picture is the first by
-    hash(seed, reviewer_id, asin, sha256), among those that the item has in all modes if there are any. Both units and
-    all modes thus hold out the same items, and differ only in the other pictures in train. A real row-wise split would
-    also draw items with many pictures more often; this is not imitated because modes could not share such a draw.
+    a table with one row per (user, item, picture), which leaks: it holds out one picture of each held-out pair (its
+    sha256), and keeps the pair in train too if the item has another picture in the mode (`by_picture`).
 
     Args:
         surviving_by_mode: the surviving pairs and pictures of every mode.
         mode: the mode to split.
         users: the global USERS.
         items: the global ITEMS.
-        seed: of the hash.
+        seed: of the hash that draws.
         hold_out: one of HOLD_OUTS.
         split_unit: one of SPLIT_UNITS.
+        cut: with time, the first day of test, as YYYY-MM-DD in UTC; empty: chosen by `test_share`.
+        test_share: with time and no cut, the least share of all pairs to be test.
+        validation_share: with time, the least share of all pairs to be validation.
 
     Raises:
-        ValueError: mode, hold_out or split_unit is unknown.
+        ValueError: mode or an option is unknown or out of range.
+        InputError: times are needed and not known, or nothing would be left in train or in test.
     """
     if mode not in surviving_by_mode:
         raise ValueError(f"mode: {mode!r} is not among the modes given ({', '.join(surviving_by_mode)})")
-    if hold_out not in HOLD_OUTS:
-        raise ValueError(f"hold_out: {hold_out!r} is not one of {', '.join(HOLD_OUTS)}")
-    if split_unit not in SPLIT_UNITS:
-        raise ValueError(f"split_unit: {split_unit!r} is not one of {', '.join(SPLIT_UNITS)}")
+    check_options(hold_out, split_unit, cut, test_share, validation_share)
     reviewers, asins = users["reviewer_id"].to_pylist(), items["asin"].to_pylist()
-    pairs = surviving_by_mode[mode].pairs.sort_by([("user", "ascending"), ("item", "ascending")])
-    user, item = pairs["user"].to_numpy(), pairs["item"].to_numpy()  # [pairs]
-    codes = _codes(user, item)
+    by_mode = {name: mode_pairs(surviving, users) for name, surviving in surviving_by_mode.items()}
+    pairs = by_mode[mode]
+    if hold_out != "random" and not pairs.known.any():
+        raise InputError(
+            f"hold_out {hold_out} needs to know when purchases happened, and no purchase has a time: name the column"
+            " with the time in shop.toml (`time` of the reviews), or use hold_out random"
+        )
+    if hold_out == "time":
+        split, paired = after_cut(by_mode, mode, cut, test_share, validation_share)
+    elif hold_out == "basket":
+        split, paired = last_days(by_mode, mode)
+    else:
+        split, paired = one_each(by_mode, mode, hold_out, seed, reviewers, asins)
+    times = pa.array(pairs.time, mask=~pairs.known)
+    columns = [pa.array(pairs.user), pa.array(pairs.item), pa.array(split.tolist(), pa.string()), pa.array(paired)]
+    table = pa.table([*columns, pa.nulls(len(split), pa.string()), times], schema=schemas.SPLITS)
+    table = table.filter(pc.not_equal(table["split"], LEFT_OUT))
+    return by_picture(table, surviving_by_mode, mode, seed, reviewers, asins) if split_unit == "image" else table
 
-    safe = np.ones(len(pairs), bool)  # may be held out in this mode
-    shared = np.ones(len(pairs), bool)  # survives and may be held out in all modes
-    for name, surviving in surviving_by_mode.items():
-        others = surviving.pairs
-        present = _among(codes, _codes(others["user"].to_numpy(), others["item"].to_numpy()))
-        lasting = _among(item, _lasting_items(surviving, users))
-        shared &= present & lasting
-        if name == mode:
-            safe = lasting
 
-    keys = [_draws(seed, reviewers, asins, user, item)]
-    if hold_out == "latest":
-        keys.append(-pairs["time"].fill_null(np.iinfo(np.int64).min + 1).to_numpy())
-    split = np.full(len(pairs), "train", dtype="U10")
-    names = ("validation", "test") if hold_out == "random" else ("test", "validation")
-    has_two = np.bincount(user[shared], minlength=user.max(initial=0) + 1) >= 2
-    candidate = np.where(has_two[user], shared, safe)
-    order = np.lexsort((*keys, ~candidate, user))  # by user, candidates first, then by the keys
-    rank = _rank_in_group(user[order])
-    candidates = np.bincount(user[candidate], minlength=user.max(initial=0) + 1)
-    for place, name in enumerate(names):
-        split[order[(rank == place) & (candidates[user[order]] >= 2)]] = name
-    columns = [pa.array(user), pa.array(item), pa.array(split.tolist(), pa.string()), pa.array(has_two[user])]
-    columns += [pa.nulls(len(pairs), pa.string()), pairs["time"].cast(pa.int64())]
-    table = pa.table(columns, schema=schemas.SPLITS)
-    if split_unit == "image":
-        return _by_picture(table, surviving_by_mode, mode, lambda u, i, sha: _draw(seed, reviewers[u], asins[i], sha))
-    return table
+def check_options(hold_out: str, split_unit: str, cut: str, test_share: float, validation_share: float) -> None:
+    """Check the options of `assign`.
+
+    Raises:
+        ValueError: an option is unknown, out of range or does not go with another; the message names it.
+    """
+    for name, value, allowed in (("hold_out", hold_out, HOLD_OUTS), ("split_unit", split_unit, SPLIT_UNITS)):
+        if value not in allowed:
+            raise ValueError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+    if split_unit == "image" and hold_out not in ONE_EACH:
+        raise ValueError(f"split_unit: image goes only with hold_out {' or '.join(ONE_EACH)}, not with {hold_out}")
+    for name, share in (("test_share", test_share), ("validation_share", validation_share)):
+        if not 0 < share < 1:
+            raise ValueError(f"{name}: {share} is not between 0 and 1")
+    if test_share + validation_share >= 1:
+        raise ValueError(f"test_share + validation_share is {test_share + validation_share}, which leaves no train")
+    try:
+        valid = not cut or (re.fullmatch(r"\d{4}-\d\d-\d\d", cut) and date.fromisoformat(cut))
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(f"cut: {cut!r} is not a date as YYYY-MM-DD")
 
 
 def unit_of(splits: pa.Table) -> str:
     """Return the one of SPLIT_UNITS that a SPLITS table was made with."""
     return "image" if splits["sha256"].null_count < splits.num_rows else "interaction"
-
-
-def _by_picture(
-    table: pa.Table,
-    surviving_by_mode: Mapping[str, Surviving],
-    mode: str,
-    draw: Callable[[int, int, str], bytes],
-) -> pa.Table:
-    """Hold out one picture of each held-out pair of SPLITS, and keep the pair in train if its item has others."""
-    training = pc.equal(table["split"], "train")
-    held = table.filter(pc.invert(training))
-    contents = {name: s.images.group_by(["item", "sha256"]).aggregate([]) for name, s in surviving_by_mode.items()}
-    own = contents[mode].filter(pc.is_in(contents[mode]["item"], value_set=pc.unique(held["item"])))
-    shared = own
-    for other in contents.values():
-        shared = shared.join(other, ["item", "sha256"], join_type="left semi")
-    of_item, in_all_modes = _lists(own), _lists(shared)
-    pairs = list(zip(held["user"].to_pylist(), held["item"].to_pylist(), strict=True))
-    pictures = [min(in_all_modes.get(i) or of_item[i], key=lambda sha, u=u, i=i: draw(u, i, sha)) for u, i in pairs]
-    siblings = held.filter(pa.array([len(of_item[i]) > 1 for _, i in pairs], pa.bool_()))
-    siblings = _with_column(siblings, "split", pa.repeat("train", siblings.num_rows))
-    held = _with_column(held, "sha256", pa.array(pictures, pa.string()))
-    whole = pa.concat_tables([table.filter(training), siblings, held])
-    return whole.take(np.lexsort((pc.is_valid(whole["sha256"]), whole["item"], whole["user"])))
-
-
-def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), schemas.SPLITS.field(name), values)
-
-
-def _lists(contents: pa.Table) -> dict[int, list[str]]:
-    """Group contents by item: item -> its distinct contents."""
-    lists: dict[int, list[str]] = {}
-    for item, sha in zip(contents["item"].to_pylist(), contents["sha256"].to_pylist(), strict=True):
-        lists.setdefault(item, []).append(sha)
-    return lists
-
-
-def _draw(*parts: object) -> bytes:
-    """Hash `parts` to a sort key."""
-    return blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
-
-
-def _codes(user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    return user.astype(np.int64) << 32 | item
-
-
-def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mark which of `values` [n] are `known`. np.isin sorts, which took half the time of a split of a million pairs."""
-    return pc.is_in(pa.array(values), value_set=pa.array(known)).to_numpy(zero_copy_only=False)
-
-
-def _draws(seed: int, reviewers: list[str], asins: list[str], user: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Compute hash(seed, reviewer_id, asin) of each pair: uint64 [pairs]."""
-    of_user = [f"{seed}\0{reviewer}\0".encode() for reviewer in reviewers]
-    of_item = [asin.encode() for asin in asins]
-    hashes = (
-        blake2b(of_user[u] + of_item[i], digest_size=8).digest()
-        for u, i in zip(user.tolist(), item.tolist(), strict=True)
-    )
-    return np.frombuffer(b"".join(hashes), ">u8").astype(np.uint64)
-
-
-def _rank_in_group(sorted_groups: np.ndarray) -> np.ndarray:
-    """Number the values 0, 1, 2, ... within each run of equal ones."""
-    new = np.ones(len(sorted_groups), bool)
-    new[1:] = sorted_groups[1:] != sorted_groups[:-1]
-    starts = np.flatnonzero(new)
-    return np.arange(len(sorted_groups)) - starts[np.cumsum(new) - 1]
-
-
-def _lasting_items(surviving: Surviving, users: pa.Table) -> np.ndarray:
-    """Find items with a picture that no hold-out can remove: by the vendor, or by a customer who is not a user of it.
-
-    Pictures are compared by content, not URL, because equal pictures of an item are removed together.
-    """
-    images = surviving.images
-    item = images["item"].to_numpy()
-    by_vendor = np.asarray(pc.equal(images["source"], "vendor"))
-    user = pc.index_in(images["reviewer_id"], value_set=users["reviewer_id"].combine_chunks()).fill_null(-1).to_numpy()
-    pairs = surviving.pairs
-    touched = _codes(pairs["user"].to_numpy(), pairs["item"].to_numpy())
-    removable = ~by_vendor & (user >= 0) & _among(_codes(user, item), touched)
-    sha = images["sha256"].combine_chunks().dictionary_encode().indices.to_numpy()
-    content = _codes(sha, item)
-    taken = content[removable & ~_among(content, content[by_vendor])]
-    return item[~_among(content, taken)]

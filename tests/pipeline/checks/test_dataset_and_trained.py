@@ -118,8 +118,8 @@ def test_a_split_without_leaks_passes():
     found = verdict(checks.no_held_out_pair_trains, splits(GOOD), mode="vendor_all")
     assert found.passed
     assert seen(found) == {
-        "pairs_in_two_splits": 0, "users_with_two_of_a_split": 0, "rows_of_another_unit": 0, "expected_of_each": 0,
-        "split_unit": "interaction", "held_out_pairs_with_siblings_in_train": 0,
+        "pairs_in_two_splits": 0, "users_with_two_of_a_split": 0, "rows_of_another_unit": 0, "train_pairs_too_late": 0,
+        "expected_of_each": 0, "split_unit": "interaction", "hold_out": "random", "held_out_pairs_with_siblings_in_train": 0,
     }  # fmt: skip
 
 
@@ -131,6 +131,31 @@ def test_a_held_out_pair_that_also_trains_fails():
 def test_a_user_with_two_held_out_items_of_a_split_fails():
     found = verdict(checks.no_held_out_pair_trains, splits([*GOOD, (0, 9, "test")]), mode="vendor_all")
     assert not found.passed and seen(found)["users_with_two_of_a_split"] == 1
+
+
+# Days of each pair; user 0 has two test pairs.
+DAYS = {(0, 0): 1, (0, 1): None, (0, 2): 5, (0, 3): 7, (0, 4): 7, (1, 3): 5}
+LATE = [(0, 0, "train"), (0, 1, "train"), (0, 2, "validation"), (0, 3, "test"), (0, 4, "test"), (1, 3, "train")]
+
+
+def dated(rows: list[tuple], hold_out: str) -> dg.AssetsDefinition:
+    table = splits_table(rows)
+    times = [None if (day := DAYS[row[:2]]) is None else day * 86_400 + row[1] for row in rows]
+    table = table.set_column(table.schema.get_field_index("time"), "time", pa.array(times, pa.int64()))
+    return in_modes("splits", table, hold_out=hold_out)
+
+
+@pytest.mark.parametrize(("hold_out", "too_late"), [("basket", 0), ("time", 1)])
+def test_several_held_out_items_pass_if_nothing_trains_too_late(hold_out: str, too_late: int):
+    found = verdict(checks.no_held_out_pair_trains, dated(LATE, hold_out), mode="vendor_all")
+    # User 1 trains on the day of user 0's validation: that is no basket's business.
+    assert found.passed == (not too_late) and seen(found)["train_pairs_too_late"] == too_late
+
+
+def test_a_train_pair_on_the_day_of_its_users_basket_fails():
+    late = [*LATE[:3], (0, 3, "train"), LATE[4]]
+    found = verdict(checks.no_held_out_pair_trains, dated(late, "basket"), mode="vendor_all")
+    assert not found.passed and seen(found)["train_pairs_too_late"] == 1
 
 
 # User 0 holds out picture c of item 2, whose others train, and d of item 3, which is its only one.

@@ -12,6 +12,7 @@ from pipeline.core.errors import InputError
 USERS = ("u0", "u1", "u2", "u3")
 ITEMS = ("i0", "i1", "i2", "i3", "i4", "i5")
 CONTENTS = "abcdefgh"
+SECONDS = st.none() | st.integers(0, 5)
 
 
 def users_table():
@@ -51,11 +52,11 @@ def bank():
 
 
 @st.composite
-def shops(draw):
+def shops(draw, times=SECONDS, least_pairs=6):
     """Draw a shop in which at least one mode survives; strangers add photos too, and contents repeat."""
     user, item = st.integers(0, len(USERS) - 1), st.integers(0, len(ITEMS) - 1)
-    pairs = draw(st.lists(st.tuples(user, item), min_size=6, max_size=24, unique=True))
-    timed = [(u, i, draw(st.none() | st.integers(0, 5))) for u, i in pairs]
+    pairs = draw(st.lists(st.tuples(user, item), min_size=least_pairs, max_size=24, unique=True))
+    timed = [(u, i, draw(times)) for u, i in pairs]
     content = st.sampled_from(CONTENTS)
     vendor = draw(st.lists(st.tuples(item, content), min_size=2, max_size=8))
     shots = draw(st.lists(st.tuples(st.sampled_from([*pairs, *[(9, i) for i in range(6)]]), content), max_size=12))

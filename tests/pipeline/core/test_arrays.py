@@ -11,7 +11,7 @@ from models.metrics.evaluate import evaluate
 from pipeline.core import schemas
 from pipeline.core.arrays import check_bank, dataset, item_categories, mode_arrays, planted
 from pipeline.core.dataset.catalogue import build
-from pipeline.core.dataset.splits import leave_one_out
+from pipeline.core.dataset.splits import assign
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank
 from tests.pipeline.core import shops
@@ -79,7 +79,7 @@ def test_a_memorising_model_has_auc_one_half_on_held_out_pairs_and_one_on_held_o
     pairs = [(u, (u + n) % len(shops.ITEMS), None) for u in range(len(shops.USERS)) for n in range(4)]
     vendor = [(i, content) for i in range(len(shops.ITEMS)) for content in "abc"]
     surviving = shops.shop(pairs, vendor, [])
-    split = leave_one_out(surviving, "vendor_all", shops.users_table(), shops.items_table(), 0, split_unit=unit)
+    split = assign(surviving, "vendor_all", shops.users_table(), shops.items_table(), 0, split_unit=unit)
     built = build(surviving["vendor_all"], split, shops.bank(), shops.users_table())
     mode = mode_arrays(built.table, split)
     item = np.zeros((len(mode.items), len(mode.users)))

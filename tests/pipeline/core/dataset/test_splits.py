@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 
 from pipeline.core import schemas
 from pipeline.core.dataset import splits
+from pipeline.core.errors import InputError
 from tests.pipeline.core.shops import ITEMS, USERS, items_table, shop, shops, users_table
 
 
 def split(surviving, mode, seed=0, **options):
-    return splits.leave_one_out(surviving, mode, users_table(), items_table(), seed, **options)
+    return splits.assign(surviving, mode, users_table(), items_table(), seed, **options)
+
+
+def can_be_split(surviving, mode, hold_out):
+    """Return whether the mode is there, and has a time if the hold-out needs one."""
+    return mode in surviving and (hold_out == "random" or surviving[mode].pairs["time"].drop_null().length() > 0)
 
 
 def held_out(table, paired=None):
@@ -55,10 +61,10 @@ def slow_split(surviving, mode, seed, hold_out):
     return result
 
 
-@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.HOLD_OUTS))
+@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.ONE_EACH))
 @settings(max_examples=80, deadline=None)
 def test_the_split_equals_a_slow_reference(surviving, mode, seed, hold_out):
-    assume(mode in surviving)
+    assume(can_be_split(surviving, mode, hold_out))
     table = split(surviving, mode, seed, hold_out=hold_out)
     assert table.schema == schemas.SPLITS
     found = {(r["user"], r["item"]): (r["split"], r["paired"]) for r in table.to_pylist()}
@@ -90,10 +96,10 @@ def rows(table):
     return {(r["user"], r["item"], r["sha256"]): (r["split"], r["paired"]) for r in table.to_pylist()}
 
 
-@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.HOLD_OUTS))
+@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.ONE_EACH))
 @settings(max_examples=80, deadline=None)
 def test_the_split_by_picture_equals_a_slow_reference(surviving, mode, seed, hold_out):
-    assume(mode in surviving)
+    assume(can_be_split(surviving, mode, hold_out))
     table = split(surviving, mode, seed, hold_out=hold_out, split_unit="image")
     assert table.schema == schemas.SPLITS
     assert rows(table) == slow_split_by_picture(surviving, mode, seed, hold_out)
@@ -101,10 +107,10 @@ def test_the_split_by_picture_equals_a_slow_reference(surviving, mode, seed, hol
     assert table.to_pylist() == sorted(table.to_pylist(), key=lambda r: (r["user"], r["item"], r["sha256"] or ""))
 
 
-@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.HOLD_OUTS))
+@given(shops(), st.sampled_from(schemas.IMAGE_MODES), st.integers(0, 3), st.sampled_from(splits.ONE_EACH))
 @settings(max_examples=40, deadline=None)
 def test_both_units_hold_out_the_same_items(surviving, mode, seed, hold_out):
-    assume(mode in surviving)
+    assume(can_be_split(surviving, mode, hold_out))
     whole = split(surviving, mode, seed, hold_out=hold_out)
     by_picture = split(surviving, mode, seed, hold_out=hold_out, split_unit="image")
     assert held_out(by_picture) == held_out(whole)
@@ -182,3 +188,29 @@ def test_an_unknown_mode_hold_out_or_unit_is_named():
         split(surviving, "vendor_all", hold_out="first")
     with pytest.raises(ValueError, match="split_unit: 'row' is not one of interaction, image"):
         split(surviving, "vendor_all", split_unit="row")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"hold_out": "basket", "split_unit": "image"}, "split_unit: image goes only with hold_out random or latest"),
+        ({"hold_out": "time", "split_unit": "image"}, "split_unit: image goes only with hold_out random or latest"),
+        ({"test_share": 0.0}, "test_share: 0.0 is not between 0 and 1"),
+        ({"validation_share": 1.0}, "validation_share: 1.0 is not between 0 and 1"),
+        ({"test_share": 0.6, "validation_share": 0.4}, "leaves no train"),
+        ({"cut": "20200101"}, "cut: '20200101' is not a date as YYYY-MM-DD"),
+        ({"cut": "2020-02-30"}, "cut: '2020-02-30' is not a date as YYYY-MM-DD"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, said):
+    surviving = shop(EVERYONE, [(0, "a"), (1, "b"), (2, "c")], [])
+    with pytest.raises(ValueError, match=said):
+        split(surviving, "vendor_all", **options)
+
+
+@pytest.mark.parametrize("hold_out", ["latest", "basket", "time"])
+def test_without_times_only_random_is_possible(hold_out):
+    surviving = shop([(u, i, None) for u, i, _ in EVERYONE], [(0, "a"), (1, "b"), (2, "c")], [])
+    with pytest.raises(InputError, match=f"hold_out {hold_out} needs to know when .* or use hold_out random"):
+        split(surviving, "vendor_all", hold_out=hold_out)
+    assert held_out(split(surviving, "vendor_all"))

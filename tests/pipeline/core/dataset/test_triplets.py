@@ -141,7 +141,7 @@ def test_an_impossible_sampling_is_an_error_that_names_the_cause():
 @settings(max_examples=60, deadline=None)
 def test_exactly_the_triplets_of_a_slow_listing_are_drawn(surviving, mode, user_sampling, positive, negatives, unit):
     assume(mode in surviving)
-    split = splits.leave_one_out(surviving, mode, users_table(), items_table(), 0, split_unit=unit)
+    split = splits.assign(surviving, mode, users_table(), items_table(), 0, split_unit=unit)
     pictures = catalogue.build(surviving[mode], split, bank(), users_table()).table
     of_item = defaultdict(list)
     for row in pictures.to_pylist():

@@ -1,0 +1,1 @@
+"""Ways to choose which pairs, or pictures of them, are held out from training."""
