@@ -60,7 +60,9 @@ def no_held_out_pair_trains(context: dg.AssetCheckExecutionContext, splits: pa.T
     """Check that held-out data is in no other split, and that a user has as much held out as the hold-out says.
 
     With hold-out random or latest a user has at most one pair in each held-out split. With basket and time a user may
-    have several, and no train pair is on the day of a held-out one or later: of the same user, or of anybody. With unit interaction, a pair is in one split only and no row names a picture. With unit image, a pair is held out
+    have several, and no train pair is on the day of a held-out one or later: of the same user, or of anybody.
+
+    With unit interaction, a pair is in one split only and no row names a picture. With unit image, a pair is held out
     at most once, in a row that names a picture. It may also be in train once, in a row without a picture, which stands
     for its other pictures.
     """

@@ -52,11 +52,11 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
     sha = images["sha256"].combine_chunks().dictionary_encode()
     content = codes(item, sha.indices.to_numpy())  # [images], equal for equal bytes within an item
     customer = np.asarray(images["customer"])
-    shown = splits.filter(pc.or_(pc.equal(splits["split"], "train"), pc.is_valid(splits["sha256"])))
-    pairs = surviving.pairs["user"].to_numpy(), surviving.pairs["item"].to_numpy()
-    held = codes(*pairs)[among(pairs[1], lasting_items(surviving, users))]
-    held = held[~among(held, codes(shown["user"].to_numpy(), shown["item"].to_numpy()))]
-    by_held = customer & among(codes(images["user"].fill_null(-1).to_numpy(), item), held)
+    held = _codes_of(splits.filter(pc.and_(pc.not_equal(splits["split"], "train"), pc.is_null(splits["sha256"]))))
+    lasting = pc.is_in(surviving.pairs["item"], value_set=pa.array(lasting_items(surviving, users)))
+    in_no_split = np.setdiff1d(_codes_of(surviving.pairs.filter(lasting)), _codes_of(splits))
+    taken_by = codes(images["user"].fill_null(-1).to_numpy(), item)
+    by_held = customer & among(taken_by, np.concatenate([held, in_no_split]))
     leaves = np.isin(content, content[by_held]) & ~np.isin(content, content[~customer])
     first = np.zeros(len(content), bool)
     first[np.unique(content, return_index=True)[1]] = True
@@ -86,3 +86,7 @@ def build(surviving: Surviving, splits: pa.Table, bank_index: pa.Table, users: p
         **{name: kept[name] for name in ("item", "source", "position", "sha256", "review_id", "user")},
     }
     return Catalogue(pa.table([columns[name] for name in schemas.CATALOGUE.names], schema=schemas.CATALOGUE), counts)
+
+
+def _codes_of(pairs: pa.Table) -> np.ndarray:
+    return codes(pairs["user"].to_numpy(), pairs["item"].to_numpy())

@@ -119,7 +119,8 @@ def test_a_split_without_leaks_passes():
     assert found.passed
     assert seen(found) == {
         "pairs_in_two_splits": 0, "users_with_two_of_a_split": 0, "rows_of_another_unit": 0, "train_pairs_too_late": 0,
-        "expected_of_each": 0, "split_unit": "interaction", "hold_out": "random", "held_out_pairs_with_siblings_in_train": 0,
+        "expected_of_each": 0, "split_unit": "interaction", "hold_out": "random",
+        "held_out_pairs_with_siblings_in_train": 0,
     }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def after_cut(
         InputError: the mode has no pair in train, in validation or in test; or too few times are known.
     """
     _refuse_unknown(by_mode[mode], "time")
-    codes, first = np.unique(np.concatenate([pairs.codes for pairs in by_mode.values()]), return_index=True)
+    first = np.unique(np.concatenate([pairs.codes for pairs in by_mode.values()]), return_index=True)[1]
     times = np.concatenate([pairs.time for pairs in by_mode.values()])[first]
     days = times[np.concatenate([pairs.known for pairs in by_mode.values()])[first]] // DAY
     days.sort()
@@ -54,11 +54,11 @@ def after_cut(
     users = max(int(pairs.user.max(initial=0)) for pairs in by_mode.values()) + 1
     starts = np.full(users, validation), np.full(users, test)
     split, paired = _assigned(by_mode, mode, dict.fromkeys(by_mode, starts))
-    missing = [name for name in ("train", "validation", "test") if name not in split]
+    missing = next((name for name in ("train", "test", "validation") if name not in split), None)
     if missing:
         raise InputError(
             f"image mode {mode}: hold_out time with validation from {_words(validation)} and test from {_words(test)}"
-            f" leaves no user with a purchase in {' and '.join(missing)}; the purchases run from {_words(days[0])} to"
+            f" leaves no user with a purchase in {missing}; the purchases run from {_words(days[0])} to"
             f" {_words(days[-1])}. Choose a cut within them or other shares, or use hold_out random."
         )
     return split, paired
@@ -90,7 +90,7 @@ def _assigned(by_mode: Mapping[str, ModePairs], mode: str, starts: Mapping[str, 
         for part in ("validation", "test")
     }
     paired = _counts(np.concatenate([held[mode, "validation"], held[mode, "test"]]), users) > 0
-    for (name, part), codes in held.items():
+    for (_, part), codes in held.items():
         common = _counts(np.intersect1d(codes, held[mode, part]), users)
         paired &= (common == _counts(codes, users)) & (common == _counts(held[mode, part], users))
     return split, paired[own.user]

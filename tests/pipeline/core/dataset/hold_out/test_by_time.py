@@ -77,7 +77,7 @@ def slow_cut_starts(surviving, test_share, validation_share):
     before = [day for day in days if day < test]
     enough = [d for d in set(before) if sum(day >= d for day in before) >= validation_share * len(days)]
     validation = max(enough) if enough else min(before, default=test)
-    return dict.fromkeys(range(len(USERS)), [validation, test])
+    return {user: [validation, test] for user in range(len(USERS))}
 
 
 def slow_split(surviving, starts):
@@ -263,7 +263,7 @@ def test_a_user_without_a_purchase_before_the_cut_is_in_no_split():
 
 @pytest.mark.parametrize(
     ("cut", "share", "missing"),
-    [("1970-01-20", 0.3, "test"), ("1970-01-02", 0.3, "train and validation"), ("1970-01-06", 0.7, "train")],
+    [("1970-01-20", 0.3, "test"), ("1970-01-02", 0.3, "train"), ("1970-01-06", 0.7, "train")],
 )
 def test_a_cut_outside_the_period_is_refused_with_the_period(cut, share, missing):
     surviving = shop(days((0, 0, 1), (0, 1, 1), (0, 2, 5), (0, 3, 9)), VENDOR, [])
