@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from models.data.dataset import UNKNOWN_TIME
-from pipeline.core.dataset.hold_out.pairs import among, codes
+from pipeline.core.dataset.hold_out.pairs import UNKNOWN_TIME, among, codes
 
 DAY = 86_400  # seconds
 

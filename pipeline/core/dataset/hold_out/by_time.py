@@ -79,7 +79,9 @@ def cut_days(days: np.ndarray, cut: str, test_share: float, validation_share: fl
     return int(before[-min(least, len(before))]), test
 
 
-def _assigned(by_mode: Mapping[str, ModePairs], mode: str, starts: Mapping[str, Starts]) -> tuple[np.ndarray, ...]:
+def _assigned(
+    by_mode: Mapping[str, ModePairs], mode: str, starts: Mapping[str, Starts]
+) -> tuple[np.ndarray, np.ndarray]:
     """Split all modes, to find the users with the same hold-outs in all of them: splits and paired of `mode`."""
     split_of = {name: _split(pairs, *starts[name]) for name, pairs in by_mode.items()}
     own, split = by_mode[mode], split_of[mode]

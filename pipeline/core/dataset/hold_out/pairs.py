@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.data.dataset import UNKNOWN_TIME
 from pipeline.core.dataset.survivors import Surviving
+
+UNKNOWN_TIME = np.iinfo(np.int64).min  # of a pair whose time the data does not give
 
 
 @dataclass(frozen=True, eq=False)
