@@ -57,6 +57,7 @@ class FitContext:
     ranks: int = 1  # processes that train together
     begin_from: Path | None = None  # folder of an earlier model to begin from
     facts: "ItemFacts | None" = None  # text and categories of the data's items, where the recommender needs them
+    held_out_later: bool = False  # whether every held-out pair is known to be later than every train pair
     report: Callable[[FitProgress], None] = lambda _: None
 
 

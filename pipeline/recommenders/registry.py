@@ -6,11 +6,13 @@ from typing import Any
 from pipeline.core.errors import InputError
 from pipeline.recommenders.bpr import BprMf, Vbpr, VbprVisual
 from pipeline.recommenders.contract import Recommender
-from pipeline.recommenders.cornac_vbpr import CornacVbpr, TunedCornacVbpr
 from pipeline.recommenders.counts import PictureCount, PlantedBest, Popularity, Random
 from pipeline.recommenders.dvbpr import Dvbpr, Kang2017, Paper
 from pipeline.recommenders.modern import ModernRecommender
 from pipeline.recommenders.neighbours import BestNeighbour, VisualNeighbours
+from pipeline.recommenders.peers.cornac import CornacVbpr, TunedCornacVbpr
+from pipeline.recommenders.peers.field import LightFm, LightGcn, SasRec
+from pipeline.recommenders.peers.hm_recipe import HmRecipe
 
 # The default order of evaluations and pages. If a mode has two main recommenders, the first one is `leading`.
 RECOMMENDERS: dict[str, Recommender] = {
@@ -28,6 +30,10 @@ RECOMMENDERS: dict[str, Recommender] = {
         BestNeighbour(),
         CornacVbpr(),
         TunedCornacVbpr(),
+        LightFm(),
+        LightGcn(),
+        SasRec(),
+        HmRecipe(),
         Paper(),
         Kang2017(),
         PlantedBest(),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pydantic
 import torch
 import yaml
@@ -51,6 +53,7 @@ class Task:
             seed=self.seed,
             home=self.home,
             facts=self.data.facts if recommender.reads(FACTS) else None,
+            held_out_later=_held_out_later(self.data.splits),
             report=self.report,
         )
 
@@ -141,6 +144,14 @@ def settings_of(recommender: Recommender, method: Method, changes: dict[str, Any
         problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
         raise InputError(f"{recommender.op}: {changes}: {problem}.") from error
     return method.settings(recommender.settings_class, recommender.op, config)
+
+
+def _held_out_later(splits: pa.Table) -> bool:
+    """Return whether every held-out row of SPLITS is later than every train row; False where a time is unknown."""
+    held_out = pc.not_equal(splits["split"], "train")
+    train, held = splits.filter(pc.invert(held_out))["time"], splits.filter(held_out)["time"]
+    known = len(train) and len(held) and not train.null_count and not held.null_count
+    return bool(known) and pc.max(train).as_py() < pc.min(held).as_py()
 
 
 def _triplets_of(recommender: Recommender, method: Method, changes: dict[str, Any]) -> TripletSettings:

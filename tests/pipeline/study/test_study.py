@@ -13,8 +13,9 @@ import pytest
 
 from models.data.factors import Factors
 from pipeline.core.errors import InputError
-from pipeline.recommenders import cornac_peer
-from pipeline.recommenders.cornac_settings import TunedCornacSettings
+from pipeline.recommenders.peers import environment
+from pipeline.recommenders.peers.environment import PeerEnvironment
+from pipeline.recommenders.peers.settings import TunedCornacSettings
 from pipeline.recommenders.registry import in_studies
 from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
 from pipeline.settings.assets import EvaluationSettings
@@ -170,7 +171,7 @@ def test_a_cell_that_fails_is_named_and_the_others_are_made(
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr(cornac_peer.venv, "create", offline)
+    monkeypatch.setattr(environment.venv, "create", offline)
     code, said = call(
         "--name", "offline", "--splits", "1", "--seeds", "1", "--modes", "vendor_single",
         "--models", "cornac_vbpr", "popularity", "--reference", "popularity",
@@ -185,15 +186,15 @@ def test_a_peers_factors_are_measured_as_our_own(pictured: Home, monkeypatch: py
 
     given: list[dict[str, float]] = []
 
-    def peer(python, data, features, epochs, point, seed, folder) -> list[Factors]:
-        given.append(point)
-        item = np.arange(len(data.items), dtype=np.float32)[:, None]
-        bias, phi = np.zeros(len(data.items)), np.zeros((0, 1))
-        thetas = [np.full((len(data.users), 1), number, np.float32) for number in epochs]
-        return [Factors(data.users, data.items, theta, item, bias, phi, data.image_item) for theta in thetas]
+    def worker(_: PeerEnvironment, __: Path, ___: Path, files: list[Path], seconds: float) -> None:
+        with np.load(files[0]) as found:
+            given.append(json.loads(str(found["knobs"])))
+            epochs, users, items = found["epochs"], int(found["users"]), int(found["items"])
+        item = np.tile(np.arange(items, dtype=np.float32)[:, None], (len(epochs), 1, 1))
+        theta = np.tile(epochs[:, None, None].astype(np.float32), (1, users, 1))
+        np.savez(files[1], theta=theta, item=item, item_bias=np.zeros((len(epochs), items)))
 
-    monkeypatch.setattr(cornac_peer, "_installed", lambda _: Path("python"))
-    monkeypatch.setattr(cornac_peer, "_trained", peer)
+    monkeypatch.setattr(PeerEnvironment, "run", worker)
     models = ("cornac_vbpr", "cornac_vbpr_tuned")
     call("--name", "peer", "--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--models", *models)
     folder = pictured.folder / "studies" / "peer" / "vendor_single" / "split-0" / "seed-0" / "cornac_vbpr"

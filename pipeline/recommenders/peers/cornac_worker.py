@@ -1,6 +1,6 @@
 """Train Cornac's VBPR on arrays: `python cornac_worker.py IN.npz OUT.npz`, run by a Python that has Cornac.
 
-This script must not import this project. `cornac_peer.py` writes IN.npz and reads OUT.npz.
+`exchange.py` describes the files.
 """
 
 import json

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.recommenders import cornac_worker
+from pipeline.recommenders.peers import cornac_worker
 
 USERS, ITEMS, WIDTH = 4, 6, 3
 
