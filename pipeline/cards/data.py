@@ -63,10 +63,11 @@ def of_recommender(home: Home, mode: str, folder: ModelFolder, name: str, licenc
         f"people left with fewer than {k}.",
         "Several reviews of one item by one person count as one purchase; star ratings were not used.",
         "Pictures were fetched once, checked, decoded and resized to squares; equal pictures of an item were merged.",
-        "One purchase of each person was hidden for validation and one for the test."
-        + (" Only one picture of it was hidden; its other pictures were trained on, so figures leak."
+        f"{counts['held_out']['validation']:,} purchases were hidden for validation and"
+        f" {counts['held_out']['test']:,} for the test. {counts['protocol']}"
+        + (" Only one picture of each was hidden; its other pictures were trained on, so figures leak."
            if counts["leaky"] else
-           " All its pictures, and the photos in its review, were removed from training with it."),
+           " All their pictures, and the photos in their reviews, were removed from training with them."),
     )  # fmt: skip
     return _card(
         home, folder, name, licence, composition, {} if newer else collected, newer, processed,

@@ -9,6 +9,7 @@ from models.metrics.selection import AUC, TITLES
 from pipeline.cards.render import Card
 from pipeline.core import parquet as pq
 from pipeline.core.dataset.extent import Extent
+from pipeline.core.dataset.split_facts import protocol_line, split_facts
 from pipeline.home.storage import ModelFolder
 from pipeline.recommenders import registry
 from pipeline.upkeep.mlflow_records import Origin
@@ -105,7 +106,7 @@ def counts_of(folder: ModelFolder) -> dict[str, Any]:
         "by_source": {source: catalogue["source"].to_pylist().count(source) for source in ("vendor", "customer")},
         "factors": Factors.load(folder.verified / "factors.npz").theta.shape[1],
         "leaky": leaky,
-        "hold_out": f"one {'picture of a ' if leaky else ''}purchase hidden for each split",
+        "protocol": protocol_line(split_facts(splits)),
     }
 
 

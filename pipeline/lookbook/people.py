@@ -43,7 +43,8 @@ class Person:
     reviewer_id: str
     bought: list[ProductCard]  # items of the training split
     bought_count: int
-    held_out: ProductCard | None
+    held_out: ProductCard | None  # the first of them
+    held_out_count: int
     standing: Standing | None
     picks: list[tuple[ProductCard, float]]  # with the model's score, best first
     reasons: list[Reason]  # for the first picks
@@ -109,7 +110,7 @@ def people(
     bought = {user: items["train"][: settings.picks - 1] for user, items in history.items()}
     reasons = Reasons.open(home, mode, factors, tables["catalogue"])
     wanted = {item for shown in bought.values() for item in shown}
-    wanted |= {item for items in history.values() for item in items["test"]}
+    wanted |= {item for items in history.values() for item in items["test"][:1]}
     wanted |= {item for shown in picks.values() for item, _ in shown}
     wanted |= (
         reasons.wanted({user: [item for item, _ in shown] for user, shown in picks.items()}, history)
@@ -130,6 +131,7 @@ def people(
                 [product_cards[item] for item in bought[user]],
                 len(items["train"]),
                 None if target is None else product_cards[target],
+                len(items["test"]),
                 None if target is None or factors is None else standing(factors, user, target, owned),
                 [(product_cards[item], score) for item, score in picks[user]],
                 reasons.of(user, [item for item, _ in picks[user]], items["train"], product_cards, album)

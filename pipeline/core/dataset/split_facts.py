@@ -31,7 +31,8 @@ def split_facts(splits: pa.Table) -> dict[str, Any]:
     (split_unit image) are not counted as train pairs.
     """
     user, item = splits["user"].to_numpy(), splits["item"].to_numpy()
-    time = splits["time"].fill_null(UNKNOWN_TIME).to_numpy()
+    times = splits["time"] if "time" in splits.column_names else pa.nulls(len(splits), pa.int64())  # an old model's
+    time = times.fill_null(UNKNOWN_TIME).to_numpy(zero_copy_only=False)
     known, pair = time != UNKNOWN_TIME, codes(user, item)
     split = splits["split"].to_numpy(zero_copy_only=False)
     test, validation = split == "test", split == "validation"
