@@ -52,8 +52,9 @@ def _surviving(
             f"image mode {mode}: image_urls lists only the pictures of {', '.join(listed)}: materialise it with this"
             " mode among its setting `modes`, then image_ledger and image_bank (--quick --modes does that)."
         )
-    k = _extent(method, interactions).k
-    found = survivors.surviving(interactions, image_urls, image_ledger, mode, k=k)
+    extent = _extent(method, interactions)
+    k, candidates = extent.k, extent.candidates
+    found = survivors.surviving(interactions, image_urls, image_ledger, mode, k=k, candidates=candidates)
     if not found.pairs.num_rows:
         raise InputError(
             f"image mode {mode}: no user keeps {k} items with a working picture ({found.counts}). "

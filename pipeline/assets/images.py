@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pipeline.core import digests
 from pipeline.core.dataset import extent as extents
 from pipeline.core.dataset import survivors
+from pipeline.core.dataset.candidates import BOUGHT
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError, UnreachableError
 from pipeline.core.generator.likeness import most_alike
@@ -62,8 +63,9 @@ def image_urls(
     """List one row per wanted picture: all of 5-core items, and for the generator a capped number per garment class."""
     settings = method.settings(ImageUrlSettings, "image_urls", config)
     # Items keep their numbers when they leave the 5-core, for example because a sample was drawn.
-    items = items.filter(pc.is_in(items["item"], value_set=pc.unique(interactions["item"])))
     extent = extents.recorded(interactions)
+    if extents.extent_of(interactions).candidates == BOUGHT:
+        items = items.filter(pc.is_in(items["item"], value_set=pc.unique(interactions["item"])))
     of_items = pc.field("asin").isin(items["asin"].combine_chunks())  # a column without chunks has no type
     wanted = of_items | pc.field("garment_class").is_valid() if settings.extra_per_class else of_items
     with_photo = (pc.list_value_length(pc.field("image_urls")) > 0) & of_items

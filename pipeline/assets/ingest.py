@@ -4,6 +4,7 @@ Code that reads belongs in `core/raw/`, code that filters in `core/dataset/kcore
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline.core import schemas
+from pipeline.core.dataset import candidates, kcore
 from pipeline.core.dataset import extent as extents
-from pipeline.core.dataset import kcore
 from pipeline.core.durable import sole_writer
 from pipeline.core.erasure import Erasures
 from pipeline.core.generator import categories
@@ -257,20 +258,26 @@ def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews:
         previous_items=_previous(storage, "items", "asin"),
         folder=storage.staged,
     )
+    extent, items = replace(core.extent, candidates=settings.candidates), core.items
+    if settings.candidates == candidates.ALL:
+        items = candidates.with_all_products(
+            items, StoredTable(storage.tables / "products.parquet", SCHEMAS["products"])
+        )
     ours = paper.our_data_set("this run", core.counts)
     falls = steps.five_core(core.counts, settings.k, settings.iterative)
     # The same rows of another extent are another table: image modes are pruned by its k.
     version = table_digest(core.interactions)
     yield table_output(
-        extents.carrying(core.interactions, core.extent),
+        extents.carrying(core.interactions, extent),
         "interactions",
-        version=version if core.extent == extents.Extent() else digest(version, vars(core.extent)),
+        version=version if extent == extents.Extent() else digest(version, extent.plain()),
         steps=waterfall(core.counts),
         waterfall=thumbnail(plots.waterfall(falls, f"The {settings.k}-core, step by step")),
         counts=core.counts,
         k=settings.k,
         iterative=settings.iterative,
-        extent=core.extent.label or None,
+        extent=extent.label or None,
+        candidates=settings.candidates,
         sample=vars(settings.sample) if settings.sample and core.extent.sampled else None,
         table_1=dg.MetadataValue.md(paper.table_1(ours)),
         # Separate numbers, so that the UI plots each over the runs.
@@ -281,4 +288,4 @@ def five_core(config: FiveCoreConfig, method: Method, storage: Storage, reviews:
         table_1_core_items=ours.core_items,
     )
     yield table_output(core.users, "users")
-    yield table_output(core.items, "items")
+    yield table_output(items, "items")

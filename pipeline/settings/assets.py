@@ -9,6 +9,7 @@ from typing import Annotated
 from typing_extensions import Doc
 
 from models.metrics.poolings import POOLINGS
+from pipeline.core.dataset.candidates import BOUGHT, CANDIDATES
 from pipeline.core.dataset.extent import Sample
 from pipeline.core.dataset.splits import check_options
 from pipeline.core.schemas import IMAGE_MODES
@@ -36,8 +37,13 @@ class FiveCoreSettings:
         int, Doc("Users to draw from those with k distinct items, with all their reviews; 0: no sample, all users.")
     ] = 0
     sample_seed: Annotated[int, Doc("Seed of that draw.")] = 0
+    candidates: Annotated[
+        str, Doc("Items that can be recommended: bought by a user of the k-core; or all products with a picture.")
+    ] = BOUGHT
 
     def __post_init__(self) -> None:
+        if self.candidates not in CANDIDATES:
+            raise ValueError(f"candidates: {self.candidates!r} is not one of {', '.join(CANDIDATES)}")
         if self.k < 1:
             raise ValueError(f"k is {self.k}; a user needs at least 1 item (--min-interactions)")
         if self.sample_users < 0:

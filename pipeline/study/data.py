@@ -93,7 +93,9 @@ def open_home(storage: Storage, method: Method) -> HomeData:
     features = storage.frozen_features(len(bank.pixels), bank.digest)
     extent = extent_of(read["interactions"], method.settings(FiveCoreSettings, "five_core").k)
     by_mode = {
-        mode: survivors.surviving(read["interactions"], read["image_urls"], read["image_ledger"], mode, extent.k)
+        mode: survivors.surviving(
+            read["interactions"], read["image_urls"], read["image_ledger"], mode, extent.k, candidates=extent.candidates
+        )
         for mode in extent_of(read["image_urls"]).modes
     }
     inputs = {name: table_digest(read[name]) for name in ("users", "items")}

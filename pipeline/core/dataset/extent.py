@@ -1,4 +1,4 @@
-"""Record how much of a shop's data a table was made from: k of the k-core, a sample of users, the image modes.
+"""Record how much of a shop's data a table was made from: k of the k-core, sample, image modes, candidates.
 
 The interactions carry this in their schema's metadata, which Parquet keeps, and pass it on to the splits, the
 addresses of pictures, the garments and the models. So whatever was made from a sample says so. Drawing the sample
@@ -44,6 +44,7 @@ class Extent:
     of_users: int | None = None  # users with k distinct items, from whom they were drawn
     seed: int | None = None  # of the draw
     modes: tuple[str, ...] = IMAGE_MODES  # image modes whose pictures are listed
+    candidates: str = "bought"  # one of candidates.CANDIDATES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modes", tuple(self.modes))  # JSON has a list
@@ -69,8 +70,9 @@ class Extent:
         return cls(**values) if values else cls()
 
     def plain(self) -> dict[str, Any]:
-        """Return the fields, for JSON."""
-        return dataclasses.asdict(self)
+        """Return the fields, for JSON; `candidates` only if it is not the default, as an earlier version had none."""
+        fields = dataclasses.asdict(self)
+        return fields if self.candidates != Extent.candidates else {k: fields[k] for k in fields if k != "candidates"}
 
     def parameters(self) -> dict[str, int]:
         """Return the numbers for a tracked run's parameters."""

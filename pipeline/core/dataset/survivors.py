@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
+from pipeline.core.dataset.candidates import ALL, BOUGHT
 from pipeline.core.errors import InputError
 from pipeline.core.signatures import freshest, keyed
 
@@ -163,11 +164,14 @@ def _exploded(table: pa.Table, column: str, source: str) -> pa.Table:
     )
 
 
-def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mode: str, k: int = 5) -> Surviving:
+def surviving(
+    interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mode: str, k: int = 5, *, candidates: str = BOUGHT
+) -> Surviving:
     """Prune `mode`: drop items without a working picture, then users with fewer than `k` items, then untouched items.
 
     RULES says which pictures a mode has. One pass is enough, because dropping items that no remaining user touched
-    takes nothing from any user. `counts` has the numbers of each step.
+    takes nothing from any user. With candidates "all" untouched items keep their pictures, so that they can be
+    recommended. `counts` has the numbers of each step.
 
     Raises:
         InputError: no picture works, or no user is left.
@@ -200,10 +204,13 @@ def surviving(interactions: pa.Table, image_urls: pa.Table, ledger: pa.Table, mo
             f"{mode}: no user is left with {k} items that have a working picture ({counts['items_without_picture']:,}"
             f" of {counts['items_before']:,} items have none); look at the reasons in image_ledger"
         )
-    images = images.filter(pc.is_in(images["item"], value_set=pc.unique(pairs["item"])))
+    if candidates == BOUGHT:
+        images = images.filter(pc.is_in(images["item"], value_set=pc.unique(pairs["item"])))
     counts |= {"users": len(np.unique(users[kept])), "items": len(np.unique(items[kept]))}
     counts["item_images"] = len(np.unique(_pair_codes(images["item"], images["url"])))
     counts["interactions"] = pairs.num_rows
+    if candidates == ALL:
+        counts["items_never_bought"] = len(pc.unique(images["item"])) - counts["items"]
     return Surviving(mode, pairs, images, counts)
 
 
