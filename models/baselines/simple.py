@@ -6,6 +6,7 @@ Each function takes the data set and returns a model that scores, usually `Facto
 import numpy as np
 
 from models.baselines.neighbours import Neighbours
+from models.data import priors
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means
 
@@ -14,12 +15,17 @@ def random(data: Dataset, k: int = 50, seed: int = 0) -> Factors:
     """Draw seeded Gaussian factors, to show the level and the spread of chance."""
     rng = np.random.default_rng(seed)
     theta = rng.standard_normal((len(data.users), k), dtype=np.float32)
-    return _blind(data, theta, rng.standard_normal((len(data.items), k), dtype=np.float32))
+    return blind(data, theta, rng.standard_normal((len(data.items), k), dtype=np.float32))
 
 
 def popularity(data: Dataset) -> Factors:
-    """Score each item by the number of its interactions in train."""
-    return _constant(data, np.bincount(data.train[:, 1], minlength=len(data.items)))
+    """Score each item by log(1 + its users in train); an unseen item gets the mean over the seen ones."""
+    return constant(data, priors.log_counts(data))
+
+
+def popularity_zero(data: Dataset) -> Factors:
+    """Score each item by the number of its interactions in train, so that an unseen item is below all others."""
+    return constant(data, np.bincount(data.train[:, 1], minlength=len(data.items)))
 
 
 def picture_count(data: Dataset) -> Factors:
@@ -27,7 +33,7 @@ def picture_count(data: Dataset) -> Factors:
 
     This is not a recommender but a leak in the data; compare every visual recommender with it.
     """
-    return _constant(data, np.bincount(data.image_item, minlength=len(data.items)))
+    return constant(data, np.bincount(data.image_item, minlength=len(data.items)))
 
 
 def visual_neighbours(data: Dataset, features: np.ndarray) -> Factors:
@@ -91,7 +97,7 @@ def centred(data: Dataset, features: np.ndarray) -> np.ndarray:
     return (features - centre).astype(np.float32)
 
 
-def _blind(data: Dataset, theta: np.ndarray, item: np.ndarray, item_bias: np.ndarray | None = None) -> Factors:
+def blind(data: Dataset, theta: np.ndarray, item: np.ndarray, item_bias: np.ndarray | None = None) -> Factors:
     """Make factors of a model that sees no pictures."""
     return Factors(
         users=data.users,
@@ -104,6 +110,6 @@ def _blind(data: Dataset, theta: np.ndarray, item: np.ndarray, item_bias: np.nda
     )
 
 
-def _constant(data: Dataset, scores: np.ndarray) -> Factors:
+def constant(data: Dataset, scores: np.ndarray) -> Factors:
     """Make factors that give each item one score, the same for every user."""
-    return _blind(data, np.zeros((len(data.users), 1)), np.zeros((len(data.items), 1)), scores)
+    return blind(data, np.zeros((len(data.users), 1)), np.zeros((len(data.items), 1)), scores)

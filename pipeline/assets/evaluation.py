@@ -68,7 +68,8 @@ def recommender_evaluation(
     if older:
         context.log.info(f"trained on other data, and not evaluated: {', '.join(older)}")
     models: dict[str, ScoringModel] = {name: registry.get(name).load(one.verified) for name, one in main.items()}
-    models |= {one.name: one.load(others.path / one.name) for one in registry.baselines()}
+    skipped: dict[str, str] = others.manifest().get("skipped", {})
+    models |= {one.name: one.load(others.path / one.name) for one in registry.baselines() if one.name not in skipped}
     truth = raw.truth()
     if truth is not None:
         with np.load(truth) as planted:
@@ -125,6 +126,7 @@ def recommender_evaluation(
         models=dg.MetadataValue.md(comparison.markdown(figures)),
         runs=runs,
         not_evaluated=list(older) or None,
+        skipped=skipped or None,
         item_score=settings.item_score,
         **extent.metadata(),
         items_without_a_type=int((category < 0).sum()),

@@ -24,7 +24,15 @@ from pipeline.core.tables import table_digest
 from pipeline.home.partitions import image_modes
 from pipeline.home.storage import Storage, digest
 from pipeline.recommenders import registry, warm_start
-from pipeline.recommenders.contract import FACTS, FEATURES, PIXELS, TRIPLETS, FitContext, Recommender
+from pipeline.recommenders.contract import (
+    FACTS,
+    FEATURES,
+    PIXELS,
+    TRIPLETS,
+    FitContext,
+    NotApplicableError,
+    Recommender,
+)
 from pipeline.runtime.progress import reporter
 from pipeline.runtime.resources import Compute
 from pipeline.runtime.tracking import Tracker
@@ -36,7 +44,7 @@ from pipeline.views.metadata import file, table_output, thumbnail
 
 GROUP = "recommender"
 TRAINING_CODE = "1"
-BASELINES_CODE = "3"
+BASELINES_CODE = "4"
 
 
 def _keep_tables(folder: Path, splits: pa.Table, catalogue: pa.Table) -> None:
@@ -311,9 +319,16 @@ def baselines(
                 home=storage.home,
                 facts=_facts(storage, data.items) if read_facts else None,
             )
+            skipped, tuned = {}, {}
             for done, recommender in enumerate(recommenders):
                 report(done, len(recommenders), recommender.name)
-                fitted = recommender.fit(fit_context, settings)
+                try:
+                    fitted = recommender.fit(fit_context, settings)
+                except NotApplicableError as reason:
+                    context.log.warning(f"{recommender.name} is skipped: {reason}")
+                    skipped[recommender.name] = str(reason)
+                    continue
+                tuned[recommender.name] = fitted.details
                 _keep_tables(folder.path / recommender.name, splits, catalogue)
                 recommender.save(fitted.model, folder.path / recommender.name)
             report(len(recommenders), len(recommenders), "")
@@ -325,13 +340,22 @@ def baselines(
                     "inputs": inputs,
                     "settings": vars(settings),
                     "code_version": BASELINES_CODE,
+                    "skipped": skipped,
+                    "tuned": tuned,
                     "dagster_run": context.run_id,
                     "mlflow_run": run.run_id,
                 }
             )
     folder.make_current()
+    skipped = folder.manifest().get("skipped", {})
     return dg.MaterializeResult(
-        metadata={"models": len(recommenders), "reused": reused, "folder": file(folder.path), **run.link()},
+        metadata={
+            "models": len(recommenders) - len(skipped),
+            **({"skipped": skipped} if skipped else {}),
+            "reused": reused,
+            "folder": file(folder.path),
+            **run.link(),
+        },
         data_version=dg.DataVersion(folder.run),
     )
 

@@ -21,6 +21,7 @@ class BprMf(Recommender):
     op = "baselines"
     space = MF_SPACE
     baseline = True
+    takes_prior = True
 
     def fit(self, context: FitContext, settings: BprSettings) -> Fitted:
         """Train every point of the grid and keep the best on validation."""

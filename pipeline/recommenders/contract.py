@@ -109,6 +109,8 @@ class Recommender:
     needs: frozenset[str] = frozenset()  # of TRIPLETS, FEATURES, PIXELS, FACTS
     space: Space = {}  # noqa: RUF012  settings that a search may change; empty: none. Read only.
     baseline: bool = False  # whether the asset `baselines` trains it
+    takes_prior: bool = False  # whether `NAME_prior`, the same with the popularity prior, is a recommender too
+    prior_is_baseline: bool = False  # whether the asset `baselines` trains that one
     in_studies: bool = True
     usual: bool = False  # whether a study trains it by default
     reference: bool = False  # whether a study compares the others with it by default

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.recommenders.contract import FitContext, Fitted, Recommender
+from pipeline.recommenders.contract import FitContext, Fitted, NotApplicableError, Recommender
 
 
 class Random(Recommender):
@@ -36,12 +36,43 @@ class Count(Recommender):
 
 
 class Popularity(Count):
-    """The number of users who have the item in train."""
+    """The number of users who have the item in train; an unseen item gets the mean."""
 
     name = "popularity"
     title = "Popularity"
     hint = "the same list for all"
     in_group_charts = True
+
+
+class PopularityZero(Count):
+    """The same count with 0 for an unseen item, as it is often reported: too easy to beat where items are new."""
+
+    name = "popularity_zero"
+    title = "Popularity, unseen last"
+    hint = "the same list for all, new items at its end"
+    usual = False
+
+
+class PopularityRecent(Recommender):
+    """The same count, in which a purchase weighs less the older it is."""
+
+    name = "popularity_recent"
+    title = "Recent popularity"
+    hint = "the same list for all, recent purchases first"
+    usual = True
+    baseline = True
+    seeded = False
+
+    def fit(self, context: FitContext, settings: Any) -> Fitted:
+        """Tune the decay on validation."""
+        from models.baselines.popularity_recent import popularity_recent
+        from models.data import priors
+
+        if not priors.has_times(context.data):
+            raise NotApplicableError("the data gives no times of purchases")
+        model, tau, values = popularity_recent(context.data)
+        grid = [{"tau_days": point, "validation": value} for point, value in values.items()]
+        return Fitted(model, details={"tau_days": tau, "grid": grid})
 
 
 class PictureCount(Count):

@@ -18,6 +18,8 @@ class VisualNeighbours(Recommender):
     usual = True
     needs = frozenset({FEATURES})
     baseline = True
+    takes_prior = True
+    prior_is_baseline = True
     seeded = False
 
     def fit(self, context: FitContext, settings: Any) -> Fitted:

@@ -6,39 +6,60 @@ from typing import Any
 from pipeline.core.errors import InputError
 from pipeline.recommenders.bpr import BprMf, Vbpr, VbprVisual
 from pipeline.recommenders.contract import Recommender
-from pipeline.recommenders.counts import PictureCount, PlantedBest, Popularity, Random
+from pipeline.recommenders.counts import PictureCount, PlantedBest, Popularity, PopularityRecent, PopularityZero, Random
 from pipeline.recommenders.dvbpr import Dvbpr, Kang2017, Paper
+from pipeline.recommenders.ials import Ials
+from pipeline.recommenders.item_to_item import EaseRecommender, ItemKnnRecommender
 from pipeline.recommenders.modern import ModernRecommender
 from pipeline.recommenders.neighbours import BestNeighbour, VisualNeighbours
 from pipeline.recommenders.peers.cornac import CornacVbpr, TunedCornacVbpr
 from pipeline.recommenders.peers.field import LightFm, LightGcn, SasRec
 from pipeline.recommenders.peers.hm_recipe import HmRecipe
+from pipeline.recommenders.shares import Shares
+from pipeline.recommenders.with_prior import WithPriorRecommender
 
 # The default order of evaluations and pages. If a mode has two main recommenders, the first one is `leading`.
-RECOMMENDERS: dict[str, Recommender] = {
-    one.name: one
-    for one in (
-        ModernRecommender(),
-        Dvbpr(),
-        Random(),
-        Popularity(),
-        PictureCount(),
-        BprMf(),
-        Vbpr(),
-        VbprVisual(),
-        VisualNeighbours(),
-        BestNeighbour(),
-        CornacVbpr(),
-        TunedCornacVbpr(),
-        LightFm(),
-        LightGcn(),
-        SasRec(),
-        HmRecipe(),
-        Paper(),
-        Kang2017(),
-        PlantedBest(),
-    )
-}
+_LISTED: tuple[Recommender, ...] = (
+    ModernRecommender(),
+    Dvbpr(),
+    Random(),
+    Popularity(),
+    PopularityZero(),
+    PopularityRecent(),
+    PictureCount(),
+    Shares(),
+    ItemKnnRecommender(),
+    EaseRecommender(),
+    Ials(),
+    BprMf(),
+    Vbpr(),
+    VbprVisual(),
+    VisualNeighbours(),
+    BestNeighbour(),
+    CornacVbpr(),
+    TunedCornacVbpr(),
+    LightFm(),
+    LightGcn(),
+    SasRec(),
+    HmRecipe(),
+    Paper(),
+    Kang2017(),
+    PlantedBest(),
+)
+
+
+def _with_siblings(listed: Iterable[Recommender]) -> dict[str, Recommender]:
+    """Put `NAME_prior` behind each recommender that takes the popularity prior."""
+    found = {}
+    for one in listed:
+        found[one.name] = one
+        if one.takes_prior:
+            sibling = WithPriorRecommender(one)
+            found[sibling.name] = sibling
+    return found
+
+
+RECOMMENDERS = _with_siblings(_LISTED)
 _BEFORE_NAMES = Dvbpr.name  # manifests of the first versions do not name their recommender
 
 

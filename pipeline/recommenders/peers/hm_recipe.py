@@ -21,6 +21,7 @@ class HmRecipe(Peer):
     settings_class = HmRecipeSettings
     needs = frozenset({FEATURES, FACTS})
     needs_times = True
+    takes_prior = False
     environment = PeerEnvironment("lightgbm", ("lightgbm==4.7.0",), "lightgbm")
     worker = "hm_recipe_worker.py"
 

@@ -14,6 +14,7 @@ class Peer(Recommender):
     environment: ClassVar[PeerEnvironment]
     worker: ClassVar[str]  # file name of the script beside this module
     needs_times: ClassVar[bool] = False
+    takes_prior = True
 
     def fit(self, context: FitContext, settings: PeerSettings) -> Fitted:
         """Train at every point of the settings, after installing the peer on first use; keep the best on validation.

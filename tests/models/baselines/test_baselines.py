@@ -29,12 +29,6 @@ def auc(data, factors) -> float:
     return evaluate.exact_auc(factors, data.test, touched)
 
 
-def test_popularity_counts_only_train_interactions() -> None:
-    data = planted()
-    expected = [int((data.train[:, 1] == item).sum()) for item in range(len(data.items))]
-    assert baselines.popularity(data).item_bias.tolist() == expected
-
-
 def test_picture_count_counts_pictures() -> None:
     data = planted()
     expected = [int((data.image_item == item).sum()) for item in range(len(data.items))]
