@@ -1,4 +1,4 @@
-"""Ranking metrics of a recommender: each user's held-out item against the items that the user never touched.
+"""Ranking metrics of a recommender: each user's held-out items against the items that the user never touched.
 
 Training, tuning and tables do not belong here. `tests/models/metrics/test_evaluate.py` checks these functions against
 plain loops.
@@ -8,48 +8,56 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from models.metrics import diversity, selection
+from models.metrics import diversity, sampled_auc, selection
 from models.metrics.intervals import bootstrap_mean, mean, paired_difference
-from models.metrics.ranking import Rows, best, counts, expect_rows, places, shares
+from models.metrics.list_metrics import RankedLists, group_by_user, mean_by_user
+from models.metrics.ranking import Rows, above, best, counts, expect_rows, places, shares
 from models.metrics.scoring import ScoringModel
 from models.training.ranks import ALONE, Ranks
 
 __all__ = ["PerUser", "auc_of_each", "bootstrap_mean", "evaluate", "exact_auc", "mean", "paired_difference", "top_k"]
 
-SAMPLED = 100  # items drawn for each user in K17's estimate of the AUC
 TOP = 10  # length of the list that coverage, novelty and Gini are computed on
 
 
 @dataclass(frozen=True, eq=False)
 class PerUser:
-    """Metrics of each held-out (user, item) pair; nan where the user has touched every item, so nothing is ranked.
+    """Metrics of each user with held-out items; nan where the user has touched every item, so nothing is ranked.
 
-    With one held-out item for each user, recall at k equals the hit rate at k. Ranks start at 1 and ties count half:
-    an item that ties with two others gets the middle one of the three ranks.
+    AUCs rank each held-out item among items that the user never touched, and average over the user's held-out items.
+    The other metrics are of the list of these items and all held-out ones of the user (`list_metrics.py`).
     """
 
     user: np.ndarray  # [n] int32, row in the model's users
-    item: np.ndarray  # [n] int32, row in the model's items
-    cold: np.ndarray  # [n] bool: no other user touches the item in train
+    held: np.ndarray  # [n] int32, number of held-out items
     auc: np.ndarray  # [n] float32: share of the untouched items that score below the held-out one; ties count half
     auc_strict: np.ndarray  # the same; ties count 0
     auc_sampled100: np.ndarray  # as K17's code: strict, over 100 drawn items without train items and the target
     auc_picture: np.ndarray  # pictures ranked instead of items: mean over the item's pictures; ties count half
     auc_category: np.ndarray  # among items of the held-out item's category; nan without a category or another item
-    recall_at_10: np.ndarray  # 1 if the rank is at most 10, else 0; equals the hit rate
+    auc_warm: np.ndarray  # over held-out items that another user touches in train; nan without one
+    auc_cold: np.ndarray  # over the other held-out items; nan without one
+    auc_warm_seen: np.ndarray  # warm ones among untouched items that somebody touches in train
+    auc_cold_unseen: np.ndarray  # cold ones among untouched items that nobody touches in train
+    recall_at_10: np.ndarray  # share of the held-out items whose rank is at most 10
     recall_at_50: np.ndarray
-    ndcg_at_10: np.ndarray  # 1 / log2(rank + 1), 0 beyond rank 10
+    hit_at_10: np.ndarray  # 1 if any held-out item's rank is at most 10, else 0
+    hit_at_50: np.ndarray
+    ndcg_at_10: np.ndarray  # sum of 1 / log2(rank + 1) over ranks to 10, divided by its maximum
     ndcg_at_50: np.ndarray
-    reciprocal_rank: np.ndarray  # 1 / rank; its mean is the MRR
+    ndcg_at_100: np.ndarray
+    map_at_10: np.ndarray  # sum of the precisions at the hits' ranks, divided by min(held, 10)
+    map_at_12: np.ndarray  # the figure of H&M's public competition
+    map_at_50: np.ndarray
+    reciprocal_rank: np.ndarray  # 1 / rank of the first hit; its mean is the MRR
     novelty_at_10: np.ndarray  # mean self-information of the ten recommended, in bits (`diversity.self_information`)
     recommended: np.ndarray  # [n, 10] int32, the recommended item rows, best first; -1 where fewer are left
 
 
 def evaluate(
     model: ScoringModel,
-    held_out: np.ndarray,  # [n, 2] user row, item row: the split that is measured
+    held_out: np.ndarray,  # [p, 2] user row, item row: the split that is measured
     train: np.ndarray,  # [m, 2]
     others: np.ndarray,  # [l, 2]: the pairs of the remaining split
     *,
@@ -59,11 +67,12 @@ def evaluate(
 ) -> PerUser:
     """Compute all metrics of one split, keeping only one chunk of users x items in memory at a time.
 
-    The candidates of a user are the items that the user touched in no split: pass the test split as `others` when
-    measuring validation, and vice versa. The ten recommended items are the best of the candidates and the held-out
-    item. A held-out pair may also occur in train, when one picture of the item is held out and the others train: its
-    item is ranked as usual, and counts as cold if no other user trains on it, so that its own leak does not make an
-    item warm. Raises ValueError for rows outside the model, or if there is not one category for each item.
+    The users come in the order of their first pair. The candidates of a user are the items that the user touched in no
+    split, and the user's held-out items: pass the test split as `others` when measuring validation, and vice versa. The
+    ten recommended items are the best candidates. A held-out pair may also occur in train, when one picture of the item
+    is held out and the others train: its item is ranked as usual, and counts as cold if no other user trains on it, so
+    that its own leak does not make an item warm. Raises ValueError for rows outside the model, or if there is not one
+    category for each item.
     """
     held_out, train, others = (np.asarray(pairs, np.int64).reshape(-1, 2) for pairs in (held_out, train, others))
     expect_rows(model, held_out, train, others)
@@ -72,48 +81,80 @@ def evaluate(
     if category.shape != (items,):
         raise ValueError(f"category is {category.shape}; one for each of {items} items was expected")
     known = np.unique(train[:, 0] * items + train[:, 1])
-    sampled = _sampled_auc_plan(model, held_out, known, seed)
     rows = Rows(model, np.concatenate([held_out, train, others]), device or torch.device("cpu"))
-    n = len(held_out)
-    names = ("auc", "strict", "sampled", "picture", "category", "above")
-    columns = {name: np.full(n, np.nan, np.float32) for name in names}
-    recommended = np.full((n, TOP), -1, np.int32)
-    for chunk in rows.chunks(held_out[:, 0]):
-        users, target_items = held_out[chunk, 0], held_out[chunk, 1]
-        scores = rows.item_scores(users)  # [c, I]
-        at = rows.to(target_items)[:, None]
-        target = scores.gather(1, at)  # [c, 1]
-        columns["sampled"][chunk] = _sampled_auc(scores, target, sampled[chunk])
-        rows.forget_touched(scores, users)
-        below, equal = counts(scores, target[:, 0])
-        candidates = rows.candidates[users]
-        columns["auc"][chunk] = shares(below, equal, candidates)
-        columns["strict"][chunk] = shares(below, np.zeros_like(equal), candidates)
-        # The rank minus one.
-        columns["above"][chunk] = np.where(candidates > 0, candidates - below - 0.5 * equal, np.nan)
-        columns["category"][chunk] = rows.category_auc(scores, target, users, target_items, category)
-        scores = rows.forget_touched(scores, users, -torch.inf).scatter_(1, at, target)
-        recommended[chunk] = best(scores, TOP)[0]
-        columns["picture"][chunk] = rows.picture_auc(users, target_items)
-    above = columns["above"]
-    information = diversity.self_information(train, len(model.users), items)
+    users, group = group_by_user(held_out)
+    draw = sampled_auc.Draw(model, users, known, seed)
+    pairs, recommended = _measure(rows, held_out, draw, category, np.isin(np.arange(items), train[:, 1]))
+
+    def by_user(values: np.ndarray, of: np.ndarray | bool = True) -> np.ndarray:
+        return mean_by_user(np.where(of, values, np.nan), group, len(users)).astype(np.float32)
+
+    cold = _cold(held_out, known, items)
+    lists = RankedLists.of(group, len(users), pairs["above"], pairs["score"])
     return PerUser(
-        user=held_out[:, 0].astype(np.int32),
-        item=held_out[:, 1].astype(np.int32),
-        cold=_cold(held_out, known, items),
-        auc=columns["auc"],
-        auc_strict=columns["strict"],
-        auc_sampled100=columns["sampled"],
-        auc_picture=columns["picture"],
-        auc_category=columns["category"],
-        recall_at_10=_within(above, 10, 1.0),
-        recall_at_50=_within(above, 50, 1.0),
-        ndcg_at_10=_within(above, 10, 1 / np.log2(above + 2)),
-        ndcg_at_50=_within(above, 50, 1 / np.log2(above + 2)),
-        reciprocal_rank=1 / (above + 1),
-        novelty_at_10=diversity.novelty(recommended, information),
+        user=users.astype(np.int32),
+        held=lists.held.astype(np.int32),
+        auc=by_user(pairs["auc"]),
+        auc_strict=by_user(pairs["strict"]),
+        auc_sampled100=by_user(pairs["sampled"]),
+        auc_picture=by_user(pairs["picture"]),
+        auc_category=by_user(pairs["category"]),
+        auc_warm=by_user(pairs["auc"], ~cold),
+        auc_cold=by_user(pairs["auc"], cold),
+        auc_warm_seen=by_user(pairs["among_seen"], ~cold),
+        auc_cold_unseen=by_user(pairs["among_unseen"], cold),
+        recall_at_10=lists.recall(10),
+        recall_at_50=lists.recall(50),
+        hit_at_10=lists.hit(10),
+        hit_at_50=lists.hit(50),
+        ndcg_at_10=lists.ndcg(10),
+        ndcg_at_50=lists.ndcg(50),
+        ndcg_at_100=lists.ndcg(100),
+        map_at_10=lists.average_precision(10),
+        map_at_12=lists.average_precision(12),
+        map_at_50=lists.average_precision(50),
+        reciprocal_rank=lists.reciprocal_rank(),
+        novelty_at_10=diversity.novelty(recommended, diversity.self_information(train, len(model.users), items)),
         recommended=recommended,
     )
+
+
+def _measure(
+    rows: Rows, held_out: np.ndarray, draw: sampled_auc.Draw, category: np.ndarray, seen: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Score each user once: (figures of the held-out pairs, each [p] float64; recommended items [users, 10] int32)."""
+    names = ("auc", "strict", "sampled", "picture", "category", "among_seen", "among_unseen", "above", "score")
+    of_pair = {name: np.full(len(held_out), np.nan) for name in names}
+    unseen, lists = rows.to(np.flatnonzero(~seen)), [np.empty((0, TOP), np.int32)]
+    for users, blocks in rows.pair_chunks(held_out):
+        scores = rows.item_scores(users)  # [c, I]
+        targets = [scores[rows.to(row), rows.to(held_out[pairs, 1])] for pairs, row in blocks]
+        for (pairs, row), target in zip(blocks, targets, strict=True):
+            of_pair["sampled"][pairs] = draw.auc(scores, target, row, held_out[pairs])
+        rows.forget_touched(scores, users)
+        scores_of_unseen = scores[:, unseen]
+        candidates, new = rows.candidates[users], rows.untouched_among(~seen, users)
+        for (pairs, row), target in zip(blocks, targets, strict=True):
+            below, equal = counts(scores, target, row)
+            below_new, equal_new = counts(scores_of_unseen, target, row)
+            figures = {
+                "auc": shares(below, equal, candidates[row]),
+                "strict": shares(below, np.zeros_like(equal), candidates[row]),
+                "above": above(below, equal, candidates[row]),
+                "score": target.cpu().numpy(),
+                "among_seen": shares(below - below_new, equal - equal_new, (candidates - new)[row]),
+                "among_unseen": shares(below_new, equal_new, new[row]),
+                "category": rows.category_auc(scores, target, row, users, held_out[pairs, 1], category),
+            }
+            for name, values in figures.items():
+                of_pair[name][pairs] = values
+        rows.forget_touched(scores, users, -torch.inf)
+        for (pairs, row), target in zip(blocks, targets, strict=True):
+            scores[rows.to(row), rows.to(held_out[pairs, 1])] = target
+        lists.append(best(scores, TOP)[0])
+        pairs, row = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        of_pair["picture"][pairs] = rows.picture_auc(users, row, held_out[pairs, 1])
+    return of_pair, np.concatenate(lists)
 
 
 def exact_auc(
@@ -162,34 +203,7 @@ def top_k(
     return items, scores
 
 
-def _within(above: np.ndarray, k: int, gain: np.ndarray | float) -> np.ndarray:
-    """Return `gain` where fewer than k items rank above, else 0; nan where nothing is ranked."""
-    return np.where(np.isnan(above), np.nan, np.where(above < k, gain, 0)).astype(np.float32)
-
-
 def _cold(held_out: np.ndarray, known: np.ndarray, items: int) -> np.ndarray:
     """Find the held-out pairs whose item no other user touches in train (`known`, as codes): bool [n]."""
     own = np.isin(held_out[:, 0] * items + held_out[:, 1], known)
     return np.bincount(known % items, minlength=items)[held_out[:, 1]] == own
-
-
-def _sampled_auc_plan(model: ScoringModel, held_out: np.ndarray, known: np.ndarray, seed: int) -> np.ndarray:
-    """Draw the items that each held-out pair is compared with: [n, <= 100], -1 where K17's code skips the draw.
-
-    `known` holds the distinct train pairs as user row * items + item row. Seeded by (seed, global user id), so that a
-    user's draw depends neither on the model nor on the other users.
-    """
-    items = len(model.items)
-    drawn = np.empty((len(held_out), min(SAMPLED, items)), np.int64)
-    for row, user in enumerate(model.users[held_out[:, 0]]):
-        rng = np.random.default_rng([seed, int(user)])
-        drawn[row] = rng.choice(items, drawn.shape[1], replace=False, shuffle=False)
-    skipped = np.isin(held_out[:, :1] * items + drawn, known) | (drawn == held_out[:, 1:])
-    return np.where(skipped, -1, drawn)
-
-
-def _sampled_auc(scores: Tensor, target: Tensor, drawn: np.ndarray) -> np.ndarray:
-    counted = torch.from_numpy(drawn >= 0).to(scores.device)
-    values = scores.gather(1, torch.from_numpy(np.maximum(drawn, 0)).to(scores.device))
-    wins = ((values < target) & counted).sum(1)
-    return (wins / counted.sum(1)).cpu().numpy()  # nan where every draw was skipped

@@ -64,40 +64,56 @@ class Rows:
         scores[self.to(row), self.to(item)] = value
         return scores
 
-    def category_auc(
-        self, scores: Tensor, target: Tensor, users: np.ndarray, items: np.ndarray, category: np.ndarray
-    ) -> np.ndarray:
-        """Compute the AUC among the untouched items of the held-out item's own category, ties counting half: [c].
+    def untouched_among(self, chosen: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """Count the items of a mask [I] that each user never touched: [c]."""
+        row, item = self.touched.of(users)
+        return int(chosen.sum()) - np.bincount(row[chosen[item]], minlength=len(users))
 
-        `scores` must have gone through `forget_touched`; `category` [I] is -1 for none. nan without a category, or
-        without another untouched item in it.
+    def category_auc(
+        self,
+        scores: Tensor,
+        target: Tensor,
+        row: np.ndarray,
+        users: np.ndarray,
+        items: np.ndarray,
+        category: np.ndarray,
+    ) -> np.ndarray:
+        """Compute the AUC among the untouched items of the held-out item's own category, ties counting half: [n].
+
+        nan without a category, or without another untouched item in it.
+
+        Args:
+            scores: [c, I], after `forget_touched`.
+            target: [n], score of each held-out item.
+            row: [n], its row of `scores`.
+            users: [c], user rows of `scores`.
+            items: [n], the held-out items.
+            category: [I], -1 for none.
         """
         own = category[items]
-        sizes = np.bincount(category[category >= 0], minlength=max(int(category.max(initial=-1)), 0) + 1)
-        row, item = self.touched.of(users)
-        touched = np.bincount(row[category[item] == own[row]], minlength=len(users))
-        members = {c: self.to(np.flatnonzero(category == c)) for c in np.unique(own[own >= 0])}
-        share = np.full(len(users), np.nan)
-        for c, member in members.items():
-            rows = np.flatnonzero(own == c)
-            at = self.to(rows)
-            below, equal = counts(scores[at[:, None], member], target[at, 0])
-            share[rows] = shares(below, equal, sizes[c] - touched[rows])
+        share = np.full(len(items), np.nan)
+        for c in np.unique(own[own >= 0]):
+            members = category == c
+            pairs = np.flatnonzero(own == c)
+            at = self.to(row[pairs])
+            below, equal = counts(scores[at[:, None], self.to(np.flatnonzero(members))], target[self.to(pairs)])
+            share[pairs] = shares(below, equal, self.untouched_among(members, users)[row[pairs]])
         return share
 
-    def picture_auc(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Compute the AUC over pictures: [c].
+    def picture_auc(self, users: np.ndarray, of: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Compute the AUC over pictures of held-out items [n]; `of` [n] is the position of their user in `users`: [n].
 
         For each picture of the held-out item, the share of the untouched items' pictures that score below it (ties
         count half); then the mean over the item's pictures.
         """
         if not len(self.image_item):
-            return np.full(len(users), np.nan, np.float32)
+            return np.full(len(items), np.nan)
         scores = self.scorer.pictures(users)
         if scores is None:
             scores = self.item_scores(users)[:, self.image_item]
-        pair, image = self.images.of(items)  # position in the chunk, picture of the held-out item there
-        target = scores[self.to(pair), self.to(image)]
+        pair, image = self.images.of(items)  # position of the held-out item, one of its pictures
+        own = of[pair]
+        target = scores[self.to(own), self.to(image)]
         row, item = self.touched.of(users)
         slot, touched_image = self.images.of(item)
         scores[self.to(row[slot]), self.to(touched_image)] = torch.nan
@@ -105,11 +121,11 @@ class Rows:
         share = np.full(len(pair), np.nan)
         for start in range(0, len(pair), self.chunk):
             part = slice(start, start + self.chunk)
-            below, equal = counts(scores, target[part], pair[part])
-            share[part] = shares(below, equal, candidates[pair[part]])
-        number = np.bincount(pair, minlength=len(users))
+            below, equal = counts(scores, target[part], own[part])
+            share[part] = shares(below, equal, candidates[own[part]])
+        number = np.bincount(pair, minlength=len(items))
         with np.errstate(invalid="ignore"):
-            return np.bincount(pair, share, minlength=len(users)) / number
+            return np.bincount(pair, share, minlength=len(items)) / number
 
 
 class Lists:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.data.factors import Factors
-from models.metrics import evaluate, ranking
+from models.metrics import evaluate, ranking, selection
+from models.metrics.evaluate import PerUser
 from tests.models.metrics.problems import problem
 
 CATEGORY = np.random.default_rng(4).integers(-1, 4, 60)  # of the problem's items; -1 has none
@@ -21,19 +22,16 @@ def slow_list(score: list[float], among: set[int], k: int = 10) -> list[int]:
     return best + [-1] * (k - len(best))
 
 
-def slow_metrics(factors: Factors, user: int, target: int, train, others, seed: int) -> dict[str, float]:
-    mine = {int(i) for u, i in train if u == user}
-    touched = mine | {int(i) for u, i in others if u == user} | {target}
+def slow_places(factors: Factors, user: int, target: int, touched: set[int], train, seed: int) -> dict[str, float]:
+    """Compute the AUCs of one held-out item, and how many untouched items rank above it, one item at a time."""
     score = [float(factors.theta[user] @ factors.item[i] + factors.item_bias[i]) for i in range(len(factors.items))]
-    below = sum(score[i] < score[target] for i in range(len(score)) if i not in touched)
-    equal = sum(score[i] == score[target] for i in range(len(score)) if i not in touched)
-    n = len(score) - len(touched)
-    rank = n - below - equal / 2
-    ranked = slow_list(score, {i for i in range(len(score)) if i not in touched} | {target})
-    same = [i for i in range(len(score)) if i not in touched and CATEGORY[i] == CATEGORY[target] != -1]
-    beaten = sum((score[i] < score[target]) + (score[i] == score[target]) / 2 for i in same)
-    fans = [len({u for u, i in train.tolist() if i == item}) for item in ranked if item >= 0]
-    surprise = [-math.log2((f + 1) / (len(factors.users) + 1)) for f in fans]
+    mine, seen = {int(i) for u, i in train if u == user}, {int(i) for _, i in train}
+
+    def share(among: list[int]) -> float:
+        beaten = sum((score[i] < score[target]) + (score[i] == score[target]) / 2 for i in among)
+        return beaten / len(among) if among else math.nan
+
+    untouched = [i for i in range(len(score)) if i not in touched]
     drawn = np.random.default_rng([seed, int(factors.users[user])]).choice(
         len(score), min(100, len(score)), False, shuffle=False
     )
@@ -47,58 +45,136 @@ def slow_metrics(factors: Factors, user: int, target: int, train, others, seed: 
         )
         pictures.append((int(item), own))
     others_pictures = [value for item, value in pictures if item not in touched]
-    shares = [
+    picture_shares = [
         sum((other < value) + 0.5 * (other == value) for other in others_pictures) / len(others_pictures)
         for item, value in pictures
         if item == target
     ]
+    warm = target in {int(i) for u, i in train if u != user}
     return {
-        "auc": (below + equal / 2) / n,
-        "auc_strict": below / n,
+        "auc": share(untouched),
+        "auc_strict": sum(score[i] < score[target] for i in untouched) / len(untouched),
         "auc_sampled100": sum(score[i] < score[target] for i in drawn) / len(drawn),
-        "auc_picture": sum(shares) / len(shares),
-        "auc_category": beaten / len(same) if same else math.nan,
-        "recall_at_10": float(rank < 10),
-        "recall_at_50": float(rank < 50),
-        "ndcg_at_10": 1 / math.log2(rank + 2) if rank < 10 else 0.0,
-        "ndcg_at_50": 1 / math.log2(rank + 2) if rank < 50 else 0.0,
-        "reciprocal_rank": 1 / (rank + 1),
-        "novelty_at_10": sum(surprise) / len(surprise),
-        "recommended": ranked,
-        "cold": target not in {int(i) for u, i in train if u != user},
+        "auc_picture": sum(picture_shares) / len(picture_shares),
+        "auc_category": share([i for i in untouched if CATEGORY[i] == CATEGORY[target] != -1]),
+        "auc_warm": share(untouched) if warm else math.nan,
+        "auc_cold": math.nan if warm else share(untouched),
+        "auc_warm_seen": share([i for i in untouched if i in seen]) if warm else math.nan,
+        "auc_cold_unseen": math.nan if warm else share([i for i in untouched if i not in seen]),
+        "above": sum((score[i] > score[target]) + (score[i] == score[target]) / 2 for i in untouched),
+        "score": score[target],
     }
 
 
-@given(seed=st.integers(0, 10_000), visual=st.booleans())
-@settings(max_examples=15, deadline=None)
-def test_every_metric_equals_its_slow_version_with_ties(seed: int, visual: bool) -> None:
-    factors, train, validation, test = problem(seed, visual=visual)
-    per_user = evaluate.evaluate(factors, test, train, validation, category=CATEGORY, seed=5)
-    touched = np.concatenate([train, validation, test])
-    assert evaluate.exact_auc(factors, test, touched) == pytest.approx(per_user.auc.mean(dtype=float), abs=1e-6)
-    for row, (user, item) in enumerate(test):
-        for name, value in slow_metrics(factors, user, item, train, validation, 5).items():
+def slow_metrics(factors: Factors, user: int, targets: list[int], train, others, seed: int) -> dict[str, float]:
+    """Compute a user's metrics from the ranks of the held-out items, which never tie among themselves."""
+    touched = {int(i) for u, i in [*train, *others] if u == user} | set(targets)
+    found = sorted((slow_places(factors, user, t, touched, train, seed) for t in targets), key=lambda f: -f["score"])
+    ranks = [one["above"] + place + 1 for place, one in enumerate(found)]
+    score = [float(factors.theta[user] @ factors.item[i] + factors.item_bias[i]) for i in range(len(factors.items))]
+    ranked = slow_list(score, {i for i in range(len(score)) if i not in touched} | set(targets))
+    fans = [len({u for u, i in train.tolist() if i == item}) for item in ranked if item >= 0]
+    surprise = [-math.log2((f + 1) / (len(factors.users) + 1)) for f in fans]
+    metrics = {"held": len(targets), "reciprocal_rank": 1 / ranks[0], "recommended": ranked}
+    metrics["novelty_at_10"] = sum(surprise) / len(surprise)
+    for name in set(found[0]) - {"above", "score"}:
+        values = [one[name] for one in found if not math.isnan(one[name])]
+        metrics[name] = sum(values) / len(values) if values else math.nan
+    for k in (10, 12, 50, 100):
+        inside = [rank for rank in ranks if rank < k + 1]
+        ideal = sum(1 / math.log2(place + 2) for place in range(min(len(targets), k)))
+        metrics[f"recall_at_{k}"] = len(inside) / len(targets)
+        metrics[f"hit_at_{k}"] = float(bool(inside))
+        metrics[f"ndcg_at_{k}"] = sum(1 / math.log2(rank + 1) for rank in inside) / ideal
+        precisions = [(place + 1) / rank for place, rank in enumerate(inside)]
+        metrics[f"map_at_{k}"] = sum(precisions) / min(len(targets), k)
+    return {name: value for name, value in metrics.items() if name in PerUser.__dataclass_fields__}
+
+
+def expect_slow(per_user: PerUser, factors: Factors, held_out, train, others, seed: int) -> None:
+    """Compare every metric of every user with its slow version."""
+    assert per_user.user.tolist() == list(dict.fromkeys(held_out[:, 0].tolist()))
+    for row, user in enumerate(per_user.user):
+        targets = [int(item) for u, item in held_out if u == user]
+        slow = slow_metrics(factors, user, targets, train, others, seed)
+        assert {*slow, "user"} == set(vars(per_user))
+        for name, value in slow.items():
             assert getattr(per_user, name)[row] == pytest.approx(value, abs=1e-5, nan_ok=True), (name, user)
 
 
-@given(seed=st.integers(0, 10_000), visual=st.booleans())
+@given(seed=st.integers(0, 10_000), visual=st.booleans(), several=st.sampled_from([1, 1, 3, 14]))
+@settings(max_examples=25, deadline=None)
+def test_every_metric_equals_its_slow_version_with_ties(seed: int, visual: bool, several: int) -> None:
+    factors, train, validation, test = problem(seed, visual=visual, several=several)
+    test = np.random.default_rng(seed).permutation(test)
+    per_user = evaluate.evaluate(factors, test, train, validation, category=CATEGORY, seed=5)
+    touched = np.concatenate([train, validation, test])
+    figures = selection.measures(factors, test, touched)
+    assert evaluate.exact_auc(factors, test, touched) == pytest.approx(per_user.auc.mean(dtype=float), abs=1e-6)
+    assert figures["ndcg_at_100"] == evaluate.mean(per_user.ndcg_at_100)
+    expect_slow(per_user, factors, test, train, validation, 5)
+
+
+@given(seed=st.integers(0, 10_000), visual=st.booleans(), several=st.sampled_from([1, 4]))
 @settings(max_examples=15, deadline=None)
-def test_every_metric_equals_its_slow_version_if_the_held_out_item_is_also_in_train(seed: int, visual: bool) -> None:
-    factors, train, validation, test = problem(seed, visual=visual)
+def test_every_metric_equals_its_slow_version_if_held_out_items_are_also_in_train(seed, visual, several) -> None:
+    factors, train, validation, test = problem(seed, visual=visual, several=several)
     again = np.concatenate([train, test[::2], validation[1::2]])
     leaky = evaluate.evaluate(factors, test, again, validation, category=CATEGORY, seed=5)
     whole = evaluate.evaluate(factors, test, train, validation, category=CATEGORY, seed=5)
-    for name in set(vars(whole)) - {"auc_sampled100", "cold", "novelty_at_10"}:  # those look at train itself
+    of_train = {"auc_sampled100", "novelty_at_10", "auc_warm", "auc_cold", "auc_warm_seen", "auc_cold_unseen"}
+    for name in set(vars(whole)) - of_train:
         np.testing.assert_array_equal(getattr(leaky, name), getattr(whole, name))
-    for row, (user, item) in enumerate(test):
-        for name, value in slow_metrics(factors, user, item, again, validation, 5).items():
-            assert getattr(leaky, name)[row] == pytest.approx(value, abs=1e-5, nan_ok=True), (name, user)
-    touched = np.concatenate([again, validation, test])
-    assert evaluate.exact_auc(factors, test, touched) == pytest.approx(whole.auc.mean(dtype=float), abs=1e-6)
+    expect_slow(leaky, factors, test, again, validation, 5)
+
+
+@given(seed=st.integers(0, 10_000), several=st.sampled_from([1, 30]))
+@settings(max_examples=15, deadline=None)
+def test_no_list_metric_leaves_the_range_from_0_to_1_however_many_items_tie(seed: int, several: int) -> None:
+    factors, train, validation, test = problem(seed, users=5, several=several)
+    factors.theta[::2] = 0  # ties everywhere but for the bias
+    per_user = evaluate.evaluate(factors, test, train, validation)
+    for name, values in vars(per_user).items():
+        if name.startswith(("recall", "hit", "ndcg", "map", "reciprocal", "auc")):
+            assert ((values >= 0) & (values <= 1) | np.isnan(values)).all(), name
+
+
+def test_one_held_out_item_keeps_every_figure_to_the_bit() -> None:
+    factors, train, validation, test = problem(7, users=50)
+    per_user = evaluate.evaluate(factors, test, train, validation, category=CATEGORY)
+    one = np.float32(1)
+    for row, (user, target) in enumerate(test):
+        score = factors.item @ factors.theta[user] + factors.item_bias
+        mine = [item for u, item in np.concatenate([train, validation, test]) if u == user]
+        untouched = np.delete(score, mine)
+        below, equal = int((untouched < score[target]).sum()), int((untouched == score[target]).sum())
+        above = np.float32(len(untouched) - below - equal / 2)
+        assert per_user.auc[row] == np.float32((below + equal / 2) / len(untouched))
+        assert per_user.auc_strict[row] == np.float32(below / len(untouched))
+        assert per_user.reciprocal_rank[row] == one / (above + one)
+        gain = one / np.log2(above + np.float32(2))
+        assert per_user.ndcg_at_10[row] == (gain if above < 10 else 0)
+        assert per_user.ndcg_at_50[row] == (gain if above < 50 else 0)
+        assert per_user.recall_at_10[row] == per_user.hit_at_10[row] == (above < 10)
+
+
+def test_hand_made_lists_have_the_figures_of_the_textbook() -> None:
+    scores = np.array([9.0, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    factors = Factors(
+        np.arange(1), np.arange(10), [[1.0]], scores[:, None], np.zeros(10), np.zeros((0, 1)), np.arange(10)
+    )
+    held_out = np.array([[0, 4], [0, 0], [0, 1]])  # ranks 1, 2 and 5
+    per_user = evaluate.evaluate(factors, held_out, held_out[:0], held_out[:0])
+    assert per_user.held.tolist() == [3] and per_user.recall_at_10.tolist() == per_user.hit_at_10.tolist() == [1]
+    assert per_user.map_at_10[0] == pytest.approx((1 / 1 + 2 / 2 + 3 / 5) / 3)
+    gained, best = 1 + 1 / math.log2(3) + 1 / math.log2(6), 1 + 1 / math.log2(3) + 1 / 2
+    assert per_user.ndcg_at_100[0] == pytest.approx(gained / best)
+    assert per_user.auc[0] == pytest.approx((1 + 1 + 5 / 7) / 3)
+    assert per_user.reciprocal_rank.tolist() == [1]
 
 
 def test_the_chunk_size_does_not_change_the_metrics(monkeypatch) -> None:
-    factors, train, validation, test = problem(1, users=30)
+    factors, train, validation, test = problem(1, users=30, several=9)
     whole = evaluate.evaluate(factors, test, train, validation, category=CATEGORY)
     best = evaluate.top_k(factors, train, 5)
     monkeypatch.setattr(ranking, "_CHUNK_BYTES", 1000)  # two users at a time
@@ -163,7 +239,7 @@ def test_a_user_who_touched_every_item_has_no_auc_and_is_left_out_of_means() -> 
     factors = constant(2, 3)
     held_out, train = np.array([[0, 0], [1, 0]]), np.array([[0, 1], [0, 2]])
     per_user = evaluate.evaluate(factors, held_out, train, train[:0])
-    for name in ("auc", "auc_strict", "recall_at_10", "ndcg_at_50", "reciprocal_rank"):
+    for name in ("auc", "auc_strict", "recall_at_10", "ndcg_at_50", "map_at_12", "hit_at_10", "reciprocal_rank"):
         assert np.isnan(getattr(per_user, name)[0]) and np.isfinite(getattr(per_user, name)[1]), name
     assert evaluate.mean(per_user.auc) == 0.5
     assert evaluate.bootstrap_mean(per_user.auc, 0) == (0.5, 0.5)
@@ -172,13 +248,27 @@ def test_a_user_who_touched_every_item_has_no_auc_and_is_left_out_of_means() -> 
 def test_an_item_that_occurs_only_in_the_held_out_pair_is_cold() -> None:
     train = np.array([[0, 1], [1, 2]])
     per_user = evaluate.evaluate(constant(2, 5), np.array([[0, 2], [1, 4]]), train, train[:0])
-    assert per_user.cold.tolist() == [False, True]
+    assert np.isnan(per_user.auc_cold).tolist() == [True, False]
+    assert np.isnan(per_user.auc_warm).tolist() == [False, True]
 
 
 def test_an_item_that_only_its_own_user_trains_on_is_cold_even_if_repeated() -> None:
     train = np.array([[0, 1], [0, 1], [0, 2], [1, 2]])
-    per_user = evaluate.evaluate(constant(2, 5), np.array([[0, 1], [0, 2], [1, 1]]), train, train[:0])
-    assert per_user.cold.tolist() == [True, False, False]
+    for pair, cold in (([0, 1], True), ([0, 2], False), ([1, 1], False)):
+        per_user = evaluate.evaluate(constant(2, 5), np.array([pair]), train, train[:0])
+        assert np.isfinite(per_user.auc_cold).tolist() == [cold]
+
+
+def test_one_constant_for_all_unseen_items_moves_the_plain_auc_but_not_the_two_among_their_like() -> None:
+    factors, train, validation, test = problem(5, users=12, items=60)
+    unseen = ~np.isin(np.arange(60), train[:, 1])
+    before = evaluate.evaluate(factors, test, train, validation)
+    factors.item_bias[unseen] += 1000
+    after = evaluate.evaluate(factors, test, train, validation)
+    assert np.nanmean(after.auc_cold) > np.nanmean(before.auc_cold)
+    assert np.nanmean(after.auc_warm) < np.nanmean(before.auc_warm)
+    np.testing.assert_array_equal(after.auc_warm_seen, before.auc_warm_seen)
+    np.testing.assert_array_equal(after.auc_cold_unseen, before.auc_cold_unseen)
 
 
 def test_the_sampled_items_of_a_user_do_not_depend_on_the_other_users() -> None:
