@@ -1,7 +1,6 @@
-"""The figure by which models are chosen on validation: for tuning, early stopping and the weights of parts.
+"""Compute the figure by which models are chosen on validation: for tuning, early stopping and the weights of parts.
 
-NDCG@100 sees only the top of the lists, where recommendations come from, but needs many held-out pairs: a few hits
-decide nothing. With fewer pairs the exact AUC decides, which every pair moves.
+`models/training/deciding.py` says which one it is.
 """
 
 import numpy as np
@@ -11,17 +10,10 @@ from models.metrics.intervals import mean
 from models.metrics.list_metrics import RankedLists, group_by_user, mean_by_user
 from models.metrics.ranking import places
 from models.metrics.scoring import ScoringModel
+from models.training.deciding import AUC, NDCG, TITLES, name_of
 from models.training.ranks import ALONE, Ranks
-from models.training.run import AUC
 
-NDCG = "ndcg_at_100"
-TITLES = {AUC: "AUC", NDCG: "NDCG@100"}
-ENOUGH_PAIRS = 1000  # held-out pairs for which NDCG@100 decides
-
-
-def name_of(pairs: int) -> str:
-    """Return the name of the figure that decides with this many held-out pairs: ndcg_at_100, or auc if too few."""
-    return NDCG if pairs >= ENOUGH_PAIRS else AUC
+__all__ = ["AUC", "NDCG", "TITLES", "measure", "measures", "name_of", "row_of"]
 
 
 def row_of(figures: dict[str, float]) -> dict[str, float]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from models.training import checkpoint
+from models.training.deciding import AUC
 
 FORMAT = 1  # version of last.pt and best.pt
-AUC = "auc"  # the figure that decides unless a run names another
 
 
 @dataclass

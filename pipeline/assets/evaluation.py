@@ -34,7 +34,7 @@ GROUP = "recommender"
     group_name=GROUP,
     partitions_def=image_modes,
     kinds={"parquet", "mlflow"},
-    code_version="3",
+    code_version="4",
     deps=[*(one.op for one in registry.main()), "baselines"],
     pool="gpu",
 )
@@ -138,7 +138,7 @@ def recommender_evaluation(
 @dg.asset(
     group_name=GROUP,
     kinds={"parquet", "mlflow"},
-    code_version="3",
+    code_version="4",
     deps=[dg.AssetDep("recommender_champion", partition_mapping=dg.AllPartitionMapping())],
     ins={
         "recommender_evaluation": dg.AssetIn(
@@ -182,7 +182,14 @@ def recommender_comparison(
             shown.append(f"**{mode}**\n\n{runs.markdown(of_mode)}")
             of_runs += [{"mode": mode, **row} for row in of_mode]
         run.parameters(settings, image_modes=", ".join(by_mode))
-        run.metrics({f"{row['mode']}.{row['model']}.{row['split']}.auc": row["auc"] for row in rows})
+        run.metrics(
+            {
+                f"{row['mode']}.{row['model']}.{row['split']}.{name}": row[name]
+                for row in rows
+                for name in ("auc", *comparison.AUCS, *comparison.LISTS)
+                if row[name] is not None
+            }
+        )
         run.picture("comparison", chart, step=0)
         run.table("models", rows)
         run.table("runs", of_runs)
@@ -194,6 +201,9 @@ def recommender_comparison(
         runs=dg.MetadataValue.md("\n\n".join(shown)),
         between_modes=comparison.between_modes(by_mode, "test", settings),
         between_models={mode: comparison.between_models(part, "test", settings) for mode, part in by_mode.items()},
+        between_models_ndcg_at_100={
+            mode: comparison.between_models(part, "test", settings, "ndcg_at_100") for mode, part in by_mode.items()
+        },
         missing_modes=missing or None,
         **run.link(),
     )

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from models.data.factors import Factors
-from models.metrics.selection import AUC, TITLES
+from models.training.deciding import AUC, TITLES
 from pipeline.cards.render import Card
 from pipeline.core import parquet as pq
 from pipeline.core.dataset.extent import Extent
 from pipeline.core.dataset.split_facts import protocol_line, split_facts
+from pipeline.core.schemas import RECOMMENDER_COMPARISON
 from pipeline.home.storage import ModelFolder
 from pipeline.recommenders import registry
 from pipeline.upkeep.mlflow_records import Origin
@@ -17,11 +18,17 @@ from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES
 
 FIGURES = {  # in addition to the AUC
-    "warm_auc": "AUC if somebody else has the hidden item in training",
-    "cold_auc": "AUC if nobody else has it",
+    "warm_auc": "AUC of hidden items that somebody else has in training",
+    "warm_among_seen": "the same, among items that somebody has there",
+    "cold_auc": "AUC of hidden items that nobody else has there",
+    "cold_among_unseen": "the same, among items that nobody has there",
     "auc_category": "AUC among items of the hidden item's type",
-    "recall_at_10": "hit rate at 10",
+    "recall_at_10": "recall at 10",
+    "recall_at_50": "recall at 50",
+    "hit_at_10": "hit rate at 10",
     "ndcg_at_10": "NDCG at 10",
+    "ndcg_at_100": "NDCG at 100",
+    "map_at_12": "MAP at 12",
     "mrr": "mean reciprocal rank",
     "coverage_at_10": "share of the catalogue in anybody's first ten",
 }
@@ -64,7 +71,7 @@ def card(home: Home, mode: str, folder: ModelFolder, origin: Origin, registered:
     users = {row["split"]: row["users"] for row in rows if row["model"] == method}
     test, validation = ({**own[split], "users": users.get(split)} if own else None for split in ("test", "validation"))
     others = [
-        {**row, "words": registry.title(row["model"])}
+        {**dict.fromkeys(RECOMMENDER_COMPARISON.names), **row, "words": registry.title(row["model"])}
         for row in sorted(rows, key=lambda row: -row["auc"])
         if row["split"] == "test" and row["model"] != method
     ]

@@ -14,6 +14,7 @@ from models.data.factors import Factors
 from models.metrics.evaluate import auc_of_each
 from models.metrics.generation import distance_differences
 from models.metrics.intervals import bootstrap_mean
+from models.metrics.list_metrics import group_by_user, mean_by_user
 from pipeline.champions.served_model import BEFORE, SPLITS, TrainingShop
 from pipeline.core.dataset.extent import Extent
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
@@ -142,7 +143,7 @@ def decide(
 
 
 def compare_recommenders(challenger: Contender, champion: Contender, device: torch.device) -> PairedValues:
-    """Compute the exact AUC of both on the challenger's test pairs that neither was trained on, among shared items.
+    """Compute each user's exact AUC by both, on the challenger's test pairs that neither was trained on.
 
     Validation pairs count as training, because they chose the epoch; so do the pairs of earlier models that either was
     started from. Users and items are matched by the shop's ids. A user's candidates are the items that both models know
@@ -163,8 +164,9 @@ def compare_recommenders(challenger: Contender, champion: Contender, device: tor
     left_out["trained on by the champion"] = int(trained[1].sum())
     held_out = held_out[~(trained[0] | trained[1])]
     touched = np.concatenate([side.rows(side.shop.pairs(*SPLITS)) for side in (new, old)])
+    measured, group = group_by_user(held_out)
     values = [auc_of_each(side.factors, held_out, touched, device) for side in (new, old)]
-    return PairedValues(*values, left_out)
+    return PairedValues(*(mean_by_user(auc, group, len(measured)) for auc in values), left_out)
 
 
 def compare_generators(real: np.ndarray, challenger: np.ndarray, champion: np.ndarray, left_out: int) -> PairedValues:

@@ -12,6 +12,7 @@ import torch
 from models.data.factors import Factors
 from models.metrics.evaluate import auc_of_each
 from models.metrics.intervals import bootstrap_mean, mean, paired_difference
+from models.metrics.list_metrics import group_by_user, mean_by_user
 from pipeline.core import arrays
 from pipeline.core import parquet as pq
 from pipeline.home.storage import ModelFolder, Storage
@@ -119,7 +120,7 @@ def _codes(pairs: np.ndarray, data: arrays.ModeArrays) -> np.ndarray:
 
 
 def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
-    """Compute each user's exact AUC for the held-out item; NaN if an ancestor was trained on that pair.
+    """Compute each user's exact AUC: the mean over held-out pairs that no ancestor was trained on, NaN without one.
 
     It is computed from the model's folder, with the same users in every run.
     """
@@ -128,7 +129,8 @@ def _auc(folder: ModelFolder, split: str, device: torch.device) -> np.ndarray:
     touched = np.concatenate([*data.pairs.values(), before])
     auc = auc_of_each(Factors.load(folder.verified / "factors.npz"), held_out, touched, device)
     auc[np.isin(_codes(held_out, data), _codes(before, data))] = np.nan
-    return auc
+    users, group = group_by_user(held_out)
+    return mean_by_user(auc, group, len(users))
 
 
 def _data(folder: ModelFolder) -> tuple[str, ...]:

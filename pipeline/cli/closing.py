@@ -7,24 +7,32 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from models.training.deciding import TITLES
 from pipeline.recommenders.registry import leading
 from pipeline.views import loss as losses
-from pipeline.views.comparison import in_short
+from pipeline.views.comparison import AUCS, LISTS, best_first, in_short, sorted_by
 from pipeline.views.words import other_data
 
 
-def table(mode: str, found: dict[str, Any]) -> Table:
-    """Make the table of a mode's models, best AUC first."""
+def tables(mode: str, found: dict[str, Any]) -> list[Table]:
+    """Make the tables of a mode's models, best first: their AUCs, and the figures of their first ranks."""
     title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
-    shown = Table(title=title, title_justify="left", title_style="bold")
-    for column in ("model", "AUC", "95% interval", "warm", "cold", "in type", "recall@10"):
-        shown.add_column(column, justify="left" if column == "model" else "right")
-    own = leading(found["models"])
-    ordered = sorted(found["models"].items(), key=lambda pair: -pair[1]["test"]["auc"])
-    for model, splits in ordered:
-        m = splits["test"]
-        low, high = m["auc_ci95"]
-        cells = [f"{m['auc']:.3f}", f"{low:.3f}-{high:.3f}", *in_short(m)]
+    by = TITLES[sorted_by(found["models"])]
+    return [
+        _table(f"{title}; best {by} first", {"auc": "AUC", "auc_ci95": "95% interval", **AUCS}, found["models"]),
+        _table(f"{mode}: the first ranks", LISTS, found["models"]),
+    ]
+
+
+def _table(title: str, columns: dict[str, str], models: dict[str, Any]) -> Table:
+    shown = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0), pad_edge=False)
+    shown.add_column("model")
+    for column in columns.values():
+        shown.add_column(column, justify="right", no_wrap=True)
+    own = leading(models)
+    for model, figures in best_first(models):
+        low, high = figures["auc_ci95"]
+        cells = [f"{low:.3f}-{high:.3f}" if name == "auc_ci95" else in_short(figures, [name])[0] for name in columns]
         shown.add_row(model, *cells, style="bold" if model == own else None)
     return shown
 

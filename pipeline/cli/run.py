@@ -274,7 +274,7 @@ def _close(home: Path, opened: dg.DagsterInstance, seconds: dict[str, float], co
     write_json(path, summary)
     for mode, found in summary["modes"].items():
         if found["models"]:
-            console.print(closing.table(mode, found))
+            console.print(*closing.tables(mode, found), sep="\n")
     for line in closing.lines(summary):
         console.print(line, highlight=False, soft_wrap=True)
     console.print(f"[bold]Done[/] in {wall:.0f} s. {path}", highlight=False)

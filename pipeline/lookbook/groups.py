@@ -1,4 +1,4 @@
-"""AUC by groups, to see for whom the recommender works: by activity of the person, by popularity of the hidden item.
+"""AUC by groups, to see for whom the recommender works: by activity of the person, by popularity of the hidden items.
 
 Tables in, means with intervals out. Drawing does not belong here.
 """
@@ -33,15 +33,17 @@ class Groups:
 
 def by_activity(evaluation: pa.Table, splits: pa.Table, models: Sequence[str]) -> Groups | None:
     """Group people by their number of items in training; tables RECOMMENDER_EVALUATION and SPLITS of a mode."""
-    known = _training(splits).groupby("user").size()
-    return _grouped(evaluation, models, "user", known, "By how much a person bought", "items in training")
+    known = _of_split(splits, "train").groupby("user").size()
+    return _grouped(evaluation, models, known, "By how much a person bought", "items in training")
 
 
 def by_popularity(evaluation: pa.Table, splits: pa.Table, models: Sequence[str]) -> Groups | None:
-    """Group people by the number of people who have their hidden item in training; 0 means a cold item."""
-    known = _training(splits).groupby("item").size()
-    title = "By how often the hidden item was bought"
-    return _grouped(evaluation, models, "item", known, title, "people who have it in training")
+    """Group people by how many people have their hidden items in training, on average; 0 means cold items only."""
+    bought = _of_split(splits, "train").groupby("item").size()
+    hidden = _of_split(splits, "test")
+    known = hidden["item"].map(bought).fillna(0).groupby(hidden["user"]).mean()
+    title = "By how often the hidden items were bought"
+    return _grouped(evaluation, models, known, title, "people who have them in training")
 
 
 def ranges(values: np.ndarray, most: int = GROUPS) -> list[tuple[int, int]]:
@@ -51,20 +53,18 @@ def ranges(values: np.ndarray, most: int = GROUPS) -> list[tuple[int, int]]:
     return [(first, int(last)) for first, last in zip(firsts, edges, strict=True)]
 
 
-def _training(splits: pa.Table) -> pd.DataFrame:
+def _of_split(splits: pa.Table, split: str) -> pd.DataFrame:
     frame = splits.select(["user", "item", "split"]).to_pandas()
-    return frame[frame["split"] == "train"]
+    return frame[frame["split"] == split]
 
 
-def _grouped(
-    evaluation: pa.Table, models: Sequence[str], key: str, known: pd.Series, title: str, of: str
-) -> Groups | None:
-    frame = evaluation.select(["user", "model", "split", "item", "auc"]).to_pandas()
+def _grouped(evaluation: pa.Table, models: Sequence[str], known: pd.Series, title: str, of: str) -> Groups | None:
+    frame = evaluation.select(["user", "model", "split", "auc"]).to_pandas()
     frame = frame[frame["split"] == "test"]
     present = [name for name in models if (frame["model"] == name).any()]
     if not present:
         return None
-    frame = frame.assign(count=frame[key].map(known).fillna(0).astype(int))
+    frame = frame.assign(count=frame["user"].map(known).fillna(0).astype(int))
     own = frame[frame["model"] == present[0]]
     cut = ranges(own["count"].to_numpy())
     series = {}

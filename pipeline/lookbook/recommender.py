@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.training.deciding import TITLES, name_of
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.lookbook import charts, groups, visual_map
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.recommenders import registry
 from pipeline.views import paper, plots
+from pipeline.views.comparison import best_first
 from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES
 
@@ -18,10 +20,16 @@ BESIDE = {  # figures shown in addition to the AUC
     "warm_auc": "AUC, warm",
     "cold_auc": "AUC, cold",
     "auc_category": "AUC, own type",
-    "recall_at_10": "Hit rate at 10",
-    "recall_at_50": "Hit rate at 50",
+    "recall_at_10": "Recall at 10",
+    "recall_at_50": "Recall at 50",
+    "hit_at_10": "Hit rate at 10",
+    "hit_at_50": "Hit rate at 50",
     "ndcg_at_10": "NDCG at 10",
     "ndcg_at_50": "NDCG at 50",
+    "ndcg_at_100": "NDCG at 100",
+    "map_at_10": "MAP at 10",
+    "map_at_12": "MAP at 12",
+    "map_at_50": "MAP at 50",
     "mrr": "MRR",
     "coverage_at_10": "Coverage",
     "novelty_at_10": "Novelty, bits",
@@ -41,7 +49,7 @@ SETTINGS = {  # settings in which a run may differ from the paper's
 
 @dataclass(frozen=True)
 class ModelRow:
-    """The AUC of a model of a mode on the test items."""
+    """The AUC and NDCG@100 of a model of a mode on the test items."""
 
     name: str
     words: str
@@ -52,6 +60,10 @@ class ModelRow:
     span: charts.IntervalBar
     difference: tuple[float, float, float] | None  # paired difference to the reference: mean, low, high
     validation: float | None
+    warm_among_seen: float | None
+    cold_among_unseen: float | None
+    ndcg: tuple[float, float, float] | None  # mean, low, high
+    ndcg_difference: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,13 @@ class ModeTable:
     words: str
     users: int
     chance: float  # position of 0.5 on the scale
+    sorted_by: str
     rows: list[ModelRow]
 
 
 @dataclass(frozen=True)
 class Beside:
-    """Further figures of a mode's models, best AUC first."""
+    """Further figures of a mode's models, in the order of its `ModeTable`."""
 
     mode: str
     words: str
@@ -95,6 +108,7 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
         if not chosen:
             continue
         own = registry.leading(row["model"] for row in chosen)
+        by = deciding(rows, mode)
         model_rows = [
             ModelRow(
                 registry.title(row["model"]),
@@ -104,13 +118,24 @@ def mode_tables(rows: Sequence[dict[str, Any]]) -> list[ModeTable]:
                 row["auc_low"],
                 row["auc_high"],
                 common.span(row["auc_low"], row["auc"], row["auc_high"]),
-                _triple(row, "difference_to_dvbpr", "difference_low", "difference_high"),
+                _triple(row, "difference_to_main", "difference_low", "difference_high"),
                 validation.get((mode, row["model"])),
+                row.get("warm_among_seen"),
+                row.get("cold_among_unseen"),
+                _triple(row, "ndcg_at_100", "ndcg_at_100_low", "ndcg_at_100_high"),
+                _triple(row, *(f"ndcg_at_100_difference{end}" for end in ("", "_low", "_high"))),
             )
-            for row in sorted(chosen, key=lambda row: -row["auc"])
+            for row in sorted(chosen, key=lambda row: -row[by])
         ]
-        tables.append(ModeTable(mode, MODES[mode], max(row["users"] for row in chosen), common.place(0.5), model_rows))
+        people = max(row["users"] for row in chosen)
+        tables.append(ModeTable(mode, MODES[mode], people, common.place(0.5), TITLES[by], model_rows))
     return tables
+
+
+def deciding(rows: Sequence[dict[str, Any]], mode: str) -> str:
+    """Return the figure by which the models of a mode are chosen; an older comparison does not count its pairs."""
+    validation = [row for row in rows if row["mode"] == mode and row["split"] == "validation"]
+    return name_of(max((row.get("held_out") or 0 for row in validation), default=0))
 
 
 def beside(home: Home) -> list[Beside]:
@@ -118,10 +143,9 @@ def beside(home: Home) -> list[Beside]:
     tables = []
     for mode in IMAGE_MODES:
         figures: dict[str, Any] = home.metadata("recommender_evaluation", mode).get("figures", {})
-        models = sorted(figures.items(), key=lambda pair: -pair[1]["test"]["auc"])
         rows = [
-            (registry.title(name), name == registry.leading(figures), [splits["test"].get(key) for key in BESIDE])
-            for name, splits in models
+            (registry.title(name), name == registry.leading(figures), [of_test.get(key) for key in BESIDE])
+            for name, of_test in best_first(figures)
         ]
         if rows:
             tables.append(Beside(mode, MODES[mode], rows))
@@ -175,7 +199,7 @@ def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str
 
 
 def grouped(home: Home, mode: str, others: Sequence[str]) -> list[charts.Chart]:
-    """Draw the test AUC by how much people bought, and by how often others bought their hidden item in training.
+    """Draw the test AUC by how much people bought, and by how often others bought their hidden items in training.
 
     Args:
         home: the home to show.
@@ -244,5 +268,5 @@ def shown_name(models: Iterable[str]) -> str:
 
 
 def _triple(row: dict[str, Any], *names: str) -> tuple[float, float, float] | None:
-    first, second, third = (row[name] for name in names)
-    return None if first is None else (first, second, third)
+    first, second, third = (row.get(name) for name in names)  # an older comparison may lack them
+    return None if first is None or second is None or third is None else (first, second, third)

@@ -4,7 +4,6 @@ Each cell has its own folder. A folder with a manifest is finished and is never 
 """
 
 import dataclasses
-import inspect
 import json
 import shutil
 import time
@@ -133,15 +132,14 @@ def validation_auc(table: pa.Table) -> float:
 
 
 def measured(factors: Factors, data: ModeData, seed: int, device: torch.device) -> pa.Table:
-    """Compute all metrics of every validation and test item, one row per (user, part), with global ids."""
-    # Rank within the product type too if `evaluate` can.
-    more = {"category": data.types} if "category" in inspect.signature(evaluate).parameters else {}
+    """Compute all metrics of the validation and test items, one row per (user, part), with global ids."""
     pairs, parts = data.arrays.pairs, []
     for part, remaining in (("validation", "test"), ("test", "validation")):
-        metrics = evaluate(factors, pairs[part], pairs["train"], pairs[remaining], seed=seed, device=device, **more)
+        given = factors, pairs[part], pairs["train"], pairs[remaining]
+        metrics = evaluate(*given, category=data.types, seed=seed, device=device)
         ranked = np.isfinite(metrics.auc)  # a user who has touched every item has nothing to rank
         columns = {field.name: getattr(metrics, field.name) for field in dataclasses.fields(metrics)}
-        columns |= {"user": data.arrays.users[metrics.user], "item": data.arrays.items[metrics.item]}
+        columns["user"] = data.arrays.users[metrics.user]
         flat = {name: values[ranked] for name, values in columns.items() if np.ndim(values) == 1}
         parts.append(pa.table({"part": pa.array([part] * int(ranked.sum()), pa.string()), **flat}))
     return pa.concat_tables(parts)

@@ -35,8 +35,8 @@ validation; only this report reads test.\
 # name -> (column of per_user.parquet, which rows)
 MEASURES: dict[str, tuple[str, str]] = {
     "auc": ("auc", "all"),
-    "warm": ("auc", "warm"),
-    "cold": ("auc", "cold"),
+    "warm": ("auc_warm", "all"),
+    "cold": ("auc_cold", "all"),
     "within_type": ("auc_category", "all"),
 }
 HALF = 0.5

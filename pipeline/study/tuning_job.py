@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from models.training.deciding import TITLES
 from pipeline.home.storage import Storage
 from pipeline.runtime.resources import Compute
 from pipeline.runtime.tracking import Tracker
@@ -54,8 +55,6 @@ def tuning(
 
 
 def _table(results: list["SearchResult"]) -> str:
-    from models.metrics.selection import TITLES
-
     lines = ["| model | mode | on validation | before | trials (pruned) | best |", "|---|---|---:|---:|---:|---|"]
     for one in results:
         before = "" if one.start_value is None else f"{one.start_value:.4f}"

@@ -3,7 +3,7 @@
 Computing the metrics, and choosing what to show, do not belong here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from models.metrics import diversity
 from models.metrics.intervals import bootstrap_mean, bootstrap_means, interval, paired_difference
+from models.training.deciding import TITLES, name_of
 from pipeline.core.errors import InputError
 from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
 from pipeline.recommenders.registry import RECOMMENDERS, leading
@@ -24,20 +25,51 @@ if TYPE_CHECKING:
     from models.metrics.evaluate import PerUser
     from pipeline.core.arrays import ModeArrays
 
-# Figure -> the column of RECOMMENDER_EVALUATION that it is the mean of.
+# Figure -> the column of RECOMMENDER_EVALUATION that it is the mean of; these have a bootstrap interval too.
+WITH_INTERVAL = {
+    "auc": "auc",
+    "warm_auc": "auc_warm",
+    "warm_among_seen": "auc_warm_seen",
+    "cold_auc": "auc_cold",
+    "cold_among_unseen": "auc_cold_unseen",
+    "auc_category": "auc_category",
+    "ndcg_at_10": "ndcg_at_10",
+    "ndcg_at_100": "ndcg_at_100",
+}
 MEANS = {
     "auc_strict": "auc_strict",
     "auc_sampled100": "auc_sampled100",
     "auc_picture": "auc_picture",
     "recall_at_10": "recall_at_10",
     "recall_at_50": "recall_at_50",
-    "ndcg_at_10": "ndcg_at_10",
+    "hit_at_10": "hit_at_10",
+    "hit_at_50": "hit_at_50",
     "ndcg_at_50": "ndcg_at_50",
+    "map_at_10": "map_at_10",
+    "map_at_12": "map_at_12",
+    "map_at_50": "map_at_50",
     "mrr": "reciprocal_rank",
     "novelty_at_10": "novelty_at_10",
 }
+COUNTED = {"warm_users": "auc_warm", "cold_users": "auc_cold", "category_users": "auc_category"}
 OF_CATALOGUE = ("coverage_at_10", "gini_at_10")
-METRICS = ("auc", "auc_category", *MEANS.values())
+METRICS = (*WITH_INTERVAL.values(), *MEANS.values())
+DIFFERENCES = {
+    "auc": "difference_to_main",
+    "ndcg_at_10": "ndcg_at_10_difference",
+    "ndcg_at_100": "ndcg_at_100_difference",
+}
+
+# Figures beside the AUC and its interval, with short titles for narrow tables.
+AUCS = {
+    "warm_auc": "warm", "cold_auc": "cold", "warm_among_seen": "warm/seen", "cold_among_unseen": "cold/unseen",
+    "auc_category": "in type",
+}  # fmt: skip
+LISTS = {
+    "ndcg_at_10": "N@10", "ndcg_at_50": "N@50", "ndcg_at_100": "N@100", "recall_at_10": "R@10", "recall_at_50": "R@50",
+    "hit_at_10": "hit@10", "hit_at_50": "hit@50", "map_at_10": "MAP@10", "map_at_12": "MAP@12", "map_at_50": "MAP@50",
+    "mrr": "MRR", "coverage_at_10": "coverage", "novelty_at_10": "novelty", "gini_at_10": "Gini",
+}  # fmt: skip
 
 
 def per_user_table(measured: "PerUser", data: "ModeArrays", model: str, split: str) -> pa.Table:
@@ -48,9 +80,8 @@ def per_user_table(measured: "PerUser", data: "ModeArrays", model: str, split: s
         "user": data.users[measured.user[ranked]],
         "model": pa.array([model] * count, pa.string()),
         "split": pa.array([split] * count, pa.string()),
-        "item": data.items[measured.item[ranked]],
-        "cold": measured.cold[ranked],
         "paired": data.paired[measured.user[ranked]],
+        "held": measured.held[ranked],
         **{name: pa.array(getattr(measured, name)[ranked], pa.float32(), from_pandas=True) for name in METRICS},
     }
     return pa.table(columns, schema=RECOMMENDER_EVALUATION)
@@ -76,42 +107,55 @@ def flat(figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, float]:
     return values
 
 
-def markdown(figures: dict[str, dict[str, dict[str, Any]]], split: str = "test") -> str:
+def sorted_by(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return the figure that tables of {model: {split: figures}} are sorted by: the one that models are chosen by."""
+    validation = figures.get(leading(figures), {}).get("validation", {})
+    return name_of(validation.get("held_out") or 0)
+
+
+def best_first(
+    figures: Mapping[str, Mapping[str, Mapping[str, Any]]], split: str = "test"
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """List (model, figures of the split), best first by `sorted_by`."""
+    by = sorted_by(figures)
+    found = [(model, splits[split]) for model, splits in figures.items() if split in splits]
+    return sorted(found, key=lambda pair: -(pair[1].get(by) or 0))
+
+
+def markdown(figures: Mapping[str, Mapping[str, Mapping[str, Any]]], split: str = "test") -> str:
     """Make a table of the figures of one split for the Dagster UI, best first."""
+    names = {**AUCS, **LISTS}
     lines = [
-        f"| model ({split}) | AUC | 95% interval | warm | cold | in type | recall@10 |",
-        "|---|---:|---|---:|---:|---:|---:|",
+        f"| model ({split}) | AUC | 95% interval | {' | '.join(names.values())} |",
+        f"|---|---:|---|{'---:|' * len(names)}",
     ]
-    for model, splits in sorted(figures.items(), key=lambda pair: -pair[1][split]["auc"]):
-        m = splits[split]
+    for model, m in best_first(figures, split):
         low, high = m["auc_ci95"]
-        lines.append(f"| {model} | {m['auc']:.4f} | {low:.3f}-{high:.3f} | {' | '.join(in_short(m))} |")
-    return "\n".join(lines)
+        lines.append(f"| {model} | {m['auc']:.4f} | {low:.3f}-{high:.3f} | {' | '.join(in_short(m, names))} |")
+    return "\n".join([*lines, "", f"Sorted by {TITLES[sorted_by(figures)]}, by which models are chosen on validation."])
 
 
-def in_short(figures: Mapping[str, Any]) -> list[str]:
-    """Format the few figures shown beside the AUC in small tables: warm, cold, within its type, recall at 10."""
-    keys = ("warm_auc", "cold_auc", "auc_category", "recall_at_10")
-    return ["" if figures[key] is None else f"{figures[key]:.3f}" for key in keys]
+def in_short(figures: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Format figures for a table; empty for those that no user has, or that an older evaluation lacks."""
+    return ["" if figures.get(name) is None else f"{figures[name]:.3f}" for name in names]
 
 
 def summarise(per_user: "pd.DataFrame", settings: EvaluationSettings) -> dict[str, Any]:
-    """Summarise one model on one split: means over users, with intervals for the AUCs; None if no user has a value.
+    """Summarise one model on one split: means over users, most with intervals; None if no user has a value.
 
     Args:
         per_user: rows of RECOMMENDER_EVALUATION.
         settings: seed and number of bootstrap draws.
     """
-    cold = per_user["cold"].to_numpy()
-    auc = per_user["auc"].to_numpy(np.float64)
-    category = per_user["auc_category"].dropna().to_numpy(np.float64)
     figures: dict[str, Any] = {}
-    for name, values in (("auc", auc), ("warm_auc", auc[~cold]), ("cold_auc", auc[cold]), ("auc_category", category)):
+    for name, column in WITH_INTERVAL.items():
+        values = per_user[column].dropna().to_numpy(np.float64)
         figures[name] = _mean(values)
         drawn = bootstrap_mean(values, settings.seed, settings.resamples)
         figures[f"{name}_ci95"] = list(drawn) if len(values) else None
     figures |= {name: _mean(per_user[column].to_numpy(np.float64)) for name, column in MEANS.items()}
-    return {**figures, "cold_users": int(cold.sum()), "category_users": len(category)}
+    figures |= {name: int(per_user[column].notna().sum()) for name, column in COUNTED.items()}
+    return {**figures, "held_out": int(per_user["held"].sum())}
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -163,30 +207,28 @@ def compare(
             for model, frame in models.items():
                 whole = (evaluated or {}).get(mode, {}).get(model, {}).get(str(split), {})
                 figures = {name: whole.get(name) for name in OF_CATALOGUE} | summarise(frame, settings)
-                difference = (None, None, None)
-                if reference is not None and model != own:
-                    both = _side_by_side({"model": frame, "reference": reference}, "auc")
-                    difference = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
-                rows.append(
-                    {
-                        "mode": mode,
-                        "model": model,
-                        "split": split,
-                        "users": len(frame),
-                        "auc_low": figures["auc_ci95"][0],
-                        "auc_high": figures["auc_ci95"][1],
-                        "difference_to_dvbpr": difference[0],
-                        "difference_low": difference[1],
-                        "difference_high": difference[2],
-                        "paper_auc": TABLE_3.get(mode) if model in published and split == "validation" else None,
-                        **{name: value for name, value in figures.items() if name in RECOMMENDER_COMPARISON.names},
-                    }
-                )
+                row = {
+                    "mode": mode,
+                    "model": model,
+                    "split": split,
+                    "users": len(frame),
+                    "paper_auc": TABLE_3.get(mode) if model in published and split == "validation" else None,
+                    **{name: value for name, value in figures.items() if name in RECOMMENDER_COMPARISON.names},
+                }
+                for metric, name in DIFFERENCES.items():
+                    row[f"{metric}_low"], row[f"{metric}_high"] = figures[f"{metric}_ci95"]
+                    difference = (None, None, None)
+                    if reference is not None and model != own:
+                        both = _side_by_side({"model": frame, "reference": reference}, WITH_INTERVAL[metric])
+                        difference = paired_difference(both[:, 0], both[:, 1], settings.seed, settings.resamples)
+                    ends = name.removesuffix("_to_main")
+                    row[name], row[f"{ends}_low"], row[f"{ends}_high"] = difference
+                rows.append(row)
     return rows
 
 
 def between_models(
-    table: pa.Table, split: str, settings: EvaluationSettings, metric: str = "auc", users: str = "all"
+    table: pa.Table, split: str, settings: EvaluationSettings, metric: str = "auc"
 ) -> list[dict[str, Any]]:
     """Compare every two models of a mode by a metric: mean difference over common users, and its paired interval.
 
@@ -195,12 +237,9 @@ def between_models(
         split: validation or test.
         settings: seed and number of bootstrap draws; all pairs share the draws.
         metric: a column of the table; users without a value are left out.
-        users: all, or only those with a warm or a cold held-out item.
     """
     frame = table.to_pandas()
     frame = frame[frame["split"] == split]
-    if users != "all":
-        frame = frame[frame["cold"] == {"cold": True, "warm": False}[users]]
     models = {str(model): rows for model, rows in frame.groupby("model", sort=False)}
     values = _side_by_side(models, metric)
     if not len(values):

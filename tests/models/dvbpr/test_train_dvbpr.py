@@ -12,7 +12,7 @@ from models.dvbpr import train as train_dvbpr
 from models.dvbpr.settings import PRESETS, DvbprSettings
 from models.dvbpr.train import Dataset, embed, load, train
 from models.metrics import evaluate, selection
-from models.training import checkpoint
+from models.training import checkpoint, deciding
 from models.training.divergence import DivergedError
 from models.training.progress import Progress
 from tests.models.planted import planted
@@ -183,7 +183,7 @@ def test_early_stopping_waits_for_its_patience_and_survives_a_resume(tmp_path: P
 
 def test_a_thousand_validation_pairs_choose_the_epoch_by_ndcg_and_the_history_keeps_both(tmp_path, monkeypatch) -> None:
     found = iter([(0.6, 0.03), (0.7, 0.02), (0.65, 0.05)])
-    monkeypatch.setattr(selection, "ENOUGH_PAIRS", 1)
+    monkeypatch.setattr(deciding, "ENOUGH_PAIRS", 1)
     monkeypatch.setattr(selection, "measures", lambda *_: dict(zip(("auc", "ndcg_at_100"), next(found), strict=True)))
     with pytest.raises(KilledError):
         train(planted(), replace(TINY, epochs=3), tmp_path, CPU, kill_at(3))
@@ -199,7 +199,7 @@ def test_a_run_from_before_ndcg_decided_is_resumed_and_goes_on_choosing_by_auc(t
     train(planted(), replace(TINY, epochs=1), tmp_path, CPU)
     state = checkpoint.load(tmp_path / "last.pt")
     checkpoint.save(tmp_path / "last.pt", {k: v for k, v in state.items() if k not in ("selected_by", "best_value")})
-    monkeypatch.setattr(selection, "ENOUGH_PAIRS", 1)
+    monkeypatch.setattr(deciding, "ENOUGH_PAIRS", 1)
     trained = train(planted(), replace(TINY, epochs=2), tmp_path, CPU)
     assert (trained.selected_by, trained.best_epoch, trained.validation_auc) == ("auc", 1, 0.7)
     assert train(planted(), replace(TINY, epochs=3), tmp_path, CPU).best_epoch == 3

@@ -151,7 +151,7 @@ class MadeUp:
             {
                 "mode": MODE, "model": model, "split": split, "users": self.users, "auc": auc,
                 "auc_low": low, "auc_high": high,
-                "difference_to_dvbpr": d and d[0], "difference_low": d and d[1], "difference_high": d and d[2],
+                "difference_to_main": d and d[0], "difference_low": d and d[1], "difference_high": d and d[2],
             }
             for model, split, auc, low, high, d in COMPARED
         ]  # fmt: skip
@@ -168,11 +168,9 @@ class MadeUp:
 
     def _evaluated(self) -> list[dict]:
         """Make evaluation rows: user u's AUC is u / 4 by DVBPR and a half by popularity."""
-        rest = ("auc_strict", "auc_sampled100", "auc_picture", "recall_at_10", "recall_at_50", "ndcg_at_10")
-        rest += ("ndcg_at_50", "reciprocal_rank", "novelty_at_10")
+        rest = dict.fromkeys(schemas.RECOMMENDER_EVALUATION.names[5:], 0.5)
         return [
-            {"user": u, "model": model, "split": "test", "item": u + 2, "cold": False, "paired": True, "auc": auc}
-            | dict.fromkeys(rest, 0.5)
+            {**rest, "user": u, "model": model, "split": "test", "paired": True, "held": 1, "auc": auc}
             for u in range(self.users)
             for model, auc in (("dvbpr", u / 4), ("popularity", 0.5))
         ]

@@ -18,12 +18,13 @@ def tables() -> tuple[pa.Table, pa.Table]:
     train = [{"user": u, "item": i, "split": "train"} for u, items in owned.items() for i in items]
     auc = {"dvbpr": (0.2, 0.4, 0.8, 1.0), "popularity": (0.5, 0.5, 0.5, 0.5)}
     rows = [
-        {"user": u, "model": model, "split": split, "item": 8 if u == 3 else 9, "auc": value}
+        {"user": u, "model": model, "split": split, "auc": value}
         for model, values in auc.items()
         for u, value in enumerate(values)
         for split in ("test", "validation")
     ]
-    return pa.Table.from_pylist(rows), pa.Table.from_pylist([*train, {"user": 0, "item": 9, "split": "test"}])
+    test = [{"user": u, "item": 8 if u == 3 else 9, "split": "test"} for u in range(4)]
+    return pa.Table.from_pylist(rows), pa.Table.from_pylist([*train, *test])
 
 
 def test_people_are_grouped_by_their_items_in_training_and_counted_once():
@@ -39,6 +40,13 @@ def test_the_popularity_of_a_hidden_item_counts_training_only():
     found = by_popularity(*tables(), ["dvbpr"])
     assert found is not None
     assert (found.labels, found.people) == (["0", "1"], [1, 3])  # nobody has item 8; user 1 has 9
+
+
+def test_the_popularity_of_several_hidden_items_is_their_mean():
+    evaluation, splits = tables()
+    more = pa.Table.from_pylist([{"user": 3, "item": i, "split": "test"} for i in (2, 3)])  # two people have each
+    found = by_popularity(evaluation, pa.concat_tables([splits, more]), ["dvbpr"])
+    assert found is not None and (found.labels, found.people) == (["1"], [4])  # (0 + 2 + 2) / 3, rounded down
 
 
 def test_without_a_model_there_are_no_groups():

@@ -80,8 +80,8 @@ def test_both_are_trained_evaluated_and_shown_in_one_home(both: Home):
     models = set(both.table("recommender_evaluation", MODE)["model"].to_pylist())
     assert {"modern", "dvbpr", "popularity"} <= models
     compared = both.table("recommender_comparison").to_pandas()
-    assert compared[compared["model"] == "modern"]["difference_to_dvbpr"].isna().all()  # the reference
-    assert compared[compared["model"] == "dvbpr"]["difference_to_dvbpr"].notna().all()
+    assert compared[compared["model"] == "modern"]["difference_to_main"].isna().all()  # the reference
+    assert compared[compared["model"] == "dvbpr"]["difference_to_main"].notna().all()
     for folder in folders.values():
         assert (folder / "model_card.md").is_file()
     page = (both.folder / "lookbook" / "recommender.html").read_text()

@@ -227,8 +227,9 @@ def test_the_report_stands_in_three_forms_and_names_its_protocol(study: Path):
 
 def rows(model: str, split: int, seed: int, auc: list[float], cold: list[bool] | None = None) -> pd.DataFrame:
     cold = cold or [False] * len(auc)
-    frame = pd.DataFrame({"user": range(len(auc)), "auc": auc, "cold": cold, "part": "test"})
-    return frame.assign(model=model, split=split, seed=seed)
+    frame = pd.DataFrame({"user": range(len(auc)), "auc": auc, "part": "test", "model": model, "split": split})
+    of_cold = pd.Series(cold)
+    return frame.assign(seed=seed, auc_cold=frame["auc"].where(of_cold), auc_warm=frame["auc"].where(~of_cold))
 
 
 SETTINGS = EvaluationSettings(resamples=200)

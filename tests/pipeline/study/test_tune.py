@@ -12,6 +12,7 @@ import pytest
 
 from models.baselines.bpr import VBPR_GRID
 from models.metrics import selection
+from models.training import deciding
 from models.training.search import Choice, Span
 from pipeline.build import build_definitions
 from pipeline.core.errors import InputError
@@ -196,7 +197,7 @@ def test_ndcg_decides_once_enough_pairs_are_held_out_and_starts_another_search(
     tuned: dict[str, Any], searched: Any, monkeypatch: pytest.MonkeyPatch
 ):
     by_auc, _ = searched(trials=2)
-    monkeypatch.setattr(selection, "ENOUGH_PAIRS", 1)
+    monkeypatch.setattr(deciding, "ENOUGH_PAIRS", 1)
     by_ndcg, _ = searched(trials=2)
     assert (by_auc.selected_by, by_ndcg.selected_by) == ("auc", "ndcg_at_100")
     assert by_ndcg.value < 0.5 < by_auc.value
