@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline.champions.model_registry import RECOMMENDER, Registry, model_name
 from pipeline.core import schemas
 from pipeline.core.dataset.extent import extent_of
+from pipeline.core.dataset.split_facts import protocol_line, split_facts
 from pipeline.core.dataset.splits import unit_of
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import StoredTable, table_digest
@@ -111,7 +112,7 @@ def recommender_evaluation(
     comparison.expect_ranked(figures, mode, len(data.users), len(data.items))
     for (name, split), values in of_catalogue.items():
         figures[name][split] |= values
-    extent = extent_of(splits)
+    extent, protocol = extent_of(splits), protocol_line(split_facts(splits))
     with tracker.run(context, image_mode=mode, **extent.tags()) as run:
         runs = {name: one.run for name, one in main.items()}
         about = {"recommender": runs[own], "baselines": others.run, "split_unit": unit_of(splits)}
@@ -123,7 +124,8 @@ def recommender_evaluation(
         figures=figures,
         validation_auc=figures[own]["validation"]["auc"],
         test_auc=figures[own]["test"]["auc"],
-        models=dg.MetadataValue.md(comparison.markdown(figures)),
+        protocol=protocol,
+        models=dg.MetadataValue.md(f"{protocol}\n\n{comparison.markdown(figures)}"),
         runs=runs,
         not_evaluated=list(older) or None,
         skipped=skipped or None,
@@ -204,6 +206,7 @@ def recommender_comparison(
         between_models_ndcg_at_100={
             mode: comparison.between_models(part, "test", settings, "ndcg_at_100") for mode, part in by_mode.items()
         },
+        protocols={mode: ledger.of("recommender_evaluation", mode).get("protocol", "") for mode in by_mode},
         missing_modes=missing or None,
         **run.link(),
     )

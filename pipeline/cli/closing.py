@@ -14,18 +14,19 @@ from pipeline.views.comparison import AUCS, LISTS, best_first, in_short, sorted_
 from pipeline.views.words import other_data
 
 
-def tables(mode: str, found: dict[str, Any]) -> list[Table]:
-    """Make the tables of a mode's models, best first: their AUCs, and the figures of their first ranks."""
+def tables(mode: str, found: dict[str, Any]) -> list[Table | str]:
+    """Make the tables of a mode's models, best first: what was tested, their AUCs, the figures of their first ranks."""
     title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
-    by = TITLES[sorted_by(found["models"])]
     return [
-        _table(f"{title}; best {by} first", {"auc": "AUC", "auc_ci95": "95% interval", **AUCS}, found["models"]),
-        _table(f"{mode}: the first ranks", LISTS, found["models"]),
+        f"[bold]{escape(title)}; best {TITLES[sorted_by(found['models'])]} first[/]",
+        escape(found.get("protocol", "")),
+        _table({"auc": "AUC", "auc_ci95": "95% interval", **AUCS}, found["models"]),
+        _table(LISTS, found["models"]),
     ]
 
 
-def _table(title: str, columns: dict[str, str], models: dict[str, Any]) -> Table:
-    shown = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0), pad_edge=False)
+def _table(columns: dict[str, str], models: dict[str, Any]) -> Table:
+    shown = Table(padding=(0, 0), pad_edge=False)
     shown.add_column("model")
     for column in columns.values():
         shown.add_column(column, justify="right", no_wrap=True)

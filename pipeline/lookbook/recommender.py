@@ -241,6 +241,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "groups": grouped(home, shown, beside_main) if shown else [],
         "map": visual_map.draw(home, shown, album) if shown else None,
         "tables": tables,
+        "protocols": {t.mode: home.metadata("splits", t.mode).get("protocol", "") for t in tables},
         "own": shown_name(row["model"] for row in rows),
         "ahead": ahead(tables),
         "beside": beside(home),

@@ -112,6 +112,7 @@ def _mode(latest: LatestMetadata, mode: str) -> dict[str, Any]:
         "loss": split.get("loss", {}),
         "extent": split.get("extent", ""),
         "split_unit": split.get("split_unit"),
+        "protocol": split.get("protocol", ""),
         "train_interactions": split.get("train"),
         "triplets_per_epoch": triplets.get("triplets_per_epoch"),
         "models": evaluation.get("figures", {}),

@@ -1,0 +1,36 @@
+"""The closing tables of a run name the protocol, and list the best model first with all figures."""
+
+from rich.console import Console
+
+from pipeline.cli import closing
+from pipeline.views.comparison import AUCS, LISTS
+
+
+def found(pairs: int) -> dict:
+    """A mode of two models: `dvbpr` is better by AUC, `random` by NDCG@100."""
+    figures = {
+        "dvbpr": {"auc": 0.75, "auc_ci95": [0.7, 0.8], "ndcg_at_100": 0.125, "cold_auc": None},
+        "random": {"auc": 0.5, "auc_ci95": [0.45, 0.55], "ndcg_at_100": 0.25, "warm_among_seen": 0.625},
+    }
+    models = {name: {"test": one, "validation": {"held_out": pairs}} for name, one in figures.items()}
+    counts = {"users": 7, "items": 8, "item_images": 9}
+    return {**counts, "protocol": "9 purchases are tested. Time-honest: yes [really].", "models": models}
+
+
+def printed(pairs: int) -> str:
+    console = Console(width=200, record=True)
+    console.print(*closing.tables("vendor_all", found(pairs)), sep="\n")
+    return console.export_text()
+
+
+def test_the_closing_tables_show_every_figure_under_what_was_tested() -> None:
+    text = printed(999)
+    assert "(test); best AUC first\n9 purchases are tested. Time-honest: yes [really].\n" in text
+    assert all(head in text for head in (*AUCS.values(), *LISTS.values()))
+    assert text.index("dvbpr") < text.index("random")
+    assert "0.750" in text and "0.625" in text and "None" not in text
+
+
+def test_with_a_thousand_validation_pairs_the_best_ndcg_comes_first() -> None:
+    text = printed(1000)
+    assert "best NDCG@100 first" in text and text.index("random") < text.index("dvbpr")
