@@ -142,8 +142,8 @@ def print_table(home: Path) -> None:
     for row in table[table["split"] == "test"].itertuples():
         shown = f"{row.auc:.4f} ({row.auc_low:.3f}-{row.auc_high:.3f})"
         difference = ""
-        if row.difference_to_dvbpr == row.difference_to_dvbpr:  # not NaN
-            difference = f"{row.difference_to_dvbpr:+.4f} ({row.difference_low:+.3f} to {row.difference_high:+.3f})"
+        if row.difference_to_main == row.difference_to_main:  # not NaN
+            difference = f"{row.difference_to_main:+.4f} ({row.difference_low:+.3f} to {row.difference_high:+.3f})"
         print(f"  {row.mode:<16}{row.model:<20}{shown:<26}{difference}")
 
 
