@@ -212,7 +212,9 @@ def test_our_row_of_table_1_counts_the_5_core_before_repeated_reviews_are_remove
 
 def test_further_figures_are_shown_and_missing_ones_are_dashes(shown: MadeUp):
     text = read(shown).text
-    heads = "AUC, warm ?AUC, cold ?AUC, own type ?Recall at 10 ?.{1,80}NDCG at 100 ?MAP at 10 ?MAP at 12 ?MAP at 50 ?MRR ?"
+    heads = (
+        "AUC, warm ?AUC, cold ?AUC, own type ?Recall at 10 ?.{1,80}NDCG at 100 ?MAP at 10 ?MAP at 12 ?MAP at 50 ?MRR ?"
+    )
     assert re.search(
         heads + r"Coverage ?Novelty, bits ?Gini ?VBPR( ?–){17} ?DVBPR ?0\.625 ?– ?0\.562( ?–){13} ?0\.875", text
     )
