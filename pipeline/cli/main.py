@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": Command("pipeline.cli.inspect", "say what your files hold and what would come of them, in seconds"),
     "ui": Command("pipeline.cli.ui", "serve Dagster's UI with its daemon, and MLflow's UI"),
     "study": Command("pipeline.study.grid", "compare recommenders on several splits and seeds"),
+    "study-page": Command("pipeline.study.page", "write tables of studies into documents"),
     "tune": Command("pipeline.cli.tune", "search for better settings of recommenders"),
     "home": Command("pipeline.cli.home", "open a home that was moved or copied, and say where it is"),
     "generator-study": Command("pipeline.study.generator_presets", "compare the generator's presets and switches"),

@@ -174,7 +174,7 @@ def erase(home: Path, kind: str, name: str, tracker: Tracker) -> Iterator[str]:
         tracker, {str(folder) for folder in marked}, home, SHOW_PICTURES if pictures else ()
     )
     yield f"MLflow: {withdrawn} of their runs and versions withdrawn, with their files"
-    studies = _drop_studies(home, scope)
+    studies = drop_studies(home, scope)
     yield f"studies: {studies} that trained on it removed"
     changed = sum(
         redact(address, scope.names, pictures=bool(pictures))
@@ -268,12 +268,12 @@ def _has_any(column: pa.ChunkedArray, numbers: frozenset[int]) -> bool:
     return bool(pc.any(pc.is_in(column, value_set=pa.array(sorted(numbers), pa.int32()))).as_py())
 
 
-def _drop_studies(home: Path, scope: ErasureScope) -> int:
+def drop_studies(home: Path, scope: ErasureScope) -> int:
     """Remove the studies with a model of the user or the item; return their number. A study must be run again whole."""
     dropped = 0
     for study in sorted(path for path in (home / "studies").glob("*") if path.is_dir()):
-        for factors in study.rglob("factors.npz"):
-            with np.load(factors) as arrays:
+        for ids in (*study.rglob("factors.npz"), *study.rglob("ids.npz")):
+            with np.load(ids) as arrays:
                 users, items = set(arrays["users"].tolist()), set(arrays["items"].tolist())
             if users & scope.users or items & (scope.items | scope.shown):
                 shutil.rmtree(study)

@@ -46,9 +46,22 @@ class HomeData:
     facts: ShopFacts
     inputs: dict[str, str] = field(default_factory=dict)  # name of a table or store -> its digest
 
+    def surviving(self, mode: str) -> Surviving:
+        """Return one mode's pairs and pictures.
+
+        Raises:
+            InputError: the home does not list the mode's pictures.
+        """
+        if mode not in self.by_mode:
+            raise InputError(
+                f"image mode {mode}: the home lists only the pictures of {', '.join(self.by_mode)}: materialise"
+                " image_urls with this mode among its setting `modes`, then image_ledger, image_bank and image_features"
+            )
+        return self.by_mode[mode]
+
     def of(self, mode: str) -> dict[str, str]:
         """Return digests of one mode's inputs: its pairs and pictures, the numbering, pixels and features."""
-        surviving = self.by_mode[mode]
+        surviving = self.surviving(mode)
         return {**self.inputs, "surviving": digest(table_digest(surviving.pairs), table_digest(surviving.images))}
 
 
@@ -121,13 +134,9 @@ def mode_data(home: HomeData, mode: str, settings: SplitSettings, shuffled: bool
     Raises:
         InputError: `shuffled` is set, and single pictures are held out; or the mode's pictures are not listed.
     """
-    if mode not in home.by_mode:
-        raise InputError(
-            f"image mode {mode}: the home lists only the pictures of {', '.join(home.by_mode)}: materialise image_urls"
-            " with this mode among its setting `modes`, then image_ledger, image_bank and image_features"
-        )
+    surviving = home.surviving(mode)
     table = splits.assign(home.by_mode, mode, home.users, home.items, **asdict(settings))
-    pictures = catalogue.build(home.by_mode[mode], table, home.bank.index, home.users).table
+    pictures = catalogue.build(surviving, table, home.bank.index, home.users).table
     if shuffled:
         table = _shuffled(table, pictures, settings.seed)
     return _mode_data(home, mode, table, pictures, home.of(mode))

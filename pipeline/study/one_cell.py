@@ -1,13 +1,14 @@
-"""Train and measure one cell of a study: one model on one split and seed of one image mode.
+"""Train and measure one cell of a study: one model on one split and seed of one protocol and image mode.
 
-Each cell has its own folder. A folder with a manifest is finished and is never written again.
+Each cell has its own folder. A folder with a manifest is finished and is never written again. A folder with the reason
+why its model was skipped is tried again.
 """
 
 import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ import pyarrow.compute as pc
 import torch
 
 from models.data.factors import Factors
-from models.metrics.evaluate import evaluate
+from models.metrics import diversity
+from models.metrics.evaluate import PerUser, evaluate
+from models.metrics.scoring import ScoringModel
 from pipeline.core import parquet as pq
+from pipeline.core.dataset.split_facts import split_facts
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 from pipeline.home.storage import MANIFEST, digest, write_json
@@ -27,16 +31,18 @@ from pipeline.recommenders.contract import FitProgress
 from pipeline.runtime.provenance import commit
 from pipeline.study.data import ModeData
 from pipeline.study.entries import Entry, Task
+from pipeline.study.weeks import WeekAfter
 
-FACTORS, PER_USER, WORK = "factors.npz", "per_user.parquet", "work-"
+FACTORS, IDS, PER_USER, SKIPPED, WORK = "factors.npz", "ids.npz", "per_user.parquet", "skipped.json", "work-"
 SHUFFLED = "~shuffled"  # suffix of the label of a model that is trained and measured on shuffled labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One model, image mode, split and seed, and where its results are kept."""
+    """One model, protocol, image mode, split and seed, and where its results are kept."""
 
     root: Path
+    protocol: str
     mode: str
     split: int
     seed: int
@@ -51,7 +57,13 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Return the cell's folder."""
-        return self.root / self.mode / f"split-{self.split}" / f"seed-{self.seed}" / self.label
+        of_split = self.root / self.protocol / self.mode / f"split-{self.split}"
+        return of_split / f"seed-{self.seed}" / self.label.replace("/", "_")
+
+    @property
+    def title(self) -> str:
+        """Name the cell in progress and error messages."""
+        return f"{self.protocol} {self.mode} split {self.split} seed {self.seed} {self.label}"
 
     @property
     def finished(self) -> bool:
@@ -79,14 +91,22 @@ class Cell:
         return Task(data, self.entry.triplets, self.seed, work, device, home, report)
 
 
-def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
+def run(cell: Cell, task: Task, evaluation: dict[str, Any], weeks: Sequence[WeekAfter] = ()) -> dict[str, Any]:
     """Train, measure and store one cell; return its manifest.
 
     An interrupted training continues from its checkpoint, or starts again if its model has none. Checkpoints are
-    deleted at the end: the factors are the model, and a study has many cells.
+    deleted at the end: the factors are the model, and a study has many cells. A model that is not factors may have a
+    figure for every two items, and is not kept.
+
+    Args:
+        cell: the cell.
+        task: its training.
+        evaluation: the settings by which it is split and measured.
+        weeks: measure test by the weeks after the cut instead of as a whole.
 
     Raises:
         InputError: the cell is already finished.
+        NotApplicableError: the model cannot be trained on this data or machine.
     """
     if cell.finished:
         raise InputError(f"{cell.folder} is finished: a study never overwrites a cell.")
@@ -96,14 +116,17 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
     task.folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     fitted = task.fit(cell.entry)
-    assert isinstance(fitted.model, Factors)
     trained = time.monotonic()
-    fitted.model.save(cell.folder / FACTORS)
-    table = measured(fitted.model, task.data, evaluation["seed"], task.device)
+    if isinstance(fitted.model, Factors):
+        fitted.model.save(cell.folder / FACTORS)
+    else:  # an erasure looks for them
+        np.savez(cell.folder / IDS, users=task.data.arrays.users, items=task.data.arrays.items)
+    table, lists = measured(fitted.model, task.data, evaluation["seed"], task.device, weeks)
     write_whole(cell.folder / PER_USER, partial(pq.write_table, table, compression="zstd"))
     shutil.rmtree(task.folder)
     manifest = {
         "model": cell.label,
+        "protocol": cell.protocol,
         "image_mode": cell.mode,
         "split": cell.split,
         "seed": cell.seed,
@@ -111,18 +134,32 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any]) -> dict[str, Any]:
         "settings": cell.entry.plain(),
         "inputs": task.data.inputs,
         "evaluation": evaluation,
+        "split_facts": split_facts(task.data.splits),
         "users": len(task.data.arrays.users),
         "items": len(task.data.arrays.items),
         "images": len(task.data.arrays.image_item),
+        "weeks": [week.facts() for week in weeks],
+        "lists": lists,
         "validation_auc": validation_auc(table),
         "seconds": round(time.monotonic() - started, 2),
         "training_seconds": round(trained - started, 2),
         "device": str(task.device),
         "code": commit(),
+        "selected_by": fitted.selected_by,
         "notes": fitted.details,
     }
     write_json(cell.folder / MANIFEST, manifest)
+    (cell.folder / SKIPPED).unlink(missing_ok=True)
     return manifest
+
+
+def skip(cell: Cell, reason: str) -> None:
+    """Record why the cell's model cannot be trained here, for the report."""
+    keys = {"model": cell.label, "protocol": cell.protocol, "image_mode": cell.mode, "split": cell.split}
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    for work in cell.folder.glob(f"{WORK}*"):
+        shutil.rmtree(work)
+    write_json(cell.folder / SKIPPED, {**keys, "seed": cell.seed, "reason": reason})
 
 
 def validation_auc(table: pa.Table) -> float:
@@ -131,15 +168,38 @@ def validation_auc(table: pa.Table) -> float:
     return float(np.mean(rows["auc"].to_numpy())) if rows.num_rows else float("nan")
 
 
-def measured(factors: Factors, data: ModeData, seed: int, device: torch.device) -> pa.Table:
-    """Compute all metrics of the validation and test items, one row per (user, part), with global ids."""
-    pairs, parts = data.arrays.pairs, []
-    for part, remaining in (("validation", "test"), ("test", "validation")):
-        given = factors, pairs[part], pairs["train"], pairs[remaining]
-        metrics = evaluate(*given, category=data.types, seed=seed, device=device)
-        ranked = np.isfinite(metrics.auc)  # a user who has touched every item has nothing to rank
-        columns = {field.name: getattr(metrics, field.name) for field in dataclasses.fields(metrics)}
-        columns["user"] = data.arrays.users[metrics.user]
-        flat = {name: values[ranked] for name, values in columns.items() if np.ndim(values) == 1}
-        parts.append(pa.table({"part": pa.array([part] * int(ranked.sum()), pa.string()), **flat}))
-    return pa.concat_tables(parts)
+def measured(
+    model: ScoringModel, data: ModeData, seed: int, device: torch.device, weeks: Sequence[WeekAfter] = ()
+) -> tuple[pa.Table, dict[str, float]]:
+    """Compute all metrics of validation and test, and those of all test lists together.
+
+    Returns one row per user and part, with global ids, and {coverage_at_10, gini_at_10}. With `weeks`, test has a row
+    per user and week, with its `age`; the other weeks' purchases are no candidates, so models with different cuts rank
+    the same items.
+    """
+    pairs = data.arrays.pairs
+    parts = [("validation", 0, pairs["validation"], pairs["test"])]
+    parts += [("test", 0, pairs["test"], pairs["validation"])] if not weeks else []
+    for week in weeks:
+        others = [pairs["validation"], *(other.pairs for other in weeks if other is not week)]
+        parts += [("test", week.age, week.pairs, np.concatenate(others))]
+    tables, lists = [], {}
+    for part, age, held, others in parts:
+        metrics = evaluate(model, held, pairs["train"], others, category=data.types, seed=seed, device=device)
+        tables.append(_table(metrics, data, part, age if weeks else None))
+        if part == "test" and age <= 1:
+            shown, items = metrics.recommended[np.isfinite(metrics.auc)], len(data.arrays.items)
+            lists = {"coverage_at_10": diversity.coverage(shown, items), "gini_at_10": diversity.gini(shown, items)}
+    return pa.concat_tables(tables), lists
+
+
+def _table(metrics: PerUser, data: ModeData, part: str, age: int | None) -> pa.Table:
+    """Convert metrics to rows with global ids; skip users with nothing to rank, who have touched every item."""
+    ranked = np.isfinite(metrics.auc)
+    columns = {field.name: getattr(metrics, field.name) for field in dataclasses.fields(metrics)}
+    columns |= {"user": data.arrays.users[metrics.user]}
+    flat = {name: values[ranked] for name, values in columns.items() if np.ndim(values) == 1}
+    count = int(ranked.sum())
+    keys = {"part": pa.array([part] * count, pa.string())}
+    keys |= {} if age is None else {"age": pa.array([age] * count, pa.int16())}
+    return pa.table({**keys, **flat})

@@ -45,10 +45,11 @@ def figure(width: float = 6.4, height: float = 3.6) -> "Figure":
 
 
 def _axes(chart: "Figure", title: str, x: str, y: str) -> Any:
-    return _dressed(chart.subplots(), title, x, y)
+    return framed(chart.subplots(), title, x, y)
 
 
-def _dressed(axes: Any, title: str, x: str, y: str) -> Any:
+def framed(axes: Any, title: str, x: str, y: str) -> Any:
+    """Give axes the common style, a title and labels; return them."""
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
@@ -112,7 +113,7 @@ def training_curve(history: Sequence[Mapping[str, float]], recommender: str, mod
     epochs = [entry["epoch"] for entry in history]
     panels = chart.subplots(1, 2)
     for axes, name, shown in zip(panels, ("loss", "validation_auc"), ("training loss", "validation AUC"), strict=True):
-        _dressed(axes, f"{recommender}, {mode}", "epoch", shown)
+        framed(axes, f"{recommender}, {mode}", "epoch", shown)
         axes.plot(epochs, [entry[name] for entry in history], color=ACCENT, marker="o", ms=4)
         axes.xaxis.get_major_locator().set_params(integer=True)
     if mode in TABLE_3:

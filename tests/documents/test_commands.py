@@ -52,6 +52,8 @@ EXCEPTIONS = {
     "python -m pipeline.study --name trunk --profile demo --modes vendor_all --reference modern --models modern"
     " modern+trunk_epochs=3 modern+trunk_epochs=3+trunk_layers=0": "minutes of a trunk's training on a CPU;"
     " tests/pipeline/study/test_study.py has it small",
+    "python -m pipeline.study.page docs/recommender-study.md": "writes the page itself;"
+    " tests/pipeline/study/test_page.py has another",
     "atelier ui": SERVERS,
     "KILLS=10 make soak": "minutes of kill -9; tests/soak is its own command",
     "ssh -N -L 3000:127.0.0.1:3000 -L 5000:127.0.0.1:5000 you@the-server": "needs a second machine",
@@ -76,6 +78,11 @@ SMALLER = {
     "FILE.yaml": "{tiny}",
     '"+key:garments"': "key:users",
     '"group:ingest or key:image_urls or key:image_ledger or key:image_bank or key:image_features"': "key:users",
+    # Four protocols and their weeks: tests/pipeline/study has each.
+    "--protocols random latest basket time --weeks 8 --splits 3 --seeds 1 --modes vendor_single --reference modern"
+    " --ablate modern": "--protocols random latest --models popularity --splits 1 --seeds 1 --modes vendor_single",
+    "--protocols random latest basket time --weeks 8 --splits 3 --seeds 1 --ablate modern": "--protocols random latest"
+    f" --models popularity random {ONE_CELL}",
     "--splits 5 --seeds 2": f"--models popularity random {ONE_CELL}",
     # Cornac: a library of its own
     "--models vbpr vbpr+k=64 cornac_vbpr cornac_vbpr_tuned": f"--name variants --models vbpr vbpr+k=4 {ONE_CELL}",

@@ -3,28 +3,36 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from models.data.factors import Factors
+from models.data.score_matrix import ScoreMatrix
+from pipeline.core.dataset.split_facts import protocol_line
 from pipeline.core.errors import InputError
+from pipeline.erase.erase import ErasureScope, drop_studies
+from pipeline.recommenders.contract import FitContext, Fitted, NotApplicableError
 from pipeline.recommenders.peers import environment
 from pipeline.recommenders.peers.environment import PeerEnvironment
 from pipeline.recommenders.peers.settings import TunedCornacSettings
-from pipeline.recommenders.registry import in_studies
+from pipeline.recommenders.registry import get, in_studies
 from pipeline.runtime.exits import DONE, FAILED, WRONG_CALL
-from pipeline.settings.assets import EvaluationSettings
 from pipeline.settings.method import Method
 from pipeline.study import one_cell, report
 from pipeline.study.entries import entry
-from pipeline.study.grid import duration, main
+from pipeline.study.estimates import duration
+from pipeline.study.grid import main
+from pipeline.study.measures import MEASURES
 from tests.pipeline.conftest import TINY, Home, isolate
 
+ROOT = Path(__file__).parents[3]
 Call = Callable[..., tuple[int, str]]
 GRID = ("--name", "tiny", "--profile", str(TINY), "--splits", "2", "--seeds", "2")
 MODELS = ("popularity", "vbpr", "dvbpr")
@@ -56,7 +64,7 @@ def fingerprint(home: Path) -> dict[str, str]:
 
 
 def cell(study: Path, model: str, split: int = 0, seed: int = 0) -> Path:
-    return study / "vendor_customer" / f"split-{split}" / f"seed-{seed}" / model
+    return study / "random" / "vendor_customer" / f"split-{split}" / f"seed-{seed}" / model
 
 
 def times(study: Path) -> dict[str, int]:
@@ -78,11 +86,11 @@ def test_a_cells_metrics_are_those_of_its_factors(study: Path, pictured: Home):
     table = pq.read_table(cell(study, "vbpr") / "per_user.parquet").to_pandas()
     factors = Factors.load(cell(study, "vbpr") / "factors.npz")
     row = table[table["part"] == "test"].iloc[3]
-    user, item = (np.searchsorted(ids, row[name]) for ids, name in ((factors.users, "user"), (factors.items, "item")))
     # Split 0 is the home's own: its seed is 0.
     splits = pictured.table("splits", "vendor_customer").to_pandas()
     own = splits[splits["user"] == row["user"]]
-    assert row["item"] == own[own["split"] == "test"]["item"].item()
+    user = np.searchsorted(factors.users, row["user"])
+    item = np.searchsorted(factors.items, own[own["split"] == "test"]["item"].item())
     scores = factors.theta[user] @ factors.item.T + factors.item_bias
     others = ~np.isin(factors.items, own["item"])
     expected = (scores[others] < scores[item]).mean() + (scores[others] == scores[item]).mean() / 2
@@ -90,11 +98,11 @@ def test_a_cells_metrics_are_those_of_its_factors(study: Path, pictured: Home):
 
 
 def test_another_split_holds_out_other_items_and_another_seed_the_same(study: Path):
-    held = {
-        key: pq.read_table(cell(study, "vbpr", *key) / "per_user.parquet")["item"].to_pylist()
+    splits = {
+        key: json.loads((cell(study, "vbpr", *key) / "manifest.json").read_text())["inputs"]["splits"]
         for key in ((0, 0), (0, 1), (1, 0))
     }
-    assert held[0, 0] == held[0, 1] and held[0, 0] != held[1, 0]
+    assert splits[0, 0] == splits[0, 1] != splits[1, 0]
     weights = [np.load(cell(study, "vbpr", 0, seed) / "factors.npz")["theta"] for seed in (0, 1)]
     assert not np.array_equal(*weights)
 
@@ -165,8 +173,8 @@ def test_the_time_of_a_training_from_pixels_is_said_before_it(call: Call, pictur
     assert said.index("dvbpr: about") < said.index("✓ 1/1")
 
 
-def test_a_cell_that_fails_is_named_and_the_others_are_made(
-    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_peer_that_cannot_be_installed_is_skipped_and_the_others_are_made(
+    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch
 ):
     def offline(*_: object, **__: object) -> None:
         raise OSError("no route to host")
@@ -176,9 +184,25 @@ def test_a_cell_that_fails_is_named_and_the_others_are_made(
         "--name", "offline", "--splits", "1", "--seeds", "1", "--modes", "vendor_single",
         "--models", "cornac_vbpr", "popularity", "--reference", "popularity",
     )  # fmt: skip
+    assert code == DONE
+    assert "- cornac_vbpr was skipped: cornac 3.0.1 could not be installed" in said and "no route to host" in said
+    assert "✓ 2/2 random vendor_single split 0 seed 0 popularity" in said
+
+
+def test_a_cell_that_fails_is_named_and_the_others_are_made(
+    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_: object) -> None:
+        raise RuntimeError("the loss is nan")
+
+    monkeypatch.setattr(get("random"), "fit", failing)
+    code, said = call(
+        "--name", "failing", "--splits", "1", "--seeds", "1", "--modes", "vendor_single",
+        "--models", "random", "popularity", "--reference", "popularity",
+    )  # fmt: skip
     assert code == FAILED
-    assert "cornac 3.0.1 could not be installed" in said and "no route to host" in said
-    assert "✓ 2/2 vendor_single split 0 seed 0 popularity" in said
+    assert "random vendor_single split 0 seed 0 random: the loss is nan" in said
+    assert "✓ 2/2 random vendor_single split 0 seed 0 popularity" in said
 
 
 def test_a_peers_factors_are_measured_as_our_own(pictured: Home, monkeypatch: pytest.MonkeyPatch, call: Call):
@@ -197,7 +221,7 @@ def test_a_peers_factors_are_measured_as_our_own(pictured: Home, monkeypatch: py
     monkeypatch.setattr(PeerEnvironment, "run", worker)
     models = ("cornac_vbpr", "cornac_vbpr_tuned")
     call("--name", "peer", "--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--models", *models)
-    folder = pictured.folder / "studies" / "peer" / "vendor_single" / "split-0" / "seed-0" / "cornac_vbpr"
+    folder = pictured.folder / "studies" / "peer" / "random" / "vendor_single" / "split-0" / "seed-0" / "cornac_vbpr"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [point["epochs"] for point in manifest["notes"]["grid"]] == [5, 10, 20]
     assert Factors.load(folder / "factors.npz").theta[0, 0] == 5  # all alike on validation: the first
@@ -212,69 +236,113 @@ def test_shuffled_labels_share_nothing_with_the_users_items(study: Path, picture
     table = pq.read_table(cell(study, "popularity" + one_cell.SHUFFLED) / "per_user.parquet").to_pandas()
     real = pq.read_table(cell(study, "popularity") / "per_user.parquet").to_pandas()
     assert set(table["user"]) == set(real["user"])
-    assert table["item"].tolist() != real["item"].tolist()
+    assert table["auc"].tolist() != real["auc"].tolist()
     assert abs(table["auc"].mean() - 0.5) < 0.15 < 0.5
 
 
-def test_the_report_stands_in_three_forms_and_names_its_protocol(study: Path):
-    text, figures = (study / "report.md").read_text(), json.loads((study / "report.json").read_text())
-    assert (study / "report.png").stat().st_size > 5000
-    assert report.PROTOCOL in text and "minus vbpr (95%)" in text
-    assert set(figures["modes"]["vendor_customer"]["models"]) == set(MODELS)
-    assert "Shuffled labels, popularity:" in text
-    assert "popularity~shuffled" not in figures["modes"]["vendor_customer"]["models"]
+def test_the_report_is_in_three_forms_and_explains_its_measurement(study: Path):
+    text, whole = (study / "report.md").read_text(), json.loads((study / "report.json").read_text())
+    assert (study / "report-random.png").stat().st_size > 5000
+    assert report.MEASUREMENT in text and "| model, minus vbpr |" in text
+    found = whole["protocols"]["random"]["vendor_customer"]
+    assert set(found["models"]) == set(MODELS)
+    assert "Shuffled labels, popularity:" in text and set(found["shuffled_labels"]) == {"popularity~shuffled"}
+    assert protocol_line(found["facts"]) in text
+    for title in (measure.title for measure in MEASURES.values()):
+        assert f"| {title}" in text
 
 
-def rows(model: str, split: int, seed: int, auc: list[float], cold: list[bool] | None = None) -> pd.DataFrame:
-    cold = cold or [False] * len(auc)
-    frame = pd.DataFrame({"user": range(len(auc)), "auc": auc, "part": "test", "model": model, "split": split})
-    of_cold = pd.Series(cold)
-    return frame.assign(seed=seed, auc_cold=frame["auc"].where(of_cold), auc_warm=frame["auc"].where(~of_cold))
+def test_the_report_is_sorted_by_the_metric_that_is_asked_for(study: Path, call: Call):
+    orders = []
+    for metric in ("novelty_at_10", "coverage_at_10"):
+        call("--name", "tiny", "--report-only", "--sort", metric)
+        found = json.loads((study / "report.json").read_text())["protocols"]["random"]["vendor_customer"]
+        values = {model: row[metric] for model, row in found["models"].items()}
+        means = {model: value["mean"] if isinstance(value, dict) else value for model, value in values.items()}
+        table = next(
+            part for part in (study / "report.md").read_text().split("\n\n") if part.startswith("| model | AUC")
+        )
+        orders.append([line.split(" | ")[0][2:] for line in table.splitlines()[2:]])
+        assert orders[-1] == sorted(means, key=lambda model: -means[model]), means
+    call("--name", "tiny", "--report-only")
 
 
-SETTINGS = EvaluationSettings(resamples=200)
+def test_a_model_that_cannot_be_trained_here_is_skipped_with_the_reason_and_tried_again(
+    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch
+):
+    tried: list[int] = []
+
+    def too_many(context: FitContext, settings: object) -> None:
+        tried.append(len(context.data.items))
+        raise NotApplicableError(f"more than {len(context.data.items) - 1} items")
+
+    arguments = ("--name", "skips", "--splits", "2", "--seeds", "1", "--modes", "vendor_single",
+                 "--models", "popularity", "random")  # fmt: skip
+    root = pictured.folder / "studies" / "skips"
+    with monkeypatch.context() as patch:
+        patch.setattr(get("random"), "fit", too_many)
+        code, said = call(*arguments)
+    assert code == DONE and len(tried) == 1  # the second split is not tried again
+    assert f"random was skipped: more than {tried[0] - 1} items" in said
+    assert not list(root.rglob("work-*"))
+    assert len(list(root.rglob("skipped.json"))) == 2 and len(list(root.rglob("manifest.json"))) == 2
+    code, said = call(*arguments)
+    assert code == DONE and "skipped" not in said
+    assert not list(root.rglob("skipped.json")) and len(list(root.rglob("manifest.json"))) == 4
 
 
-def test_a_users_values_are_averaged_over_seeds_then_over_splits_before_the_interval():
-    cells = pd.concat(
-        [rows("vbpr", 0, 0, [0.2, 0.4]), rows("vbpr", 0, 1, [0.4, 0.4]), rows("vbpr", 1, 0, [0.9])],
-        ignore_index=True,
-    )
-    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["vbpr"]
-    # user 0: ((0.2 + 0.4) / 2 + 0.9) / 2 = 0.6; user 1: 0.4
-    assert found["auc"]["mean"] == pytest.approx(0.5) and found["auc"]["users"] == 2
-    assert found["auc"]["low"] >= 0.4 - 1e-9 and found["auc"]["high"] <= 0.6 + 1e-9
-    assert found["sd_between_splits"] == pytest.approx(np.std([0.35, 0.9], ddof=1))
+def test_a_model_that_is_no_factors_is_measured_but_not_kept_and_an_erasure_finds_its_study(
+    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def fit(context: FitContext, _: object) -> Fitted:
+        data = context.data
+        scores = np.random.default_rng(0).random((len(data.users), len(data.items)), np.float32)
+        return Fitted(ScoreMatrix(data.users, data.items, data.image_item, scores))
+
+    monkeypatch.setattr(get("popularity"), "fit", fit)
+    arguments = ("--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--models", "popularity")
+    code, _ = call("--name", "scores", *arguments)
+    root = pictured.folder / "studies" / "scores"
+    [folder] = [path.parent for path in root.rglob("manifest.json")]
+    assert code == DONE
+    assert {path.name for path in folder.iterdir()} == {"ids.npz", "per_user.parquet", "manifest.json"}
+    user = int(pq.read_table(folder / "per_user.parquet")["user"][0].as_py())
+    scope = ErasureScope("reviewer", "R", frozenset(), users=frozenset({10**6}))
+    copied = tmp_path / "studies" / "scores"
+    shutil.copytree(root, copied)
+    assert drop_studies(tmp_path, scope) == 0 and copied.is_dir()
+    assert drop_studies(tmp_path, replace(scope, users=frozenset({user}))) == 1 and not copied.exists()
 
 
-def test_warm_and_cold_are_counted_by_the_users_that_have_one():
-    cells = pd.concat([rows("vbpr", 0, 0, [0.2, 0.8], [True, False]), rows("vbpr", 1, 0, [0.6, 1.0], [False, False])])
-    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["vbpr"]
-    assert (found["cold"]["mean"], found["cold"]["users"]) == (pytest.approx(0.2), 1)
-    assert found["warm"]["mean"] == pytest.approx((0.6 + 0.9) / 2)
+def test_a_study_of_an_earlier_version_is_refused_with_the_way_to_go_on(pictured: Home, call: Call):
+    (pictured.folder / "studies" / "older" / "vendor_single" / "split-0").mkdir(parents=True)
+    code, said = call("--name", "older", "--models", "popularity", "--modes", "vendor_single", "--splits", "1")
+    assert code == WRONG_CALL and "earlier version" in said and "give this study another --name" in said
 
 
-def test_a_difference_is_over_the_splits_that_both_models_have():
-    cells = pd.concat([rows("vbpr", 0, 0, [0.5, 0.6]), rows("vbpr", 1, 0, [0.0, 0.0]), rows("dvbpr", 0, 0, [0.6, 0.7])])
-    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["dvbpr"]["difference"]["auc"]
-    assert found["mean"] == pytest.approx(0.1) and found["splits"] == 1
-    assert found["low"] == pytest.approx(0.1) and found["high"] == pytest.approx(0.1)
-
-
-def test_the_spread_between_seeds_is_that_within_a_split():
-    cells = pd.concat([rows("vbpr", 0, 0, [0.5]), rows("vbpr", 0, 1, [0.7]), rows("vbpr", 1, 0, [0.1]),
-                       rows("vbpr", 1, 1, [0.3])])  # fmt: skip
-    found = report.of_mode(cells, "vbpr", SETTINGS)["models"]["vbpr"]
-    assert found["sd_between_seeds"] == pytest.approx(np.std([0.5, 0.7], ddof=1))
-
-
-@pytest.mark.parametrize(
-    ("auc", "holds"), [([0.8, 0.9], False), ([0.1, 0.2], False), ([0.4, 0.6], True)], ids=["above", "below", "around"]
-)
-def test_shuffled_labels_that_do_not_read_a_half_are_said_to(auc: list[float], holds: bool):
-    label = "vbpr" + one_cell.SHUFFLED
-    cells = pd.concat([rows("vbpr", 0, 0, [0.5, 0.6]), rows(label, 0, 0, auc)])
-    assert report.of_mode(cells, "vbpr", SETTINGS)["shuffled_labels"][label]["holds"] is holds
+def test_two_protocols_that_were_killed_go_on_and_end_as_one_table_each(pictured: Home, call: Call):
+    arguments = ("--name", "killed", "--profile", str(TINY), "--protocols", "random", "latest", "--splits", "2",
+                 "--seeds", "1", "--modes", "vendor_single", "--models", "vbpr", "popularity")  # fmt: skip
+    command = [sys.executable, "-m", "pipeline.study", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = iter(process.stdout)
+        assert any("1/6 random" in line for line in said)
+        process.kill()
+    root = pictured.folder / "studies" / "killed"
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
+    assert 1 <= len(before) < 6
+    code, text = call(*arguments)
+    assert code == DONE and f"6 cells, {len(before)} finished before" in text
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    folders = {str(path.parent.relative_to(root)) for path in root.rglob("manifest.json")}
+    splits = ("random/vendor_single/split-0", "random/vendor_single/split-1", "latest/vendor_single/split-0")
+    assert folders == {f"{split}/seed-0/{model}" for split in splits for model in ("vbpr", "popularity")}
+    whole = json.loads((root / "report.json").read_text())
+    assert {name: one["vendor_single"]["models"]["vbpr"]["splits"] for name, one in whole["protocols"].items()} == {
+        "random": 2, "latest": 1,
+    }  # fmt: skip
+    assert (root / "report-latest.png").is_file()
 
 
 def test_a_home_without_tables_is_told_what_to_materialise(
@@ -296,9 +364,12 @@ def test_a_home_without_tables_is_told_what_to_materialise(
         (["--models", "popularity+k=3"], "none, it has no settings"),
         (["--models", "vbpr+k=many"], "baselines: {'k': 'many'}"),
         (["--splits", "0"], "--splits must be at least 1"),
+        (["--weeks", "-1"], "--weeks must be at least 0"),
+        (["--protocols", "newest"], "--protocols: 'newest' is unknown; there are: random, latest"),
+        (["--sort", "recall"], "--sort: 'recall' is unknown; there are: auc,"),
         (["--name", "../elsewhere"], "--name: '../elsewhere' is no folder name"),
         (["--preset", "papre"], "preset 'papre' is unknown"),
-        (["--profile", "gpu"], "profile 'gpu': no such file"),
+        (["--profile", "gpus"], "profile 'gpus': no such file"),
         (["--report-only", "--name", "nothing"], "no cell of this study is finished"),
     ],
 )
