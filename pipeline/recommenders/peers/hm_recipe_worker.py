@@ -4,9 +4,9 @@ A few candidates for every user, from recent popularity, co-purchase, content an
 gradient-boosted trees on features of time. The trees learn on the last weeks of train, each week as the future of
 everything before it. What was bought again is no candidate here, because a pair of user and item occurs once.
 
-Only items bought before a week are candidates in it. An item that nobody bought yet must not be one: such items of the
-catalogue are bought later, so trees that see them learn that being new is a reason to be bought. Items that are no
-candidates rank below all candidates, by recent popularity (unseen: the mean), content and category.
+Only items bought in the eight weeks before a week are candidates in it. An item that nobody bought yet must not be one:
+such items of the catalogue are bought later, so trees that see them learn that being new is a reason to be bought.
+Items that are no candidates rank below all candidates, by recent popularity (unseen: the mean) and content.
 """
 
 import json
@@ -20,6 +20,7 @@ WEEK = 7 * DAY
 WINDOWS = (7, 28, 91)  # days over which an item's purchases are counted
 TAU = 14.0  # days: decay of recent popularity
 RECENT = 5  # of a user's last items
+ON_SALE = 56  # days since the last purchase of an item that can be a candidate
 NOT_APPLICABLE = 3  # exit code: `environment.py` reads it
 USERS_AT_ONCE = 512
 
@@ -46,7 +47,7 @@ def main(source: str, target: str) -> None:
         epochs, seed, knobs = given["epochs"].tolist(), int(given["seed"]), json.loads(str(given["knobs"]))
     weeks, nearest = knobs.pop("weeks"), knobs.pop("nearest")
     rows = [labelled(shop, int(time[-1]) + 1 - number * WEEK, nearest) for number in range(1, weeks + 1)]
-    rows = [one for one in rows if len(one[2])]
+    rows = [one for one in rows if len(one[1])]
     if not rows:
         print(f"no pair of the last {weeks} weeks of train is among its candidates", file=sys.stderr)
         raise SystemExit(NOT_APPLICABLE)
@@ -60,18 +61,19 @@ def main(source: str, target: str) -> None:
         for number, trees_used in enumerate(epochs):
             part = scores[number, users[0] : users[-1] + 1]
             part[:] = below_one(looks.rest())
-            part[row, item] = 1 + below_one(standardised(trees.predict(values, num_iteration=trees_used)))
+            part[row, item] = 1 + below_one(
+                standardised(trees.predict(values, num_iteration=trees_used, raw_score=True))
+            )
     np.savez(target, scores=scores)
 
 
 def trained(rows: list[np.ndarray], trees: int, seed: int, knobs: dict):
-    """Train a ranker on features [n, f], labels [n] and sizes of the groups."""
+    """Train trees on features [n, f] and labels [n]: the log-odds of being bought rank the candidates."""
     import lightgbm as lgb  # ty: ignore[import-not-found]
 
-    values, labels, groups = rows
-    settings = {"objective": "lambdarank", "seed": seed, "deterministic": True, "verbosity": -1, **knobs}
-    settings |= {"lambdarank_truncation_level": 24}  # twice the twelve that the competition counted
-    return lgb.train(settings, lgb.Dataset(values, labels, group=groups), num_boost_round=trees)
+    values, labels = rows
+    settings = {"objective": "binary", "seed": seed, "deterministic": True, "verbosity": -1, **knobs}
+    return lgb.train(settings, lgb.Dataset(values, labels), num_boost_round=trees)
 
 
 class Past:
@@ -91,7 +93,7 @@ class Past:
         first, last = np.zeros(items), np.full(items, np.inf)
         np.maximum.at(first, pairs[:, 1], age)
         np.minimum.at(last, pairs[:, 1], age)
-        self.seen = np.isfinite(last)
+        self.seen, self.on_sale = np.isfinite(last), last <= ON_SALE
         self.recent = counted(np.exp(-age / TAU))  # [I]
         columns = [self.recent, counted(np.ones(number)), first, last]
         columns += [counted((age <= days).astype(float)) for days in WINDOWS]
@@ -126,18 +128,17 @@ class Looks:
         self.of_user = np.stack([self.owned.sum(1), latest], 1).astype(np.float32)
 
     def rest(self) -> np.ndarray:
-        """Score all items without training, [c, I]: recent popularity, content and the narrowest category."""
+        """Score all items without training, [c, I]: by recent popularity, and content for those that are close."""
         popular = np.where(self.past.seen, self.past.recent, self.past.recent[self.past.seen].mean())
-        parts = [np.tile(popular, (len(self.owned), 1)), self.content, *self.shares[-1:]]
-        return np.mean([standardised(part) for part in parts], 0)
+        return standardised(popular) + standardised(self.content) / 4
 
 
 def candidates(looks: Looks, nearest: int) -> tuple[np.ndarray, np.ndarray]:
-    """List (row, item) of the best `nearest` items of each source among seen items that the user does not have."""
+    """List (row, item) of the best `nearest` items of each source among those on sale that the user does not have."""
     popular = np.broadcast_to(looks.past.recent, looks.owned.shape)
-    sources = [popular, looks.copurchase, looks.content, *(share * popular for share in looks.shares[-1:])]
+    sources = [popular, looks.copurchase, looks.content, *(share * popular for share in looks.shares)]
     chosen = np.zeros(looks.owned.shape, bool)
-    allowed = looks.past.seen & ~looks.owned
+    allowed = looks.past.on_sale & ~looks.owned
     for scores in sources:
         found = np.where(allowed, scores, -np.inf)
         best = np.argpartition(-found, min(nearest, found.shape[1]) - 1, axis=1)[:, :nearest]
@@ -153,16 +154,16 @@ def features(looks: Looks, row: np.ndarray, item: np.ndarray) -> np.ndarray:
     return np.concatenate([*columns, looks.past.of_item[item], looks.of_user[row]], 1).astype(np.float32)
 
 
-def labelled(shop: Shop, start: int, nearest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make training rows of the week that begins at `start`: features, labels, and how many rows each user has.
+def labelled(shop: Shop, start: int, nearest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make training rows of the week that begins at `start`: features and labels.
 
-    A user whose purchases of the week are not among the candidates teaches nothing and is left out.
+    A user whose purchases of the week are not among the candidates is left out.
     """
     past = Past(shop, start)
     inside = (shop.time >= start) & (shop.time < start + WEEK)
     bought = shop.pairs[inside]
     if not len(bought) or not len(past.pairs):
-        return np.empty((0, 0)), np.empty(0), np.empty(0, int)
+        return np.empty((0, 0)), np.empty(0)
     users, place = np.unique(bought[:, 0], return_inverse=True)
     looks = past.of(users)
     row, item = candidates(looks, nearest)
@@ -171,8 +172,7 @@ def labelled(shop: Shop, start: int, nearest: int) -> tuple[np.ndarray, np.ndarr
     labels = target[row, item]
     useful = np.bincount(row, labels, minlength=len(users)) > 0
     kept = useful[row]
-    row, item, labels = row[kept], item[kept], labels[kept]
-    return features(looks, row, item), labels, np.bincount(row, minlength=len(users))[useful]
+    return features(looks, row[kept], item[kept]), labels[kept]
 
 
 def last_items(past: Past, users: np.ndarray) -> np.ndarray:

@@ -104,15 +104,17 @@ class LightFmSettings(PeerSettings):
 
 @dataclass(frozen=True)
 class HmRecipeSettings(PeerSettings):
-    """Settings of the recipe; `epochs` are numbers of trees."""
+    """Settings of the recipe; `epochs` are numbers of trees. Nothing is tried: candidates are few for an AUC."""
 
-    epochs: tuple[int, ...] = (30, 100)
-    weeks: Annotated[tuple[int, ...], Doc("Numbers of the last weeks of train that the trees learn from.")] = (8, 26)
+    epochs: tuple[int, ...] = (50,)
+    weeks: Annotated[tuple[int, ...], Doc("Numbers of the last weeks of train that the trees learn from.")] = (52,)
     nearest: Annotated[int, Doc("Candidates of each source.")] = 100
-    num_leaves: Annotated[int, Doc("Leaves of a tree.")] = 15
+    num_leaves: Annotated[int, Doc("Leaves of a tree.")] = 7
+    min_data_in_leaf: Annotated[int, Doc("Candidates in a leaf, at least.")] = 100
     learning_rate: Annotated[float, Doc("Shrinkage of each tree.")] = 0.05
 
     def points(self) -> list[dict[str, Any]]:
         """List every number of weeks."""
-        fixed = {"nearest": self.nearest, "num_leaves": self.num_leaves, "learning_rate": self.learning_rate}
+        names = ("nearest", "num_leaves", "min_data_in_leaf", "learning_rate")
+        fixed = {name: getattr(self, name) for name in names}
         return [{**fixed, "weeks": weeks} for weeks in self.weeks]
