@@ -1,62 +1,52 @@
-"""Train `modern` from features and interactions: the training loop and the command line.
+"""Fit `modern` from features, facts and interactions, and its command line.
 
-The loop runs on frozen features and, with trunk_epochs, a second time through the trunk. `python -m
-models.modern.train` trains from a folder of arrays.
+The parts are computed in closed form and their weights by a few steps of Newton's method, so a fit takes seconds and
+is not resumed: the same inputs give the same model again. `python -m models.modern.train` fits from a folder of arrays.
 """
 
 import argparse
-import hashlib
-import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from models.data.dataset import Dataset
-from models.data.factors import Factors, item_means
-from models.metrics import evaluate
-from models.modern import model as modern
-from models.modern import optimiser as modern_optimiser
-from models.modern.batches import BatchScorer, Draws
-from models.modern.model import Histories, ModernNetwork, Space
+from models.data.factors import Factors
+from models.data.item_facts import ItemFacts
+from models.metrics import selection
+from models.modern import fusion
+from models.modern.model import ModernModel, assemble
+from models.modern.parts import build
 from models.modern.settings import PRESETS, ModernSettings
-from models.modern.state import ModernRun, load
-from models.modern.trunk import Pixels, Trunk
-from models.training import checkpoint, signals
 from models.training import command_line as command
 from models.training import device as devices
-from models.training.checkpoint import BEST
-from models.training.divergence import DivergedError, last_good_epoch, stop_if_diverged
+from models.training import signals
 from models.training.files import read_array
-from models.training.progress import Clock, Progress
+from models.training.progress import Progress
 
-__all__ = ["PRESETS", "Dataset", "ModernSettings", "TrainedModern", "Trunk", "load", "train"]
+__all__ = ["PRESETS", "Dataset", "ModernSettings", "TrainedModern", "train"]
 
-FEATURES = "features.npy"
-FROZEN = "frozen"  # subfolder of a run for the epochs before the trunk is trained
-
-ADVICE = "Lower learning_rate"  # after a divergence
+FEATURES, TEXT, CATEGORIES = "features.npy", "text.npy", "categories.npy"
 
 
 @dataclass(frozen=True)
 class TrainedModern:
-    """The result of training: the factors of the best epoch on validation, and the history."""
+    """The result of a fit: the factors, the model they are made of, and the record of the fit."""
 
     factors: Factors
-    history: list[dict[str, float]]  # per epoch: epoch, loss, validation_auc, popularity_weight, seconds
-    best_epoch: int  # from 1
-    validation_auc: float  # exact, of the best epoch; nan without validation pairs
-    popularity_weight: float  # the best on validation, chosen with the epoch
-    stopped_early: bool
-    resumed_from: int  # epochs that were already done
+    model: ModernModel
+    weights: dict[str, tuple[float, float, float]]  # part -> weight, and the ends of its 95% interval
+    history: list[dict[str, float]]  # at the start and after each step: epoch, loss, validation_auc and the like
+    best_epoch: int  # the last step: the loss is convex
+    validation_auc: float  # exact; nan without validation pairs
+    notes: list[str]
     settings: ModernSettings
-    data_digest: str
-    folder: Path
+    selected_by: str = "auc"  # a smooth form of it
+    resumed_from: int = 0
 
 
 def train(
@@ -66,205 +56,54 @@ def train(
     out: Path,
     device: torch.device,
     on_progress: Callable[[Progress], None] | None = None,
-    trunk: Trunk | None = None,  # the network that computed the features; needed if the settings train it
+    facts: ItemFacts | None = None,
 ) -> TrainedModern:
-    """Train on `data`, or resume the run in `out`, and return the factors of the best validation epoch.
+    """Compute the parts, fit their weights on validation, and write out/modern.npz.
 
-    Writes out/last.pt after every epoch and out/best.pt after every better one (by exact validation AUC; without
-    validation pairs, the last epoch counts as best). Random draws depend only on (seed, epoch), so an interrupted run
-    repeats its unfinished epoch and ends with the same weights, bit for bit, on the same device. torch's global
-    generators keep their state. The triplets of `data` are not used.
+    The triplets of `data` are not used, nor are its test pairs, except to leave them out of the lists on which
+    the history's figures are measured.
 
-    With trunk_epochs, the epochs on frozen features are kept in out/frozen. Training then continues in `out` from the
-    best of them, together with a copy of the trunk. That epoch stays the best unless the trunk improves validation.
-
-    Raises ValueError if features and data, or features and trunk, do not fit, or if out/last.pt has another method or
-    data set (listing all differences); DivergedError naming epoch and step if the loss is not finite.
+    Raises ValueError if features, facts and data do not fit, or if no part distinguishes the items.
     """
-    if settings.trunk_epochs and trunk is None:
-        raise ValueError("trunk_epochs needs the trunk that made the features; give it, or set trunk_epochs to 0")
-    if settings.early_stopping_patience is not None and not len(data.validation):
-        raise ValueError("early_stopping_patience needs validation pairs, and this data set has none; set it to None")
-    forked = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=forked), devices.reproducible_kernels():
-        return _train(data, features, settings, out, device, on_progress, trunk)
-
-
-def _train(
-    data: Dataset,
-    features: np.ndarray,
-    settings: ModernSettings,
-    out: Path,
-    device: torch.device,
-    on_progress: Callable[[Progress], None] | None,
-    trunk: Trunk | None,
-) -> TrainedModern:
-    space = modern.fit_space(data, features, settings)
-    model = ModernNetwork(len(data.users), len(data.items), space, settings).to(device)
-    images, histories = _project(data, space, features, device)
-    draws = Draws(data, settings)
-    batches = BatchScorer(model, histories, images, data, draws.chances)
-    run = ModernRun(settings, _digest(data, features), model, modern_optimiser.build(model, settings))
-    frozen = out / FROZEN if settings.trunk_epochs else out
-    resumed_from = run.resume(frozen)
-    _run(run, data, draws, batches, frozen, on_progress)
-    history, pixels = run.history, None
-
-    if settings.trunk_epochs:
-        assert trunk is not None
-        model, meta = load(frozen, device)
-        pixels = Pixels(trunk, settings.trunk_layers, settings.trunk_augment, data, device)
-        pixels.check(features)
-        draws = Draws(data, replace(settings, batch_size=settings.trunk_batch, negatives=settings.trunk_negatives))
-        batches = BatchScorer(model, histories, images, data, draws.chances, partial(_trunk_features, model, pixels))
-
-        def embed_again() -> None:
-            batches.images, batches.histories = _project(data, space, pixels.embedded(), device)
-
-        digest = hashlib.sha256(f"{run.data_digest} {trunk.digest()}".encode()).hexdigest()
-        adam = modern_optimiser.build(model, settings, pixels)
-        run = ModernRun(settings, digest, model, adam, pixels, best_auc=meta["validation_auc"])
-        if resumed := run.resume(out):
-            embed_again()
-        else:
-            checkpoint.save(out / BEST, checkpoint.load(frozen / BEST))
-        _run(run, data, draws, batches, out, on_progress, len(history), embed_again)
-        history, resumed_from = history + run.history, resumed_from + resumed
-
-    model, meta = load(out, device)
-    if pixels is not None and meta["trunk"]:
-        pixels.restore(meta["trunk"])
-        images, histories = _project(data, space, pixels.embedded(), device)
-    return TrainedModern(
-        factors=modern.factors(model, histories, data, images, meta["popularity_weight"]),
-        history=history,
-        best_epoch=meta["epoch"],
-        validation_auc=meta["validation_auc"],
-        popularity_weight=meta["popularity_weight"],
-        stopped_early=len(history) < settings.epochs + settings.trunk_epochs,
-        resumed_from=resumed_from,
-        settings=settings,
-        data_digest=run.data_digest,
-        folder=out,
-    )
-
-
-def _run(
-    run: ModernRun,
-    data: Dataset,
-    draws: Draws,
-    batches: BatchScorer,
-    out: Path,
-    on_progress: Callable[[Progress], None] | None,
-    before: int = 0,
-    embed_again: Callable[[], None] | None = None,
-) -> None:
-    """Train until the run is finished; `before` epochs came before its first.
-
-    `embed_again` recomputes the features with the trained trunk after each epoch. Within an epoch, users keep the
-    features that their histories had at its start: a step can afford to embed its own items, but not all histories.
-    """
-    settings, model, adam, steps = run.settings, run.model, run.adam, draws.steps
-    device = batches.images.device
-    clock = Clock(on_progress, steps * run.planned, done=run.epoch * steps)
-    while not run.finished():
-        epoch = before + run.epoch + 1
-        torch.manual_seed(settings.seed * 1_000_003 + epoch)  # noise, dropout, pictures
-        user_of, item_of, negative_of = (torch.from_numpy(drawn).to(device) for drawn in draws.epoch(epoch))
-        losses = torch.zeros(steps, device=device)
-        model.train()
-        clock.start()
-        for step in range(steps):
-            rows = slice(step * draws.settings.batch_size, (step + 1) * draws.settings.batch_size)
-            user, positive, negative = user_of[rows], item_of[rows], negative_of[step]  # [B], [B], [N]
-            modern_optimiser.set_rate(adam, settings, run.epoch * steps + step, run.planned * steps)
-
-            scores = batches.scores(user, positive, negative)
-            loss = modern.loss(settings.loss, *scores, positive[:, None] == negative)
-            adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
-            losses[step] = loss.detach()
-            clock.step(len(user) + len(negative))
-            if clock.due():
-                # Inside an epoch, host and device wait for each other only here, once a second.
-                stop_if_diverged(losses, epoch, out, ADVICE)
-                clock.report_epoch(epoch, before + run.planned, float(losses[: step + 1].mean()))
-        stop_if_diverged(losses, epoch, out, ADVICE)
-        row = {"epoch": float(epoch), "loss": float(losses.mean()), **clock.stop()}
-
-        trained = [weight for group in adam.param_groups for weight in group["params"]]
-        if not all(bool(weight.isfinite().all()) for weight in trained):
-            raise DivergedError(
-                f"epoch {epoch}: the loss is not a number any more (nor is a weight); {last_good_epoch(out)}. {ADVICE}"
-            )
-        model.eval()
-        if embed_again is not None:
-            embed_again()
-        row["popularity_weight"], row["validation_auc"] = _best_popularity_weight(
-            model, batches.histories, data, batches.images
-        )
-        if run.note(row):
-            run.save_best(out)
-        run.save_last(out)
-        chosen = {name: row[name] for name in ("validation_auc", "popularity_weight")}
-        clock.report_epoch(epoch, before + run.planned, row["loss"], **chosen)
-
-
-def _trunk_features(model: ModernNetwork, pixels: Pixels, picture: Tensor) -> Tensor:
-    """Compute the features of pictures [n] with the current trunk, in the model's space: [n, D]."""
-    return model.project(pixels.features(picture))
-
-
-def _project(data: Dataset, space: Space, features: np.ndarray, device: torch.device) -> tuple[Tensor, Histories]:
-    """Project the pictures into the space, [images, D], and pool them into histories, on the device."""
-    images = space.project(features)
-    items = item_means(images, data.image_item, len(data.items))
-    return torch.from_numpy(images).to(device), Histories(data, items, device)
-
-
-def _best_popularity_weight(
-    model: ModernNetwork, histories: Histories, data: Dataset, images: Tensor
-) -> tuple[float, float]:
-    """Find the popularity weight with the best validation AUC: (weight, AUC). Without pairs, the first weight."""
+    started = time.monotonic()
+    parts, notes = build(data, features, facts or ItemFacts.none(len(data.items)), settings)
+    if not parts:
+        raise ValueError(f"`modern` has no part that distinguishes the items: {'; '.join(notes)}")
+    fitted = fusion.fit(data, parts, settings)
+    history = []
     touched = np.concatenate([data.train, data.validation, data.test])
-    plain = modern.factors(model, histories, data, images, 0.0)
-    prior = modern.log_popularity(modern.counts(data))
-    results = [
-        (
-            evaluate.exact_auc(replace(plain, item_bias=plain.item_bias + weight * prior), data.validation, touched),
-            weight,
-        )
-        for weight in model.settings.popularity_weights
-    ]
-    auc, weight = max(results, key=lambda pair: (not math.isnan(pair[0]), pair[0]))
-    return weight, auc
-
-
-def _digest(data: Dataset, features: np.ndarray) -> str:
-    """Compute the sha256 of all that training sees."""
-    digest = hashlib.sha256(data.digest().encode())
-    digest.update(f"features {features.shape} {features.dtype} ".encode())
-    digest.update(np.ascontiguousarray(features).data)
-    return digest.hexdigest()
+    for step, (weight, loss) in enumerate(fitted.path, 1):
+        _, factors = assemble(data, features, parts, weight)
+        figures = selection.measures(factors, data.validation, touched, device)
+        row = {"epoch": float(step), "loss": loss, **{f"validation_{name}": value for name, value in figures.items()}}
+        history.append({**row, "seconds": time.monotonic() - started})
+        if on_progress is not None:
+            on_progress(Progress(step, len(fitted.path), "weights", dict(history[-1])))
+    model, factors = assemble(data, features, parts, fitted.weight)
+    model.save(out)
+    ends = zip(fitted.weight.tolist(), fitted.low.tolist(), fitted.high.tolist(), strict=True)
+    weights = dict(zip(model.names, ends, strict=True))
+    shown = [f"{name}: weight {w:.2f} ({low:.2f}, {high:.2f})" for name, (w, low, high) in weights.items()]
+    auc = history[-1]["validation_auc"]
+    return TrainedModern(factors, model, weights, history, len(history), auc, [*shown, *notes], settings)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train from a folder of arrays; return the exit code."""
+    """Fit from a folder of arrays; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m models.modern.train",
-        description="Train `modern` from a folder with bank.npy and dataset.npz (models.data.dataset.Dataset.save "
-        f"writes both) and {FEATURES}, float [rows of the bank, F], the pictures' frozen features. Writes best.pt, "
-        "last.pt and factors.npz into --out, and resumes the run that it finds there. The trunk stays frozen.",
+        description="Fit `modern` from a folder with bank.npy and dataset.npz (models.data.dataset.Dataset.save writes "
+        f"both), {FEATURES}, float [rows of the bank, F], the pictures' frozen features, and, if there, {TEXT}, float "
+        f"[items, T], and {CATEGORIES}, int [items, levels]. Writes modern.npz and factors.npz into --out.",
         epilog=command.EXIT_CODES,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help=f"folder with bank.npy, dataset.npz and {FEATURES}")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the trained model; created if missing")
+    names = f"{FEATURES}, and {TEXT} and {CATEGORIES} if there"
+    parser.add_argument("--data", type=Path, required=True, help=f"folder with bank.npy, dataset.npz, {names}")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model; created if missing")
     parser.add_argument("--device", default="auto", help=f"one of {', '.join(devices.NAMES)}, or cuda:N")
-    # The trunk is a module, which the command line cannot pass.
     modern_preset = PRESETS["modern"]
-    command.add_settings(parser, modern_preset, lambda name: f"default {getattr(modern_preset, name)}", "trunk_")
+    command.add_settings(parser, modern_preset, lambda name: f"default {getattr(modern_preset, name)}")
     given = vars(parser.parse_args(arguments))
     return command.ended("train_modern", lambda: _from_folder(given))
 
@@ -276,12 +115,11 @@ def _from_folder(given: dict[str, Any]) -> int:
         device = devices.resolve(device_name)
         data = Dataset.load(folder)
         features = _read_features(folder / FEATURES, data)
-    trained = train(data, features, settings, out, device, _print_progress)
+        facts = _read_facts(folder, len(data.items))
+    trained = train(data, features, settings, out, device, facts=facts)
     trained.factors.save(out / "factors.npz")
-    print(
-        f"best epoch {trained.best_epoch}: validation AUC {trained.validation_auc:.4f} with popularity weight "
-        f"{trained.popularity_weight}; trained on {devices.describe(device)}; model in {out}"
-    )
+    print("\n".join(trained.notes))
+    print(f"validation AUC {trained.validation_auc:.4f}; fitted on {devices.describe(device)}; model in {out}")
     return 0
 
 
@@ -297,15 +135,18 @@ def _read_features(path: Path, data: Dataset) -> np.ndarray:
     return features[data.bank_row]
 
 
-def _print_progress(progress: Progress) -> None:
-    metrics = progress.metrics
-    line = f"{progress.note}  step {progress.done}/{progress.total}  loss {metrics['loss']:.4f}"
-    line += f"  {progress.seconds_left:.0f} s left"
-    if "validation_auc" in metrics:
-        line += f"  validation AUC {metrics['validation_auc']:.4f} (popularity x {metrics['popularity_weight']})"
-        print(f"\r{line}\033[K")
-    else:
-        print(f"\r{line}\033[K", end="", flush=True)
+def _read_facts(folder: Path, items: int) -> ItemFacts:
+    """Read text features and categories; none for a file that is not there."""
+    paths = folder / TEXT, folder / CATEGORIES
+    kinds = "text features", "categories"
+    text, categories = (
+        read_array(path, kind) if path.is_file() else np.zeros((items, 0))
+        for path, kind in zip(paths, kinds, strict=True)
+    )
+    if text.ndim != 2 or categories.ndim != 2 or len(text) != items or len(categories) != items:
+        raise ValueError(f"{folder}: {TEXT} {text.shape} and {CATEGORIES} {categories.shape}: one row an item, please")
+    names = tuple(tuple(map(str, range(int(level.max(initial=-1)) + 1))) for level in categories.T)
+    return ItemFacts(text, categories, names)
 
 
 if __name__ == "__main__":

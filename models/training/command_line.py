@@ -54,7 +54,7 @@ def add_settings(
         if isinstance(default, bool):
             parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
         elif isinstance(default, tuple):
-            parser.add_argument(flag, type=float, nargs="+", **common)
+            parser.add_argument(flag, type=type(default[0]), nargs="+", **common)
         else:
             parser.add_argument(flag, type=int if default is None else type(default), **common)
 

@@ -18,7 +18,6 @@ from PIL import Image
 
 from models.data.factors import Factors, write_arrays
 from models.metrics.ranking import best
-from models.training.checkpoint import BEST
 from pipeline.core.images import pictures
 from pipeline.core.images.decoder import decode_posted
 from pipeline.core.schemas import SPLIT_NAMES
@@ -111,7 +110,8 @@ def pack(out: Path, trained: Path, shop: TrainingShop, about: Mapping[str, Any])
     bare = replace(factors, phi=np.zeros((0, factors.theta.shape[1])), image_item=np.zeros(0))
     bare.save(out / FACTORS)
     write_arrays(out / SHOP, dict(vars(shop)))
-    shutil.copyfile(trained / BEST, out / BEST)
+    weights = of_manifest(about).weights
+    shutil.copyfile(trained / weights, out / weights)
     (out / ABOUT).write_text(json.dumps(about, indent=2, sort_keys=True, default=str) + "\n")
 
 

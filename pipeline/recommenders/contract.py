@@ -118,6 +118,7 @@ class Recommender:
     measures_seconds: bool = False  # whether `seconds` times a few steps
     seeded: bool = True  # whether the model depends on the seed
     reports_epochs: bool = False  # whether it reports its value on validation by epoch, so a search may stop it
+    weights: str = "best.pt"  # the file that it needs besides the factors, in the folder of a trained or served model
     warm_starts: bool = False  # whether it can begin from an earlier model
     on_ranks: bool = False  # whether several processes can train it together
     oracle: bool = False  # whether it knows the truth: an upper bound, not a competitor

@@ -1,19 +1,15 @@
-"""`modern`: computes users from the frozen features of the pictures in their history."""
+"""`modern`: a sum of parts, from pictures, text, categories and purchases, with weights fitted on validation."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.modern.settings import SPACE, ModernSettings
-from pipeline.recommenders.contract import FEATURES, FitContext, Fitted, Recommender, Taste
+from models.modern.settings import PARTS, SPACE, ModernSettings
+from pipeline.recommenders.contract import FACTS, FEATURES, FitContext, Fitted, Recommender, Taste
 from pipeline.recommenders.loops import fitted, step_reporter
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-
-    from models.data.factors import Factors
-    from models.modern.model import ModernNetwork
 
 
 class ModernRecommender(Recommender):
@@ -21,55 +17,69 @@ class ModernRecommender(Recommender):
 
     name = "modern"
     title = "Modern"
-    hint = "a taste read off the pictures of the history"
-    description = "a taste read off frozen ImageNet features of the pictures of a person's history"
+    hint = "a taste read off the pictures, texts and categories of the history, and what sells"
+    description = "a sum of what pictures, texts, categories, dates and purchases of the history say, and of what sells"
     settings_class = ModernSettings
     op = "modern"
     presets = ("modern",)
-    needs = frozenset({FEATURES})
+    needs = frozenset({FEATURES, FACTS})
     space = SPACE
-    reports_epochs = True
     needs_feature_size = True
+    weights = "modern.npz"
 
     def fit(self, context: FitContext, settings: ModernSettings) -> Fitted:
-        """Train on frozen features; if the settings also train the trunk, continue on pixels."""
+        """Compute the parts and fit their weights."""
+        import dataclasses
+
         import numpy as np
-        import torch
 
         from models.modern import train
-        from models.modern.trunk import Trunk
-        from pipeline.core.images import features
 
-        assert context.begin_from is None and context.features is not None
-        trunk = Trunk(features.trunk(torch.device("cpu")), context.feature_size) if settings.trunk_epochs else None
-        found = np.asarray(context.features)
-        return fitted(
-            train.train(
-                context.data, found, settings, context.folder, context.device, step_reporter(context), trunk=trunk
-            )
+        assert context.features is not None
+        trained = train.train(
+            context.data,
+            np.asarray(context.features),
+            settings,
+            context.folder,
+            context.device,
+            step_reporter(context),
+            context.facts,
         )
+        found = fitted(trained)
+        return dataclasses.replace(found, details={**found.details, "weights": trained.weights, "notes": trained.notes})
+
+    def ablations(self) -> Mapping[str, Mapping[str, Any]]:
+        """Map each part to the settings without it, and with nothing else."""
+        without = {f"without {part}": {"parts": [one for one in PARTS if one != part]} for part in PARTS}
+        return without | {f"{part} alone": {"parts": [part]} for part in PARTS}
 
     def taste(self, folder: Path, manifest: Mapping[str, Any], device: "torch.device") -> Taste:
-        """Load the trunk and the model behind it."""
+        """Load the picture part and the trunk before it.
+
+        Raises:
+            ValueError: the model has no picture part, or an earlier version made it.
+        """
         import torch
 
         from models.data.factors import Factors
         from models.design import preference
-        from models.modern import train
+        from models.modern.model import ModernModel
         from models.modern.pictures import PhiOfPictures
-        from models.modern.trunk import retrained
         from pipeline.core.images import features
 
-        factors = Factors.load(folder / "factors.npz")
-        model, meta = train.load(folder, device)
-        trunk = features.trunk(device)
+        if not (folder / self.weights).is_file():
+            raise ValueError(f"{folder}: an earlier version made it, without {self.weights}: materialise modern again")
+        factors, model = Factors.load(folder / "factors.npz"), ModernModel.load(folder)
+        if "image" not in model.spaces:
+            raise ValueError(f"{self.title} has no picture part here and cannot score a picture")
+        theta, phi = model.looks(factors)
         recommender = preference.PictureTaste(
-            PhiOfPictures(retrained(trunk, meta["trunk"]) if meta["trunk"] else trunk, model),
+            PhiOfPictures(features.trunk(device), model.spaces["image"]).to(device),
             manifest["feature_size"],
-            torch.from_numpy(factors.theta).to(device),
-            resample="bilinear",  # as in `core/images/features.py`, which made the features it was trained on
+            torch.from_numpy(theta.copy()).to(device),
+            resample="bilinear",  # as in `core/images/features.py`, which made the features it was fitted on
         )
-        return Taste(self.name, recommender, factors.users, _looks(folder, model, factors))
+        return Taste(self.name, recommender, factors.users, phi)
 
     def picture_embedder(self, folder: Path) -> Any:
         """Raise ValueError: a served version has no trunk."""
@@ -81,18 +91,3 @@ class ModernRecommender(Recommender):
     def about(self, feature_size: int) -> dict[str, Any]:
         """Return the size of the pictures that its features were made from."""
         return {"feature_size": feature_size}
-
-
-def _looks(folder: Path, model: "ModernNetwork", factors: "Factors") -> "np.ndarray":
-    """Compute phi of the catalogue's pictures by their looks alone, [images, K]."""
-    import numpy as np
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from models.modern.model import looks
-
-    if model.item_id is None:
-        return factors.phi
-    splits = pq.read_table(folder / "splits.parquet", columns=["item", "split"])
-    train = splits.filter(pc.equal(splits["split"], "train"))["item"].to_numpy()
-    return looks(model, factors, np.isin(factors.items, train))

@@ -49,9 +49,6 @@ EXCEPTIONS = {
     "torchrun --nproc-per-node 4 -m models.dvbpr.train --data DIR --out DIR": RANKS,
     "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --max-restarts 3 -m"
     " models.lsgan.train --pictures x.npy --labels y.npy --out SHARED_DIR": RANKS,
-    "python -m pipeline.study --name trunk --profile demo --modes vendor_all --reference modern --models modern"
-    " modern+trunk_epochs=3 modern+trunk_epochs=3+trunk_layers=0": "minutes of a trunk's training on a CPU;"
-    " tests/pipeline/study/test_study.py has it small",
     "python -m pipeline.study.page docs/recommender-study.md": "writes the page itself;"
     " tests/pipeline/study/test_page.py has another",
     "atelier ui": SERVERS,
@@ -89,8 +86,8 @@ SMALLER = {
     "--models random popularity picture_count bpr_mf visual_neighbours vbpr_visual vbpr modern cornac_vbpr"
     " cornac_vbpr_tuned+regularisation=[0.3,1.0] paper+epochs=30": "--models random popularity --splits 1 --seeds 1"
     " --modes vendor_single",
-    "--modes vendor_single --models modern modern+popularity_weights=[0.0] modern+user=free": "--splits 1 --seeds 1 "
-    "--modes vendor_single --models modern+epochs=1+popularity_weights=[0.0]+user=free",
+    "--modes vendor_single --models modern modern+parts=[image,popularity] modern+pull=50.0": "--splits 1 --seeds 1 "
+    "--modes vendor_single --models modern+parts=[image,popularity]",
     "--reference modern ": "",
     "--set width=0.25 steps=1600 tick_steps=100 --draws 2": "--set width=0.05 steps=2 tick_steps=2 batch_size=8"
     " minimum_class=4 --draws 1 --samples 30 --rows kang2017",

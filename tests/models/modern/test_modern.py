@@ -1,266 +1,291 @@
-"""`modern` follows its equations, hides a positive from its own history, and scores a new item by its pictures."""
+"""`modern` finds what a shop's customers go by, its factors are the sum of its parts, and no test pair reaches it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from models.data.dataset import Dataset
-from models.modern import model as modern
-from models.modern.model import Histories, ModernNetwork
-from models.modern.settings import PRESETS, ModernSettings
-from tests.models.planted import planted
+from models.data.factors import Factors
+from models.data.item_facts import ItemFacts
+from models.metrics import selection
+from models.modern import fusion
+from models.modern import train as train_modern
+from models.modern.model import ModernModel
+from models.modern.parts import Histories, build, fit_space
+from models.modern.pictures import PhiOfPictures
+from models.modern.settings import PARTS, ModernSettings
+from models.modern.train import TrainedModern, train
+from models.training.progress import Progress
+from tests.models.modern.shop import ITEMS, USERS, Shop, shop
 
 CPU = torch.device("cpu")
-WHOLE = ModernSettings(k=5, components=None, user="both", pooling="attention", start="random")
+SMALL = ModernSettings(components=8, factors=6, comparisons=40_000)
 
 
-def colours(data: Dataset, dimensions: int = 6) -> np.ndarray:
-    """Make features like a frozen network's: each picture's mean colour among noise, shifted off the origin."""
-    colour = data.bank[data.bank_row].mean((1, 2)).astype(np.float32) / 50
-    noise = np.random.default_rng(0).standard_normal((len(colour), dimensions)).astype(np.float32)
-    return np.concatenate([colour, noise], 1) + 10
+def fitted(planted: Shop, folder: Path, settings: ModernSettings = SMALL) -> TrainedModern:
+    return train(planted.data, planted.features, settings, folder, CPU, facts=planted.facts)
 
 
-def built(settings: ModernSettings = WHOLE) -> tuple[Dataset, ModernNetwork, Histories, torch.Tensor]:
-    """Build a model with weights moved off their start, its histories, and the pictures in its space."""
-    data = planted()
-    space = modern.fit_space(data, colours(data), settings)
-    model = ModernNetwork(len(data.users), len(data.items), space, settings).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weights in model.parameters():
-            weights.add_(torch.randn(weights.shape, generator=generator), alpha=0.3)
-    images = space.project(colours(data))
-    items = np.stack([images[data.image_item == item].mean(0) for item in range(len(data.items))])
-    return data, model, Histories(data, items, CPU), torch.from_numpy(images)
+def scores(factors: Factors) -> np.ndarray:
+    return factors.theta @ factors.item.T + factors.item_bias
 
 
-def never_seen(data: Dataset) -> np.ndarray:
-    return np.setdiff1d(np.arange(len(data.items)), data.train[:, 1])
+@pytest.mark.parametrize("decides", ["image", "text", "recency"])
+def test_the_weights_find_the_part_that_alone_carries_the_taste(decides: str, tmp_path: Path) -> None:
+    planted = shop(decides)
+    trained = fitted(planted, tmp_path, replace(SMALL, parts=("image", "text", "categories", "recency")))
+    weight, low, _ = trained.weights[decides]
+    others = {name: ends for name, ends in trained.weights.items() if name != decides}
+    assert low > 0 and weight > 2 * max(abs(other) for other, _, _ in others.values())
+    pairs = [planted.data.train, planted.data.validation, planted.data.test]
+    assert selection.measures(trained.factors, planted.data.test, np.concatenate(pairs))["auc"] > 0.65
 
 
-def test_the_softmax_loss_equals_a_plain_sum_in_double_precision() -> None:
-    rng = np.random.default_rng(0)
-    positive, negative = rng.standard_normal(7) * 5, rng.standard_normal((7, 11)) * 5
-    same = rng.random((7, 11)) < 0.2
-    expected = np.mean(
-        [
-            np.log(np.exp(positive[b]) + sum(np.exp(negative[b, n]) for n in range(11) if not same[b, n])) - positive[b]
-            for b in range(7)
-        ]
+def test_where_nothing_decides_held_out_items_have_an_auc_of_one_half(tmp_path: Path) -> None:
+    aucs = []
+    for seed in range(4):
+        planted = shop("", seed)
+        trained = fitted(planted, tmp_path)
+        pairs = [planted.data.train, planted.data.validation, planted.data.test]
+        aucs.append(selection.measures(trained.factors, planted.data.test, np.concatenate(pairs))["auc"])
+    assert abs(np.mean(aucs) - 0.5) < 3 * 0.29 / np.sqrt(4 * USERS)  # 0.29: the spread of one pair's AUC
+
+
+def test_the_score_of_the_factors_is_the_sum_of_the_parts(tmp_path: Path) -> None:
+    planted = shop("image")
+    trained = fitted(planted, tmp_path)
+    parts, _ = build(planted.data, planted.features, planted.facts, SMALL)
+    expected = np.zeros((USERS, ITEMS))
+    for part in parts:
+        expected += trained.weights[part.name][0] * (part.theta @ part.item.T + part.bias)
+    np.testing.assert_allclose(scores(trained.factors), expected, atol=1e-4)
+    for user, item in ((0, 0), (7, 33), (USERS - 1, ITEMS - 1)):
+        explained = trained.model.contributions(trained.factors, user, item)
+        assert set(explained) == set(trained.weights)
+        assert sum(explained.values()) == pytest.approx(expected[user, item], abs=1e-4)
+
+
+def test_each_part_has_spread_one_over_the_seen_items() -> None:
+    planted = shop("text")
+    parts, _ = build(planted.data, planted.features, planted.facts, SMALL)
+    seen = Histories(planted.data).seen
+    assert not seen.all()
+    for part in parts:
+        assert (part.theta @ part.item.T + part.bias)[:, seen].std() == pytest.approx(1, abs=1e-3), part.name
+
+
+def test_a_new_product_scores_like_the_same_product_in_the_catalogue_that_nobody_has(tmp_path: Path) -> None:
+    planted = shop("image")
+    trained = fitted(planted, tmp_path)
+    unseen = int(np.flatnonzero(~Histories(planted.data).seen)[0])
+    picture = planted.features[planted.data.image_item == unseen].mean(0, keepdims=True)
+    facts = planted.facts.rows(np.array([unseen]))
+    model = ModernModel.load(tmp_path)
+    new = model.score_new(trained.factors, picture, facts.text, facts.categories)
+    np.testing.assert_allclose(new[:, 0], scores(trained.factors)[:, unseen], atol=1e-4)
+
+
+def test_an_unseen_item_has_the_mean_of_the_seen_ones_in_all_that_rests_on_purchases() -> None:
+    planted = shop("recency")
+    parts, _ = build(planted.data, planted.features, planted.facts, SMALL)
+    seen = Histories(planted.data).seen
+    for part in parts:
+        if part.name in ("popularity", "recent_popularity", "recency", "bought_together", "dates"):
+            found = part.theta @ part.item.T + part.bias
+            np.testing.assert_allclose(found[:, ~seen].mean(1), found[:, seen].mean(1), atol=1e-3)
+            assert found[:, ~seen].std(1).max() < 1e-5, part.name
+
+
+def test_test_pairs_never_reach_the_fit_and_validation_pairs_only_its_weights(tmp_path: Path) -> None:
+    planted = shop("text")
+    data, rng = planted.data, np.random.default_rng(1)
+    other_test = replace(
+        planted, data=replace(data, test=np.stack([data.test[:, 0], rng.permutation(ITEMS)[:USERS]], 1))
     )
-    found = modern.loss("softmax", torch.tensor(positive), torch.tensor(negative), torch.tensor(same))
-    assert float(found) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_array_equal(
+        scores(fitted(planted, tmp_path / "a").factors), scores(fitted(other_test, tmp_path / "b").factors)
+    )
+    shuffled = np.stack([data.validation[:, 0], rng.permutation(ITEMS)[:USERS]], 1)
+    parts, _ = build(data, planted.features, planted.facts, SMALL)
+    again, _ = build(replace(data, validation=shuffled), planted.features, planted.facts, SMALL)
+    for part, same in zip(parts, again, strict=True):
+        np.testing.assert_array_equal(part.theta @ part.item.T + part.bias, same.theta @ same.item.T + same.bias)
 
 
-def test_the_bpr_loss_equals_a_plain_mean_in_double_precision() -> None:
-    rng = np.random.default_rng(1)
-    positive, negative = rng.standard_normal(7) * 5, rng.standard_normal((7, 11)) * 5
-    same = rng.random((7, 11)) < 0.2
-    same[3] = True  # a row without any negative left counts as nothing
-    rows = []
-    for b in range(7):
-        left = [np.log1p(np.exp(negative[b, n] - positive[b])) for n in range(11) if not same[b, n]]
-        rows.append(np.mean(left) if left else 0.0)
-    found = modern.loss("bpr", torch.tensor(positive), torch.tensor(negative), torch.tensor(same))
-    assert float(found) == pytest.approx(np.mean(rows), rel=1e-12)
+def test_the_weights_minimise_the_loss_as_a_slow_search_does() -> None:
+    planted = shop("image")
+    parts = build(planted.data, planted.features, planted.facts, replace(SMALL, parts=("image", "popularity")))[0]
+    found = fusion.fit(planted.data, parts, SMALL)
+    rows, share, _ = fusion.comparisons(planted.data, parts, SMALL)
+    pull = SMALL.pull / USERS
+
+    def loss(weight: np.ndarray) -> float:
+        away = weight - SMALL.weight
+        return float((share * np.log1p(np.exp(rows @ weight))).sum() + pull * away @ away / 2)
+
+    assert share.sum() == pytest.approx(1)
+    assert loss(found.weight) == pytest.approx(found.path[-1][1], abs=1e-5)
+    for step in 0.02 * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]]):
+        assert loss(found.weight) < loss(found.weight + step)
+    assert [loss for _, loss in found.path] == sorted((loss for _, loss in found.path), reverse=True)
 
 
-def test_a_negative_that_is_the_positive_has_no_gradient() -> None:
-    for name in ("softmax", "bpr"):
-        positive = torch.tensor([0.3, -0.2], requires_grad=True)
-        negative = torch.tensor([[0.1, 0.4], [0.7, 0.2]], requires_grad=True)
-        same = torch.tensor([[True, False], [False, False]])
-        modern.loss(name, positive, negative, same).backward()
-        assert negative.grad is not None
-        assert (negative.grad == 0).tolist() == same.tolist()
+def test_the_intervals_are_about_those_of_a_bootstrap_over_users() -> None:
+    planted = shop("")
+    data, rng = planted.data, np.random.default_rng(2)
+    parts = build(data, planted.features, planted.facts, replace(SMALL, parts=("image", "text")))[0]
+    found = fusion.fit(data, parts, SMALL)
+    rows, share, user = fusion.comparisons(data, parts, SMALL)
+    drawn = []
+    for _ in range(60):
+        times = np.bincount(rng.integers(0, USERS, USERS), minlength=USERS)
+        weight = found.weight
+        for _ in range(8):
+            away = SMALL.pull / USERS
+            chance = 1 / (1 + np.exp(-(rows @ weight)))
+            w = share * times[user]
+            gradient = (w * chance) @ rows + away * (weight - SMALL.weight)
+            curvature = (rows * (w * chance * (1 - chance))[:, None]).T @ rows + away * np.eye(2)
+            weight = weight - np.linalg.solve(curvature, gradient)
+        drawn.append(weight)
+    np.testing.assert_allclose((found.high - found.low) / 2 / 1.96, np.std(drawn, 0), rtol=0.35)
 
 
-def test_the_exported_factors_give_the_scores_of_the_equations() -> None:
-    data, model, histories, images = built()
-    factors = modern.factors(model, histories, data, images, 0.4)
-    w = {name: value.detach().numpy().astype(np.float64) for name, value in model.named_parameters()}
-    x = images.numpy().astype(np.float64)
-    count = np.bincount(data.train[:, 1], minlength=len(data.items))
-    mean = np.stack([x[data.image_item == item].mean(0) for item in range(len(data.items))])
-    tells = np.exp(3 * np.tanh(mean @ w["attention"] / x.shape[1] ** 0.5))
-    prior = np.log1p(count)
-    for user in (0, 5):
-        mine = data.train[data.train[:, 0] == user, 1]
-        history = (tells[mine, None] * mean[mine]).sum(0) / tells[mine].sum()
-        theta = history @ w["taste"] + w["gamma"][user]
-        for item in (*data.train[:2, 1], never_seen(data)[0]):
-            seen = count[item] > 0
-            phi = mean[item] @ w["looks"] + (w["item_id"][item] if seen else 0)
-            bias = mean[item] @ w["visual_bias"] + (w["item_bias"][item] if seen else 0)
-            expected = theta @ phi + bias + 0.4 * (prior[item] if seen else prior[count > 0].mean())
-            found = factors.theta[user] @ factors.item[item] + factors.item_bias[item]
-            assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+def test_no_item_that_the_user_has_is_compared_with() -> None:
+    planted = shop("image")
+    parts = build(planted.data, planted.features, planted.facts, replace(SMALL, parts=("popularity",)))[0]
+    _, _, user = fusion.comparisons(planted.data, parts, SMALL)
+    counts = np.bincount(user, minlength=USERS)
+    owned = {
+        u: len({i for w, i in np.concatenate([planted.data.train, planted.data.validation]) if w == u})
+        for u in range(USERS)
+    }
+    assert all(counts[u] == ITEMS - owned[u] for u in range(USERS))  # with few items, all are compared with
 
 
-def test_the_row_of_an_item_is_the_mean_or_the_first_of_its_pictures_as_set() -> None:
-    for way in ("mean", "first"):
-        data, model, histories, images = built(replace(WHOLE, score_picture=way))
-        factors = modern.factors(model, histories, data, images, 0.0)
-        two = int(np.flatnonzero(np.bincount(data.image_item) == 2)[0])
-        rows = factors.phi[data.image_item == two]
-        assert not np.allclose(rows[0], rows[1])
-        expected = rows.mean(0) if way == "mean" else rows[0]
-        np.testing.assert_allclose(factors.item[two], expected, rtol=1e-5, atol=1e-6)
+def test_two_fits_are_equal_bit_for_bit_and_leave_the_random_state_alone(tmp_path: Path) -> None:
+    planted = shop("image")
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    one = fitted(planted, tmp_path / "a").factors
+    assert torch.equal(torch.rand(3), expected)
+    other = fitted(planted, tmp_path / "b").factors
+    for name in ("theta", "item", "item_bias", "phi"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_a_history_without_the_positive_does_not_depend_on_the_positive(pooling: str) -> None:
-    data, model, histories, _ = built(replace(WHOLE, pooling=pooling))
-    user, item = (torch.from_numpy(data.train[:, column].astype(np.int64)) for column in (0, 1))
-    before = histories.pooled(model.attention, user, item)
-    # Move the first positive anywhere: its user's vector without it must stay, and with it must not.
-    moved = histories.items.numpy().copy()
-    moved[data.train[0, 1]] += 100
-    other = Histories(data, moved, CPU)
-    torch.testing.assert_close(other.pooled(model.attention, user[:1], item[:1]), before[:1], rtol=1e-3, atol=1e-3)
-    whole, whole_moved = (each.pooled(model.attention, user[:1], None) for each in (histories, other))
-    assert float((whole - whole_moved).detach().abs().max()) > 1
+def test_the_picture_part_of_a_picture_is_its_phi_and_gradients_reach_the_picture(tmp_path: Path) -> None:
+    planted = shop("image")
+    trained = fitted(planted, tmp_path)
+    theta, phi = trained.model.looks(trained.factors)
+    assert theta.shape[1] == phi.shape[1] == 8
+    judge = PhiOfPictures(torch.nn.Flatten(), trained.model.spaces["image"])
+    pictures = torch.from_numpy(planted.features.astype(np.float32)).requires_grad_()
+    np.testing.assert_allclose(judge(pictures).detach().numpy(), phi, atol=1e-5)
+    (torch.from_numpy(theta[:1]) * judge(pictures)).sum().backward()
+    assert pictures.grad is not None and pictures.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_leaving_one_item_out_equals_pooling_the_others(pooling: str) -> None:
-    data, model, histories, _ = built(replace(WHOLE, pooling=pooling))
-    user, item = data.train[4].tolist()
-    rest = replace(data, train=np.delete(data.train, 4, axis=0))
-    without = histories.pooled(model.attention, torch.tensor([user]), torch.tensor([item]))
-    expected = Histories(rest, histories.items.numpy(), CPU).pooled(model.attention, torch.tensor([user]), None)
-    torch.testing.assert_close(without, expected, rtol=1e-4, atol=1e-5)
+def test_an_item_scores_the_mean_over_its_pictures(tmp_path: Path) -> None:
+    factors = fitted(shop("image"), tmp_path).factors
+    for item in (0, 1, 3):
+        np.testing.assert_allclose(factors.item[item], factors.phi[factors.image_item == item].mean(0), atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "attention"])
-def test_a_history_of_one_item_is_empty_without_it(pooling: str) -> None:
-    data, model, histories, _ = built(replace(WHOLE, pooling=pooling))
-    single = replace(data, train=data.train[:1])
-    user, item = (torch.tensor([int(row)]) for row in data.train[0])
-    pooled = Histories(single, histories.items.numpy(), CPU).pooled(model.attention, user, item)
-    assert pooled.abs().max() == 0
+def test_parts_that_the_data_cannot_give_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    planted = shop("image", times=False)
+    bare = replace(planted, facts=ItemFacts.none(ITEMS))
+    trained = fitted(bare, tmp_path)
+    assert set(trained.weights) == {"image", "popularity", "bought_together"}
+    left_out = [note for note in trained.notes if "left out" in note]
+    assert left_out == [
+        "text left out: no item has a text",
+        "categories left out: no item has a category",
+        "recent_popularity left out: no purchase has a time",
+        "recency left out: no purchase has a time",
+        "dates left out: no purchase has a time",
+    ]
 
 
-def test_a_cold_items_id_part_has_no_influence() -> None:
-    data, model, histories, images = built()
-    before = modern.factors(model, histories, data, images, 0.2)
-    cold = never_seen(data)
-    assert len(cold)
-    with torch.no_grad():
-        assert model.item_id is not None
-        assert model.item_bias is not None
-        model.item_id[cold] += 1000
-        model.item_bias[cold] -= 1000
-    after = modern.factors(model, histories, data, images, 0.2)
-    np.testing.assert_array_equal(before.item, after.item)
-    np.testing.assert_array_equal(before.item_bias, after.item_bias)
-    np.testing.assert_array_equal(before.phi, after.phi)
-    with torch.no_grad():
-        model.item_id[data.train[0, 1]] += 1  # a warm one's has
-    assert not np.array_equal(modern.factors(model, histories, data, images, 0.2).item, after.item)
+def test_one_category_for_all_and_pictures_that_are_all_alike_are_left_out(tmp_path: Path) -> None:
+    planted = shop("text")
+    same = ItemFacts(planted.facts.text, np.zeros((ITEMS, 1)), (("all",),))
+    trained = fitted(Shop(planted.data, np.ones_like(planted.features), same), tmp_path)
+    assert "image" not in trained.weights and "category 1" not in trained.weights
+    assert "category 1 left out: it is the same for all items" in trained.notes
+    assert "image left out: it is the same for all items" in trained.notes
+    with pytest.raises(ValueError, match="no part that distinguishes the items: image left out"):
+        fitted(Shop(planted.data, np.ones_like(planted.features), same), tmp_path, replace(SMALL, parts=("image",)))
 
 
-def test_an_item_with_a_dropped_id_is_scored_by_its_pictures() -> None:
-    _, model, _, images = built()
-    rows = torch.arange(4)
-    phi, bias = model.items(images[:4], rows, torch.zeros(4))
-    torch.testing.assert_close(phi, images[:4] @ model.looks)
-    torch.testing.assert_close(bias, images[:4] @ model.visual_bias)
+def test_without_validation_pairs_every_part_keeps_the_weight_of_the_settings(tmp_path: Path) -> None:
+    planted = shop("image")
+    trained = fitted(replace(planted, data=replace(planted.data, validation=np.zeros((0, 2)))), tmp_path)
+    assert {weight for weight, _, _ in trained.weights.values()} == {SMALL.weight}
+    assert np.isnan(trained.validation_auc)
 
 
-def test_a_new_user_is_represented_by_the_history_alone() -> None:
-    _, model, histories, _ = built()
-    pooled = histories.items[:2].mean(0, keepdim=True)
-    one, other = (model.users(pooled, torch.tensor([row]), torch.zeros(1)) for row in (0, 7))
-    torch.testing.assert_close(one, other)
-    assert not torch.allclose(model.users(pooled, torch.tensor([0])), one)
+def test_a_user_without_a_history_gets_what_sells(tmp_path: Path) -> None:
+    planted = shop("image")
+    train_pairs = planted.data.train[planted.data.train[:, 0] != 3]
+    times = planted.data.train_time[planted.data.train[:, 0] != 3]
+    factors = fitted(
+        replace(planted, data=replace(planted.data, train=train_pairs, train_time=times)), tmp_path
+    ).factors
+    np.testing.assert_allclose(scores(factors)[3], factors.item_bias, atol=1e-5)
 
 
-def test_the_popularity_prior_gives_an_unseen_item_the_mean_of_the_seen() -> None:
-    prior = modern.log_popularity(np.array([0, 1, 3, 0]))
-    np.testing.assert_allclose(prior, [1.5 * np.log(2), np.log(2), 2 * np.log(2), 1.5 * np.log(2)], rtol=1e-6)
-    assert not modern.log_popularity(np.zeros(3)).any()
+def test_features_and_facts_of_other_data_are_refused(tmp_path: Path) -> None:
+    planted = shop("image")
+    with pytest.raises(ValueError, match="one finite row for each of 320 pictures"):
+        fitted(replace(planted, features=planted.features[1:]), tmp_path)
+    with pytest.raises(ValueError, match="the facts are of 5 items, the data has 240"):
+        fitted(replace(planted, facts=ItemFacts.none(5)), tmp_path)
+    with pytest.raises(ValueError, match="needs train interactions"):
+        fitted(replace(planted, data=replace(planted.data, train=np.zeros((0, 2)), train_time=np.zeros(0))), tmp_path)
 
 
-def test_negatives_are_drawn_by_popularity_and_include_unseen_items_only_if_set() -> None:
-    count = np.array([0, 1, 4])
-    chances = modern.negative_chances(count, ModernSettings(negative_power=0.5, unseen_negatives=False))
-    np.testing.assert_allclose(chances, [0, 1 / 3, 2 / 3])
-    chances = modern.negative_chances(count, ModernSettings(negative_power=1.0, unseen_negatives=True))
-    np.testing.assert_allclose(chances, [1 / 6, 1 / 6, 4 / 6])
-    with pytest.raises(ValueError, match="no item can be a negative"):
-        modern.negative_chances(np.zeros(3), ModernSettings(unseen_negatives=False))
+def test_a_space_without_spread_maps_all_to_zero_and_whitening_makes_axes_equal() -> None:
+    assert not fit_space(np.ones((9, 4)), 3, 0.5).basis.any()
+    features = np.random.default_rng(0).normal(size=(400, 3)) * [9, 3, 1]
+    assert fit_space(features, 3, 1.0).project(features).std(0) == pytest.approx([1, 1, 1], abs=0.01)
 
 
-@pytest.mark.parametrize("components", [None, 4])
-def test_the_space_is_fitted_on_train_items_only(components: int | None) -> None:
-    data = planted()
-    raw = colours(data)
-    moved = raw.copy()
-    moved[np.isin(data.image_item, never_seen(data))] *= -3
-    settings = replace(WHOLE, components=components)
-    one, other = (modern.fit_space(data, features, settings) for features in (raw, moved))
-    np.testing.assert_array_equal(one.centre, other.centre)
-    np.testing.assert_array_equal(one.basis, other.basis)
+def test_the_parts_setting_names_what_is_allowed() -> None:
+    assert ModernSettings().parts == PARTS
+    with pytest.raises(ValueError, match=r"ModernSettings.parts=\('looks',\); it must be one or more of image, text"):
+        ModernSettings(parts=("looks",))
 
 
-def test_components_preserve_the_distances_between_features() -> None:
-    data = planted()
-    raw = colours(data)
-    whole = modern.fit_space(data, raw, replace(WHOLE, components=None)).project(raw)
-    turned = modern.fit_space(data, raw, replace(WHOLE, components=raw.shape[1], whiten=0.0)).project(raw)
-    np.testing.assert_allclose(whole @ whole.T, turned @ turned.T, rtol=1e-3, atol=1e-3)
+def test_the_history_has_the_loss_and_the_validation_auc_of_each_step(tmp_path: Path) -> None:
+    planted, seen = shop("image"), list[Progress]()
+    trained = train(planted.data, planted.features, SMALL, tmp_path, CPU, seen.append, planted.facts)
+    assert [row["epoch"] for row in trained.history] == list(range(1, len(trained.history) + 1))
+    assert [now.metrics["validation_auc"] for now in seen] == [row["validation_auc"] for row in trained.history]
+    assert trained.validation_auc == trained.history[-1]["validation_auc"]
+    pairs = np.concatenate([planted.data.train, planted.data.validation, planted.data.test])
+    figures = selection.measures(trained.factors, planted.data.validation, pairs)
+    assert trained.validation_auc == pytest.approx(figures["auc"])
 
 
-def test_whitened_components_have_equal_spread() -> None:
-    data = planted()
-    raw = colours(data)
-    space = modern.fit_space(data, raw, replace(WHOLE, components=5, whiten=1.0))
-    seen = np.unique(data.train[:, 1])
-    items = np.stack([space.project(raw)[data.image_item == item].mean(0) for item in seen])
-    np.testing.assert_allclose(items.T @ items / len(seen), np.eye(5), atol=1e-3)
-
-
-@pytest.mark.parametrize("spoil", [lambda f: f[:-1], lambda f: f[:, 0], lambda f: np.where(f > 11, np.nan, f)])
-def test_features_that_do_not_match_the_pictures_are_refused(spoil) -> None:
-    data = planted()
-    with pytest.raises(ValueError, match="one finite row for each of 90 pictures"):
-        modern.fit_space(data, spoil(colours(data)), WHOLE)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"k": 0},
-        {"user": "nobody"},
-        {"loss": "hinge"},
-        {"id_dropout": 1.0},
-        {"whiten": 1.5},
-        {"popularity_weights": ()},
-        {"components": 0},
-        {"learning_rate": 0.0},
-        {"early_stopping_patience": 0},
-    ],
-)
-def test_the_error_for_an_invalid_setting_names_it(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=rf"ModernSettings\.{next(iter(wrong))}="):
-        replace(PRESETS["modern"], **wrong)
-
-
-def test_settings_are_rebuilt_from_plain_values() -> None:
-    assert ModernSettings.from_plain(WHOLE.plain()) == WHOLE
-
-
-def test_looks_of_the_catalogue_equal_looks_of_the_same_features_without_ids() -> None:
-    data, model, histories, images = built()
-    found = modern.factors(model, histories, data, images, 0.4)
-    touched = np.bincount(data.train[:, 1], minlength=len(data.items)) > 0
-    assert not touched.all()  # an item without an id part has none to lose
-    unknown = torch.zeros(len(images))
-    phi, bias = model.items(images, unknown.long(), unknown)
-    expected = torch.cat([phi, bias[:, None]], 1).detach().numpy()
-    np.testing.assert_allclose(modern.looks(model, found, touched), expected, atol=1e-5)
-    assert np.abs(found.phi - expected).max() > 0.01
+def test_the_command_fits_from_a_folder_and_names_a_missing_file(tmp_path: Path, capsys) -> None:
+    planted = shop("text")
+    planted.data.save(tmp_path / "data")
+    np.save(tmp_path / "data" / "features.npy", planted.features)
+    np.save(tmp_path / "data" / "text.npy", planted.facts.text)
+    call = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--device", "cpu", "--components", "8"]
+    assert train_modern.main([*call, "--parts", "image", "text"]) == 0
+    said = capsys.readouterr().out
+    assert "text: weight" in said and "validation AUC" in said
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"modern.npz", "factors.npz"}
+    assert train_modern.main([*call, "--whiten", "1.5"]) == 2
+    assert "ModernSettings.whiten=1.5" in capsys.readouterr().err
+    np.save(tmp_path / "data" / "text.npy", planted.facts.text[1:])
+    assert train_modern.main(call) == 2
+    assert "one row an item" in capsys.readouterr().err
+    (tmp_path / "data" / "features.npy").unlink()
+    assert train_modern.main(call) == 2
+    assert "features.npy: not there" in capsys.readouterr().err

@@ -30,8 +30,9 @@ CUTS: dict[str, Callable[[bytes], bytes]] = {
     "the first bytes of another kind": lambda data: (b"\x93NUM" if data[:2] == b"PK" else b"PK\x03\x04") + data[4:],
     "zeros inside": lambda data: data[: len(data) // 3] + bytes(64) + data[len(data) // 3 + 64 :],
 }
-SMALL = ["--epochs", "1", "--k", "4", "--device", "cpu"]
-DVBPR = [*SMALL, "--input-size", "16", "--padding", "same", "--width", "0.0625", "--hidden", "0.015625"]
+MODERN = ["--components", "4", "--factors", "4", "--device", "cpu"]
+DVBPR = ["--epochs", "1", "--k", "4", "--device", "cpu", "--input-size", "16", "--padding", "same",
+         "--width", "0.0625", "--hidden", "0.015625"]  # fmt: skip
 LSGAN = ["--device", "cpu", "--width", "0.05", "--z-dim", "4", "--steps", "1", "--tick-steps", "1", "--batch-size", "2",
          "--grid-columns", "2", "--minimum-class", "1"]  # fmt: skip
 
@@ -54,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.save(place)
     np.save(place / "features.npy", np.random.default_rng(0).random((len(data.bank), 6), np.float32))
     assert train_dvbpr.main(["--data", str(place), "--out", str(place / "dvbpr"), *DVBPR]) == 0
-    assert train_modern.main(["--data", str(place), "--out", str(place / "modern"), *SMALL]) == 0
+    assert train_modern.main(["--data", str(place), "--out", str(place / "modern"), *MODERN]) == 0
     return place
 
 
@@ -67,7 +68,7 @@ def test_the_error_for_a_damaged_array_names_it(
         (tmp_path / file).write_bytes((folder / file).read_bytes())
     damaged = CUTS[cut]((folder / name).read_bytes())
     (tmp_path / name).write_bytes(damaged)
-    code = train_modern.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *SMALL])
+    code = train_modern.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), *MODERN])
     if code == 0 and cut == "zeros inside":  # black pixels are valid pictures
         return
     assert faults(capsys, code, str(tmp_path), codes=(2,)) == []
@@ -75,15 +76,13 @@ def test_the_error_for_a_damaged_array_names_it(
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
-@pytest.mark.parametrize("kind", ["dvbpr", "modern"])
 def test_the_error_for_a_damaged_checkpoint_names_it_and_says_what_to_do(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, name: str, cut: str
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, cut: str
 ):
     for file in ("last.pt", "best.pt"):
-        (tmp_path / file).write_bytes((folder / kind / file).read_bytes())
-    (tmp_path / name).write_bytes(CUTS[cut]((folder / kind / name).read_bytes()))
-    train, options = {"dvbpr": (train_dvbpr.main, DVBPR), "modern": (train_modern.main, SMALL)}[kind]
-    code = train(["--data", str(folder), "--out", str(tmp_path), *options])
+        (tmp_path / file).write_bytes((folder / "dvbpr" / file).read_bytes())
+    (tmp_path / name).write_bytes(CUTS[cut]((folder / "dvbpr" / name).read_bytes()))
+    code = train_dvbpr.main(["--data", str(folder), "--out", str(tmp_path), *DVBPR])
     if code == 0 and cut == "zeros inside":  # weights have no checksum, and zeros are valid weights
         return
     assert faults(capsys, code, str(tmp_path / name), "train again", codes=(1,)) == []
@@ -181,7 +180,7 @@ def test_one_user_with_one_item_is_trained_or_refused_in_one_line(tmp_path: Path
     one.save(tmp_path)
     np.save(tmp_path / "features.npy", np.ones((1, 6), np.float32))
     assert faults(capsys, train_dvbpr.main(["--data", str(tmp_path), "--out", str(tmp_path / "d"), *DVBPR])) == []
-    if train_modern.main(["--data", str(tmp_path), "--out", str(tmp_path / "m"), *SMALL]):
+    if train_modern.main(["--data", str(tmp_path), "--out", str(tmp_path / "m"), *MODERN]):
         assert faults(capsys, 1) == []
 
 

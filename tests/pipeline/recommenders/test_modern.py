@@ -8,32 +8,24 @@ import pytest
 import torch
 
 from models.data.factors import Factors
-from models.data.pictures import normalise
 from models.design.preference import picture_features
-from models.modern import train as train_modern
-from models.modern.settings import ModernSettings
-from models.modern.trunk import Trunk
+from models.modern.model import ModernModel
 from pipeline.champions.model_registry import RECOMMENDER, Registry, model_name
 from pipeline.champions.served_model import ServedModel
 from pipeline.core.errors import InputError
-from pipeline.core.images import features
 from pipeline.core.images.bank import open_bank
 from pipeline.home import instance
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import get
-from tests.models.planted import planted
 from tests.pipeline.conftest import TINY, Home, made, materialise
 
 pytestmark = pytest.mark.slow
 MODE = "vendor_all"
-KNOBS = (
-    "{k: 8, components: 16, epochs: 2, negatives: 32, batch_size: 64, item_id: false, "
-    "trunk_epochs: 1, trunk_layers: 1, trunk_batch: 32, trunk_negatives: 16}"
-)
+KNOBS = "{components: 16, factors: 8}"
 
 
 def modern_profile(folder: Path) -> Path:
-    """The tiny profile with the other preset; without factors of ids a picture's Phi is its looks alone."""
+    """The tiny profile with the other preset."""
     text = TINY.read_text().replace("preset: paper", "preset: modern")
     text = text.replace("      starts: 2\n      steps: 2\n", "      starts: 2\n      steps: 20\n")  # enough to climb
     path = folder / "modern.yaml"
@@ -55,9 +47,11 @@ def factors(home: Home) -> Factors:
 def test_the_model_says_that_it_is_modern_and_what_it_was_made_from(modern: Home):
     manifest = json.loads((modern.model("recommender", MODE) / "manifest.json").read_text())
     assert manifest["model"] == "modern" and manifest["settings"]["components"] == 16
-    assert set(manifest["inputs"]) == {"catalogue", "splits", "image_features"}
+    assert set(manifest["inputs"]) == {"catalogue", "splits", "image_features", "item_facts"}
     assert manifest["feature_size"] == 32
-    assert [entry["epoch"] for entry in manifest["history"]] == [1, 2, 3]  # the last with the trunk
+    assert {entry["epoch"] for entry in manifest["history"]} == set(range(1, len(manifest["history"]) + 1))
+    said = " ".join(manifest["notes"])
+    assert all(f"{part}: weight" in said for part in ("image", "text", "category 1", "popularity", "recency"))
 
 
 def test_the_other_models_are_held_against_it_and_nothing_is_called_dvbpr(modern: Home):
@@ -102,31 +96,13 @@ def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
     pictures = torch.nn.functional.interpolate(pictures, (judge.size, judge.size), mode="bilinear", antialias=True)
     pictures = ((pictures - 127.5) / 127.5).requires_grad_()
     phi = judge.phi(pictures)
-    np.testing.assert_allclose(phi.detach().numpy(), found.phi[:6], atol=2e-4)
+    own = ModernModel.load(folder).columns("image")
+    np.testing.assert_allclose(phi.detach().numpy(), found.phi[:6, own], atol=2e-4)
     seen = picture_features(judge, bank.pixels[catalogue["bank_row"].to_numpy()[:6]])
     np.testing.assert_allclose(seen, judged.catalogue[:6], atol=2e-4)  # as the features were made that it learnt from
     assert np.array_equal(users, found.users)
     (judge.theta[:6] * phi).sum().backward()
     assert pictures.grad is not None and (pictures.grad.abs().amax((1, 2, 3)) > 0).all()
-
-
-def test_a_picture_is_judged_by_the_trunk_that_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    data, device = planted(users=12, items=20, side=32), torch.device("cpu")
-    found = features.embed(data.bank, data.bank_row, size=32)
-    settings = ModernSettings(
-        k=4, components=5, epochs=1, negatives=8, item_id=False, trunk_epochs=1, trunk_batch=16, trunk_rate=1e-3
-    )
-    better = iter(np.linspace(0.6, 0.9, 100).tolist())
-    monkeypatch.setattr("models.metrics.evaluate.exact_auc", lambda *_: next(better))
-    trunk = Trunk(features.trunk(device), 32)
-    trained = train_modern.train(data, found, settings, tmp_path / "run", device, trunk=trunk)
-    trained.factors.save(tmp_path / "run" / "factors.npz")
-    pictures = normalise(torch.from_numpy(data.bank[data.bank_row]))
-    judge = get("modern").taste(tmp_path / "run", {"feature_size": 32}, device).recommender
-    with torch.no_grad():
-        as_trained, as_frozen = judge.phi(pictures), judge.phi.model.looks_of(features.trunk(device)(pictures))
-    np.testing.assert_allclose(as_trained, trained.factors.phi, atol=2e-4)
-    assert not np.allclose(as_frozen, trained.factors.phi, atol=1e-2)
 
 
 def test_designs_are_made_with_it_and_raise_what_they_maximise(modern: Home):

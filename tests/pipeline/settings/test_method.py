@@ -76,11 +76,11 @@ def test_modern_reads_the_settings_of_its_own_op(tmp_path: Path):
     path = tmp_path / "mine.yaml"
     path.write_text(
         "resources: {method: {config: {preset: modern}}}\n"
-        "ops: {dvbpr: {config: {epochs: 3}}, modern: {config: {k: 16, popularity_weights: [0.0, 1.0]}}}\n"
+        "ops: {dvbpr: {config: {epochs: 3}}, modern: {config: {factors: 16, parts: [image, popularity]}}}\n"
     )
     method = Method(profile=str(path))
     settings = method.settings(ModernSettings, "modern", ModernConfig(whiten=0.25))
-    assert settings == replace(ModernSettings(), k=16, popularity_weights=(0.0, 1.0), whiten=0.25)
+    assert settings == replace(ModernSettings(), factors=16, parts=("image", "popularity"), whiten=0.25)
     beside = method.settings(DvbprSettings, "dvbpr", DvbprConfig(batch_size=32))
     assert (beside.epochs, beside.batch_size, beside.k) == (3, 32, PRESETS["paper"].k)
     with pytest.raises(InputError, match=r"modern: ModernSettings.whiten=2.0"):

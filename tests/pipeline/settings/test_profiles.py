@@ -46,7 +46,7 @@ def test_a_file_with_a_yaml_error_is_named(write):
         ("ops: {dvbprr: {config: {}}}", "ops.dvbprr", ("dvbpr", "lsgan")),
         ("ops: {dvbpr: {settings: {}}}", "ops.dvbpr.settings", ("config",)),
         ("ops: {dvbpr: {config: {epoch: 3}}}", "ops.dvbpr.config.epoch", ("epochs", "learning_rate")),
-        ("ops: {modern: {config: {epoch: 3}}}", "ops.modern.config.epoch", ("epochs", "whiten")),
+        ("ops: {modern: {config: {whitten: 3}}}", "ops.modern.config.whitten", ("parts", "whiten")),
         ("resources: {storage: {}}", "resources.storage", ("method",)),
         (
             "resources: {method: {config: {presett: paper}}}",

@@ -416,19 +416,20 @@ def test_wrong_values_in_a_variant_name_the_field():
 
 
 def test_a_variant_of_a_model_that_no_profile_sets_takes_its_own_fields():
-    settings = entry("modern+user=free+popularity_weights=[0]", Method()).settings
-    assert (settings.user, settings.popularity_weights) == ("free", (0.0,))
-    with pytest.raises(InputError, match="user='nobody'; it must be one of history, free, both"):
-        entry("modern+user=nobody", Method())
-    with pytest.raises(InputError, match="'usr=free' is no setting of it"):
-        entry("modern+usr=free", Method())
+    settings = entry("modern+parts=[image,text]+pull=2.0", Method()).settings
+    assert (settings.parts, settings.pull) == (("image", "text"), 2.0)
+    with pytest.raises(InputError, match=r"parts=\('looks',\); it must be one or more of image, text"):
+        entry("modern+parts=[looks]", Method())
+    with pytest.raises(InputError, match="'part=image' is no setting of it"):
+        entry("modern+part=image", Method())
 
 
 def test_modern_is_a_cell_like_any_other(study: Path, call: Call):
-    spec = "modern+epochs=1+trunk_epochs=1"
+    spec = "modern+components=16"
     code, said = call(*GRID[:4], "--splits", "1", "--seeds", "1", "--modes", "vendor_customer", "--models", spec)
     assert code == DONE, said
     manifest = json.loads((cell(study, spec) / "manifest.json").read_text())
-    assert manifest["settings"]["trunk_epochs"] == 1
-    assert [row["epoch"] for row in manifest["notes"]["history"]] == [1, 2]  # the second with the trunk
+    assert manifest["settings"]["components"] == 16
+    assert {"image", "text", "popularity", "recency"} <= set(manifest["notes"]["weights"])
+    assert "item_facts" in manifest["inputs"]
     shutil.rmtree(cell(study, spec))
