@@ -3,7 +3,7 @@
 Code that computes survivors, splits, catalogue and triplets belongs in `core/dataset/`.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import dagster as dg
@@ -93,6 +93,11 @@ def splits(
             if mode == context.partition_key:
                 raise
             context.log.warning(f"held-out items are not shared with another mode: {error}")
+    if settings.hold_out == hold_outs.AUTO:
+        shares = settings.cut, settings.test_share, settings.validation_share
+        hold_out, why = hold_outs.choose_hold_out(by_mode, users, *shares)
+        context.log.info(f"hold_out auto is {hold_out}: {why}")
+        settings = replace(settings, hold_out=hold_out)
     table = hold_outs.assign(by_mode, context.partition_key, users, items, **asdict(settings))
     if settings.split_unit == "image":
         context.log.warning(
