@@ -4,25 +4,29 @@ Picks and designs are made with the champion. The rule for the decision belongs 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
 
-from pipeline.champions.model_registry import CHAMPION
+from pipeline.champions import candidates
+from pipeline.champions.model_registry import CHAMPION, VISUAL_CHAMPION
 from pipeline.core.dataset.extent import Extent
 from pipeline.core.tables import StoredTable
 from pipeline.home.partitions import image_modes
-from pipeline.home.storage import MANIFEST, ModelFolder, Storage
+from pipeline.home.storage import MANIFEST, ModelFolder, Storage, digest
 from pipeline.recommenders import registry
-from pipeline.recommenders import trained as models
 from pipeline.runtime.resources import Compute
+from pipeline.runtime.summary import LatestMetadata
 from pipeline.runtime.tracking import TrackedRun, Tracker
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 from pipeline.settings.launchpad import ChampionConfig, GeneratorChampionConfig
 from pipeline.settings.method import Method
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.champions.model_registry import RegisteredVersion
     from pipeline.champions.succession import Succession
 
 
@@ -30,8 +34,8 @@ if TYPE_CHECKING:
     group_name="recommender",
     partitions_def=image_modes,
     kinds={"mlflow"},
-    code_version="2",
-    deps=[one.op for one in registry.main()],
+    code_version="3",
+    deps=[*(one.op for one in registry.main()), "baselines"],
 )
 def recommender_champion(
     context: dg.AssetExecutionContext,
@@ -43,19 +47,121 @@ def recommender_champion(
     users: pa.Table,
     items: pa.Table,
     products: StoredTable,
+    recommender_evaluation: pa.Table,
 ) -> dg.MaterializeResult:
-    """Register the mode's recommender; make it champion if it beats the current one, or if there is none."""
-    from pipeline.champions import succession
+    """Choose the best of a mode's models, register it, and make it champion if it beats the current one.
+
+    The champion makes the lists that people see. The visual champion, the best one that scores new pictures, makes
+    designs and scores new items.
+    """
+    from pipeline.champions import choice, succession
 
     mode = context.partition_key
     settings = method.settings(ChampionSettings, "recommender_champion", config)
-    trained = next(iter(models.trained(storage, mode).values()), None) or storage.current("recommender", mode)
+    models = candidates.evaluated(storage, mode, LatestMetadata(context.instance).of("recommender_evaluation", mode))
+    frame = recommender_evaluation.to_pandas()
+    lists = choice.choose(frame, candidates.servable(models), settings)
+    sees = choice.choose(frame, candidates.sees(models), settings, floored=False)
     names = users, items, products.read(["asin", "garment_class"])
-    tags = Extent.of(trained.manifest().get("extent")).tags()
-    with tracker.run(context, image_mode=mode, model_folder=str(trained.path), **tags) as run:
-        run.parameters(settings, recommender=trained.run)
-        outcome = succession.recommender(run, storage, mode, trained, names, settings, compute.resolve())
-        return _record_outcome(context, run, trained, outcome)
+    tags = Extent.of(models[lists.name].manifest().get("extent")).tags()
+    with tracker.run(context, image_mode=mode, model_folder=str(models[lists.name].path), **tags) as run:
+        run.parameters(settings, recommender=models[lists.name].run, visual=models[sees.name].run)
+        chosen = run, storage, mode, models[lists.name], names, settings, compute.resolve()
+        outcome = succession.recommender(*chosen, below=[models[name].run for name in lists.below])
+        seeing = run, storage, mode, models[sees.name], names, settings, compute.resolve()
+        visual = succession.recommender(*seeing, alias=VISUAL_CHAMPION)
+        for one in registry.main():
+            if one.name in models and one.name != lists.name:
+                version, _ = succession.register(run, storage, mode, models[one.name], names)
+                succession.not_chosen(run, version, lists.name, lists.why)
+        served = served_beside_popularity(run, storage, mode, models, names, frame, outcome.champion, settings, compute)
+        storage.set_recommender_champions(mode, outcome.champion.made, visual.champion.made)
+        in_use = storage.recommender_in_use(mode)
+        if in_use.run != outcome.champion.made:
+            context.log.warning(
+                f"the champion {outcome.champion.uri} was made from {outcome.champion.made}, which is not in "
+                f"{storage.home}: picks of this home are made by {in_use.run}"
+            )
+        metadata, figures = _decision(outcome)
+        context.log.info(f"{lists.why} {metadata['why']} Champion: version {outcome.champion.number}.")
+        run.tag("verdict", metadata["decision"].value["verdict"])
+        run.tag("data_version", models[lists.name].manifest()["inputs"]["splits"])
+        rows = [_decision_row(alias, of) for alias, of in ((CHAMPION, outcome), (VISUAL_CHAMPION, visual))]
+        run.table("decision", rows)
+        run.table("choice", [{**row, "served": row["model"] == in_use.recommender} for row in lists.rows])
+        run.metrics(figures)
+        return dg.MaterializeResult(
+            metadata={
+                **metadata,
+                "chosen": lists.name,
+                "why_chosen": lists.why,
+                "models": dg.MetadataValue.md(choice.markdown(lists.rows)),
+                "recommender": in_use.recommender,
+                "served": dg.MetadataValue.json(served),
+                "better_but_cannot_be_served": list(lists.ahead) or None,
+                "visual_recommender": storage.recommender_in_use(mode, sees=True).recommender,
+                "visual_version": visual.champion.number,
+                "visual_model": visual.champion.made,
+                "visual_uri": f"models:/{visual.champion.name}@{VISUAL_CHAMPION}",
+                "visual_why": _decision(visual)[0]["why"],
+                **figures,
+                **run.link(),
+            },
+            data_version=dg.DataVersion(digest(outcome.champion.made, visual.champion.made)),
+        )
+
+
+def served_beside_popularity(
+    run: TrackedRun,
+    storage: Storage,
+    mode: str,
+    models: dict[str, ModelFolder],
+    names: tuple[pa.Table, pa.Table, pa.Table],
+    frame: "pd.DataFrame",
+    served: "RegisteredVersion",
+    settings: ChampionSettings,
+    compute: Compute,
+) -> dict[str, Any]:
+    """Compare what is served with popularity, for the check: figures, paired difference, and whether it is below.
+
+    A champion of the present data is compared by its evaluation (NDCG@10), one of earlier data by NDCG@100 on the pairs
+    that it was not trained on.
+    """
+    from pipeline.champions import choice, succession
+
+    popular = registry.floor().name
+    own = next((name for name, folder in models.items() if folder.run == served.made), "")
+    if popular not in models:
+        return {"compared": 0, "below": False, "why": f"{popular} was not evaluated"}
+    if own == popular:
+        return {"compared": 0, "below": False, "why": f"{popular} itself is served"}
+    if own:
+        return {"figure": choice.FLOOR, **choice.difference(frame, choice.FLOOR, own, popular, settings)}
+    shop = succession.shop_of(models[popular], names)
+    values = succession.compare_with_served(run, served, models[popular], shop, compute.resolve())
+    return {"figure": choice.DECIDES, **choice.of_values(values.champion, values.challenger, settings)}
+
+
+def _decision(outcome: "Succession") -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the metadata and the metrics of a decision."""
+    champion, decision = outcome.champion, outcome.decision
+    row = {"verdict": "judged before"} if decision is None else decision.row()
+    why = f"version {outcome.version.number} had been judged before" if decision is None else decision.why
+    metadata = {
+        "registered_model": outcome.version.name,
+        "version": outcome.version.number,
+        "champion_version": champion.number,
+        "champion_model": champion.made,
+        "champion_uri": f"models:/{champion.name}@{CHAMPION}",
+        "decision": dg.MetadataValue.json(row),
+        "why": why,
+    }
+    return metadata, {} if decision is None else decision.figures()
+
+
+def _decision_row(alias: str, outcome: "Succession") -> dict[str, Any]:
+    row = _decision(outcome)[0]["decision"].value
+    return {"alias": alias, "version": outcome.version.number, "champion": outcome.champion.number, **row}
 
 
 @dg.asset(group_name="generator", kinds={"mlflow"}, code_version="2", deps=["lsgan"])
@@ -87,35 +193,22 @@ def generator_champion(
 def _record_outcome(
     context: dg.AssetExecutionContext, run: TrackedRun, trained: ModelFolder, outcome: "Succession"
 ) -> dg.MaterializeResult:
-    """Record the decision in MLflow and the home, and return it as metadata."""
-    champion, decision = outcome.champion, outcome.decision
+    """Record the decision on a generator in MLflow and the home, and return it as metadata."""
+    champion = outcome.champion
     in_use = Path(champion.made).name
     if not (trained.parent / in_use / MANIFEST).is_file():
         context.log.warning(
-            f"the champion {champion.uri} was made from {in_use}, which is not in {trained.parent}: picks and designs "
-            f"of this home are made by {trained.run}"
+            f"the champion {champion.uri} was made from {in_use}, which is not in {trained.parent}: designs of this "
+            f"home are made by {trained.run}"
         )
     trained.set_champion(in_use)
-    row = {"verdict": "judged before"} if decision is None else decision.row()
-    why = f"version {outcome.version.number} had been judged before" if decision is None else decision.why
-    context.log.info(f"{outcome.version.name}: {why} Champion: version {champion.number}.")
+    metadata, figures = _decision(outcome)
+    row = metadata["decision"].value
+    context.log.info(f"{outcome.version.name}: {metadata['why']} Champion: version {champion.number}.")
     run.tag("verdict", row["verdict"])
-    inputs = trained.manifest()["inputs"]
-    run.tag("data_version", inputs.get("splits") or inputs["garments"])
+    run.tag("data_version", trained.manifest()["inputs"]["garments"])
     run.table("decision", [{"version": outcome.version.number, "champion": champion.number, **row}])
-    if decision is not None:
-        run.metrics(decision.figures())
+    run.metrics(figures)
     return dg.MaterializeResult(
-        metadata={
-            "registered_model": outcome.version.name,
-            "version": outcome.version.number,
-            "champion_version": champion.number,
-            "champion_model": champion.made,
-            "champion_uri": f"models:/{champion.name}@{CHAMPION}",
-            "decision": dg.MetadataValue.json(row),
-            "why": why,
-            **({} if decision is None else decision.figures()),
-            **run.link(),
-        },
-        data_version=dg.DataVersion(champion.made),
+        metadata={**metadata, **figures, **run.link()}, data_version=dg.DataVersion(champion.made)
     )

@@ -127,6 +127,7 @@ def recommender_evaluation(
         protocol=protocol,
         models=dg.MetadataValue.md(f"{protocol}\n\n{comparison.markdown(figures)}"),
         runs=runs,
+        baselines=others.run,
         not_evaluated=list(older) or None,
         skipped=skipped or None,
         item_score=settings.item_score,

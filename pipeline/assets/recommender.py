@@ -384,7 +384,7 @@ def recommendations(
 
     settings = method.settings(RecommendationSettings, "recommendations", config)
     data = arrays.mode_arrays(catalogue, splits)
-    trained = storage.in_use("recommender", context.partition_key)
+    trained = storage.recommender_in_use(context.partition_key)
     table = picks(Factors.load(trained.verified / "factors.npz"), data, settings.top, compute.resolve())
     users = pc.count_distinct(table["user"]).as_py()
     newcomers = len(data.users) - users

@@ -30,7 +30,15 @@ WHOLE = (
     "restyled_products", "designs_tradeoff", "model_cards",
 )  # fmt: skip
 TRAINED = tuple(one.op for one in main())
-BY_MODE = ("splits", "catalogue", "triplets", *TRAINED, "recommender_evaluation", "recommendations")
+BY_MODE = (
+    "splits",
+    "catalogue",
+    "triplets",
+    *TRAINED,
+    "recommender_evaluation",
+    "recommender_champion",
+    "recommendations",
+)
 
 CARDS_READ = ("recommender_comparison", "garments", "lsgan", "generator_evaluation", "generator_champion")
 CARDS_READ_BY_MODE = (*TRAINED, "recommender_evaluation", "recommender_champion")

@@ -1,6 +1,7 @@
 """Decide whether a new model replaces the champion, by a paired bootstrap on data that neither was trained on.
 
-Recommenders are compared by the AUC of held-out pairs, generators by their distance to held-out garments.
+Recommenders are compared by the NDCG@100 of users with held-out pairs, generators by their distance to held-out
+garments.
 """
 
 from collections.abc import Sequence
@@ -11,18 +12,21 @@ import numpy as np
 import torch
 
 from models.data.factors import Factors
-from models.metrics.evaluate import auc_of_each
 from models.metrics.generation import distance_differences
 from models.metrics.intervals import bootstrap_mean
-from models.metrics.list_metrics import group_by_user, mean_by_user
+from models.metrics.list_metrics import RankedLists, group_by_user
+from models.metrics.ranking import places
+from pipeline.champions.model_registry import NOT_CHOSEN
 from pipeline.champions.served_model import BEFORE, SPLITS, TrainingShop
 from pipeline.core.dataset.extent import Extent
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 
 FIRST, OTHER_CLASSES, BETTER, NOT_WORSE = "first", "other classes", "better", "not worse"
+BELOW_POPULARITY = "champion below popularity"
 NOT_BETTER, WORSE, UNDECIDED = "not better", "worse", "undecided"
 OF_A_SAMPLE, OF_ALL = "of a sample", "of all users"
-PROMOTED = (FIRST, OTHER_CLASSES, BETTER, NOT_WORSE, OF_ALL)
+PROMOTED = (FIRST, OTHER_CLASSES, BETTER, NOT_WORSE, OF_ALL, BELOW_POPULARITY)
+CUT = 100  # of the NDCG that recommenders are compared by
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Decision:
     low: float | None = None  # 95% bootstrap interval of the difference
     high: float | None = None
     margin: float | None = None  # how far below 0 the lower end may be; 0 on the same data
-    compared: int = 0  # number of held-out pairs or garments
+    compared: int = 0  # number of users with held-out pairs, or of garments
     left_out: dict[str, int] | None = None  # reason -> count
 
     @property
@@ -71,7 +75,7 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class PairedValues:
-    """Two models' values for the same held-out pairs or garments, and the counts of those left out."""
+    """Two models' values for the same users or garments, and the counts of pairs or garments left out."""
 
     challenger: np.ndarray  # [n]
     champion: np.ndarray  # [n]
@@ -102,6 +106,21 @@ def other_extent(ours: Extent, theirs: Extent) -> Decision | None:
         why = f"the champion knows a part of the users ({theirs.label}); the challenger knows all, so it takes over."
         return Decision(OF_ALL, why, same_data=False)
     return None
+
+
+def not_chosen(name: str, why: str) -> Decision:
+    """Record that another model of the same data was chosen."""
+    return Decision(NOT_CHOSEN, f"{name} was chosen on the same data: {why}", same_data=True)
+
+
+def below_popularity(name: str) -> Decision:
+    """Decide on the chosen model where the champion, of the same data, is below popularity."""
+    return Decision(
+        BELOW_POPULARITY,
+        f"the champion's NDCG@10 is below popularity's by its whole interval, so {name}, the best on this data, takes "
+        "over.",
+        same_data=True,
+    )
 
 
 def decide(
@@ -143,7 +162,7 @@ def decide(
 
 
 def compare_recommenders(challenger: Contender, champion: Contender, device: torch.device) -> PairedValues:
-    """Compute each user's exact AUC by both, on the challenger's test pairs that neither was trained on.
+    """Compute the NDCG@100 of both on the challenger's test pairs that neither was trained on, for each of their users.
 
     Validation pairs count as training, because they chose the epoch; so do the pairs of earlier models that either was
     started from. Users and items are matched by the shop's ids. A user's candidates are the items that both models know
@@ -164,9 +183,15 @@ def compare_recommenders(challenger: Contender, champion: Contender, device: tor
     left_out["trained on by the champion"] = int(trained[1].sum())
     held_out = held_out[~(trained[0] | trained[1])]
     touched = np.concatenate([side.rows(side.shop.pairs(*SPLITS)) for side in (new, old)])
-    measured, group = group_by_user(held_out)
-    values = [auc_of_each(side.factors, held_out, touched, device) for side in (new, old)]
-    return PairedValues(*(mean_by_user(auc, group, len(measured)) for auc in values), left_out)
+    values = [ndcg_of_users(side.factors, held_out, touched, device) for side in (new, old)]
+    return PairedValues(*values, left_out)
+
+
+def ndcg_of_users(factors: Factors, held_out: np.ndarray, touched: np.ndarray, device: torch.device) -> np.ndarray:
+    """Compute NDCG@100 of each user with held-out pairs [n, 2], among the items that the user touched in no pair."""
+    users, group = group_by_user(held_out)
+    found = places(factors, held_out, touched, device)
+    return RankedLists.of(group, len(users), found.above, found.scores).ndcg(CUT)
 
 
 def compare_generators(real: np.ndarray, challenger: np.ndarray, champion: np.ndarray, left_out: int) -> PairedValues:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from mlflow.models import Model
     from mlflow.tracking import MlflowClient
 
-CHAMPION = "champion"
+CHAMPION = "champion"  # of recommenders: the one that makes the lists
+VISUAL_CHAMPION = "visual_champion"  # the recommender that scores new pictures: designs, search by picture, new items
 # Tags of a version: the registered folder, the decision, and MLflow's logged model (for which SQLite and PostgreSQL
 # stores have no column).
 MADE, DECISION, LOGGED = "atelier.model", "atelier.verdict", "atelier.logged_model"
+NOT_CHOSEN = "not chosen"  # the result where another model of the same data was; it may be chosen later
+DECISIONS = {CHAMPION: DECISION, VISUAL_CHAMPION: "atelier.visual_verdict"}  # alias -> tag with the decision
 PACKAGES = Path(__file__).parents[2]
 # The served model's imports, pinned to the versions that wrote it.
 RECOMMENDER_NEEDS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "simplejpeg", "torch")
@@ -43,10 +46,15 @@ class RegisteredVersion:
 
     name: str
     number: int
-    made: str  # the model's folder under the home
-    decision: str  # the result of the decision on it; empty before that
+    made: str  # the model's folder under the home; of a baseline RUN/NAME
+    decision: str  # the result of the decision on it as champion; empty before that
     model_id: str
     run_id: str
+    visual_decision: str = ""  # the same as visual champion
+
+    def decided(self, alias: str) -> bool:
+        """Return whether it was compared with a champion for this alias."""
+        return (self.visual_decision if alias == VISUAL_CHAMPION else self.decision) not in ("", NOT_CHOSEN)
 
     @property
     def uri(self) -> str:
@@ -60,9 +68,9 @@ class Registry:
     def __init__(self, client: "MlflowClient", uri: str):
         self._client, self._uri = client, uri
 
-    def champion(self, name: str) -> RegisteredVersion | None:
+    def champion(self, name: str, alias: str = CHAMPION) -> RegisteredVersion | None:
         """Return the version that has the alias; None if there is none."""
-        number = self._aliases(name).get(CHAMPION)
+        number = self._aliases(name).get(alias)
         return None if number is None else _version(self._client.get_model_version(name, str(number)))
 
     def find(self, name: str, made: str) -> RegisteredVersion | None:
@@ -128,17 +136,23 @@ class Registry:
         )
         return _version(created)
 
-    def record_decision(self, version: RegisteredVersion, result: str, description: str, promote: bool) -> None:
+    def record_decision(
+        self, version: RegisteredVersion, result: str, description: str, promote: bool, alias: str = CHAMPION
+    ) -> None:
         """Record the decision on a version, and move the alias to it if it is promoted.
 
         The alias is moved before the tag is set. If the process is killed between the two, the version is champion and
         is not compared with itself; if it is killed before both, the version is decided on again.
         """
         number = str(version.number)
+        if alias != CHAMPION:
+            before = self._client.get_model_version(version.name, number).description or ""
+            decided, rule, card = before.partition(CARD_BEGINS)
+            description = f"{decided}\n\nAs {alias}: {description}{rule}{card}"[:DESCRIPTION_LENGTH]
         self._client.update_model_version(version.name, number, description)
         if promote:
-            self._client.set_registered_model_alias(version.name, CHAMPION, number)
-        self._client.set_model_version_tag(version.name, number, DECISION, result)
+            self._client.set_registered_model_alias(version.name, alias, number)
+        self._client.set_model_version_tag(version.name, number, DECISIONS[alias], result)
 
     def describe(self, version: RegisteredVersion, card: str) -> None:
         """Append a card to a version's description, or replace its card; cut the text to the store's limit."""
@@ -226,6 +240,7 @@ def _version(found: "ModelVersion") -> RegisteredVersion:
         tags.get(DECISION, ""),
         tags.get(LOGGED, ""),
         str(found.run_id),
+        tags.get(DECISIONS[VISUAL_CHAMPION], ""),
     )
 
 

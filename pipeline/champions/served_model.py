@@ -111,7 +111,8 @@ def pack(out: Path, trained: Path, shop: TrainingShop, about: Mapping[str, Any])
     bare.save(out / FACTORS)
     write_arrays(out / SHOP, dict(vars(shop)))
     weights = of_manifest(about).weights
-    shutil.copyfile(trained / weights, out / weights)
+    if (trained / weights).is_file():  # counts and factorisations have no network
+        shutil.copyfile(trained / weights, out / weights)
     (out / ABOUT).write_text(json.dumps(about, indent=2, sort_keys=True, default=str) + "\n")
 
 

@@ -5,7 +5,7 @@ Each version is decided on once, when it is registered. An alias that a person m
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from models.lsgan.networks import LsganSettings, sample_z
 from models.lsgan.train import load_generator
 from models.metrics.generation import kernel_distance
 from pipeline.champions import champion, model_registry, registered_generator, runs, served_model
-from pipeline.champions.champion import Contender, Decision
+from pipeline.champions.champion import Contender, Decision, PairedValues
 from pipeline.champions.model_registry import GENERATOR, RECOMMENDER, RegisteredVersion, Registry
 from pipeline.core.dataset.extent import Extent
 from pipeline.core.generator import generation
@@ -53,8 +53,11 @@ def recommender(
     names: tuple[pa.Table, pa.Table, pa.Table],
     settings: ChampionSettings,
     device: torch.device,
+    *,
+    alias: str = model_registry.CHAMPION,
+    below: Collection[str] = (),
 ) -> Succession:
-    """Register a mode's recommender and decide whether it becomes the champion.
+    """Register the chosen recommender of a mode and decide whether it becomes the champion.
 
     Args:
         run: the run that registers the model.
@@ -64,13 +67,39 @@ def recommender(
         names: USERS, ITEMS and PRODUCTS, for the shop's ids.
         settings: of the decision.
         device: to score on.
+        alias: `champion`, or `visual_champion` for the recommender that scores new pictures.
+        below: runs of models of the same data whose lists are below popularity's; one of them is no champion any more.
     """
-    name = model_registry.model_name(RECOMMENDER, mode)
+    version, shop = register(run, storage, mode, trained, names)
     store = Registry(run.client, run.uri)
     manifest = trained.manifest()
-    extent = Extent.of(manifest.get("extent"))
-    data = runs.model_arrays(trained)
-    shop = served_model.shop_of(data, runs.trained_before(trained, data), *names)
+
+    def decide(current: RegisteredVersion) -> Decision:
+        if current.made in below:
+            return champion.below_popularity(trained.recommender)
+        theirs = store.folder(current) / "artifacts" / RECOMMENDER
+        about = json.loads((theirs / served_model.ABOUT).read_text())
+        unlike = champion.other_extent(Extent.of(manifest.get("extent")), Extent.of(about.get("extent")))
+        if unlike is not None:
+            return unlike
+        same = all(about["inputs"][table] == manifest["inputs"][table] for table in runs.DATA)
+        values = champion.compare_recommenders(_contender(trained, shop), _served_contender(theirs), device)
+        margin = settings.margin * float(np.nanmean(values.champion)) if len(values.champion) else 0.0
+        return champion.decide(values, same, settings, margin, "users with held-out pairs")
+
+    return _decide_once(store, version, decide, alias)
+
+
+def register(
+    run: TrackedRun,
+    storage: Storage,
+    mode: str,
+    trained: ModelFolder,
+    names: tuple[pa.Table, pa.Table, pa.Table],
+) -> tuple[RegisteredVersion, served_model.TrainingShop]:
+    """Register a model unless it is registered; return its version and the shop that it was trained on."""
+    name = model_registry.model_name(RECOMMENDER, mode)
+    manifest, shop = trained.manifest(), shop_of(trained, names)
 
     def write(out: Path, model: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -78,22 +107,43 @@ def recommender(
             served_model.pack(packed, trained.verified, shop, _about_recommender(manifest, mode, trained.run, storage))
             model_registry.write_recommender(packed, out, model)
 
-    def decide(current: RegisteredVersion) -> Decision:
-        theirs = store.folder(current) / "artifacts" / RECOMMENDER
-        about = json.loads((theirs / served_model.ABOUT).read_text())
-        unlike = champion.other_extent(extent, Extent.of(about.get("extent")))
-        if unlike is not None:
-            return unlike
-        challenger = Contender(Factors.load(trained.verified / served_model.FACTORS), shop)
-        inputs = about["inputs"]
-        same = all(inputs[table] == manifest["inputs"][table] for table in runs.DATA)
-        defender = Contender(Factors.load(theirs / served_model.FACTORS), served_model.read_shop(theirs))
-        values = champion.compare_recommenders(challenger, defender, device)
-        return champion.decide(values, same, settings, settings.margin, "held-out pairs")
+    tags = {"image_mode": mode, "recommender": recommenders.of_manifest(manifest).name, **_origin_tags(manifest)}
+    store = Registry(run.client, run.uri)
+    return store.find(name, trained.run) or store.register(run, name, trained.run, write, tags), shop
 
-    tags = {"image_mode": mode, **_origin_tags(manifest)}
-    version = store.find(name, trained.run) or store.register(run, name, trained.run, write, tags)
-    return _decide_once(store, version, decide)
+
+def shop_of(trained: ModelFolder, names: tuple[pa.Table, pa.Table, pa.Table]) -> served_model.TrainingShop:
+    """Make the shop that a model was trained on, from the tables in its folder and the shop's ids."""
+    data = runs.model_arrays(trained)
+    return served_model.shop_of(data, runs.trained_before(trained, data), *names)
+
+
+def not_chosen(run: TrackedRun, version: RegisteredVersion, chosen: str, why: str) -> None:
+    """Record on a registered version that another model of the same data was chosen, unless it was decided on."""
+    if not version.decision:
+        decision = champion.not_chosen(chosen, why)
+        Registry(run.client, run.uri).record_decision(version, decision.result, decision.why, promote=False)
+
+
+def compare_with_served(
+    run: TrackedRun,
+    served: RegisteredVersion,
+    trained: ModelFolder,
+    shop: served_model.TrainingShop,
+    device: torch.device,
+) -> PairedValues:
+    """Compute the NDCG@100 of a model of the present data (as challenger) and of a served version, by user."""
+    theirs = Registry(run.client, run.uri).folder(served) / "artifacts" / RECOMMENDER
+    return champion.compare_recommenders(_contender(trained, shop), _served_contender(theirs), device)
+
+
+def _contender(trained: ModelFolder, shop: served_model.TrainingShop) -> Contender:
+    return Contender(Factors.load(trained.verified / served_model.FACTORS), shop)
+
+
+def _served_contender(folder: Path) -> Contender:
+    """Load a registered version's factors and shop from its folder."""
+    return Contender(Factors.load(folder / served_model.FACTORS), served_model.read_shop(folder))
 
 
 def generator(
@@ -149,14 +199,17 @@ def generator(
 
 
 def _decide_once(
-    store: Registry, version: RegisteredVersion, decide: Callable[[RegisteredVersion], Decision]
+    store: Registry,
+    version: RegisteredVersion,
+    decide: Callable[[RegisteredVersion], Decision],
+    alias: str = model_registry.CHAMPION,
 ) -> Succession:
-    """Decide on a version and record the decision, unless that was done before."""
-    current = store.champion(version.name)
-    if current is not None and (version.decision or current.number == version.number):
+    """Decide on a version for an alias and record the decision, unless that was done before."""
+    current = store.champion(version.name, alias)
+    if current is not None and (version.decided(alias) or current.number == version.number):
         return Succession(version, current, None)
     decision = champion.first(version.name) if current is None else decide(current)
-    store.record_decision(version, decision.result, decision.why, decision.promoted)
+    store.record_decision(version, decision.result, decision.why, decision.promoted, alias)
     return Succession(version, version if decision.promoted or current is None else current, decision)
 
 

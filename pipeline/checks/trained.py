@@ -1,6 +1,6 @@
 """Check trained models: better than chance, no worse than the champion, and a generator with enough diversity.
 
-All of them only warn: a person decides what to do with a weak model.
+They only warn, because a person decides what to do with a weak model; but no lists below popularity's are made.
 """
 
 import math
@@ -74,6 +74,34 @@ def not_below_the_champion(
         champion_auc=auc,
         expected_at_least=round(auc - noise, 5),
         champion=made,
+    )
+
+
+@dg.asset_check(
+    asset="recommender_champion",
+    partitions_def=image_modes,
+    blocking=True,
+    description="The lists of the recommender that is served are not below popularity's, by the interval of NDCG.",
+)
+def what_is_served_is_not_below_popularity(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Block picks and designs if the champion is below popularity, and say how to mend it."""
+    found = LatestMetadata(context.instance).of("recommender_champion", context.partition_key)
+    served: dict[str, Any] = dict(found.get("served") or {})
+    below = bool(served.get("below", False))
+    seen = {name: value for name, value in served.items() if value is not None}
+    if below:
+        seen["remedy"] = (
+            "the alias champion is on a version whose lists are worse than the most popular items: delete the alias "
+            "(docs/compare.md) and materialise recommender_champion, which then chooses the best model"
+        )
+    unserved = found.get("better_but_cannot_be_served") or []
+    return dg.AssetCheckResult(
+        passed=not below,
+        metadata={
+            "served": found.get("recommender", ""),
+            **seen,
+            **({"better_but_cannot_be_served": ", ".join(unserved)} if unserved else {}),
+        },
     )
 
 

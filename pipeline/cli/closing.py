@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.training.deciding import TITLES
-from pipeline.recommenders.registry import leading
+from pipeline.recommenders.registry import floor, leading, title
 from pipeline.views import loss as losses
 from pipeline.views.comparison import AUCS, LISTS, best_first, in_short, sorted_by
 from pipeline.views.words import other_data
@@ -58,6 +58,10 @@ def lines(summary: dict[str, Any]) -> Iterator[str]:
     for mode, found in summary["modes"].items():
         if found.get("extent", "") != summary["data"].get("extent", ""):
             yield f"[yellow]![/] {escape(other_data(mode, found.get('extent', '')))}"
+        if served := found.get("champion", {}).get("recommender"):
+            mark = "[yellow]![/] " if served == floor().name else ""
+            beaten = ": no model that learns taste beats it (the lookbook says what would help)" if mark else ""
+            yield f"{mark}{mode}: the lists are by {escape(title(served))}{beaten}"
         if loss := found.get("loss"):
             mark = "[yellow]![/] " if losses.is_large(loss) else ""
             yield mark + escape(losses.line(mode, loss))

@@ -169,7 +169,7 @@ def _models(
 ) -> tuple[Generator, Discriminator, Taste, tuple[str, str]]:
     if mode not in IMAGE_MODES:
         raise InputError(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
-    trained, drawn = storage.in_use("recommender", mode), storage.in_use("generator")
+    trained, drawn = storage.recommender_in_use(mode, sees=True), storage.in_use("generator")
     # A champion may come from earlier data, since it was compared with the newest model. The newest model must match
     # the current data, and the classes must match in either case.
     drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))

@@ -21,6 +21,8 @@ from pipeline.core.errors import DamagedFileError, InputError
 
 MANIFEST = "manifest.json"
 CURRENT, IN_USE = "current.json", "champion.json"  # pointers beside the models of a kind
+SEES_IN_USE = "champion-visual.json"  # the recommender that scores new pictures
+BASELINES = "baselines"  # the kind whose folders hold several models each
 NAMED = "recommender"  # the kind of which a mode may have several, each with a pointer of its own
 # The assets that train the models of a kind, in words.
 MADE_BY = {"recommender": "the recommender", "baselines": "baselines", "generator": "lsgan"}
@@ -147,7 +149,7 @@ class ModelFolder:
                         pointer.unlink()
 
     def set_champion(self, run: str) -> None:
-        """Make a run's model the champion of this kind: it makes recommendations and designs."""
+        """Make a run's model the champion of this kind."""
         write_json(self.parent / IN_USE, {"run": run})
 
     @property
@@ -158,6 +160,39 @@ class ModelFolder:
     def mark(self, **why: str) -> None:
         """Record that it was trained on data erased since."""
         write_json(self.path / ERASED, why)
+
+
+class Baseline(ModelFolder):
+    """One baseline inside the folder of a mode's baselines. Its run is `RUN/NAME`; its manifest is that of all."""
+
+    def __init__(self, parent: Path, run: str):
+        self.parent, self.run, self.path = parent, run, parent / run
+        whole, _, self._name = run.partition("/")
+        self._whole = ModelFolder(parent, whole)
+
+    @property
+    def finished(self) -> bool:
+        """Return whether all baselines were trained, this one among them."""
+        return self._whole.finished and self.path.is_dir()
+
+    def manifest(self) -> dict[str, Any]:
+        """Read the manifest of all baselines, with this one's name as `model`."""
+        return {**self._whole.manifest(), "model": self._name}
+
+    @property
+    def verified(self) -> Path:
+        """The path, after the files of all baselines are compared with their digests. Raises as a model's folder."""
+        return self._whole.verified / self._name
+
+    @property
+    def marked(self) -> bool:
+        """Whether it was trained on data erased since."""
+        return self._whole.marked
+
+    @property
+    def recommender(self) -> str:
+        """Return its name."""
+        return self._name
 
 
 class Storage(dg.ConfigurableResource):
@@ -351,6 +386,35 @@ class Storage(dg.ConfigurableResource):
             return None
         folder = ModelFolder(parent, run)
         return folder if folder.recommender == recommender else None
+
+    def recommender(self, mode: str, run: str) -> ModelFolder | None:
+        """Find a finished main recommender by its run, or a baseline by `RUN/NAME`; None if it does not exist."""
+        kind, made = (BASELINES, Baseline) if "/" in run else (NAMED, ModelFolder)
+        parent = self.parent(kind, mode)
+        if not run or not (parent / run.partition("/")[0] / MANIFEST).is_file() or not (parent / run).is_dir():
+            return None
+        return made(parent, run)
+
+    def set_recommender_champions(self, mode: str, lists: str, sees: str) -> None:
+        """Make two runs the champions of a mode: the one that makes the lists, and the one that scores new pictures."""
+        write_json(self.parent(NAMED, mode) / IN_USE, {"run": lists})
+        write_json(self.parent(NAMED, mode) / SEES_IN_USE, {"run": sees})
+
+    def recommender_in_use(self, mode: str, sees: bool = False) -> ModelFolder:
+        """Find the recommender that makes a mode's lists or, if `sees`, the one that scores new pictures.
+
+        Without a champion, or if its folder is gone, it is the newest main recommender. Earlier versions had one
+        champion for both.
+
+        Raises:
+            InputError: there is no model; the message says which asset makes it.
+        """
+        parent = self.parent(NAMED, mode)
+        for pointer in (SEES_IN_USE, IN_USE) if sees else (IN_USE,):
+            found = self.recommender(mode, _pointed(parent / pointer))
+            if found is not None and not found.marked and not (sees and isinstance(found, Baseline)):
+                return found
+        return self.current(NAMED, mode)
 
     def in_use(self, kind: str, mode: str | None = None) -> ModelFolder:
         """Find the champion of a kind, or the current model if there is no champion or its folder is gone.

@@ -6,7 +6,7 @@ HTML and writing files do not belong here.
 from datetime import datetime
 
 from pipeline.home.instance import recall
-from pipeline.lookbook import cards, data, designs, garments, people, recommender
+from pipeline.lookbook import cards, data, designs, garments, people, recommender, served
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import LEAVES, Door, Fact, LeftOut, Page, Section
 from pipeline.settings.assets import LookbookSettings
@@ -78,6 +78,7 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
         left_out=tuple(part for part in parts if isinstance(part, LeftOut)),
         notes=_notes(home, {section.id for section in sections}),
         doors=_doors(sections),
+        popularity=served.popularity_served(home),
     )
 
 

@@ -102,6 +102,7 @@ class Page:
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]  # caveats
     doors: tuple[Door, ...]
+    popularity: Any = None  # where popularity is served: that, and what would help
 
     @property
     def leaves(self) -> list[Leaf]:

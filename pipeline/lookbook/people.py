@@ -14,6 +14,7 @@ from pipeline.lookbook.page import LeftOut, Section
 from pipeline.lookbook.product_cards import ProductCard, cards, first_pictures, titles
 from pipeline.lookbook.reasons import Reason, Reasons
 from pipeline.lookbook.recommender import shown_name
+from pipeline.recommenders import registry
 from pipeline.settings.assets import LookbookSettings
 from pipeline.views.home_contents import Home
 from pipeline.views.words import MODES
@@ -144,7 +145,7 @@ def people(
 
 def _name(home: Home, mode: str) -> str:
     folder = home.picker(mode)
-    return shown_name([] if folder is None else [folder.manifest().get("model", "")])
+    return shown_name([]) if folder is None else registry.title(folder.recommender)
 
 
 def _factors(home: Home, mode: str, splits: pa.Table) -> tuple[Factors | None, str | None]:

@@ -258,7 +258,12 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     wanted += [
         (name, mode)
         for mode in IMAGE_MODES
-        for name in (*(one.op for one in registry.main()), "baselines", "recommender_evaluation")
+        for name in (
+            *(one.op for one in registry.main()),
+            "baselines",
+            "recommender_evaluation",
+            "recommender_champion",
+        )
     ]
     return Section("recommender", TITLE, "Prediction", content, home.sources(wanted))
 

@@ -122,6 +122,9 @@ class Recommender:
     warm_starts: bool = False  # whether it can begin from an earlier model
     on_ranks: bool = False  # whether several processes can train it together
     oracle: bool = False  # whether it knows the truth: an upper bound, not a competitor
+    may_lead: bool = True  # whether its lists may be served to people
+    floor: bool = False  # whether no model below it may be served
+    new_pictures: bool = False  # whether `taste` scores a picture that it was not trained on
     published: bool = False  # whether the paper's Table 3 has its figures
     in_group_charts: bool = False  # whether charts by group of users show it beside the main recommender
 

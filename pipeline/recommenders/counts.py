@@ -11,6 +11,7 @@ class Random(Recommender):
     name = "random"
     title = "Random"
     hint = "a coin"
+    may_lead = False
     usual = True
     baseline = True
 
@@ -41,6 +42,7 @@ class Popularity(Count):
     name = "popularity"
     title = "Popularity"
     hint = "the same list for all"
+    floor = True
     in_group_charts = True
 
 
@@ -81,6 +83,7 @@ class PictureCount(Count):
     name = "picture_count"
     title = "Picture count"
     hint = "items with more pictures first"
+    may_lead = False
 
 
 class PlantedBest(Recommender):
@@ -90,4 +93,5 @@ class PlantedBest(Recommender):
     title = "Planted tastes"
     hint = "the truth the shoppers were drawn with"
     in_studies = False
+    may_lead = False
     oracle = True

@@ -28,6 +28,7 @@ class Dvbpr(Recommender):
     reports_epochs = True
     warm_starts = True
     on_ranks = True
+    new_pictures = True
     published = True
     measures_seconds = True
 

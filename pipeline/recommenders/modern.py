@@ -26,6 +26,7 @@ class ModernRecommender(Recommender):
     space = SPACE
     needs_feature_size = True
     weights = "modern.npz"
+    new_pictures = True
 
     def fit(self, context: FitContext, settings: ModernSettings) -> Fitted:
         """Compute the parts and fit their weights."""

@@ -89,6 +89,11 @@ def baselines() -> list[Recommender]:
     return [one for one in RECOMMENDERS.values() if one.baseline]
 
 
+def floor() -> Recommender:
+    """Look up the recommender below which none may be served: popularity."""
+    return next(one for one in RECOMMENDERS.values() if one.floor)
+
+
 def in_studies() -> dict[str, Recommender]:
     """Map names to the recommenders that a study can compare."""
     return {name: one for name, one in RECOMMENDERS.items() if one.in_studies}

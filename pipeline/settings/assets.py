@@ -101,7 +101,10 @@ class SplitSettings:
     seed: Annotated[int, Doc("Seed of the order of each user's items.")] = 0
     hold_out: Annotated[
         str,
-        Doc("What to hold out: random, latest (one item each), basket (a user's last days) or time (after one date)."),
+        Doc(
+            "What to hold out: random, latest (one item each), basket (a user's last days), time (after one date) or "
+            "auto (time where times are known and enough users remain, else random)."
+        ),
     ] = "random"
     split_unit: Annotated[
         str, Doc("What to hold out: interaction; or image, which leaks, because other pictures of the item train.")
@@ -167,9 +170,10 @@ class ChampionSettings:
     """Settings for replacing the champion by a new recommender."""
 
     margin: Annotated[
-        float, Doc("AUC that a model of newer data may lose, at the interval's lower end; from 0 to under 1.")
-    ] = 0.02
-    minimum: Annotated[int, Doc("Held-out pairs needed to compare, at least 2; with fewer, the champion stays.")] = 30
+        float,
+        Doc("Share of the champion's NDCG@100 that a model of newer data may lose, at the interval's lower end."),
+    ] = 0.2
+    minimum: Annotated[int, Doc("Test users needed to compare, at least 2; with fewer, the champion stays.")] = 30
     seed: Annotated[int, Doc("Seed of the bootstrap.")] = 0
     resamples: Annotated[int, Doc("Number of bootstrap draws over users, at least 2.")] = 1000
 

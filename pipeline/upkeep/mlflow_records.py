@@ -107,7 +107,8 @@ def withdraw(tracker: Tracker, folders: Collection[str], home: Path, assets: Col
             client.set_tag(run.info.run_id, ERASED, now)
             gone += 1
     for version in client.search_model_versions(max_results=10_000):
-        if version.tags.get(MADE) not in known | names:
+        made = version.tags.get(MADE, "")
+        if made not in known and made.partition("/")[0] not in names:  # a baseline's is RUN/NAME
             continue
         if model_id := version.tags.get(LOGGED):
             location = client.get_logged_model(model_id).artifact_location

@@ -116,10 +116,8 @@ class Home:
     def picker(self, mode: str) -> ModelFolder | None:
         """Return the model that made a mode's recommendations; None if it no longer exists."""
         run = self.metadata("recommendations", mode).get("model")
-        if not run or not (self.storage.parent("recommender", mode) / run).is_dir():
-            return None
-        folder = self.storage.model("recommender", run, mode)
-        return folder if folder.finished else None
+        folder = self.storage.recommender(mode, run or "")
+        return folder if folder is not None and folder.finished else None
 
     def modes(self, table: str) -> list[str]:
         """List the image modes for which a partitioned table exists."""

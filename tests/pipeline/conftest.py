@@ -113,16 +113,18 @@ def made(
     select: str = "*",
     profile: Path = TINY,
     options: dict[str, Any] | None = None,
+    catalogue_changes: dict[str, Any] | None = None,
     **variables: str,
 ) -> Home:
     """A home in which what was selected ran once, on a small catalogue of its own, with all customers of an age.
 
     options: further arguments of the command's heart, such as the image modes.
+    catalogue_changes: other sizes or spreads of the catalogue.
     """
     from pipeline.sample import server
     from pipeline.sample.catalogue import write_catalogue
 
-    settings = small_catalogue()
+    settings = small_catalogue(**(catalogue_changes or {}))
     catalogue = write_catalogue(folder / "catalogue", settings)
     # The faults that a later run would rightly try again are left out here.
     for fault in ("unavailable", "truncated", "hang"):

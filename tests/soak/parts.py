@@ -36,7 +36,7 @@ def _tables(*names: str, mode: str | None = None) -> tuple[str, ...]:
 
 
 _INGEST = ("reviews", "products", "rejects", "interactions", "users", "items", "image_urls")
-_OF_MODE = ("splits", "catalogue", "triplets", "recommendations")
+_OF_MODE = ("splits", "catalogue", "triplets", "recommender_evaluation", "recommendations")
 PARTS = (
     Part("ingest", _INGEST, _tables(*_INGEST)),
     Part(
@@ -46,8 +46,8 @@ PARTS = (
     ),
     Part(
         "recommender",
-        (*_OF_MODE, "dvbpr", "recommender_champion"),
-        (*_tables(*_OF_MODE, mode=MODE), f"recommender/{MODE}"),
+        (*_OF_MODE, "dvbpr", "baselines", "recommender_champion"),
+        (*_tables(*_OF_MODE, mode=MODE), f"recommender/{MODE}", f"baselines/{MODE}"),
         MODE,
     ),
     Part("generator", ("garments", "lsgan", "generator_champion"), (*_tables("garments"), "garments", "generator")),

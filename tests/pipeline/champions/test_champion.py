@@ -24,6 +24,7 @@ from pipeline.core.dataset.extent import Extent
 from pipeline.settings.assets import ChampionSettings
 
 CPU = torch.device("cpu")
+SECOND = pytest.approx(1 / np.log2(3))  # NDCG of one held-out item in the second place
 SETTINGS = ChampionSettings(minimum=10, resamples=200)
 
 
@@ -107,8 +108,18 @@ def test_both_rank_the_challengers_held_out_items_matched_by_id():
     new = side("vu", "dcba", {"u": [1, 9, 0, 0], "v": [0, 0, 0, 0]}, OLD)  # u: c above d
     old = side("uv", "abcd", {"u": [0, 0, 1, 9], "v": [0, 0, 0, 0]}, OLD)  # u: c below d
     compared = compare_recommenders(new, old, CPU)
-    assert compared.challenger.tolist() == [1.0] and compared.champion.tolist() == [0.0]
+    assert compared.challenger.tolist() == [1.0] and compared.champion.tolist() == [SECOND]
     assert set(compared.left_out.values()) == {0}
+
+
+def test_a_user_with_several_held_out_items_counts_once_by_the_ndcg_of_all():
+    held = [("u", "a", "test"), ("u", "c", "test")]
+    new = side("u", "abcd", {"u": [9, 1, 5, 0]}, held)  # both first
+    old = side("u", "abcd", {"u": [9, 5, 1, 0]}, [])  # the first and the third
+    compared = compare_recommenders(new, old, CPU)
+    ideal = 1 + 1 / np.log2(3)
+    assert compared.challenger.tolist() == [1.0]
+    assert compared.champion.tolist() == [pytest.approx((1 + 1 / np.log2(4)) / ideal)]
 
 
 def test_pairs_of_the_champions_training_and_validation_are_left_out():
@@ -150,7 +161,7 @@ def test_candidates_are_the_items_that_both_know_and_the_user_has_in_neither():
     new = side("u", "abcde", {"u": [0, 9, 1, 9, 9]}, [("u", "c", "test"), ("u", "d", "train")])
     old = side("u", "abcd", {"u": [2, 0, 1, 0]}, [("u", "b", "train")])
     compared = compare_recommenders(new, old, CPU)
-    assert compared.challenger.tolist() == [1.0] and compared.champion.tolist() == [0.0]
+    assert compared.challenger.tolist() == [1.0] and compared.champion.tolist() == [SECOND]
 
 
 def test_the_generator_with_the_smaller_distance_to_held_out_garments_wins():

@@ -72,7 +72,7 @@ def test_every_command_continues_in_a_moved_home_and_writes_nowhere_else(moved: 
     who = pq.read_table(moved.home / "tables" / "users.parquet")["reviewer_id"][0].as_py()
     other = moved.home.parent / "other.yaml"
     other.write_text(TINY.read_text().replace("  dvbpr:\n    config:\n", "  dvbpr:\n    config:\n      seed: 5\n"))
-    model = "key:dvbpr or key:recommender_champion"
+    model = "key:dvbpr or key:recommender_evaluation or key:recommender_champion"
     for words in (
         ("pipeline.cli.home",),
         ("pipeline.run", "--profile", str(other), "--select", model),

@@ -56,6 +56,34 @@ def test_the_model_in_use_is_the_champion_or_else_the_newest(storage: Storage):
     assert not (storage.parent("generator") / "of another home").exists()
 
 
+def test_a_baseline_can_make_the_lists_while_a_recommender_scores_pictures(storage: Storage):
+    mode = "vendor_all"
+    storage.model("recommender", "one", mode).finish({"asset": "modern", "model": "modern", "inputs": {}})
+    baselines = storage.model("baselines", "all", mode)
+    (baselines.path / "popularity").mkdir()
+    write_json(baselines.path / "popularity" / "of.json", {})
+    baselines.finish({"asset": "baselines", "image_mode": mode, "inputs": {"splits": "s"}})
+    assert storage.recommender_in_use(mode).run == storage.recommender_in_use(mode, sees=True).run == "one"
+    storage.set_recommender_champions(mode, "all/popularity", "one")
+    lists, sees = storage.recommender_in_use(mode), storage.recommender_in_use(mode, sees=True)
+    assert (lists.run, lists.recommender, lists.manifest()["inputs"]) == (
+        "all/popularity",
+        "popularity",
+        {"splits": "s"},
+    )
+    assert lists.finished and lists.verified == baselines.path / "popularity" and sees.run == "one"
+    baselines.mark(erased="somebody")
+    assert storage.recommender_in_use(mode).run == "one"
+
+
+def test_a_home_of_an_earlier_version_has_one_champion_for_both(storage: Storage):
+    mode = "vendor_all"
+    for run in ("one", "two"):
+        storage.model("recommender", run, mode).finish({"asset": "dvbpr", "inputs": {}})
+    storage.current("recommender", mode).set_champion("one")
+    assert storage.recommender_in_use(mode).run == storage.recommender_in_use(mode, sees=True).run == "one"
+
+
 def test_a_missing_model_says_which_asset_makes_it(storage: Storage):
     for kind, mode, said in (
         ("recommender", "vendor_all", "materialise the recommender for image mode vendor_all first"),

@@ -84,5 +84,9 @@ def test_both_are_trained_evaluated_and_shown_in_one_home(both: Home):
     assert compared[compared["model"] == "dvbpr"]["difference_to_main"].notna().all()
     for folder in folders.values():
         assert (folder / "model_card.md").is_file()
+    decided = both.summary["modes"][MODE]["champion"]
+    storage = Storage(root=str(both.folder))
+    assert storage.recommender_in_use(MODE).recommender == decided["recommender"]
+    assert storage.recommender_in_use(MODE, sees=True).recommender == decided["visual_recommender"]
     page = (both.folder / "lookbook" / "recommender.html").read_text()
     assert "Modern" in page and "DVBPR" in page
