@@ -37,8 +37,8 @@ def choose(
     """Choose by paired bootstrap of NDCG@100 over the test users.
 
     Models whose NDCG@10 lies below popularity's by its whole interval are no candidates. Of the others the best mean
-    wins, except that a main recommender is kept unless the best one beats it by the whole interval. With fewer users
-    than `settings.minimum` nothing is compared, and the first main recommender is chosen.
+    wins, except that a main recommender, or else popularity, is kept unless the best one beats it by the whole
+    interval. With fewer users than `settings.minimum` nothing is compared, and the first main recommender is chosen.
 
     Args:
         table: rows of RECOMMENDER_EVALUATION of one mode.
@@ -71,7 +71,8 @@ def choose(
         chosen = next(iter(main), best)
         why = f"only {users} users can be compared, {settings.minimum} are required: the first main recommender."
     else:
-        kept = [name for name in main if name in standing and (name == best or differ(decides, best, name)[1] <= 0)]
+        preferred = [*main, popular] if floored else main
+        kept = [n for n in preferred if n in standing and (n == best or differ(decides, best, n)[1] <= 0)]
         chosen = next(iter(kept), best)
         why = _why(chosen, best, {name: mean(decides[name]) for name in candidates}, below)
     ahead = tuple(
@@ -145,7 +146,7 @@ def _why(chosen: str, best: str, means: Mapping[str, float], below: Collection[s
         return f"{chosen} has the best NDCG@100, {means[chosen]:.4f}.{left_out}"
     return (
         f"{best} has the best NDCG@100, {means[best]:.4f}, but does not beat {chosen} ({means[chosen]:.4f}) by its "
-        f"interval, and a main recommender is kept unless it is beaten.{left_out}"
+        f"interval, and {chosen} is kept unless it is beaten.{left_out}"
     )
 
 

@@ -34,6 +34,11 @@ def test_popularity_is_chosen_where_it_beats_every_main_recommender():
     assert [row["model"] for row in found.rows] == ["popularity", "bpr_mf", "modern", "dvbpr"]
 
 
+def test_popularity_is_kept_where_another_baseline_does_not_beat_it_by_its_interval():
+    assert choose(evaluation(modern=0.05, popularity=0.200, bpr_mf=0.201), MODELS, SETTINGS).name == "popularity"
+    assert choose(evaluation(modern=0.05, popularity=0.20, bpr_mf=0.30), MODELS, SETTINGS).name == "bpr_mf"
+
+
 def test_of_two_main_recommenders_the_better_one_is_chosen():
     assert choose(evaluation(modern=0.10, dvbpr=0.20, popularity=0.05), MODELS, SETTINGS).name == "dvbpr"
     assert choose(evaluation(modern=0.200, dvbpr=0.201, popularity=0.05), MODELS, SETTINGS).name == "modern"
