@@ -10,7 +10,7 @@ from pipeline.recommenders.trained import trained
 from tests.pipeline.conftest import TINY, Home, made
 
 MODE = "vendor_all"
-KNOBS = "{k: 8, components: 16, epochs: 1, negatives: 32, batch_size: 64}"
+KNOBS = "{components: 16, factors: 8}"
 
 
 @pytest.fixture
