@@ -308,6 +308,7 @@ NOTHING_TO_SHOW = {
     "recommender_champion": "a decision: the sentence `why`",
     "generator_champion": "a decision: the sentence `why`",
     "modern": "not made: this profile's method trains dvbpr",
+    "item_facts": "arrays; its counts are in its metadata",
 }
 ROWS_WITHOUT_A_TABLE = {"image_bank", "image_features", "item_facts"}  # arrays
 

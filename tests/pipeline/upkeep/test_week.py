@@ -111,7 +111,7 @@ def test_a_week_of_drops(shop: Shop):
 
     # Friday: the file is whole, with 1% new reviews and an invalid line. Only its photo is fetched; both modes train.
     path.write_bytes(whole)
-    before = {mode: model(shop, mode) for mode in MODES}
+    before, served = ({mode: run_of(shop, mode, name) for mode in MODES} for name in ("current-dvbpr", "champion"))
     day = shop.day()
     assert set(day.made) == (INGEST | CORE | PICTURES | by_mode(*DATASET, *TRAINED, *EVALUATED) | WHOLE)
     assert set(day.made.values()) == {1}, "a stage was made twice"
@@ -123,25 +123,29 @@ def test_a_week_of_drops(shop: Shop):
         assert last(shop, "dvbpr", mode)["begun"].startswith(f"from {before[mode]}; 0 of ")
         assert last(shop, "recommender_evaluation", mode)["held_out_pairs_trained_on_before"] == 0
         # With so few users the comparison decides nothing, so the picks stay those of the champion.
-        assert last(shop, "recommendations", mode)["model"] == before[mode] != model(shop, mode)
-        assert last(shop, "recommender_champion", mode)["champion_model"] == before[mode]
+        assert run_of(shop, mode, "current-dvbpr") != before[mode]
+        assert last(shop, "recommendations", mode)["model"] == served[mode] == run_of(shop, mode, "champion")
+        assert last(shop, "recommender_champion", mode)["champion_model"] == served[mode]
 
     # Saturday: a photo and no purchase. The other mode does not change, and one photo is not enough for a training.
     shop.drop("6-saturday", [shop.review("NEWCOMER4", 6, "newer")])
-    trained = {mode: model(shop, mode) for mode in MODES}
+    trained = {mode: run_of(shop, mode, "current-dvbpr") for mode in MODES}
     day = shop.day()
     customer = ("vendor_customer",)
     assert set(day.made) == (
         INGEST | CORE | PICTURES | by_mode("splits", "catalogue") | by_mode("triplets", modes=customer)
     )
-    assert {mode: model(shop, mode) for mode in MODES} == trained
+    assert {mode: run_of(shop, mode, "current-dvbpr") for mode in MODES} == trained
     assert files_read(shop) == (1, 5)
 
     # Sunday: a product without customers' photos is removed from the shop. Both modes train again without it.
     shop.write_products(without=removed_item())
     day = shop.day()
     assert set(day.made) == (
-        INGEST | {"image_urls", "image_ledger", "image_bank"} | by_mode(*DATASET, *TRAINED, *EVALUATED) | WHOLE
+        INGEST
+        | {"image_urls", "image_ledger", "image_bank", "item_facts"}
+        | by_mode(*DATASET, *TRAINED, *EVALUATED)
+        | WHOLE
     )
     assert files_read(shop) == (0, 5)
     assert len(shop.host.asked) == everything + 2 and set(shop.host.asked.values()) == {1}
@@ -160,5 +164,5 @@ def removed_item() -> int:
     return max(set(range(1, ITEMS, 2)) - {5}, key=bought.count)
 
 
-def model(shop: Shop, mode: str) -> str:
-    return json.loads((Path(shop.folder) / "home" / "recommender" / mode / "current.json").read_text())["run"]
+def run_of(shop: Shop, mode: str, pointer: str) -> str:
+    return json.loads((Path(shop.folder) / "home" / "recommender" / mode / f"{pointer}.json").read_text())["run"]
