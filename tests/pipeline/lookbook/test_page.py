@@ -383,7 +383,7 @@ def test_the_page_marks_figures_of_a_leaky_split_and_no_others(whole: MadeUp):
     whole.publish()
     text = read(whole).text
     assert "These figures leak, for comparison" in text
-    assert "that is one of its pictures; from the others it learnt" in text
+    assert "that is one picture of each hidden item; from the others it learnt" in text
 
 
 def test_the_charts_of_colours_and_realism_link_to_their_runs(shown: MadeUp):

@@ -82,7 +82,8 @@ def test_the_best_settings_of_modern_are_those_of_its_own_op(tuned: dict[str, An
 
 def test_what_shares_an_op_is_named_beside_the_config(tuned: dict[str, Any], pictured: Home):
     text = (pictured.folder / "tuning" / "vbpr" / f"{MODE}.yaml").read_text()
-    assert "The op baselines sets all of: bpr_mf, vbpr" in text
+    named = text.split("The op baselines sets all of: ")[1].split(".\n")[0].split(", ")
+    assert {"bpr_mf", "bpr_mf_prior", "vbpr", "vbpr_visual"} <= set(named) and "popularity" not in named
 
 
 def test_the_run_shows_the_best_of_every_model(tuned: dict[str, Any], pictured: Home):
