@@ -127,7 +127,7 @@ def test_the_keyboard_reaches_everything_that_can_be_used_and_one_sees_where_it_
     for name in ("index", "people", "recommender"):
         page = seen.open(f"{address}/{name}.html", WIDTHS[1])
         wanted = page.evaluate(
-            "[...document.querySelectorAll('a[href], summary, [tabindex=\"0\"]')]"
+            "[...document.querySelectorAll('a[href], button, summary, [tabindex=\"0\"]')]"
             ".filter((e) => e.checkVisibility({visibilityProperty: true})).length"
         )
         reached = page.evaluate_handle("new Set()")
@@ -140,6 +140,17 @@ def test_the_keyboard_reaches_everything_that_can_be_used_and_one_sees_where_it_
                 style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
                 assert style not in {"none", ""}, name
         assert page.evaluate("(set) => set.size", reached) == wanted, name
+
+
+def test_a_table_of_models_is_sorted_by_the_column_that_is_chosen(seen: Seen, address: str):
+    page = seen.open(f"{address}/recommender.html", WIDTHS[1])
+    table = page.locator("table").filter(has=page.locator("thead button")).first
+    column = table.locator("thead th").all_inner_texts().index("AUC") + 1
+    for order in ("descending", "ascending"):
+        table.locator(f"thead th:nth-child({column}) button").press("Enter")
+        assert table.locator(f"thead th:nth-child({column})").get_attribute("aria-sort") == order
+        shown = [float(text) for text in table.locator(f"tbody td:nth-child({column})").all_inner_texts()]
+        assert shown == sorted(shown, reverse=order == "descending") and len(set(shown)) > 1
 
 
 def test_a_person_is_chosen_by_keyboard_alone(seen: Seen, address: str):
