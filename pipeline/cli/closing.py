@@ -14,20 +14,24 @@ from pipeline.views.comparison import AUCS, LISTS, best_first, in_short, sorted_
 from pipeline.views.words import other_data
 
 
+LIST_COLUMNS = 7  # in one table: with the names of the models, they fit into 80 characters
+
+
 def tables(mode: str, found: dict[str, Any]) -> list[Table | str]:
     """Make the tables of a mode's models, best first: what was tested, their AUCs, the figures of their first ranks."""
+    lists = list(LISTS.items())
     title = f"{mode}: {found['users']:,} users, {found['items']:,} items, {found['item_images']:,} pictures (test)"
     return [
         f"[bold]{escape(title)}; best {TITLES[sorted_by(found['models'])]} first[/]",
         escape(found.get("protocol", "")),
-        _table({"auc": "AUC", "auc_ci95": "95% interval", **AUCS}, found["models"]),
-        _table(LISTS, found["models"]),
+        _table({"auc": "AUC", "auc_ci95": "95%", **AUCS}, found["models"]),
+        *(_table(dict(lists[at : at + LIST_COLUMNS]), found["models"]) for at in range(0, len(lists), LIST_COLUMNS)),
     ]
 
 
 def _table(columns: dict[str, str], models: dict[str, Any]) -> Table:
     shown = Table(padding=(0, 0), pad_edge=False)
-    shown.add_column("model")
+    shown.add_column("model", no_wrap=True)
     for column in columns.values():
         shown.add_column(column, justify="right", no_wrap=True)
     own = leading(models)

@@ -62,8 +62,8 @@ DIFFERENCES = {
 
 # Figures beside the AUC and its interval, with short titles for narrow tables.
 AUCS = {
-    "warm_auc": "warm", "cold_auc": "cold", "warm_among_seen": "warm/seen", "cold_among_unseen": "cold/unseen",
-    "auc_category": "in type",
+    "warm_auc": "warm", "cold_auc": "cold", "warm_among_seen": "warm/seen", "cold_among_unseen": "cold/new",
+    "auc_category": "type",
 }  # fmt: skip
 LISTS = {
     "ndcg_at_10": "N@10", "ndcg_at_50": "N@50", "ndcg_at_100": "N@100", "recall_at_10": "R@10", "recall_at_50": "R@50",

@@ -7,9 +7,10 @@ from pipeline.views.comparison import AUCS, LISTS
 
 
 def found(pairs: int) -> dict:
-    """A mode of two models: `dvbpr` is better by AUC, `random` by NDCG@100."""
+    """A mode of three models: of two, `dvbpr` is better by AUC, `random` by NDCG@100; the third has all figures."""
     figures = {
         "dvbpr": {"auc": 0.75, "auc_ci95": [0.7, 0.8], "ndcg_at_100": 0.125, "cold_auc": None},
+        "visual_neighbours_prior": {name: 0.111 for name in ("auc", *AUCS, *LISTS)} | {"auc_ci95": [0.1, 0.2]},
         "random": {"auc": 0.5, "auc_ci95": [0.45, 0.55], "ndcg_at_100": 0.25, "warm_among_seen": 0.625},
     }
     models = {name: {"test": one, "validation": {"held_out": pairs}} for name, one in figures.items()}
@@ -18,7 +19,7 @@ def found(pairs: int) -> dict:
 
 
 def printed(pairs: int) -> str:
-    console = Console(width=200, record=True)
+    console = Console(width=80, record=True)
     console.print(*closing.tables("vendor_all", found(pairs)), sep="\n")
     return console.export_text()
 
@@ -29,6 +30,12 @@ def test_the_closing_tables_show_every_figure_under_what_was_tested() -> None:
     assert all(head in text for head in (*AUCS.values(), *LISTS.values()))
     assert text.index("dvbpr") < text.index("random")
     assert "0.750" in text and "0.625" in text and "None" not in text
+
+
+def test_the_closing_tables_fit_into_a_terminal_of_80_characters() -> None:
+    lines = printed(999).splitlines()
+    assert not any("…" in line for line in lines)
+    assert sum("visual_neighbours_prior" in line for line in lines) == 3
 
 
 def test_with_a_thousand_validation_pairs_the_best_ndcg_comes_first() -> None:
