@@ -10,7 +10,7 @@ def found(pairs: int) -> dict:
     """A mode of three models: of two, `dvbpr` is better by AUC, `random` by NDCG@100; the third has all figures."""
     figures = {
         "dvbpr": {"auc": 0.75, "auc_ci95": [0.7, 0.8], "ndcg_at_100": 0.125, "cold_auc": None},
-        "visual_neighbours_prior": {name: 0.111 for name in ("auc", *AUCS, *LISTS)} | {"auc_ci95": [0.1, 0.2]},
+        "visual_neighbours_prior": dict.fromkeys(("auc", *AUCS, *LISTS), 0.111) | {"auc_ci95": [0.1, 0.2]},
         "random": {"auc": 0.5, "auc_ci95": [0.45, 0.55], "ndcg_at_100": 0.25, "warm_among_seen": 0.625},
     }
     models = {name: {"test": one, "validation": {"held_out": pairs}} for name, one in figures.items()}
