@@ -13,7 +13,6 @@ from pipeline.views import loss as losses
 from pipeline.views.comparison import AUCS, LISTS, best_first, in_short, sorted_by
 from pipeline.views.words import other_data
 
-
 LIST_COLUMNS = 7  # in one table: with the names of the models, they fit into 80 characters
 
 
