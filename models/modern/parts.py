@@ -190,7 +190,7 @@ def _recency(histories: Histories) -> np.ndarray:
 
 
 def _bought_together(histories: Histories, settings: ModernSettings) -> Part:
-    """Score by factors of the normalised purchases, which stand for what the same people buy."""
+    """Score by factors of the matrix of purchases: items that the same people buy have similar factors [I, K]."""
     of_items = np.maximum(np.bincount(histories.pairs[:, 1], minlength=histories.items), 1)
     user, item = histories.pairs.T
     purchases = histories.matrix((histories.counts[user] * of_items[item]) ** -0.5)

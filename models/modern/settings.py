@@ -28,7 +28,9 @@ class ModernSettings(PlainSettings):
     share_prior: Annotated[
         float, Doc("Purchases of an average customer that are added to each person's shares of categories.")
     ] = 5.0
-    largest_categories: Annotated[int, Doc("Categories told apart on each level of the path, the most bought.")] = 256
+    largest_categories: Annotated[
+        int, Doc("Categories kept on each level of the path, the most bought; others count as none.")
+    ] = 256
     recent_days: Annotated[float, Doc("Days in which a purchase comes to count 1/e in recent_popularity.")] = 90.0
     factors: Annotated[int, Doc("Factors of what is bought by the same people.")] = 128
     date_days: Annotated[int, Doc("Days of the periods in which purchases are counted, for people and items.")] = 30

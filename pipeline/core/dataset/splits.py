@@ -23,7 +23,7 @@ from pipeline.core.errors import InputError
 
 ONE_EACH = ("random", "latest")  # one validation and one test item for each user
 HOLD_OUTS = (*ONE_EACH, "basket", "time")
-AUTO = "auto"  # stands for one of them
+AUTO = "auto"  # choose time or random by the data
 ENOUGH_USERS = 100  # users with test pairs in every mode, below which `auto` does not cut by time
 SPLIT_UNITS = ("interaction", "image")
 
