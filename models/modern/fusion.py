@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.data.dataset import Dataset
-from models.modern.parts import Part
+from models.modern.part import Part
 from models.modern.settings import ModernSettings
 
 _BLOCK = 64  # held-out pairs that are compared with the same items

@@ -11,11 +11,12 @@ import numpy as np
 
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means, write_arrays
-from models.modern.parts import Part, Space
+from models.modern.part import Part, Space
+from models.modern.settings import LEARNT
 from models.training.files import read_arrays
 
 FILE = "modern.npz"
-_OPTIONAL = ("image", "text")
+IMAGE, TEXT = ("image", f"image{LEARNT}"), ("text", f"text{LEARNT}")  # parts of features that new products have
 _WANTED = ("names", "widths", "scales", "bias", "new_bias", "codes", "users", "items")
 
 
@@ -31,7 +32,7 @@ class ModernModel:
     bias: np.ndarray  # [P, I] float32
     new_bias: np.ndarray  # [P] float32, of an item that nobody has in train
     codes: np.ndarray  # [W] int32, the category of a column of the parts of categories; -1 in the others
-    spaces: dict[str, Space]  # of image and text, with scale and weight
+    spaces: dict[str, Space]  # of the parts of pictures and texts, with scale and weight
 
     def columns(self, name: str) -> slice:
         """Return the columns of a part in theta and item; none if there is no such part."""
@@ -52,8 +53,8 @@ class ModernModel:
             categories: [n, L], numbered as there; -1 for none or a new one.
         """
         item = np.zeros((len(features), int(self.widths.sum())), np.float32)
-        for name, given in (("image", features), ("text", text)):
-            if name in self.spaces:
+        for names, given in ((IMAGE, features), (TEXT, text)):
+            for name in self.spaces.keys() & set(names):
                 item[:, self.columns(name)] = self.spaces[name].project(given)
         for number, name in enumerate(self.names):
             if name.startswith("category "):
@@ -76,9 +77,16 @@ class ModernModel:
         }
 
     def looks(self, factors: Factors) -> tuple[np.ndarray, np.ndarray]:
-        """Return the picture part alone: theta [U, K] of all users, and phi [images, K] of the catalogue's pictures."""
-        columns = self.columns("image")
+        """Return the picture parts alone: theta [U, K] of all users, and phi [images, K] of the catalogue's pictures."""
+        columns = np.concatenate([np.arange(factors.theta.shape[1])[self.columns(name)] for name in IMAGE])
         return factors.theta[:, columns], factors.phi[:, columns]
+
+    def looks_space(self) -> Space:
+        """Return the space that maps a picture's features to the columns of `looks`. Raises ValueError without one."""
+        spaces = [self.spaces[name] for name in IMAGE if name in self.spaces]
+        if not spaces:
+            raise ValueError("no part of the score sees pictures")
+        return Space(spaces[0].centre, np.concatenate([space.basis for space in spaces], 1))  # all have one centre
 
     def save(self, folder: Path) -> None:
         """Write modern.npz into a folder: the complete file or nothing."""
@@ -93,7 +101,7 @@ class ModernModel:
         found = read_arrays(folder / FILE, "parts of modern", _WANTED)
         spaces = {
             name: Space(found[f"{name}_centre"], found[f"{name}_basis"])
-            for name in _OPTIONAL
+            for name in IMAGE + TEXT
             if f"{name}_basis" in found
         }
         given = {name: found[name] for name in _WANTED if name != "names"}
@@ -128,8 +136,8 @@ def assemble(
     )
     item = np.concatenate([part.item for part in summands], 1)
     phi = item[data.image_item]
-    if "image" in model.spaces:
-        phi[:, model.columns("image")] = model.spaces["image"].project(features)
+    for name in model.spaces.keys() & set(IMAGE):
+        phi[:, model.columns(name)] = model.spaces[name].project(features)
     factors = Factors(
         users=data.users,
         items=data.items,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.modern.parts import Space
+from models.modern.part import Space
 
 
 class PhiOfPictures(nn.Module):

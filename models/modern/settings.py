@@ -11,7 +11,11 @@ from typing_extensions import Doc
 from models.training.plain_settings import PlainSettings
 from models.training.search import Space, Span
 
-PARTS = ("image", "text", "categories", "popularity", "recent_popularity", "recency", "bought_together", "dates")
+LEARNT = "_learnt"  # ends the name of a part whose similarity of pictures or texts is learnt from purchases
+PARTS = (
+    "image", f"image{LEARNT}", "text", f"text{LEARNT}", "categories",
+    "popularity", "recent_popularity", "recency", "bought_together", "dates",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class ModernSettings(PlainSettings):
     whiten: Annotated[
         float, Doc("Divide components of pictures and texts by their spread to this power, 0 to 1; 1 makes all equal.")
     ] = 0.5
+    ridge: Annotated[
+        float, Doc("Ridge of the learnt similarities, in units of an average component: more for few purchases.")
+    ] = 1.0
     share_prior: Annotated[
         float, Doc("Purchases of an average customer that are added to each person's shares of categories.")
     ] = 5.0
@@ -50,7 +57,7 @@ class ModernSettings(PlainSettings):
         self._require("parts", self.parts and not unknown, f"one or more of {', '.join(PARTS)}")
         for name in ("components", "largest_categories", "factors", "date_days", "comparisons"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("share_prior", "recent_days", "pull"):
+        for name in ("ridge", "share_prior", "recent_days", "pull"):
             self._require(name, getattr(self, name) > 0, "above 0")
         for name in ("weight", "seed"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
@@ -70,6 +77,7 @@ PRESETS: dict[str, ModernSettings] = {"modern": ModernSettings()}
 SPACE: Space = {
     "components": Span(32, 512, log=True),
     "whiten": Span(0.0, 1.0),
+    "ridge": Span(0.1, 30.0, log=True),
     "share_prior": Span(0.5, 50.0, log=True),
     "recent_days": Span(7.0, 365.0, log=True),
     "factors": Span(16, 256, log=True),

@@ -71,11 +71,13 @@ class ModernRecommender(Recommender):
         if not (folder / self.weights).is_file():
             raise ValueError(f"{folder}: an earlier version made it, without {self.weights}: materialise modern again")
         factors, model = Factors.load(folder / "factors.npz"), ModernModel.load(folder)
-        if "image" not in model.spaces:
-            raise ValueError(f"{self.title} has no picture part here and cannot score a picture")
+        try:
+            space = model.looks_space()
+        except ValueError as error:
+            raise ValueError(f"{self.title} cannot score a picture: {error}") from error
         theta, phi = model.looks(factors)
         recommender = preference.PictureTaste(
-            PhiOfPictures(features.trunk(device), model.spaces["image"]).to(device),
+            PhiOfPictures(features.trunk(device), space).to(device),
             manifest["feature_size"],
             torch.from_numpy(theta.copy()).to(device),
             resample="bilinear",  # as in `core/images/features.py`, which made the features it was fitted on
