@@ -43,9 +43,11 @@ class ModernModel:
         return slice(start, start + int(self.widths[number]))
 
     def new_items(
-        self, features: np.ndarray, text: np.ndarray, categories: np.ndarray
+        self, features: np.ndarray, text: np.ndarray | None, categories: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Compute the factors of products that are not in the catalogue: item [n, W] and bias [n].
+
+        A part whose input is None adds nothing, as for the average item.
 
         Args:
             features: [n, F], the mean over a product's pictures.
@@ -54,16 +56,19 @@ class ModernModel:
         """
         item = np.zeros((len(features), int(self.widths.sum())), np.float32)
         for names, given in ((IMAGE, features), (TEXT, text)):
-            for name in self.spaces.keys() & set(names):
-                item[:, self.columns(name)] = self.spaces[name].project(given)
+            if given is not None:
+                for name in self.spaces.keys() & set(names):
+                    item[:, self.columns(name)] = self.spaces[name].project(given)
         for number, name in enumerate(self.names):
-            if name.startswith("category "):
+            if name.startswith("category ") and categories is not None:
                 columns, level = self.columns(name), int(name.split()[1]) - 1
                 same = categories[:, level, None] == self.codes[columns]
                 item[:, columns] = same * self.scales[number]
         return item, np.full(len(features), self.new_bias.sum(), np.float32)
 
-    def score_new(self, factors: Factors, features: np.ndarray, text: np.ndarray, categories: np.ndarray) -> np.ndarray:
+    def score_new(
+        self, factors: Factors, features: np.ndarray, text: np.ndarray | None, categories: np.ndarray | None
+    ) -> np.ndarray:
         """Score products that are not in the catalogue for all users: [U, n]; arguments as in `new_items`."""
         item, bias = self.new_items(features, text, categories)
         return factors.theta @ item.T + bias
@@ -77,7 +82,7 @@ class ModernModel:
         }
 
     def looks(self, factors: Factors) -> tuple[np.ndarray, np.ndarray]:
-        """Return the picture parts alone: theta [U, K] of all users, and phi [images, K] of the catalogue's pictures."""
+        """Return the picture parts alone: theta [U, K] of all users, phi [images, K] of the catalogue's pictures."""
         columns = np.concatenate([np.arange(factors.theta.shape[1])[self.columns(name)] for name in IMAGE])
         return factors.theta[:, columns], factors.phi[:, columns]
 

@@ -26,6 +26,7 @@ from pipeline.home.storage import Storage, digest
 from pipeline.recommenders import registry, warm_start
 from pipeline.recommenders.contract import (
     FACTS,
+    FACTS_FILE,
     FEATURES,
     PIXELS,
     TRIPLETS,
@@ -165,6 +166,8 @@ def _train(
                 settings,
             )
             recommender.save(fitted.model, folder.path)
+            if recommender.new_pictures and recommender.reads(FACTS):
+                _shop_facts(storage).bare().save(folder.path / FACTS_FILE)
             manifest = {
                 "asset": name,
                 "model": name,
@@ -254,9 +257,13 @@ def _provenance(
     return inputs, configuration
 
 
+def _shop_facts(storage: Storage) -> ShopFacts:
+    return ShopFacts.load(storage.facts(storage.facts_version()))
+
+
 def _facts(storage: Storage, item_ids: np.ndarray) -> ItemFacts:
     """Read text features and categories of the items with these global ids."""
-    return ShopFacts.load(storage.facts(storage.facts_version())).of(item_ids)
+    return _shop_facts(storage).of(item_ids)
 
 
 def _features(recommender: Recommender, storage: Storage, bank: Bank, catalogue: pa.Table) -> np.ndarray | None:

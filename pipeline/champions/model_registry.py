@@ -193,8 +193,11 @@ class Registry:
             return {}
 
 
-def write_recommender(packed: Path, out: Path, model: "Model") -> None:
-    """Save the folder that `served_model.pack` made as an MLflow pyfunc, with copies of the packages it imports."""
+def write_recommender(packed: Path, out: Path, model: "Model", needs: tuple[str, ...] = ()) -> None:
+    """Save the folder that `served_model.pack` made as an MLflow pyfunc, with copies of our packages that it imports.
+
+    `needs` are packages of others that it needs besides RECOMMENDER_NEEDS.
+    """
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -222,7 +225,7 @@ def write_recommender(packed: Path, out: Path, model: "Model") -> None:
             )
         ),
         input_example=pd.DataFrame([{"user_id": "somebody new", "k": 5.0}]),
-        pip_requirements=pinned(RECOMMENDER_NEEDS),
+        pip_requirements=pinned((*RECOMMENDER_NEEDS, *needs)),
     )
 
 

@@ -6,7 +6,6 @@ Reviewers are stored only as hashes. Never import Dagster or MLflow here.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from models.metrics.ranking import best
 from pipeline.core.images import pictures
 from pipeline.core.images.decoder import decode_posted
 from pipeline.core.schemas import SPLIT_NAMES
+from pipeline.recommenders.contract import NewItem
 from pipeline.recommenders.registry import of_manifest
 
 if TYPE_CHECKING:  # only `pack`'s side has tables; the serving process does not import these
@@ -110,9 +110,7 @@ def pack(out: Path, trained: Path, shop: TrainingShop, about: Mapping[str, Any])
     bare = replace(factors, phi=np.zeros((0, factors.theta.shape[1])), image_item=np.zeros(0))
     bare.save(out / FACTORS)
     write_arrays(out / SHOP, dict(vars(shop)))
-    weights = of_manifest(about).weights
-    if (trained / weights).is_file():  # counts and factorisations have no network
-        shutil.copyfile(trained / weights, out / weights)
+    of_manifest(about).pack(trained, out)
     (out / ABOUT).write_text(json.dumps(about, indent=2, sort_keys=True, default=str) + "\n")
 
 
@@ -146,7 +144,7 @@ class ServedModel:
         train = self.shop.pairs("train")
         self.popularity = np.bincount(train[:, 1], minlength=len(self.shop.asin)).astype(np.float32)  # [I]
         self.classes = sorted(set(self.shop.garment_class.tolist()) - {NO_CLASS})
-        self._embed: Callable[[np.ndarray], np.ndarray] | None = None
+        self._encode: Callable[[NewItem], tuple[np.ndarray, float]] | None = None
 
     def user(self, reviewer_id: str | None) -> int | None:
         """Return the row of a reviewer; None if the model does not know them."""
@@ -175,33 +173,45 @@ class ServedModel:
         return [Pick(rank, str(self.shop.asin[row]), float(value)) for rank, (row, value) in enumerate(found, 1)]
 
     def score_new_item(
-        self, user: int | None, picture: bytes, *, exclude_seen: bool = True, garment_class: str | None = None
+        self,
+        user: int | None,
+        picture: bytes,
+        title: str | None = None,
+        categories: tuple[str, ...] | None = None,
+        *,
+        exclude_seen: bool = True,
+        garment_class: str | None = None,
     ) -> Pick:
-        """Score a new item by one picture, and find the rank it would have among the items of `recommend`.
+        """Score a new item by one picture and, if given, its title and category path; find its rank in `recommend`.
 
         An unknown user gets the mean factors of all users.
 
         Raises:
+            NewItemError: the model cannot use the title or the categories.
             ValueError: the bytes are no accepted picture, or no item has the class.
         """
         theta = self._theta(user)
-        score = float(theta @ self.embed(picture))
+        factors, bias = self.encode(picture, title, categories)
+        score = float(theta @ factors) + bias
         candidates = self._candidates(user, exclude_seen, garment_class)
         above = int((self._dot(theta)[candidates] > score).sum())
         return Pick(above + 1, None, score)
 
-    def embed(self, picture: bytes) -> np.ndarray:
-        """Embed a picture in the latent space, [K] float32, decoded and resized as in training.
+    def encode(
+        self, picture: bytes, title: str | None = None, categories: tuple[str, ...] | None = None
+    ) -> tuple[np.ndarray, float]:
+        """Compute the factors [K] float32 and bias of a new item; its picture is decoded and resized as in training.
 
         Raises:
+            NewItemError: the model cannot use the title or the categories.
             ValueError: the bytes are no accepted picture (`core/images/pictures.py`), or the model cannot score one.
         """
-        if self._embed is None:  # loaded on first use: the paper's network has 280 MB
-            self._embed = of_manifest(self.about).picture_embedder(self.folder)
+        if self._encode is None:  # loaded on first use: the paper's network has 280 MB
+            self._encode = of_manifest(self.about).new_item_encoder(self.folder, self.about)
         pixels = pictures.resize(
             decode_posted(picture), self.about["bank_size"], Image.Resampling[self.about["bank_filter"].upper()]
         )
-        return self._embed(pixels[None])[0]
+        return self._encode(NewItem(pixels, title, categories))
 
     def _theta(self, user: int | None) -> np.ndarray:
         return self.factors.theta.mean(0) if user is None else self.factors.theta[user]  # [K]

@@ -15,12 +15,13 @@ from pipeline.champions import served_request
 from pipeline.champions.served_model import Pick, ServedModel
 from pipeline.core import digests
 from pipeline.core.quoting import printable_lines
+from pipeline.recommenders.contract import NewItemError
 
 COLUMNS = {"row": "int64", "user_id": object, "known": bool, "rank": "int64", "item": object, "score": float}
 
 
 class ServedRecommender(mlflow.pyfunc.PythonModel):
-    """Answers rows of `user_id` and, optionally, `k`, `exclude_seen`, `class` and `picture`."""
+    """Answers rows of `user_id` and, optionally, `k`, `exclude_seen`, `class`, `picture`, `title` and `categories`."""
 
     def load_context(self, context: Any) -> None:
         """Load the registered folder; raise DamagedFileError if its files changed since they were written."""
@@ -32,9 +33,10 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Rank items for every row of the request; `row` in the answer is its number, from 0.
 
-        A row without a picture gets its k best items. A row with a picture gets one line: the new item's score and the
-        rank it would have. `known` is false for a user that the model was not trained on: the ranking is then by
-        popularity, and a picture is scored with the mean user's factors.
+        A row without a picture gets its k best items. A row with a picture, and the title and categories of that new
+        item if they are known, gets one line: the new item's score and the rank it would have. `known` is false for a
+        user that the model was not trained on: the ranking is then by popularity, and a new item is scored with the
+        mean user's factors.
 
         Raises:
             MlflowException: the request or a row is invalid; the message names the row and the reason (over HTTP: 400).
@@ -52,16 +54,20 @@ class ServedRecommender(mlflow.pyfunc.PythonModel):
         # Object columns keep None, which JSON writes as null; string columns would turn it into NaN, which JSON lacks.
         return pd.DataFrame(answers, columns=list(COLUMNS), dtype=object).astype(COLUMNS)
 
-    def embed(self, picture: bytes) -> Any:
-        """Embed a new item's picture, [K] float32; its score for a user is theta . embed(picture)."""
-        return self.model.embed(picture)
+    def encode(self, picture: bytes, title: str | None = None, categories: tuple[str, ...] | None = None) -> Any:
+        """Compute a new item's factors, [K] float32, and bias; its score for a user is theta . factors + bias."""
+        return self.model.encode(picture, title, categories)
 
     def _answer(self, number: int, user: int | None, request: served_request.Request) -> list[Pick]:
         options = {"exclude_seen": request.exclude_seen, "garment_class": request.garment_class}
         try:
             if request.picture is not None:
-                return [self.model.score_new_item(user, request.picture, **options)]
+                new = request.picture, request.title, request.categories
+                return [self.model.score_new_item(user, *new, **options)]
             return self.model.recommend(user, request.k, **options)
+        except NewItemError as error:
+            reason = f"row {number}: {error.field}: {printable_lines(error)}"
+            raise served_request.RefusedRequestError(reason) from error
         except ValueError as error:
             raise served_request.RefusedRequestError(f"row {number}: {printable_lines(error)}") from error
 

@@ -16,7 +16,7 @@ from pipeline.core.quoting import printable
 
 DEFAULT_K, MOST_K = 10, 10_000
 EXACT = 2**53  # from here on, different whole numbers may be equal as floats, and two users would become one
-COLUMNS = ("user_id", "k", "exclude_seen", "class", "picture")
+COLUMNS = ("user_id", "k", "exclude_seen", "class", "picture", "title", "categories")
 FORM = 'send {"dataframe_records": [{"user_id": "..."}, ...]} (docs/serving.md)'
 
 
@@ -33,6 +33,8 @@ class Request:
     exclude_seen: bool
     garment_class: str | None
     picture: bytes | None
+    title: str | None  # of the new item
+    categories: tuple[str, ...] | None  # its category path, broad to narrow
 
 
 def read(asked: Any) -> list[Request]:
@@ -68,7 +70,7 @@ def _row(number: int, cells: dict[str, Any]) -> Request:
         try:
             return otherwise if _missing(value) else reader(value)
         except ValueError as error:
-            shown = name if name == "picture" else f"{name}={printable(repr(value), 60)}"
+            shown = name if name == "picture" else f"{name}={printable(repr(_plain(value)), 60)}"
             raise RefusedRequestError(f"row {number}: {shown}: {error}") from error
 
     request = Request(
@@ -77,7 +79,12 @@ def _row(number: int, cells: dict[str, Any]) -> Request:
         exclude_seen=read_by(_flag, "exclude_seen", True),
         garment_class=read_by(_class, "class", None),
         picture=read_by(_picture, "picture", None),
+        title=read_by(_title, "title", None),
+        categories=read_by(_categories, "categories", None),
     )
+    for name in ("title", "categories"):
+        if getattr(request, name) is not None and request.picture is None:
+            raise RefusedRequestError(f"row {number}: {name}: it describes a new item, and there is no picture of one")
     if request.user_id is None and request.picture is None:
         raise RefusedRequestError(
             f"row {number}: user_id: missing or null, and there is no picture: name one of them at least"
@@ -93,7 +100,10 @@ def _user_id(value: Any) -> str:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError("text or a whole number was expected")
-    text = str(value)
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
     if not text.strip():
         raise ValueError("it is empty")
     try:
@@ -101,6 +111,20 @@ def _user_id(value: Any) -> str:
     except UnicodeEncodeError:
         raise ValueError("not Unicode: it has half of a surrogate pair") from None
     return text
+
+
+def _title(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text was expected")
+    return _text(value)
+
+
+def _categories(value: Any) -> tuple[str, ...]:
+    """Parse a category path: a list, or a numpy array where MLflow made one of it."""
+    steps = _plain(value)
+    if not isinstance(steps, list) or not steps or not all(isinstance(step, str) for step in steps):
+        raise ValueError("a list of category names was expected, broad to narrow")
+    return tuple(_text(step) for step in steps)
 
 
 def _k(value: Any) -> int:
@@ -138,6 +162,11 @@ def _picture(value: Any) -> bytes:
 def _bare(value: Any) -> Any:
     """Unwrap a value from the numpy array or scalar in which MLflow puts each of `inputs`."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def _plain(value: Any) -> Any:
+    """Convert a numpy array, in which MLflow puts a list, to a list."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _missing(value: Any) -> bool:

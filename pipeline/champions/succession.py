@@ -105,7 +105,7 @@ def register(
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / RECOMMENDER
             served_model.pack(packed, trained.verified, shop, _about_recommender(manifest, mode, trained.run, storage))
-            model_registry.write_recommender(packed, out, model)
+            model_registry.write_recommender(packed, out, model, recommenders.of_manifest(manifest).served_needs)
 
     tags = {"image_mode": mode, "recommender": recommenders.of_manifest(manifest).name, **_origin_tags(manifest)}
     store = Registry(run.client, run.uri)
@@ -217,6 +217,7 @@ def _about_recommender(manifest: dict[str, Any], mode: str, made: str, storage: 
     bank = open_bank(storage.bank)
     facts = {name: manifest[name] for name in ("inputs", "settings", "dagster_run", "mlflow_run")}
     facts["model"] = recommenders.of_manifest(manifest).name
+    facts |= {name: manifest[name] for name in ("feature_size",) if name in manifest}
     facts["extent"] = Extent.of(manifest.get("extent")).plain()
     return {**facts, "image_mode": mode, "run": made, "bank_size": bank.size, "bank_filter": bank.resample}
 

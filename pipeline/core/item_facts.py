@@ -6,7 +6,7 @@ purchases, and pictures do not belong here.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,7 @@ from models.data.item_facts import ItemFacts
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 
-CODE = "1"  # part of the version of stored facts: raise it when the same products give other facts
+CODE = "2"  # part of the version of stored facts: raise it when the same products give other facts
 NO_TYPE = ("", "unknown")  # names, in lower case, of a category that the shop does not give
 LEVELS = 4  # of the category path
 _WORD = r"(?u)\b\w+\b"
@@ -80,11 +80,12 @@ class TextSpace:
 
 @dataclass(frozen=True, eq=False)
 class ShopFacts:
-    """The facts of all items of a shop, and the space of their text."""
+    """The facts of all items of a shop, and what turns texts and category paths of new products into facts."""
 
     item_ids: np.ndarray  # [N] int32, global ids
     facts: ItemFacts
     space: TextSpace
+    levels: tuple[int, ...]  # [L], position in the category path of each column of the facts' categories
 
     def of(self, item_ids: np.ndarray) -> ItemFacts:
         """Select items by global ids [I]. Raises InputError if one is unknown."""
@@ -93,6 +94,18 @@ class ShopFacts:
             raise InputError("the facts of the items were made for another catalogue: materialise item_facts again.")
         return self.facts.rows(rows)
 
+    def bare(self) -> "ShopFacts":
+        """Leave all items out. What remains makes facts of new products."""
+        return replace(self, item_ids=self.item_ids[:0], facts=self.facts.rows(np.arange(0)))
+
+    def codes(self, path: Sequence[str]) -> np.ndarray:
+        """Number the category of a path on each level, int32 [L]; -1 where no item of the shop has it."""
+        found = [
+            names.index(path[level].strip()) if len(path) > level and path[level].strip() in names else -1
+            for level, names in zip(self.levels, self.facts.names, strict=True)
+        ]
+        return np.array(found, np.int32)
+
     def save(self, path: Path) -> None:
         """Write the arrays to an .npz file: the complete file or nothing."""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +113,7 @@ class ShopFacts:
         text, categories = self.facts.text, self.facts.categories
         arrays: dict[str, np.ndarray] = {"item_ids": self.item_ids, "text": text, "categories": categories}
         arrays |= {"names": names, "idf": self.space.idf, "components": self.space.components}
-        arrays["words"] = self.space.words
+        arrays |= {"words": self.space.words, "levels": np.array(self.levels, np.int32)}
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:  # np.savez would add a suffix to a path
@@ -116,7 +129,8 @@ class ShopFacts:
                 found = {name: file[name] for name in file.files}
             names = tuple(tuple(level) for level in json.loads(found["names"].tobytes()))
             facts = ItemFacts(found["text"], found["categories"], names)
-            return cls(found["item_ids"], facts, TextSpace(found["words"], found["idf"], found["components"]))
+            space = TextSpace(found["words"], found["idf"], found["components"])
+            return cls(found["item_ids"], facts, space, tuple(found["levels"].tolist()))
         except (ValueError, KeyError, EOFError, OSError) as error:
             raise InputError(f"{path}: damaged ({error}): delete it and materialise item_facts again.") from error
 
@@ -146,8 +160,8 @@ def shop_facts(products: pa.Table, settings: FactSettings) -> ShopFacts:
     paths = [[step.strip() for step in path] for path in products["categories"].to_pylist()]
     texts = [written(*pair) for pair in zip(products["title"].to_pylist(), paths, strict=True)]
     space = TextSpace.fit(texts, settings)
-    categories, names = category_levels(paths)
-    return ShopFacts(products["item"].to_numpy(), ItemFacts(space.features(texts), categories, names), space)
+    categories, names, levels = category_levels(paths)
+    return ShopFacts(products["item"].to_numpy(), ItemFacts(space.features(texts), categories, names), space, levels)
 
 
 def item_facts(item_ids: np.ndarray, items: pa.Table, products: pa.Table, settings: FactSettings) -> ItemFacts:
@@ -160,13 +174,17 @@ def written(title: str, path: Sequence[str]) -> str:
     return " ".join([title, *(step for step in path if step.lower() not in NO_TYPE)])
 
 
-def category_levels(paths: Sequence[Sequence[str]]) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
-    """Number the categories on each level of the paths: int32 [n, L], -1 for none, and each level's names.
+def category_levels(
+    paths: Sequence[Sequence[str]],
+) -> tuple[np.ndarray, tuple[tuple[str, ...], ...], tuple[int, ...]]:
+    """Number the categories on each level of the paths.
+
+    Returns int32 [n, L], -1 for none; the names of each of the L levels; and the position of each in the paths.
 
     A level that does not distinguish items is left out, and levels beyond four are ignored. Categories of one name
     on one level are one category.
     """
-    columns, levels = [], []
+    columns, levels, positions = [], [], []
     for level in range(max(map(len, paths), default=0)):
         steps = [path[level] if len(path) > level and path[level].lower() not in NO_TYPE else None for path in paths]
         names = sorted({step for step in steps if step is not None})
@@ -174,5 +192,6 @@ def category_levels(paths: Sequence[Sequence[str]]) -> tuple[np.ndarray, tuple[t
             number = {name: code for code, name in enumerate(names)}
             columns.append([number.get(step, -1) for step in steps])
             levels.append(tuple(names))
+            positions.append(level)
     categories = np.array(columns[:LEVELS], np.int32).reshape(-1, len(paths)).T
-    return categories, tuple(levels[:LEVELS])
+    return categories, tuple(levels[:LEVELS]), tuple(positions[:LEVELS])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # What a recommender can learn from besides the interactions.
 TRIPLETS, FEATURES, PIXELS, FACTS = "triplets", "image_features", "image_bank", "item_facts"
+FACTS_FILE = "item_facts.npz"  # in the folder of a model: what makes facts of a new product, without the shop's items
 
 
 class NotApplicableError(InputError):
@@ -85,6 +86,23 @@ class Taste:
 
 
 @dataclass(frozen=True)
+class NewItem:
+    """A product that is not in the catalogue."""
+
+    picture: "np.ndarray"  # uint8 [S, S, 3], sized like the bank's
+    title: str | None = None
+    categories: tuple[str, ...] | None = None  # the category path, broad to narrow
+
+
+class NewItemError(ValueError):
+    """A field of a new item cannot be used; the message is the reason."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+@dataclass(frozen=True)
 class PixelNetwork:
     """A network from pixels to factors, for explaining a score by parts of a picture."""
 
@@ -119,6 +137,7 @@ class Recommender:
     seeded: bool = True  # whether the model depends on the seed
     reports_epochs: bool = False  # whether it reports its value on validation by epoch, so a search may stop it
     weights: str = "best.pt"  # the file that it needs besides the factors, in the folder of a trained or served model
+    served_needs: tuple[str, ...] = ()  # packages that a served version needs besides those of every recommender
     warm_starts: bool = False  # whether it can begin from an earlier model
     on_ranks: bool = False  # whether several processes can train it together
     oracle: bool = False  # whether it knows the truth: an upper bound, not a competitor
@@ -154,13 +173,23 @@ class Recommender:
         """
         raise ValueError(f"{self.title or self.name} cannot score a new picture")
 
-    def picture_embedder(self, folder: Path) -> "Callable[[np.ndarray], np.ndarray]":
-        """Load a function that maps new pictures uint8 [n, S, S, 3], sized like the bank's, to factors float32 [n, K].
+    def pack(self, trained: Path, out: Path) -> None:
+        """Write into the folder of a served version what `new_item_encoder` needs, from the folder of a model."""
+        import shutil
 
-        `folder` is the folder of a served version.
+        if (trained / self.weights).is_file():  # counts and factorisations have none
+            shutil.copyfile(trained / self.weights, out / self.weights)
+
+    def new_item_encoder(
+        self, folder: Path, about: Mapping[str, Any]
+    ) -> "Callable[[NewItem], tuple[np.ndarray, float]]":
+        """Load a function from a new item to its factors float32 [K] and bias: the score is theta . factors + bias.
+
+        The function raises NewItemError for a field that the model cannot use. `folder` is that of a served version,
+        `about` its about.json.
 
         Raises:
-            ValueError: a served model of this kind cannot score new pictures.
+            ValueError: a served model of this kind cannot score new items.
         """
         raise ValueError(f"this model is {self.name}, and a new item cannot be scored by it")
 

@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.dvbpr.settings import SPACE, DvbprSettings
-from pipeline.recommenders.contract import PIXELS, TRIPLETS, FitContext, Fitted, PixelNetwork, Recommender, Taste
+from pipeline.recommenders.contract import (
+    PIXELS,
+    TRIPLETS,
+    FitContext,
+    Fitted,
+    NewItem,
+    NewItemError,
+    PixelNetwork,
+    Recommender,
+    Taste,
+)
 from pipeline.recommenders.loops import fitted, step_reporter
 
 if TYPE_CHECKING:
@@ -60,8 +70,10 @@ class Dvbpr(Recommender):
         recommender = preference.PictureTaste(cnn, meta["input_size"], theta.detach())
         return Taste(self.name, recommender, np.asarray(meta["users"]), Factors.load(folder / "factors.npz").phi)
 
-    def picture_embedder(self, folder: Path) -> "Callable[[np.ndarray], np.ndarray]":
-        """Load the network, 280 MB at the paper's size."""
+    def new_item_encoder(
+        self, folder: Path, about: Mapping[str, Any]
+    ) -> "Callable[[NewItem], tuple[np.ndarray, float]]":
+        """Load the network, 280 MB at the paper's size. Its factors depend on the picture alone."""
         import numpy as np
         import torch
 
@@ -69,11 +81,14 @@ class Dvbpr(Recommender):
 
         loaded = self.pixel_network(folder, {})
 
-        def embed(pixels: np.ndarray) -> np.ndarray:
-            rows = np.arange(len(pixels), dtype=np.int64)
-            return train.embed(loaded.network, pixels, rows, torch.device("cpu"), resize_filter=loaded.resize_filter)
+        def encode(new: NewItem) -> "tuple[np.ndarray, float]":
+            for field in ("title", "categories"):
+                if getattr(new, field) is not None:
+                    raise NewItemError(field, f"{self.title} scores a new item by its picture alone: leave it out")
+            pixels, row, device = new.picture[None], np.zeros(1, np.int64), torch.device("cpu")
+            return train.embed(loaded.network, pixels, row, device, resize_filter=loaded.resize_filter)[0], 0.0
 
-        return embed
+        return encode
 
     def pixel_network(self, folder: Path, manifest: Mapping[str, Any]) -> PixelNetwork:
         """Load the network and the theta of all users."""

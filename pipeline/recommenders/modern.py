@@ -1,15 +1,32 @@
 """`modern`: a sum of parts, from pictures, text, categories and purchases, with weights fitted on validation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.modern.settings import PARTS, SPACE, ModernSettings
-from pipeline.recommenders.contract import FACTS, FEATURES, FitContext, Fitted, Recommender, Taste
+from pipeline.recommenders.contract import (
+    FACTS,
+    FACTS_FILE,
+    FEATURES,
+    FitContext,
+    Fitted,
+    NewItem,
+    NewItemError,
+    PixelNetwork,
+    Recommender,
+    Taste,
+)
 from pipeline.recommenders.loops import fitted, step_reporter
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+
+    from models.modern.model import ModernModel
+
+RESIZED = "bilinear"  # as in `core/images/features.py`, which made the features that it is fitted on
+SHOWN = 10  # categories in the reason for refusing unknown ones
 
 
 class ModernRecommender(Recommender):
@@ -26,6 +43,7 @@ class ModernRecommender(Recommender):
     space = SPACE
     needs_feature_size = True
     weights = "modern.npz"
+    served_needs = ("scikit-learn", "timm", "torchvision")
     new_pictures = True
 
     def fit(self, context: FitContext, settings: ModernSettings) -> Fitted:
@@ -55,18 +73,37 @@ class ModernRecommender(Recommender):
         return without | {f"{part} alone": {"parts": [part]} for part in PARTS}
 
     def taste(self, folder: Path, manifest: Mapping[str, Any], device: "torch.device") -> Taste:
-        """Load the picture part and the trunk before it.
+        """Load the picture parts and the trunk before them.
 
         Raises:
             ValueError: the model has no picture part, or an earlier version made it.
         """
+        from models.data.factors import Factors
+        from models.design import preference
+
+        seen, model = self._pixel_network(folder, manifest, device)
+        _, phi = model.looks(Factors.load(folder / "factors.npz"))
+        taste = preference.PictureTaste(seen.network, seen.input_size, seen.theta, resample=seen.resize_filter)
+        return Taste(self.name, taste, seen.users, phi)
+
+    def pixel_network(self, folder: Path, manifest: Mapping[str, Any]) -> PixelNetwork | None:
+        """Load the picture parts and the trunk before them; None without them."""
+        import torch
+
+        try:
+            return self._pixel_network(folder, manifest, torch.device("cpu"))[0]
+        except ValueError:
+            return None
+
+    def _pixel_network(
+        self, folder: Path, manifest: Mapping[str, Any], device: "torch.device"
+    ) -> "tuple[PixelNetwork, ModernModel]":
         import torch
 
         from models.data.factors import Factors
-        from models.design import preference
         from models.modern.model import ModernModel
         from models.modern.pictures import PhiOfPictures
-        from pipeline.core.images import features
+        from pipeline.core.images import trunks
 
         if not (folder / self.weights).is_file():
             raise ValueError(f"{folder}: an earlier version made it, without {self.weights}: materialise modern again")
@@ -75,21 +112,70 @@ class ModernRecommender(Recommender):
             space = model.looks_space()
         except ValueError as error:
             raise ValueError(f"{self.title} cannot score a picture: {error}") from error
-        theta, phi = model.looks(factors)
-        recommender = preference.PictureTaste(
-            PhiOfPictures(features.trunk(device), space).to(device),
-            manifest["feature_size"],
-            torch.from_numpy(theta.copy()).to(device),
-            resample="bilinear",  # as in `core/images/features.py`, which made the features it was fitted on
-        )
-        return Taste(self.name, recommender, factors.users, phi)
+        theta = torch.from_numpy(model.looks(factors)[0].copy()).to(device)
+        network = PhiOfPictures(trunks.load(trunks.kept_in(folder), device), space).to(device)
+        return PixelNetwork(network, theta, factors.users, manifest["feature_size"], RESIZED), model
 
-    def picture_embedder(self, folder: Path) -> Any:
-        """Raise ValueError: a served version has no trunk."""
-        raise ValueError(
-            f"this model is {self.name}, which needs frozen features of pictures, and the network that computes them "
-            "is not served: a new item cannot be scored. Serve a model of preset paper for that"
-        )
+    def pack(self, trained: Path, out: Path) -> None:
+        """Write the parts, the network before the picture part, and the facts that titles and categories become."""
+        import shutil
+
+        from pipeline.core.images import trunks
+
+        super().pack(trained, out)
+        if not (out / self.weights).is_file():
+            return
+        kept = trunks.kept_in(trained)
+        if kept is None:
+            trunks.packaged().save(out / trunks.FILE)
+        else:
+            shutil.copyfile(kept, out / trunks.FILE)
+        if (trained / FACTS_FILE).is_file():
+            shutil.copyfile(trained / FACTS_FILE, out / FACTS_FILE)
+
+    def new_item_encoder(
+        self, folder: Path, about: Mapping[str, Any]
+    ) -> "Callable[[NewItem], tuple[np.ndarray, float]]":
+        """Load parts, network and facts: a new item gets the parts of its picture, title and categories.
+
+        A title or categories that are not sent add nothing to the score, as for the average item.
+
+        Raises:
+            ValueError: an earlier version registered the model, without the network.
+        """
+        from models.modern.model import TEXT, ModernModel
+        from pipeline.core.images import features, trunks
+        from pipeline.core.item_facts import ShopFacts, written
+
+        trunk = trunks.kept_in(folder)
+        if trunk is None or "feature_size" not in about:
+            raise ValueError(
+                f"this version of {self.name} was registered without the network that reads pictures: materialise "
+                "modern and recommender_champion again"
+            )
+        model = ModernModel.load(folder)
+        facts = ShopFacts.load(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else None
+        reads_text = any(name in model.spaces for name in TEXT)
+        reads_categories = any(name.startswith("category ") for name in model.names)
+
+        def encode(new: NewItem) -> "tuple[np.ndarray, float]":
+            if new.title is not None and (facts is None or not reads_text):
+                raise NewItemError("title", f"{self.title} has no text part in this version: leave it out")
+            if new.categories is not None and (facts is None or not reads_categories):
+                raise NewItemError("categories", f"{self.title} has no category part in this version: leave it out")
+            path, codes, words = [step.strip() for step in new.categories or ()], None, None
+            if facts is not None and new.categories is not None:
+                codes = facts.codes(path)
+                if (codes < 0).all():
+                    some = ", ".join(facts.facts.names[0][:SHOWN])
+                    raise NewItemError("categories", f"no item of the catalogue has one of them, but, say, {some}")
+            if facts is not None and (new.title is not None or path):
+                words = facts.space.features([written(new.title or "", path)])
+            seen = features.embed(new.picture[None], size=about["feature_size"], trunk=trunk)
+            item, bias = model.new_items(seen, words, None if codes is None else codes[None])
+            return item[0], float(bias[0])
+
+        return encode
 
     def about(self, feature_size: int) -> dict[str, Any]:
         """Return the size of the pictures that its features were made from."""

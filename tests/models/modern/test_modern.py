@@ -269,7 +269,9 @@ def test_a_space_without_spread_maps_all_to_zero_and_whitening_makes_axes_equal(
 
 def test_the_parts_setting_names_what_is_allowed() -> None:
     assert ModernSettings().parts == PARTS
-    with pytest.raises(ValueError, match=r"ModernSettings.parts=\('looks',\); it must be one or more of image, image_learnt, text"):
+    with pytest.raises(
+        ValueError, match=r"ModernSettings.parts=\('looks',\); it must be one or more of image, image_learnt, text"
+    ):
         ModernSettings(parts=("looks",))
 
 

@@ -2,13 +2,6 @@
 
 import base64
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +18,7 @@ from pipeline.champions.succession import Succession
 from pipeline.core.errors import InputError
 from pipeline.runtime.tracking import Tracker
 from pipeline.settings.assets import ChampionSettings
-from tests.pipeline.conftest import free_port
+from tests.pipeline.champions.serving import ask, post, serving
 from tests.pipeline.little_shop import CPU, MODE, LittleShop, little_shop, moved_hold_out
 
 NAME = model_registry.model_name("recommender", MODE)
@@ -181,58 +174,8 @@ def test_requirements_are_pinned_and_the_imported_packages_are_copied(desk: Regi
 
 @pytest.fixture(scope="module")
 def server(desk: RegistryShop, first: Succession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run `mlflow models serve` on the first version as in the docs, in another process and folder."""
-    port, log = free_port(), tmp_path_factory.mktemp("serve") / "log"
-    programs = Path(sys.executable).parent
-    command = [
-        str(programs / "mlflow"), "models", "serve", "-m", first.version.uri,
-        "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
-    environment = {
-        **os.environ,
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",  # mlflow looks for uvicorn there
-        "MLFLOW_TRACKING_URI": desk.tracker.tracking_uri,
-    }
-    with (
-        log.open("wb") as sink,
-        subprocess.Popen(
-            command, env=environment, cwd=log.parent, stdout=sink, stderr=sink, start_new_session=True
-        ) as process,
-    ):
-        try:
-            deadline = time.monotonic() + 120
-            while not answers(f"http://127.0.0.1:{port}/ping"):
-                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}/invocations"
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # after SIGTERM its parent takes ten seconds
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
-
-
-def post(server: str, body: str | bytes, kind: str = "application/json") -> tuple[int, dict[str, Any]]:
-    """Send a request; return its status and its JSON answer."""
-    data = body if isinstance(body, bytes) else body.encode()
-    try:
-        with urllib.request.urlopen(urllib.request.Request(server, data, {"Content-Type": kind}), timeout=60) as reply:
-            return reply.status, json.load(reply)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def ask(server: str, *records: dict[str, Any]) -> list[dict[str, Any]]:
-    status, answer = post(server, json.dumps({"dataframe_records": records}))
-    assert status == 200, answer
-    return answer["predictions"]
+    with serving(first.version.uri, desk.tracker.tracking_uri, tmp_path_factory.mktemp("serve")) as address:
+        yield address
 
 
 def test_served_over_http_it_ranks_for_one_person(desk: RegistryShop, server: str):

@@ -1,6 +1,7 @@
 """The served recommender: known and unknown users, its rankings, and items that it was never trained on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from models.data.factors import Factors
 from pipeline.champions import served_model
 from pipeline.champions.served_model import ServedModel, hashed, pack, shop_of
+from pipeline.recommenders.contract import NewItemError
 from tests.pipeline.little_shop import LittleShop, little_shop
 
 NOTHING = np.zeros((0, 2), np.int64)  # pairs of earlier models: there are none
@@ -88,7 +90,7 @@ def test_an_unknown_user_gets_the_most_popular_items(shop: LittleShop, served: S
 def test_a_catalogue_picture_gets_its_embedding_from_training(shop: LittleShop, served: ServedModel):
     factors = Factors.load(shop.storage.current("recommender", "vendor_all").path / "factors.npz")
     for image in (0, 41, 88):
-        np.testing.assert_allclose(served.embed(shop.png[image]), factors.phi[image], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(served.encode(shop.png[image])[0], factors.phi[image], rtol=1e-4, atol=1e-6)
 
 
 def test_a_new_item_is_scored_and_ranked_among_the_others_without_training(shop: LittleShop, served: ServedModel):
@@ -103,14 +105,23 @@ def test_a_new_item_is_scored_and_ranked_among_the_others_without_training(shop:
 def test_a_new_item_is_scored_with_the_mean_factors_for_an_unknown_user(shop: LittleShop, served: ServedModel):
     theta = Factors.load(shop.storage.current("recommender", "vendor_all").path / "factors.npz").theta.mean(0)
     assert served.score_new_item(None, shop.png[0]).score == pytest.approx(
-        float(theta @ served.embed(shop.png[0])), abs=1e-7
+        float(theta @ served.encode(shop.png[0])[0]), abs=1e-7
     )
+
+
+@pytest.mark.parametrize("described", [{"title": "blue shirt"}, {"categories": ("tops",)}])
+def test_a_model_that_sees_pictures_alone_refuses_a_title_and_categories(
+    shop: LittleShop, served: ServedModel, described: dict[str, Any]
+):
+    with pytest.raises(NewItemError, match="by its picture alone: leave it out") as refused:
+        served.score_new_item(3, shop.png[0], **described)
+    assert refused.value.field == next(iter(described))
 
 
 @pytest.mark.parametrize("junk", [b"", b"GIF89a", b"<html>", b"\xff\xd8\xff" + bytes(50)])
 def test_bytes_that_are_no_picture_are_refused(served: ServedModel, junk: bytes):
     with pytest.raises(ValueError, match="not_a_picture"):
-        served.embed(junk)
+        served.encode(junk)
 
 
 def test_users_missing_in_the_tables_are_refused_with_the_remedy(shop: LittleShop):

@@ -46,8 +46,8 @@ def test_a_level_that_all_items_share_is_left_out_and_unknown_is_no_category() -
 
 
 def test_levels_beyond_four_are_ignored() -> None:
-    codes, names = category_levels([list("abcdef"), list("ghijkl")])
-    assert codes.shape == (2, 4) and len(names) == 4
+    codes, names, levels = category_levels([list("abcdef"), list("ghijkl")])
+    assert codes.shape == (2, 4) and len(names) == 4 and levels == (0, 1, 2, 3)
 
 
 def test_equal_products_give_equal_facts_and_no_axis_changes_its_sign() -> None:
@@ -61,6 +61,16 @@ def test_a_new_products_text_gets_the_features_it_would_have_in_the_catalogue() 
     new = shop.space.features(["red dress shop women dress", "", "words never seen"])
     np.testing.assert_allclose(new[0], shop.facts.text[3], atol=1e-6)
     assert not new[1:].any()
+
+
+def test_a_new_products_path_gets_the_categories_it_would_have_in_the_catalogue(tmp_path: Path) -> None:
+    shop = shop_facts(described(ITEMS, PRODUCTS), SETTINGS)
+    shop.bare().save(tmp_path / "facts.npz")  # the first level, which all share, is left out there
+    bare = ShopFacts.load(tmp_path / "facts.npz")
+    assert len(bare.item_ids) == 0
+    for row, path in ((3, ["shop", "women", "dress"]), (1, ["another shop", " men", "jeans", "blue"])):
+        assert bare.codes(path).tolist() == shop.facts.categories[row].tolist()
+    assert bare.codes(["shop", "children"]).tolist() == bare.codes([]).tolist() == [-1, -1]
 
 
 def test_a_shop_without_titles_and_categories_has_facts_without_columns() -> None:

@@ -1,5 +1,6 @@
 """A whole run with preset `modern`: that method is trained in DVBPR's place, and all that follows is of it."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -10,13 +11,21 @@ import torch
 from models.data.factors import Factors
 from models.design.preference import picture_features
 from models.modern.model import ModernModel
-from pipeline.champions.model_registry import RECOMMENDER, Registry, model_name
+from pipeline.champions.model_registry import (
+    RECOMMENDER,
+    RECOMMENDER_NEEDS,
+    VISUAL_CHAMPION,
+    Registry,
+    model_name,
+)
 from pipeline.champions.served_model import ServedModel
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import open_bank
+from pipeline.core.images.ledger import PictureStore
 from pipeline.home import instance
 from pipeline.home.storage import Storage
 from pipeline.recommenders.registry import get
+from tests.pipeline.champions.serving import ask, post, serving
 from tests.pipeline.conftest import TINY, Home, made, materialise
 
 pytestmark = pytest.mark.slow
@@ -117,17 +126,46 @@ def test_designs_are_made_with_it_and_raise_what_they_maximise(modern: Home):
     )
 
 
-def test_served_it_ranks_known_items_and_says_why_it_scores_no_new_one(modern: Home):
+def test_served_over_http_it_ranks_known_items_and_scores_a_new_one_by_picture_title_and_categories(
+    modern: Home, tmp_path: Path
+):
     from mlflow.tracking import MlflowClient
 
     uri = modern.summary["mlflow"]["tracking_uri"]
     store = Registry(MlflowClient(tracking_uri=uri), uri)
-    reigning = store.champion(model_name(RECOMMENDER, MODE))
+    reigning = store.champion(model_name(RECOMMENDER, MODE), VISUAL_CHAMPION)
     assert reigning is not None and reigning.made == modern.model("recommender", MODE).name
-    served = ServedModel(store.folder(reigning) / "artifacts" / RECOMMENDER)
-    assert len(served.recommend(0, 5)) == 5
-    with pytest.raises(ValueError, match=r"this model is modern, .* a new item cannot be scored"):
-        served.score_new_item(0, b"")
+    folder = store.folder(reigning)
+    served = ServedModel(folder / "artifacts" / RECOMMENDER)
+    needed = {line.partition("==")[0] for line in (folder / "requirements.txt").read_text().split()}
+    assert needed == {*RECOMMENDER_NEEDS, "scikit-learn", "timm", "torchvision"}
+    products = modern.table("products").to_pandas()
+    product = products[products["asin"] == served.shop.asin[0]].iloc[0]
+    picture = _jpeg(modern, 0)
+    described = {"title": product["title"], "categories": list(product["categories"])}
+    user = modern.table("users")["reviewer_id"][0].as_py()
+    shown = {"user_id": user, "picture": base64.b64encode(picture).decode()}
+    with serving(reigning.uri, uri, tmp_path) as server:
+        assert len(ask(server, {"user_id": user, "k": 5})) == 5
+        bare, whole = ask(server, shown, {**shown, **described})
+        assert bare["item"] is whole["item"] is None and bare["score"] != whole["score"]
+        expected = served.score_new_item(served.user(user), picture, described["title"], tuple(described["categories"]))
+        assert (whole["score"], whole["rank"]) == (pytest.approx(expected.score, abs=1e-4), expected.rank)
+        for wrong, said in (
+            ({**shown, "title": 5}, "row 1: title=5.0: text was expected"),
+            ({"user_id": user, "title": "dress"}, "row 1: title: it describes a new item, and there is no picture"),
+            ({**shown, "categories": ["no such thing"]}, "row 1: categories: no item of the catalogue has one of them"),
+            ({**shown, "categories": "dress"}, "row 1: categories='dress': a list of category names was expected"),
+            ({**shown, "picture": "%"}, "row 1: picture: not base64"),
+        ):
+            status, answer = post(server, json.dumps({"dataframe_records": [shown, wrong]}))
+            assert status == 400 and said in answer["message"]
+
+
+def _jpeg(home: Home, row: int) -> bytes:
+    """Read the file of a picture of the mode's catalogue."""
+    sha = home.table("catalogue", MODE)["sha256"][row].as_py()
+    return next(data for _, data in PictureStore(home.folder / "pictures").read([sha]))
 
 
 def test_the_page_names_the_method_it_shows(modern: Home):
