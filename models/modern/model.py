@@ -12,11 +12,10 @@ import numpy as np
 from models.data.dataset import Dataset
 from models.data.factors import Factors, item_means, write_arrays
 from models.modern.part import Part, Space
-from models.modern.settings import LEARNT
 from models.training.files import read_arrays
 
 FILE = "modern.npz"
-IMAGE, TEXT = ("image", f"image{LEARNT}"), ("text", f"text{LEARNT}")  # parts of features that new products have
+IMAGE, TEXT = "image", "text"  # the parts of features that new products have too
 _WANTED = ("names", "widths", "scales", "bias", "new_bias", "codes", "users", "items")
 
 
@@ -55,10 +54,9 @@ class ModernModel:
             categories: [n, L], numbered as there; -1 for none or a new one.
         """
         item = np.zeros((len(features), int(self.widths.sum())), np.float32)
-        for names, given in ((IMAGE, features), (TEXT, text)):
-            if given is not None:
-                for name in self.spaces.keys() & set(names):
-                    item[:, self.columns(name)] = self.spaces[name].project(given)
+        for name, given in ((IMAGE, features), (TEXT, text)):
+            if name in self.spaces and given is not None:
+                item[:, self.columns(name)] = self.spaces[name].project(given)
         for number, name in enumerate(self.names):
             if name.startswith("category ") and categories is not None:
                 columns, level = self.columns(name), int(name.split()[1]) - 1
@@ -82,16 +80,9 @@ class ModernModel:
         }
 
     def looks(self, factors: Factors) -> tuple[np.ndarray, np.ndarray]:
-        """Return the picture parts alone: theta [U, K] of all users, phi [images, K] of the catalogue's pictures."""
-        columns = np.concatenate([np.arange(factors.theta.shape[1])[self.columns(name)] for name in IMAGE])
+        """Return the picture part alone: theta [U, K] of all users, and phi [images, K] of the catalogue's pictures."""
+        columns = self.columns(IMAGE)
         return factors.theta[:, columns], factors.phi[:, columns]
-
-    def looks_space(self) -> Space:
-        """Return the space that maps a picture's features to the columns of `looks`. Raises ValueError without one."""
-        spaces = [self.spaces[name] for name in IMAGE if name in self.spaces]
-        if not spaces:
-            raise ValueError("no part of the score sees pictures")
-        return Space(spaces[0].centre, np.concatenate([space.basis for space in spaces], 1))  # all have one centre
 
     def save(self, folder: Path) -> None:
         """Write modern.npz into a folder: the complete file or nothing."""
@@ -106,7 +97,7 @@ class ModernModel:
         found = read_arrays(folder / FILE, "parts of modern", _WANTED)
         spaces = {
             name: Space(found[f"{name}_centre"], found[f"{name}_basis"])
-            for name in IMAGE + TEXT
+            for name in (IMAGE, TEXT)
             if f"{name}_basis" in found
         }
         given = {name: found[name] for name in _WANTED if name != "names"}
@@ -141,8 +132,8 @@ def assemble(
     )
     item = np.concatenate([part.item for part in summands], 1)
     phi = item[data.image_item]
-    for name in model.spaces.keys() & set(IMAGE):
-        phi[:, model.columns(name)] = model.spaces[name].project(features)
+    if IMAGE in model.spaces:
+        phi[:, model.columns(IMAGE)] = model.spaces[IMAGE].project(features)
     factors = Factors(
         users=data.users,
         items=data.items,

@@ -15,7 +15,7 @@ from models.data.dataset import UNKNOWN_TIME, Dataset
 from models.data.factors import item_means
 from models.data.item_facts import ItemFacts
 from models.modern.part import LEAST_SPREAD, Histories, Part, fit_space
-from models.modern.settings import LEARNT, ModernSettings
+from models.modern.settings import ModernSettings
 from models.modern.similarity import learnt_similarity
 
 RECENT_DAYS = 30.0  # the recency prior falls by log 2 when an item was last bought so many days ago
@@ -43,9 +43,7 @@ def build(
     levels = range(facts.categories.shape[1])
     made: dict[str, list[Callable[[], Part]]] = {
         "image": [lambda: _content("image", image, histories, settings)],
-        "image_learnt": [lambda: _content("image_learnt", image, histories, settings)],
         "text": [lambda: _content("text", facts.text, histories, settings)] if facts.text.any() else [],
-        "text_learnt": [lambda: _content("text_learnt", facts.text, histories, settings)] if facts.text.any() else [],
         "categories": [lambda level=level: _categories(level, facts, histories, settings) for level in levels],
         "popularity": [lambda: _prior("popularity", priors.log_counts(data), histories)],
         "recent_popularity": [
@@ -57,7 +55,7 @@ def build(
         "bought_together": [lambda: _bought_together(histories, settings)],
         "dates": [lambda: _dates(histories, settings)] if timed else [],
     }
-    why = dict.fromkeys(("text", "text_learnt"), "no item has a text") | {"categories": "no item has a category"}
+    why = {"text": "no item has a text", "categories": "no item has a category"}
     parts, notes = [], []
     for name in settings.parts:
         if not made[name]:
@@ -72,16 +70,11 @@ def build(
 
 
 def _content(name: str, features: np.ndarray, histories: Histories, settings: ModernSettings) -> Part:
-    """Score by the product with the mean of the user's history, in a space of pictures or texts [I, F].
-
-    In a part whose name ends in `_learnt`, the product is weighted by a similarity learnt from purchases.
-    """
+    """Score by the learnt similarity to the items of the user's history, in a space of pictures or texts [I, F]."""
     space = fit_space(features[histories.seen], settings.components, settings.whiten)
     item = space.project(features)
-    theta = histories.means(item)
-    if name.endswith(LEARNT):
-        theta = (theta @ learnt_similarity(item, histories, settings.ridge)).astype(np.float32)
-    return Part(name, theta, item, np.zeros(len(item), np.float32), space)
+    theta = histories.means(item) @ learnt_similarity(item, histories, settings.ridge)
+    return Part(name, theta.astype(np.float32), item, np.zeros(len(item), np.float32), space)
 
 
 def _categories(level: int, facts: ItemFacts, histories: Histories, settings: ModernSettings) -> Part:

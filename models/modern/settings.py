@@ -11,11 +11,7 @@ from typing_extensions import Doc
 from models.training.plain_settings import PlainSettings
 from models.training.search import Space, Span
 
-LEARNT = "_learnt"  # ends the name of a part whose similarity of pictures or texts is learnt from purchases
-PARTS = (
-    "image", f"image{LEARNT}", "text", f"text{LEARNT}", "categories",
-    "popularity", "recent_popularity", "recency", "bought_together", "dates",
-)  # fmt: skip
+PARTS = ("image", "text", "categories", "popularity", "recent_popularity", "recency", "bought_together", "dates")
 
 
 @dataclass(frozen=True)
@@ -29,9 +25,9 @@ class ModernSettings(PlainSettings):
     whiten: Annotated[
         float, Doc("Divide components of pictures and texts by their spread to this power, 0 to 1; 1 makes all equal.")
     ] = 0.5
-    ridge: Annotated[
-        float, Doc("Ridge of the learnt similarities, in units of an average component: more for few purchases.")
-    ] = 1.0
+    ridge: Annotated[float, Doc("Ridge of the similarity learnt from purchases, in units of an average component.")] = (
+        1.0
+    )
     share_prior: Annotated[
         float, Doc("Purchases of an average customer that are added to each person's shares of categories.")
     ] = 5.0

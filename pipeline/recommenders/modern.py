@@ -73,7 +73,7 @@ class ModernRecommender(Recommender):
         return without | {f"{part} alone": {"parts": [part]} for part in PARTS}
 
     def taste(self, folder: Path, manifest: Mapping[str, Any], device: "torch.device") -> Taste:
-        """Load the picture parts and the trunk before them.
+        """Load the picture part and the trunk before it.
 
         Raises:
             ValueError: the model has no picture part, or an earlier version made it.
@@ -87,7 +87,7 @@ class ModernRecommender(Recommender):
         return Taste(self.name, taste, seen.users, phi)
 
     def pixel_network(self, folder: Path, manifest: Mapping[str, Any]) -> PixelNetwork | None:
-        """Load the picture parts and the trunk before them; None without them."""
+        """Load the picture part and the trunk before it; None without one."""
         import torch
 
         try:
@@ -101,19 +101,17 @@ class ModernRecommender(Recommender):
         import torch
 
         from models.data.factors import Factors
-        from models.modern.model import ModernModel
+        from models.modern.model import IMAGE, ModernModel
         from models.modern.pictures import PhiOfPictures
         from pipeline.core.images import trunks
 
         if not (folder / self.weights).is_file():
             raise ValueError(f"{folder}: an earlier version made it, without {self.weights}: materialise modern again")
         factors, model = Factors.load(folder / "factors.npz"), ModernModel.load(folder)
-        try:
-            space = model.looks_space()
-        except ValueError as error:
-            raise ValueError(f"{self.title} cannot score a picture: {error}") from error
+        if IMAGE not in model.spaces:
+            raise ValueError(f"{self.title} has no picture part here and cannot score a picture")
         theta = torch.from_numpy(model.looks(factors)[0].copy()).to(device)
-        network = PhiOfPictures(trunks.load(trunks.kept_in(folder), device), space).to(device)
+        network = PhiOfPictures(trunks.load(trunks.kept_in(folder), device), model.spaces[IMAGE]).to(device)
         return PixelNetwork(network, theta, factors.users, manifest["feature_size"], RESIZED), model
 
     def pack(self, trained: Path, out: Path) -> None:
@@ -155,7 +153,7 @@ class ModernRecommender(Recommender):
             )
         model = ModernModel.load(folder)
         facts = ShopFacts.load(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else None
-        reads_text = any(name in model.spaces for name in TEXT)
+        reads_text = TEXT in model.spaces
         reads_categories = any(name.startswith("category ") for name in model.names)
 
         def encode(new: NewItem) -> "tuple[np.ndarray, float]":

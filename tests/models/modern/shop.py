@@ -21,10 +21,10 @@ class Shop:
 
 
 def shop(decides: str = "", seed: int = 0, times: bool = True) -> Shop:
-    """Plant a shop where `decides` (image, text, recency, or nothing) alone carries what people buy.
+    """Plant a shop where `decides` (image, text, bought_together, recency, or nothing) alone carries what people buy.
 
-    Items are of four kinds, which the picture shows, or the text; people buy one kind. With recency, an item sells for
-    some weeks after its launch, to anybody. Every third item has two pictures.
+    Items are of four kinds, which the picture shows, or the text, or nothing; people buy one kind. With recency, an
+    item sells for some weeks after its launch, to anybody. Every third item has two pictures.
     """
     rng = np.random.default_rng(seed)
     kind, likes, launch = rng.integers(0, 4, ITEMS), rng.integers(0, 4, USERS), rng.uniform(0, 330, ITEMS)
@@ -34,7 +34,7 @@ def shop(decides: str = "", seed: int = 0, times: bool = True) -> Shop:
         day[-2:] = 358, 359
         for of_day in day:
             chance = np.ones(ITEMS)
-            if decides in ("image", "text"):
+            if decides in ("image", "text", "bought_together"):
                 chance = np.where(kind == likes[user], 1.0, 0.02)
             elif decides == "recency":
                 age = of_day - launch
