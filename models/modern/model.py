@@ -79,6 +79,15 @@ class ModernModel:
             for number, name in enumerate(self.names)
         }
 
+    def lifts(self, factors: Factors, user: int, item: int) -> dict[str, float]:
+        """Explain why an item scores above the user's mean score, by rows: each part's summand less its mean."""
+        found = self.contributions(factors, user, item)
+        centre, bias = factors.item.mean(0), self.bias.mean(1)
+        for number, name in enumerate(self.names):
+            columns = self.columns(name)
+            found[name] -= float(factors.theta[user, columns] @ centre[columns]) + float(bias[number])
+        return found
+
     def looks(self, factors: Factors) -> tuple[np.ndarray, np.ndarray]:
         """Return the picture part alone: theta [U, K] of all users, and phi [images, K] of the catalogue's pictures."""
         columns = self.columns(IMAGE)

@@ -185,6 +185,7 @@ def _train(
                 "validation_auc": fitted.validation_auc,
                 "selected_by": fitted.selected_by,
                 "notes": fitted.notes,
+                **({"weights": fitted.weights} if fitted.weights else {}),
             }
         history: list[dict[str, float]] = manifest["history"]
         for entry in history:

@@ -10,6 +10,7 @@ from pipeline.lookbook import charts, groups, visual_map
 from pipeline.lookbook.album import Album
 from pipeline.lookbook.page import LeftOut, Section
 from pipeline.recommenders import registry
+from pipeline.recommenders.contract import PartWeight
 from pipeline.views import paper, plots
 from pipeline.views.comparison import best_first
 from pipeline.views.home_contents import Home
@@ -85,6 +86,16 @@ class Beside:
     mode: str
     words: str
     rows: list[tuple[str, bool, list[float | None]]]  # name, whether it is the reference, the figures of BESIDE
+
+
+@dataclass(frozen=True)
+class GoesBy:
+    """What the customers of a mode go by: the parts of a model's score by weight, on one scale."""
+
+    model: str
+    asset: str
+    none: float  # position of 0 on the scale
+    rows: list[tuple[PartWeight, charts.IntervalBar]]
 
 
 @dataclass(frozen=True)
@@ -178,6 +189,19 @@ def table_3(rows: Sequence[dict[str, Any]]) -> list[PaperRow]:
     ]
 
 
+def goes_by(home: Home, mode: str) -> GoesBy | None:
+    """List the weights of the parts of a mode's first recommender whose score has parts; None if there is none."""
+    for folder in home.recommenders(mode).values():
+        manifest = folder.manifest()
+        recommender = registry.of_manifest(manifest)
+        weights = recommender.part_weights(manifest)
+        if weights:
+            common = charts.scale([0.0, *(end for part in weights for end in part.ends)])
+            rows = [(part, common.span(part.ends[0], part.weight, part.ends[1])) for part in weights]
+            return GoesBy(recommender.title, home.training_asset(folder, mode), common.place(0.0), rows)
+    return None
+
+
 def training_curves(home: Home) -> tuple[list[charts.Chart], list[tuple[str, str]]]:
     """Draw loss and validation AUC by epoch for each mode's models, and list the leading settings of the last mode."""
     drawn, settings = [], {}
@@ -244,6 +268,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "protocols": {t.mode: home.metadata("splits", t.mode).get("protocol", "") for t in tables},
         "own": shown_name(row["model"] for row in rows),
         "ahead": ahead(tables),
+        "goes_by": goes_by(home, shown) if shown else None,
         "beside": beside(home),
         "beside_heads": list(BESIDE.values()),
         "leaky": [MODES[m] for m in IMAGE_MODES if home.metadata("splits", m).get("split_unit") == "image"],

@@ -73,6 +73,8 @@ class Fitted:
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)  # for a study's manifest: the grid, epochs resumed from
     selected_by: str | None = None  # figure on validation that chose the model: `models/metrics/selection.py`
+    # Part of the score -> its weight, and the ends of its 95% interval, None if unknown.
+    weights: dict[str, tuple[float, float | None, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,21 @@ class PixelNetwork:
     users: "np.ndarray"  # [U] int32, global ids
     input_size: int
     resize_filter: str
+
+
+@dataclass(frozen=True)
+class PartWeight:
+    """The weight of a part of the score, where all parts have the same spread."""
+
+    name: str  # in words
+    weight: float
+    low: float | None  # the ends of its 95% interval; None if it is unknown
+    high: float | None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Return the ends of the interval; the weight itself where it is unknown."""
+        return (self.weight, self.weight) if self.low is None or self.high is None else (self.low, self.high)
 
 
 class Recommender:
@@ -196,6 +213,18 @@ class Recommender:
     def pixel_network(self, folder: Path, manifest: Mapping[str, Any]) -> PixelNetwork | None:
         """Load the network that explains a score by parts of a picture; None if there is none."""
         return None
+
+    def lifts(self, folder: Path) -> "Callable[[int, int], dict[str, float]] | None":
+        """Load what explains a score by its parts; None for a score that has none.
+
+        The function maps global ids of a user and an item to each part's share, by its name in words: what it adds to
+        the item's score, less what it adds on average over the user's scores of all items. Both must be known.
+        """
+        return None
+
+    def part_weights(self, manifest: Mapping[str, Any]) -> list[PartWeight]:
+        """List the weights of the parts of the score, the largest first; none for a score without parts."""
+        return []
 
     def seconds(self, context: FitContext, settings: Any) -> float | None:
         """Estimate the seconds of a training by timing a few steps; None if it is not measured."""

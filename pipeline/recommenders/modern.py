@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.modern.settings import PARTS, SPACE, ModernSettings
+from pipeline.recommenders import part_names
 from pipeline.recommenders.contract import (
     FACTS,
     FACTS_FILE,
@@ -13,6 +14,7 @@ from pipeline.recommenders.contract import (
     Fitted,
     NewItem,
     NewItemError,
+    PartWeight,
     PixelNetwork,
     Recommender,
     Taste,
@@ -49,6 +51,7 @@ class ModernRecommender(Recommender):
     def fit(self, context: FitContext, settings: ModernSettings) -> Fitted:
         """Compute the parts and fit their weights."""
         import dataclasses
+        import math
 
         import numpy as np
 
@@ -65,7 +68,12 @@ class ModernRecommender(Recommender):
             context.facts,
         )
         found = fitted(trained)
-        return dataclasses.replace(found, details={**found.details, "weights": trained.weights, "notes": trained.notes})
+        weights = {
+            name: (weight, None if math.isnan(low) else low, None if math.isnan(high) else high)
+            for name, (weight, low, high) in trained.weights.items()
+        }
+        details = {**found.details, "weights": trained.weights, "notes": trained.notes}
+        return dataclasses.replace(found, details=details, weights=weights)
 
     def ablations(self) -> Mapping[str, Mapping[str, Any]]:
         """Map each part to the settings without it, and with nothing else."""
@@ -174,6 +182,30 @@ class ModernRecommender(Recommender):
             return item[0], float(bias[0])
 
         return encode
+
+    def lifts(self, folder: Path) -> "Callable[[int, int], dict[str, float]] | None":
+        """Load the parts; None for a model of an earlier version. Parts that go by the same thing are added up."""
+        from models.data.factors import Factors
+        from models.modern.model import ModernModel
+
+        if not (folder / self.weights).is_file():
+            return None
+        model, factors = ModernModel.load(folder), Factors.load(folder / "factors.npz")
+        rows = {int(user): row for row, user in enumerate(factors.users)}
+        columns = {int(item): row for row, item in enumerate(factors.items)}
+
+        def explain(user: int, item: int) -> dict[str, float]:
+            found: dict[str, float] = {}
+            for name, value in model.lifts(factors, rows[user], columns[item]).items():
+                found[part_names.plain(name)] = found.get(part_names.plain(name), 0.0) + value
+            return found
+
+        return explain
+
+    def part_weights(self, manifest: Mapping[str, Any]) -> list[PartWeight]:
+        """List the weights that were fitted; none for a model of an earlier version, which did not store them."""
+        found = [PartWeight(part_names.exact(name), *values) for name, values in manifest.get("weights", {}).items()]
+        return sorted(found, key=lambda part: -part.weight)
 
     def about(self, feature_size: int) -> dict[str, Any]:
         """Return the size of the pictures that its features were made from."""
