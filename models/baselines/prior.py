@@ -14,34 +14,18 @@ from models.baselines.tuning import best, touched
 from models.data import priors
 from models.data.dataset import Dataset
 from models.data.factors import Factors, write_arrays
-from models.metrics.scoring import Scorer, ScoringModel
+from models.metrics.scoring import Scorer, ScoringModel, Wrapped
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _CHUNK_BYTES = 16 * 2**20  # scores computed at a time
 
 
 @dataclass(frozen=True, eq=False)
-class WithPrior:
+class WithPrior(Wrapped):
     """A model whose scores are scaled by user and shifted by item."""
 
-    model: ScoringModel
     scale: np.ndarray  # [U] float32
     bias: np.ndarray  # [I] float32
-
-    @property
-    def users(self) -> np.ndarray:
-        """Return the global ids of the users, [U]."""
-        return self.model.users
-
-    @property
-    def items(self) -> np.ndarray:
-        """Return the global ids of the items, [I]."""
-        return self.model.items
-
-    @property
-    def image_item(self) -> np.ndarray:
-        """Return the item row of each picture, [images]."""
-        return self.model.image_item
 
     def scorer(self, device: torch.device) -> "_Shifted":
         """Put the model on a device, ready to score."""

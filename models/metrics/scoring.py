@@ -58,21 +58,30 @@ def pooled(model: ScoringModel, how: str) -> ScoringModel:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pooled:
+class Wrapped:
+    """A model that scores another one's users and items in its own way."""
+
     model: ScoringModel
-    reduce: str  # torch's name for the reduction
 
     @property
     def users(self) -> np.ndarray:
+        """Return the global ids of the users, [U]."""
         return self.model.users
 
     @property
     def items(self) -> np.ndarray:
+        """Return the global ids of the items, [I]."""
         return self.model.items
 
     @property
     def image_item(self) -> np.ndarray:
+        """Return the item row of each picture, [images]."""
         return self.model.image_item
+
+
+@dataclass(frozen=True, eq=False)
+class _Pooled(Wrapped):
+    reduce: str  # torch's name for the reduction
 
     def scorer(self, device: torch.device) -> "_PooledScorer":
         return _PooledScorer(self.model.scorer(device), self.image_item, self.reduce, device)

@@ -17,6 +17,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.schemas import RECOMMENDER_COMPARISON, RECOMMENDER_EVALUATION
 from pipeline.recommenders.registry import RECOMMENDERS, leading
 from pipeline.settings.assets import EvaluationSettings
+from pipeline.views.metric_titles import TITLES as METRIC_TITLES
 from pipeline.views.paper import TABLE_3
 
 if TYPE_CHECKING:
@@ -60,16 +61,16 @@ DIFFERENCES = {
     "ndcg_at_100": "ndcg_at_100_difference",
 }
 
-# Figures beside the AUC and its interval, with short titles for narrow tables.
-AUCS = {
-    "warm_auc": "warm", "cold_auc": "cold", "warm_among_seen": "warm/seen", "cold_among_unseen": "cold/new",
-    "auc_category": "type",
-}  # fmt: skip
-LISTS = {
-    "ndcg_at_10": "N@10", "ndcg_at_50": "N@50", "ndcg_at_100": "N@100", "recall_at_10": "R@10", "recall_at_50": "R@50",
-    "hit_at_10": "hit@10", "hit_at_50": "hit@50", "map_at_10": "MAP@10", "map_at_12": "MAP@12", "map_at_50": "MAP@50",
-    "mrr": "MRR", "coverage_at_10": "coverage", "novelty_at_10": "novelty", "gini_at_10": "Gini",
-}  # fmt: skip
+# Figures beside the AUC and its interval, with titles for narrow tables.
+_COLUMN = {**WITH_INTERVAL, **MEANS, **{name: name for name in OF_CATALOGUE}}
+AUCS, LISTS = (
+    {name: METRIC_TITLES[_COLUMN[name]].narrow for name in names}
+    for names in (
+        ("warm_auc", "cold_auc", "warm_among_seen", "cold_among_unseen", "auc_category"),
+        ("ndcg_at_10", "ndcg_at_50", "ndcg_at_100", "recall_at_10", "recall_at_50", "hit_at_10", "hit_at_50",
+         "map_at_10", "map_at_12", "map_at_50", "mrr", "coverage_at_10", "novelty_at_10", "gini_at_10"),
+    )
+)  # fmt: skip
 
 
 def per_user_table(measured: "PerUser", data: "ModeArrays", model: str, split: str) -> pa.Table:
