@@ -35,6 +35,7 @@ class Dvbpr(Recommender):
     presets = ("paper", "kang2017")
     needs = frozenset({TRIPLETS, PIXELS})
     space = SPACE
+    takes_prior = True
     reports_epochs = True
     warm_starts = True
     on_ranks = True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.recommenders.contract import FitContext, Fitted, Recommender
 
 if TYPE_CHECKING:
+    from models.data.dataset import Dataset
     from models.metrics.scoring import ScoringModel
 
 _PRIOR = "prior.npz"  # scale and bias; factors have them inside
@@ -26,10 +27,13 @@ class WithPriorRecommender(Recommender):
 
     def fit(self, context: FitContext, settings: Any) -> Fitted:
         """Train the recommender, then tune the weight of the prior."""
+        return self.added(self.inner.fit(context, settings), context.data)
+
+    def added(self, fitted: Fitted, data: "Dataset") -> Fitted:
+        """Tune the weight of the prior for a recommender that is trained already."""
         from models.baselines.prior import with_prior
 
-        fitted = self.inner.fit(context, settings)
-        model, weight, values = with_prior(fitted.model, context.data)
+        model, weight, values = with_prior(fitted.model, data)
         grid = [{"prior_weight": point, "validation": value} for point, value in values.items()]
         return Fitted(model, details={**fitted.details, "prior_weight": weight, "prior_grid": grid})
 

@@ -27,7 +27,8 @@ from pipeline.core.dataset.split_facts import split_facts
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 from pipeline.home.storage import MANIFEST, digest, write_json
-from pipeline.recommenders.contract import FitProgress
+from pipeline.recommenders.contract import FitProgress, Fitted
+from pipeline.recommenders.with_prior import WithPriorRecommender
 from pipeline.runtime.provenance import commit
 from pipeline.study.data import ModeData
 from pipeline.study.entries import Entry, Task
@@ -74,6 +75,15 @@ class Cell:
         """Read the manifest of a finished cell."""
         return json.loads((self.folder / MANIFEST).read_text())
 
+    def without_prior(self) -> "Cell | None":
+        """Return the cell of the same model without the prior; None if it has none to be left out."""
+        if not isinstance(self.entry.recommender, WithPriorRecommender):
+            return None
+        inner, (_, *changes) = self.entry.recommender.inner, self.entry.label.split("+")
+        return dataclasses.replace(
+            self, entry=dataclasses.replace(self.entry, label="+".join([inner.name, *changes]), recommender=inner)
+        )
+
     def differences(self, inputs: dict[str, str], evaluation: dict[str, Any]) -> list[str]:
         """List where a finished cell differs from what this call would make, as `field: there, here`."""
         manifest = self.manifest()
@@ -115,7 +125,7 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any], weeks: Sequence[Week
             shutil.rmtree(other)
     task.folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    fitted = task.fit(cell.entry)
+    fitted, before = _fitted(cell, task, evaluation)
     trained = time.monotonic()
     if isinstance(fitted.model, Factors):
         fitted.model.save(cell.folder / FACTORS)
@@ -141,8 +151,8 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any], weeks: Sequence[Week
         "weeks": [week.facts() for week in weeks],
         "lists": lists,
         "validation_auc": validation_auc(table),
-        "seconds": round(time.monotonic() - started, 2),
-        "training_seconds": round(trained - started, 2),
+        "seconds": round(time.monotonic() - started + before, 2),
+        "training_seconds": round(trained - started + before, 2),
         "device": str(task.device),
         "code": commit(),
         "selected_by": fitted.selected_by,
@@ -151,6 +161,26 @@ def run(cell: Cell, task: Task, evaluation: dict[str, Any], weeks: Sequence[Week
     write_json(cell.folder / MANIFEST, manifest)
     (cell.folder / SKIPPED).unlink(missing_ok=True)
     return manifest
+
+
+def _fitted(cell: Cell, task: Task, evaluation: dict[str, Any]) -> tuple[Fitted, float]:
+    """Train a cell's model; return it with the seconds that an earlier cell spent on it.
+
+    A model with the prior is made from that of the finished cell without the prior, if it is kept and was made from the
+    same inputs and settings.
+    """
+    inner, recommender = cell.without_prior(), cell.entry.recommender
+    if (
+        inner is None
+        or not isinstance(recommender, WithPriorRecommender)
+        or not inner.finished
+        or inner.differences(task.data.inputs, evaluation)
+        or not (inner.folder / FACTORS).is_file()
+    ):
+        return task.fit(cell.entry), 0.0
+    made = inner.manifest()
+    fitted = Fitted(Factors.load(inner.folder / FACTORS), details=made["notes"], selected_by=made["selected_by"])
+    return recommender.added(fitted, task.data.dataset()), made["training_seconds"]
 
 
 def skip(cell: Cell, reason: str) -> None:

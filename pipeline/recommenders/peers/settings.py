@@ -56,22 +56,22 @@ class LightGcnSettings(PeerSettings):
 
     epochs: tuple[int, ...] = (10, 20, 40)
     k: Annotated[int, Doc("Size of the embeddings.")] = 64
-    layers: Annotated[tuple[int, ...], Doc("Numbers of rounds of propagation.")] = (2, 3)
+    layers: Annotated[tuple[int, ...], Doc("Numbers of rounds of propagation.")] = (2,)
     batch_size: Annotated[int, Doc("Pairs a step.")] = 2048
     learning_rate: Annotated[float, Doc("Step size of Adam.")] = 0.005
-    l2: Annotated[float, Doc("Penalty on the squared embeddings.")] = 1e-4
+    l2: Annotated[tuple[float, ...], Doc("Penalties on the squared embeddings.")] = (1e-4, 1e-2)
 
     def points(self) -> list[dict[str, Any]]:
-        """List every number of layers."""
-        fixed = {"k": self.k, "batch_size": self.batch_size, "learning_rate": self.learning_rate, "l2": self.l2}
-        return [{**fixed, "layers": layers} for layers in self.layers]
+        """List every number of layers with every penalty."""
+        fixed = {"k": self.k, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        return [{**fixed, "layers": layers, "l2": l2} for layers, l2 in itertools.product(self.layers, self.l2)]
 
 
 @dataclass(frozen=True)
 class SasRecSettings(PeerSettings):
     """Settings of SASRec, those of RecTools but smaller, as a shop's histories are short."""
 
-    epochs: tuple[int, ...] = (5, 10, 20)
+    epochs: tuple[int, ...] = (10, 20, 40)
     n_factors: Annotated[int, Doc("Size of the embeddings.")] = 64
     n_blocks: Annotated[int, Doc("Layers of the transformer.")] = 2
     n_heads: Annotated[int, Doc("Heads of attention in each layer.")] = 2
@@ -93,13 +93,17 @@ class LightFmSettings(PeerSettings):
     epochs: tuple[int, ...] = (10, 20, 40)
     no_components: Annotated[int, Doc("Latent factors.")] = 64
     learning_rate: Annotated[tuple[float, ...], Doc("Step sizes of Adagrad.")] = (0.02, 0.05)
+    alpha: Annotated[tuple[float, ...], Doc("Penalties on the embeddings of users and of features.")] = (0.0, 1e-5)
     text: Annotated[bool, Doc("Whether items have their text features, beside their categories.")] = True
     identity: Annotated[bool, Doc("Whether each item also has an embedding of its own.")] = False
 
     def points(self) -> list[dict[str, Any]]:
-        """List every rate."""
+        """List every rate with every penalty."""
         fixed = {"no_components": self.no_components, "text": self.text, "identity": self.identity}
-        return [{**fixed, "learning_rate": rate} for rate in self.learning_rate]
+        return [
+            {**fixed, "learning_rate": rate, "user_alpha": alpha, "item_alpha": alpha}
+            for rate, alpha in itertools.product(self.learning_rate, self.alpha)
+        ]
 
 
 @dataclass(frozen=True)

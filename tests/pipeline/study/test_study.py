@@ -314,6 +314,32 @@ def test_a_model_that_is_no_factors_is_measured_but_not_kept_and_an_erasure_find
     assert drop_studies(tmp_path, replace(scope, users=frozenset({user}))) == 1 and not copied.exists()
 
 
+def test_a_prior_is_added_to_the_model_that_is_trained_already(
+    call: Call, pictured: Home, monkeypatch: pytest.MonkeyPatch
+):
+    once = ("--splits", "1", "--seeds", "1", "--modes", "vendor_single", "--reference", "ials_prior")
+    trainings: list[int] = []
+    fit = type(get("ials")).fit
+    monkeypatch.setattr(type(get("ials")), "fit", lambda *given: [trainings.append(1), fit(*given)][1])
+    call("--name", "apart", *once, "--models", "ials_prior")
+    assert len(trainings) == 1
+    call("--name", "behind", *once, "--models", "ials", "ials_prior")
+    assert len(trainings) == 2
+    ends = [pictured.folder / "studies" / name / "random/vendor_single/split-0/seed-0" for name in ("apart", "behind")]
+    models = [Factors.load(end / "ials_prior" / "factors.npz") for end in ends]
+    for name in ("theta", "item", "item_bias"):
+        np.testing.assert_array_equal(*(getattr(model, name) for model in models))
+    alone, with_prior = (json.loads((ends[1] / name / "manifest.json").read_text()) for name in ("ials", "ials_prior"))
+    assert with_prior["training_seconds"] >= alone["training_seconds"]  # what the model costs
+    assert with_prior["notes"]["grid"] == alone["notes"]["grid"]
+    # Other inputs make another model.
+    path = ends[1] / "ials" / "manifest.json"
+    path.write_text(json.dumps(alone | {"inputs": {**alone["inputs"], "splits": "others"}}))
+    shutil.rmtree(ends[1] / "ials_prior")
+    call("--name", "behind", *once, "--models", "ials_prior")
+    assert len(trainings) == 3
+
+
 def test_a_study_of_an_earlier_version_is_refused_with_the_way_to_go_on(pictured: Home, call: Call):
     (pictured.folder / "studies" / "older" / "vendor_single" / "split-0").mkdir(parents=True)
     code, said = call("--name", "older", "--models", "popularity", "--modes", "vendor_single", "--splits", "1")
