@@ -90,10 +90,10 @@ class SasRecSettings(PeerSettings):
 class LightFmSettings(PeerSettings):
     """Settings of LightFM."""
 
-    epochs: tuple[int, ...] = (10, 20, 40)
+    epochs: tuple[int, ...] = (20, 40, 80)
     no_components: Annotated[int, Doc("Latent factors.")] = 64
-    learning_rate: Annotated[tuple[float, ...], Doc("Step sizes of Adagrad.")] = (0.02, 0.05)
-    alpha: Annotated[tuple[float, ...], Doc("Penalties on the embeddings of users and of features.")] = (0.0, 1e-5)
+    learning_rate: Annotated[tuple[float, ...], Doc("Step sizes of Adagrad.")] = (0.02,)
+    alpha: Annotated[tuple[float, ...], Doc("Penalties on the embeddings of users and of features.")] = (1e-5,)
     text: Annotated[bool, Doc("Whether items have their text features, beside their categories.")] = True
     identity: Annotated[bool, Doc("Whether each item also has an embedding of its own.")] = False
 

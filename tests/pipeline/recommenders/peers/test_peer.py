@@ -20,7 +20,13 @@ from pipeline.recommenders.peers.environment import PeerEnvironment, PeerError
 from pipeline.recommenders.peers.field import SasRec
 from pipeline.recommenders.peers.hm_recipe import HmRecipe
 from pipeline.recommenders.peers.peer import Peer
-from pipeline.recommenders.peers.settings import HmRecipeSettings, PeerSettings, TunedCornacSettings
+from pipeline.recommenders.peers.settings import (
+    HmRecipeSettings,
+    LightFmSettings,
+    LightGcnSettings,
+    PeerSettings,
+    TunedCornacSettings,
+)
 from pipeline.recommenders.registry import in_studies
 from tests.models.planted import planted
 
@@ -188,6 +194,14 @@ def test_every_peer_names_a_worker_that_is_there_and_imports_nothing_of_this_pro
 def test_cornacs_regularisers_are_scaled_by_the_batch() -> None:
     points = TunedCornacSettings(regularisation=(0.3,)).points()
     assert [point["lambda_w"] for point in points] == [pytest.approx(0.3 * 128)]
+
+
+def test_every_penalty_is_tried_with_every_other_setting() -> None:
+    light = LightFmSettings(learning_rate=(0.02, 0.05), alpha=(0.0, 1e-5)).points()
+    found = [(point["learning_rate"], point["user_alpha"], point["item_alpha"]) for point in light]
+    assert found == [(0.02, 0.0, 0.0), (0.02, 1e-5, 1e-5), (0.05, 0.0, 0.0), (0.05, 1e-5, 1e-5)]
+    graph = LightGcnSettings(layers=(2, 3), l2=(1e-4, 1e-2)).points()
+    assert [(point["layers"], point["l2"]) for point in graph] == [(2, 1e-4), (2, 1e-2), (3, 1e-4), (3, 1e-2)]
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": ()}, {"epochs": (0, 5)}, {"most_minutes": 0}])
