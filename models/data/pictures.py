@@ -135,6 +135,11 @@ def normalise(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float().sub_(127.5).div_(127.5)
 
 
+def to_pixels(pictures: Tensor) -> Tensor:
+    """Convert [B, 3, H, W] in [-1, 1] to uint8 [B, H, W, 3], rounded to the nearest grey level."""
+    return pictures.float().add(1).mul(127.5).round().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
 def squashed(pixels: Tensor, size: int) -> Tensor:
     """Resize uint8 [B, H, H, 3] to float32 [B, 3, size, size] in [-1, 1], bilinear: the input of frozen features.
 

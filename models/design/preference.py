@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.data.pictures import to_pixels
 from models.design.distinct import Others
 from models.design.settings import DesignSettings
-from models.lsgan.networks import Discriminator, Generator, normalise, to_pixels
+from models.lsgan.networks import Discriminator, Generator, normalise
 from models.training.progress import Progress
 
 

@@ -1,4 +1,4 @@
-"""Batches of real pictures for the LSGAN: their order, which depends only on seed and step, and their transfer.
+"""Batches of real pictures for the LSGAN, and their transfer to the device.
 
 Also counts the steps of a run and checks the training data.
 """
@@ -9,49 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.data.batch_order import BatchOrder
 from models.lsgan.networks import PICTURE_SIZE, normalise
 from models.lsgan.settings import LsganSettings
 from models.training import device as devices
 from models.training.ranks import ALONE, Ranks
 
 
-class BatchOrder:
-    """The order of pictures: endless shuffles of the whole set, cut into batches.
-
-    The order depends only on the seed and the step, so a resumed run only needs its step. If balanced, the classes take
-    turns in shuffled rounds, and each class goes through shuffles of its own.
-    """
-
-    def __init__(self, labels: np.ndarray, settings: LsganSettings, among: np.ndarray | None = None) -> None:
-        """`among`: the rows int64 to draw from; None means all."""
-        self.seed, self.batch_size = settings.seed, settings.batch_size
-        all_rows = np.arange(len(labels)) if among is None else among
-        self.groups = [all_rows]
-        if settings.balanced:
-            self.groups = [all_rows[labels[all_rows] == c] for c in range(settings.classes)]
-        self.shuffles: dict[tuple[int, int, int], np.ndarray] = {}  # the latest shuffles of each stream
-
-    def __call__(self, step: int) -> np.ndarray:
-        """Return the rows int64 [batch_size] of step `step`."""
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        turns = len(self.groups)
-        picked = []
-        for place in places:
-            group = 0 if turns == 1 else int(self._shuffle(1, place // turns, 0, turns)[place % turns])
-            rows = self.groups[group]
-            turn = place // turns  # each group occurs once a round, so it has occurred this often before
-            picked.append(rows[self._shuffle(0, turn // len(rows), group, len(rows))[turn % len(rows)]])
-        return np.array(picked, dtype=np.int64)
-
-    def _shuffle(self, stream: int, cycle: int, group: int, count: int) -> np.ndarray:
-        key = (stream, group, cycle)
-        if key not in self.shuffles:
-            # Older shuffles are not needed again; a long run must not keep them all.
-            old = [k for k in self.shuffles if k[:2] == key[:2] and abs(k[2] - cycle) > self.batch_size]
-            for k in old:
-                del self.shuffles[k]
-            self.shuffles[key] = np.random.default_rng([self.seed, *key]).permutation(count)
-        return self.shuffles[key]
+def batch_order(labels: np.ndarray, settings: LsganSettings, among: np.ndarray | None = None) -> BatchOrder:
+    """Return the order of a run with these settings; `among`: the rows int64 to draw from, None for all."""
+    balanced = settings.classes if settings.balanced else None
+    return BatchOrder(labels, settings.batch_size, settings.seed, balanced=balanced, among=among)
 
 
 def watched(labels: np.ndarray, settings: LsganSettings) -> np.ndarray:
@@ -90,8 +58,8 @@ class Batches:
         """`pictures`: uint8 [N, 64, 64, 3], possibly a memory map; `labels`: int [N]."""
         self.device, self.channels_last, self.ranks = device, settings.channels_last, ranks
         untrained = watched(labels, settings)
-        self.order = BatchOrder(labels, settings, np.setdiff1d(np.arange(len(labels)), untrained))
-        self.order_watched = BatchOrder(labels, settings, untrained) if len(untrained) else None
+        self.order = batch_order(labels, settings, np.setdiff1d(np.arange(len(labels)), untrained))
+        self.order_watched = batch_order(labels, settings, untrained) if len(untrained) else None
         self.pictures, self.labels = pictures, labels.astype(np.int64)
         self.resident: tuple[Tensor, Tensor] | None = None
         # 10,000 pictures take only 123 MB as uint8, so batches are gathered, cast and normalised on the device.

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from models.data import picture_grid
-from models.lsgan.networks import PICTURE_SIZE, Generator, sample_z, to_pixels
+from models.data.pictures import to_pixels
+from models.lsgan.networks import PICTURE_SIZE, Generator, sample_z
 from models.lsgan.settings import LsganSettings
 from models.training.divergence import DivergedError
 

@@ -184,11 +184,6 @@ def normalise(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1)
 
 
-def to_pixels(pictures: Tensor) -> Tensor:
-    """Convert [B, 3, H, W] in [-1, 1] to uint8 [B, H, W, 3], rounded to the nearest grey level."""
-    return pictures.float().add(1).mul(127.5).round().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1)  # TensorFlow's decay 0.9 is momentum 0.1
 

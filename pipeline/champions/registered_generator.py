@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
-from models.lsgan.networks import Generator, to_pixels
+from models.data.pictures import to_pixels
+from models.lsgan.networks import Generator
 from pipeline.champions.model_registry import pinned
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import torch
 
 from models.data.picture_grid import grid
-from models.lsgan.networks import Generator, sample_z, to_pixels
+from models.data.pictures import to_pixels
+from models.lsgan.networks import Generator, sample_z
 from models.lsgan.settings import LsganSettings
 from models.metrics.memorisation import nearest_l1
 from pipeline.core.generator.garment_classes import classes_of

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.data.pictures import to_pixels
 from models.lsgan.networks import (
     Discriminator,
     Generator,
@@ -15,7 +16,6 @@ from models.lsgan.networks import (
     generator_loss,
     normalise,
     sample_z,
-    to_pixels,
 )
 from models.lsgan.settings import PRESETS, LsganSettings
 

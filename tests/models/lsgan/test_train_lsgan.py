@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models.lsgan import train as module
-from models.lsgan.batches import BatchOrder, total_steps
+from models.lsgan.batches import batch_order, total_steps
 from models.lsgan.networks import Discriminator, Generator, discriminator_loss, generator_loss, sample_z
 from models.lsgan.settings import LsganSettings
 from models.lsgan.train import load_generator, main, train
@@ -47,7 +47,7 @@ def test_one_step_equals_a_plain_loop_that_generates_the_fakes_twice(tmp_path: P
     generator, discriminator = Generator(settings), Discriminator(settings)
     for_g = torch.optim.Adam(generator.parameters(), lr=1e-3, weight_decay=1e-3)
     for_d = torch.optim.Adam(discriminator.parameters(), lr=1e-3, weight_decay=1e-3)
-    rows = BatchOrder(labels, settings)(0)
+    rows = batch_order(labels, settings)(0)
     x = (torch.from_numpy(pictures[rows]).permute(0, 3, 1, 2).float() - 127.5) / 127.5
     y = torch.from_numpy(labels[rows])
     z = sample_z(settings, 4, torch.Generator().manual_seed(settings.seed + 2))
@@ -178,7 +178,7 @@ def test_averaged_weights_follow_the_ema_formula(tmp_path: Path) -> None:
 
 def test_one_pass_contains_every_picture_once() -> None:
     labels = np.zeros(12, dtype=np.int64)
-    order = BatchOrder(labels, replace(TINY, classes=1))
+    order = batch_order(labels, replace(TINY, classes=1))
     for first in (0, 3, 6):
         assert sorted(np.concatenate([order(first + step) for step in range(3)])) == list(range(12))
     assert not np.array_equal(order(0), order(3))
@@ -186,7 +186,7 @@ def test_one_pass_contains_every_picture_once() -> None:
 
 def test_balanced_batches_contain_every_class_equally_often() -> None:
     labels = np.array([0] * 20 + [1] * 3 + [2] * 7)
-    order = BatchOrder(labels, replace(TINY, classes=3, balanced=True, batch_size=6))
+    order = batch_order(labels, replace(TINY, classes=3, balanced=True, batch_size=6))
     rows = np.concatenate([order(step) for step in range(10)])
     for batch in rows.reshape(10, 6):
         assert np.bincount(labels[batch], minlength=3).tolist() == [2, 2, 2]
@@ -197,9 +197,9 @@ def test_balanced_batches_contain_every_class_equally_often() -> None:
 def test_the_order_does_not_depend_on_the_step_it_starts_at() -> None:
     labels = np.array([0] * 11 + [1] * 5)
     for settings in (TINY, EVERYTHING):
-        through = BatchOrder(labels, settings)
+        through = batch_order(labels, settings)
         steps = [through(step) for step in range(40)]
-        assert np.array_equal(steps[37], BatchOrder(labels, settings)(37))
+        assert np.array_equal(steps[37], batch_order(labels, settings)(37))
 
 
 def test_the_run_of_the_paper_takes_8594_steps() -> None:
