@@ -1,0 +1,1 @@
+"""The generator on frozen features: settings, networks, prior, training. The trunk of the features is an argument."""
