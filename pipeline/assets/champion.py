@@ -164,13 +164,12 @@ def _decision_row(alias: str, outcome: "Succession") -> dict[str, Any]:
     return {"alias": alias, "version": outcome.version.number, "champion": outcome.champion.number, **row}
 
 
-@dg.asset(group_name="generator", kinds={"mlflow"}, code_version="2", deps=["lsgan"])
+@dg.asset(group_name="generator", kinds={"mlflow"}, code_version="3", deps=["lsgan"])
 def generator_champion(
     context: dg.AssetExecutionContext,
     config: GeneratorChampionConfig,
     method: Method,
     storage: Storage,
-    compute: Compute,
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
@@ -186,7 +185,7 @@ def generator_champion(
     tags = Extent.of(trained.manifest().get("extent")).tags()
     with tracker.run(context, model_folder=str(trained.path), **tags) as run:
         run.parameters(settings, generator=trained.run, **inputs)
-        outcome = succession.generator(run, trained, garments, pixels, settings, compute.resolve())
+        outcome = succession.generator(run, trained, garments, pixels, settings)
         return _record_outcome(context, run, trained, outcome)
 
 

@@ -33,7 +33,7 @@ LSGAN_CODE = "2"
 GRID_COLUMNS = 10
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="3")
+@dg.asset(group_name=GROUP, kinds={"parquet", "numpy"}, code_version="4")
 def garments(
     context: dg.AssetExecutionContext,
     config: GarmentsConfig,
@@ -178,7 +178,7 @@ def lsgan(
     )
 
 
-@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="2", deps=[lsgan], pool="gpu")
+@dg.asset(group_name=GROUP, kinds={"mlflow"}, code_version="3", deps=[lsgan], pool="gpu")
 def generator_evaluation(
     context: dg.AssetExecutionContext,
     config: GenerationMetricsConfig,
@@ -188,7 +188,7 @@ def generator_evaluation(
     tracker: Tracker,
     garments: pa.Table,
 ) -> dg.MaterializeResult:
-    """Measure distance to held-out garments, class agreement, diversity, memory and colours, beside real vs. real."""
+    """Measure garments by a judge and pixels that no training sees: class, distance, spread, memory; reals beside."""
     from models.lsgan.train import load_generator
     from pipeline.core.generator import figures, generation
 
@@ -198,9 +198,9 @@ def generator_evaluation(
     folder = storage.current("generator")
     folder.expect(**inputs)
     generator, _, meta = load_generator(folder.verified, compute.resolve())
+    trained_with = LsganSettings(**meta["settings"])
     found = figures.evaluate(
-        generator,
-        LsganSettings(**meta["settings"]),
+        lambda wanted: generation.sample(generator, trained_with, wanted, settings.seed, compute.resolve()),
         storage.load_garments(version),
         garments,
         settings,
@@ -211,7 +211,7 @@ def generator_evaluation(
     extent = extents.extent_of(garments)
     with tracker.run(context, **extent.tags()) as run:
         run.parameters(settings, generator=folder.run, **extent.parameters(), **inputs)
-        run.metrics(found.overall)
+        run.metrics(found.overall | found.shared)
         run.metrics({f"{figure}_{name}": v for name, of in found.by_class.items() for figure, v in of.items()})
         run.picture("colours", chart, step=0)
     return dg.MaterializeResult(
@@ -219,6 +219,9 @@ def generator_evaluation(
             "generator": folder.run,
             "figures": dg.MetadataValue.json(found.overall),
             "by_class": dg.MetadataValue.json(found.by_class),
+            "shared_features": dg.MetadataValue.json(found.shared),
+            "pictures": dg.MetadataValue.json(found.pictures),
+            "notes": dg.MetadataValue.json(found.notes),
             **extent.metadata(),
             "colours": dg.MetadataValue.json(found.colours),
             "colour_chart": thumbnail(chart),

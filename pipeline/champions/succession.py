@@ -7,7 +7,6 @@ import json
 import tempfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,15 @@ from models.data.factors import Factors
 from models.lsgan.networks import LsganSettings, sample_z
 from models.lsgan.train import load_generator
 from models.metrics.generation import kernel_distance
+from models.metrics.judge import fit_judge
+from models.metrics.pixels import PixelComponents
 from pipeline.champions import champion, model_registry, registered_generator, runs, served_model
 from pipeline.champions.champion import Contender, Decision, PairedValues
 from pipeline.champions.model_registry import GENERATOR, RECOMMENDER, RegisteredVersion, Registry
 from pipeline.core.dataset.extent import Extent
 from pipeline.core.generator import generation
-from pipeline.core.images import features
+from pipeline.core.generator.held_out import Halves, halves
+from pipeline.core.generator.independent import Ruler
 from pipeline.core.images.bank import open_bank
 from pipeline.home.storage import ModelFolder, Storage
 from pipeline.recommenders import registry as recommenders
@@ -33,6 +35,7 @@ from pipeline.runtime.tracking import TrackedRun
 from pipeline.settings.assets import ChampionSettings, GeneratorChampionSettings
 
 ABOUT_GENERATOR = "about.json"
+FeaturesOf = Callable[[np.ndarray], np.ndarray]  # pictures uint8 [n, H, W, 3] -> [n, D]
 SHA_DIGITS = 16  # hex digits of each training picture's sha256 that a registered generator keeps
 
 
@@ -152,7 +155,6 @@ def generator(
     garments: pa.Table,
     pixels: np.ndarray,  # uint8 [N, 64, 64, 3], rows of GARMENTS
     settings: GeneratorChampionSettings,
-    device: torch.device,
 ) -> Succession:
     """Register the generator and decide on held-out garments whether it becomes the champion, like `recommender`."""
     name = model_registry.model_name(GENERATOR)
@@ -177,21 +179,28 @@ def generator(
             return champion.other_classes(names, theirs["classes"])
         known = np.isin(shas, theirs["trained_on"])
         label = generation.labels(garments)
-        rows = _sample_each_class(np.flatnonzero(held_out & ~known), label, settings)
+        # Never by features that a training may use: by a judge of its own, or else by pixels.
+        unseen = held_out & ~known
+        parts = halves(garments, settings.judge_minimum, settings.seed, unseen)
+        judged = not parts.left_out and len(names) > 1
+        rows = _sample_each_class(np.flatnonzero(parts.reference if judged else unseen), label, settings)
         left_out = int((held_out & known).sum())
         if len(rows) < settings.minimum:
             none = champion.PairedValues(np.zeros(len(rows)), np.zeros(len(rows)), {"trained on": left_out})
             return champion.decide(none, theirs["inputs"] == inputs, settings, 0.0, "held-out garments")
-        embed = partial(features.embed, size=settings.feature_size, device=device)
-        real = embed(pixels[rows])
+        if judged:
+            of, what = _judged(pixels, label, parts, rows, settings.seed), "held-out garments, by a judge's features"
+        else:
+            of, what = PixelComponents.fit(pixels[rows]).transform, "held-out garments, by pixels"
+        real = of(pixels[rows])
         both = (
             (registered_generator.OneInputGenerator(network), meta["settings"]),
             (registered_generator.read(folder), theirs["settings"]),
         )
-        ours_drawn, theirs_drawn = (embed(_draw(network, of, label[rows], settings.seed)) for network, of in both)
+        ours_drawn, theirs_drawn = (of(_draw(network, with_, label[rows], settings.seed)) for network, with_ in both)
         margin = settings.margin * max(0.0, kernel_distance(real, theirs_drawn, seed=settings.seed)[0])
         values = champion.compare_generators(real, ours_drawn, theirs_drawn, left_out)
-        return champion.decide(values, theirs["inputs"] == inputs, settings, margin, "held-out garments")
+        return champion.decide(values, theirs["inputs"] == inputs, settings, margin, what)
 
     tags = _origin_tags(trained.manifest())
     version = store.find(name, trained.run) or store.register(run, name, trained.run, write, tags)
@@ -227,6 +236,13 @@ def _origin_tags(manifest: dict[str, Any]) -> dict[str, str]:
     data = {f"data.{name}": digest for name, digest in manifest["inputs"].items()}
     data |= Extent.of(manifest.get("extent")).tags()
     return {"trained_by": manifest["mlflow_run"], "code_version": manifest["code_version"], **data}
+
+
+def _judged(pixels: np.ndarray, label: np.ndarray, parts: Halves, rows: np.ndarray, seed: int) -> FeaturesOf:
+    """Train a judge on its half of the unseen garments; return its features of pictures, on the scale of `rows`."""
+    names = [str(number) for number in range(label.max() + 1)]
+    judge = fit_judge(pixels[parts.judge], label[parts.judge], names, seed)
+    return Ruler(judge, pixels[rows]).judged
 
 
 def _sample_each_class(rows: np.ndarray, label: np.ndarray, settings: GeneratorChampionSettings) -> np.ndarray:

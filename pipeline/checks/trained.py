@@ -116,7 +116,7 @@ def _warning(passed: bool, **seen: Any) -> dg.AssetCheckResult:
 def the_generator_has_not_collapsed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Compare the diversity (1 - SSIM within a class) of generated garments with that of held-out pictures."""
     figures: dict[str, Any] = LatestMetadata(context.instance).of("generator_evaluation").get("figures", {})
-    fakes, reals = figures.get("diversity_ssim", math.nan), figures.get("floor_diversity_ssim", math.nan)
+    fakes, reals = figures.get("diversity_ssim", math.nan), figures.get("real_diversity_ssim", math.nan)
     bound = DIVERSITY_BOUND * reals
     return dg.AssetCheckResult(
         passed=bool(fakes >= bound),  # False for nan

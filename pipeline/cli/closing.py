@@ -13,6 +13,10 @@ from pipeline.views import loss as losses
 from pipeline.views.comparison import AUCS, LISTS, best_first, in_short, sorted_by
 from pipeline.views.words import other_data
 
+GENERATOR = (
+    "judge_agreement", "judge_kernel", "pixel_kernel", "pixel_recall", "pixel_precision", "memorisation_ratio_l1",
+    "memorisation_ratio_judge", "diversity_ssim",
+)  # fmt: skip
 LIST_COLUMNS = 7  # in one table: with the names of the models, they fit into 80 characters
 
 
@@ -70,13 +74,14 @@ def lines(summary: dict[str, Any]) -> Iterator[str]:
             yield mark + escape(losses.line(mode, loss))
     generator, designs = summary.get("generator"), summary.get("designs")
     if generator:
-        shown = ("class_agreement", "frechet_", "kernel_", "diversity_")
         figures = [
-            f"{name} {value:.3f} (real pictures {generator[f'floor_{name}']:.3f})"
-            for name, value in generator.items()
-            if name.startswith(shown) and f"floor_{name}" in generator
+            f"{name} {generator[name]:.3f} (real pictures {generator[f'real_{name}']:.3f})"
+            for name in GENERATOR
+            if name in generator
         ]
-        yield f"generator: {generator['epochs']} epochs; {', '.join(figures)}"
+        yield f"generator: {generator['epochs']} epochs; {', '.join(figures) or 'not judged'}"
+        for note in generator.get("notes", ()):
+            yield f"[yellow]![/] generator: {escape(note)}"
     if designs and designs["users"]:
         yield (
             f"designs: {designs['users']} users, mean preference gain {designs['preference_gain_mean']:.3f}, "

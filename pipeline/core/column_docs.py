@@ -171,7 +171,7 @@ OF_TABLE: Mapping[str, Mapping[str, str]] = {
     "GARMENTS": {
         "garment": "row of the pixels beside the table",
         "item": "the item's number; null outside the 5-core",
-        "held_out": "whether it is kept from training, for the generator's evaluation",
+        "held_out": "whether it is kept from training, for the judge and the generator's evaluation",
     },
     "DESIGNS": {
         **_DESIGN_SEARCH,

@@ -89,14 +89,14 @@ def _facts(home: Home) -> tuple[Fact, ...]:
     modes = home.modes("recommender_evaluation")
     mode = people.PREFERRED_MODE if people.PREFERRED_MODE in modes else next(iter(modes), None)
     auc = home.metadata("recommender_evaluation", mode).get("test_auc") if mode else None
-    agreement = home.metadata("generator_evaluation").get("class_agreement")
+    agreement = home.metadata("generator_evaluation").get("judge_agreement")
     facts = [
         (core.get("five_core_users"), people_with(home), "{:,}", "interactions", None),
         (core.get("five_core_items"), "items they chose", "{:,}", "interactions", None),
         (None if core else home.metadata("products").get("dagster/row_count"), "products", "{:,}", "products", None),
         (ledger.get("images_ok"), "working pictures", "{:,}", "image_ledger", None),
         (auc, "test AUC of the recommender; 0.5 is chance", "{:.3f}", "recommender_evaluation", mode),
-        (agreement, "of generated garments look like their class", "{:.0%}", "generator_evaluation", None),
+        (agreement, "of generated garments are recognised by a judge", "{:.0%}", "generator_evaluation", None),
         (
             designed.get("own_rank_first_share"), "of designs rank first with their own person", "{:.0%}",
             "personal_designs", None,

@@ -25,7 +25,7 @@ class ClassCard:
     name: str
     garments: Picture
     pairs: Picture | None
-    agreement: float | None  # share in which a classifier recognises the class
+    agreement: float | None  # share in which the judge recognises the class
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Frame:
     picture: Picture
 
 
-def class_cards(folder: Path, names: Sequence[str], values: Mapping[str, float], album: Album) -> list[ClassCard]:
+def class_cards(
+    folder: Path, names: Sequence[str], values: Mapping[str, Mapping[str, float]], album: Album
+) -> list[ClassCard]:
     """Cut the grids of `generated_garments` into a card for each class; none without a grid."""
     generated, nearest = folder / "generated.png", folder / "nearest.png"
     grid = cut(load(generated), names) if generated.is_file() else None
@@ -55,7 +57,7 @@ def class_cards(folder: Path, names: Sequence[str], values: Mapping[str, float],
             both = beside[2 * number : 2 * number + 2, :COLUMNS]
             pairs = album.add(join(both), f"{words}: generated above, the most similar training picture below")
         garments = album.add(join(rows), f"{words}: {rows.shape[0] * rows.shape[1]} generated pictures")
-        cards.append(ClassCard(words, garments, pairs, values.get(f"class_agreement_{name}")))
+        cards.append(ClassCard(words, garments, pairs, values.get(name, {}).get("judge_agreement")))
     return cards
 
 
@@ -87,10 +89,10 @@ def _colours(home: Home) -> Chart | None:
 def section(home: Home, album: Album) -> Section | LeftOut:
     """Build the section."""
     folder = home.model("generator")
-    values = home.metadata("generator_evaluation").get("figures", {})
+    evaluation = home.metadata("generator_evaluation")
     # The gallery may come from an earlier training than the model, so each has its own list of classes.
     gallery: list[str] = home.metadata("generated_garments").get("classes", [])
-    classes = class_cards(home.storage.reports / "pictures", gallery, values, album)
+    classes = class_cards(home.storage.reports / "pictures", gallery, evaluation.get("by_class", {}), album)
     if folder is None and not classes:
         return LeftOut(TITLE, "no generator was trained: materialise the group generator")
     trained = home.metadata("lsgan")
@@ -98,7 +100,9 @@ def section(home: Home, album: Album) -> Section | LeftOut:
     content = {
         "classes": classes,
         "colours": _colours(home),
-        "figures": figures(values),
+        "figures": figures(evaluation.get("figures", {})),
+        "shared": figures(evaluation.get("shared_features", {})),
+        "notes": evaluation.get("notes", []),
         "frames": frames(folder.path, names, album) if folder else [],
         "rows": [class_words(name).lower() for name in names],
         "images": [(class_words(name), count) for name, count in sorted(trained.get("images", {}).items())],

@@ -78,11 +78,15 @@ def summarise(
     }
     generator = latest.of("lsgan")
     if generator:
+        evaluation = latest.of("generator_evaluation")
         summary["generator"] = {
             "epochs": generator.get("epochs"),
             "images": generator.get("images"),
-            **latest.of("generator_evaluation").get("figures", {}),
-            "by_class": latest.of("generator_evaluation").get("by_class", {}),
+            **evaluation.get("figures", {}),
+            "by_class": evaluation.get("by_class", {}),
+            "shared_features": evaluation.get("shared_features", {}),
+            "pictures": evaluation.get("pictures", {}),
+            "notes": evaluation.get("notes", []),
             "champion": _champion(latest.of("generator_champion")),
         }
     designs = latest.of("personal_designs")

@@ -191,8 +191,10 @@ class GeneratorChampionSettings:
     ] = 0.05
     minimum: Annotated[int, Doc("Garments needed to compare, at least 2; with fewer, the champion stays.")] = 30
     samples: Annotated[int, Doc("Maximum number of garments to compare.")] = 600
-    feature_size: Annotated[int, Doc("Side in pixels of the pictures given to the frozen ImageNet network.")] = 128
-    seed: Annotated[int, Doc("Seed of the generator's draws and of the bootstrap.")] = 0
+    judge_minimum: Annotated[
+        int, Doc("Held-out pictures of each class needed to compare by a judge; with fewer, pixels are compared.")
+    ] = 40
+    seed: Annotated[int, Doc("Seed of the generator's draws, of the judge and of the bootstrap.")] = 0
     resamples: Annotated[int, Doc("Number of bootstrap draws over garments, at least 2.")] = 1000
 
     def __post_init__(self) -> None:
@@ -220,7 +222,9 @@ class GarmentSettings:
 
     cap: Annotated[int, Doc("Maximum number of pictures, stratified by class (NAF's number).")] = 10_000
     minimum: Annotated[int, Doc("Minimum number of pictures of a class.")] = 64
-    held_out: Annotated[float, Doc("Share of products kept from the generator for its evaluation.")] = 0.15
+    held_out: Annotated[
+        float, Doc("Share of products kept from the generator; half train its judge, half are compared with it.")
+    ] = 0.3
     sources: Annotated[str, Doc("Whose pictures to use: vendor; or vendor_customer, as in NAF.")] = "vendor_customer"
     seed: Annotated[int, Doc("Seed of the draw under the cap and of the hold-out.")] = 0
 

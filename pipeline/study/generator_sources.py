@@ -9,6 +9,7 @@ neither read nor written.
 import argparse
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from models.lsgan.networks import Generator
 from models.lsgan.settings import LsganSettings
 from models.lsgan.train import load_generator, train
 from pipeline.core import parquet as pq
 from pipeline.core.errors import InputError
 from pipeline.core.generator import figures, garments, generation
 from pipeline.core.generator.garments import Garments
+from pipeline.core.generator.independent import REAL
 from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.generator.metric_settings import GenerationMetricSettings
 from pipeline.core.images import features
@@ -97,15 +100,22 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
             labels = generation.labels(of_side.table)[trains]
             train(of_side.pixels[trains], labels, names, trained_with, folder, device, data_digest=version)
         generator, _, _ = load_generator(folder, device)
+        draw = partial(_draw, generator, trained_with, metrics.seed, device)
         measured[side] = {
             f"unseen_{unseen}": figures.evaluate(
-                generator, trained_with, built[unseen].pixels, built[unseen].table, metrics, device
+                draw, built[unseen].pixels, built[unseen].table, metrics, device
             ).overall
             for unseen in SIDES
         }
     path = storage.home / "source_comparison" / "report.json"
     write_json(path, {"figures": measured, "pictures": by_source, "settings": vars(trained_with)})
     return SourceComparison(measured, by_source, str(path))
+
+
+def _draw(
+    generator: Generator, trained_with: LsganSettings, seed: int, device: torch.device, wanted: np.ndarray
+) -> np.ndarray:
+    return generation.sample(generator, trained_with, wanted, seed, device)
 
 
 def _by_source(table: pa.Table) -> dict[str, int]:
@@ -120,14 +130,13 @@ def to_table(compared: SourceComparison) -> Table:
     for column in ("figure", "against", *(f"{side}" for side in SIDES), "real pictures"):
         # A figure's name contains its protocol, so fold it rather than cut it off.
         table.add_column(column, justify="left" if column in ("figure", "against") else "right", overflow="fold")
-    floor = figures.FLOOR
     for unseen in (f"unseen_{side}" for side in SIDES):
         first = compared.figures[SIDES[0]][unseen]
         for name in first:
-            if name.startswith((floor, "class_agreement_")):
+            if name.startswith(REAL):
                 continue
             values = [compared.figures[side][unseen].get(name, float("nan")) for side in SIDES]
-            floor_value = first.get(floor + name)
+            floor_value = first.get(REAL + name)
             table.add_row(
                 name, unseen.replace("_", " "), *(f"{value:.3f}" for value in values),
                 "" if floor_value is None else f"{floor_value:.3f}",

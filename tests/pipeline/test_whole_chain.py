@@ -355,8 +355,8 @@ def test_the_generators_card_has_its_figures_beside_their_floor(finished: Home):
     folder = finished.folder / "generator"
     card = (folder / json.loads((folder / "current.json").read_text())["run"] / "model_card.md").read_text()
     said = finished.summary["generator"]
-    agreement, floor = said["class_agreement"], said["floor_class_agreement"]
-    assert f"| Class agreement `class_agreement` | {agreement:.4f} | {floor:.4f} |" in card
+    agreement, floor, sd = (said[name] for name in ("judge_agreement", "real_judge_agreement", "real_judge_agreement_sd"))
+    assert f"| Recognised by the judge `judge_agreement` | {agreement:.4f} | {floor:.4f} ± {sd:.4f} |" in card
     for count in said["images"].values():
         assert f" | {count} | " in card
 
@@ -397,10 +397,11 @@ def test_the_generators_figures_carry_their_protocol(finished: Home):
     garments = finished.table("garments").to_pandas()
     training = garments[~garments["held_out"]]["garment_class"].value_counts().to_dict()
     assert generator["images"] == training
-    assert any(re.fullmatch(r"frechet_efflite0_32px_n\d+", key) for key in generator)
-    assert any(re.fullmatch(r"kernel_efflite0_32px_n\d+", key) for key in generator)
-    for name in ("recall", "memorisation_ratio_l1", "memorisation_ratio_efflite0", "nearest_l1", "colour_distance"):
-        for floor in ("", "floor_"):
+    assert any(re.fullmatch(r"kernel_efflite0_32px_n\d+", key) for key in generator["shared_features"])
+    assert not any("efflite0" in key for key in generator)
+    assert generator["pictures"].keys() == {"compared", "judge", "reference", "floors"} and generator["notes"] == []
+    for name in ("judge_agreement", "pixel_recall", "memorisation_ratio_l1", "nearest_l1", "colour_distance"):
+        for floor in ("", "real_"):
             assert any(key.startswith(floor + name) for key in generator), floor + name
 
 

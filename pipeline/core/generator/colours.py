@@ -26,7 +26,12 @@ def shares(pictures: np.ndarray) -> np.ndarray:
     """
     if len(pictures) == 0:
         raise ValueError("no pictures to measure colours of")
-    return np.mean([_of_picture(picture) for picture in pictures], axis=0)
+    return of_each(pictures).mean(axis=0)
+
+
+def of_each(pictures: np.ndarray) -> np.ndarray:
+    """Measure each colour's share of the garment in pictures uint8 [n, H, W, 3]: float64 [n, len(NAMES)]."""
+    return np.array([_of_picture(picture) for picture in pictures]).reshape(len(pictures), len(NAMES))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -65,7 +65,8 @@ def build(
     Equal contents count once, under the first product. `find_irrelevant` discards irrelevant pictures, by the features
     that `embed` computes: uint8 [n, 64, 64, 3] -> [n, D]. Over the cap, every class drops pictures in proportion to its
     size. Which ones is decided by a hash of the seed and the content, so a new product changes few choices. Products
-    are held out whole: none of their pictures trains. Every class has a held-out product.
+    are held out whole: none of their pictures trains. Every class has a held-out product. A class that would have fewer
+    than `minimum` pictures left to train on has fewer held out.
 
     The classes are those recorded in `products`; the table records them too (`garment_classes.classes_of`).
 
@@ -87,14 +88,15 @@ def build(
     discarded = _discarded(findings, pixels, label, classes)
     chosen, pixels, label, asins = chosen.filter(pa.array(stays)), pixels[stays], label[stays], asins[stays]
     keys = np.array([_hash(f"{seed}\0{sha}") for sha in chosen["sha256"].to_pylist()])
-    held = _held_out(asins, label, len(classes), held_out, seed)
     kept = _capped(label, keys, len(classes), cap)
+    held = np.zeros(len(label), bool)
+    held[kept] = _held_out(asins[kept], label[kept], len(classes), held_out, minimum, seed)
     counts = {
         name: {
             "pictures": int((label_before == number).sum()),
             **{reason: int((findings.reason[label_before == number] == reason).sum()) for reason in irrelevant.REASONS},
             "kept": int((kept & (label == number)).sum()),
-            "held_out": int((kept & held & (label == number)).sum()),
+            "held_out": int((held & (label == number)).sum()),
         }
         for number, name in enumerate(classes)
     }
@@ -162,14 +164,22 @@ def _hash(text: str) -> float:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
 
 
-def _held_out(asins: np.ndarray, label: np.ndarray, classes: int, share: float, seed: int) -> np.ndarray:
-    """Mark rows of held-out products: those whose hash is below the share, and at least one product per class."""
+def _held_out(asins: np.ndarray, label: np.ndarray, classes: int, share: float, minimum: int, seed: int) -> np.ndarray:
+    """Mark rows of held-out products: those whose hash is below the share.
+
+    At least one product of each class is held out. Beyond it, a class keeps `minimum` pictures if it has them: products
+    with the greatest hashes are given back.
+    """
     place = np.array([_hash(f"held\0{seed}\0{asin}") for asin in asins])
-    held = place < share
-    for number in range(classes):
+    held = np.zeros(len(label), bool)
+    for number in range(classes if share > 0 else 0):
         rows = np.flatnonzero(label == number)
-        if share > 0 and len(rows) and not held[rows].any():
-            held |= asins == asins[rows[place[rows].argmin()]]
+        products, first, pictures = np.unique(asins[rows], return_index=True, return_counts=True)
+        order = np.argsort(place[rows][first], kind="stable")
+        stay = len(rows) - np.cumsum(pictures[order])  # pictures left to train on, if so many products are held out
+        below = place[rows][first][order] < share
+        wanted = order[(below & (stay >= minimum)) | (np.arange(len(order)) == 0)]
+        held[rows] = np.isin(asins[rows], products[wanted])
     return held
 
 

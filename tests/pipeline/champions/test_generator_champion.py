@@ -1,5 +1,6 @@
 """Generators are registered in PyTorch's format and compared on garments that neither was trained on."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from pipeline.settings.assets import GeneratorChampionSettings
 CPU = torch.device("cpu")
 CLASSES = ("men_tops", "women_tops")
 NAME = model_registry.model_name("generator")
-SETTINGS = GeneratorChampionSettings(minimum=10, feature_size=32, resamples=100)
+SETTINGS = GeneratorChampionSettings(minimum=10, resamples=100)
 COUNT, HELD_OUT = 80, 30
 
 
@@ -56,21 +57,23 @@ class GeneratorHome:
         self.tracker = Tracker(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder / "artifacts"))
         self.store = Registry(self.tracker.client(), self.tracker.tracking_uri)
 
-    def enter(self, name: str, table: pa.Table, pixels: np.ndarray, seed: int = 0) -> Succession:
+    def enter(
+        self, name: str, table: pa.Table, pixels: np.ndarray, seed: int = 0, settings: Any = SETTINGS
+    ) -> Succession:
         folder = self.storage.model("generator", name)
         inputs, labels, training = generation.inputs(table), generation.labels(table), ~np.asarray(table["held_out"])
-        settings = LsganSettings(
+        trained_with = LsganSettings(
             width=0.05, z_dim=16, steps=2, tick_steps=1, batch_size=8, minimum_class=4, grid_columns=2, classes=2,
             seed=seed,
         )  # fmt: skip
-        train(pixels[training], labels[training], generation.classes(table), settings, folder.path, CPU)
+        train(pixels[training], labels[training], generation.classes(table), trained_with, folder.path, CPU)
         folder.finish({"asset": "lsgan", "inputs": inputs, "code_version": "1", "mlflow_run": f"mlflow-{name}"})
         outcomes: list[Succession] = []
 
         @dg.asset
         def generator_champion(context: dg.AssetExecutionContext) -> None:
             with self.tracker.run(context) as run:
-                outcomes.append(succession.generator(run, folder, table, pixels, SETTINGS, CPU))
+                outcomes.append(succession.generator(run, folder, table, pixels, settings))
 
         dg.materialize([generator_champion])
         return outcomes[0]
@@ -170,6 +173,16 @@ def test_on_equal_data_a_challenger_is_compared_by_its_distance_to_held_out_garm
     assert decision is not None and decision.same_data is True and decision.margin == 0.0
     assert decision.compared == HELD_OUT and decision.low <= decision.difference <= decision.high
     assert decision.promoted == (decision.low > 0)
+    assert "held-out garments, by pixels" in decision.why
+
+
+def test_with_enough_held_out_garments_a_judge_trained_on_half_of_them_compares_on_the_other(
+    home: GeneratorHome, first: Succession
+):
+    settings = dataclasses.replace(SETTINGS, judge_minimum=12)
+    decision = home.enter("judged", *garments(), seed=2, settings=settings).decision
+    assert decision is not None and "held-out garments, by a judge's features" in decision.why
+    assert abs(decision.compared - HELD_OUT / 2) <= 1
 
 
 def test_garments_that_the_champion_was_trained_on_are_left_out(home: GeneratorHome, first: Succession):

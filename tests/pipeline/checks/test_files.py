@@ -223,7 +223,7 @@ def test_without_near_duplicates_the_check_says_that_it_looked_at_nothing(tmp_pa
 def test_a_generator_that_draws_one_thing_warns(fakes: float, reals: float, good: bool):
     @dg.asset(name="generator_evaluation")
     def made() -> dg.MaterializeResult:
-        figures = {"diversity_ssim": fakes, "floor_diversity_ssim": reals}
+        figures = {"diversity_ssim": fakes, "real_diversity_ssim": reals}
         return dg.MaterializeResult(metadata={"figures": dg.MetadataValue.json(figures)})
 
     result = dg.materialize([made, trained.the_generator_has_not_collapsed])

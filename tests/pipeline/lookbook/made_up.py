@@ -227,13 +227,20 @@ class MadeUp:
         learnt = np.tile(pictures.reshape(-1, 64, 64, 3), (2, 1, 1, 1))[: len(rows)]
         self.storage.save_garments(table_digest(table), learnt)
         self.say("garments")
-        figures = {"class_agreement": 0.8125, "floor_class_agreement": 0.96875, "strange_figure": 4.5}
+        figures = {
+            "judge_agreement": 0.8125, "real_judge_agreement": 0.96875, "real_judge_agreement_sd": 0.0125,
+            "strange_figure": 4.5,
+        }  # fmt: skip
+        shared = {"class_agreement_efflite0_64px_n9": 0.75, "real_class_agreement_efflite0_64px_n9": 0.875}
+        by_class = {name: {"judge_agreement": 0.9375} for name in self.classes}
         images, classes = (dg.MetadataValue.json(v) for v in (dict.fromkeys(self.classes, 64), list(self.classes)))
         self.say("lsgan", epochs=3.0, steps=200, images=images, classes=classes)
         self.say("generated_garments", classes=classes)
         part = {name: {"red": 0.5, "white": 0.5} for name in self.classes}
         colours = dg.MetadataValue.json({"training": part, "generated": part})
-        self.say("generator_evaluation", figures=dg.MetadataValue.json(figures), colours=colours, **figures)
+        said = {"figures": figures, "shared_features": shared, "by_class": by_class, "notes": ["hats are few"]}
+        said_as_json = {name: dg.MetadataValue.json(value) for name, value in said.items()}
+        self.say("generator_evaluation", colours=colours, **said_as_json, **figures)
         return self
 
     def with_designs(self) -> "MadeUp":

@@ -278,9 +278,16 @@ def test_an_empty_home_has_a_page_that_says_what_to_do(made_up: MadeUp):
 
 def test_the_figures_of_the_generator_are_shown_with_floors_and_unknown_figures_by_name(shown: MadeUp):
     text = read(shown).text
-    assert re.search(r"Class agreement ?class_agreement ?0\.812 ?0\.969", text)
+    assert re.search(r"Recognised by the judge ?judge_agreement ?0\.812 ?0\.969 ± 0\.013", text)
+    assert "94% recognised by a judge" in text and "Not complete: hats are few." in text
     assert re.search(r"strange_figure ?4\.500 ?–", text)
     assert "before the first step" in text and "step 200" in text
+
+
+def test_figures_in_features_that_a_training_may_use_have_a_table_of_their_own(shown: MadeUp):
+    own, _, shared = read(shown).text.partition("By features that a training may use")
+    assert "efflite0" not in own and "judge_agreement" not in shared
+    assert re.search(r"Class agreement ?class_agreement_efflite0_64px_n9 ?0\.750 ?0\.875", shared)
 
 
 def test_designs_show_score_and_rank_and_are_linked_from_the_person(shown: MadeUp):

@@ -165,8 +165,29 @@ def test_every_class_with_too_few_pictures_is_named_with_count_and_minimum(shop:
 
 
 def test_held_out_pictures_do_not_count_towards_the_minimum(shop: Shop):
-    with pytest.raises(InputError, match="women_tops has 0"):
-        shop.classes(4).build(held_out=1.0)
+    with pytest.raises(InputError, match="women_tops has 3"):
+        shop.classes(4).build(held_out=1.0, minimum=4)
+
+
+def test_a_small_class_holds_out_only_what_it_can_spare(shop: Shop):
+    shop.classes(10)
+    for n in range(30):
+        shop.picture(f"extra{n}", "women_tops", 3000 + n)
+    built = shop.build(held_out=0.5, minimum=9)
+    held = {name: count["held_out"] for name, count in built.counts.items()}
+    assert held.pop("women_tops") > 10
+    assert held == dict.fromkeys(held, 1)  # 9 of 10 are left
+
+
+def test_a_product_stays_held_out_if_more_of_its_class_could_be(shop: Shop):
+    shop.classes(10)
+    few, many = (shop.build(held_out=0.5, minimum=least).table.to_pandas() for least in (8, 4))
+    assert set(few[few["held_out"]]["asin"]) < set(many[many["held_out"]]["asin"])
+
+
+def test_under_the_cap_too_every_class_keeps_a_held_out_product(shop: Shop):
+    built = shop.classes(10).build(cap=24, held_out=0.1)
+    assert {(count["kept"], count["held_out"] > 0) for count in built.counts.values()} == {(4, True)}
 
 
 def test_every_class_keeps_a_held_out_product_however_small_the_share(shop: Shop):
