@@ -355,7 +355,9 @@ def test_the_generators_card_has_its_figures_beside_their_floor(finished: Home):
     folder = finished.folder / "generator"
     card = (folder / json.loads((folder / "current.json").read_text())["run"] / "model_card.md").read_text()
     said = finished.summary["generator"]
-    agreement, floor, sd = (said[name] for name in ("judge_agreement", "real_judge_agreement", "real_judge_agreement_sd"))
+    agreement, floor, sd = (
+        said[name] for name in ("judge_agreement", "real_judge_agreement", "real_judge_agreement_sd")
+    )
     assert f"| Recognised by the judge `judge_agreement` | {agreement:.4f} | {floor:.4f} ± {sd:.4f} |" in card
     for count in said["images"].values():
         assert f" | {count} | " in card

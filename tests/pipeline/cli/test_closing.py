@@ -41,3 +41,14 @@ def test_the_closing_tables_fit_into_a_terminal_of_80_characters() -> None:
 def test_with_a_thousand_validation_pairs_the_best_ndcg_comes_first() -> None:
     text = printed(1000)
     assert "best NDCG@100 first" in text and text.index("random") < text.index("dvbpr")
+
+
+def test_the_generators_line_shows_figures_beside_real_pictures_and_what_was_not_judged() -> None:
+    figures = {"judge_agreement": 0.5, "real_judge_agreement": 0.875, "pixel_recall": 0.25, "real_pixel_recall": 0.75}
+    shared = {"kernel_efflite0_64px_n9": 3.0}
+    generator = {"epochs": 2, **figures, "shared_features": shared, "notes": ["shoes is not judged [few]"]}
+    summary = {"data": {}, "modes": {}, "generator": generator}
+    assert list(closing.lines(summary | {"designs": None})) == [
+        "generator: 2 epochs; judge_agreement 0.500 (real pictures 0.875), pixel_recall 0.250 (real pictures 0.750)",
+        "[yellow]![/] generator: shoes is not judged \\[few]",
+    ]

@@ -43,6 +43,7 @@ def test_real_pictures_in_the_place_of_generated_ones_lie_at_the_floor(ruler, si
     found = measured(ruler, sides, draw_shapes(REFERENCE, 13))
     names = [name for name in found if not name.startswith("real_")]
     assert len(names) == 11
+    assert all(f"real_{name}" in found for name in names)
     for name in names:
         assert abs(found[name] - found[f"real_{name}"]) <= 4 * found[f"real_{name}_sd"] + 0.02, name
 
