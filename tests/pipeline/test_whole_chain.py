@@ -401,7 +401,9 @@ def test_the_generators_figures_carry_their_protocol(finished: Home):
     assert generator["images"] == training
     assert any(re.fullmatch(r"kernel_efflite0_32px_n\d+", key) for key in generator["shared_features"])
     assert not any("efflite0" in key for key in generator)
-    assert generator["pictures"].keys() == {"compared", "judge", "reference", "floors"} and generator["notes"] == []
+    assert generator["pictures"].keys() == {"compared", "judge", "reference", "floors"}
+    judged = {name for name, of in generator["by_class"].items() if "judge_agreement" in of}
+    assert len(judged) > 1 and {note.split()[0] for note in generator["notes"]} == training.keys() - judged
     for name in ("judge_agreement", "pixel_recall", "memorisation_ratio_l1", "nearest_l1", "colour_distance"):
         for floor in ("", "real_"):
             assert any(key.startswith(floor + name) for key in generator), floor + name

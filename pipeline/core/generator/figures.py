@@ -70,7 +70,7 @@ def evaluate(
     pictures = {"compared": len(real)}
     judged = np.array([names[number] not in parts.left_out for number in of], bool)
     notes = [
-        f"{name} is not judged: it has {has}, {settings.judge_minimum} are needed, in two halves by product"
+        f"{name} is not judged: it has {has}, {settings.judge_minimum} are needed, of products that can be halved"
         for name, has in parts.left_out.items()
     ]
     if len(names) - len(parts.left_out) < 2:

@@ -43,7 +43,7 @@ def halves(garments: pa.Table, minimum: int, seed: int, held: np.ndarray | None 
             if side:
                 of_judge.append(products[place])
         if len(rows) < minimum or min(counts) < max(2, minimum // 4):
-            left_out[name] = f"{len(rows)} held-out pictures of {len(products)} products"
+            left_out[name] = f"{len(rows)} held-out pictures of {len(products)} product{'s' * (len(products) != 1)}"
         else:
             judge[rows] = np.isin(asin[rows], of_judge)
     return Halves(judge, held & ~judge, left_out)

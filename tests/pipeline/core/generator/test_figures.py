@@ -54,7 +54,7 @@ def test_a_class_with_too_few_held_out_pictures_is_left_out_of_the_judges_figure
     judged = {name for name, of in found.by_class.items() if "judge_agreement" in of}
     assert judged == {"bar", "disc"}
     assert found.notes == [
-        "beam is not judged: it has 10 held-out pictures of 10 products, 20 are needed, in two halves by product"
+        "beam is not judged: it has 10 held-out pictures of 10 products, 20 are needed, of products that can be halved"
     ]
     assert "diversity_ssim" in found.by_class["beam"]
 

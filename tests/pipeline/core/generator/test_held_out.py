@@ -52,7 +52,7 @@ def test_a_class_with_too_few_pictures_or_products_trains_no_judge_and_is_named(
     assert few.left_out == {"shoes": "39 held-out pictures of 39 products"}
     assert few.judge.sum() == 20 and few.reference.sum() == 20 + 39
     one = halves(garments({"tops": [1] * 40, "shoes": [50]}), 40, 0)
-    assert one.left_out == {"shoes": "50 held-out pictures of 1 products"}
+    assert one.left_out == {"shoes": "50 held-out pictures of 1 product"}
 
 
 def test_only_the_rows_asked_for_are_divided():
