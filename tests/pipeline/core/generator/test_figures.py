@@ -5,10 +5,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+from models.metrics.judge import Judge, fit_judge
 from pipeline.core import schemas
 from pipeline.core.generator import figures
 from pipeline.core.generator.figures import Figures
 from pipeline.core.generator.garment_classes import carrying
+from pipeline.core.generator.independent import Ruler
 from pipeline.core.generator.metric_settings import GenerationMetricSettings
 from tests.models.metrics.shapes import NAMES, draw_shapes
 
@@ -48,6 +50,25 @@ def found() -> Figures:
 
 def test_half_of_the_held_out_pictures_trains_the_judge_and_half_is_compared(found: Figures):
     assert found.pictures == {"compared": 24 + 10, "judge": 24, "reference": 24, "floors": 48}
+
+
+def test_the_judge_learns_only_from_held_out_pictures_that_nothing_is_compared_with(monkeypatch: pytest.MonkeyPatch):
+    seen: dict[str, set[bytes]] = {}
+
+    def recording(pictures: np.ndarray, *more: object) -> Judge:
+        seen["judge"] = {picture.tobytes() for picture in pictures}
+        return fit_judge(pictures, *more)
+
+    def ruler(judge: Judge, reference: np.ndarray) -> Ruler:
+        seen["reference"] = {picture.tobytes() for picture in reference}
+        return Ruler(judge, reference)
+
+    monkeypatch.setattr(figures, "fit_judge", recording)
+    monkeypatch.setattr(figures.independent, "Ruler", ruler)
+    evaluated()
+    held = {picture.tobytes() for picture in PIXELS[np.asarray(garments()["held_out"])]}
+    assert len(seen["judge"]) == len(seen["reference"]) == 24 and not seen["judge"] & seen["reference"]
+    assert seen["judge"] | seen["reference"] <= held
 
 
 def test_a_class_with_too_few_held_out_pictures_is_left_out_of_the_judges_figures_and_named(found: Figures):
