@@ -279,11 +279,16 @@ def image_features(
     compute: Compute,
 ) -> dg.MaterializeResult:
     """Compute frozen ImageNet features of every picture in the bank, once for all modes and recommenders."""
-    from pipeline.core.images import features
+    from pipeline.core.images import features, trunks
 
     settings = method.settings(FeatureSettings, "image_features", config)
     bank = open_bank(storage.bank)
-    version = digest(bank.digest, settings, features.NAME)
+    by = trunks.version(settings.network, settings.weights)
+    version = digest(bank.digest, {"feature_size": settings.feature_size}, by)
+    trunk = storage.feature_network(by) if settings.network != trunks.DEFAULT else None
+    if trunk is not None and not trunk.is_file():
+        trunks.of_timm(settings.network, settings.weights).save(trunk)
+    trunks.expect_size(trunk, settings.feature_size)
     report = reporter(context, "frozen features")
     path = storage.features(version)
     if not path.is_file():
@@ -293,6 +298,7 @@ def image_features(
                 size=settings.feature_size,
                 device=compute.resolve(),
                 runner=runner,
+                trunk=trunk,
                 on_progress=lambda done, total: report(done, total, ""),
             )
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -300,9 +306,9 @@ def image_features(
         digests.write_sums(path, found)
     # The version covers how features are computed, not which pictures exist: the catalogue covers those. Otherwise new
     # pictures of one mode would train the other modes again.
-    made_by = digest(bank.size, bank.resample, settings, features.NAME)
-    storage.set_current_features(version, made_by, settings.feature_size)
-    metadata: dict[str, Any] = {"dagster/row_count": len(bank.pixels), "file": file(path), "network": features.NAME}
+    made_by = digest(bank.size, bank.resample, {"feature_size": settings.feature_size}, by)
+    storage.set_current_features(version, made_by, settings.feature_size, by if trunk else "")
+    metadata: dict[str, Any] = {"dagster/row_count": len(bank.pixels), "file": file(path), "network": settings.network}
     alike = most_alike(np.load(path, mmap_mode="r"), *ALIKE)
     if len(alike):
         metadata["each_picture_and_those_most_like_it"] = thumbnail(

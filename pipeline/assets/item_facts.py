@@ -5,8 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import item_facts as facts
-from pipeline.core.item_facts import FactSettings
+from pipeline.core import text_features
 from pipeline.core.tables import StoredTable, table_digest
+from pipeline.core.text_features import FactSettings
 from pipeline.home.storage import Storage, digest
 from pipeline.settings.launchpad import ItemFactsConfig
 from pipeline.settings.method import Method
@@ -23,7 +24,7 @@ def item_facts(
     settings = method.settings(FactSettings, "item_facts", config)
     wanted = pc.field("asin").isin(items["asin"].combine_chunks())
     described = facts.described(items, products.read(["asin", "title", "categories"], wanted))
-    version = digest(table_digest(described), settings, facts.CODE)
+    version = digest(table_digest(described), settings, text_features.version(settings), facts.CODE)
     path = storage.facts(version)
     if not path.is_file():
         facts.shop_facts(described, settings).save(path)

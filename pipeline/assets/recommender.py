@@ -166,8 +166,7 @@ def _train(
                 settings,
             )
             recommender.save(fitted.model, folder.path)
-            if recommender.new_pictures and recommender.reads(FACTS):
-                _shop_facts(storage).bare().save(folder.path / FACTS_FILE)
+            _keep_for_new_items(recommender, storage, folder.path)
             manifest = {
                 "asset": name,
                 "model": name,
@@ -215,6 +214,16 @@ def _train(
         },
         data_version=dg.DataVersion(folder.run),
     )
+
+
+def _keep_for_new_items(recommender: Recommender, storage: Storage, folder: Path) -> None:
+    """Store beside a model what makes features and facts of new items; the home's own may be replaced later."""
+    from pipeline.core.images import trunks
+
+    if recommender.new_pictures and recommender.reads(FACTS):
+        _shop_facts(storage).bare().save(folder / FACTS_FILE)
+    if recommender.new_pictures and recommender.reads(FEATURES):
+        trunks.keep(storage.current_feature_network(), folder)
 
 
 def _settings_class(recommender: Recommender) -> type[Any]:

@@ -108,7 +108,8 @@ def register(
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / RECOMMENDER
             served_model.pack(packed, trained.verified, shop, _about_recommender(manifest, mode, trained.run, storage))
-            model_registry.write_recommender(packed, out, model, recommenders.of_manifest(manifest).served_needs)
+            needs = recommenders.of_manifest(manifest).served_packages(trained.verified)
+            model_registry.write_recommender(packed, out, model, needs)
 
     tags = {"image_mode": mode, "recommender": recommenders.of_manifest(manifest).name, **_origin_tags(manifest)}
     store = Registry(run.client, run.uri)

@@ -1,81 +1,26 @@
 """Turn titles and category paths of products into arrays: text features, and the category on each level of the path.
 
-Text features are TF-IDF over the words of title and path, reduced by a truncated SVD. Nothing here learns from
-purchases, and pictures do not belong here.
+Nothing here learns from purchases, and pictures do not belong here. How a text becomes features belongs in
+`text_features.py`.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from typing_extensions import Doc
 
 from models.data.item_facts import ItemFacts
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
+from pipeline.core.text_features import FactSettings, TextModel, TextSpace
 
 CODE = "2"  # part of the version of stored facts: raise it when the same products give other facts
 NO_TYPE = ("", "unknown")  # names, in lower case, of a category that the shop does not give
 LEVELS = 4  # of the category path
-_WORD = r"(?u)\b\w+\b"
-
-
-@dataclass(frozen=True)
-class FactSettings:
-    """Settings of the text features."""
-
-    text_columns: Annotated[int, Doc("Columns that the words of title and category path are reduced to.")] = 128
-    text_words: Annotated[int, Doc("Words counted at most, the most frequent ones.")] = 50_000
-
-    def __post_init__(self) -> None:
-        for name in ("text_columns", "text_words"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)}; it must be at least 1")
-
-
-@dataclass(frozen=True, eq=False)
-class TextSpace:
-    """The words of a shop and the space that their TF-IDF is reduced to. It also maps texts of new products."""
-
-    words: np.ndarray  # [V] str
-    idf: np.ndarray  # [V] float32
-    components: np.ndarray  # [V, T] float32
-
-    @classmethod
-    def fit(cls, texts: Sequence[str], settings: FactSettings) -> "TextSpace":
-        """Fit words and space. Two fits of the same texts are equal; texts without a word give zero columns."""
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        if not any(text.strip() for text in texts):
-            return cls(np.empty(0, "U1"), np.empty(0, np.float32), np.empty((0, 0), np.float32))
-        vectorizer = TfidfVectorizer(
-            token_pattern=_WORD, max_features=settings.text_words, sublinear_tf=True, dtype=np.float32
-        )
-        found = vectorizer.fit_transform(texts)
-        svd = TruncatedSVD(min(settings.text_columns, *found.shape), random_state=0)
-        axes = svd.fit(found).components_.T.astype(np.float32)
-        # An axis has no sign of its own: fix it by the word that weighs most.
-        axes *= np.where(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])] < 0, -1, 1).astype(np.float32)
-        return cls(vectorizer.get_feature_names_out().astype(str), vectorizer.idf_.astype(np.float32), axes)
-
-    def features(self, texts: Sequence[str]) -> np.ndarray:
-        """Compute the features of texts, float32 [n, T]; zeros for a text without a known word."""
-        from sklearn.feature_extraction.text import CountVectorizer
-        from sklearn.preprocessing import normalize
-
-        if not len(self.words):
-            return np.zeros((len(texts), 0), np.float32)
-        vocabulary = {word: number for number, word in enumerate(self.words.tolist())}
-        counts = CountVectorizer(token_pattern=_WORD, vocabulary=vocabulary, dtype=np.float32).transform(texts)
-        counts.data = np.log(counts.data) + 1
-        weighed = normalize(counts.multiply(self.idf).tocsr())
-        return np.asarray(weighed @ self.components, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +29,7 @@ class ShopFacts:
 
     item_ids: np.ndarray  # [N] int32, global ids
     facts: ItemFacts
-    space: TextSpace
+    space: TextSpace | TextModel
     levels: tuple[int, ...]  # [L], position in the category path of each column of the facts' categories
 
     def of(self, item_ids: np.ndarray) -> ItemFacts:
@@ -112,8 +57,7 @@ class ShopFacts:
         names = np.frombuffer(json.dumps(self.facts.names).encode(), np.uint8)
         text, categories = self.facts.text, self.facts.categories
         arrays: dict[str, np.ndarray] = {"item_ids": self.item_ids, "text": text, "categories": categories}
-        arrays |= {"names": names, "idf": self.space.idf, "components": self.space.components}
-        arrays |= {"words": self.space.words, "levels": np.array(self.levels, np.int32)}
+        arrays |= {"names": names, "levels": np.array(self.levels, np.int32), **self.space.arrays()}
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:  # np.savez would add a suffix to a path
@@ -129,7 +73,7 @@ class ShopFacts:
                 found = {name: file[name] for name in file.files}
             names = tuple(tuple(level) for level in json.loads(found["names"].tobytes()))
             facts = ItemFacts(found["text"], found["categories"], names)
-            space = TextSpace(found["words"], found["idf"], found["components"])
+            space = (TextModel if TextModel.STORED in found else TextSpace).of_arrays(found)
             return cls(found["item_ids"], facts, space, tuple(found["levels"].tolist()))
         except (ValueError, KeyError, EOFError, OSError) as error:
             raise InputError(f"{path}: damaged ({error}): delete it and materialise item_facts again.") from error
@@ -159,7 +103,7 @@ def shop_facts(products: pa.Table, settings: FactSettings) -> ShopFacts:
     """Compute the facts of `described` products."""
     paths = [[step.strip() for step in path] for path in products["categories"].to_pylist()]
     texts = [written(*pair) for pair in zip(products["title"].to_pylist(), paths, strict=True)]
-    space = TextSpace.fit(texts, settings)
+    space = TextModel(settings.text_model) if settings.text_model else TextSpace.fit(texts, settings)
     categories, names, levels = category_levels(paths)
     return ShopFacts(products["item"].to_numpy(), ItemFacts(space.features(texts), categories, names), space, levels)
 

@@ -239,15 +239,27 @@ class Storage(dg.ConfigurableResource):
         """Frozen features of the bank's rows, one file per version."""
         return self.home / "features" / f"{version}.npy"
 
-    def set_current_features(self, version: str, made_by: str, size: int) -> None:
+    def feature_network(self, version: str) -> Path:
+        """File of a network other than the default that made frozen features."""
+        return self.home / "features" / f"network-{version}.pt"
+
+    def set_current_features(self, version: str, made_by: str, size: int, network: str = "") -> None:
         """Make these features the current ones.
 
         Args:
             version: name of the file.
             made_by: the network that made them.
             size: side in pixels of the pictures that the network saw.
+            network: version of the network's file; empty for the default one.
         """
-        write_json(self.home / "features" / "current.json", {"run": version, "made_by": made_by, "size": size})
+        content = {"run": version, "made_by": made_by, "size": size, "network": network}
+        write_json(self.home / "features" / "current.json", content)
+
+    def current_feature_network(self) -> Path | None:
+        """Find the file of the network of the current features; None for the default one."""
+        pointer = self.home / "features" / "current.json"
+        version = json.loads(pointer.read_text()).get("network") if pointer.is_file() else ""
+        return self.feature_network(version) if version else None
 
     def features_made_by(self) -> str:
         """Read which network made the current features."""

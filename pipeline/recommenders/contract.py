@@ -154,7 +154,6 @@ class Recommender:
     seeded: bool = True  # whether the model depends on the seed
     reports_epochs: bool = False  # whether it reports its value on validation by epoch, so a search may stop it
     weights: str = "best.pt"  # the file that it needs besides the factors, in the folder of a trained or served model
-    served_needs: tuple[str, ...] = ()  # packages that a served version needs besides those of every recommender
     warm_starts: bool = False  # whether it can begin from an earlier model
     on_ranks: bool = False  # whether several processes can train it together
     oracle: bool = False  # whether it knows the truth: an upper bound, not a competitor
@@ -196,6 +195,10 @@ class Recommender:
 
         if (trained / self.weights).is_file():  # counts and factorisations have none
             shutil.copyfile(trained / self.weights, out / self.weights)
+
+    def served_packages(self, trained: Path) -> tuple[str, ...]:
+        """List the packages that a served version of the model in a folder needs, besides those that all need."""
+        return ()
 
     def new_item_encoder(
         self, folder: Path, about: Mapping[str, Any]

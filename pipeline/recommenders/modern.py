@@ -45,7 +45,6 @@ class ModernRecommender(Recommender):
     space = SPACE
     needs_feature_size = True
     weights = "modern.npz"
-    served_needs = ("scikit-learn", "timm", "torchvision")
     new_pictures = True
 
     def fit(self, context: FitContext, settings: ModernSettings) -> Fitted:
@@ -138,6 +137,15 @@ class ModernRecommender(Recommender):
             shutil.copyfile(kept, out / trunks.FILE)
         if (trained / FACTS_FILE).is_file():
             shutil.copyfile(trained / FACTS_FILE, out / FACTS_FILE)
+
+    def served_packages(self, trained: Path) -> tuple[str, ...]:
+        """List the packages of the network, and of what turns a title into features."""
+        from pipeline.core.item_facts import ShopFacts
+        from pipeline.core.text_features import TextModel
+
+        path = trained / FACTS_FILE
+        by_model = path.is_file() and isinstance(ShopFacts.load(path).space, TextModel)
+        return ("timm", "torchvision", "sentence-transformers" if by_model else "scikit-learn")
 
     def new_item_encoder(
         self, folder: Path, about: Mapping[str, Any]

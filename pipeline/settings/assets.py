@@ -148,6 +148,16 @@ class FeatureSettings:
     """Settings of the frozen features for VBPR, the visual neighbours and `modern`."""
 
     feature_size: Annotated[int, Doc("Side in pixels of the pictures given to the frozen ImageNet network.")] = 224
+    network: Annotated[
+        str, Doc("Frozen network: efficientnet_lite0, whose weights are installed, or the name of any model of timm.")
+    ] = "efficientnet_lite0"
+    weights: Annotated[
+        str, Doc("File with the weights of a network of timm (.safetensors or .pth); empty: timm downloads them.")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.weights and self.network == "efficientnet_lite0":
+            raise ValueError("weights are for another network than efficientnet_lite0: set network too")
 
 
 @dataclass(frozen=True)

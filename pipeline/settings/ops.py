@@ -14,7 +14,7 @@ from pipeline.core.generator.irrelevant import RelevanceSettings
 from pipeline.core.generator.metric_settings import GenerationMetricSettings
 from pipeline.core.images.near_duplicates import NearDuplicateSettings
 from pipeline.core.images.transfer import FetchSettings
-from pipeline.core.item_facts import FactSettings
+from pipeline.core.text_features import FactSettings
 from pipeline.settings.assets import (
     BankSettings,
     ChampionSettings,

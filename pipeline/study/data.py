@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from models.data.dataset import Dataset
 from models.data.item_facts import ItemFacts
-from pipeline.core import arrays, schemas
+from pipeline.core import arrays, schemas, text_features
 from pipeline.core import parquet as pq
 from pipeline.core.arrays import ModeArrays
 from pipeline.core.dataset import catalogue, splits, survivors, triplets
@@ -22,8 +22,9 @@ from pipeline.core.dataset.survivors import Surviving
 from pipeline.core.dataset.triplets import TripletSettings
 from pipeline.core.errors import InputError
 from pipeline.core.images.bank import Bank, open_bank
-from pipeline.core.item_facts import FactSettings, ShopFacts, described, shop_facts
+from pipeline.core.item_facts import ShopFacts, described, shop_facts
 from pipeline.core.tables import table_digest
+from pipeline.core.text_features import FactSettings
 from pipeline.home.io_managers import conform, read_table
 from pipeline.home.storage import Storage, digest
 from pipeline.settings.assets import FiveCoreSettings, SplitSettings
@@ -116,7 +117,7 @@ def open_home(storage: Storage, method: Method) -> HomeData:
     types = _types(storage, read["items"])
     products = described(read["items"], _products(storage, read["items"]))
     settings = method.settings(FactSettings, "item_facts")
-    inputs["item_facts"] = digest(table_digest(products), settings)
+    inputs["item_facts"] = digest(table_digest(products), settings, text_features.version(settings))
     facts = shop_facts(products, settings)
     return HomeData(storage.home, read["users"], read["items"], by_mode, bank, features, types, facts, inputs)
 

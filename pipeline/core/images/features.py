@@ -15,7 +15,7 @@ from pipeline.core.images.bank import Bank
 from pipeline.core.shards import HERE, Runner, shard_size
 
 DIMENSIONS = 1280  # of EfficientNet-Lite0
-NAME = "efflite0"  # part of the name of every metric that uses its features
+NAME = trunks.NAME  # part of the name of every metric that uses its features
 
 
 def _batch(size: int) -> int:

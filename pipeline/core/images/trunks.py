@@ -4,6 +4,8 @@ Nothing here is trained. A network that is kept beside a model is one file of we
 """
 
 import functools
+import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pipeline.core import digests
 from pipeline.core.durable import write_whole
 from pipeline.core.errors import InputError
 
-DEFAULT = "efficientnet_lite0"
+DEFAULT, NAME = "efficientnet_lite0", "efflite0"  # the setting; part of the name of metrics by its features
 FILE = "trunk.pt"  # in the folder of a model, for any network but the default; in a served version, for all
 _PACKAGED = "tf_efficientnet_lite0"
 _GREY = (0.5, 0.5, 0.5)  # mean and spread that pixels in [-1, 1] have been scaled by
@@ -83,8 +86,6 @@ def of_timm(network: str, weights: str = "") -> Trunk:
     from timm.models import load_state_dict
 
     setting = f"image_features.network: {network}"
-    if weights and not Path(weights).is_file():
-        raise InputError(f"image_features.weights: {weights}: there is no such file.")
     try:
         made = timm.create_model(network, pretrained=not weights, num_classes=0)
     except Exception as error:  # of timm, its hub client or the network under it: there is no common class
@@ -109,6 +110,20 @@ def of_timm(network: str, weights: str = "") -> Trunk:
     return Trunk(network, made.state_dict(), tuple(config["mean"]), tuple(config["std"]), side)
 
 
+def version(network: str, weights: str = "") -> str:
+    """Name a network and its weights: the default's short name, or a digest of the name and the file's content.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if network == DEFAULT:
+        return NAME
+    if weights and not Path(weights).is_file():
+        raise InputError(f"image_features.weights: {weights}: there is no such file.")
+    content = digests.sha256(Path(weights)) if weights else ""
+    return hashlib.sha256(f"{network} {content}".encode()).hexdigest()[:16]
+
+
 def _shape(tensor: Any) -> Any:
     return getattr(tensor, "shape", None)
 
@@ -117,6 +132,25 @@ def _shape(tensor: Any) -> Any:
 def load(path: Path | None, device: torch.device) -> nn.Module:
     """Build the network in a file, or EfficientNet-Lite0 without one."""
     return (packaged() if path is None else Trunk.load(path)).build(device)
+
+
+def expect_size(path: Path | None, size: int) -> None:
+    """Check that a network reads pictures of this side.
+
+    Raises:
+        InputError: it reads pictures of another side only.
+    """
+    side = None if path is None else Trunk.load(path).side
+    if side not in (None, size):
+        raise InputError(
+            f"image_features.feature_size is {size}, and the network reads only pictures of {side} px: set it to that."
+        )
+
+
+def keep(path: Path | None, folder: Path) -> None:
+    """Copy the file of a network into the folder of a model; none for EfficientNet-Lite0."""
+    if path is not None:
+        write_whole(folder / FILE, lambda temporary: shutil.copyfile(path, temporary))
 
 
 def kept_in(folder: Path) -> Path | None:

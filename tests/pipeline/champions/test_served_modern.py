@@ -13,7 +13,8 @@ from models.modern.train import ModernSettings, TrainedModern, train
 from pipeline.champions.served_model import ServedModel, pack, shop_of
 from pipeline.champions.served_request import RefusedRequestError, read
 from pipeline.core.images import features
-from pipeline.core.item_facts import FactSettings, described, shop_facts
+from pipeline.core.item_facts import described, shop_facts
+from pipeline.core.text_features import FactSettings
 from pipeline.recommenders.contract import FACTS_FILE, NewItemError
 from tests.pipeline.little_shop import CPU, LittleShop, little_shop
 

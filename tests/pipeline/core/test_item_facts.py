@@ -8,7 +8,8 @@ import pytest
 
 from models.data.item_facts import ItemFacts
 from pipeline.core.errors import InputError
-from pipeline.core.item_facts import FactSettings, ShopFacts, category_levels, described, item_facts, shop_facts
+from pipeline.core.item_facts import ShopFacts, category_levels, described, item_facts, shop_facts
+from pipeline.core.text_features import FactSettings
 
 ITEMS = pa.table({"item": pa.array([0, 1, 2, 3], pa.int32()), "asin": ["d", "c", "b", "a"]})
 PRODUCTS = pa.table(
