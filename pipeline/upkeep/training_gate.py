@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core import parquet as pq
 from pipeline.home.storage import Storage
@@ -22,7 +23,11 @@ BASELINES = "baselines"
 
 
 class TrainingGate:
-    """Opens for a recommender once enough interactions were added or removed since its model was trained."""
+    """Opens for a recommender once enough interactions changed since its model was trained.
+
+    An interaction changed if it was added or removed, or if the model was trained on it and it is held out now: another
+    protocol, seed or cut moves the hold-outs of many users, and no figure of the old model would hold for them.
+    """
 
     def __init__(self, storage: Storage, method: Method) -> None:
         self._storage = storage
@@ -61,8 +66,16 @@ def count_changed(before: pa.Table, now: pa.Table) -> int:
     return old.join(new, PAIR, join_type="left anti").num_rows + new.join(old, PAIR, join_type="left anti").num_rows
 
 
+def count_moved(before: pa.Table, now: pa.Table) -> int:
+    """Count the (user, item) pairs that are train in one SPLITS table, and in another one held out and not train."""
+    trained, trains = (table.filter(pc.equal(table["split"], "train")).select(PAIR) for table in (before, now))
+    moved = trained.join(now.select(PAIR), PAIR, join_type="left semi").join(trains, PAIR, join_type="left anti")
+    return moved.group_by(PAIR).aggregate([]).num_rows
+
+
 @lru_cache(maxsize=16)
 def _cached_counts(before: Path, now: Path, _mtime_ns: int) -> tuple[int, int]:
     """Return (changed pairs, pairs before), cached until `now` is written again."""
-    old, new = (pq.read_table(path, columns=PAIR) for path in (before, now))
-    return count_changed(old, new), old.group_by(PAIR).aggregate([]).num_rows
+    old, new = (pq.read_table(path, columns=[*PAIR, "split"]) for path in (before, now))
+    changed = count_changed(old, new) + count_moved(old, new)
+    return changed, old.group_by(PAIR).aggregate([]).num_rows

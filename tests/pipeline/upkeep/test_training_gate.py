@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core import schemas
 from pipeline.core.arrays import mode_arrays
+from pipeline.core.schemas import SPLIT_NAMES
 from pipeline.home.storage import Storage, write_json
-from pipeline.recommenders import warm_start
+from pipeline.recommenders import registry, warm_start
 from pipeline.settings.method import Method
-from pipeline.upkeep.training_gate import TrainingGate, count_changed
+from pipeline.upkeep.training_gate import TrainingGate, count_changed, count_moved
 
 MODE = "vendor_all"
 CONFIGURATION = {"dvbpr": {"k": 8, "epochs": 2}, "triplets": {"seed": 0, "epochs": 2}, "image_bank": {"size": 48}}
@@ -49,6 +51,13 @@ class Home:
         found.finish({"asset": "dvbpr", "code_version": "1", "configuration": CONFIGURATION, **manifest})
         return found.path
 
+    def baselines(self, table: pa.Table) -> None:
+        found = self.storage.model("baselines", "all", MODE)
+        own = found.path / registry.baselines()[0].name
+        own.mkdir()
+        pq.write_table(table, own / "splits.parquet")
+        found.finish({"asset": "baselines"})
+
     def gate(self, wanted: int | None = None) -> TrainingGate:
         profile = self.folder / f"wants-{wanted}.yaml"
         profile.write_text(
@@ -69,6 +78,52 @@ def test_added_and_removed_interactions_count_once_each_in_any_split():
     before = splits((0, 0, "train"), (0, 1, "test"), (1, 0, "train"))
     now = splits((0, 0, "test"), (0, 1, "train"), (1, 2, "train"), (1, 3, "train"))
     assert count_changed(before, now) == 3 and count_changed(now, before) == 3 and count_changed(now, now) == 0
+
+
+def other_protocol(users: int) -> list[tuple[int, int, str]]:
+    """List the pairs of `of_users`, with other ones held out, as another hold-out or seed does."""
+    names = {3: "validation", 4: "test"}
+    return [(user, item, names.get(item, "train")) for user, item, _ in of_users(users)]
+
+
+@pytest.mark.parametrize("asset", ["dvbpr", "baselines"])
+def test_another_hold_out_of_the_same_interactions_trains_again(home: Home, asset: str):
+    table = splits(*of_users(40))
+    home.model(table)
+    home.baselines(table)
+    home.now(table)
+    assert not home.gate()(asset, MODE)
+    home.now(splits(*other_protocol(40)))
+    assert home.gate()(asset, MODE)
+
+
+def test_a_purchase_that_moves_the_latest_hold_outs_on_counts_once(home: Home):
+    """With `latest` the new one is test, the former test item validation, and the former validation item train."""
+    table = of_users(60)
+    home.model(splits(*table))
+    for buyers, opens in ((1, False), (2, False), (3, True)):  # 3 of 300 interactions are 1%
+        later = {(user, item): split for user, item, split in table}
+        for user in range(buyers):
+            later |= {(user, 9): "test", (user, 1): "validation", (user, 0): "train"}
+        home.now(splits(*((*pair, split) for pair, split in later.items())))
+        assert home.gate()("dvbpr", MODE) is opens
+
+
+def test_moved_pairs_are_those_that_were_trained_on_and_are_held_out_now():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        before, now = (
+            splits(*{(int(u), int(i)): (int(u), int(i), str(rng.choice(SPLIT_NAMES))) for u, i in rows}.values())
+            for rows in rng.integers(0, 4, (2, 12, 2))
+        )
+        old, new = ({(r["user"], r["item"]): r["split"] for r in t.to_pylist()} for t in (before, now))
+        slow = sum(split == "train" and new.get(pair, "train") != "train" for pair, split in old.items())
+        assert count_moved(before, now) == slow
+
+
+def test_a_pair_with_a_held_out_picture_that_also_trains_has_not_moved():
+    before, now = splits((0, 0, "train"), (0, 1, "train")), splits((0, 0, "train"), (0, 0, "test"), (0, 1, "test"))
+    assert count_moved(before, now) == 1
 
 
 @pytest.mark.parametrize(("new", "opens"), [(0, False), (1, False), (2, True)])
