@@ -106,9 +106,10 @@ def test_a_design_is_judged_by_what_the_model_sees_of_any_picture(modern: Home):
     pictures = ((pictures - 127.5) / 127.5).requires_grad_()
     phi = judge.phi(pictures)
     own = ModernModel.load(folder).columns("image")
-    np.testing.assert_allclose(phi.detach().numpy(), found.phi[:6, own], atol=2e-4)
+    close = 1e-4 * float(np.abs(found.phi[:, own]).max())  # float32 features; theta decides how large phi is
+    np.testing.assert_allclose(phi.detach().numpy(), found.phi[:6, own], atol=close)
     seen = picture_features(judge, bank.pixels[catalogue["bank_row"].to_numpy()[:6]])
-    np.testing.assert_allclose(seen, judged.catalogue[:6], atol=2e-4)  # as the features were made that it learnt from
+    np.testing.assert_allclose(seen, judged.catalogue[:6], atol=close)  # as the features were made that it learnt from
     assert np.array_equal(users, found.users)
     (judge.theta[:6] * phi).sum().backward()
     assert pictures.grad is not None and (pictures.grad.abs().amax((1, 2, 3)) > 0).all()
