@@ -4,6 +4,7 @@ Words are weighted by TF-IDF and reduced by a truncated SVD. Which texts a produ
 """
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +50,17 @@ class TextSpace:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        if not any(text.strip() for text in texts):
+        if not any(re.search(_WORD, text) for text in texts):
             return cls(np.empty(0, "U1"), np.empty(0, np.float32), np.empty((0, 0), np.float32))
         vectorizer = TfidfVectorizer(
             token_pattern=_WORD, max_features=settings.text_words, sublinear_tf=True, dtype=np.float32
         )
         found = vectorizer.fit_transform(texts)
-        svd = TruncatedSVD(min(settings.text_columns, *found.shape), random_state=0)
-        axes = svd.fit(found).components_.T.astype(np.float32)
+        if found.shape[1] == 1:  # TruncatedSVD refuses a single word, as in a shop with one category and no titles
+            axes = np.ones((1, 1), np.float32)
+        else:
+            svd = TruncatedSVD(min(settings.text_columns, *found.shape), random_state=0)
+            axes = svd.fit(found).components_.T.astype(np.float32)
         # An axis has no sign of its own: fix it by the word that weighs most.
         axes *= np.where(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])] < 0, -1, 1).astype(np.float32)
         return cls(vectorizer.get_feature_names_out().astype(str), vectorizer.idf_.astype(np.float32), axes)

@@ -82,6 +82,16 @@ def test_a_shop_without_titles_and_categories_has_facts_without_columns() -> Non
     assert empty.text.shape == (4, 0)
 
 
+@pytest.mark.parametrize(("title", "path", "columns"), [("---", [], 0), ("", ["clothes"], 1), ("?", ["clothes"], 1)])
+def test_a_shop_whose_texts_have_one_word_or_none_has_one_column_or_none(
+    title: str, path: list[str], columns: int
+) -> None:
+    products = PRODUCTS.set_column(1, "title", pa.array([title] * 3)).set_column(2, "categories", pa.array([path] * 3))
+    shop = shop_facts(described(ITEMS, products), SETTINGS)
+    assert shop.facts.text.tolist() == [[0.0] * columns, *[[1.0] * columns] * 3]  # the first item has no product
+    assert shop.space.features([title]).shape == (1, columns)
+
+
 def test_stored_facts_are_read_back_and_another_catalogue_is_refused(tmp_path: Path) -> None:
     shop = shop_facts(described(ITEMS, PRODUCTS), SETTINGS)
     shop.save(tmp_path / "facts.npz")
