@@ -21,7 +21,7 @@ _NORMAL_95 = 1.96
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The weights of parts with their 95% intervals over users; nan without validation pairs."""
+    """The weights of parts with their 95% intervals over users; nan with comparisons of fewer than two users."""
 
     weight: np.ndarray  # [P] float64
     low: np.ndarray  # [P]
@@ -55,6 +55,9 @@ def fit(data: Dataset, parts: Sequence[Part], settings: ModernSettings) -> Weigh
     of_rows = rows * (share * chance)[:, None]
     of_users = np.stack([np.bincount(user, of_rows[:, part], minlength=len(data.users)) for part in range(len(parts))])
     of_users = of_users[:, np.unique(user)]
+    if of_users.shape[1] < 2:  # one user has no spread, and an interval of width 0 would claim certainty
+        unknown = np.full(len(parts), np.nan)
+        return Weights(weight, unknown, unknown, path)
     spread = of_users - of_users.mean(1, keepdims=True)
     inverse = np.linalg.inv(curvature)
     error = _NORMAL_95 * np.sqrt(np.maximum(np.diag(inverse @ (spread @ spread.T) @ inverse), 0))

@@ -50,7 +50,8 @@ class ModernSettings(PlainSettings):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", tuple(self.parts))
         unknown = [part for part in self.parts if part not in PARTS]
-        self._require("parts", self.parts and not unknown, f"one or more of {', '.join(PARTS)}")
+        once = len(set(self.parts)) == len(self.parts)
+        self._require("parts", self.parts and not unknown and once, f"one or more of {', '.join(PARTS)}, each once")
         for name in ("components", "largest_categories", "factors", "date_days", "comparisons"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("ridge", "share_prior", "recent_days", "pull"):

@@ -240,6 +240,14 @@ def test_without_validation_pairs_every_part_keeps_the_weight_of_the_settings(tm
     assert np.isnan(trained.validation_auc)
 
 
+def test_weights_fitted_on_one_user_have_no_interval(tmp_path: Path) -> None:
+    planted = shop("image")
+    one = planted.data.validation[planted.data.validation[:, 0] == 3]
+    trained = fitted(replace(planted, data=replace(planted.data, validation=one)), tmp_path)
+    assert len(one) and trained.weights["image"][0] != SMALL.weight
+    assert np.isnan([ends for _, *ends in trained.weights.values()]).all()
+
+
 def test_a_user_without_a_history_gets_what_sells(tmp_path: Path) -> None:
     planted = shop("image")
     train_pairs = planted.data.train[planted.data.train[:, 0] != 3]
@@ -270,6 +278,8 @@ def test_the_parts_setting_names_what_is_allowed() -> None:
     assert ModernSettings().parts == PARTS
     with pytest.raises(ValueError, match=r"ModernSettings.parts=\('looks',\); it must be one or more of image, text"):
         ModernSettings(parts=("looks",))
+    with pytest.raises(ValueError, match=r"parts=\('image', 'image'\); it must be one or more of .*, each once"):
+        ModernSettings(parts=("image", "image"))
 
 
 def test_the_history_has_the_loss_and_the_validation_auc_of_each_step(tmp_path: Path) -> None:
