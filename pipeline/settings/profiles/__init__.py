@@ -5,6 +5,7 @@ classes, which `pipeline/settings/ops.py` lists by op.
 """
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,10 @@ def _checked(path: Path, where: str, config: type[dg.Config], values: dict[str, 
     _allow(path, where, values, set(config.model_fields))
     checked = {}
     for key, value in values.items():
+        # YAML makes a date of text like 2017-12-01 unless it is in quotes.
+        given = value.isoformat() if isinstance(value, date) else value
         try:
-            checked[key] = getattr(config(**{key: value}), key)
+            checked[key] = getattr(config(**{key: given}), key)
         except (pydantic.ValidationError, dg.DagsterInvalidConfigError, ValueError) as error:
             problem = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else str(error)
             raise InputError(f"{path}: {where}.{key} is {value!r}: {problem}.") from error

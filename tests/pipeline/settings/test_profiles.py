@@ -101,6 +101,10 @@ def test_a_number_that_yaml_reads_as_text_is_a_number(write):
     assert profiles.load(write("ops: {dvbpr: {config: {learning_rate: 1e-3}}}")).ops["dvbpr"]["learning_rate"] == 1e-3
 
 
+def test_a_date_without_quotes_is_the_text_that_its_author_wrote(write):
+    assert profiles.load(write("ops: {splits: {config: {cut: 2017-12-01}}}")).ops["splits"]["cut"] == "2017-12-01"
+
+
 def test_an_unknown_preset_is_refused_and_the_known_ones_listed(write):
     path = write("resources: {method: {config: {preset: kang2016}}}")
     said = refusal(path)
