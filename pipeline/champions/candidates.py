@@ -42,5 +42,9 @@ def servable(models: Mapping[str, ModelFolder]) -> list[str]:
 
 
 def sees(models: Mapping[str, ModelFolder]) -> list[str]:
-    """List the models that can be served and score a new picture."""
-    return [name for name in servable(models) if registry.get(name).new_pictures]
+    """List the models that can be served and score a new picture.
+
+    If none does, as `modern` without its picture part, list those of a kind that could: designs say what is missing.
+    """
+    could = [name for name in servable(models) if registry.get(name).new_pictures]
+    return [name for name in could if registry.get(name).sees(models[name].path)] or could

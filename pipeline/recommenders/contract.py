@@ -159,7 +159,7 @@ class Recommender:
     oracle: bool = False  # whether it knows the truth: an upper bound, not a competitor
     may_lead: bool = True  # whether its lists may be served to people
     floor: bool = False  # whether no model below it may be served
-    new_pictures: bool = False  # whether `taste` scores a picture that it was not trained on
+    new_pictures: bool = False  # whether `taste` scores a picture that it was not trained on, if settings allow: `sees`
     published: bool = False  # whether the paper's Table 3 has its figures
     in_group_charts: bool = False  # whether charts by group of users show it beside the main recommender
 
@@ -188,6 +188,10 @@ class Recommender:
             ValueError: it can only score pictures of its catalogue.
         """
         raise ValueError(f"{self.title or self.name} cannot score a new picture")
+
+    def sees(self, folder: Path) -> bool:
+        """Return whether the model in a folder scores a picture that it was not trained on."""
+        return self.new_pictures
 
     def pack(self, trained: Path, out: Path) -> None:
         """Write into the folder of a served version what `new_item_encoder` needs, from the folder of a model."""

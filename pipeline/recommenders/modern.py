@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.modern.settings import PARTS, SPACE, ModernSettings
+from pipeline.core.errors import InputError
 from pipeline.recommenders import part_names
 from pipeline.recommenders.contract import (
     FACTS,
@@ -93,6 +94,12 @@ class ModernRecommender(Recommender):
         taste = preference.PictureTaste(seen.network, seen.input_size, seen.theta, resample=seen.resize_filter)
         return Taste(self.name, taste, seen.users, phi)
 
+    def sees(self, folder: Path) -> bool:
+        """Return whether the model has a picture part: settings or pictures that are all alike may leave it out."""
+        from models.modern.model import IMAGE, ModernModel
+
+        return (folder / self.weights).is_file() and IMAGE in ModernModel.load(folder).spaces
+
     def pixel_network(self, folder: Path, manifest: Mapping[str, Any]) -> PixelNetwork | None:
         """Load the picture part and the trunk before it; None without one."""
         import torch
@@ -116,7 +123,10 @@ class ModernRecommender(Recommender):
             raise ValueError(f"{folder}: an earlier version made it, without {self.weights}: materialise modern again")
         factors, model = Factors.load(folder / "factors.npz"), ModernModel.load(folder)
         if IMAGE not in model.spaces:
-            raise ValueError(f"{self.title} has no picture part here and cannot score a picture")
+            raise InputError(
+                f"{folder}: this model of {self.name} has no picture part and cannot score a picture: add image to its"
+                " setting `parts`, give pictures that differ, or train dvbpr too (--with dvbpr), which sees"
+            )
         theta = torch.from_numpy(model.looks(factors)[0].copy()).to(device)
         network = PhiOfPictures(trunks.load(trunks.kept_in(folder), device), model.spaces[IMAGE]).to(device)
         return PixelNetwork(network, theta, factors.users, manifest["feature_size"], RESIZED), model
@@ -157,7 +167,7 @@ class ModernRecommender(Recommender):
         Raises:
             ValueError: an earlier version registered the model, without the network.
         """
-        from models.modern.model import TEXT, ModernModel
+        from models.modern.model import IMAGE, TEXT, ModernModel
         from pipeline.core.images import features, trunks
         from pipeline.core.item_facts import ShopFacts, written
 
@@ -168,11 +178,14 @@ class ModernRecommender(Recommender):
                 "modern and recommender_champion again"
             )
         model = ModernModel.load(folder)
+        reads_pictures = IMAGE in model.spaces
         facts = ShopFacts.load(folder / FACTS_FILE) if (folder / FACTS_FILE).is_file() else None
         reads_text = TEXT in model.spaces
         reads_categories = any(name.startswith("category ") for name in model.names)
 
         def encode(new: NewItem) -> "tuple[np.ndarray, float]":
+            if not reads_pictures:
+                raise NewItemError("picture", f"{self.title} has no picture part in this version and cannot score one")
             if new.title is not None and (facts is None or not reads_text):
                 raise NewItemError("title", f"{self.title} has no text part in this version: leave it out")
             if new.categories is not None and (facts is None or not reads_categories):

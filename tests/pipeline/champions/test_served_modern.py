@@ -10,11 +10,15 @@ import pytest
 
 from models.data.factors import Factors
 from models.modern.train import ModernSettings, TrainedModern, train
+from pipeline.champions import candidates
 from pipeline.champions.served_model import ServedModel, pack, shop_of
 from pipeline.champions.served_request import RefusedRequestError, read
+from pipeline.core.errors import InputError
 from pipeline.core.images import features
 from pipeline.core.item_facts import described, shop_facts
 from pipeline.core.text_features import FactSettings
+from pipeline.home.storage import ModelFolder
+from pipeline.recommenders import registry
 from pipeline.recommenders.contract import FACTS_FILE, NewItemError
 from tests.pipeline.little_shop import CPU, LittleShop, little_shop
 
@@ -124,6 +128,45 @@ def test_a_version_registered_without_the_network_says_what_to_do(
     (tmp_path / "old" / "trunk.pt").unlink()
     with pytest.raises(ValueError, match="materialise modern and recommender_champion again"):
         ServedModel(tmp_path / "old").score_new_item(0, shop.png[0])
+
+
+@pytest.fixture(scope="module")
+def blind(
+    shop: LittleShop, fitted: tuple[TrainedModern, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainedModern, Path]:
+    folder = tmp_path_factory.mktemp("blind") / "modern"
+    shutil.copytree(fitted[1], folder)
+    seen = features.embed(shop.data.bank, size=SIZE)
+    trained = train(shop.data, seen, ModernSettings(parts=("popularity", "bought_together"), factors=4), folder, CPU)
+    trained.factors.save(folder / "factors.npz")
+    return trained, folder
+
+
+def test_a_version_without_a_picture_part_refuses_a_picture(
+    shop: LittleShop, blind: tuple[TrainedModern, Path], tmp_path: Path
+):
+    pack(tmp_path, blind[1], shop_of(shop.arrays, NOTHING, *shop.names), ABOUT)
+    with pytest.raises(NewItemError, match="no picture part in this version") as refused:
+        ServedModel(tmp_path).score_new_item(0, shop.png[0])
+    assert refused.value.field == "picture"
+
+
+def test_a_modern_without_a_picture_part_does_not_make_designs_where_another_model_sees(
+    blind: tuple[TrainedModern, Path], fitted: tuple[TrainedModern, Path], tmp_path: Path
+):
+    shutil.copytree(blind[1], tmp_path / "modern")
+    shutil.copytree(blind[1], tmp_path / "dvbpr")
+    models = {name: ModelFolder(tmp_path, name) for name in ("modern", "dvbpr")}
+    assert candidates.sees(models) == ["dvbpr"]
+    shutil.copyfile(fitted[1] / "modern.npz", tmp_path / "modern" / "modern.npz")
+    assert candidates.sees(models) == ["modern", "dvbpr"]
+
+
+def test_where_no_model_sees_designs_say_what_is_missing(blind: tuple[TrainedModern, Path]):
+    models = {"modern": ModelFolder(blind[1].parent, "modern")}
+    assert candidates.sees(models) == ["modern"]
+    with pytest.raises(InputError, match=r"no picture part .* add image to its setting `parts`"):
+        registry.get("modern").taste(blind[1], ABOUT, CPU)
 
 
 def test_the_served_factors_are_those_that_were_trained(fitted: tuple[TrainedModern, Path], served: ServedModel):
