@@ -63,7 +63,7 @@ def _surviving(
     return found
 
 
-@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="2")
+@dg.asset(group_name=GROUP, partitions_def=image_modes, kinds={"parquet"}, code_version="3")
 def splits(
     context: dg.AssetExecutionContext,
     config: SplitsConfig,
@@ -112,7 +112,8 @@ def splits(
     if left_out:
         context.log.warning(
             f"{left_out:,} purchases are in no split: they are too late to train on, and their user has nothing to"
-            f" train on ({users_left_out:,} people, who are not evaluated) or their item no lasting picture"
+            f" train on ({users_left_out:,} people, who are not evaluated), their item no lasting picture, or another"
+            " image mode lacks them"
         )
     sizes = {entry["values"]: entry["counts"] for entry in table["split"].value_counts().to_pylist()}
     paired = pc.count_distinct(table.filter(table["paired"])["user"]).as_py()

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core import schemas
-from pipeline.core.dataset.hold_out.by_time import LEFT_OUT, after_cut, last_days
+from pipeline.core.dataset.hold_out.by_time import after_cut, last_days
 from pipeline.core.dataset.hold_out.one_each import one_each
-from pipeline.core.dataset.hold_out.pairs import ModePairs, mode_pairs
+from pipeline.core.dataset.hold_out.pairs import LEFT_OUT, ModePairs, mode_pairs
 from pipeline.core.dataset.hold_out.single_pictures import by_picture
 from pipeline.core.dataset.survivors import Surviving
 from pipeline.core.errors import InputError
@@ -53,8 +53,8 @@ def assign(
     may be held out only if it has a picture that is not by a 5-core user who touched it. Photos of held-out pairs are
     removed, and this rule makes sure that an item never loses its last picture.
 
-    With basket and time a pair may be in no split, and SPLITS lacks it: one that is too late to train on and may not be
-    held out, and with time all pairs of a user who has none to train on.
+    Except with random, a pair may be in no split, and SPLITS lacks it: one that is too late to train on and not held
+    out, and with time all pairs of a user who has none to train on.
 
     split_unit "interaction" holds out a pair with all its pictures (sha256 null). "image" imitates a row-wise split of
     a table with one row per (user, item, picture), which leaks: it holds out one picture of each held-out pair (its

@@ -5,11 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
-from pipeline.core.dataset.hold_out.pairs import ModePairs, in_all_modes
+from pipeline.core.dataset.hold_out.pairs import LEFT_OUT, ModePairs, in_all_modes
 from pipeline.core.errors import InputError
 
 DAY = 86_400  # seconds
-LEFT_OUT = ""  # in no split
 NEVER, FOREVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max // DAY  # days
 Starts = tuple[np.ndarray, np.ndarray]  # the first day of validation and of test for each user number: int64 [users]
 

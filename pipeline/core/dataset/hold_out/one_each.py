@@ -5,7 +5,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from pipeline.core.dataset.hold_out.pairs import ModePairs, in_all_modes
+from pipeline.core.dataset.hold_out.pairs import LEFT_OUT, ModePairs, in_all_modes
 
 PLACES = {"random": ("validation", "test"), "latest": ("test", "validation")}  # of the first and the second in order
 
@@ -21,6 +21,9 @@ def one_each(
 
     The first two of the items that survive and may be held out in all modes are held out. A user with fewer than two of
     those gets the first two of this mode. Users with fewer than two in this mode are in train only.
+
+    With "latest", pairs that are later than a held-out item of the same user, and are not held out because their item
+    may not be or another mode lacks them, are in no split: nobody trains on what is later than an own held-out item.
     """
     pairs = by_mode[mode]
     user, shared = pairs.user, in_all_modes(pairs, by_mode, lasting=True)
@@ -35,6 +38,12 @@ def one_each(
     candidates = np.bincount(user[candidate], minlength=user.max(initial=0) + 1)
     for place, name in enumerate(PLACES[hold_out]):
         split[order[(rank == place) & (candidates[user[order]] >= 2)]] = name
+    if hold_out == "latest":
+        begin = np.full(len(candidates), np.iinfo(np.int64).max)  # of the earliest hold-out whose time is known
+        for name in ("test", "validation"):
+            held = (split == name) & pairs.known
+            begin[user[held]] = pairs.time[held]
+        split[(split == "train") & pairs.known & (pairs.time > begin[user])] = LEFT_OUT
     return split, has_two[user]
 
 

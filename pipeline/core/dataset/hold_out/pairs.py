@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.dataset.survivors import Surviving
 
+LEFT_OUT = ""  # in no split
 UNKNOWN_TIME = np.iinfo(np.int64).min  # of a pair whose time the data does not give
 
 

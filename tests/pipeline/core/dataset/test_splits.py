@@ -57,7 +57,11 @@ def slow_split(surviving, mode, seed, hold_out):
         chosen = shared if len(shared) >= 2 else safe if len(safe) >= 2 else []
         names = ("validation", "test") if hold_out == "random" else ("test", "validation")
         held = dict(zip(chosen, names, strict=False))
-        result |= {(user, i): (held.get(i, "train"), len(shared) >= 2) for i in items}
+        times = {r["item"]: r["time"] for r in rows if r["user"] == user and r["time"] is not None}
+        first = min((times[i] for i in held if i in times), default=None)
+        late = {i for i in items if hold_out == "latest" and i not in held and i in times and first is not None}
+        left_out = {i for i in late if times[i] > first}
+        result |= {(user, i): (held.get(i, "train"), len(shared) >= 2) for i in items if i not in left_out}
     return result
 
 

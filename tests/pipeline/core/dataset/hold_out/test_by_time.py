@@ -199,6 +199,17 @@ def test_with_latest_nothing_that_could_be_held_out_is_in_train_and_later(surviv
         assert row["split"] != "validation" or {r["split"] for r in later} <= {"test"}
 
 
+@given(CALENDARS, MODES)
+@settings(max_examples=60, deadline=None)
+def test_with_latest_nobody_trains_on_what_is_later_than_an_own_held_out_item(surviving, mode):
+    assume(mode in surviving and any(t is not None for t in pairs_of(surviving[mode]).values()))
+    rows = [r for r in split(surviving, mode, hold_out="latest").to_pylist() if r["time"] is not None]
+    for held in rows:
+        if held["split"] != "train":
+            own = [r for r in rows if (r["user"], r["split"]) == (held["user"], "train")]
+            assert not [r for r in own if r["time"] > held["time"]]
+
+
 @given(CALENDARS, st.sampled_from(["basket", "time"]))
 @settings(max_examples=60, deadline=None)
 def test_what_may_be_held_out_in_all_modes_is_held_out_in_all_where_its_user_is_paired(surviving, hold_out):
