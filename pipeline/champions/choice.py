@@ -36,7 +36,8 @@ def choose(
 ) -> Choice:
     """Choose by paired bootstrap of NDCG@100 over the test users.
 
-    Models whose NDCG@10 lies below popularity's by its whole interval are no candidates. Of the others the best mean
+    Models whose NDCG@10 lies below popularity's by its whole interval are no candidates, unless all that can be served
+    do; the check of the champion then fails. Of the others the best mean
     wins, except that a main recommender, or else popularity, is kept unless the best one beats it by the whole
     interval. With fewer users than `settings.minimum` nothing is compared, and the first main recommender is chosen.
 
@@ -65,7 +66,7 @@ def choose(
         for name in candidates
         if floored and users >= settings.minimum and popular in floor and differ(floor, name, popular)[2] < 0
     )
-    standing = [name for name in candidates if name not in below]
+    standing = [name for name in candidates if name not in below] or candidates  # where popularity cannot be served
     best = max(standing, key=lambda name: mean(decides[name]))  # the first of equals
     if users < settings.minimum:
         chosen = next(iter(main), best)

@@ -53,6 +53,11 @@ def test_a_model_whose_first_ten_are_below_popularitys_is_not_served_whatever_it
     )  # who scores new pictures needs no such lists
 
 
+def test_where_all_that_can_be_served_are_below_popularity_the_best_of_them_is_chosen_and_named_as_below():
+    found = choose(evaluation(modern=0.05, bpr_mf=0.10, popularity=0.20), ("modern", "bpr_mf"), SETTINGS)
+    assert found.name == "bpr_mf" and set(found.below) == {"modern", "bpr_mf"} and found.ahead == ("popularity",)
+
+
 def test_a_better_model_that_cannot_be_served_is_named():
     found = choose(evaluation(modern=0.10, popularity=0.05, item_knn=0.30), ("modern", "popularity"), SETTINGS)
     assert found.name == "modern" and found.ahead == ("item_knn",)
