@@ -64,11 +64,15 @@ AGAIN = "--select key:users"
 ONE_CELL = "--splits 1 --seeds 1 --modes vendor_single --profile {tiny}"
 OWN_SHOP = "atelier run --profile cpu --modes vendor_single"  # on the tutorial's shop, into a home of its own
 WHOLE = (
-    "--protocols random latest basket time --splits 3 --seeds 1 --modes vendor_single --reference modern --models modern"
-    " popularity popularity_recent popularity_zero random shares item_knn item_knn_prior visual_neighbours"
-    " visual_neighbours_prior ials ials_prior ease ease_prior bpr_mf bpr_mf_prior vbpr vbpr_prior cornac_vbpr_tuned"
-    " cornac_vbpr_tuned_prior lightfm lightfm_prior lightgcn lightgcn_prior sasrec sasrec_prior hm_recipe paper+epochs=30"
-    " paper_prior+epochs=30"
+    "--protocols random latest basket time --splits 3 --seeds 1 --modes vendor_single --reference modern"
+    " --models modern popularity popularity_recent popularity_zero random shares item_knn item_knn_prior"
+    " visual_neighbours visual_neighbours_prior ials ials_prior ease ease_prior bpr_mf bpr_mf_prior vbpr"
+    " vbpr_prior cornac_vbpr_tuned cornac_vbpr_tuned_prior lightfm lightfm_prior lightgcn lightgcn_prior sasrec"
+    " sasrec_prior hm_recipe paper+epochs=30 paper_prior+epochs=30"
+)
+ABLATION = (
+    "--protocols random time --splits 1 --seeds 1 --modes vendor_single --reference modern --models modern"
+    " --ablate modern"
 )
 # Written in a document -> run here: less of the same.
 SMALLER = {
@@ -91,11 +95,11 @@ SMALLER = {
     # Cornac: a library of its own
     "--models vbpr vbpr+k=64 cornac_vbpr cornac_vbpr_tuned": f"--name variants --models vbpr vbpr+k=4 {ONE_CELL}",
     "--models random popularity_zero picture_count bpr_mf visual_neighbours vbpr_visual vbpr cornac_vbpr"
-    " cornac_vbpr_tuned+regularisation=[0.3,1.0] paper+epochs=30": "--models random popularity_zero --splits 1 --seeds 1"
-    " --modes vendor_single",
+    " cornac_vbpr_tuned+regularisation=[0.3,1.0] paper+epochs=30": "--models random popularity_zero --splits 1"
+    " --seeds 1 --modes vendor_single",
     WHOLE: "--protocols random latest --splits 1 --seeds 1 --modes vendor_single --models random popularity",
     "--protocols time --weeks 8": "--protocols random --splits 1",
-    "--protocols random time --splits 1 --seeds 1 --modes vendor_single --reference modern --models modern --ablate modern": "--protocols random --splits 1 --seeds 1 --modes vendor_single --models modern modern+parts=[image]",
+    ABLATION: "--protocols random --splits 1 --seeds 1 --modes vendor_single --models modern+parts=[image]",
     "--reference modern ": "",
     "--set width=0.25 steps=1600 tick_steps=100 --draws 2": "--set width=0.05 steps=2 tick_steps=2 batch_size=8"
     " minimum_class=4 --draws 1 --samples 30 --rows kang2017",
