@@ -23,6 +23,7 @@ from models.training.checkpoint import LAST
 from models.training.files import UnusableFileError, write_whole
 
 GENERATOR, ENCODER, META = "generator.pt", "encoder.pt", "meta.json"
+MODEL = "garments"  # in meta.json: tells a folder of this model from one of the LSGAN
 _AT_TICKS, _AT_THE_END = 4, 16  # batches that settle the batch-norm statistics of the averaged weights
 
 
@@ -112,7 +113,12 @@ class GarmentRun:
             "heads": self.heads.state_dict(),
             "realism": scale,
         }
-        meta = {**self.identity, "steps": self.step, "pictures_seen": self.step * self.settings.batch_size}
+        meta = {
+            "model": MODEL,
+            **self.identity,
+            "steps": self.step,
+            "pictures_seen": self.step * self.settings.batch_size,
+        }
         meta |= {"settings": self.settings.plain(), "encoder_inputs": self.inputs, "feature_sides": self.sides}
         meta |= {"notes": notes, "torch": torch.__version__, "history": self.history}
         checkpoint.save(out / GENERATOR, {"generator": self.averaged_generator.state_dict()})
