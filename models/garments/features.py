@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.data.pictures import normalise
 from models.garments.upsampling import UpsampledConv, initialise
+from models.training import device as devices
 
 SCALES = 4
 CALIBRATED_ON = 128  # training pictures that set the scale of the features
@@ -139,10 +140,14 @@ class TrainingFeatures:
         self.note = f"features of {len(pixels):,} pictures ({each / 1e3:.0f} kB each, {total:.2f} GB) "
         self.note += "computed once" if total <= gigabytes else "computed in every step: cache_gigabytes is less"
         summaries = []
+        place = self.device
         if total <= gigabytes:
+            if place.type != "cpu" and not devices.fits(each * len(pixels), place):
+                place = torch.device("cpu")
+                self.note += ", kept in memory, every batch copied"
             self.kept = [
-                torch.empty((len(pixels), *scale.shape[1:]), dtype=scale.dtype, device=self.device).contiguous(
-                    memory_format=torch.channels_last
+                torch.empty(
+                    (len(pixels), *scale.shape[1:]), dtype=scale.dtype, device=place, memory_format=torch.channels_last
                 )
                 for scale in first
             ]
@@ -159,7 +164,7 @@ class TrainingFeatures:
         """Return the features of these rows int64 [B], float32."""
         if self.kept is None:
             return [scale.float() for scale in self.features.stored(self._pictures(rows))]
-        return [whole[rows.to(whole.device)].float() for whole in self.kept]
+        return [whole[rows.to(whole.device)].to(self.device).float() for whole in self.kept]
 
     def _pictures(self, rows: Tensor) -> Tensor:
         return normalise(self.pixels[rows.to(self.pixels.device)].to(self.device))

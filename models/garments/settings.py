@@ -49,7 +49,7 @@ class GarmentModelSettings(PlainSettings):
     bf16: Annotated[bool, Doc("Use bfloat16 where the processor multiplies in it.")] = True
     cache_gigabytes: Annotated[
         float, Doc("Most memory for the training pictures' features; if they need more, every step computes its own.")
-    ] = 8.0
+    ] = 4.0
     minimum_class: Annotated[int, Doc("Minimum pictures of a class; with fewer, training refuses to start.")] = 32
     tick_steps: Annotated[
         int, Doc("Steps between ticks, which read the losses, save a checkpoint and draw pictures.")
