@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.design.networks import AnyGenerator, AnyRealism
 from models.design.preference import PictureTaste, Search, ascend_all, frozen, on_cpu, show, shown_steps
 from models.design.settings import DesignSettings
-from models.lsgan.networks import Discriminator, Generator
 from models.training.progress import Progress
 
 
@@ -39,8 +39,8 @@ class Designs:
 
 
 def personal_designs(
-    generator: Generator,
-    discriminator: Discriminator,
+    generator: AnyGenerator,
+    discriminator: AnyRealism,
     recommender: PictureTaste,
     classes: Sequence[int],
     *,

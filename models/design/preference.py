@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from models.data.pictures import to_pixels
 from models.design.distinct import Others
+from models.design.networks import AnyGenerator, AnyRealism
 from models.design.settings import DesignSettings
-from models.lsgan.networks import Discriminator, Generator, normalise
+from models.lsgan.networks import normalise
 from models.training.progress import Progress
 
 
@@ -43,8 +44,8 @@ class PictureTaste:
 class Search:
     """The frozen networks and the settings that every pass of a search needs."""
 
-    generator: Generator
-    discriminator: Discriminator
+    generator: AnyGenerator
+    discriminator: AnyRealism
     recommender: PictureTaste
     settings: DesignSettings
 
@@ -160,7 +161,7 @@ def _autocast(settings: DesignSettings, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=on)
 
 
-def bounded(free: Tensor, generator: Generator) -> Tensor:
+def bounded(free: Tensor, generator: AnyGenerator) -> Tensor:
     """Map free latents into the generator's domain: tanh if it was trained on U(-1, 1), unchanged otherwise."""
     return torch.tanh(free) if generator.z_distribution == "uniform" else free
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.design.networks import AnyGenerator, AnyRealism
 from models.design.preference import (
     PictureTaste,
     Search,
@@ -23,7 +24,7 @@ from models.design.preference import (
     shown_steps,
 )
 from models.design.settings import DesignSettings
-from models.lsgan.networks import Discriminator, Generator, normalise
+from models.lsgan.networks import normalise
 from models.training.progress import Progress
 
 
@@ -44,8 +45,8 @@ class Restyled:
 
 
 def restyle(
-    generator: Generator,
-    discriminator: Discriminator,
+    generator: AnyGenerator,
+    discriminator: AnyRealism,
     recommender: PictureTaste,
     products: np.ndarray,
     labels: np.ndarray,
@@ -93,7 +94,7 @@ def restyle(
 
 
 def approximate(
-    generator: Generator, products: np.ndarray, labels: Tensor, settings: DesignSettings
+    generator: AnyGenerator, products: np.ndarray, labels: Tensor, settings: DesignSettings
 ) -> tuple[Tensor, np.ndarray, np.ndarray]:
     """Find the free latents whose pictures are nearest to the products in L1.
 

@@ -4,6 +4,8 @@ Architecture and initialisation follow Kang et al. 2017 and their released code.
 use of a trained generator, do not belong here.
 """
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ _DISCRIMINATOR_FILTERS = (64, 128, 256, 512)  # kernel 5, stride 2
 
 class Generator(nn.Module):
     """Generator from z and a class to a picture: linear to 4x4, six transposed convolutions to 64x64, a last to RGB."""
+
+    size = PICTURE_SIZE
 
     def __init__(self, settings: LsganSettings) -> None:
         super().__init__()
@@ -171,10 +175,19 @@ def gradient_penalty(output: Tensor, pictures: Tensor) -> Tensor:
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2
 
 
-def sample_z(settings: LsganSettings, count: int, noise: torch.Generator) -> Tensor:
-    """Draw latents [count, z_dim] from the distribution in the settings, on the device of `noise`."""
-    z = torch.empty(count, settings.z_dim, device=noise.device)
-    if settings.z_distribution == "uniform":
+class Latents(Protocol):
+    """What decides how latents are drawn: settings, or a generator."""
+
+    @property
+    def z_dim(self) -> int: ...  # noqa: D102
+    @property
+    def z_distribution(self) -> str: ...  # noqa: D102
+
+
+def sample_z(of: Latents, count: int, noise: torch.Generator) -> Tensor:
+    """Draw latents [count, z_dim] from the distribution that `of` names, on the device of `noise`."""
+    z = torch.empty(count, of.z_dim, device=noise.device)
+    if of.z_distribution == "uniform":
         return z.uniform_(-1, 1, generator=noise)
     return z.normal_(generator=noise)
 

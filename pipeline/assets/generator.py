@@ -189,18 +189,16 @@ def generator_evaluation(
     garments: pa.Table,
 ) -> dg.MaterializeResult:
     """Measure garments by a judge and pixels that no training sees: class, distance, spread, memory; reals beside."""
-    from models.lsgan.train import load_generator
-    from pipeline.core.generator import figures, generation
+    from pipeline.core.generator import figures, generation, trained
 
     settings = method.settings(GenerationMetricSettings, "generator_evaluation", config)
     inputs = generation.inputs(garments)
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
-    generator, _, meta = load_generator(folder.verified, compute.resolve())
-    trained_with = LsganSettings(**meta["settings"])
+    generator, _ = trained.load_generator(folder.verified, compute.resolve())
     found = figures.evaluate(
-        lambda wanted: generation.sample(generator, trained_with, wanted, settings.seed, compute.resolve()),
+        lambda wanted: generation.sample(generator, wanted, settings.seed, compute.resolve()),
         storage.load_garments(version),
         garments,
         settings,
@@ -244,17 +242,15 @@ def generated_garments(
 ) -> dg.MaterializeResult:
     """Draw a fixed-seed grid per class, with each garment beside its nearest training picture in L1."""
     from models.data.picture_grid import grid
-    from models.lsgan.train import load_generator
-    from pipeline.core.generator import generation
+    from pipeline.core.generator import generation, trained
 
     inputs = generation.inputs(garments)
     version = inputs["garments"]
     folder = storage.current("generator")
     folder.expect(**inputs)
-    generator, _, meta = load_generator(folder.verified, compute.resolve())
+    generator, _ = trained.load_generator(folder.verified, compute.resolve())
     fakes, nearest, distance = generation.gallery(
         generator,
-        LsganSettings(**meta["settings"]),
         storage.load_garments(version),
         garments,
         GRID_COLUMNS,

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from models.data.pictures import to_pixels
-from models.lsgan.networks import Generator
+from models.design.networks import AnyGenerator
 from pipeline.champions.model_registry import pinned
 
 if TYPE_CHECKING:
@@ -20,16 +20,16 @@ NEEDS = ("mlflow", "numpy", "torch")  # its imports, pinned to the versions that
 class OneInputGenerator(nn.Module):
     """A generator with a single input, rows of (class number, z), as MLflow's PyTorch flavour requires."""
 
-    def __init__(self, generator: Generator):
+    def __init__(self, generator: AnyGenerator):
         super().__init__()
         self.generator = generator
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Draw float32 [n, 1 + z_dim] as pictures, uint8 [n, 64, 64, 3]."""
+        """Draw float32 [n, 1 + z_dim] as pictures, uint8 [n, size, size, 3]."""
         return to_pixels(self.generator(rows[:, 1:], rows[:, 0].long()))
 
 
-def write(generator: Generator, about: Path, out: Path, model: "Model") -> None:
+def write(generator: AnyGenerator, about: Path, out: Path, model: "Model") -> None:
     """Save a generator, in eval mode on the CPU, in MLflow's PyTorch format (torch.export), with the file `about`.
 
     Loaded as a pyfunc, as for HTTP, it is served by the copy of `served_generator.py` in the folder.
@@ -46,7 +46,7 @@ def write(generator: Generator, about: Path, out: Path, model: "Model") -> None:
         input_example=example,
         signature=ModelSignature(
             Schema([TensorSpec(example.dtype, (-1, example.shape[1]))]),
-            Schema([TensorSpec(np.dtype(np.uint8), (-1, 64, 64, 3))]),
+            Schema([TensorSpec(np.dtype(np.uint8), (-1, generator.size, generator.size, 3))]),
         ),
         pip_requirements=pinned(NEEDS),
         extra_files=[str(about)],

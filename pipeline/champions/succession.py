@@ -17,7 +17,6 @@ from torch import nn
 
 from models.data.factors import Factors
 from models.lsgan.networks import LsganSettings, sample_z
-from models.lsgan.train import load_generator
 from models.metrics.generation import kernel_distance
 from models.metrics.judge import fit_judge
 from models.metrics.pixels import PixelComponents
@@ -28,6 +27,7 @@ from pipeline.core.dataset.extent import Extent
 from pipeline.core.generator import generation
 from pipeline.core.generator.held_out import Halves, halves
 from pipeline.core.generator.independent import Ruler
+from pipeline.core.generator.trained import load_generator
 from pipeline.core.images.bank import open_bank
 from pipeline.home.storage import ModelFolder, Storage
 from pipeline.recommenders import registry as recommenders
@@ -160,12 +160,13 @@ def generator(
     """Register the generator and decide on held-out garments whether it becomes the champion, like `recommender`."""
     name = model_registry.model_name(GENERATOR)
     store = Registry(run.client, run.uri)
-    network, _, meta = load_generator(trained.verified)
+    network, meta = load_generator(trained.verified, torch.device("cpu"))
     inputs = trained.manifest()["inputs"]
     shas = np.array([sha[:SHA_DIGITS] for sha in garments["sha256"].to_pylist()])
     held_out = np.asarray(garments["held_out"])
     names = generation.classes(garments)
-    facts = {"run": trained.run, "inputs": inputs, "classes": names, "settings": meta["settings"]}
+    settings_of = {**meta["settings"], "z_dim": network.z_dim, "z_distribution": network.z_distribution}
+    facts = {"run": trained.run, "inputs": inputs, "classes": names, "settings": settings_of}
 
     def write(out: Path, model: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -195,7 +196,7 @@ def generator(
             of, what = PixelComponents.fit(pixels[rows]).transform, "held-out garments, by pixels"
         real = of(pixels[rows])
         both = (
-            (registered_generator.OneInputGenerator(network), meta["settings"]),
+            (registered_generator.OneInputGenerator(network), settings_of),
             (registered_generator.read(folder), theirs["settings"]),
         )
         ours_drawn, theirs_drawn = (of(_draw(network, with_, label[rows], settings.seed)) for network, with_ in both)

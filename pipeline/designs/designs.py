@@ -9,15 +9,15 @@ import pyarrow as pa
 import torch
 
 from models.design.distinct import standardise
+from models.design.networks import AnyGenerator, AnyRealism
 from models.design.preference import PictureTaste, picture_features
 from models.design.settings import DesignSettings
 from models.design.taste_rank import own_rank, panels, references, standard_scores
-from models.lsgan.networks import Discriminator, Generator
-from models.lsgan.train import load_generator
 from models.metrics.memorisation import nearest_l1
 from pipeline.core import parquet as pq
 from pipeline.core.errors import InputError
 from pipeline.core.generator import generation
+from pipeline.core.generator.trained import load
 from pipeline.core.schemas import IMAGE_MODES
 from pipeline.core.tables import table_digest
 from pipeline.home.storage import Storage
@@ -86,8 +86,8 @@ class ShopGarments:
 class Studio:
     """The models of one home, and the users that designs are made for."""
 
-    generator: Generator
-    discriminator: Discriminator
+    generator: AnyGenerator
+    discriminator: AnyRealism
     recommender: PictureTaste  # theta of `users` only
     users: np.ndarray  # [U] int32, global ids
     jury: Jury
@@ -166,7 +166,7 @@ def open_studio(
 
 def _models(
     storage: Storage, mode: str, garments: Mapping[str, str], device: torch.device
-) -> tuple[Generator, Discriminator, Taste, tuple[str, str]]:
+) -> tuple[AnyGenerator, AnyRealism, Taste, tuple[str, str]]:
     if mode not in IMAGE_MODES:
         raise InputError(f"designs: mode {mode!r} is unknown; allowed: {', '.join(IMAGE_MODES)}.")
     trained, drawn = storage.recommender_in_use(mode, sees=True), storage.in_use("generator")
@@ -175,10 +175,10 @@ def _models(
     drawn.expect(**(garments if drawn.run == storage.current("generator").run else {"classes": garments["classes"]}))
     if trained.run in {newest.run for newest in newest_models(storage, mode).values()}:
         trained.expect(catalogue=table_digest(pq.read_table(storage.tables / "catalogue" / f"{mode}.parquet")))
-    generator, discriminator, _ = load_generator(drawn.verified, device)
+    drawing = load(drawn.verified, device)
     return (
-        generator,
-        discriminator,
+        drawing.generator,
+        drawing.realism,
         of_manifest(trained.manifest()).taste(trained.verified, trained.manifest(), device),
         (trained.run, drawn.run),
     )

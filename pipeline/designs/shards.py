@@ -10,17 +10,17 @@ import numpy as np
 import torch
 
 from models.design.from_noise import Designs, personal_designs
+from models.design.networks import AnyGenerator, AnyRealism
 from models.design.preference import PictureTaste, device_of, on_cpu, shown_steps
 from models.design.settings import DesignSettings
-from models.lsgan.networks import Discriminator, Generator
 from pipeline.core.shards import Runner, shard_size
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 
 def search(
-    generator: Generator,
-    discriminator: Discriminator,
+    generator: AnyGenerator,
+    discriminator: AnyRealism,
     recommender: PictureTaste,
     classes: int,
     settings: DesignSettings,
@@ -55,8 +55,8 @@ def search(
 
 def search_shard(
     users: range,
-    generator: Generator,
-    discriminator: Discriminator,
+    generator: AnyGenerator,
+    discriminator: AnyRealism,
     recommender: PictureTaste,
     classes: int,
     settings: DesignSettings,

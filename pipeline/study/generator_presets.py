@@ -193,9 +193,9 @@ def figures(generator: Generator, settings: LsganSettings, garments: RealGarment
         }
 
     def drawn(seed: int) -> dict[str, float]:
-        fakes = generation.sample(generator, settings, wanted, seed, garments.device)
+        fakes = generation.sample(generator, wanted, seed, garments.device)
         of_halves = garments.labels[garments.halves(seed)[0]]
-        asking = generation.sample(generator, settings, of_halves, draws + seed, garments.device)
+        asking = generation.sample(generator, of_halves, draws + seed, garments.device)
         return of(fakes, garments.embed(fakes), asking, seed)
 
     of_draws = [drawn(seed) for seed in range(draws)]

@@ -100,7 +100,7 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
             labels = generation.labels(of_side.table)[trains]
             train(of_side.pixels[trains], labels, names, trained_with, folder, device, data_digest=version)
         generator, _, _ = load_generator(folder, device)
-        draw = partial(_draw, generator, trained_with, metrics.seed, device)
+        draw = partial(_draw, generator, metrics.seed, device)
         measured[side] = {
             f"unseen_{unseen}": figures.evaluate(
                 draw, built[unseen].pixels, built[unseen].table, metrics, device
@@ -112,10 +112,8 @@ def compare(storage: Storage, method: Method, device: torch.device, say: Console
     return SourceComparison(measured, by_source, str(path))
 
 
-def _draw(
-    generator: Generator, trained_with: LsganSettings, seed: int, device: torch.device, wanted: np.ndarray
-) -> np.ndarray:
-    return generation.sample(generator, trained_with, wanted, seed, device)
+def _draw(generator: Generator, seed: int, device: torch.device, wanted: np.ndarray) -> np.ndarray:
+    return generation.sample(generator, wanted, seed, device)
 
 
 def _by_source(table: pa.Table) -> dict[str, int]:

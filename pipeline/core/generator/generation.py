@@ -9,8 +9,8 @@ import torch
 
 from models.data.picture_grid import grid
 from models.data.pictures import to_pixels
-from models.lsgan.networks import Generator, sample_z
-from models.lsgan.settings import LsganSettings
+from models.design.networks import AnyGenerator
+from models.lsgan.networks import sample_z
 from models.metrics.memorisation import nearest_l1
 from pipeline.core.generator.garment_classes import classes_of
 from pipeline.core.generator.garments import Discarded
@@ -38,16 +38,14 @@ def labels(garments: pa.Table) -> np.ndarray:
     return np.array([number[name] for name in garments["garment_class"].to_pylist()], np.int64)
 
 
-def sample(
-    generator: Generator, settings: LsganSettings, wanted: np.ndarray, seed: int, device: torch.device
-) -> np.ndarray:
-    """Generate garments of the wanted classes, int64 [n] -> uint8 [n, 64, 64, 3], with z drawn as in training."""
+def sample(generator: AnyGenerator, wanted: np.ndarray, seed: int, device: torch.device) -> np.ndarray:
+    """Generate garments of the wanted classes, int64 [n] -> uint8 [n, side, side, 3], with z drawn as in training."""
     noise = torch.Generator().manual_seed(seed)
     batches = []
     with torch.inference_mode():
         for start in range(0, len(wanted), BATCH):
             label = torch.from_numpy(wanted[start : start + BATCH])
-            z = sample_z(settings, len(label), noise)
+            z = sample_z(generator, len(label), noise)
             batches.append(to_pixels(generator(z.to(device), label.to(device))).cpu().numpy())
     return np.concatenate(batches)
 
@@ -84,8 +82,7 @@ def discarded_sheet(discarded: Discarded, columns: int) -> np.ndarray | None:
 
 
 def gallery(
-    generator: Generator,
-    settings: LsganSettings,
+    generator: AnyGenerator,
     pixels: np.ndarray,
     garments: pa.Table,
     columns: int,
@@ -99,7 +96,7 @@ def gallery(
     """
     names = classes(garments)
     wanted = np.repeat(np.arange(len(names)), columns)
-    fakes = sample(generator, settings, wanted, 0, device)
+    fakes = sample(generator, wanted, 0, device)
     training = pixels[~np.asarray(garments["held_out"])]
     index, distance = nearest_l1(fakes, training)
     shape = (len(names), columns, *pixels.shape[1:])

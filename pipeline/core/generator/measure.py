@@ -26,7 +26,7 @@ def kernel_to_training(
     reals = features.embed(pictures[rows], size=FEATURE_SIZE, device=device)
 
     def of(generator: Generator) -> float:
-        fakes = generation.sample(generator, settings, labels[rows], settings.seed, device)
+        fakes = generation.sample(generator, labels[rows], settings.seed, device)
         embedded = features.embed(fakes, size=FEATURE_SIZE, device=device)
         return kernel_distance(reals, embedded, seed=settings.seed)[0]
 
