@@ -83,7 +83,8 @@ class PeerEnvironment:
             PeerError: the worker failed, was killed or took too long; the message quotes its output.
         """
         python = self.installed(home)
-        failed = _run([python, worker, *arguments], seconds)
+        # Without -P the worker's folder comes first, where cornac.py of this project hides Cornac.
+        failed = _run([python, "-P", worker, *arguments], seconds)
         if failed is None:
             return
         if failed.code == _NOT_APPLICABLE:

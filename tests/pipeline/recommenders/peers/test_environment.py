@@ -56,6 +56,13 @@ def test_a_worker_finds_the_peer_its_own_versions_and_then_our_packages(
     assert json.loads((tmp_path / "out.json").read_text()) == ["installed", "its own", np.__version__]
 
 
+def test_a_module_beside_the_worker_does_not_hide_the_peer(home: Path, peer: PeerEnvironment, tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "peer_of_test.py").write_text("WHAT = 'beside the worker'")
+    peer.run(home, tmp_path / "worker.py", [tmp_path / "out.json"], seconds=60)
+    assert json.loads((tmp_path / "out.json").read_text())[0] == "installed"
+
+
 def test_what_is_installed_is_not_installed_again_unless_the_requirements_change(
     home: Path, peer: PeerEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
