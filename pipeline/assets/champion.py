@@ -84,6 +84,11 @@ def recommender_champion(
             )
         metadata, figures = _decision(outcome)
         context.log.info(f"{lists.why} {metadata['why']} Champion: version {outcome.champion.number}.")
+        of_this_data = models.get(in_use.recommender)
+        against = ""
+        if of_this_data is not None and of_this_data.run == in_use.run:
+            against = choice.against_popularity(frame, in_use.recommender, settings)
+            context.log.info(f"{in_use.recommender}: {against}")
         run.tag("verdict", metadata["decision"].value["verdict"])
         run.tag("data_version", models[lists.name].manifest()["inputs"]["splits"])
         rows = [_decision_row(alias, of) for alias, of in ((CHAMPION, outcome), (VISUAL_CHAMPION, visual))]
@@ -98,6 +103,7 @@ def recommender_champion(
                 "models": dg.MetadataValue.md(choice.markdown(lists.rows)),
                 "recommender": in_use.recommender,
                 "served": dg.MetadataValue.json(served),
+                "against_popularity": against or None,
                 "better_but_cannot_be_served": list(lists.ahead) or None,
                 "visual_recommender": storage.recommender_in_use(mode, sees=True).recommender,
                 "visual_version": visual.champion.number,

@@ -105,6 +105,28 @@ def difference(table: "pd.DataFrame", figure: str, one: str, other: str, setting
     return of_values(values[one], values[other], settings)
 
 
+def against_popularity(table: "pd.DataFrame", served: str, settings: ChampionSettings) -> str:
+    """Say in words whether the lists of a model are better than those of popularity, by NDCG@100 on test.
+
+    Empty for popularity itself, and where one of the two was not evaluated.
+    """
+    popular, values = registry.floor().name, _by_model(table, DECIDES)
+    if served == popular or not {served, popular} <= values.keys():
+        return ""
+    ours, theirs = values[served], values[popular]
+    found = of_values(ours, theirs, settings)
+    figures = f"{mean(ours):.3f} against {mean(theirs):.3f} of {registry.title(popular)}"
+    if "why" in found:
+        return f"NDCG@100 {figures}; whether that is chance is open: {found['why']}"
+    if found["low"] > 0:
+        verdict = "better lists than the most popular items"
+    elif found["below"]:
+        verdict = "worse lists than the most popular items"
+    else:
+        verdict = "nothing shows that these lists are better than the most popular items"
+    return f"NDCG@100 {figures}, {found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}): {verdict}"
+
+
 def of_values(served: np.ndarray, popular: np.ndarray, settings: ChampionSettings) -> dict[str, Any]:
     """Compare what is served with popularity by their values for the same users.
 

@@ -32,6 +32,16 @@ def tables(mode: str, found: dict[str, Any]) -> list[Table | str]:
     ]
 
 
+def _served(mode: str, champion: dict[str, Any]) -> Iterator[str]:
+    """Yield whose lists are served, and how they compare with the most popular items."""
+    if served := champion.get("recommender"):
+        mark = "[yellow]![/] " if served == floor().name else ""
+        beaten = ": no model that learns taste beats it (the lookbook says what would help)" if mark else ""
+        yield f"{mark}{mode}: the lists are by {escape(title(served))}{beaten}"
+    if against := champion.get("against_popularity"):
+        yield f"  {escape(against)}"
+
+
 def _table(columns: dict[str, str], models: dict[str, Any]) -> Table:
     shown = Table(padding=(0, 0), pad_edge=False)
     shown.add_column("model", no_wrap=True)
@@ -65,10 +75,7 @@ def lines(summary: dict[str, Any]) -> Iterator[str]:
     for mode, found in summary["modes"].items():
         if found.get("extent", "") != summary["data"].get("extent", ""):
             yield f"[yellow]![/] {escape(other_data(mode, found.get('extent', '')))}"
-        if served := found.get("champion", {}).get("recommender"):
-            mark = "[yellow]![/] " if served == floor().name else ""
-            beaten = ": no model that learns taste beats it (the lookbook says what would help)" if mark else ""
-            yield f"{mark}{mode}: the lists are by {escape(title(served))}{beaten}"
+        yield from _served(mode, found.get("champion", {}))
         if loss := found.get("loss"):
             mark = "[yellow]![/] " if losses.is_large(loss) else ""
             yield mark + escape(losses.line(mode, loss))

@@ -79,6 +79,7 @@ def build(home: Home, album: Album, settings: LookbookSettings, commit: str, bui
         notes=_notes(home, {section.id for section in sections}),
         doors=_doors(sections),
         popularity=served.popularity_served(home),
+        lists=served.lists(home),
     )
 
 

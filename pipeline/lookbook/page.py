@@ -103,6 +103,7 @@ class Page:
     notes: tuple[str, ...]  # caveats
     doors: tuple[Door, ...]
     popularity: Any = None  # where popularity is served: that, and what would help
+    lists: tuple[Any, ...] = ()  # of each image mode: whose lists are served, and how they compare with popularity
 
     @property
     def leaves(self) -> list[Leaf]:

@@ -175,13 +175,19 @@ def ahead(tables: Sequence[ModeTable]) -> list[tuple[str, list[str]]]:
     return [(words, names) for words, names in better if names]
 
 
+def published(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """List the titles of the paper's recommenders that were trained here; Table 3 is of no other."""
+    here = {row["model"] for row in rows}
+    return [one.title for name, one in registry.RECOMMENDERS.items() if one.published and name in here]
+
+
 def table_3(rows: Sequence[dict[str, Any]]) -> list[PaperRow]:
     """Make the paper's Table 3 with our figures."""
-    published = {name for name, one in registry.RECOMMENDERS.items() if one.published}
+    of_paper = {name for name, one in registry.RECOMMENDERS.items() if one.published}
     ours = {
         (row["mode"], row["split"]): _triple(row, "auc", "auc_low", "auc_high")
         for row in rows
-        if row["model"] in published
+        if row["model"] in of_paper
     }
     return [
         PaperRow(mode, MODES[mode], paper.TABLE_3.get(mode), ours.get((mode, "validation")), ours.get((mode, "test")))
@@ -273,6 +279,7 @@ def section(home: Home, album: Album) -> Section | LeftOut:
         "beside_heads": list(BESIDE.values()),
         "leaky": [MODES[m] for m in IMAGE_MODES if home.metadata("splits", m).get("split_unit") == "image"],
         "table_3": table_3(rows),
+        "table_3_of": " and ".join(published(rows)),
         "original": paper.TABLE_3[paper.ORIGINAL],
         "curves": curves,
         "settings": settings,

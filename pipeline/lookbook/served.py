@@ -1,4 +1,4 @@
-"""What the first page says where popularity is served: that no model beats it, and what of the shop's data would help.
+"""What the first page says about the served lists: how they compare with the most popular items, and what would help.
 
 Every hint comes from the home's own tables and figures.
 """
@@ -29,6 +29,26 @@ class PopularityServed:
     helps: list[str]
     asset: str = "recommender_champion"
     partition: str = ""
+
+
+@dataclass(frozen=True)
+class ServedLists:
+    """Whose lists an image mode serves, and how they compare with the most popular items."""
+
+    mode: str
+    words: str  # of the mode
+    model: str
+    against: str
+
+
+def lists(home: Home) -> tuple[ServedLists, ...]:
+    """Compare the served lists of each image mode with popularity's; without modes where they were not compared."""
+    found = {mode: home.metadata("recommender_champion", mode) for mode in IMAGE_MODES}
+    return tuple(
+        ServedLists(mode, MODES[mode], registry.title(of_mode["recommender"]), of_mode["against_popularity"])
+        for mode, of_mode in found.items()
+        if of_mode.get("against_popularity")
+    )
 
 
 def popularity_served(home: Home) -> PopularityServed | None:

@@ -128,6 +128,6 @@ def _champion(found: Mapping[str, Any]) -> dict[str, Any]:
     """Pick the champion's version of a registered model, and the decision on the newest version."""
     keys = (
         "registered_model", "version", "champion_version", "champion_model", "why", "recommender", "why_chosen",
-        "visual_recommender", "visual_version", "visual_model",
+        "against_popularity", "visual_recommender", "visual_version", "visual_model",
     )  # fmt: skip
     return {key: found[key] for key in keys if key in found}

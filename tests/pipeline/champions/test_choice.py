@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.champions.choice import choose, of_values
+from pipeline.champions.choice import against_popularity, choose, of_values
 from pipeline.settings.assets import ChampionSettings
 
 SETTINGS = ChampionSettings(minimum=10, resamples=200)
@@ -80,3 +80,18 @@ def test_what_is_served_is_below_popularity_only_by_its_whole_interval():
     assert of_values(noise - 0.005, np.zeros(100), SETTINGS)["below"] is False
     few = of_values(np.zeros(9), np.ones(9), SETTINGS)
     assert few["below"] is False and few["compared"] == 9 and "only 9 users" in few["why"]
+
+
+def test_the_served_lists_are_compared_with_the_most_popular_items_in_words():
+    better = against_popularity(evaluation(modern=0.10, popularity=0.05), "modern", SETTINGS)
+    assert better.startswith("NDCG@100 0.100 against 0.050 of Popularity, +0.050 (+0.0")
+    assert better.endswith("): better lists than the most popular items")
+    level = against_popularity(evaluation(modern=0.101, popularity=0.100), "modern", SETTINGS)
+    assert "+0.001 (-0.0" in level and level.endswith(
+        "nothing shows that these lists are better than the most popular items"
+    )
+    assert "worse lists" in against_popularity(evaluation(modern=0.05, popularity=0.10), "modern", SETTINGS)
+    few = against_popularity(evaluation(5, modern=0.10, popularity=0.05), "modern", SETTINGS)
+    assert few.endswith("is open: only 5 users can be compared, 10 are required")
+    assert against_popularity(evaluation(popularity=0.10), "popularity", SETTINGS) == ""
+    assert against_popularity(evaluation(modern=0.10), "modern", SETTINGS) == ""

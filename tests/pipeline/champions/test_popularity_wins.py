@@ -72,7 +72,7 @@ def test_the_served_version_ranks_by_popularity_and_the_visual_one_scores_a_new_
     best = [pick.item for pick in served.recommend(0, k=1, exclude_seen=False)]
     assert best == [str(served.shop.asin[int(own.item_bias.argmax())])]
     with pytest.raises(ValueError, match="popularity, and a new item cannot be scored"):
-        served.embed(b"")
+        served.encode(b"")
     sees = ServedModel(store.folder(visual) / "artifacts" / "recommender")
     assert sees.about["model"] == "dvbpr" and (sees.folder / "best.pt").is_file()
 

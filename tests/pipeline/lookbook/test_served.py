@@ -44,3 +44,20 @@ def test_another_champion_leaves_the_first_page_as_it_is(tmp_path: Path):
         made_up.say("recommender_champion", MODE, recommender="dvbpr", why_chosen=WHY)
         assert popularity_served(made_up.home()) is None
         assert "most popular items" not in made_up.publish().path.read_text()
+
+
+def test_the_first_page_compares_the_served_lists_with_the_most_popular_items(tmp_path: Path):
+    against = "NDCG@100 0.041 against 0.037 of Popularity, +0.004 (-0.008 to +0.015): nothing shows it"
+    with dg.DagsterInstance.ephemeral() as instance:
+        made_up = MadeUp(tmp_path, instance).with_products().with_reviews()
+        made_up.say("recommender_champion", MODE, recommender="modern", against_popularity=against)
+        page = made_up.publish().path.read_text()
+    assert "Are the lists better than the most popular items?" in page
+    assert f"<strong>Modern</strong>, all shop pictures: {against}." in page
+
+
+def test_a_home_whose_lists_were_not_compared_says_nothing_of_them(tmp_path: Path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        made_up = MadeUp(tmp_path, instance).with_products().with_reviews()
+        made_up.say("recommender_champion", MODE, recommender="popularity", why_chosen=WHY)
+        assert "Are the lists better" not in made_up.publish().path.read_text()
