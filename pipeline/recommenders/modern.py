@@ -45,6 +45,7 @@ class ModernRecommender(Recommender):
     needs = frozenset({FEATURES, FACTS})
     space = SPACE
     needs_feature_size = True
+    usual = True
     weights = "modern.npz"
     new_pictures = True
 
