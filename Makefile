@@ -6,7 +6,7 @@ BIN := .venv/bin
 DATASETS ?= ../shared/datasets
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow setup ui lint run soak scale edges acceptance pages screenshots chromium clean lock
+.PHONY: help demo test documents slow setup ui lint run soak scale edges acceptance pages screenshots chromium clean lock
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,6 +16,9 @@ demo: setup  ## the whole chain on the embedded catalogue, into var/demo
 
 test: setup  ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+documents: setup  ## the commands of README and docs/, run as they are written
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m documents tests/documents
 
 slow: setup  ## the tests that take minutes: a week of drops, an erasure, kills, a UI that ends, two ranks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow

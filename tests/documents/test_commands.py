@@ -32,6 +32,8 @@ from tests.documents import own_shop
 from tests.documents.blocks import GENERATED, PAGES, ROOT, blocks, everything
 from tests.pipeline.conftest import TINY, free_port, isolate, small_catalogue
 
+pytestmark = pytest.mark.documents
+
 CI = "its own step of .ci/run"
 SERVERS = "servers until Ctrl-C; `make screenshots` starts and ends them (tests/pages/uis.py)"
 RANKS = "four processes and more; tests/models/training/test_ranks.py trains with two"

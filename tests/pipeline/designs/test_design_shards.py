@@ -12,6 +12,8 @@ from pipeline.designs.shards import search
 from tests.models.design.test_design import networks, recommender
 from tests.pipeline.core.in_turn import InTurn
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = DesignSettings(starts=3, best=2, steps=4, rows_at_once=4)
 
 

@@ -11,6 +11,8 @@ from pipeline.upkeep import mlflow_records
 from tests.pipeline.champions.test_model_registry import NAME, RegistryShop
 from tests.pipeline.little_shop import MODE
 
+pytestmark = pytest.mark.slow
+
 BUCKET, PLACE = "shop", "atelier/mlflow"
 
 

@@ -28,6 +28,8 @@ from pipeline.study.entries import settings_of
 from pipeline.study.tuning_settings import SPACES, TuningSettings
 from tests.pipeline.conftest import TINY, Home, isolate
 
+pytestmark = pytest.mark.slow
+
 MODE = "vendor_single"
 
 

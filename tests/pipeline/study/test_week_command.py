@@ -18,6 +18,8 @@ from pipeline.study.grid import main
 from pipeline.study.weeks import DAY, WEEK
 from tests.pipeline.conftest import TINY, Home
 
+pytestmark = pytest.mark.slow
+
 MODE, WEEKS = "vendor_single", 3
 ARGUMENTS = ("--profile", str(TINY), "--modes", MODE, "--seeds", "1", "--models", "popularity", "random",
              "--reference", "popularity")  # fmt: skip

@@ -15,6 +15,8 @@ from pipeline.recommenders.contract import NotApplicableError
 from pipeline.recommenders.peers import environment
 from pipeline.recommenders.peers.environment import NotInstalledError, PeerEnvironment, PeerError
 
+pytestmark = pytest.mark.slow
+
 WORKER = """
 import json, sys
 import jinja2, numpy, peer_of_test
