@@ -1,4 +1,4 @@
-"""Explain a recommendation: what the score goes by, which parts of the picture raise it, which own items are similar.
+"""Explain a recommendation by the parts of its score, by places in the picture, and by similar items that a person has.
 
 Works only for recommenders whose score has parts, or that have a network which sees pixels.
 """

@@ -1,6 +1,6 @@
 """Names of the parts of `modern`'s score in plain words, for people who look at a pick or at a shop."""
 
-# Part -> what a pick goes by; parts of one name are shown as one.
+# Part -> the word shown beside a pick. Parts with the same word are added up.
 _PLAIN = {
     "image": "looks",
     "text": "words",

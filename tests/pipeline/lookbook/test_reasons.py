@@ -128,7 +128,7 @@ def test_a_pick_is_explained_by_parts_and_by_pixels(home: MadeUp) -> None:
 
 def test_the_page_shows_bars_of_parts_in_words(home: MadeUp) -> None:
     page = (home.storage.reports / "people.html").read_text()
-    assert '<ul class="goes-by" aria-label="What it goes by">' in page and "<span>looks</span>" in page
+    assert '<ul class="shares" aria-label="Shares of the parts of the score">' in page and "<span>looks</span>" in page
     assert "Red parts raise the score" in page
 
 
