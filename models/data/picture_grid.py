@@ -4,7 +4,7 @@ Everything is uint8 [height, width, 3]. The labels use a 5x7 bitmap font stored 
 no drawing library.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,15 @@ def png_bytes(picture: np.ndarray) -> bytes:
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Write a uint8 picture [H, W, 3] to `path` atomically."""
     write_whole(path, lambda file: file.write(png_bytes(picture)))
+
+
+def write_fakes(
+    out: Path, name: str, step: int, picture: np.ndarray, on_images: Callable[[int, np.ndarray], None] | None
+) -> None:
+    """Write a generator's grid uint8 [H, W, 3] to out/fakes_<name>.png, and pass it on with its step."""
+    write_png(out / f"fakes_{name}.png", picture)
+    if on_images is not None:
+        on_images(step, picture)
 
 
 def _write(sheet: np.ndarray, text: str, top: int, left: int, limit: int) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from models.data.batch_order import BatchOrder
+from models.data.class_counts import count_classes
 from models.data.pictures import normalise, resize
 from models.garments.features import FrozenFeatures, TrainingFeatures
 from models.garments.settings import SIZES, GarmentModelSettings
@@ -50,15 +51,7 @@ def check_data(
     check_labels(pictures, labels, class_names, "pictures")
     if len(class_names) != settings.classes:
         raise ValueError(f"{len(class_names)} class names, but settings.classes is {settings.classes}")
-    counted = np.bincount(labels, minlength=len(class_names))
-    counts = {name: int(count) for name, count in zip(class_names, counted, strict=True)}
-    few = [f"{name} has {count}" for name, count in counts.items() if count < settings.minimum_class]
-    if few:
-        raise ValueError(
-            f"too few pictures to train on: {', '.join(few)}; the minimum is {settings.minimum_class} a class "
-            "(add products of that class, or set minimum_class)"
-        )
-    return counts
+    return count_classes(labels, class_names, settings.minimum_class)
 
 
 def check_labels(pictures: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], what: str) -> None:

@@ -92,7 +92,7 @@ class GarmentRun:
         if not path.exists():
             return 0
         state = checkpoint.load(path, map_location=self.device, needs=("identity",))
-        _check_identity(state["identity"], self.identity, path)
+        checkpoint.expect_same_run(path, state["identity"], self.identity)
         with checkpoint.restoring(path):
             self.features.load_mixing(state["features"])
             for name, part in self._parts().items():
@@ -183,11 +183,3 @@ def load_encoder(
     features.expect_same_trunk(settings.size)
     whole = PictureEncoder(features, encoder, prior).requires_grad_(False).eval()
     return whole, realism.requires_grad_(False).eval(), meta
-
-
-def _check_identity(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    """Raise ValueError listing every difference between the run on disk and this one."""
-    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
-        raise UnusableFileError(f"{path}: not a checkpoint of ours; delete it and train again")
-    flat_found, flat_wanted = ({**identity, **identity["settings"], "settings": None} for identity in (found, wanted))
-    checkpoint.refuse_differences(path, checkpoint.differences(flat_found, flat_wanted))

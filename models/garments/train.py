@@ -134,7 +134,7 @@ def _loop(
         sheet = monitor.reals(data.pixels.cpu().numpy(), data.label, class_names, columns, settings.seed)
         picture_grid.write_png(out / "reals.png", sheet)
         run.fit_prior(data.features.summaries, data.labels, last=False)
-        _write_fakes(out, "init", 0, grid.draw(run.averaged_generator)[0], on_images)
+        picture_grid.write_fakes(out, "init", 0, grid.draw(run.averaged_generator)[0], on_images)
     clock = Clock(on_progress, settings.steps, done=run.step)
     sums = torch.zeros(len(MEANS), device=run.device)  # read at ticks only
     metrics: dict[str, float] = dict(run.history[-1]) if run.history else {}  # of the last finished tick
@@ -156,7 +156,7 @@ def _loop(
         monitor.expect_variety(metrics, run, tick)
         run.history.append({"step": run.step, **metrics})
         if tick % settings.picture_ticks == 0 or run.step == settings.steps:
-            _write_fakes(out, f"{run.step:06d}", run.step, picture, on_images)
+            picture_grid.write_fakes(out, f"{run.step:06d}", run.step, picture, on_images)
         run.save(out)
         clock.report(f"tick {tick}", metrics)
         clock.start()
@@ -173,14 +173,6 @@ def _realism(run: GarmentRun, data: PictureSet) -> Realism:
     ]
     realism.calibrate([(batch.features, batch.labels) for batch in batches])
     return realism.requires_grad_(False).eval()
-
-
-def _write_fakes(
-    out: Path, name: str, step: int, picture: np.ndarray, on_images: Callable[[int, np.ndarray], None] | None
-) -> None:
-    picture_grid.write_png(out / f"fakes_{name}.png", picture)
-    if on_images is not None:
-        on_images(step, picture)
 
 
 def _describe(name: str) -> str:
@@ -232,7 +224,7 @@ def _from_files(options: argparse.Namespace) -> int:
         check_data(pictures, labels, names, settings)
     trained = train(
         pictures, labels, names, settings, trunk, options.out, options.device,
-        held_out=held_out, on_progress=_print_progress, start_from=options.start_from,
+        held_out=held_out, on_progress=command.print_ticks, start_from=options.start_from,
     )  # fmt: skip
     if options.trunk is None:
         print("\nfeatures of random weights were used; give --trunk for those of a trained network")
@@ -247,12 +239,6 @@ def _read(pictures: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
     if read[1].ndim != 1 or not len(read[1]) or read[1].dtype.kind not in "iu":
         raise ValueError(f"{labels}: {read[1].dtype} {read[1].shape}; one integer per picture was expected")
     return read
-
-
-def _print_progress(progress: Progress) -> None:
-    metrics = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items() if name != "step")
-    end = "\n" if progress.note.startswith("tick") else ""
-    print(f"\r{progress.done}/{progress.total}  {progress.seconds_left:.0f} s left  {metrics}", end=end, flush=True)
 
 
 if __name__ == "__main__":

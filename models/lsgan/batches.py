@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.data.batch_order import BatchOrder
+from models.data.class_counts import count_classes
 from models.lsgan.networks import PICTURE_SIZE, normalise
 from models.lsgan.settings import LsganSettings
 from models.training import device as devices
@@ -109,14 +110,7 @@ def check_data(
         raise ValueError(f"{len(class_names)} class names, but settings.classes is {settings.classes}")
     if len(labels) and (labels.min() < 0 or labels.max() >= len(class_names)):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}; allowed: 0 to {len(class_names) - 1}")
-    counted = np.bincount(labels, minlength=len(class_names))
-    counts = {name: int(count) for name, count in zip(class_names, counted, strict=True)}
-    few = [f"{name} has {count}" for name, count in counts.items() if count < settings.minimum_class]
-    if few:
-        raise ValueError(
-            f"too few pictures to train on: {', '.join(few)}; the minimum is {settings.minimum_class} a class "
-            "(add products of that class, or set minimum_class)"
-        )
+    counts = count_classes(labels, class_names, settings.minimum_class)
     if len(class_names) * settings.grid_columns < 2:
         raise ValueError("grid_columns is 1, of one class: one fake cannot show whether fakes are alike; set it to 2")
     if settings.adaptive:  # the watched pictures are taken from these

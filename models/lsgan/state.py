@@ -120,7 +120,7 @@ class LsganRun:
         if not path.exists():
             return 0
         state = checkpoint.load(path, map_location=self.noise.device, needs=("identity",))
-        _check_identity(state["identity"], self.identity, path)
+        checkpoint.expect_same_run(path, state["identity"], self.identity)
         with checkpoint.restoring(path):
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
@@ -193,11 +193,3 @@ def ema_decay(settings: LsganSettings, step: int) -> float:
     assert settings.ema_half_life is not None
     half_life = min(settings.ema_half_life, settings.ema_ramp * step * settings.batch_size)  # StyleGAN2-ADA's ramp-up
     return 0.5 ** (settings.batch_size / half_life)
-
-
-def _check_identity(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    """Raise ValueError listing every difference between the run on disk and this one."""
-    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
-        raise UnusableFileError(f"{path}: not a checkpoint of ours; delete it and train again")
-    flat_found, flat_wanted = ({**identity, **identity["settings"], "settings": None} for identity in (found, wanted))
-    checkpoint.refuse_differences(path, checkpoint.differences(flat_found, flat_wanted))

@@ -102,7 +102,7 @@ def train(
     ranks.expect_same("settings, data or checkpoint", run.generator.parameters(), f"{run.identity} {total} {run.step}")
     if not resumed_from and ranks.first:
         picture_grid.write_png(out / "reals.png", reals(pictures, labels, class_names, settings))
-        _write_fakes(out, "init", 0, grid.draw(run.sampled)[0], on_images)
+        picture_grid.write_fakes(out, "init", 0, grid.draw(run.sampled)[0], on_images)
 
     take_step = TrainingStep(run, device, batches.watched)
     sums = torch.zeros(len(_MEANS), device=device)  # read at ticks only
@@ -132,7 +132,7 @@ def train(
                 run.note(measure.name, metrics[measure.name], out)
             run.history.append({"step": run.step, **metrics})
             if ranks.first and (tick % settings.picture_ticks == 0 or run.step == total):
-                _write_fakes(out, f"{run.step:06d}", run.step, picture, on_images)
+                picture_grid.write_fakes(out, f"{run.step:06d}", run.step, picture, on_images)
             run.save(out)
             clock.report(f"tick {tick}", metrics)
             clock.start()
@@ -254,14 +254,6 @@ def _check_ranks(settings: LsganSettings, ranks: Ranks) -> None:
         raise ValueError("compile is for one rank: batch norm over several is not compiled; set compile to false")
 
 
-def _write_fakes(
-    out: Path, name: str, step: int, picture: np.ndarray, on_images: Callable[[int, np.ndarray], None] | None
-) -> None:
-    picture_grid.write_png(out / f"fakes_{name}.png", picture)
-    if on_images is not None:
-        on_images(step, picture)
-
-
 def _measured(measure: Measure, network: Generator) -> float:
     was_training = network.training
     network.eval()
@@ -321,19 +313,13 @@ def _from_files(options: argparse.Namespace) -> int:
         settings = dataclasses.replace(PRESETS[options.preset], **given, classes=len(names))
     with joined(devices.resolve(options.device)) as device:
         first = here().first
-        trained = train(pictures, labels, names, settings, options.out, device, on_progress=_print_progress)
+        trained = train(pictures, labels, names, settings, options.out, device, on_progress=command.print_ticks)
     if not first:
         return 0
     for note in trained.meta["notes"]:
         print(note)
     print(f"\n{trained.meta['steps']} steps, generator and grids in {trained.folder}")
     return 0
-
-
-def _print_progress(progress: Progress) -> None:
-    metrics = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items() if name != "step")
-    end = "\n" if progress.note.startswith("tick") else ""
-    print(f"\r{progress.done}/{progress.total}  {progress.seconds_left:.0f} s left  {metrics}", end=end, flush=True)
 
 
 if __name__ == "__main__":

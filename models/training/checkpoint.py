@@ -82,3 +82,14 @@ def refuse_differences(path: Path, found: Collection[str]) -> None:
             f"{path} is a checkpoint of another run; give the new run its own folder, or change these:\n  "
             + "\n  ".join(found)
         )
+
+
+def expect_same_run(path: Path, found: Any, wanted: Mapping[str, Any]) -> None:
+    """Raise ValueError listing every difference between the run whose checkpoint is at `path` and this one.
+
+    `found` and `wanted` identify the runs: values by name, and under `settings` the settings by name.
+    """
+    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        raise UnusableFileError(f"{path}: not a checkpoint of ours; delete it and train again")
+    flat_found, flat_wanted = ({**identity, **identity["settings"], "settings": None} for identity in (found, wanted))
+    refuse_differences(path, differences(flat_found, flat_wanted))

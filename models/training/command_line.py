@@ -14,6 +14,7 @@ from typing import Any
 
 from models.training import signals
 from models.training.files import UnusableFileError
+from models.training.progress import Progress
 
 DONE, FAILED, WRONG_CALL = 0, 1, 2
 EXIT_CODES = (
@@ -104,3 +105,10 @@ def _explain(error: BaseException) -> str:
 def _say(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
+
+
+def print_ticks(progress: Progress) -> None:
+    """Print a training's progress on one line, which is kept at the end of a tick and overwritten otherwise."""
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items() if name != "step")
+    end = "\n" if progress.note.startswith("tick") else ""
+    print(f"\r{progress.done}/{progress.total}  {progress.seconds_left:.0f} s left  {metrics}", end=end, flush=True)
